@@ -1,0 +1,427 @@
+//! The journal's vocabulary and its one rule.
+//!
+//! > An entry may be served as valid only if no journal record after its `loaded_at` covers one of its scopes.
+//!
+//! Every layer holds the records that it knows in an [`Applied`] and asks it, whenever an entry is *read*, for a
+//! [`Verdict`]. There is no other copy of the rule.
+
+use core::fmt;
+use core::str::FromStr;
+
+use alloc::vec::Vec;
+use hashbrown::HashMap;
+
+use crate::{ParseError, Scope, ScopeHash};
+
+/// A place in the origin's journal: the ID of a record in the Redis stream, by Redis's clock and never a node's.
+///
+/// ```
+/// use shared_keys::Position;
+/// let position: Position = "1763900000000-2".parse().unwrap();
+/// assert!(position > Position::new(1_763_900_000_000, 1));
+/// assert_eq!(position.to_string(), "1763900000000-2");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Position {
+    ms: u64,
+    seq: u64,
+}
+
+impl Position {
+    /// Before every record.
+    pub const ZERO: Self = Self { ms: 0, seq: 0 };
+
+    /// The position of the record `seq` within the millisecond `ms` of Redis's clock.
+    #[must_use]
+    pub const fn new(ms: u64, seq: u64) -> Self {
+        Self { ms, seq }
+    }
+
+    /// Milliseconds since the Unix epoch, by Redis's clock.
+    #[must_use]
+    pub const fn ms(self) -> u64 {
+        self.ms
+    }
+
+    /// The number within the millisecond.
+    #[must_use]
+    pub const fn seq(self) -> u64 {
+        self.seq
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl FromStr for Position {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (ms, seq) = text
+            .split_once('-')
+            .ok_or_else(|| ParseError::new("`-` between milliseconds and number", text.len(), text))?;
+        Ok(Self {
+            ms: decimal(ms).ok_or_else(|| ParseError::new("milliseconds as a decimal number", 0, text))?,
+            seq: decimal(seq).ok_or_else(|| ParseError::new("a decimal number", ms.len() + 1, text))?,
+        })
+    }
+}
+
+/// Digits only and none to spare, so that a position has one text.
+fn decimal(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// The edge journal's own order: it counts the records as they arrive there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Seq(pub u64);
+
+/// What a record does to the entries that it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    /// Never serve them again.
+    Remove,
+    /// They are stale: serve them only where stale is allowed.
+    Expire,
+}
+
+impl Mode {
+    /// `remove` or `expire`, as it stands in the journal and in purge messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Expire => "expire",
+        }
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        match text {
+            "remove" => Ok(Self::Remove),
+            "expire" => Ok(Self::Expire),
+            _ => Err(ParseError::new("`remove` or `expire`", 0, text)),
+        }
+    }
+}
+
+/// A place in the journals: where a record stands, or what had been applied before an entry began to load.
+///
+/// The origin's layers know only `origin`. At the edge a record always has `edge`, and has `origin` if it came from
+/// the SDK; an entry likewise has `origin` if its response carried `Strata-Position`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// The place in the origin's journal.
+    pub origin: Option<Position>,
+    /// The place in the edge's journal.
+    pub edge: Option<Seq>,
+}
+
+impl Stamp {
+    /// A place in the origin's journal only.
+    #[must_use]
+    pub const fn origin(position: Position) -> Self {
+        Self { origin: Some(position), edge: None }
+    }
+
+    /// A place in the edge's journal only.
+    #[must_use]
+    pub const fn edge(seq: Seq) -> Self {
+        Self { origin: None, edge: Some(seq) }
+    }
+}
+
+/// One invalidation, as a layer applies it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// What it covers.
+    pub scope: ScopeHash,
+    /// What it does.
+    pub mode: Mode,
+    /// Where it stands.
+    pub stamp: Stamp,
+}
+
+/// What the rule says of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// No record after its `loaded_at` covers it.
+    Valid,
+    /// Serve it only where stale is allowed.
+    Expired,
+    /// Never serve it again.
+    Removed,
+}
+
+/// The last places at which a scope was hit, in the two orders that entries can be compared by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Marks {
+    /// The last record with an origin position.
+    origin: Option<Position>,
+    /// The last record without one: it can be compared only by the edge's order.
+    unplaced: Option<Seq>,
+    /// The last record of all in the edge's order. One that has no place there counts as the latest possible.
+    edge: Option<Seq>,
+}
+
+impl Marks {
+    fn add(&mut self, stamp: Stamp) {
+        let seq = stamp.edge.unwrap_or(Seq(u64::MAX));
+        self.edge = self.edge.max(Some(seq));
+        match stamp.origin {
+            Some(position) => self.origin = self.origin.max(Some(position)),
+            None => self.unplaced = self.unplaced.max(Some(seq)),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.origin = self.origin.max(other.origin);
+        self.unplaced = self.unplaced.max(other.unplaced);
+        self.edge = self.edge.max(other.edge);
+    }
+
+    /// Whether one of the records stands after `loaded_at`. Where record and entry both have an origin position these
+    /// are compared, else the edge's order; an entry that has no place in an order counts as the oldest in it.
+    fn after(&self, loaded_at: Stamp) -> bool {
+        let seq = loaded_at.edge.unwrap_or_default();
+        match loaded_at.origin {
+            Some(position) => self.origin > Some(position) || self.unplaced > Some(seq),
+            None => self.edge > Some(seq),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Hits {
+    remove: Marks,
+    expire: Marks,
+}
+
+impl Hits {
+    fn verdict(&self, loaded_at: Stamp) -> Verdict {
+        if self.remove.after(loaded_at) {
+            Verdict::Removed
+        } else if self.expire.after(loaded_at) {
+            Verdict::Expired
+        } else {
+            Verdict::Valid
+        }
+    }
+}
+
+/// The records that a layer has applied: per scope the last ones. Answers with the rule.
+///
+/// It holds at most `max_scopes` scopes. Beyond that the older half is dropped and counts as a record that covers
+/// everything: what is forgotten makes entries invalid, never valid.
+///
+/// ```
+/// use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
+///
+/// let tag = "tag:category:7".parse::<Scope>().unwrap().hash();
+/// let mut applied = Applied::new(100_000);
+/// applied.apply(Record { scope: tag, mode: Mode::Remove, stamp: Stamp::origin(Position::new(20, 0)) });
+///
+/// // Loaded before the record, even if it is stored after it: never served again.
+/// assert_eq!(applied.verdict([tag], Stamp::origin(Position::new(10, 0))), Verdict::Removed);
+/// assert_eq!(applied.verdict([tag], Stamp::origin(Position::new(20, 0))), Verdict::Valid);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Applied {
+    scopes: HashMap<ScopeHash, Hits>,
+    everything: Hits,
+    max_scopes: usize,
+    all: ScopeHash,
+}
+
+impl Applied {
+    /// An empty one that holds at most `max_scopes` scopes (at least 2).
+    #[must_use]
+    pub fn new(max_scopes: usize) -> Self {
+        Self {
+            scopes: HashMap::new(),
+            everything: Hits::default(),
+            max_scopes: max_scopes.max(2),
+            all: Scope::hash_all(),
+        }
+    }
+
+    /// Takes in a record. Order and repetition do not matter.
+    pub fn apply(&mut self, record: Record) {
+        let hits =
+            if record.scope == self.all { &mut self.everything } else { self.scopes.entry(record.scope).or_default() };
+        match record.mode {
+            Mode::Remove => hits.remove.add(record.stamp),
+            Mode::Expire => hits.expire.add(record.stamp),
+        }
+        if self.scopes.len() > self.max_scopes {
+            self.drop_older_half();
+        }
+    }
+
+    /// Counts every entry that was loaded before `floor` as removed.
+    pub fn raise_floor(&mut self, floor: Stamp) {
+        self.everything.remove.add(floor);
+    }
+
+    /// **The rule**: what an entry with these scopes, loaded at `loaded_at`, is. `all` need not be named.
+    #[must_use]
+    pub fn verdict(&self, scopes: impl IntoIterator<Item = ScopeHash>, loaded_at: Stamp) -> Verdict {
+        let mut verdict = self.everything.verdict(loaded_at);
+        for scope in scopes {
+            if verdict == Verdict::Removed {
+                break;
+            }
+            if let Some(hits) = self.scopes.get(&scope) {
+                verdict = verdict.max(hits.verdict(loaded_at));
+            }
+        }
+        verdict
+    }
+
+    /// How many scopes it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.scopes.len()
+    }
+
+    /// Whether it holds no scope. It can still have a floor.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.scopes.is_empty()
+    }
+
+    fn drop_older_half(&mut self) {
+        let age = |hits: &Hits| {
+            let latest = |a: Marks, b: Marks| (a.edge.max(b.edge), a.origin.max(b.origin));
+            latest(hits.remove, hits.expire)
+        };
+        let mut ages: Vec<_> = self.scopes.values().map(age).collect();
+        let middle = ages.len() / 2;
+        let (_, &mut median, _) = ages.select_nth_unstable(middle);
+        let floor = &mut self.everything.remove;
+        self.scopes.retain(|_, hits| {
+            let keep = age(hits) > median;
+            if !keep {
+                floor.merge(hits.remove);
+                floor.merge(hits.expire);
+            }
+            keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: ScopeHash = ScopeHash(1);
+    const B: ScopeHash = ScopeHash(2);
+
+    fn at(origin: Option<u64>, edge: Option<u64>) -> Stamp {
+        Stamp { origin: origin.map(|ms| Position::new(ms, 0)), edge: edge.map(Seq) }
+    }
+
+    fn applied(records: &[(ScopeHash, Mode, Stamp)]) -> Applied {
+        let mut applied = Applied::new(1000);
+        for &(scope, mode, stamp) in records {
+            applied.apply(Record { scope, mode, stamp });
+        }
+        applied
+    }
+
+    #[test]
+    fn a_record_covers_what_was_loaded_before_it_and_nothing_else() {
+        let journal = applied(&[(A, Mode::Remove, at(Some(5), None))]);
+        assert_eq!(journal.verdict([A], at(Some(4), None)), Verdict::Removed);
+        assert_eq!(journal.verdict([A], at(Some(5), None)), Verdict::Valid);
+        assert_eq!(journal.verdict([B], at(Some(4), None)), Verdict::Valid);
+    }
+
+    #[test]
+    fn an_expire_does_not_weaken_an_earlier_remove() {
+        let journal = applied(&[(A, Mode::Remove, at(Some(5), None)), (A, Mode::Expire, at(Some(6), None))]);
+        assert_eq!(journal.verdict([A], at(Some(4), None)), Verdict::Removed);
+        assert_eq!(journal.verdict([A], at(Some(5), None)), Verdict::Expired);
+        assert_eq!(journal.verdict([A], at(Some(6), None)), Verdict::Valid);
+    }
+
+    #[test]
+    fn positions_are_compared_where_both_have_one_and_the_edge_order_elsewhere() {
+        let placed = applied(&[(A, Mode::Remove, at(Some(5), Some(9)))]);
+        assert_eq!(
+            placed.verdict([A], at(Some(4), Some(99))),
+            Verdict::Removed,
+            "a lagging origin built it before the purge"
+        );
+        assert_eq!(placed.verdict([A], at(Some(5), Some(1))), Verdict::Valid, "built at the purge, seen early");
+        assert_eq!(placed.verdict([A], at(None, Some(8))), Verdict::Removed);
+        assert_eq!(placed.verdict([A], at(None, Some(9))), Verdict::Valid);
+        let foreign = applied(&[(A, Mode::Remove, at(None, Some(9)))]);
+        assert_eq!(foreign.verdict([A], at(Some(99), Some(8))), Verdict::Removed);
+        assert_eq!(foreign.verdict([A], at(Some(0), Some(9))), Verdict::Valid);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_invalid() {
+        let journal = applied(&[(A, Mode::Remove, at(Some(5), None))]);
+        assert_eq!(journal.verdict([A], at(None, Some(7))), Verdict::Removed);
+        assert_eq!(journal.verdict([A], Stamp::default()), Verdict::Removed);
+    }
+
+    #[test]
+    fn all_and_the_floor_cover_every_scope() {
+        let mut journal = applied(&[(Scope::All.hash(), Mode::Expire, at(Some(5), None))]);
+        assert_eq!(journal.verdict([], at(Some(4), None)), Verdict::Expired);
+        journal.raise_floor(at(Some(3), None));
+        assert_eq!(journal.verdict([B], at(Some(2), None)), Verdict::Removed);
+        assert_eq!(journal.verdict([B], at(Some(3), None)), Verdict::Expired);
+    }
+
+    proptest! {
+        /// The map gives what a search through every single record gives, whatever it has dropped: or stricter.
+        #[test]
+        fn the_map_is_never_laxer_than_the_records(
+            records in prop::collection::vec((0u64..6, any::<bool>(), prop::option::of(0u64..9), 1u64..9), 0..40),
+            scope in 0u64..6, origin in prop::option::of(0u64..9), edge in 0u64..9, max_scopes in 2usize..8,
+        ) {
+            let mut map = Applied::new(max_scopes);
+            let mut worst = Verdict::Valid;
+            let entry = at(origin, Some(edge));
+            for (covered, remove, position, seq) in records {
+                let mode = if remove { Mode::Remove } else { Mode::Expire };
+                map.apply(Record { scope: ScopeHash(covered), mode, stamp: at(position, Some(seq)) });
+                let after = match (position, origin) { (Some(r), Some(e)) => r > e, _ => seq > edge };
+                if covered == scope && after {
+                    worst = worst.max(if remove { Verdict::Removed } else { Verdict::Expired });
+                }
+            }
+            let verdict = map.verdict([ScopeHash(scope)], entry);
+            prop_assert!(verdict >= worst);
+            if max_scopes >= 6 {
+                prop_assert_eq!(verdict, worst);
+            }
+        }
+
+        #[test]
+        fn a_position_prints_and_parses_back(ms: u64, seq: u64) {
+            let position = Position::new(ms, seq);
+            prop_assert_eq!(alloc::string::ToString::to_string(&position).parse(), Ok(position));
+        }
+
+        #[test]
+        fn a_position_has_one_text(text in "[0-9+]{0,4}-?[0-9+]{0,4}") {
+            if let Ok(position) = text.parse::<Position>() {
+                prop_assert_eq!(alloc::string::ToString::to_string(&position), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What Strata's origin SDK and edge worker must agree on, and nothing else.
+//!
+//! * [`keys!`] declares typed data keys and tags in one place; [`Key`] renders and parses them.
+//! * [`Scope`] names what an invalidation covers (a key, a prefix, a tag, a path, all); [`ScopeHash`] is its compact form.
+//! * [`Applied`] holds the invalidations that a layer knows and answers with **the** validity rule, [`Applied::verdict`].
+//! * [`TargetKey`] and [`VariantKey`] name stored HTTP responses.
+//! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale.
+//! * [`purge`] is the signed message that carries invalidations to the edge.
+//!
+//! The crate is `no_std` with `alloc`. It has no clock, no I/O and no random seeds: time and nonces are arguments.
+//!
+//! # The key grammar
+//!
+//! | part | form | example |
+//! |---|---|---|
+//! | key | *app* `:v` *version* `:{` *family* `}` (`:` *segment*)\* | `shop:v1:{user:42}:orders:3` |
+//! | family | the segments up to the first id, the Redis Cluster hash tag | `user:42` |
+//! | segment | a literal of the template, or an escaped id | `orders`, `3` |
+//! | literal | one or more of `a-z 0-9 _ -` | `orders` |
+//! | id | `A-Z a-z 0-9 - _ . @` as they are, other bytes as `%XX`, empty as `~`, a long one cut and hashed behind `~` | `a%3Ab` |
+//! | tag | the same segments without app, version and braces | `category:7` |
+//! | prefix | a key cut behind a `:` | `shop:v1:{user:42}:` |
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod error;
+mod escape;
+mod journal;
+mod key;
+mod lifetime;
+pub mod purge;
+mod scope;
+mod tag;
+mod target;
+#[doc(hidden)]
+pub mod template;
+mod variant;
+
+pub use error::ParseError;
+pub use escape::KeyId;
+pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
+pub use key::{Key, Prefix, TypedTag};
+pub use lifetime::Lifetime;
+pub use scope::{Scope, ScopeHash};
+pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
+pub use target::{RESERVED_PARAMETER, TargetKey};
+pub use variant::{VariantKey, VaryFields, normalise};
+
+/// The response header that carries the journal [`Position`] an origin response was built at, in lower case.
+pub const POSITION_HEADER: &str = "strata-position";
+
+/// The response header that carries a response's [`TagSet`], in lower case.
+pub const CACHE_TAG_HEADER: &str = "cache-tag";
+
+/// What the macros of this crate expand to.
+#[doc(hidden)]
+pub mod __private {
+    pub use alloc::string::String;
+    pub use core;
+}
