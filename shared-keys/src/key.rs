@@ -51,7 +51,7 @@ pub trait Key: Sized {
 
     /// The prefix that covers this key and every key below it.
     fn prefix(&self) -> Prefix {
-        Prefix((self.to_text() + ":").into_boxed_str())
+        Prefix::from_top(&self.to_text())
     }
 }
 
@@ -79,6 +79,10 @@ impl Prefix {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    pub(crate) fn from_top(top: &str) -> Self {
+        Self([top, ":"].concat().into_boxed_str())
     }
 
     /// The prefix without the `:` at its end: the text of the key at its top.

@@ -106,6 +106,14 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// A key's scopes as text: the key, and each prefix that covers it. [`ScopeHash::of_key`] gives their hashes.
+    #[must_use]
+    pub fn of_key(text: &str) -> Vec<Self> {
+        let cut = |end: usize| Self::Prefix(Prefix::from_top(&text[..end]));
+        let prefixes = text.match_indices(':').map(|(at, _)| cut(at));
+        core::iter::once(Self::Key(text.into())).chain(prefixes).chain([cut(text.len())]).collect()
+    }
+
     /// The compact form that layers compare.
     #[must_use]
     pub fn hash(&self) -> ScopeHash {
@@ -146,6 +154,18 @@ impl Scope {
 
     pub(crate) fn hash_all() -> ScopeHash {
         ScopeHash(xxh3_64_with_seed(b"all", ALL_SEED))
+    }
+}
+
+impl From<Tag> for Scope {
+    fn from(tag: Tag) -> Self {
+        Self::Tag(tag)
+    }
+}
+
+impl From<Prefix> for Scope {
+    fn from(prefix: Prefix) -> Self {
+        Self::Prefix(prefix)
     }
 }
 
@@ -208,6 +228,12 @@ mod tests {
             let text = ScopeHash(hash).to_string();
             prop_assert_eq!(text.len(), TOKEN_CHARS);
             prop_assert_eq!(text.parse(), Ok(ScopeHash(hash)));
+        }
+
+        #[test]
+        fn a_keys_scopes_and_their_hashes_agree(text in "[a-z:{}0-9]{0,30}") {
+            let hashes: Vec<_> = Scope::of_key(&text).iter().map(Scope::hash).collect();
+            prop_assert_eq!(hashes, ScopeHash::of_key(&text));
         }
 
         #[test]

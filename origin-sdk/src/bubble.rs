@@ -1,0 +1,75 @@
+//! What the cached reads of one request add up to: it bubbles up into the response's headers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shared_keys::{Lifetime, TagSet};
+
+use crate::entry::Entry;
+use crate::hit::{Freshness, Layer};
+
+tokio::task_local! {
+    static REQUEST: Gathering;
+}
+
+/// The sum of a request's reads. Cheap to clone; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gathering(Arc<Mutex<Gathered>>);
+
+/// What has been read so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Gathered {
+    pub(crate) tags: TagSet,
+    /// The shortest remaining lifetime of what was read; `None` before the first read.
+    pub(crate) lifetime: Option<Lifetime>,
+    /// The innermost layer that was needed.
+    pub(crate) layer: Option<Layer>,
+    /// Whether something was read that only one user may see, or that no cache may keep.
+    pub(crate) private: bool,
+}
+
+impl Gathering {
+    /// Runs a request; what it reads in this task is gathered.
+    pub(crate) async fn scope<F: Future>(&self, request: F) -> F::Output {
+        REQUEST.scope(self.clone(), request).await
+    }
+
+    /// What has been gathered.
+    pub(crate) fn gathered(&self) -> Gathered {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a read to the request that this task serves, if it serves one.
+pub(crate) fn note_read<V>(entry: &Entry<V>, layer: Layer, freshness: Freshness, now: Duration, private: bool) {
+    note(|gathered| {
+        // What was served stale must not live on as fresh in the next layer.
+        let left = match freshness {
+            Freshness::Fresh => entry.meta.lifetime.remaining(entry.age(now)),
+            Freshness::Stale(_) => Lifetime::fresh(Duration::ZERO),
+        };
+        gathered.lifetime = Some(gathered.lifetime.map_or(left, |lifetime| lifetime.min(left)));
+        gathered.layer = gathered.layer.max(Some(layer));
+        gathered.private |= private;
+        if !gathered.private {
+            entry.tokens().for_each(|token| gathered.tags.insert(token));
+        }
+    });
+}
+
+/// Adds a read that went past the cache: the response must not be kept anywhere.
+pub(crate) fn note_uncached() {
+    note(|gathered| {
+        gathered.layer = Some(Layer::Loader);
+        gathered.private = true;
+    });
+}
+
+fn note(add: impl FnOnce(&mut Gathered)) {
+    // Outside of a request there is nobody to tell.
+    let _ = REQUEST.try_with(|request| add(&mut request.lock()));
+}

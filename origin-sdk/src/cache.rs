@@ -1,0 +1,96 @@
+//! The cache as a whole: what its namespaces share, and invalidations that concern no single key.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared_keys::{Key, Lifetime, Mode, Scope};
+
+use crate::clock::Clock;
+use crate::config::CacheBuilder;
+use crate::journal::Journal;
+use crate::memory::Memory;
+use crate::metrics::{Metrics, Stats};
+use crate::namespace::NamespaceBuilder;
+use crate::receipt::Receipt;
+use crate::store::Store;
+
+/// One process's cache: memory, the shared tier, the journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Cache(Arc<Core>);
+
+/// What all namespaces share.
+pub(crate) struct Core {
+    pub(crate) memory: Memory,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    pub(crate) jitter: f64,
+    pub(crate) bypass: bool,
+    pub(crate) has_edge: bool,
+}
+
+impl Core {
+    /// Appends an invalidation, or queues it.
+    pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
+        Receipt::new(self.journal.invalidate(mode, scopes).await, self.has_edge)
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(core: Core) -> Self {
+        Self(Arc::new(core))
+    }
+
+    /// A builder of a cache for the app of this name, the one that its [`keys!`](crate::keys) name. Processes of one app share a
+    /// journal.
+    pub fn builder(app: &str) -> CacheBuilder {
+        CacheBuilder::new(app)
+    }
+
+    /// A builder of the namespace that holds values of type `V` under keys of type `K`, for `lifetime` each.
+    pub fn namespace<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        lifetime: Lifetime,
+    ) -> NamespaceBuilder<K, V> {
+        NamespaceBuilder::new(Arc::clone(&self.0), lifetime)
+    }
+
+    /// Removes everything that carries one of the tags, lies below one of the prefixes, or is otherwise covered by one
+    /// of the scopes: it is never served again, by any layer. Costs the same for one entry and for millions.
+    ///
+    /// ```
+    /// # use origin_sdk::{Cache, Delivery, Scope, Tag};
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let cache = Cache::builder("shop").build().await.unwrap();
+    /// let receipt = cache.invalidate([Tag::new("category:7").unwrap()]).await;
+    /// assert_eq!(receipt.journal, Delivery::Done);
+    /// cache.invalidate([Scope::All]).await;
+    /// # });
+    /// ```
+    pub async fn invalidate<S: Into<Scope>>(&self, scopes: impl IntoIterator<Item = S>) -> Receipt {
+        self.0.invalidate(Mode::Remove, scopes.into_iter().map(Into::into).collect()).await
+    }
+
+    /// Makes everything that the scopes cover stale: it is served only where its lifetime allows stale.
+    pub async fn expire<S: Into<Scope>>(&self, scopes: impl IntoIterator<Item = S>) -> Receipt {
+        self.0.invalidate(Mode::Expire, scopes.into_iter().map(Into::into).collect()).await
+    }
+
+    /// What the cache has done since it was built.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.0.metrics.snapshot()
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! A cached value with all that decides whether it may be served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
+
+use crate::journal::Journal;
+
+/// What is stored beside a value, in every tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// The journal position applied before the load began.
+    pub(crate) loaded_at: Position,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// A decoded value in memory.
+#[derive(Debug)]
+pub(crate) struct Entry<V> {
+    pub(crate) value: Arc<V>,
+    pub(crate) meta: Meta,
+    /// Key, prefixes and tags.
+    scopes: Box<[ScopeHash]>,
+    /// The clock's reading at which its age was zero.
+    born: Duration,
+    /// The journal's change count at which it was last found valid.
+    valid_at: AtomicU64,
+}
+
+/// What may be done with an entry now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Fresh,
+    /// May be served while a refresh runs.
+    Revalidate,
+    /// May be served only if a load fails.
+    IfError,
+    Dead {
+        /// A record covers it; else it is merely too old.
+        by_journal: bool,
+    },
+}
+
+impl<V> Entry<V> {
+    /// An entry of this age at the clock's reading `now`.
+    pub(crate) fn new(key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Self {
+        let tags = meta.tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
+        let scopes = ScopeHash::of_key(key).into_iter().chain(tags).collect();
+        Self { value, meta, scopes, born: now.saturating_sub(age), valid_at: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.born)
+    }
+
+    /// The tokens of its scopes for `Cache-Tag`.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = String> {
+        let of_key = self.scopes.len() - self.meta.tags.len();
+        let key_tokens = self.scopes.iter().take(of_key).map(|scope| scope.to_token());
+        key_tokens.chain(self.meta.tags.iter().map(Tag::to_token))
+    }
+
+    /// The rule, asked again only if the journal has changed since the entry was last found valid.
+    pub(crate) fn verdict(&self, journal: &Journal) -> Verdict {
+        // Read before asking: a record that is applied meanwhile makes the next read ask again.
+        let changes = journal.changes();
+        if self.valid_at.load(Ordering::Acquire) == changes {
+            return Verdict::Valid;
+        }
+        let verdict = journal.verdict(&self.scopes, self.meta.loaded_at);
+        if verdict == Verdict::Valid {
+            self.valid_at.store(changes, Ordering::Release);
+        }
+        verdict
+    }
+
+    pub(crate) fn standing(&self, journal: &Journal, now: Duration) -> Standing {
+        let age = self.age(now);
+        let left = self.meta.lifetime.remaining(age);
+        match self.verdict(journal) {
+            Verdict::Removed => Standing::Dead { by_journal: true },
+            Verdict::Valid if !left.fresh_for().is_zero() => Standing::Fresh,
+            // What a record expired is stale from now on; its windows still end when they would have.
+            _ if age < self.meta.lifetime.fresh_for() + self.meta.lifetime.swr_for()
+                && !self.meta.lifetime.swr_for().is_zero() =>
+            {
+                Standing::Revalidate
+            }
+            _ if !left.sie_for().is_zero() => Standing::IfError,
+            verdict => Standing::Dead { by_journal: verdict != Verdict::Valid },
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What can go wrong: building a cache, talking to a store, loading a value.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Any error, boxed.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A cache could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The Redis URL is malformed.
+    #[error("redis: expected a URL such as redis://127.0.0.1:6379, got {url:?}")]
+    RedisUrl {
+        /// What was given, without user name and password.
+        url: String,
+        /// What the client says of it.
+        source: redis::RedisError,
+    },
+    /// The edge URL is malformed.
+    #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]
+    EdgeUrl {
+        /// What was given.
+        url: String,
+    },
+    /// The client for the edge could not be set up.
+    #[error("edge: the HTTP client could not be set up")]
+    EdgeClient(#[source] reqwest::Error),
+    /// A bound that must hold something is zero.
+    #[error("{setting}: expected at least 1, got 0")]
+    Zero {
+        /// The setting's name.
+        setting: &'static str,
+    },
+}
+
+/// A store could not do what it was asked. Reads go on inward, invalidations are queued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum StoreError {
+    #[error("redis failed")]
+    Redis(#[from] redis::RedisError),
+    #[error("redis did not answer within {0:?}")]
+    Timeout(std::time::Duration),
+    #[error("redis failed a moment ago; the next attempt is due in {0:?}")]
+    Unavailable(std::time::Duration),
+    #[error("the journal holds what is no record: {0}")]
+    Journal(#[from] shared_keys::ParseError),
+}
+
+/// A loader failed, and there was nothing stale that could be served instead. Cheap to clone: all waiters get the same.
+#[derive(Debug, Clone)]
+pub struct LoadError {
+    kind: LoadErrorKind,
+    source: Option<Arc<BoxError>>,
+}
+
+/// Why there is no value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadErrorKind {
+    /// The loader returned an error.
+    Failed,
+    /// The loader panicked.
+    Panicked,
+}
+
+impl LoadError {
+    pub(crate) fn failed(source: BoxError) -> Self {
+        Self { kind: LoadErrorKind::Failed, source: Some(Arc::new(source)) }
+    }
+
+    pub(crate) fn panicked() -> Self {
+        Self { kind: LoadErrorKind::Panicked, source: None }
+    }
+
+    /// Why there is no value.
+    #[must_use]
+    pub fn kind(&self) -> LoadErrorKind {
+        self.kind
+    }
+
+    /// The loader's own error, if it is of this type.
+    #[must_use]
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        self.source.as_deref().and_then(|source| source.downcast_ref())
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, &self.source) {
+            (LoadErrorKind::Failed, Some(source)) => write!(f, "the loader failed: {source}"),
+            (LoadErrorKind::Failed, None) => f.write_str("the loader failed"),
+            (LoadErrorKind::Panicked, _) => f.write_str("the loader panicked"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| &**source as _)
+    }
+}

@@ -1,0 +1,77 @@
+//! What a read gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A value, and where it came from.
+#[derive(Debug)]
+pub struct Hit<V> {
+    /// The value, shared with the cache.
+    pub value: Arc<V>,
+    /// The layer that answered.
+    pub layer: Layer,
+    /// How long ago it was loaded; zero if it was loaded for this read.
+    pub age: Duration,
+    /// Whether it is fresh, and if not, why it was served all the same.
+    pub freshness: Freshness,
+}
+
+impl<V> Clone for Hit<V> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), ..*self }
+    }
+}
+
+/// A layer of the origin, from the fastest inward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Layer {
+    /// This process's memory.
+    Memory,
+    /// Redis, or the embedded store.
+    Redis,
+    /// The loader: nothing cached could be served.
+    Loader,
+}
+
+impl Layer {
+    /// `memory`, `redis` or `loader`: stable, for headers, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Loader => "loader",
+        }
+    }
+}
+
+/// Whether a value is fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Freshness {
+    /// Within its lifetime, and not covered by any record that this process knows.
+    Fresh,
+    /// Served where stale is allowed.
+    Stale(StaleReason),
+}
+
+/// Why a stale value was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StaleReason {
+    /// A refresh runs in the background (`stale_while_revalidate`).
+    Revalidating,
+    /// The load failed (`stale_if_error`).
+    LoadFailed,
+}
+
+impl StaleReason {
+    /// `stale-while-revalidate` or `stale-if-error`: stable, for headers, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revalidating => "stale-while-revalidate",
+            Self::LoadFailed => "stale-if-error",
+        }
+    }
+}

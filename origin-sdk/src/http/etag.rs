@@ -1,0 +1,28 @@
+//! A strong validator from the body (RFC 9110, 8.8.3), and the question whether the client has it already.
+
+use std::fmt::Write;
+
+use http::{HeaderMap, HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+/// Bytes of SHA-256 in a tag.
+const HASH_BYTES: usize = 16;
+
+/// The tag of a body.
+pub(super) fn of(body: &[u8]) -> HeaderValue {
+    let mut tag = String::from("\"");
+    for byte in Sha256::digest(body).iter().take(HASH_BYTES) {
+        // Writing to a String does not fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+/// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, 13.1.2).
+pub(super) fn matches(asked: &HeaderMap, tag: &HeaderValue) -> bool {
+    let lines = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).any(|candidate| {
+        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == tag.as_bytes()
+    })
+}

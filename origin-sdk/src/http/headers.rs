@@ -1,0 +1,68 @@
+//! What was gathered → the response's headers.
+
+use std::fmt::Write;
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use shared_keys::{CACHE_TAG_HEADER, Lifetime, POSITION_HEADER, Position, TagSet};
+
+use crate::bubble::Gathered;
+use crate::hit::Layer;
+use crate::metrics::Metrics;
+
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Sets the headers. Whether the response is shared data that a cache may keep.
+pub(super) fn describe<B>(
+    response: &mut Response<B>,
+    gathered: &Gathered,
+    position: Position,
+    metrics: &Metrics,
+) -> bool {
+    let Some(layer) = gathered.layer else { return false };
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_STATUS, cache_status(layer, gathered.lifetime));
+    let describable = status.is_success() || status == StatusCode::NOT_FOUND;
+    if !describable || headers.contains_key(header::CACHE_CONTROL) {
+        return false;
+    }
+    let Some(lifetime) = gathered.lifetime.filter(|_| !gathered.private) else {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        return false;
+    };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
+    let tags = match gathered.tags.to_header(TagSet::MAX_HEADER_BYTES) {
+        Ok(tags) => tags,
+        Err(error) => {
+            tracing::warn!(%error, "the edge will not keep this response");
+            metrics.tag_overflows.add(1);
+            headers.insert(CDN_CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            return true;
+        }
+    };
+    set(response, HeaderName::from_static(CACHE_TAG_HEADER), &tags);
+    set(response, HeaderName::from_static(POSITION_HEADER), &position.to_string());
+    set(response, CDN_CACHE_CONTROL, &lifetime.to_directives());
+    true
+}
+
+/// This cache's member of `Cache-Status` (RFC 9211).
+fn cache_status(layer: Layer, lifetime: Option<Lifetime>) -> HeaderValue {
+    let mut member = String::from("strata-origin; ");
+    // Writing to a String does not fail.
+    let _ = match (layer, lifetime) {
+        (Layer::Loader, _) | (_, None) => write!(member, "fwd=miss; detail={}", layer.as_str()),
+        (_, Some(lifetime)) => {
+            write!(member, "hit; ttl={}; detail={}", lifetime.fresh_for().as_secs(), layer.as_str())
+        }
+    };
+    HeaderValue::from_str(&member).unwrap_or(HeaderValue::from_static("strata-origin"))
+}
+
+/// Positions, directives and tokens are printable ASCII, so the value is always valid.
+fn set<B>(response: &mut Response<B>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

@@ -1,0 +1,108 @@
+//! The service that [`CacheLayer`](super::CacheLayer) builds.
+
+use std::mem;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Either, Full};
+use tower::Service;
+
+use super::{etag, headers};
+use crate::Cache;
+use crate::bubble::Gathering;
+use crate::error::BoxError;
+
+/// A body above this is sent without an `ETag`, since it would have to be held in memory as a whole.
+const MAX_ETAG_BYTES: u64 = 1 << 20;
+
+/// Gathers what the inner service reads and puts it into the response's headers. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct CacheService<S> {
+    inner: S,
+    cache: Cache,
+}
+
+impl<S> CacheService<S> {
+    pub(super) fn new(inner: S, cache: Cache) -> Self {
+        Self { inner, cache }
+    }
+}
+
+impl<S, Q, B> Service<Request<Q>> for CacheService<S>
+where
+    S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    Q: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Either<B, Full<Bytes>>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        // The clone takes the place of the one that was polled ready (tower's documented way).
+        let clone = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, clone);
+        let cache = self.cache.clone();
+        async move {
+            if !matches!(*request.method(), Method::GET | Method::HEAD) {
+                return Ok(inner.call(request).await?.map(Either::Left));
+            }
+            let (method, asked) = (request.method().clone(), request.headers().clone());
+            let gathering = Gathering::default();
+            // Taken before anything is read: each read is checked against at least this.
+            let position = cache.core().journal.position();
+            let mut response = gathering.scope(inner.call(request)).await?;
+            let gathered = gathering.gathered();
+            if headers::describe(&mut response, &gathered, position, &cache.core().metrics) {
+                return Ok(with_etag(response, &method, &asked).await);
+            }
+            Ok(response.map(Either::Left))
+        }
+        .boxed()
+    }
+}
+
+/// The response with an `ETag`, or the 304 that the client's own validators ask for.
+async fn with_etag<B>(response: Response<B>, method: &Method, asked: &HeaderMap) -> Response<Either<B, Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let has_own = response.headers().contains_key(header::ETAG);
+    let is_small = response.body().size_hint().upper().is_some_and(|upper| upper <= MAX_ETAG_BYTES);
+    // The answer to a HEAD has no body to take a tag from.
+    if response.status() != StatusCode::OK || method == Method::HEAD || has_own || !is_small {
+        return response.map(Either::Left);
+    }
+    let (mut parts, body) = response.into_parts();
+    let bytes = match body.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => {
+            let error: BoxError = error.into();
+            tracing::error!(%error, "the response's body failed");
+            parts.status = StatusCode::INTERNAL_SERVER_ERROR;
+            parts.headers = HeaderMap::new();
+            return Response::from_parts(parts, Either::Right(Full::default()));
+        }
+    };
+    let tag = etag::of(&bytes);
+    let is_current = etag::matches(asked, &tag);
+    parts.headers.insert(header::ETAG, tag);
+    if is_current {
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.remove(header::CONTENT_TYPE);
+        return Response::from_parts(parts, Either::Right(Full::default()));
+    }
+    Response::from_parts(parts, Either::Right(Full::new(bytes)))
+}

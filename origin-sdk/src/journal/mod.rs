@@ -1,0 +1,225 @@
+//! What this process knows of the journal, and how it keeps up with it.
+//!
+//! In: records from the store's feed, and this process's own invalidations. Out: verdicts on entries, and the position
+//! that a load takes as its `loaded_at`.
+
+mod follower;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use shared_keys::{Applied, Mode, Position, Record, Scope, ScopeHash, Stamp, Verdict};
+
+pub(crate) use self::follower::follow_forever;
+use crate::clock::Clock;
+use crate::error::StoreError;
+use crate::metrics::Metrics;
+use crate::store::{Appended, FeedRecord, Store, Unless};
+
+/// Scopes that a process remembers; what it forgets counts as covered.
+const MAX_SCOPES: usize = 1_000_000;
+/// Invalidations that wait for the store at most. One more, and all of them become a single one of everything.
+const MAX_QUEUE: usize = 10_000;
+
+/// This process's view of the journal.
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// How far behind the process may be before it must catch up first.
+    max_lag: Duration,
+    state: RwLock<State>,
+    /// Grows whenever a verdict may have changed, so that a hit need not ask again while it stands still.
+    changes: AtomicU64,
+    /// The clock's nanoseconds at which the process last knew all there was.
+    confirmed_at: AtomicU64,
+    reached_once: AtomicBool,
+    /// Held while asking the store, so that records are applied once and in order.
+    asking: tokio::sync::Mutex<()>,
+    /// Invalidations that the store could not take yet, oldest first.
+    queue: Mutex<VecDeque<(Mode, Vec<Scope>)>>,
+}
+
+struct State {
+    applied: Applied,
+    position: Position,
+    /// Scopes of queued invalidations. They have no position yet, so they cover everything until they get one.
+    pending: HashMap<ScopeHash, Mode>,
+}
+
+impl Journal {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>, max_lag: Duration) -> Self {
+        let state = State { applied: Applied::new(MAX_SCOPES), position: Position::ZERO, pending: HashMap::new() };
+        Self {
+            store,
+            clock,
+            metrics,
+            max_lag,
+            state: RwLock::new(state),
+            changes: AtomicU64::new(1),
+            confirmed_at: AtomicU64::new(0),
+            reached_once: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::default(),
+            queue: Mutex::default(),
+        }
+    }
+
+    /// What a load that starts now takes as its `loaded_at`, and a request as its position.
+    pub(crate) fn position(&self) -> Position {
+        self.read().position
+    }
+
+    /// A number that stays the same as long as no verdict has changed. Never 0.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The rule, on what this process knows.
+    pub(crate) fn verdict(&self, scopes: &[ScopeHash], loaded_at: Position) -> Verdict {
+        let state = self.read();
+        let verdict = state.applied.verdict(scopes.iter().copied(), Stamp::origin(loaded_at));
+        if state.pending.is_empty() {
+            return verdict;
+        }
+        let all = Scope::All.hash();
+        let pending = scopes.iter().chain([&all]).filter_map(|scope| state.pending.get(scope));
+        pending.fold(verdict, |worst, mode| {
+            worst.max(match mode {
+                Mode::Remove => Verdict::Removed,
+                Mode::Expire => Verdict::Expired,
+            })
+        })
+    }
+
+    /// Whether the process may be further behind than it is allowed to.
+    pub(crate) fn is_suspect(&self) -> bool {
+        let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
+        !self.reached_once.load(Ordering::Acquire) || self.clock.now().saturating_sub(confirmed) > self.max_lag
+    }
+
+    /// Catches up if the process is suspect. `false` if it still is: nothing it holds counts as fresh then.
+    pub(crate) async fn ensure_current(&self) -> bool {
+        if !self.is_suspect() || self.catch_up().await.is_ok() {
+            return true;
+        }
+        self.metrics.suspect_reads.add(1);
+        false
+    }
+
+    /// Applies all that the store has and this process has not.
+    pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
+        let _asking = self.asking.lock().await;
+        loop {
+            // Taken before asking: what was appended before this moment will be in the reply.
+            let asked_at = self.clock.now();
+            let progress = self.store.follow(self.position()).await?;
+            self.apply(&progress.records, progress.position);
+            if !progress.more {
+                self.confirmed_at.store(u64::try_from(asked_at.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
+                self.reached_once.store(true, Ordering::Release);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Appends an invalidation and applies it here at once; queues it if the store cannot take it.
+    pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
+        if self.queue().is_empty() {
+            match self.append(mode, &scopes, None).await {
+                Ok(appended) => return Some(appended.position),
+                Err(error) => tracing::warn!(%error, "the journal could not be reached: invalidation queued"),
+            }
+        }
+        self.enqueue(mode, scopes);
+        None
+    }
+
+    /// Appends a record and applies it here. With `unless`, also tells whether the value in it is still good.
+    pub(crate) async fn append(
+        &self,
+        mode: Mode,
+        scopes: &[Scope],
+        unless: Option<Unless<'_>>,
+    ) -> Result<Appended, StoreError> {
+        let appended = self.store.append(self.position(), mode, scopes, unless).await.inspect_err(|_| {
+            self.metrics.store_errors.add(1);
+        })?;
+        // The position does not move yet: records of others may stand before this one.
+        let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
+        self.apply(&[own], Position::ZERO);
+        // Not needed for correctness, but what is loaded from now on shall not look older than this record.
+        let _ = self.catch_up().await;
+        Ok(appended)
+    }
+
+    /// Puts an invalidation in the queue; from now on its scopes are covered here.
+    pub(crate) fn enqueue(&self, mode: Mode, scopes: Vec<Scope>) {
+        self.metrics.invalidations_queued.add(1);
+        let mut queue = self.queue();
+        if queue.len() < MAX_QUEUE {
+            queue.push_back((mode, scopes));
+        } else {
+            queue.clear();
+            queue.push_back((Mode::Remove, vec![Scope::All]));
+        }
+        if let Some((mode, scopes)) = queue.back() {
+            self.cover(*mode, scopes);
+        }
+    }
+
+    /// Appends what is queued, oldest first, as far as the store takes it.
+    pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
+        loop {
+            let Some((mode, scopes)) = self.queue().front().cloned() else { return Ok(()) };
+            self.append(mode, &scopes, None).await?;
+            let mut queue = self.queue();
+            queue.pop_front();
+            // Covering too much in the meantime is safe, so the scopes stay covered until all are appended.
+            if queue.is_empty() {
+                self.write().pending.clear();
+            }
+        }
+    }
+
+    fn cover(&self, mode: Mode, scopes: &[Scope]) {
+        let mut state = self.write();
+        for scope in scopes {
+            let pending = state.pending.entry(scope.hash()).or_insert(mode);
+            if mode == Mode::Remove {
+                *pending = mode;
+            }
+        }
+        drop(state);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn apply(&self, records: &[FeedRecord], position: Position) {
+        let mut state = self.write();
+        for record in records {
+            for scope in &record.scopes {
+                let stamp = Stamp::origin(record.position);
+                state.applied.apply(Record { scope: scope.hash(), mode: record.mode, stamp });
+            }
+        }
+        state.position = state.position.max(position);
+        drop(state);
+        if !records.is_empty() {
+            self.metrics.records_applied.add(records.len() as u64);
+            self.changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<(Mode, Vec<Scope>)>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,72 @@
+//! Counters of what the cache did.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+macro_rules! counters {
+    ($( $(#[$doc:meta])* $name:ident, )*) => {
+        /// One counter each, since the cache was built.
+        #[derive(Debug, Default)]
+        pub(crate) struct Metrics { $( pub(crate) $name: Counter, )* }
+
+        /// The counters at one moment, since the cache was built.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct Stats { $( $(#[$doc])* pub $name: u64, )* }
+
+        impl Metrics {
+            pub(crate) fn snapshot(&self) -> Stats {
+                Stats { $( $name: self.$name.get(), )* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads answered by this process's memory, fresh or stale.
+    memory_hits,
+    /// Reads answered by Redis (or the embedded store), fresh or stale.
+    redis_hits,
+    /// Loader calls that returned a value.
+    loads,
+    /// Loader calls that failed or panicked.
+    load_errors,
+    /// Reads that waited for a load that another caller had started.
+    coalesced,
+    /// Reads answered with a stale value.
+    stale_hits,
+    /// Background refreshes started.
+    refreshes,
+    /// Copies not served because the journal covers them.
+    refused_by_journal,
+    /// Journal records applied.
+    records_applied,
+    /// Invalidations that had to be queued because the journal could not be reached.
+    invalidations_queued,
+    /// Reads that found the journal further behind than it may be, and unreachable.
+    suspect_reads,
+    /// Store operations that failed or timed out.
+    store_errors,
+    /// Stored bytes that could not be read, and counted as a miss.
+    undecodable,
+    /// Responses that the edge may not keep because their tags do not fit into one header.
+    tag_overflows,
+    /// Journal records that the edge has accepted.
+    records_shipped,
+    /// Deliveries to the edge that failed and are tried again.
+    ship_errors,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,56 @@
+//! What a write or an invalidation has reached when it returns.
+
+use std::sync::Arc;
+
+use shared_keys::Position;
+
+/// How far an invalidation has come, layer by layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// Where its record stands in the journal; `None` while it is queued.
+    pub position: Option<Position>,
+    /// This process: always [`Delivery::Done`]; it will not serve what was covered.
+    pub memory: Delivery,
+    /// The fleet's journal, and with it every other process and what Redis holds: within milliseconds if `Done`, and
+    /// at the latest after the maximum lag.
+    pub journal: Delivery,
+    /// The edge.
+    pub edge: Delivery,
+}
+
+impl Receipt {
+    pub(crate) fn new(position: Option<Position>, has_edge: bool) -> Self {
+        Self {
+            position,
+            memory: Delivery::Done,
+            journal: if position.is_some() { Delivery::Done } else { Delivery::Queued },
+            edge: if has_edge { Delivery::Queued } else { Delivery::NotConfigured },
+        }
+    }
+}
+
+/// Whether a layer has an invalidation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It obeys it.
+    Done,
+    /// It will get it: the SDK tries until it is taken.
+    Queued,
+    /// There is no such layer.
+    NotConfigured,
+}
+
+/// A value that was written through the cache.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Written<V> {
+    /// What the writer returned.
+    pub value: Arc<V>,
+    /// Whether the value was also cached. It is not if another write came between, or the journal could not be reached:
+    /// the next read loads it then.
+    pub cached: bool,
+    /// How far the invalidation of the old value has come.
+    pub receipt: Receipt,
+}

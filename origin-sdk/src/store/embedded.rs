@@ -1,0 +1,166 @@
+//! A store inside the process: for services of one process, and for tests. Everything ends with the process.
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use lru::LruCache;
+use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
+use tokio::sync::Notify;
+
+use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use crate::clock::Clock;
+use crate::error::StoreError;
+
+/// Records that a follower can fall behind by, and that wait for the edge at most.
+const MAX_FEED: usize = 10_000;
+
+/// Values in an LRU, the journal in a queue.
+pub(crate) struct EmbeddedStore {
+    values: Mutex<LruCache<String, (Bytes, Duration)>>,
+    journal: Mutex<JournalState>,
+    appended: Notify,
+    clock: Clock,
+}
+
+struct JournalState {
+    feed: VecDeque<FeedRecord>,
+    /// Every record ever appended, by scope: what the ledger is in Redis.
+    ledger: Applied,
+    last: Position,
+    shipped: Position,
+}
+
+impl EmbeddedStore {
+    pub(crate) fn new(max_entries: NonZeroUsize, clock: Clock) -> Self {
+        let last = Position::new(unix_ms(), 0);
+        let journal = JournalState { feed: VecDeque::new(), ledger: Applied::new(100_000), last, shipped: last };
+        Self {
+            values: Mutex::new(LruCache::new(max_entries)),
+            journal: Mutex::new(journal),
+            appended: Notify::new(),
+            clock,
+        }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, JournalState> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn values(&self) -> MutexGuard<'_, LruCache<String, (Bytes, Duration)>> {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the journal has something for `wanted`, at most for `timeout`.
+    async fn wait_until(&self, timeout: Duration, wanted: impl Fn(&JournalState) -> bool) {
+        let appended = async {
+            loop {
+                let notified = self.appended.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                if wanted(&self.journal()) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        // Running out of time is one of the two ordinary ends.
+        let _ = tokio::time::timeout(timeout, appended).await;
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl JournalState {
+    fn append(&mut self, seen: Position, mode: Mode, scopes: &[Scope]) -> Position {
+        let after = self.last.max(seen);
+        let now = Position::new(unix_ms(), 0);
+        let position = if now > after { now } else { Position::new(after.ms(), after.seq() + 1) };
+        for scope in scopes {
+            self.ledger.apply(Record { scope: scope.hash(), mode, stamp: Stamp::origin(position) });
+        }
+        self.feed.push_back(FeedRecord { position, mode, scopes: scopes.to_vec() });
+        if self.feed.len() > MAX_FEED {
+            self.feed.pop_front();
+        }
+        self.last = position;
+        position
+    }
+
+    /// The records after `cursor`; one that covers everything if some of them are gone.
+    fn after(&self, cursor: Position, max: usize) -> Vec<FeedRecord> {
+        let complete = self.feed.len() < MAX_FEED || self.feed.front().is_some_and(|first| first.position <= cursor);
+        if complete {
+            return self.feed.iter().filter(|record| record.position > cursor).take(max).cloned().collect();
+        }
+        vec![FeedRecord { position: self.last, mode: Mode::Remove, scopes: vec![Scope::All] }]
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        let now = self.clock.now();
+        let found = self.values().get(key).map(|(bytes, until)| (bytes.clone(), until.saturating_sub(now)));
+        let stored = found.filter(|(_, left)| !left.is_zero()).map(|(bytes, ttl_left)| Stored { bytes, ttl_left });
+        ready(Ok(stored)).boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
+        let until = self.clock.now().saturating_add(ttl);
+        self.values().put(key.to_owned(), (bytes, until));
+        ready(Ok(())).boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        seen: Position,
+        mode: Mode,
+        scopes: &'a [Scope],
+        unless: Option<Unless<'a>>,
+    ) -> BoxFuture<'a, Result<Appended, StoreError>> {
+        let mut journal = self.journal();
+        let clean = unless.is_none_or(|unless| {
+            let hashes = unless.scopes.iter().map(Scope::hash);
+            journal.ledger.verdict(hashes, Stamp::origin(unless.since)) == Verdict::Valid
+        });
+        let position = journal.append(seen, mode, scopes);
+        drop(journal);
+        self.appended.notify_waiters();
+        ready(Ok(Appended { position, clean })).boxed()
+    }
+
+    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
+        let journal = self.journal();
+        let records = journal.after(cursor, MAX_FEED);
+        ready(Ok(Progress { records, position: journal.last, more: false })).boxed()
+    }
+
+    fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            self.wait_until(timeout, |journal| journal.last > cursor).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
+        async move {
+            self.wait_until(timeout, |journal| journal.last > journal.shipped).await;
+            let journal = self.journal();
+            Ok(journal.after(journal.shipped, max))
+        }
+        .boxed()
+    }
+
+    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
+        let mut journal = self.journal();
+        journal.shipped = records.iter().map(|record| record.position).fold(journal.shipped, Position::max);
+        ready(Ok(())).boxed()
+    }
+}

@@ -1,0 +1,135 @@
+//! One connection that is made anew after a failure, and a circuit breaker in front of it.
+//!
+//! `redis`'s own connection manager neither notices nor reports a server that is frozen; here every command has a
+//! deadline, and whatever fails it gives the connection up.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
+
+use crate::clock::Clock;
+use crate::error::StoreError;
+
+/// After a failure commands fail at once for so long, doubling up to the maximum while it goes on.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Connection {
+    client: Arc<Client>,
+    timeout: Duration,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Held while connecting, so that many callers make one connection.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The connection and its number, by which a late failure is told from one of the current connection.
+    open: Option<(u64, MultiplexedConnection)>,
+    made: u64,
+    pause: Duration,
+    closed_until: Duration,
+}
+
+impl Connection {
+    pub(super) fn new(client: Arc<Client>, timeout: Duration, clock: Clock) -> Self {
+        Self { client, timeout, clock, state: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        self.run_blocking(command, Duration::ZERO).await
+    }
+
+    /// Runs a command that may take `extra` longer than others.
+    pub(super) async fn run_blocking<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        extra: Duration,
+    ) -> Result<T, StoreError> {
+        let (number, mut connection) = self.open().await?;
+        self.settle(number, self.timeout + extra, command.query_async(&mut connection)).await
+    }
+
+    pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
+        let (number, mut connection) = self.open().await?;
+        self.settle(number, self.timeout, pipeline.query_async(&mut connection)).await
+    }
+
+    pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        let (number, mut connection) = self.open().await?;
+        self.settle(number, self.timeout, script.invoke_async(&mut connection)).await
+    }
+
+    async fn open(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
+        if let Some(open) = self.ready()? {
+            return Ok(open);
+        }
+        let _connecting = self.connecting.lock().await;
+        // Another caller may have connected, or failed to, while this one waited.
+        if let Some(open) = self.ready()? {
+            return Ok(open);
+        }
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
+        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(self.timeout, connect).await {
+            Ok(Ok(connection)) => Ok(self.opened(connection)),
+            Ok(Err(error)) => Err(self.failed(None, error.into())),
+            Err(_) => Err(self.failed(None, StoreError::Timeout(self.timeout))),
+        }
+    }
+
+    /// The open connection, `None` if one may be made, or the error while the breaker is open.
+    fn ready(&self) -> Result<Option<(u64, MultiplexedConnection)>, StoreError> {
+        let state = self.state();
+        if let Some(open) = &state.open {
+            return Ok(Some(open.clone()));
+        }
+        let left = state.closed_until.saturating_sub(self.clock.now());
+        if left.is_zero() { Ok(None) } else { Err(StoreError::Unavailable(left)) }
+    }
+
+    fn opened(&self, connection: MultiplexedConnection) -> (u64, MultiplexedConnection) {
+        let mut state = self.state();
+        state.made += 1;
+        let open = (state.made, connection);
+        state.open = Some(open.clone());
+        open
+    }
+
+    async fn settle<T>(
+        &self,
+        number: u64,
+        timeout: Duration,
+        reply: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(timeout, reply).await {
+            Ok(Ok(value)) => {
+                self.state().pause = Duration::ZERO;
+                Ok(value)
+            }
+            // The server answered: the connection is good, the command was not.
+            Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() => Err(error.into()),
+            Ok(Err(error)) => Err(self.failed(Some(number), error.into())),
+            Err(_) => Err(self.failed(Some(number), StoreError::Timeout(timeout))),
+        }
+    }
+
+    /// Gives up the connection that failed (none if it could not even be made) and opens the breaker.
+    fn failed(&self, number: Option<u64>, error: StoreError) -> StoreError {
+        let mut state = self.state();
+        let current = state.open.as_ref().map(|(number, _)| *number);
+        if current == number {
+            state.open = None;
+            state.pause = (state.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
+            state.closed_until = self.clock.now() + state.pause;
+        }
+        error
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,42 @@
+-- What came after a cursor. ARGV: max_feed, max_ledger, cursor, limit.
+-- Returns {position, more, rows}; a row is {id, mode, scope, ...}.
+local cursor, limit = ARGV[3], tonumber(ARGV[4])
+ensure(cursor)
+
+local function rows_after()
+  local rows = {}
+  for _, entry in ipairs(redis.call('XRANGE', feed, '(' .. cursor, '+', 'COUNT', limit)) do
+    local row = {entry[1]}
+    for i = 2, #entry[2], 2 do
+      row[#row + 1] = entry[2][i]
+    end
+    rows[#rows + 1] = row
+  end
+  return rows
+end
+
+local function rows_of_ledger()
+  local rows = {}
+  local ledger_rows = redis.call('ZRANGE', ledger, 0, -1, 'WITHSCORES')
+  for i = 1, #ledger_rows, 2 do
+    local mode, scope = string.match(ledger_rows[i], '^(%l+) (.*)$')
+    rows[#rows + 1] = {id_of(tonumber(ledger_rows[i + 1])), mode, scope}
+  end
+  return rows
+end
+
+-- The record applied last must still be there. Comparing only the ends would miss a feed that lost its end in a
+-- failover and has grown again since.
+if #redis.call('XRANGE', feed, cursor, cursor) == 1 then
+  local rows = rows_after()
+  local position = #rows > 0 and rows[#rows][1] or cursor
+  return {position, #rows == limit and 1 or 0, rows}
+end
+
+local first = redis.call('XRANGE', feed, '-', '+', 'COUNT', 1)[1][1]
+if cursor ~= '0-0' and not is_after(first, cursor) then
+  -- Not trimmed but lost: what was in the lost end nobody can know.
+  local id = append(cursor, 'remove', {'all'})
+  return {id, 0, {{id, 'remove', 'all'}}}
+end
+return {last_id(), 0, rows_of_ledger()}

@@ -1,0 +1,153 @@
+//! Redis (standalone) as the shared tier and the home of the journal.
+
+mod connection;
+mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt};
+use redis::{RedisError, Value};
+use shared_keys::{Mode, Position, Scope};
+
+use self::connection::Connection;
+use self::script::JournalScripts;
+use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use crate::clock::Clock;
+use crate::error::StoreError;
+
+/// Records fetched at a time.
+const FOLLOW_LIMIT: usize = 1000;
+/// The consumer group that ships the journal to the edge.
+const SHIP_GROUP: &str = "edge";
+/// A record that another process took and did not confirm for so long is taken over.
+const SHIP_TAKEOVER: Duration = Duration::from_secs(10);
+
+/// The fleet's Redis.
+pub(crate) struct RedisStore {
+    commands: Connection,
+    /// Blocking reads hold up everything behind them, so each kind has a connection of its own.
+    doorbell: Connection,
+    shipping: Connection,
+    scripts: JournalScripts,
+    /// This process's name in the consumer group.
+    consumer: String,
+}
+
+impl RedisStore {
+    /// A store on the Redis at `url`. Connects when first used.
+    pub(crate) fn new(url: &str, app: &str, command_timeout: Duration, clock: &Clock) -> Result<Self, RedisError> {
+        let client = Arc::new(redis::Client::open(url)?);
+        let connection = || Connection::new(Arc::clone(&client), command_timeout, clock.clone());
+        Ok(Self {
+            commands: connection(),
+            doorbell: connection(),
+            shipping: connection(),
+            scripts: JournalScripts::new(app),
+            consumer: format!("{:016x}", rand::random::<u64>()),
+        })
+    }
+
+    /// Makes the consumer group. From the feed's start: shipping a record twice is harmless, missing one is not.
+    async fn ensure_ship_group(&self) -> Result<(), StoreError> {
+        let mut create = redis::cmd("XGROUP");
+        create.arg("CREATE").arg(self.scripts.feed_key()).arg(SHIP_GROUP).arg("0").arg("MKSTREAM");
+        match self.shipping.run(&create).await {
+            Err(StoreError::Redis(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
+            result => result.map(|_: Value| ()),
+        }
+    }
+
+    /// Records that this or another process took but did not confirm.
+    async fn unconfirmed(&self, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
+        let mut own = redis::cmd("XREADGROUP");
+        own.arg("GROUP").arg(SHIP_GROUP).arg(&self.consumer).arg("COUNT").arg(max);
+        own.arg("STREAMS").arg(self.scripts.feed_key()).arg("0");
+        let records = script::records_of_read(self.shipping.run(&own).await?)?;
+        if !records.is_empty() {
+            return Ok(records);
+        }
+        let mut claim = redis::cmd("XAUTOCLAIM");
+        claim.arg(self.scripts.feed_key()).arg(SHIP_GROUP).arg(&self.consumer);
+        claim.arg(SHIP_TAKEOVER.as_millis() as u64).arg("0-0").arg("COUNT").arg(max);
+        script::records_of_claim(self.shipping.run(&claim).await?)
+    }
+}
+
+impl Store for RedisStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        async move {
+            // In one transaction: a value must not get the time to live of the one that replaces it.
+            let mut both = redis::pipe();
+            both.atomic().get(key).cmd("PTTL").arg(key);
+            let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
+            // A key without expiry is not ours: it has no time left.
+            let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
+            Ok(bytes.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left }))
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64);
+            let mut set = redis::cmd("SET");
+            set.arg(key).arg(&bytes[..]).arg("PX").arg(ttl_ms);
+            self.commands.run(&set).await
+        }
+        .boxed()
+    }
+
+    fn append<'a>(
+        &'a self,
+        seen: Position,
+        mode: Mode,
+        scopes: &'a [Scope],
+        unless: Option<Unless<'a>>,
+    ) -> BoxFuture<'a, Result<Appended, StoreError>> {
+        async move { self.scripts.append(&self.commands, seen, mode, scopes, unless).await }.boxed()
+    }
+
+    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
+        async move { self.scripts.follow(&self.commands, cursor, FOLLOW_LIMIT).await }.boxed()
+    }
+
+    fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let mut read = redis::cmd("XREAD");
+            read.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64);
+            read.arg("STREAMS").arg(self.scripts.feed_key()).arg(cursor.to_string());
+            self.doorbell.run_blocking(&read, timeout).await.map(|_: Value| ())
+        }
+        .boxed()
+    }
+
+    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
+        async move {
+            self.ensure_ship_group().await?;
+            let unconfirmed = self.unconfirmed(max).await?;
+            if !unconfirmed.is_empty() {
+                return Ok(unconfirmed);
+            }
+            let mut read = redis::cmd("XREADGROUP");
+            read.arg("GROUP").arg(SHIP_GROUP).arg(&self.consumer).arg("COUNT").arg(max);
+            read.arg("BLOCK").arg(timeout.as_millis() as u64);
+            read.arg("STREAMS").arg(self.scripts.feed_key()).arg(">");
+            script::records_of_read(self.shipping.run_blocking(&read, timeout).await?)
+        }
+        .boxed()
+    }
+
+    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut ack = redis::cmd("XACK");
+            ack.arg(self.scripts.feed_key()).arg(SHIP_GROUP);
+            for record in records {
+                ack.arg(record.position.to_string());
+            }
+            self.shipping.run(&ack).await.map(|_: Value| ())
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,112 @@
+//! The journal's scripts, and their replies as records.
+
+use redis::{FromRedisValue, Script, Value};
+use shared_keys::{Mode, Position, Scope};
+
+use super::connection::Connection;
+use crate::error::StoreError;
+use crate::store::{Appended, FeedRecord, Progress, Unless};
+
+/// Records that the feed keeps, about. A process that was away for longer reads the ledger.
+const MAX_FEED: usize = 100_000;
+/// Scopes that the ledger keeps. Older ones raise the floor.
+const MAX_LEDGER: usize = 100_000;
+
+/// The scripts of one app's journal, and its two keys in one slot.
+pub(super) struct JournalScripts {
+    feed_key: String,
+    ledger_key: String,
+    append: Script,
+    follow: Script,
+}
+
+impl JournalScripts {
+    pub(super) fn new(app: &str) -> Self {
+        Self {
+            feed_key: format!("{app}:{{journal}}:feed"),
+            ledger_key: format!("{app}:{{journal}}:ledger"),
+            append: Script::new(concat!(include_str!("journal.lua"), include_str!("append.lua"))),
+            follow: Script::new(concat!(include_str!("journal.lua"), include_str!("follow.lua"))),
+        }
+    }
+
+    pub(super) fn feed_key(&self) -> &str {
+        &self.feed_key
+    }
+
+    pub(super) async fn append(
+        &self,
+        connection: &Connection,
+        seen: Position,
+        mode: Mode,
+        scopes: &[Scope],
+        unless: Option<Unless<'_>>,
+    ) -> Result<Appended, StoreError> {
+        let mut call = self.append.prepare_invoke();
+        call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
+        call.arg(seen.to_string()).arg(mode.as_str());
+        call.arg(unless.map(|unless| unless.since.to_string()).unwrap_or_default());
+        let checked = unless.map_or(&[][..], |unless| unless.scopes);
+        call.arg(checked.len());
+        for scope in checked.iter().chain(scopes) {
+            call.arg(scope.to_string());
+        }
+        let (position, clean): (String, bool) = connection.run_script(&call).await?;
+        Ok(Appended { position: position.parse()?, clean })
+    }
+
+    pub(super) async fn follow(
+        &self,
+        connection: &Connection,
+        cursor: Position,
+        limit: usize,
+    ) -> Result<Progress, StoreError> {
+        let mut call = self.follow.prepare_invoke();
+        call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
+        call.arg(cursor.to_string()).arg(limit);
+        let (position, more, rows): (String, bool, Vec<Vec<String>>) = connection.run_script(&call).await?;
+        let records = rows.iter().map(|row| record_of_row(row)).collect::<Result<_, _>>()?;
+        Ok(Progress { records, position: position.parse()?, more })
+    }
+}
+
+/// `[id, mode, scope, …]`. A scope that does not parse was written by a newer version or a stranger: what it covers is
+/// unknown, so it counts as `all`.
+fn record_of_row(row: &[String]) -> Result<FeedRecord, StoreError> {
+    let (id, mode, scopes) = match row {
+        [id, mode, scopes @ ..] => (id.as_str(), mode.as_str(), scopes),
+        [id] => (id.as_str(), "", &[][..]),
+        [] => ("", "", &[][..]),
+    };
+    let position: Position = id.parse()?;
+    let parsed = scopes.iter().map(|scope| scope.parse()).collect::<Result<Vec<Scope>, _>>();
+    match (mode.parse(), parsed) {
+        (Ok(mode), Ok(scopes)) if !scopes.is_empty() => Ok(FeedRecord { position, mode, scopes }),
+        _ => Ok(FeedRecord { position, mode: Mode::Remove, scopes: vec![Scope::All] }),
+    }
+}
+
+/// A stream entry: its ID and its fields and values in turn; none if the entry was trimmed.
+type Entry = (String, Option<Vec<String>>);
+
+/// The records in the reply of `XREADGROUP`, which is nil when there are none.
+pub(super) fn records_of_read(reply: Value) -> Result<Vec<FeedRecord>, StoreError> {
+    let streams: Option<Vec<(String, Vec<Entry>)>> = parse(reply)?;
+    streams.into_iter().flatten().flat_map(|(_, entries)| entries).map(record_of_entry).collect()
+}
+
+/// The records in the reply of `XAUTOCLAIM`: `[next cursor, entries, IDs of trimmed entries]`.
+pub(super) fn records_of_claim(reply: Value) -> Result<Vec<FeedRecord>, StoreError> {
+    let (_, entries, trimmed): (String, Vec<Entry>, Vec<String>) = parse(reply)?;
+    entries.into_iter().chain(trimmed.into_iter().map(|id| (id, None))).map(record_of_entry).collect()
+}
+
+fn parse<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
+    Ok(T::from_redis_value(reply).map_err(redis::RedisError::from)?)
+}
+
+/// What was trimmed before it was shipped is unknown: the row without mode and scopes reads as one that covers everything.
+fn record_of_entry((id, fields): Entry) -> Result<FeedRecord, StoreError> {
+    let values = fields.unwrap_or_default().into_iter().skip(1).step_by(2);
+    record_of_row(&std::iter::once(id).chain(values).collect::<Vec<_>>())
+}
