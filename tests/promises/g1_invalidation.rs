@@ -1,0 +1,126 @@
+//! G1: after `invalidate` returns, this process never serves the old value, and others not after their lag.
+
+use std::time::Duration;
+
+use origin_sdk::{Cache, Delivery, Key, Layer, Lifetime, Namespace, Scope, TypedTag};
+use strata_tests::{Database, Group, Item, ItemPart, RedisServer, eventually};
+
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
+
+fn items(cache: &Cache) -> Namespace<Item, u64> {
+    cache.namespace(LIFETIME).tags(|item: &Item| vec![Group { id: item.id % 10 }.to_tag()]).build()
+}
+
+/// Two processes of a fleet, each with its own memory, and what they read.
+struct Fleet {
+    a: (Cache, Namespace<Item, u64>),
+    b: (Cache, Namespace<Item, u64>),
+    database: Database,
+    _redis: RedisServer,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let redis = RedisServer::start().await;
+        let process = async || {
+            let cache = redis.cache().build().await.unwrap();
+            let namespace = items(&cache);
+            (cache, namespace)
+        };
+        Self { a: process().await, b: process().await, database: Database::default(), _redis: redis }
+    }
+
+    async fn read(&self, items: &Namespace<Item, u64>, id: u64) -> u64 {
+        *items.get_or_load(&Item { id }, self.database.loader(id)).await.unwrap().value
+    }
+
+    /// Item 3 is in both memories with the old value, and the database has the new one.
+    async fn warm(&self) {
+        self.database.write(3, 1);
+        assert_eq!((self.read(&self.a.1, 3).await, self.read(&self.b.1, 3).await), (1, 1));
+        assert_eq!(self.database.reads(), 1, "the second process reads from Redis");
+        self.database.write(3, 2);
+        assert_eq!((self.read(&self.a.1, 3).await, self.read(&self.b.1, 3).await), (1, 1));
+    }
+
+    async fn expect_new_everywhere(&self) {
+        assert_eq!(self.read(&self.a.1, 3).await, 2, "the process that invalidated");
+        eventually("the other process reads the new value", async || self.read(&self.b.1, 3).await == 2).await;
+    }
+}
+
+#[tokio::test]
+async fn invalidating_a_key_is_seen_here_at_once_and_there_soon() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    let receipt = fleet.a.1.invalidate(&Item { id: 3 }).await;
+    assert_eq!(
+        (receipt.memory, receipt.journal, receipt.edge),
+        (Delivery::Done, Delivery::Done, Delivery::NotConfigured)
+    );
+    fleet.expect_new_everywhere().await;
+}
+
+#[tokio::test]
+async fn invalidating_a_tag_is_seen_here_at_once_and_there_soon() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    fleet.a.0.invalidate([Group { id: 3 }.to_tag()]).await;
+    fleet.expect_new_everywhere().await;
+}
+
+#[tokio::test]
+async fn invalidating_a_prefix_covers_the_key_and_those_below_it_but_no_sibling() {
+    let redis = RedisServer::start().await;
+    let cache = redis.cache().build().await.unwrap();
+    let (items, parts) = (items(&cache), cache.namespace::<ItemPart, u64>(LIFETIME).build());
+    let database = Database::default();
+    let read_part =
+        async |id, part| *parts.get_or_load(&ItemPart { id, part }, database.loader(id)).await.unwrap().value;
+    let read_item = async |id| *items.get_or_load(&Item { id }, database.loader(id)).await.unwrap().value;
+    assert_eq!((read_item(4).await, read_part(4, 1).await, read_part(42, 1).await), (0, 0, 0));
+    database.write(4, 1);
+    database.write(42, 1);
+    cache.invalidate([Item { id: 4 }.prefix()]).await;
+    assert_eq!((read_item(4).await, read_part(4, 1).await), (1, 1));
+    assert_eq!(read_part(42, 1).await, 0, "42 does not lie below 4");
+}
+
+#[tokio::test]
+async fn invalidating_all_is_seen_here_at_once_and_there_soon() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    fleet.a.0.invalidate([Scope::All]).await;
+    fleet.expect_new_everywhere().await;
+}
+
+#[tokio::test]
+async fn writing_through_is_seen_here_at_once_and_there_soon_and_costs_no_load() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    let reads = fleet.database.reads();
+    let written = fleet.a.1.write_through(&Item { id: 3 }, [], |_| async { Ok::<_, std::io::Error>(2) }).await.unwrap();
+    assert!(written.cached);
+    fleet.expect_new_everywhere().await;
+    assert_eq!(fleet.database.reads(), reads);
+}
+
+#[tokio::test]
+async fn a_write_through_that_fails_removes_the_old_value_all_the_same() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    let failing = |_| async { Err::<u64, _>(std::io::Error::other("the connection broke after the commit")) };
+    assert!(fleet.a.1.write_through(&Item { id: 3 }, [], failing).await.is_err());
+    fleet.expect_new_everywhere().await;
+}
+
+#[tokio::test]
+async fn another_process_forgets_within_milliseconds_when_all_is_well() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    let applied = fleet.b.0.stats().records_applied;
+    fleet.a.1.invalidate(&Item { id: 3 }).await;
+    eventually("the record arrives by itself", async || fleet.b.0.stats().records_applied > applied).await;
+    let hit = fleet.b.1.get_or_load(&Item { id: 3 }, fleet.database.loader(3)).await.unwrap();
+    assert_eq!((*hit.value, hit.layer), (2, Layer::Loader));
+}

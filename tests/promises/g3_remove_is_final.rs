@@ -1,0 +1,78 @@
+//! G3: `remove` is never undone by a stale window; `expire` may be served stale, and the result says so.
+//!
+//! On the embedded store, since its clock is moved by hand, and Redis's is not.
+
+use std::time::Duration;
+
+use origin_sdk::{Cache, Clock, Freshness, Lifetime, Namespace, StaleReason};
+use strata_tests::{Database, Item, eventually};
+
+const FRESH: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_secs(600);
+const LIFETIME: Lifetime = Lifetime::fresh(FRESH).stale_while_revalidate(WINDOW).stale_if_error(WINDOW);
+
+/// A cache on a clock of its own that holds item 1 of version 0; the database has version 1.
+async fn start(lifetime: Lifetime) -> (Clock, Namespace<Item, u64>, Database) {
+    let clock = Clock::manual();
+    // The journal's lag is told by the same clock, and is not what is tested here.
+    let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
+    let cache = builder.build().await.unwrap();
+    let (items, database) = (cache.namespace(lifetime).build(), Database::default());
+    assert_eq!(read(&items, &database).await, (0, Freshness::Fresh));
+    database.write(1, 1);
+    (clock, items, database)
+}
+
+async fn read(items: &Namespace<Item, u64>, database: &Database) -> (u64, Freshness) {
+    let hit = items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+    (*hit.value, hit.freshness)
+}
+
+async fn read_with_failing_loader(items: &Namespace<Item, u64>) -> Option<(u64, Freshness)> {
+    let failing = |_| async { Err::<u64, _>(std::io::Error::other("the database is down")) };
+    items.get_or_load(&Item { id: 1 }, failing).await.ok().map(|hit| (*hit.value, hit.freshness))
+}
+
+#[tokio::test]
+async fn what_is_past_its_lifetime_is_served_stale_while_it_is_refreshed() {
+    let (clock, items, database) = start(LIFETIME).await;
+    clock.advance(FRESH);
+    assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
+    eventually("the refresh is in", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+}
+
+#[tokio::test]
+async fn what_was_removed_is_not_served_while_revalidating() {
+    let (clock, items, database) = start(LIFETIME).await;
+    items.invalidate(&Item { id: 1 }).await;
+    clock.advance(FRESH);
+    assert_eq!(read(&items, &database).await, (1, Freshness::Fresh));
+}
+
+#[tokio::test]
+async fn what_is_past_its_windows_is_not_served() {
+    let (clock, items, database) = start(LIFETIME).await;
+    clock.advance(FRESH + WINDOW);
+    assert_eq!(read(&items, &database).await, (1, Freshness::Fresh));
+}
+
+#[tokio::test]
+async fn what_was_expired_is_served_stale_and_says_so() {
+    let (_clock, items, database) = start(LIFETIME).await;
+    items.expire(&Item { id: 1 }).await;
+    assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
+    eventually("the refresh is in", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+}
+
+#[tokio::test]
+async fn when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed() {
+    let (clock, items, _database) = start(Lifetime::fresh(FRESH).stale_if_error(WINDOW)).await;
+
+    clock.advance(FRESH);
+    let stale = Some((0, Freshness::Stale(StaleReason::LoadFailed)));
+    assert_eq!(read_with_failing_loader(&items).await, stale);
+    items.expire(&Item { id: 1 }).await;
+    assert_eq!(read_with_failing_loader(&items).await, stale);
+    items.invalidate(&Item { id: 1 }).await;
+    assert_eq!(read_with_failing_loader(&items).await, None);
+}

@@ -1,0 +1,96 @@
+//! The built worker in workerd, started by the command that users have: `cargo xtask edge`.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response};
+use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, sign};
+
+use crate::free_port;
+
+/// The secret that the worker under test has.
+const SECRET: &str = "a secret of the tests alone";
+/// Building and starting the worker, on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(300);
+
+/// A running worker. Stopped, with all that it started, when dropped.
+pub struct Edge {
+    child: Child,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Edge {
+    /// A worker that answers, in front of `origin`.
+    pub async fn start(origin: &str) -> Self {
+        let port = free_port();
+        // `cargo xtask test` has built this very program and names it; without it cargo finds or builds it.
+        let mut command = match std::env::var("STRATA_XTASK") {
+            Ok(xtask) => Command::new(xtask),
+            Err(_) => {
+                let mut cargo = Command::new(env!("CARGO"));
+                cargo.arg("xtask");
+                cargo
+            }
+        };
+        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        command.args(["edge", "--origin", origin, "--port", &port.to_string()]);
+        let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::null()).spawn();
+        let edge = Self {
+            child: child.expect("cargo xtask runs"),
+            url: format!("http://127.0.0.1:{port}"),
+            client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
+        };
+        edge.wait_ready().await;
+        edge
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The secret that signs purges.
+    #[must_use]
+    pub fn secret() -> Secret {
+        Secret::new(SECRET)
+    }
+
+    /// A request for a path.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// The answer to a `GET`.
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path).send().await.expect("the worker answers")
+    }
+
+    /// The answer to a purge message signed with `secret` at `unix_secs`.
+    pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
+        let signature = sign(secret, "POST", PURGE_PATH, unix_secs, nonce, body.as_bytes());
+        let request = self.request(Method::POST, PURGE_PATH).header(SIGNATURE_HEADER, signature);
+        request.body(body.to_owned()).send().await.expect("the worker answers")
+    }
+
+    async fn wait_ready(&self) {
+        let deadline = std::time::Instant::now() + START;
+        loop {
+            let health = self.request(Method::GET, "/__strata/health").send().await;
+            if health.is_ok_and(|response| response.status().is_success()) {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "the worker did not start within {START:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // On SIGTERM it stops workerd and what else it started.
+        let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
+        let _ = self.child.wait();
+    }
+}

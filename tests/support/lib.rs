@@ -1,0 +1,55 @@
+//! What the promise tests share: real servers that start on free ports and stop on drop, a source of truth that counts its
+//! reads, and waiting with a deadline.
+
+#![expect(clippy::missing_panics_doc, reason = "a test's support panics to fail the test")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's support panics to fail the test")]
+
+mod database;
+mod edge;
+mod origin;
+mod redis_server;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+pub use self::database::Database;
+pub use self::edge::Edge;
+pub use self::origin::{Origin, OriginReply, OriginRequest};
+pub use self::redis_server::RedisServer;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+origin_sdk::keys! {
+    app "test" version 1;
+
+    /// An item, by number.
+    pub key Item { id: u64 } = "item:{id}";
+    /// A part of an item.
+    pub key ItemPart { id: u64, part: u64 } = "item:{id}:part:{part}";
+    /// Everything that belongs to the group.
+    pub tag Group { id: u64 } = "group:{id}";
+}
+
+/// Asks until the answer is `true`.
+///
+/// # Panics
+/// If it is not within [`PATIENCE`]; the message says what was waited for.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "{caller}: waited {PATIENCE:?} in vain until {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}

@@ -1,0 +1,111 @@
+//! A scripted origin behind the worker: it counts its requests and answers as the test says.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+/// A request as the origin got it.
+#[derive(Debug, Clone)]
+pub struct OriginRequest {
+    /// Its method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// Its header fields.
+    pub headers: HeaderMap,
+    /// How many requests came before it.
+    pub number: usize,
+}
+
+/// What the origin answers.
+#[derive(Debug, Clone)]
+pub struct OriginReply {
+    /// The status code.
+    pub status: u16,
+    /// Header fields.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+}
+
+impl OriginReply {
+    /// A 200 with these header fields and this body.
+    #[must_use]
+    pub fn ok(headers: &[(&'static str, &str)], body: impl Into<String>) -> Self {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Self { status: 200, headers, body: body.into() }
+    }
+}
+
+type Script = dyn Fn(&OriginRequest) -> OriginReply + Send + Sync;
+
+/// An HTTP server that follows a script. Ends with the test.
+#[derive(Clone)]
+pub struct Origin {
+    url: String,
+    state: Arc<OriginState>,
+}
+
+struct OriginState {
+    script: Mutex<Arc<Script>>,
+    requests: Mutex<Vec<OriginRequest>>,
+}
+
+impl Origin {
+    /// An origin that answers every request by `script`.
+    pub async fn start(script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) -> Self {
+        let state = Arc::new(OriginState { script: Mutex::new(Arc::new(script)), requests: Mutex::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+        let app = Router::new().fallback(answer).with_state(Arc::clone(&state));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, state }
+    }
+
+    /// Its base URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Gives it another script.
+    pub fn follow(&self, script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
+        *self.state.script.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(script);
+    }
+
+    /// The requests whose path and query are `target`, in their order.
+    #[must_use]
+    pub fn requests(&self, target: &str) -> Vec<OriginRequest> {
+        let requests = self.state.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().filter(|request| request.target == target).cloned().collect()
+    }
+}
+
+async fn answer(
+    State(state): State<Arc<OriginState>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    _body: Bytes,
+) -> Response {
+    let request = {
+        let mut requests = state.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let request = OriginRequest { method, target, headers, number: requests.len() };
+        requests.push(request.clone());
+        request
+    };
+    let script = Arc::clone(&state.script.lock().unwrap_or_else(PoisonError::into_inner));
+    let reply = script(&request);
+    let mut response = reply.body.into_response();
+    *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status code");
+    response.headers_mut().remove("content-type");
+    for (name, value) in reply.headers {
+        response.headers_mut().append(name, value.parse().expect("a header value"));
+    }
+    response
+}
