@@ -1,1 +1,149 @@
-//! placeholder
+//! The built worker in workerd: what HTTP caching, the journal and purges look like from outside.
+//!
+//! All tests share one worker and one scripted origin, each on paths of its own.
+
+#![expect(clippy::expect_used, reason = "a test panics to fail")]
+
+mod caching;
+mod invalidation;
+mod safety;
+mod stale;
+
+use std::collections::HashMap;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libtest_mimic::{Arguments, Trial};
+use reqwest::Response;
+use strata_tests::{Edge, Origin, OriginReply, OriginRequest};
+use tokio::runtime::Runtime;
+
+/// What every test gets.
+struct Stack {
+    edge: Edge,
+    origin: Origin,
+    scripts: Arc<Scripts>,
+}
+
+type Script = Box<dyn Fn(&OriginRequest) -> OriginReply + Send + Sync>;
+
+/// What the origin answers below each path.
+#[derive(Default)]
+struct Scripts(Mutex<HashMap<String, Arc<Script>>>);
+
+impl Stack {
+    async fn start() -> Self {
+        let scripts = Arc::new(Scripts::default());
+        let origin = Origin::start({
+            let scripts = Arc::clone(&scripts);
+            move |request| scripts.answer(request)
+        })
+        .await;
+        Self { edge: Edge::start(origin.url()).await, origin, scripts }
+    }
+
+    /// From now on the origin answers requests below `path` by `script`.
+    fn origin_answers(&self, path: &str, script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
+        let mut scripts = self.scripts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.insert(path.to_owned(), Arc::new(Box::new(script)));
+    }
+
+    /// How many requests for `target` the origin has had.
+    fn origin_requests(&self, target: &str) -> usize {
+        self.origin.requests(target).len()
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        Reply::read(self.edge.get(path).await).await
+    }
+
+    async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let request = self.edge.request(reqwest::Method::GET, path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        Reply::read(request.send().await.expect("the worker answers")).await
+    }
+}
+
+impl Scripts {
+    fn answer(&self, request: &OriginRequest) -> OriginReply {
+        let scripts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let script = scripts.iter().find(|(path, _)| request.target.starts_with(path.as_str()));
+        let script = script.map(|(_, script)| Arc::clone(script));
+        drop(scripts);
+        script
+            .map_or_else(|| OriginReply { status: 404, headers: vec![], body: String::new() }, |script| script(request))
+    }
+}
+
+/// What a client sees.
+struct Reply {
+    status: u16,
+    headers: reqwest::header::HeaderMap,
+    body: String,
+}
+
+impl Reply {
+    async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.text().await.expect("the body arrives") }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a text"))
+    }
+
+    /// The edge's member of `Cache-Status`, the last one.
+    fn edge_status(&self) -> &str {
+        let last = self.headers.get_all("cache-status").iter().next_back();
+        let last = last.map_or("", |value| value.to_str().expect("a text"));
+        last.rsplit(", ").next().unwrap_or(last)
+    }
+
+    fn is_hit(&self) -> bool {
+        self.edge_status().starts_with("strata-edge; hit")
+    }
+}
+
+/// A test by its function's name.
+macro_rules! trials {
+    ($runtime:ident, $stack:ident: $($module:ident::$name:ident),* $(,)?) => {
+        vec![$({
+            let (runtime, stack) = (Arc::clone(&$runtime), Arc::clone(&$stack));
+            Trial::test(concat!(stringify!($module), "::", stringify!($name)), move || {
+                runtime.block_on($module::$name(&stack));
+                Ok(())
+            })
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let stack = Arc::new(runtime.block_on(Stack::start()));
+    let trials = trials![runtime, stack:
+        caching::a_miss_is_stored_and_the_next_request_is_a_hit,
+        caching::a_head_is_answered_from_a_stored_get,
+        caching::a_client_that_has_the_current_representation_gets_a_304,
+        caching::variants_stay_apart,
+        caching::the_order_of_query_parameters_does_not_matter,
+        caching::what_must_not_be_stored_is_not,
+        caching::a_targeted_field_wins_over_cache_control,
+        stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
+        stale::stale_is_served_if_the_origin_fails,
+        stale::without_a_window_stale_is_not_served,
+        invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
+        invalidation::a_purge_of_a_path_spares_its_siblings,
+        invalidation::an_expire_may_still_be_served_stale,
+        invalidation::a_response_built_before_the_purge_is_passed_on_but_not_kept,
+        invalidation::an_invalidation_in_the_sdk_reaches_the_edge,
+        invalidation::an_unsafe_method_invalidates_its_target,
+        safety::a_purge_that_is_not_signed_right_changes_nothing,
+        safety::internal_headers_cross_neither_way,
+        safety::a_client_cannot_name_a_variant,
+    ];
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Stops the worker: nothing else holds the stack any more.
+    drop(stack);
+    conclusion.exit_code()
+}

@@ -1,0 +1,136 @@
+//! G7 from outside: no response outlives a purge of what it was built from by more than `JOURNAL_MAX_LAG` + 5 s.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use origin_sdk::{Cache, Delivery, Tag};
+use reqwest::Method;
+use strata_tests::{Edge, OriginReply, eventually};
+
+use crate::Stack;
+
+/// `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Something whose value the origin shows, with these header fields.
+fn showing(
+    headers: Vec<(&'static str, String)>,
+) -> (Arc<AtomicU64>, impl Fn(&strata_tests::OriginRequest) -> OriginReply) {
+    let value = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&value);
+    let script = move |_: &strata_tests::OriginRequest| OriginReply {
+        status: 200,
+        headers: headers.clone(),
+        body: shown.load(Ordering::SeqCst).to_string(),
+    };
+    (value, script)
+}
+
+fn lifetime(directives: &str) -> (&'static str, String) {
+    ("cdn-cache-control", directives.to_owned())
+}
+
+async fn purge(stack: &Stack, records: &str) {
+    let body = format!(r#"{{"v":1,"records":[{records}]}}"#);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let nonce = format!("nonce-{:032}", now.as_nanos());
+    let answer = stack.edge.purge(&Edge::secret(), now.as_secs(), &nonce, &body).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+}
+
+/// Polls until the edge shows `value`, and fails if that took longer than the bound.
+async fn expect_within_the_bound(stack: &Stack, path: &str, value: &str) {
+    let since = Instant::now();
+    eventually("the edge shows the new value", async || stack.get(path).await.body == value).await;
+    assert!(since.elapsed() <= BOUND, "{:?}", since.elapsed());
+}
+
+pub(crate) async fn a_purge_of_a_tag_is_obeyed_within_the_bound(stack: &Stack) {
+    let path = "/purge/tag";
+    let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", "shelf:1,colour:red".into())]);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    value.store(1, Ordering::SeqCst);
+    assert_eq!(stack.get(path).await.body, "0", "nobody has purged it yet");
+    purge(stack, r#"{"scope":"tag:colour:red","mode":"remove"}"#).await;
+    expect_within_the_bound(stack, path, "1").await;
+    eventually("the new one is kept", async || stack.get(path).await.is_hit()).await;
+    assert_eq!(stack.get(path).await.body, "1");
+}
+
+pub(crate) async fn a_purge_of_a_path_spares_its_siblings(stack: &Stack) {
+    for path in ["/purge/path/api/a", "/purge/path/apis"] {
+        let (_, script) = showing(vec![lifetime("max-age=600")]);
+        stack.origin_answers(path, script);
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    }
+    let host = stack.edge.url().trim_start_matches("http://");
+    purge(stack, &format!(r#"{{"scope":"path:{host}/purge/path/api","mode":"remove"}}"#)).await;
+    let requests = stack.origin_requests("/purge/path/api/a");
+    eventually("the path is purged", async || {
+        stack.get("/purge/path/api/a").await;
+        stack.origin_requests("/purge/path/api/a") > requests
+    })
+    .await;
+    assert!(stack.get("/purge/path/apis").await.is_hit());
+}
+
+pub(crate) async fn an_expire_may_still_be_served_stale(stack: &Stack) {
+    let path = "/purge/expire";
+    let headers = vec![lifetime("max-age=600, stale-while-revalidate=600"), ("cache-tag", "shelf:2".into())];
+    let (value, script) = showing(headers);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    value.store(1, Ordering::SeqCst);
+    purge(stack, r#"{"scope":"tag:shelf:2","mode":"expire"}"#).await;
+    eventually("it is served stale", async || {
+        let reply = stack.get(path).await;
+        reply.body == "0" && reply.edge_status().contains("detail=stale-while-revalidate")
+    })
+    .await;
+    expect_within_the_bound(stack, path, "1").await;
+}
+
+/// An origin process that lags behind the journal still builds the old response after the purge.
+pub(crate) async fn a_response_built_before_the_purge_is_passed_on_but_not_kept(stack: &Stack) {
+    let path = "/purge/lagging";
+    let at = |position: &str| {
+        let tag = ("cache-tag", "shelf:3".to_owned());
+        vec![lifetime("max-age=600"), tag, ("strata-position", position.to_owned())]
+    };
+    purge(stack, r#"{"scope":"tag:shelf:3","mode":"remove","position":"2000-0"}"#).await;
+    stack.origin_answers(path, showing(at("1999-9")).1);
+    for _ in 0..3 {
+        let reply = stack.get(path).await;
+        assert_eq!((reply.status, reply.is_hit()), (200, false), "{}", reply.edge_status());
+    }
+    stack.origin_answers(path, showing(at("2000-0")).1);
+    eventually("what was built at the purge is kept", async || stack.get(path).await.is_hit()).await;
+}
+
+/// G6, the plain way: one invalidation in a service, and the shipper tells the edge.
+pub(crate) async fn an_invalidation_in_the_sdk_reaches_the_edge(stack: &Stack) {
+    let path = "/purge/sdk";
+    let cache = Cache::builder("test").edge(stack.edge.url(), Edge::secret()).build().await.unwrap();
+    let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", "shelf:4".into())]);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    value.store(1, Ordering::SeqCst);
+    let receipt = cache.invalidate([Tag::new("shelf:4").unwrap()]).await;
+    assert_eq!(receipt.edge, Delivery::Queued);
+    expect_within_the_bound(stack, path, "1").await;
+    eventually("the shipment is confirmed", async || cache.stats().records_shipped == 1).await;
+}
+
+/// RFC 9111, 4.4.
+pub(crate) async fn an_unsafe_method_invalidates_its_target(stack: &Stack) {
+    let path = "/purge/unsafe";
+    let (value, script) = showing(vec![lifetime("max-age=600")]);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    value.store(1, Ordering::SeqCst);
+    let put = stack.edge.request(Method::PUT, path).body("1").send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    expect_within_the_bound(stack, path, "1").await;
+}
