@@ -22,6 +22,8 @@ pub(crate) struct Gathered {
     pub(crate) tags: TagSet,
     /// The shortest remaining lifetime of what was read; `None` before the first read.
     pub(crate) lifetime: Option<Lifetime>,
+    /// The seconds of freshness that the read with the fewest had left; negative if it was stale.
+    pub(crate) ttl_secs: i64,
     /// The innermost layer that was needed.
     pub(crate) layer: Option<Layer>,
     /// Whether something was read that only one user may see, or that no cache may keep.
@@ -48,10 +50,15 @@ impl Gathering {
 pub(crate) fn note_read<V>(entry: &Entry<V>, layer: Layer, freshness: Freshness, now: Duration, private: bool) {
     note(|gathered| {
         // What was served stale must not live on as fresh in the next layer.
-        let left = match freshness {
-            Freshness::Fresh => entry.meta.lifetime.remaining(entry.age(now)),
-            Freshness::Stale(_) => Lifetime::fresh(Duration::ZERO),
+        let (age, whole) = (entry.age(now), entry.meta.lifetime);
+        let (left, ttl_secs) = match freshness {
+            Freshness::Fresh => (whole.remaining(age), signed_secs(whole.remaining(age).fresh_for())),
+            // What a record expired is stale whatever its age.
+            Freshness::Stale(_) => {
+                (Lifetime::fresh(Duration::ZERO), -signed_secs(age.saturating_sub(whole.fresh_for())).max(1))
+            }
         };
+        gathered.ttl_secs = gathered.lifetime.map_or(ttl_secs, |_| gathered.ttl_secs.min(ttl_secs));
         gathered.lifetime = Some(gathered.lifetime.map_or(left, |lifetime| lifetime.min(left)));
         gathered.layer = gathered.layer.max(Some(layer));
         gathered.private |= private;
@@ -67,6 +74,10 @@ pub(crate) fn note_uncached() {
         gathered.layer = Some(Layer::Loader);
         gathered.private = true;
     });
+}
+
+fn signed_secs(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn note(add: impl FnOnce(&mut Gathered)) {

@@ -1,10 +1,11 @@
-//! G4 within a process: one cold or expired key, any number of callers, one load at a time.
+//! G4 within a process: one cold or expired key, any number of callers, one load at a time; and no load at all if another
+//! process has done it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use origin_sdk::{Cache, Layer, Lifetime, LoadErrorKind, Namespace};
-use strata_tests::{Database, Item, eventually};
+use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, LoadErrorKind, Namespace, StaleReason};
+use strata_tests::{Database, Item, RedisServer, eventually};
 use tokio::sync::Semaphore;
 
 const CALLERS: u64 = 1000;
@@ -59,4 +60,19 @@ async fn a_panic_in_a_loader_is_an_error_for_its_callers_and_nothing_else() {
     let error = items.get_or_load(&Item { id: 1 }, panicking).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Panicked);
     assert!(items.get_or_load(&Item { id: 1 }, database.loader(1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_refresh_takes_what_another_process_has_put_into_redis() {
+    let (redis, clock, database) = (RedisServer::start().await, Clock::manual(), Database::default());
+    let cache = redis.cache().clock(clock.clone()).max_lag(Duration::from_secs(3600)).build().await.unwrap();
+    let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(600));
+    let items = cache.namespace::<Item, u64>(lifetime).build();
+    let read = async || items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+    assert_eq!(read().await.layer, Layer::Loader);
+    // This process's copy is stale now; the one in Redis is as young as if another process had just put it there.
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(read().await.freshness, Freshness::Stale(StaleReason::Revalidating));
+    eventually("the copy in memory is fresh again", async || read().await.freshness == Freshness::Fresh).await;
+    assert_eq!(database.reads(), 1);
 }

@@ -1,9 +1,7 @@
 //! What was gathered → the response's headers.
 
-use std::fmt::Write;
-
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use shared_keys::{CACHE_TAG_HEADER, Lifetime, POSITION_HEADER, Position, TagSet};
+use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, Position, TagSet};
 
 use crate::bubble::Gathered;
 use crate::hit::Layer;
@@ -22,7 +20,7 @@ pub(super) fn describe<B>(
     let Some(layer) = gathered.layer else { return false };
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(CACHE_STATUS, cache_status(layer, gathered.lifetime));
+    headers.insert(CACHE_STATUS, cache_status(layer, gathered));
     let describable = status.is_success() || status == StatusCode::NOT_FOUND;
     if !describable || headers.contains_key(header::CACHE_CONTROL) {
         return false;
@@ -48,14 +46,10 @@ pub(super) fn describe<B>(
 }
 
 /// This cache's member of `Cache-Status` (RFC 9211).
-fn cache_status(layer: Layer, lifetime: Option<Lifetime>) -> HeaderValue {
-    let mut member = String::from("strata-origin; ");
-    // Writing to a String does not fail.
-    let _ = match (layer, lifetime) {
-        (Layer::Loader, _) | (_, None) => write!(member, "fwd=miss; detail={}", layer.as_str()),
-        (_, Some(lifetime)) => {
-            write!(member, "hit; ttl={}; detail={}", lifetime.fresh_for().as_secs(), layer.as_str())
-        }
+fn cache_status(layer: Layer, gathered: &Gathered) -> HeaderValue {
+    let member = match layer {
+        Layer::Loader => format!("strata-origin; fwd=miss; detail={}", layer.as_str()),
+        _ => format!("strata-origin; hit; ttl={}; detail={}", gathered.ttl_secs, layer.as_str()),
     };
     HeaderValue::from_str(&member).unwrap_or(HeaderValue::from_static("strata-origin"))
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Journal;
+use crate::error::StoreError;
 
 /// The longest wait for a record. Each end of it is a heartbeat: the process learns that there is nothing new.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -15,21 +16,30 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Follows the journal until the cache that owns it is dropped.
 pub(crate) async fn follow_forever(journal: Weak<Journal>) {
+    let mut is_lost = false;
     while let Some(journal) = journal.upgrade() {
-        if let Err(error) = step(&journal).await {
-            tracing::debug!(%error, "the journal cannot be followed");
-            drop(journal);
-            tokio::time::sleep(RETRY).await;
+        match step(&journal).await {
+            Ok(()) if is_lost => {
+                tracing::info!("the journal is followed again");
+                is_lost = false;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if !is_lost {
+                    tracing::warn!(%error, "the journal cannot be followed; retrying");
+                    is_lost = true;
+                }
+                drop(journal);
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 }
 
-async fn step(journal: &Arc<Journal>) -> Result<(), crate::error::StoreError> {
+async fn step(journal: &Arc<Journal>) -> Result<(), StoreError> {
     journal.catch_up().await?;
     journal.flush_queue().await?;
-    let position = journal.position();
-    let store = Arc::clone(&journal.store);
-    store.wait(position, HEARTBEAT).await?;
+    journal.store.wait(journal.position(), HEARTBEAT).await?;
     tokio::time::sleep(BATCH).await;
     Ok(())
 }

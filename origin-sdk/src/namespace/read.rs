@@ -26,6 +26,14 @@ enum Found<V> {
     Nothing(Option<Arc<Entry<V>>>),
 }
 
+/// What a load is for.
+enum Purpose<V> {
+    /// Callers wait for it. If the loader fails they get this, if it may still be served.
+    Answer(Option<Arc<Entry<V>>>),
+    /// A stale value has been served already.
+    Refresh,
+}
+
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
     /// The value of a key, from the first layer that has one which may be served, else from `loader`.
     ///
@@ -83,8 +91,15 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         {
             core.memory.remove_entry(&text, entry);
         }
-        let inner = Arc::clone(&self.inner);
-        let lookup = self.inner.lookups.join_or_start(&text, |()| true, (), || inner.look_up(text.clone().into()));
+        let lookup = self.inner.lookups.join_or_start(
+            &text,
+            |()| true,
+            (),
+            || {
+                let (inner, text) = (Arc::clone(&self.inner), text.clone());
+                async move { inner.look_up(&text).await }
+            },
+        );
         match self.inner.judge(lookup.landed.await.flatten(), Layer::Redis) {
             Found::Nothing(in_redis) => {
                 Found::Nothing(in_redis.or(fallback).filter(|entry| self.inner.may_serve_on_error(entry)))
@@ -102,7 +117,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let asked = self.inner.begin();
         let mut loader = Some(loader);
         loop {
-            let seat = self.take_seat(key, &mut loader, fallback.clone());
+            let seat = self.take_seat(key, &mut loader, Purpose::Answer(fallback.clone()));
             if !seat.leads {
                 self.inner.core.metrics.coalesced.add(1);
             }
@@ -118,14 +133,14 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    /// Starts a load in the background, unless one runs already.
+    /// Starts a refresh in the background, unless a load runs already.
     fn refresh<F, L, E>(&self, key: &K, loader: F)
     where
         F: FnOnce(Load) -> L + Send + 'static,
         L: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
-        if self.take_seat(key, &mut Some(loader), None).leads {
+        if self.take_seat(key, &mut Some(loader), Purpose::Refresh).leads {
             self.inner.core.metrics.refreshes.add(1);
         }
     }
@@ -134,7 +149,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         &self,
         key: &K,
         loader: &mut Option<F>,
-        fallback: Option<Arc<Entry<V>>>,
+        purpose: Purpose<V>,
     ) -> Seat<Result<Loaded<V>, LoadError>>
     where
         F: FnOnce(Load) -> L + Send + 'static,
@@ -154,6 +169,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
             async move {
                 // A caller leads at most once: only then is its loader taken.
                 let Some(loader) = loader else { return Err(LoadError::panicked()) };
+                let fallback = match purpose {
+                    Purpose::Answer(fallback) => fallback,
+                    Purpose::Refresh => match inner.refreshed_elsewhere(&owned_text).await {
+                        Some(entry) => return Ok(Loaded { entry, begun: now, stale: false }),
+                        None => None,
+                    },
+                };
                 inner.run_loader(&owned_text, now, load, loader, fallback).await
             }
         })
@@ -208,9 +230,17 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         in_window && entry.verdict(&self.core.journal) != Verdict::Removed
     }
 
+    /// The fresh entry that another process has put into the shared tier since this one's went stale.
+    async fn refreshed_elsewhere(&self, key: &str) -> Option<Arc<Entry<V>>> {
+        match self.judge(self.look_up(key).await, Layer::Redis) {
+            Found::Fresh(entry, _) => Some(entry),
+            Found::Revalidate(..) | Found::Nothing(_) => None,
+        }
+    }
+
     /// The entry in the shared tier, now also in memory.
-    async fn look_up(self: Arc<Self>, key: Box<str>) -> Option<Arc<Entry<V>>> {
-        let stored = self.core.store.get(&key).await.unwrap_or_else(|error| {
+    async fn look_up(&self, key: &str) -> Option<Arc<Entry<V>>> {
+        let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.core.metrics.store_errors.add(1);
             None
@@ -221,9 +251,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         };
         // The age is what its time to live has lost: no clock of another process is asked.
         let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
-        let entry = Arc::new(Entry::new(&key, Arc::new(value), meta, self.core.clock.now(), age));
+        let entry = Arc::new(Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age));
         // It may be covered already; memory checks it at every read like everything else.
-        self.core.memory.put(&key, Arc::clone(&entry), stored.bytes.len());
+        self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
         Some(entry)
     }
 

@@ -83,9 +83,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         scopes.push(Scope::All);
 
         let unless = Unless { since, scopes: &scopes };
-        let Ok(appended) = core.journal.append(Mode::Remove, &covered, Some(unless)).await else {
-            core.journal.enqueue(Mode::Remove, covered);
-            return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
+        let appended = match core.journal.append(Mode::Remove, &covered, Some(unless)).await {
+            Ok(appended) => appended,
+            Err(error) => {
+                tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
+                core.journal.enqueue(Mode::Remove, covered);
+                return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
+            }
         };
         let cached = appended.clean && !core.bypass;
         if cached {

@@ -1,0 +1,34 @@
+//! Feature flags: a short life, and a long time in which a stale copy is good enough while a new one is fetched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use origin_sdk::{Cache, Lifetime, Namespace};
+
+use crate::database::{Database, Flag};
+use crate::error::ApiError;
+use crate::keys::Flags;
+
+/// Nothing in the shop writes flags, so nothing invalidates them. When two seconds are over, the first reader still gets
+/// the old copy and the database is asked meanwhile; after a quiet minute the first reader waits for the database.
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
+
+#[derive(Clone)]
+struct Shop {
+    database: Database,
+    flags: Namespace<Flags, Vec<Flag>>,
+}
+
+pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
+    let shop = Shop { database: database.clone(), flags: cache.namespace(LIFETIME).build() };
+    Router::new().route("/api/flags", get(flags)).with_state(shop)
+}
+
+async fn flags(State(shop): State<Shop>) -> Result<Json<Arc<Vec<Flag>>>, ApiError> {
+    let database = shop.database;
+    let hit = shop.flags.get_or_load(&Flags {}, move |_load| async move { database.flags().await }).await?;
+    Ok(Json(hit.value))
+}

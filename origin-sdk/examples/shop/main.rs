@@ -1,0 +1,143 @@
+//! A small shop whose every read goes through the cache. README.md in this folder says where to look.
+
+mod data;
+mod database;
+mod error;
+mod extract;
+mod flags;
+mod keys;
+mod products;
+mod request_log;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use clap::Parser;
+use origin_sdk::http::CacheLayer;
+use origin_sdk::{BoxError, Cache, Secret};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::data::Sizes;
+use crate::database::Database;
+
+/// An example service: a shop on SQLite behind Strata's origin layers.
+#[derive(Parser)]
+struct Arguments {
+    /// Port on 127.0.0.1 to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 4001)]
+    port: u16,
+    /// Redis to share with the other processes, such as redis://127.0.0.1:6379. Without it this process is alone.
+    #[arg(long)]
+    redis: Option<String>,
+    /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the environment.
+    #[arg(long)]
+    edge: Option<String>,
+    /// Environment variable that holds the secret that purges are signed with.
+    #[arg(long, default_value = "STRATA_PURGE_SECRET")]
+    edge_secret_env: String,
+    /// Database file; made if it is not there. [default: strata-shop.db in the folder for temporary files]
+    #[arg(long)]
+    database: Option<PathBuf>,
+    /// Answer every read from the database: what the shop is without a cache.
+    #[arg(long)]
+    bypass: bool,
+    /// What this process calls itself in /debug/stats.
+    #[arg(long, default_value = "shop")]
+    name: String,
+    /// Make the database file if it is not there, and stop.
+    #[arg(long)]
+    prepare: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Standard output is for the request log.
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    log.with_env_filter(log_filter()).init();
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            eprintln!("shop: {error}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), BoxError> {
+    let path = arguments.database.clone().unwrap_or_else(|| std::env::temp_dir().join("strata-shop.db"));
+    data::prepare(&path, Sizes::SHOP).map_err(|error| format!("database {}: {error}", path.display()))?;
+    if arguments.prepare {
+        return Ok(());
+    }
+    let database = Database::new(path);
+    let cache = cache(&arguments).await?;
+
+    let port = arguments.port;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
+    writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+    let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
+        arguments.name,
+        cache,
+        database,
+    ));
+    axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
+    Ok(())
+}
+
+async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
+    let mut builder = Cache::builder("shop").bypass(arguments.bypass);
+    if let Some(url) = &arguments.redis {
+        builder = builder.redis(url);
+    }
+    if let Some(url) = &arguments.edge {
+        let variable = &arguments.edge_secret_env;
+        let secret = std::env::var(variable)
+            .map_err(|_| format!("--edge needs the secret that the worker has: set {variable}"))?;
+        builder = builder.edge(url, Secret::new(secret));
+    }
+    Ok(builder.build().await?)
+}
+
+/// All that is read and written through the cache.
+fn api(cache: &Cache, database: &Database) -> Router {
+    Router::new()
+        .merge(products::routes(cache, database))
+        .merge(users::routes(cache, database))
+        .merge(flags::routes(cache, database))
+        // Gathers what each request reads, and says so in the response: Cache-Control, Cache-Tag, ETag and so on.
+        .layer(CacheLayer::new(cache))
+}
+
+/// What tells people and scripts how the process is doing: neither cached nor logged.
+fn debug(name: String, cache: Cache, database: Database) -> Router {
+    let stats = async move || {
+        let queries = database.queries();
+        Json(json!({ "name": name, "database_queries": queries, "cache": cache.stats() }))
+    };
+    Router::new().route("/health", get("ok")).route("/debug/stats", get(stats))
+}
+
+/// Ends with Ctrl-C or a polite kill; requests that are being answered are answered first.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// What `RUST_LOG` says, otherwise warnings.
+fn log_filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy()
+}

@@ -1,0 +1,33 @@
+//! One JSON line per request on stdout: what was asked, and which layer answered how fast.
+
+use std::io::Write;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use serde_json::json;
+
+/// Middleware. Stands outside of the cache's own layer, whose `Cache-Status` it reads.
+pub(crate) async fn log(request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let line = json!({
+        "method": method.as_str(),
+        "path": uri.path_and_query().map_or(uri.path(), |path| path.as_str()),
+        "status": response.status().as_u16(),
+        "layer": layer(&response),
+        "ms": started.elapsed().as_micros() as f64 / 1_000.0,
+    });
+    // A reader that has closed the pipe is no reason to fail the request.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    response
+}
+
+/// `memory`, `redis` or `loader`; `none` if the answer took no cached read.
+fn layer(response: &Response) -> &str {
+    let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
+    // RFC 9211, 2: `strata-origin; hit; detail=memory`.
+    status.and_then(|status| status.split(';').find_map(|part| part.trim().strip_prefix("detail="))).unwrap_or("none")
+}

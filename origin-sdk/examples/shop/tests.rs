@@ -1,0 +1,125 @@
+//! The API as its clients see it, on a small shop and a cache of its own.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+
+struct Shop {
+    _folder: tempfile::TempDir,
+    api: Router,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    /// Whether the memory tier answered.
+    fn is_from_memory(&self) -> bool {
+        self.headers["cache-status"].to_str().unwrap().ends_with("detail=memory")
+    }
+}
+
+async fn shop() -> Shop {
+    let (folder, path) = data::tests::small_shop();
+    let cache = Cache::builder("shop").build().await.unwrap();
+    Shop { _folder: folder, api: api(&cache, &Database::new(path)) }
+}
+
+impl Shop {
+    async fn ask(&self, request: Request<Body>) -> Answer {
+        let (head, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn put(&self, path: &str, json: &str) -> Answer {
+        let request = Request::put(path).header("content-type", "application/json");
+        self.ask(request.body(json.to_owned().into()).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn after_a_change_no_answer_shows_the_old_product() {
+    let shop = shop().await;
+    let mut paths: Vec<String> = (1..=100).map(|product| format!("/api/products/{product}")).collect();
+    paths.extend((1..=30).map(|user| format!("/api/users/{user}/orders")));
+    for category in 1..=4 {
+        paths.extend(["rank", "price", "name"].map(|sort| format!("/api/products?category={category}&sort={sort}")));
+    }
+    let old = "Sturdy Wool Lamp 777";
+    let mut showed_it = 0;
+    for path in &paths {
+        showed_it += usize::from(shop.get(path).await.body.contains(old));
+    }
+    assert!(showed_it > 10, "only {showed_it} answers show the product at all");
+
+    let change = r#"{"name": "Aaa", "price_cents": 1}"#;
+    assert!(shop.put("/api/products/1", change).await.body.contains("Aaa"));
+    for path in &paths {
+        assert!(!shop.get(path).await.body.contains(old), "{path} is old");
+    }
+    for sort in ["price", "name"] {
+        let list = shop.get(&format!("/api/products?category=1&sort={sort}")).await.body;
+        assert!(list.contains(r#""products":[{"id":1,"#), "by {sort} it comes first now: {list}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_stock_spares_the_lists_that_do_not_show_the_product() {
+    let shop = shop().await;
+    let (first, second) = ("/api/products?category=1", "/api/products?category=1&page=2");
+    assert!(shop.get(first).await.body.contains(r#""id":1,"#));
+    shop.get(second).await;
+    shop.put("/api/products/1", r#"{"stock": 5}"#).await;
+    assert!(!shop.get(first).await.is_from_memory());
+    assert!(shop.get(second).await.is_from_memory());
+}
+
+#[tokio::test]
+async fn a_changed_profile_is_seen_at_once_and_no_shared_cache_may_keep_it() {
+    let shop = shop().await;
+    shop.get("/api/users/3/profile").await;
+    shop.put("/api/users/3/profile", r#"{"email": "new@example.com"}"#).await;
+    let profile = shop.get("/api/users/3/profile").await;
+    assert!(profile.body.contains("new@example.com"));
+    assert_eq!(profile.headers["cache-control"], "private, no-store");
+    assert!(!profile.headers.contains_key("cdn-cache-control") && !profile.headers.contains_key("cache-tag"));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404_and_kept() {
+    let shop = shop().await;
+    for path in ["/api/products/101", "/api/products?category=5", "/api/users/31/profile", "/api/users/31/orders"] {
+        assert_eq!(shop.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(shop.get(path).await.is_from_memory(), "{path}");
+    }
+    assert_eq!(shop.put("/api/products/101", r#"{"stock": 1}"#).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_told_what_was_expected() {
+    let shop = shop().await;
+    for (path, expected) in [
+        ("/api/products", "missing field `category`"),
+        ("/api/products?category=1&sort=best", "expected one of `rank`, `price`, `name`"),
+        ("/api/products?category=1&page=0", "expected a nonzero u32"),
+        ("/api/products/seven", "`seven` to a `u32`"),
+    ] {
+        let answer = shop.get(path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(answer.body.contains(expected), "{path}: {}", answer.body);
+    }
+    let empty = shop.put("/api/products/1", "{}").await;
+    assert_eq!(empty.status, StatusCode::BAD_REQUEST);
+    assert!(empty.body.contains("at least one of name, price_cents and stock"));
+}
