@@ -1,0 +1,114 @@
+//! Which fields end at this hop, in either direction.
+//!
+//! - Hop-by-hop fields and those that `Connection` names (RFC 9110 section 7.6.1).
+//! - Strata's own: `strata-…` from a client is forged, and from an origin it is for the edge only.
+//! - What an origin tells the edge: tags and targeted directives. A targeted field must not go on, since a shared cache
+//!   further out would keep the response by it, and no purge reaches that cache.
+//! - Request fields that frameworks act on although no cache key holds them. They are taken out where a response could be
+//!   stored under a key that does not say so; requests that are never answered from the store keep them.
+
+use http::{HeaderMap, HeaderName, header};
+
+/// What begins the name of every field that only Strata's layers exchange.
+pub const INTERNAL_PREFIX: &str = "strata-";
+
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const FOR_THE_EDGE: [&str; 5] =
+    ["cache-tag", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
+
+const UNKEYED: [&str; 10] = [
+    "forwarded",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Takes out what belongs to the connection the message came by.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Takes out what only Strata's layers say to each other.
+pub fn remove_internal(headers: &mut HeaderMap) {
+    let internal: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(INTERNAL_PREFIX)).cloned().collect();
+    for name in internal {
+        headers.remove(name);
+    }
+}
+
+/// Takes out of a response what the origin said to the edge alone.
+pub fn remove_for_the_edge(headers: &mut HeaderMap) {
+    remove_internal(headers);
+    for name in FOR_THE_EDGE {
+        headers.remove(name);
+    }
+}
+
+/// Takes out of a request what could change the response without being part of its key.
+pub fn remove_unkeyed(headers: &mut HeaderMap) {
+    for name in UNKEYED {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::headers;
+
+    #[test]
+    fn rfc9110_7_6_1_hop_by_hop_fields_and_those_named_by_connection() {
+        let mut fields = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("x-end", "1"),
+        ]);
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields, headers(&[("x-end", "1")]));
+    }
+
+    #[test]
+    fn what_the_origin_says_to_the_edge_ends_here() {
+        let mut fields = headers(&[
+            ("strata-position", "1-0"),
+            ("strata-anything", "x"),
+            ("cache-tag", "a"),
+            ("cdn-cache-control", "max-age=60"),
+            ("cache-control", "no-cache"),
+        ]);
+        remove_for_the_edge(&mut fields);
+        assert_eq!(fields, headers(&[("cache-control", "no-cache")]));
+    }
+}

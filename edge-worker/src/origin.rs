@@ -1,0 +1,296 @@
+//! Forwards a request to the origin.
+//!
+//! The URL's path and query stay as the client sent them; scheme, host and a path prefix come from `ORIGIN`. The origin
+//! learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`, which are part of the target key and
+//! therefore safe for it to use.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, TargetKey, scopes_from_header};
+use url::Url;
+
+use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
+use crate::policy::{StoredResponse, validate};
+
+/// RFC 8586 section 2: names the CDNs that a request went through.
+const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// This cache's name there.
+const CDN_ID: &str = "strata-edge";
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The tags of an origin that was written for another CDN, separated by spaces.
+const SURROGATE_KEY: &str = "surrogate-key";
+const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
+
+/// The fields whose values the origin sees as the variant key holds them, so that what is stored is what was keyed.
+const NORMALISED: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
+
+/// Whether the request has been through this cache already: the origin's URL leads back here.
+pub fn is_loop(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CDN_LOOP)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|member| member.split(';').next().is_some_and(|id| id.trim().eq_ignore_ascii_case(CDN_ID)))
+}
+
+/// Where a request for `url` goes.
+pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
+    let Some(origin) = origin else { return url.clone() };
+    let mut target = origin.clone();
+    target.set_path(&format!("{}{}", origin.path().trim_end_matches('/'), url.path()));
+    target.set_query(url.query());
+    target
+}
+
+/// The fields of a request that passes by the cache: the client's own, but for what ends at this hop.
+pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
+    let mut headers = client.clone();
+    remove_hop_by_hop(&mut headers);
+    remove_internal(&mut headers);
+    headers.remove(header::HOST);
+    append(&mut headers, CDN_LOOP, CDN_ID.to_owned());
+    // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
+    if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
+        && !forwarded_for(client).is_some_and(|list| list.ends_with(client_ip))
+    {
+        append(&mut headers, X_FORWARDED_FOR, client_ip.to_owned());
+    }
+    set(&mut headers, X_FORWARDED_HOST, host_and_port(url));
+    set(&mut headers, X_FORWARDED_PROTO, url.scheme().to_owned());
+    headers
+}
+
+/// The fields of a request whose answer may be stored: nothing in them depends on what the key leaves out, and no condition
+/// or cache directive of the client's keeps the origin, or a cache before it, from sending the whole response.
+pub fn fill_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
+    let mut headers = passed_headers(client, url);
+    remove_unkeyed(&mut headers);
+    validate::remove_conditions(&mut headers);
+    for name in [header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT] {
+        headers.remove(name);
+    }
+    for name in NORMALISED {
+        let value = headers.get(&name).and_then(|value| value.to_str().ok());
+        match shared_keys::normalise(name.as_str(), value) {
+            Some(value) => set(&mut headers, name, value),
+            None => {
+                headers.remove(name);
+            }
+        }
+    }
+    headers
+}
+
+/// When a response was asked for and arrived, and what of the edge journal was known before it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Journey {
+    /// Just before the request left.
+    pub request_time: SystemTime,
+    /// When the header section was there.
+    pub response_time: SystemTime,
+    /// All records up to this one had been applied before the request left.
+    pub edge_seq: Seq,
+}
+
+/// The origin's answer as it could be stored: its place in the journal and its scopes read from the fields that carry them.
+pub fn received(status: StatusCode, mut headers: HeaderMap, target: &TargetKey, journey: Journey) -> StoredResponse {
+    let position = headers.get(POSITION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let mut scopes: Vec<ScopeHash> = [CACHE_TAG_HEADER, SURROGATE_KEY]
+        .into_iter()
+        .flat_map(|name| headers.get_all(name))
+        .flat_map(|value| scopes_from_header(&String::from_utf8_lossy(value.as_bytes())).collect::<Vec<_>>())
+        .chain(target.scopes())
+        .collect();
+    scopes.sort_unstable();
+    scopes.dedup();
+    remove_hop_by_hop(&mut headers);
+    remove_internal(&mut headers);
+    StoredResponse {
+        status,
+        headers,
+        request_time: journey.request_time,
+        response_time: journey.response_time,
+        stamp: Stamp { origin: position, edge: Some(journey.edge_seq) },
+        scopes,
+    }
+}
+
+fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
+    headers.get(X_FORWARDED_FOR)?.to_str().ok()
+}
+
+fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Adds a member to a list field, keeping it on one line.
+fn append(headers: &mut HeaderMap, name: HeaderName, member: String) {
+    let list = match headers.get(&name).and_then(|value| value.to_str().ok()) {
+        Some(before) if !before.trim().is_empty() => format!("{before}, {member}"),
+        _ => member,
+    };
+    set(headers, name, list);
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+pub use adapter::{fetch, fetch_as_is};
+
+#[cfg(target_arch = "wasm32")]
+mod adapter {
+    use http::{HeaderMap, Method};
+    use url::Url;
+    use wasm_bindgen::JsCast;
+    use worker::js_sys::futures::JsFuture;
+    use worker::js_sys::{Promise, Reflect};
+    use worker::web_sys;
+
+    use crate::error::Error;
+    use crate::headers::INTERNAL_PREFIX;
+    use crate::runtime::to_runtime;
+
+    /// The origin's response; its body streams as it is encoded. Redirects are the client's to follow.
+    pub async fn fetch(
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Option<&web_sys::ReadableStream>,
+    ) -> Result<web_sys::Response, Error> {
+        let init = web_sys::RequestInit::new();
+        init.set_method(method.as_str());
+        init.set_headers(&to_runtime(headers).0);
+        init.set_redirect(web_sys::RequestRedirect::Manual);
+        // The runtime would decode the body for each reader, and a store that knows gzip encode it again.
+        Reflect::set(&init, &"encodeResponseBody".into(), &"manual".into())?;
+        if let Some(body) = body {
+            init.set_body(body);
+        }
+        answer(scope().fetch_with_str_and_init(url.as_str(), &init)).await
+    }
+
+    /// The origin's response to the client's own request under another URL: for protocol upgrades, whose connection the
+    /// runtime ties to the request object.
+    pub async fn fetch_as_is(request: &web_sys::Request, url: &Url) -> Result<web_sys::Response, Error> {
+        let init: &web_sys::RequestInit = request.unchecked_ref();
+        let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
+        let headers = worker::Headers(forwarded.headers());
+        for name in headers.keys().filter(|name| name.starts_with(INTERNAL_PREFIX)).collect::<Vec<_>>() {
+            headers.delete(&name)?;
+        }
+        answer(scope().fetch_with_request(&forwarded)).await
+    }
+
+    fn scope() -> web_sys::WorkerGlobalScope {
+        worker::js_sys::global().unchecked_into()
+    }
+
+    async fn answer(promise: Promise) -> Result<web_sys::Response, Error> {
+        Ok(JsFuture::from(promise).await?.unchecked_into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_keys::{Position, Scope};
+
+    use super::*;
+    use crate::policy::testing::headers;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn path_and_query_stay_and_the_rest_comes_from_the_origin() {
+        for (origin, request, expected) in [
+            ("http://127.0.0.1:4001", "https://shop.example/a?b=c", "http://127.0.0.1:4001/a?b=c"),
+            ("http://127.0.0.1:4001/", "https://shop.example/", "http://127.0.0.1:4001/"),
+            ("https://o.example/base/", "https://shop.example/a%2Fb?", "https://o.example/base/a%2Fb?"),
+        ] {
+            assert_eq!(origin_url(Some(&url(origin)), &url(request)).as_str(), expected);
+        }
+        assert_eq!(origin_url(None, &url("https://shop.example/a")).as_str(), "https://shop.example/a");
+    }
+
+    #[test]
+    fn a_fill_carries_nothing_that_the_key_leaves_out() {
+        let client = headers(&[
+            ("accept-encoding", "gzip, deflate, br"),
+            ("if-none-match", "\"a\""),
+            ("cache-control", "only-if-cached"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
+            ("strata-position", "9-9"),
+            ("host", "shop.example"),
+            ("cookie", "a=b"),
+        ]);
+        let expected = headers(&[
+            ("accept-encoding", "br"),
+            ("cookie", "a=b"),
+            ("cdn-loop", "strata-edge"),
+            ("x-forwarded-host", "shop.example:8443"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        assert_eq!(fill_headers(&client, &url("https://shop.example:8443/")), expected);
+    }
+
+    #[test]
+    fn the_clients_address_is_appended_once() {
+        let row = |fields: &[(&str, &str)]| {
+            let forwarded = passed_headers(&headers(fields), &url("https://a.example/"));
+            forwarded.get("x-forwarded-for").map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(row(&[]), None);
+        assert_eq!(row(&[("cf-connecting-ip", "192.0.2.1")]).as_deref(), Some("192.0.2.1"));
+        let both = [("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1")];
+        assert_eq!(row(&both).as_deref(), Some("198.51.100.1, 192.0.2.1"));
+        let there = [("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1, 192.0.2.1")];
+        assert_eq!(row(&there).as_deref(), Some("198.51.100.1, 192.0.2.1"));
+    }
+
+    #[test]
+    fn position_and_tags_of_an_answer_are_read_and_its_url_is_a_scope() {
+        let fields = headers(&[
+            ("strata-position", "1763900000000-2"),
+            ("strata-other", "x"),
+            ("cache-tag", "category:7,product:1"),
+            ("surrogate-key", "a b"),
+            ("etag", "\"a\""),
+        ]);
+        let target = TargetKey::parse("https://shop.example/api").unwrap();
+        let time = SystemTime::UNIX_EPOCH;
+        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(7) };
+        let response = received(StatusCode::OK, fields, &target, journey);
+        let expected = Stamp { origin: Some(Position::new(1_763_900_000_000, 2)), edge: Some(Seq(7)) };
+        assert_eq!(response.stamp, expected);
+        for scope in ["tag:category:7", "tag:product:1", "tag:a", "tag:b", "path:shop.example", "path:shop.example/api"]
+        {
+            assert!(response.scopes.contains(&scope.parse::<Scope>().unwrap().hash()), "{scope}");
+        }
+        assert_eq!(response.scopes.len(), 6);
+        assert!(!response.headers.keys().any(|name| name.as_str().starts_with("strata-")));
+        assert!(
+            response.headers.contains_key("cache-tag"),
+            "kept for the zone's purge, taken out on the way to the client"
+        );
+    }
+
+    #[test]
+    fn rfc8586_a_request_that_was_here_before_is_a_loop() {
+        assert!(is_loop(&headers(&[("cdn-loop", "other; a=b, Strata-Edge;x")])));
+        assert!(!is_loop(&headers(&[("cdn-loop", "other, strata-edges")])));
+        assert!(!is_loop(&headers(&[])));
+    }
+}

@@ -1,0 +1,363 @@
+//! One request from end to end: key → lookup → decide → serve, validate or forward → store.
+//!
+//! The only place that orders these phases; each phase's rules are in `policy`. Whatever fails on the way (the store, the
+//! journal), the request goes to the origin.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+use shared_keys::TargetKey;
+use shared_keys::purge::PURGE_PATH;
+use url::Url;
+use worker::web_sys::{self, ReadableStream};
+use worker::{Context, Env};
+
+use crate::background;
+use crate::config::Config;
+use crate::error::Error;
+use crate::headers::remove_for_the_edge;
+use crate::journal::Journal;
+use crate::origin::{self, Journey};
+use crate::policy::select::VaryMarker;
+use crate::policy::storable::{NotStored, keep_for};
+use crate::policy::{
+    Decision, Detail, Forward, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by, validate,
+};
+use crate::purge;
+use crate::runtime::{self, now};
+use crate::status::CacheStatus;
+use crate::store::cache_api::CacheApi;
+use crate::store::{Store, variants};
+
+/// Paths below it are this worker's own and never the origin's.
+const RESERVED_PATH: &str = "/__strata/";
+/// Answers that the worker is up.
+const HEALTH_PATH: &str = "/__strata/health";
+
+/// The answer to a fetch event.
+///
+/// # Errors
+/// If the runtime refuses to make a response.
+pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context) -> Result<web_sys::Response, Error> {
+    let started = now();
+    let config = match Config::read(|name| env.var(name).ok().map(|value| value.to_string())) {
+        Ok(config) => config,
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
+        return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
+    };
+    let headers = runtime::from_runtime(request.headers());
+    let journal = Journal::new(env, &url, config.journal_max_lag);
+    if url.path().starts_with(RESERVED_PATH) {
+        return match url.path() {
+            HEALTH_PATH => runtime::json(StatusCode::OK, &json!({ "ok": true })),
+            PURGE_PATH => purge::handle(&method, &headers, request.body(), &config, &journal, &context).await,
+            _ => refuse(StatusCode::NOT_FOUND, "this path is reserved for Strata"),
+        };
+    }
+    let log = config.log_requests;
+    let Ok(target) = TargetKey::parse(url.as_str()) else {
+        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    };
+    let exchange = Rc::new(Exchange { store: CacheApi::open().await, method, url, target, headers, config, journal });
+    let (response, status) = exchange.answer(&request, &context).await?;
+    if log {
+        let ms = now().duration_since(started).unwrap_or_default().as_millis();
+        let line = json!({
+            "method": exchange.method.as_str(),
+            "path": exchange.url.path(),
+            "status": response.status(),
+            "layer": status.layer(),
+            "ms": u64::try_from(ms).unwrap_or(u64::MAX),
+        });
+        worker::console_log!("{line}");
+    }
+    Ok(response)
+}
+
+fn refuse(status: StatusCode, message: &str) -> Result<web_sys::Response, Error> {
+    runtime::json(status, &json!({ "error": message }))
+}
+
+type Found = variants::Found<ReadableStream>;
+type Stored = variants::Stored<ReadableStream>;
+type Answer = Result<(web_sys::Response, CacheStatus), Error>;
+
+/// A client's request and what it takes to answer it.
+pub(crate) struct Exchange {
+    method: Method,
+    url: Url,
+    target: TargetKey,
+    headers: HeaderMap,
+    config: Config,
+    pub(crate) store: CacheApi,
+    journal: Journal,
+}
+
+/// What the origin answered.
+pub(crate) struct Received {
+    pub(crate) response: StoredResponse,
+    pub(crate) body: Option<ReadableStream>,
+}
+
+impl Exchange {
+    fn request(&self) -> Request<'_> {
+        Request { method: &self.method, headers: &self.headers }
+    }
+
+    async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
+        if origin::is_loop(&self.headers) {
+            let status = CacheStatus::passed(Forward::refused(Detail::Loop));
+            return failed(
+                StatusCode::LOOP_DETECTED,
+                "ORIGIN leads back to this worker: set it to the origin's own URL",
+                status,
+            );
+        }
+        if let Some(forward) = passed_by(self.request()) {
+            return self.pass(request, forward).await;
+        }
+        if let Err(error) = self.journal.ensure().await {
+            worker::console_warn!("not served from the store: {error}");
+            return self.pass(request, Forward::refused(Detail::JournalUnreachable)).await;
+        }
+        if self.journal.wants_refresh() {
+            let journal = self.journal.clone();
+            context.wait_until(async move {
+                if let Err(error) = journal.refresh().await {
+                    worker::console_warn!("{error}");
+                }
+            });
+        }
+        let found = self.lookup().await;
+        match (self.decide(&found), found) {
+            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => self.serve(stored, marker, hit, context),
+            (Decision::Forward(forward), found) if self.method == Method::HEAD => {
+                self.pass_or_stale(request, forward, found).await
+            }
+            (Decision::Forward(forward), found) => self.fill(forward, found, context).await,
+            // Only what was found is decided to be served; should that ever not hold, the origin answers.
+            (Decision::Serve(_), found) => self.fill(Forward::miss(), found, context).await,
+        }
+    }
+
+    // Lookup.
+
+    async fn lookup(&self) -> Found {
+        match variants::lookup(&self.store, &self.target, &self.headers).await {
+            Ok(found) => found,
+            Err(error) => {
+                worker::console_warn!("counted as a miss: {error}");
+                Found::nothing()
+            }
+        }
+    }
+
+    fn decide(&self, found: &Found) -> Decision {
+        self.journal
+            .read(|snapshot| decide(self.request(), found.selected(), now(), snapshot.applied()))
+            .unwrap_or_else(|| Decision::Forward(Forward::refused(Detail::JournalUnreachable)))
+    }
+
+    // Serve from the store.
+
+    fn serve(self: &Rc<Self>, stored: Stored, marker: Option<VaryMarker>, hit: Hit, context: &Context) -> Answer {
+        if hit.reuse == Reuse::StaleWhileRevalidate {
+            let (exchange, response) = (Rc::clone(self), stored.response.clone());
+            background::refresh(exchange, stored.key, response, marker, context);
+        }
+        self.reuse(stored.response, stored.body, hit)
+    }
+
+    fn reuse(&self, stored: StoredResponse, body: Option<ReadableStream>, hit: Hit) -> Answer {
+        let status = CacheStatus::Hit(hit);
+        let mut headers = stored.headers;
+        headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
+        self.finish(stored.status, headers, body, hit.not_modified, status)
+    }
+
+    /// The stored response in place of a failed one, if it is allowed and still valid: a purge may have come meanwhile.
+    fn stale_if_error(&self, forward: Forward, found: &mut Found) -> Option<(Stored, Hit)> {
+        let hit = forward.on_error?;
+        match self.decide(found) {
+            Decision::Forward(Forward { on_error: Some(_), .. }) => Some((found.stored.take()?, hit)),
+            _ => None,
+        }
+    }
+
+    // Forward.
+
+    /// Asks the origin for a response that may be stored, and stores it while the client reads it.
+    async fn fill(self: &Rc<Self>, forward: Forward, mut found: Found, context: &Context) -> Answer {
+        let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
+        let received = match self.ask(condition).await {
+            Ok(received) if !is_failure(received.response.status) => received,
+            outcome => match (self.stale_if_error(forward, &mut found), outcome) {
+                (Some((stored, hit)), _) => return self.reuse(stored.response, stored.body, hit),
+                (None, Ok(received)) => received,
+                (None, Err(error)) => return unreachable(forward, &error),
+            },
+        };
+        let Found { stored, marker } = found;
+        let (received, validated) = match stored {
+            Some(stored) if forward.validate && received.response.status == StatusCode::NOT_MODIFIED => {
+                match validate::freshen(&stored.response, received.response) {
+                    Some(response) => (Received { response, body: stored.body }, true),
+                    // The 304 was for another representation: ask again, for the whole.
+                    None => match self.ask(None).await {
+                        Ok(received) => (received, false),
+                        Err(error) => return unreachable(forward, &error),
+                    },
+                }
+            }
+            _ => (received, false),
+        };
+        self.deliver(forward, received, marker, validated, context)
+    }
+
+    fn deliver(
+        self: &Rc<Self>,
+        forward: Forward,
+        received: Received,
+        marker: Option<VaryMarker>,
+        validated: bool,
+        context: &Context,
+    ) -> Answer {
+        let Received { response, mut body } = received;
+        let storable = self.storable(&response);
+        let status = CacheStatus::filled(forward, validated, storable.err());
+        let not_modified = validate::not_modified(&self.headers, &response);
+        let mut headers = response.headers.clone();
+        if validated {
+            headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
+        }
+        let code = response.status;
+        if let Ok(keep_for) = storable {
+            let kept = if not_modified { body.take() } else { tee(&mut body) };
+            let exchange = Rc::clone(self);
+            context.wait_until(async move {
+                if let Err(error) = exchange.keep(Received { response, body: kept }, keep_for, marker).await {
+                    worker::console_warn!("not stored: {error}");
+                }
+            });
+        }
+        self.finish(code, headers, body, not_modified, status)
+    }
+
+    /// How long to keep a response to a GET for this target, or why not.
+    pub(crate) fn storable(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
+        let request = Request { method: &Method::GET, headers: &self.headers };
+        self.journal
+            .read(|snapshot| keep_for(request, response, snapshot.applied()))
+            .unwrap_or(Err(NotStored::Outdated))
+    }
+
+    /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
+    pub(crate) async fn ask(&self, condition: Option<&StoredResponse>) -> Result<Received, Error> {
+        let (edge_seq, request_time) = (self.journal.seq(), now());
+        let mut headers = origin::fill_headers(&self.headers, &self.url);
+        if let Some(stored) = condition {
+            validate::set_condition(&mut headers, stored);
+        }
+        let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let answer = origin::fetch(&Method::GET, &url, &headers, None).await?;
+        let journey = Journey { request_time, response_time: now(), edge_seq };
+        let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+        let response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
+        Ok(Received { response, body: answer.body() })
+    }
+
+    /// Forwards the client's request with its body, and drops what its answer invalidates.
+    async fn pass(&self, request: &web_sys::Request, forward: Forward) -> Answer {
+        let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let status = CacheStatus::passed(forward);
+        if self.headers.contains_key(header::UPGRADE) {
+            return Ok((origin::fetch_as_is(request, &url).await?, status));
+        }
+        let headers = origin::passed_headers(&self.headers, &self.url);
+        let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
+        let answer = match origin::fetch(&self.method, &url, &headers, body.as_ref()).await {
+            Ok(answer) => answer,
+            Err(error) => return unreachable(forward, &error),
+        };
+        let code = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+        let headers = runtime::from_runtime(answer.headers());
+        for key in invalidate::invalidated(&self.method, &self.url, code, &headers) {
+            if let Err(error) = self.store.delete(key.as_str()).await {
+                worker::console_warn!("not invalidated: {error}");
+            }
+        }
+        self.finish(code, headers, answer.body(), false, status)
+    }
+
+    /// A HEAD that the store cannot answer: nothing is stored for it, so its own conditions hold.
+    async fn pass_or_stale(&self, request: &web_sys::Request, forward: Forward, mut found: Found) -> Answer {
+        let answer = self.pass(request, forward).await?;
+        let failed = StatusCode::from_u16(answer.0.status()).is_ok_and(is_failure);
+        match self.stale_if_error(forward, &mut found) {
+            Some((stored, hit)) if failed => self.reuse(stored.response, None, hit),
+            _ => Ok(answer),
+        }
+    }
+
+    // Store.
+
+    /// Puts a response where a later request will look for it; `marker` is what stands under the target key now.
+    pub(crate) async fn keep(
+        &self,
+        received: Received,
+        keep_for: Duration,
+        marker: Option<VaryMarker>,
+    ) -> Result<(), Error> {
+        let Received { response, body } = received;
+        variants::keep(&self.store, &self.target, &self.headers, marker, (response, body), keep_for).await
+    }
+
+    // Answer the client.
+
+    fn finish(
+        &self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        body: Option<ReadableStream>,
+        not_modified: bool,
+        cache_status: CacheStatus,
+    ) -> Answer {
+        remove_for_the_edge(&mut headers);
+        cache_status.append_to(&mut headers);
+        let (status, body) = if not_modified {
+            validate::retain_not_modified_fields(&mut headers);
+            (StatusCode::NOT_MODIFIED, None)
+        } else {
+            (status, body.filter(|_| self.method != Method::HEAD))
+        };
+        Ok((runtime::response(status, &headers, body.as_ref())?, cache_status))
+    }
+}
+
+/// Statuses that stand for "the origin failed" (RFC 5861 section 4).
+pub(crate) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+fn unreachable(forward: Forward, error: &Error) -> Answer {
+    worker::console_error!("the origin cannot be reached: {error}");
+    let forward = Forward { detail: Some(Detail::OriginUnreachable), ..forward };
+    failed(StatusCode::BAD_GATEWAY, "the origin cannot be reached", CacheStatus::passed(forward))
+}
+
+fn failed(status: StatusCode, message: &str, cache_status: CacheStatus) -> Answer {
+    let response = refuse(status, message)?;
+    response.headers().set("cache-status", &cache_status.to_string())?;
+    Ok((response, cache_status))
+}
+
+/// Splits a body in two: one for the store, one that stays.
+fn tee(body: &mut Option<ReadableStream>) -> Option<ReadableStream> {
+    let halves = body.take()?.tee();
+    *body = Some(halves.get(0).into());
+    Some(halves.get(1).into())
+}

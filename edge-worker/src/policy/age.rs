@@ -1,0 +1,101 @@
+//! The age of a stored response (RFC 9111 section 4.2.3).
+//!
+//! In: the response's header section, when it was asked for and when it came, and the time. Out: seconds since the origin
+//! generated or validated it. No other machine's clock can make a response younger than the time spent in this cache.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+use super::directives::{MAX_DELTA, delta_seconds, split_outside_quotes};
+
+/// The age when the response arrived: the largest of what its own clock and what its `Age` suggest.
+pub fn corrected_initial_age(headers: &HeaderMap, request_time: SystemTime, response_time: SystemTime) -> Duration {
+    // Dates have whole seconds: the part of a second that they leave out is no age.
+    let apparent_age = date(headers, header::DATE)
+        .and_then(|date_value| response_time.duration_since(date_value).ok())
+        .map(|age| Duration::from_secs(age.as_secs()))
+        .unwrap_or_default();
+    let response_delay = response_time.duration_since(request_time).unwrap_or_default();
+    let corrected_age_value = age_value(headers).saturating_add(response_delay);
+    apparent_age.max(corrected_age_value).min(MAX_DELTA)
+}
+
+/// The age at `now`: [`corrected_initial_age`] and the time since the response came.
+pub fn current_age(
+    headers: &HeaderMap,
+    request_time: SystemTime,
+    response_time: SystemTime,
+    now: SystemTime,
+) -> Duration {
+    let resident_time = now.duration_since(response_time).unwrap_or_default();
+    corrected_initial_age(headers, request_time, response_time).saturating_add(resident_time).min(MAX_DELTA)
+}
+
+/// A date in any of the three forms (RFC 9110 section 5.6.7); `None` if the field is absent or is not a date.
+pub fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok()
+}
+
+/// The `Age` field's first member, zero if it is absent or not a number (5.1).
+fn age_value(headers: &HeaderMap) -> Duration {
+    headers
+        .get(header::AGE)
+        .and_then(|value| delta_seconds(split_outside_quotes(value.as_bytes()).first()?))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{at, headers, http_date};
+
+    #[test]
+    fn rfc9111_4_2_3_initial_age() {
+        #[expect(clippy::type_complexity, reason = "a table's row")]
+        let rows: [(&str, Vec<(&str, String)>, u64, u64, u64); 7] = [
+            ("no field", vec![], 100, 100, 0),
+            ("apparent age", vec![("date", http_date(90))], 100, 100, 10),
+            ("a date in the future counts as now", vec![("date", http_date(200))], 100, 100, 0),
+            ("Age wins when larger", vec![("date", http_date(95)), ("age", "30".into())], 100, 100, 30),
+            ("the delay is added to Age", vec![("age", "30".into())], 95, 100, 35),
+            ("the date wins when larger", vec![("date", http_date(40)), ("age", "30".into())], 95, 100, 60),
+            ("an invalid date is ignored", vec![("date", "0".into())], 98, 100, 2),
+        ];
+        for (case, fields, request_time, response_time, expected) in rows {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            let age = corrected_initial_age(&headers(&fields), at(request_time), at(response_time));
+            assert_eq!(age.as_secs(), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_5_1_age_values() {
+        for (value, expected) in
+            [("7", 7), ("7, 9", 7), ("-1", 0), ("x", 0), ("1.5", 0), ("", 0), ("99999999999", 1 << 31)]
+        {
+            assert_eq!(age_value(&headers(&[("age", value)])).as_secs(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_2_3_resident_time_is_added() {
+        assert_eq!(current_age(&headers(&[("age", "5")]), at(100), at(101), at(111)).as_secs(), 16);
+        assert_eq!(current_age(&headers(&[]), at(100), at(100), at(50)).as_secs(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn age_never_falls_while_time_passes(
+            age in any::<u64>(), date in 0u64..1 << 40, came in 0u64..1 << 40, later in 0u64..1 << 33, more in 0u64..1 << 33,
+        ) {
+            let headers = headers(&[("age", &age.to_string()), ("date", &http_date(date.min(253_402_300_799)))]);
+            let first = current_age(&headers, at(came), at(came), at(came + later));
+            let second = current_age(&headers, at(came), at(came), at(came + later + more));
+            prop_assert!(first <= second);
+            prop_assert!(first >= Duration::from_secs(later).min(MAX_DELTA));
+        }
+    }
+}

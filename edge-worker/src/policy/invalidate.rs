@@ -1,0 +1,70 @@
+//! Which stored responses an unsafe request invalidates (RFC 9111 section 4.4).
+//!
+//! In: method, target, and the origin's answer. Out: the target keys whose responses are no longer to be used here. This
+//! reaches the data centre that saw the request; a purge through the journal reaches all.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use shared_keys::TargetKey;
+use url::Url;
+
+/// The keys to drop: the target's and those of `Location` and `Content-Location` on the same origin; none after a safe
+/// method or an error.
+pub fn invalidated(method: &Method, target: &Url, status: StatusCode, headers: &HeaderMap) -> Vec<TargetKey> {
+    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if safe || !(status.is_success() || status.is_redirection()) {
+        return Vec::new();
+    }
+    let named = [header::LOCATION, header::CONTENT_LOCATION]
+        .into_iter()
+        .filter_map(|name| target.join(headers.get(name)?.to_str().ok()?).ok())
+        // Another origin's responses are not this one's to remove: that would let one site empty another's cache.
+        .filter(|url| url.origin() == target.origin());
+    let mut keys: Vec<TargetKey> = Vec::new();
+    for url in std::iter::once(target.clone()).chain(named) {
+        if let Ok(key) = TargetKey::parse(url.as_str())
+            && !keys.iter().any(|known| known.as_str() == key.as_str())
+        {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::headers;
+
+    fn keys(method: &str, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
+        let target = Url::parse("https://shop.example/a/b?x=1").unwrap();
+        let status = StatusCode::from_u16(status).unwrap();
+        invalidated(&method.parse().unwrap(), &target, status, &headers(fields))
+            .iter()
+            .map(|key| key.as_str().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn rfc9111_4_4_unsafe_methods_invalidate_their_target() {
+        for method in ["PUT", "POST", "DELETE", "PATCH", "FROBNICATE"] {
+            for status in [200, 204, 303] {
+                assert_eq!(keys(method, status, &[]), ["https://shop.example/a/b?x=1"], "{method} {status}");
+            }
+            for status in [400, 404, 500] {
+                assert!(keys(method, status, &[]).is_empty(), "{method} {status}");
+            }
+        }
+        for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+            assert!(keys(method, 200, &[]).is_empty(), "{method}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_4_location_and_content_location_of_the_same_origin_only() {
+        let fields = [("location", "../c"), ("content-location", "https://shop.example/d")];
+        let expected = ["https://shop.example/a/b?x=1", "https://shop.example/c", "https://shop.example/d"];
+        assert_eq!(keys("POST", 201, &fields), expected);
+        let foreign = [("location", "https://other.example/c"), ("content-location", "http://shop.example/d")];
+        assert_eq!(keys("POST", 201, &foreign), expected[..1]);
+    }
+}

@@ -1,0 +1,152 @@
+//! How long a response is fresh (RFC 9111 sections 4.2.1 and 4.2.2).
+//!
+//! In: the directives that hold, the response, and when it came. Out: the freshness lifetime and what it was taken from.
+//! The order is `s-maxage`, `max-age`, `Expires`, then the heuristic; a targeted field silences `Expires` (RFC 9213).
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::age::date;
+use super::directives::{Directives, MAX_DELTA};
+
+/// The heuristic lifetime is this share of the time since `Last-Modified`, as RFC 9111 section 4.2.2 suggests.
+const HEURISTIC_DIVISOR: u32 = 10;
+
+/// No heuristic lifetime is longer: what nobody declared should not live for months.
+const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a freshness lifetime was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LifetimeSource {
+    /// The `s-maxage` directive.
+    SMaxAge,
+    /// The `max-age` directive.
+    MaxAge,
+    /// `Expires` minus `Date`.
+    Expires,
+    /// A tenth of the time since `Last-Modified`.
+    Heuristic,
+    /// Nothing: the response has no lifetime.
+    None,
+}
+
+/// A freshness lifetime; zero if nothing gives one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshnessLifetime {
+    /// The response is fresh while its age is strictly less.
+    pub duration: Duration,
+    /// Where that comes from.
+    pub source: LifetimeSource,
+}
+
+/// The lifetime of a response that came at `response_time`.
+pub fn freshness_lifetime(
+    directives: &Directives,
+    status: StatusCode,
+    headers: &HeaderMap,
+    response_time: SystemTime,
+) -> FreshnessLifetime {
+    let (duration, source) = if let Some(seconds) = directives.s_maxage {
+        (seconds, LifetimeSource::SMaxAge)
+    } else if let Some(seconds) = directives.max_age {
+        (seconds, LifetimeSource::MaxAge)
+    } else if headers.contains_key(header::EXPIRES) && !directives.targeted {
+        (explicit_expiration(headers, response_time), LifetimeSource::Expires)
+    } else if let Some(seconds) = heuristic_lifetime(directives, status, headers, response_time) {
+        (seconds, LifetimeSource::Heuristic)
+    } else {
+        (Duration::ZERO, LifetimeSource::None)
+    };
+    FreshnessLifetime { duration: duration.min(MAX_DELTA), source }
+}
+
+/// `Expires` minus `Date`; zero if `Expires` is not a date (5.3), and a missing `Date` is the time it came (RFC 9110 section 6.6.1).
+fn explicit_expiration(headers: &HeaderMap, response_time: SystemTime) -> Duration {
+    let date_value = date(headers, header::DATE).unwrap_or(response_time);
+    // Several Expires lines: the first counts, as for directives (4.2.1).
+    date(headers, header::EXPIRES).and_then(|expires| expires.duration_since(date_value).ok()).unwrap_or_default()
+}
+
+fn heuristic_lifetime(
+    directives: &Directives,
+    status: StatusCode,
+    headers: &HeaderMap,
+    response_time: SystemTime,
+) -> Option<Duration> {
+    if !(heuristically_cacheable(status) || directives.public) {
+        return None;
+    }
+    let last_modified = date(headers, header::LAST_MODIFIED)?;
+    let date_value = date(headers, header::DATE).unwrap_or(response_time);
+    let unchanged = date_value.duration_since(last_modified).ok()?;
+    Some((unchanged / HEURISTIC_DIVISOR).min(HEURISTIC_MAX))
+}
+
+/// The statuses that may be stored without an explicit lifetime (RFC 9110 section 15.1), except 206, which is never stored here.
+pub fn heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::{at, headers, http_date};
+
+    fn lifetime(status: u16, fields: &[(&str, &str)]) -> (u64, LifetimeSource) {
+        let headers = headers(fields);
+        let status = StatusCode::from_u16(status).unwrap();
+        let lifetime = freshness_lifetime(&Directives::of(&headers), status, &headers, at(1_000_000));
+        (lifetime.duration.as_secs(), lifetime.source)
+    }
+
+    #[test]
+    fn rfc9111_4_2_1_order_of_sources() {
+        let (date, expires) = (http_date(1_000_000), http_date(1_000_030));
+        let expires = [("date", date.as_str()), ("expires", expires.as_str())];
+        assert_eq!(lifetime(200, &expires), (30, LifetimeSource::Expires));
+        let max_age = [&expires[..], &[("cache-control", "max-age=20")]].concat();
+        assert_eq!(lifetime(200, &max_age), (20, LifetimeSource::MaxAge));
+        let shared = [&expires[..], &[("cache-control", "max-age=20, s-maxage=10")]].concat();
+        assert_eq!(lifetime(200, &shared), (10, LifetimeSource::SMaxAge));
+        let targeted = [&shared[..], &[("cdn-cache-control", "max-age=5")]].concat();
+        assert_eq!(lifetime(200, &targeted), (5, LifetimeSource::MaxAge));
+    }
+
+    #[test]
+    fn rfc9213_2_2_expires_does_not_count_beside_a_targeted_field() {
+        let expires = http_date(1_000_030);
+        let fields = [("expires", expires.as_str()), ("cdn-cache-control", "public")];
+        assert_eq!(lifetime(200, &fields), (0, LifetimeSource::None));
+    }
+
+    #[test]
+    fn rfc9111_5_3_expires_that_is_no_date_is_in_the_past() {
+        let earlier = http_date(999_000);
+        for expires in ["0", "-1", "tomorrow", "", earlier.as_str()] {
+            assert_eq!(lifetime(200, &[("expires", expires)]), (0, LifetimeSource::Expires), "{expires}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_5_6_7_dates_in_all_three_forms() {
+        let day = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
+        for expires in day {
+            let fields = [("date", "Sun, 06 Nov 1994 08:49:00 GMT"), ("expires", expires)];
+            assert_eq!(lifetime(200, &fields), (37, LifetimeSource::Expires), "{expires}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_2_2_heuristic_is_a_tenth_of_the_unchanged_time() {
+        let modified = http_date(999_000);
+        let fields = [("last-modified", modified.as_str())];
+        assert_eq!(lifetime(200, &fields), (100, LifetimeSource::Heuristic));
+        assert_eq!(lifetime(404, &fields), (100, LifetimeSource::Heuristic));
+        assert_eq!(lifetime(302, &fields), (0, LifetimeSource::None));
+        let public = [fields[0], ("cache-control", "public")];
+        assert_eq!(lifetime(302, &public), (100, LifetimeSource::Heuristic));
+        assert_eq!(lifetime(200, &[("last-modified", &http_date(0))]).0, 86_400);
+        assert_eq!(lifetime(200, &[("last-modified", &http_date(2_000_000))]).0, 0);
+    }
+}

@@ -1,0 +1,54 @@
+//! Builders for the tables of this folder's tests.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use shared_keys::{Applied, Seq, Stamp};
+
+use super::{Request, StoredResponse};
+
+/// The time at which [`stored`] responses arrive, in seconds since 1970.
+pub(crate) const ARRIVED: u64 = 100 * 86_400 * 10;
+
+pub(crate) fn at(unix_secs: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs)
+}
+
+pub(crate) fn http_date(unix_secs: u64) -> String {
+    httpdate::fmt_http_date(at(unix_secs))
+}
+
+#[track_caller]
+pub(crate) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+    fields
+        .iter()
+        .map(|(name, value)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        })
+        .fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.append(name, value);
+            headers
+        })
+}
+
+/// A journal without records.
+pub(crate) fn nothing_applied() -> Applied {
+    Applied::new(1000)
+}
+
+pub(crate) fn get(headers: &HeaderMap) -> Request<'_> {
+    Request { method: &Method::GET, headers }
+}
+
+/// A 200 that was asked for and arrived at [`ARRIVED`], when the edge journal stood at 1.
+#[track_caller]
+pub(crate) fn stored(fields: &[(&str, &str)]) -> StoredResponse {
+    StoredResponse {
+        status: StatusCode::OK,
+        headers: headers(fields),
+        request_time: at(ARRIVED),
+        response_time: at(ARRIVED),
+        stamp: Stamp { origin: None, edge: Some(Seq(1)) },
+        scopes: Vec::new(),
+    }
+}

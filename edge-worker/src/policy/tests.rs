@@ -1,0 +1,155 @@
+use proptest::prelude::*;
+use shared_keys::{Mode, Record, Scope, Seq};
+
+use super::testing::{ARRIVED, at, get, headers, nothing_applied, stored};
+use super::*;
+
+const WINDOWS: &str = "max-age=10, stale-while-revalidate=20, stale-if-error=60";
+
+fn after(secs: u64, stored: &StoredResponse, journal: &Applied) -> Decision {
+    decide(get(&HeaderMap::new()), Selected::Response(stored), at(ARRIVED + secs), journal)
+}
+
+fn record(mode: Mode) -> Applied {
+    let mut journal = nothing_applied();
+    let scope = "tag:a".parse::<Scope>().unwrap().hash();
+    journal.apply(Record { scope, mode, stamp: Stamp { origin: None, edge: Some(Seq(2)) } });
+    journal
+}
+
+fn tagged(fields: &[(&str, &str)]) -> StoredResponse {
+    StoredResponse { scopes: vec!["tag:a".parse::<Scope>().unwrap().hash()], ..stored(fields) }
+}
+
+#[track_caller]
+fn hit(decision: Decision) -> (Reuse, i64) {
+    match decision {
+        Decision::Serve(hit) => (hit.reuse, hit.ttl_secs),
+        Decision::Forward(forward) => panic!("forwarded: {forward:?}"),
+    }
+}
+
+#[track_caller]
+fn forward(decision: Decision) -> Forward {
+    match decision {
+        Decision::Forward(forward) => forward,
+        Decision::Serve(hit) => panic!("served: {hit:?}"),
+    }
+}
+
+#[test]
+fn rfc9111_4_2_fresh_while_the_lifetime_is_greater_than_the_age() {
+    let response = stored(&[("cache-control", "max-age=10")]);
+    assert_eq!(hit(after(0, &response, &nothing_applied())), (Reuse::Fresh, 10));
+    assert_eq!(hit(after(9, &response, &nothing_applied())), (Reuse::Fresh, 1));
+    assert_eq!(forward(after(10, &response, &nothing_applied())).reason, ForwardReason::Stale);
+}
+
+#[test]
+fn rfc5861_stale_is_served_inside_the_windows_only() {
+    let response = stored(&[("cache-control", WINDOWS)]);
+    assert_eq!(hit(after(10, &response, &nothing_applied())), (Reuse::StaleWhileRevalidate, 0));
+    assert_eq!(hit(after(29, &response, &nothing_applied())), (Reuse::StaleWhileRevalidate, -19));
+    let on_error = |secs| forward(after(secs, &response, &nothing_applied())).on_error;
+    assert_eq!(on_error(30).map(|hit| (hit.reuse, hit.ttl_secs)), Some((Reuse::StaleIfError, -20)));
+    assert!(on_error(69).is_some());
+    assert!(on_error(70).is_none());
+}
+
+#[test]
+fn rfc9111_5_2_2_4_no_cache_is_validated_before_each_use() {
+    let response = stored(&[("cache-control", "no-cache, max-age=10"), ("etag", "\"a\"")]);
+    let forward = forward(after(0, &response, &nothing_applied()));
+    assert_eq!((forward.reason, forward.validate, forward.on_error), (ForwardReason::Stale, true, None));
+}
+
+#[test]
+fn g3_removed_is_neither_served_nor_validated_nor_a_fallback() {
+    let response = tagged(&[("cache-control", WINDOWS), ("etag", "\"a\"")]);
+    for secs in [0, 15, 40] {
+        let expected =
+            Forward { reason: ForwardReason::UriMiss, detail: Some(Detail::Purged), validate: false, on_error: None };
+        assert_eq!(forward(after(secs, &response, &record(Mode::Remove))), expected, "{secs}");
+    }
+}
+
+#[test]
+fn g3_expired_is_served_only_as_stale_and_counted_from_its_arrival() {
+    let response = tagged(&[("cache-control", WINDOWS)]);
+    let journal = record(Mode::Expire);
+    assert_eq!(hit(after(5, &response, &journal)), (Reuse::StaleWhileRevalidate, -5));
+    assert_eq!(hit(after(19, &response, &journal)), (Reuse::StaleWhileRevalidate, -19));
+    assert!(forward(after(20, &response, &journal)).on_error.is_some());
+    let no_window = tagged(&[("cache-control", "max-age=10")]);
+    assert_eq!(forward(after(1, &no_window, &journal)).reason, ForwardReason::Stale);
+}
+
+#[test]
+fn a_record_for_another_scope_or_before_the_response_changes_nothing() {
+    let mut response = stored(&[("cache-control", "max-age=10")]);
+    assert_eq!(hit(after(1, &response, &record(Mode::Remove))).0, Reuse::Fresh);
+    response = tagged(&[("cache-control", "max-age=10")]);
+    response.stamp.edge = Some(Seq(2));
+    assert_eq!(hit(after(1, &response, &record(Mode::Remove))).0, Reuse::Fresh);
+}
+
+#[test]
+fn rfc9111_3_5_a_request_with_credentials_gets_only_what_is_meant_to_be_shared() {
+    let fields = headers(&[("authorization", "Bearer x")]);
+    let decide_for =
+        |response: &StoredResponse| decide(get(&fields), Selected::Response(response), at(ARRIVED), &nothing_applied());
+    let detail = forward(decide_for(&stored(&[("cache-control", "max-age=10")]))).detail;
+    assert_eq!(detail, Some(Detail::Authorization));
+    hit(decide_for(&stored(&[("cache-control", "max-age=10, public")])));
+}
+
+#[test]
+fn rfc9111_5_2_1_request_directives_are_advisory_and_not_obeyed() {
+    for value in ["no-cache", "no-store", "max-age=0", "only-if-cached"] {
+        let fields = headers(&[("cache-control", value), ("pragma", "no-cache")]);
+        let response = stored(&[("cache-control", "max-age=10")]);
+        hit(decide(get(&fields), Selected::Response(&response), at(ARRIVED), &nothing_applied()));
+    }
+}
+
+#[test]
+fn rfc9211_2_2_misses_say_of_which_kind() {
+    let fields = HeaderMap::new();
+    for (selected, reason) in [(Selected::UriMiss, "uri-miss"), (Selected::VaryMiss, "vary-miss")] {
+        let decision = decide(get(&fields), selected, at(ARRIVED), &nothing_applied());
+        assert_eq!(forward(decision).reason.as_str(), reason);
+    }
+}
+
+#[test]
+fn requests_that_are_passed_by() {
+    let row = |method: Method, fields: &[(&str, &str)]| {
+        let headers = headers(fields);
+        passed_by(Request { method: &method, headers: &headers }).map(|forward| (forward.reason, forward.detail))
+    };
+    assert_eq!(row(Method::GET, &[]), None);
+    assert_eq!(row(Method::HEAD, &[]), None);
+    assert_eq!(row(Method::PUT, &[]), Some((ForwardReason::Method, None)));
+    assert_eq!(row(Method::OPTIONS, &[]), Some((ForwardReason::Method, None)));
+    assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), Some((ForwardReason::Bypass, Some(Detail::Range))));
+    assert_eq!(row(Method::GET, &[("upgrade", "websocket")]), Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
+}
+
+proptest! {
+    /// Whatever the windows, serving stale needs a window that reaches as far, and fresh needs a lifetime.
+    #[test]
+    fn a_served_response_is_fresh_or_inside_its_window(
+        max_age in 0u64..50, swr in 0u64..50, sie in 0u64..50, secs in 0u64..200, forbid in any::<bool>(), expired in any::<bool>(),
+    ) {
+        let forbidding = if forbid { ", must-revalidate" } else { "" };
+        let value = format!("max-age={max_age}, stale-while-revalidate={swr}, stale-if-error={sie}{forbidding}");
+        let journal = if expired { record(Mode::Expire) } else { nothing_applied() };
+        let lifetime = if expired { 0 } else { max_age };
+        match after(secs, &tagged(&[("cache-control", &value)]), &journal) {
+            Decision::Serve(hit) if hit.reuse == Reuse::Fresh => prop_assert!(secs < lifetime),
+            Decision::Serve(_) => prop_assert!(!forbid && secs < lifetime + swr),
+            Decision::Forward(forward) if forward.on_error.is_some() => prop_assert!(!forbid && secs < lifetime + sie),
+            Decision::Forward(_) => prop_assert!(secs >= lifetime),
+        }
+    }
+}

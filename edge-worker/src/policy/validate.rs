@@ -1,0 +1,244 @@
+//! Validation (RFC 9111 section 4.3): of the client's copy by the stored response, of the stored response by the origin.
+//!
+//! In: header sections. Out: whether the client's validators match (4.3.2), the condition to send to the origin (4.3.1),
+//! and the stored response freshened by a 304 (4.3.4, 3.2).
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::StoredResponse;
+use super::age::date;
+use super::directives::split_outside_quotes;
+
+/// The fields that make a GET or HEAD conditional (RFC 9110 section 13.1).
+pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
+    [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
+
+/// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain the answer.
+const NOT_MODIFIED_FIELDS: [&str; 12] = [
+    "access-control-allow-credentials",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "age",
+    "cache-control",
+    "cache-status",
+    "content-location",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "vary",
+];
+
+/// The fields that say how the stored content is encoded, and so never change without it (3.2).
+const NOT_FRESHENED: [HeaderName; 5] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    HeaderName::from_static("content-md5"),
+    header::TRANSFER_ENCODING,
+];
+
+/// Whether there is anything to ask the origin by.
+pub fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
+}
+
+/// Whether the client has what is stored: its `If-None-Match`, or without one its `If-Modified-Since`, matches.
+pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
+    // Preconditions are evaluated only against what would be a 200 (RFC 9110 section 13.2.1).
+    if stored.status != StatusCode::OK {
+        return false;
+    }
+    if request.contains_key(header::IF_NONE_MATCH) {
+        let etag = stored.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
+        return request.get_all(header::IF_NONE_MATCH).iter().any(|line| {
+            split_outside_quotes(line.as_bytes())
+                .into_iter()
+                .any(|member| member == b"*" || Some(opaque_tag(member)) == etag)
+        });
+    }
+    let Some(since) = date(request, header::IF_MODIFIED_SINCE) else {
+        return false;
+    };
+    let modified = date(&stored.headers, header::LAST_MODIFIED)
+        .or_else(|| date(&stored.headers, header::DATE))
+        .unwrap_or(stored.response_time);
+    modified <= since
+}
+
+/// Turns the header section of a 200 into that of the 304 which stands for it.
+pub fn retain_not_modified_fields(headers: &mut HeaderMap) {
+    let dropped: Vec<HeaderName> =
+        headers.keys().filter(|name| !NOT_MODIFIED_FIELDS.contains(&name.as_str())).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+/// Replaces the client's conditions by one that asks the origin whether `stored` still holds.
+pub fn set_condition(request: &mut HeaderMap, stored: &StoredResponse) {
+    remove_conditions(request);
+    for (condition, validator) in
+        [(header::IF_NONE_MATCH, header::ETAG), (header::IF_MODIFIED_SINCE, header::LAST_MODIFIED)]
+    {
+        if let Some(value) = stored.headers.get(validator) {
+            request.insert(condition, value.clone());
+        }
+    }
+}
+
+/// Takes the client's conditions out, so that the origin's answer can be stored; they are evaluated here instead.
+pub fn remove_conditions(request: &mut HeaderMap) {
+    for name in CONDITIONAL_FIELDS {
+        request.remove(name);
+    }
+}
+
+/// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times and place in the
+/// journal), or `None` if the 304 names another representation (4.3.4).
+pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
+    if let (Some(new), Some(old)) = (answer.headers.get(header::ETAG), stored.headers.get(header::ETAG))
+        && opaque_tag(new.as_bytes()) != opaque_tag(old.as_bytes())
+    {
+        return None;
+    }
+    let mut headers = stored.headers.clone();
+    // The age starts again with the 304: what the old response said of its own must not count.
+    headers.remove(header::AGE);
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(answer.response_time)) {
+        headers.insert(header::DATE, date);
+    }
+    for name in answer.headers.keys().filter(|name| !NOT_FRESHENED.contains(name)) {
+        headers.remove(name);
+        for value in answer.headers.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    let mut scopes = answer.scopes;
+    scopes.extend(stored.scopes.iter().filter(|scope| !scopes.contains(scope)).copied().collect::<Vec<_>>());
+    Some(StoredResponse {
+        status: stored.status,
+        headers,
+        request_time: answer.request_time,
+        response_time: answer.response_time,
+        stamp: answer.stamp,
+        scopes,
+    })
+}
+
+/// An entity tag without its weakness mark: what a weak comparison compares (RFC 9110 section 8.8.3.2).
+fn opaque_tag(tag: &[u8]) -> &[u8] {
+    let tag = tag.trim_ascii();
+    tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{at, headers, http_date, stored};
+
+    #[test]
+    fn rfc9110_13_1_2_if_none_match_compares_weakly() {
+        let response = stored(&[("etag", "\"a,b\"")]);
+        for (condition, expected) in [
+            ("\"a,b\"", true),
+            ("W/\"a,b\"", true),
+            ("\"x\", W/\"a,b\"", true),
+            ("*", true),
+            ("\"a\"", false),
+            ("a,b", false),
+            ("", false),
+        ] {
+            let request = headers(&[("if-none-match", condition)]);
+            assert_eq!(not_modified(&request, &response), expected, "{condition}");
+        }
+        assert!(!not_modified(&headers(&[("if-none-match", "\"a\"")]), &stored(&[])));
+    }
+
+    #[test]
+    fn rfc9110_13_1_3_if_modified_since() {
+        let modified = http_date(500);
+        let response = stored(&[("last-modified", &modified)]);
+        for (since, expected) in [(499, false), (500, true), (501, true)] {
+            let request = headers(&[("if-modified-since", &http_date(since))]);
+            assert_eq!(not_modified(&request, &response), expected, "{since}");
+        }
+        assert!(!not_modified(&headers(&[("if-modified-since", "yesterday")]), &response));
+        let both = headers(&[("if-none-match", "\"x\""), ("if-modified-since", &http_date(501))]);
+        assert!(!not_modified(&both, &response), "If-None-Match alone counts when both are there");
+    }
+
+    #[test]
+    fn rfc9110_13_2_1_conditions_apply_to_a_200_only() {
+        let mut response = stored(&[("etag", "\"a\"")]);
+        response.status = StatusCode::NOT_FOUND;
+        assert!(!not_modified(&headers(&[("if-none-match", "\"a\"")]), &response));
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_the_stored_validators_replace_the_clients() {
+        let mut request = headers(&[("if-none-match", "\"client\""), ("if-match", "\"x\""), ("accept", "*/*")]);
+        set_condition(&mut request, &stored(&[("etag", "\"a\""), ("last-modified", "x")]));
+        let expected = headers(&[("accept", "*/*"), ("if-none-match", "\"a\""), ("if-modified-since", "x")]);
+        assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn rfc9111_3_2_a_304_updates_field_by_field() {
+        let old = stored(&[
+            ("etag", "\"a\""),
+            ("age", "50"),
+            ("content-encoding", "br"),
+            ("cache-control", "max-age=1"),
+            ("x", "old"),
+        ]);
+        let mut answer = stored(&[
+            ("etag", "W/\"a\""),
+            ("content-encoding", "gzip"),
+            ("content-length", "0"),
+            ("cache-control", "max-age=9"),
+        ]);
+        answer.status = StatusCode::NOT_MODIFIED;
+        answer.response_time = at(2_000_000);
+        let fresh = freshen(&old, answer).unwrap();
+        assert_eq!(fresh.status, StatusCode::OK);
+        assert_eq!(
+            fresh.headers,
+            headers(&[
+                ("etag", "W/\"a\""),
+                ("content-encoding", "br"),
+                ("cache-control", "max-age=9"),
+                ("x", "old"),
+                ("date", &http_date(2_000_000)),
+            ])
+        );
+        assert_eq!(fresh.current_age(at(2_000_003)).as_secs(), 3);
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_304_for_another_representation_freshens_nothing() {
+        assert!(freshen(&stored(&[("etag", "\"a\"")]), stored(&[("etag", "\"b\"")])).is_none());
+    }
+
+    #[test]
+    fn rfc9110_15_4_5_a_304_describes_no_content() {
+        let mut fields = headers(&[("etag", "\"a\""), ("content-length", "5"), ("vary", "accept"), ("x", "y")]);
+        retain_not_modified_fields(&mut fields);
+        assert_eq!(fields, headers(&[("etag", "\"a\""), ("vary", "accept")]));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_conditions_never_panic(value in proptest::collection::vec(any::<u8>(), 0..48)) {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
+                    let mut request = HeaderMap::new();
+                    request.insert(name, value.clone());
+                    not_modified(&request, &stored(&[("etag", "\"a\"")]));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The purge endpoint: message → authenticate → append to the journal.
+//!
+//! Nothing of a message is read before its signature holds, and nothing of it is applied unless all of it is well-formed.
+//! The journal object has the last word: it refuses a nonce that it has seen.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, Method, StatusCode};
+use shared_keys::purge::{
+    CLOCK_WINDOW_SECS, MAX_BODY_BYTES, Nonce, PURGE_PATH, PurgeMessage, SIGNATURE_HEADER, Secret, SignatureError,
+    verify,
+};
+
+use crate::config::PURGE_SECRET;
+use crate::store::metadata::unix_ms;
+
+/// Why a purge was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Only POST is taken.
+    Method,
+    /// The worker has no secret to check against.
+    NoSecret,
+    /// The body is larger than 1 MiB.
+    TooLarge,
+    /// There is no signature, or it does not hold.
+    Signature(Option<SignatureError>),
+    /// The message was accepted before.
+    Replayed,
+    /// The body is not a purge message; says what was expected and where.
+    Malformed(String),
+    /// The journal object could not be reached: nothing is lost, since the sender tries again.
+    Unreachable,
+}
+
+impl Refusal {
+    /// A stable name, for the log and the answer.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::NoSecret => "no-secret",
+            Self::TooLarge => "too-large",
+            Self::Signature(Some(error)) => error.as_str(),
+            Self::Signature(None) => "missing-signature",
+            Self::Replayed => "replayed",
+            Self::Malformed(_) => "malformed-message",
+            Self::Unreachable => "journal-unreachable",
+        }
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoSecret | Self::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Signature(_) | Self::Replayed => StatusCode::UNAUTHORIZED,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What to do about it, for the sender.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Method => "expected POST".to_owned(),
+            Self::NoSecret => {
+                format!("this worker has no secret: set it with `npx wrangler secret put {PURGE_SECRET}`")
+            }
+            Self::TooLarge => format!("expected at most {MAX_BODY_BYTES} bytes: send the records in several messages"),
+            Self::Signature(Some(error)) => error.to_string(),
+            Self::Signature(None) => format!("expected a {SIGNATURE_HEADER} header"),
+            Self::Replayed => {
+                format!("this nonce was accepted in the last {} seconds: use a new one", 2 * CLOCK_WINDOW_SECS)
+            }
+            Self::Malformed(error) => error.clone(),
+            Self::Unreachable => "the journal cannot be reached: try again".to_owned(),
+        }
+    }
+}
+
+/// The message of a request whose signature holds, and the nonce that makes it unique.
+///
+/// # Errors
+/// Why it is refused; the nonce is not checked for replay here.
+pub fn authenticate(
+    secret: &Secret,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: SystemTime,
+) -> Result<(Nonce, PurgeMessage), Refusal> {
+    let signature =
+        headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Signature(None))?;
+    let nonce = verify(secret, signature, Method::POST.as_str(), PURGE_PATH, body, unix_ms(now) / 1000)
+        .map_err(|error| Refusal::Signature(Some(error)))?;
+    let message = PurgeMessage::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    Ok((nonce, message))
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use adapter::handle;
+
+#[cfg(target_arch = "wasm32")]
+mod adapter {
+    use futures_util::StreamExt;
+    use http::{HeaderMap, Method, StatusCode};
+    use serde_json::json;
+    use shared_keys::purge::{MAX_BODY_BYTES, PurgeMessage};
+    use shared_keys::{Record, Seq, Stamp};
+    use worker::{ByteStream, Context, web_sys};
+
+    use super::{Refusal, authenticate};
+    use crate::config::Config;
+    use crate::error::Error;
+    use crate::journal::{Appended, Journal};
+    use crate::runtime;
+
+    /// The answer to a request for the purge endpoint.
+    pub(crate) async fn handle(
+        method: &Method,
+        headers: &HeaderMap,
+        body: Option<web_sys::ReadableStream>,
+        config: &Config,
+        journal: &Journal,
+        context: &Context,
+    ) -> Result<web_sys::Response, Error> {
+        match accept(method, headers, body, config, journal).await {
+            Ok(appended) => {
+                let journal = journal.clone();
+                context.wait_until(async move {
+                    if let Err(error) = journal.refresh_from_object().await {
+                        worker::console_warn!("after a purge: {error}");
+                    }
+                });
+                runtime::json(StatusCode::OK, &json!({ "accepted": appended.accepted, "seq": appended.seq }))
+            }
+            Err(refusal) => {
+                worker::console_warn!("purge refused: {}", refusal.as_str());
+                runtime::json(refusal.status(), &json!({ "error": refusal.as_str(), "message": refusal.advice() }))
+            }
+        }
+    }
+
+    async fn accept(
+        method: &Method,
+        headers: &HeaderMap,
+        body: Option<web_sys::ReadableStream>,
+        config: &Config,
+        journal: &Journal,
+    ) -> Result<Appended, Refusal> {
+        if method != Method::POST {
+            return Err(Refusal::Method);
+        }
+        let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
+        let body = read(body).await?;
+        let (nonce, message) = authenticate(secret, headers, &body, runtime::now())?;
+        let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
+            worker::console_error!("a purge could not be appended: {error}");
+            Refusal::Unreachable
+        })?;
+        let appended = appended.ok_or(Refusal::Replayed)?;
+        journal.apply(numbered(&message, appended));
+        Ok(appended)
+    }
+
+    /// The records as the journal object numbered them: one after the other, up to the number it answered.
+    fn numbered(message: &PurgeMessage, appended: Appended) -> impl Iterator<Item = Record> {
+        let first = appended.seq + 1 - message.records.len() as u64;
+        message.records.iter().zip(first..).map(|(record, seq)| Record {
+            scope: record.scope.hash(),
+            mode: record.mode,
+            stamp: Stamp { origin: record.position, edge: Some(Seq(seq)) },
+        })
+    }
+
+    /// The whole body, read no further than it may be long: its sender is not known yet.
+    async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
+        let Some(body) = body else { return Ok(Vec::new()) };
+        let mut chunks = ByteStream::from(body);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| Refusal::Malformed(format!("the body broke off: {error}")))?;
+            if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(Refusal::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use shared_keys::purge::sign;
+
+    use super::*;
+    use crate::policy::testing::at;
+
+    const BODY: &[u8] = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove"}]}"#;
+    const NONCE: &str = "0123456789abcdef";
+
+    fn signed(secret: &str, body: &[u8]) -> HeaderMap {
+        let signature = sign(&Secret::new(secret), "POST", PURGE_PATH, 1000, NONCE, body);
+        HeaderMap::from_iter([(SIGNATURE_HEADER.parse().unwrap(), HeaderValue::try_from(signature).unwrap())])
+    }
+
+    fn refusal(headers: &HeaderMap, body: &[u8], now: u64) -> (u16, &'static str) {
+        let refusal = authenticate(&Secret::new("s"), headers, body, at(now)).unwrap_err();
+        (refusal.status().as_u16(), refusal.as_str())
+    }
+
+    #[test]
+    fn a_signed_message_is_taken() {
+        let (nonce, message) = authenticate(&Secret::new("s"), &signed("s", BODY), BODY, at(1001)).unwrap();
+        assert_eq!((nonce.as_str(), message.records.len()), (NONCE, 1));
+    }
+
+    #[test]
+    fn g6_attacks_are_refused_with_their_status() {
+        assert_eq!(refusal(&HeaderMap::new(), BODY, 1000), (401, "missing-signature"));
+        assert_eq!(refusal(&signed("other", BODY), BODY, 1000), (401, "signature-mismatch"));
+        assert_eq!(refusal(&signed("s", BODY), b"{}", 1000), (401, "signature-mismatch"));
+        assert_eq!(refusal(&signed("s", BODY), BODY, 1301), (401, "outside-clock-window"));
+        let malformed = br#"{"v":1,"records":[{"scope":"nonsense","mode":"remove"}]}"#;
+        assert_eq!(refusal(&signed("s", malformed), malformed, 1000), (400, "malformed-message"));
+    }
+}

@@ -1,0 +1,293 @@
+//! The edge journal as it travels and as an isolate holds it. Pure: `journal` fetches it, `journal_object` makes it.
+//!
+//! The journal object answers `GET /snapshot?after=SEQ` with text, newest record first:
+//!
+//! ```text
+//! strata-journal 1 <first> <after> <seq>
+//! floor <seq> [<origin position>]                      one or two
+//! <scope> <remove|expire> <seq> [<origin position>]
+//! ```
+//!
+//! `first` is the number that the object began to count at: an object that lost its storage begins at a higher one, and
+//! what an isolate knew of the other is then dropped. `after` says which records are left out because the asker has them,
+//! `seq` up to where this text is complete. Records are compacted: per scope and mode the last with an origin position and
+//! the last without, which is all that [`Applied`] keeps of them. A floor stands for records that were dropped, and for all
+//! that might have been before `first`.
+
+use std::time::{Duration, SystemTime};
+
+use shared_keys::{Applied, Record, Seq, Stamp};
+
+use crate::error::{Error, ErrorKind};
+
+/// The version of the text.
+const VERSION: &str = "1";
+
+/// Records that the object keeps; beyond it the older quarter goes and the floor rises.
+pub const MAX_RECORDS: usize = 10_000;
+
+/// Scopes that an isolate keeps: more than the object, so that the isolate never forgets what the object still knows.
+const MAX_SCOPES: usize = 2 * MAX_RECORDS;
+
+/// A snapshot as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotText {
+    /// Where the object began to count.
+    pub first: Seq,
+    /// Records up to here are left out; [`Self::first`] if none are.
+    pub after: Seq,
+    /// Complete up to here.
+    pub seq: Seq,
+    /// What stands for dropped records.
+    pub floors: Vec<Stamp>,
+    /// The records, newest first.
+    pub records: Vec<Record>,
+}
+
+impl SnapshotText {
+    /// The text form.
+    pub fn render(&self) -> String {
+        let mut text = format!("strata-journal {VERSION} {} {} {}\n", self.first.0, self.after.0, self.seq.0);
+        for floor in &self.floors {
+            text += &format!("floor {}\n", render_stamp(*floor));
+        }
+        for record in &self.records {
+            text += &format!("{} {} {}\n", record.scope, record.mode.as_str(), render_stamp(record.stamp));
+        }
+        text
+    }
+
+    /// The snapshot that a text is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Journal`] with the line that could not be read.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut lines = text.lines();
+        let head = lines.next().unwrap_or_default();
+        let (first, after, seq) = parse_head(head).ok_or_else(|| unreadable(head))?;
+        let mut snapshot = Self { first, after, seq, floors: Vec::new(), records: Vec::new() };
+        for line in lines {
+            if let Some(stamp) = line.strip_prefix("floor ") {
+                snapshot.floors.push(parse_stamp(stamp).ok_or_else(|| unreadable(line))?);
+            } else {
+                snapshot.records.push(parse_record(line).ok_or_else(|| unreadable(line))?);
+            }
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What an isolate knows of the journal.
+#[derive(Debug)]
+pub struct Snapshot {
+    first: Seq,
+    seq: Seq,
+    applied: Applied,
+    known_at: SystemTime,
+}
+
+impl Snapshot {
+    /// What a first text says; `None` if it leaves records out.
+    pub fn new(text: &SnapshotText, asked_at: SystemTime) -> Option<Self> {
+        if text.after != text.first {
+            return None;
+        }
+        let mut snapshot =
+            Self { first: text.first, seq: text.seq, applied: Applied::new(MAX_SCOPES), known_at: asked_at };
+        snapshot.take_in(text);
+        Some(snapshot)
+    }
+
+    /// Takes in a later text that was asked for at `asked_at`; `false` if it does not follow on what is known, and the whole is needed.
+    pub fn update(&mut self, text: &SnapshotText, asked_at: SystemTime) -> bool {
+        if text.first != self.first || text.after > self.seq {
+            return match Self::new(text, asked_at) {
+                Some(other) => {
+                    *self = other;
+                    true
+                }
+                None => false,
+            };
+        }
+        self.take_in(text);
+        // A shared text can be older than what is known: then nothing is new, and it is complete all the same.
+        self.seq = self.seq.max(text.seq);
+        self.known_at = self.known_at.max(asked_at);
+        true
+    }
+
+    /// Applies a record ahead of the text that will bring it. What is complete grows only if the record is the very next.
+    pub fn apply(&mut self, record: Record) {
+        self.applied.apply(record);
+        if record.stamp.edge == Some(Seq(self.seq.0 + 1)) {
+            self.seq.0 += 1;
+        }
+    }
+
+    /// The records.
+    pub fn applied(&self) -> &Applied {
+        &self.applied
+    }
+
+    /// Up to where all records are known: what a fetch that starts now is stamped with.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// How long ago the records were known to be all; for ever if the clock was set back since, so that they are asked for.
+    pub fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.known_at).unwrap_or(Duration::MAX)
+    }
+
+    fn take_in(&mut self, text: &SnapshotText) {
+        for floor in &text.floors {
+            self.applied.raise_floor(*floor);
+        }
+        for record in &text.records {
+            self.applied.apply(*record);
+        }
+    }
+}
+
+fn render_stamp(stamp: Stamp) -> String {
+    let seq = stamp.edge.unwrap_or_default().0;
+    stamp.origin.map_or_else(|| seq.to_string(), |position| format!("{seq} {position}"))
+}
+
+fn parse_stamp(text: &str) -> Option<Stamp> {
+    let (seq, origin) = match text.split_once(' ') {
+        Some((seq, position)) => (seq, Some(position.parse().ok()?)),
+        None => (text, None),
+    };
+    Some(Stamp { edge: Some(Seq(seq.parse().ok()?)), origin })
+}
+
+fn parse_record(line: &str) -> Option<Record> {
+    let (scope, rest) = line.split_once(' ')?;
+    let (mode, stamp) = rest.split_once(' ')?;
+    Some(Record { scope: scope.parse().ok()?, mode: mode.parse().ok()?, stamp: parse_stamp(stamp)? })
+}
+
+fn parse_head(line: &str) -> Option<(Seq, Seq, Seq)> {
+    let parts: Vec<&str> = line.split(' ').collect();
+    let ["strata-journal", VERSION, first, after, seq] = parts[..] else { return None };
+    Some((Seq(first.parse().ok()?), Seq(after.parse().ok()?), Seq(seq.parse().ok()?)))
+}
+
+fn unreadable(line: &str) -> Error {
+    let shown: String = line.chars().take(64).collect();
+    Error::new(ErrorKind::Journal, format!("expected a line of a version {VERSION} journal snapshot, got {shown:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared_keys::{Mode, Position, Scope, ScopeHash, Verdict};
+
+    use super::*;
+    use crate::policy::testing::at;
+
+    const TAG: ScopeHash = ScopeHash(1);
+
+    fn stamp(seq: u64, origin: Option<u64>) -> Stamp {
+        Stamp { edge: Some(Seq(seq)), origin: origin.map(|ms| Position::new(ms, 0)) }
+    }
+
+    fn record(seq: u64, origin: Option<u64>) -> Record {
+        Record { scope: TAG, mode: Mode::Remove, stamp: stamp(seq, origin) }
+    }
+
+    fn text(after: u64, seq: u64, records: Vec<Record>) -> SnapshotText {
+        SnapshotText { first: Seq(100), after: Seq(after), seq: Seq(seq), floors: vec![stamp(100, None)], records }
+    }
+
+    #[test]
+    fn the_text_of_version_1() {
+        let snapshot = SnapshotText {
+            floors: vec![stamp(105, Some(7)), stamp(103, None)],
+            ..text(100, 109, vec![record(109, Some(9)), Record { mode: Mode::Expire, ..record(108, None) }])
+        };
+        let expected = "strata-journal 1 100 100 109\nfloor 105 7-0\nfloor 103\n\
+            0000000000001 remove 109 9-0\n0000000000001 expire 108\n";
+        assert_eq!(snapshot.render(), expected);
+        assert_eq!(SnapshotText::parse(expected), Ok(snapshot));
+    }
+
+    #[test]
+    fn an_entry_from_before_the_journal_counts_as_removed() {
+        let snapshot = Snapshot::new(&text(100, 100, vec![]), at(0)).unwrap();
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(99, None)), Verdict::Removed);
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(100, None)), Verdict::Valid);
+    }
+
+    #[test]
+    fn an_update_adds_what_is_new() {
+        let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
+        assert!(snapshot.update(&text(105, 106, vec![record(106, None)]), at(20)));
+        assert_eq!((snapshot.seq(), snapshot.age(at(21)).as_secs()), (Seq(106), 1));
+        assert_eq!(snapshot.age(at(19)), Duration::MAX, "a clock that went back proves nothing");
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(105, None)), Verdict::Removed);
+    }
+
+    #[test]
+    fn a_shared_text_older_than_what_is_known_takes_nothing_back() {
+        let mut snapshot = Snapshot::new(&text(100, 106, vec![record(106, None)]), at(10)).unwrap();
+        assert!(snapshot.update(&text(100, 105, vec![]), at(20)));
+        assert_eq!(snapshot.seq(), Seq(106));
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(105, None)), Verdict::Removed);
+    }
+
+    #[test]
+    fn a_record_applied_ahead_completes_what_is_known_only_without_a_gap() {
+        let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
+        snapshot.apply(record(107, None));
+        assert_eq!(snapshot.seq(), Seq(105));
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(106, None)), Verdict::Removed);
+        snapshot.apply(record(106, None));
+        assert_eq!(snapshot.seq(), Seq(106));
+    }
+
+    #[test]
+    fn a_text_with_a_gap_is_refused() {
+        assert!(Snapshot::new(&text(103, 106, vec![]), at(10)).is_none());
+        let mut snapshot = Snapshot::new(&text(100, 102, vec![]), at(10)).unwrap();
+        assert!(!snapshot.update(&text(103, 106, vec![]), at(20)));
+        assert_eq!((snapshot.seq(), snapshot.age(at(21)).as_secs()), (Seq(102), 11));
+    }
+
+    #[test]
+    fn a_journal_that_began_again_removes_what_came_before_it() {
+        let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
+        let again = SnapshotText {
+            first: Seq(900),
+            after: Seq(900),
+            seq: Seq(900),
+            floors: vec![stamp(900, None)],
+            records: vec![],
+        };
+        assert!(snapshot.update(&again, at(20)));
+        assert_eq!(snapshot.seq(), Seq(900));
+        assert_eq!(snapshot.applied().verdict([TAG], stamp(105, None)), Verdict::Removed);
+        assert_eq!(snapshot.applied().verdict([Scope::All.hash()], stamp(900, None)), Verdict::Valid);
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_parses_back(
+            records in proptest::collection::vec((any::<u64>(), any::<bool>(), any::<u64>(), proptest::option::of(any::<u64>())), 0..9),
+        ) {
+            let records = records.into_iter().map(|(scope, remove, seq, origin)| Record {
+                scope: ScopeHash(scope),
+                mode: if remove { Mode::Remove } else { Mode::Expire },
+                stamp: stamp(seq, origin),
+            });
+            let snapshot = text(100, 105, records.collect());
+            prop_assert_eq!(SnapshotText::parse(&snapshot.render()), Ok(snapshot));
+        }
+
+        #[test]
+        fn hostile_text_never_panics(text in "(strata-journal 1 1 1 1\n)?[ -~\n]{0,60}") {
+            let _ = SnapshotText::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! A store in memory, for tests: it forgets nothing by itself.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::{Entry, Store, metadata};
+use crate::error::Error;
+
+/// Keeps entries as the Cache API adapter does: a header section and a body.
+#[derive(Debug, Default)]
+pub(crate) struct FakeStore {
+    kept: RefCell<HashMap<String, (HeaderMap, Option<String>)>>,
+}
+
+impl Store for FakeStore {
+    type Body = String;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry<String>>, Error> {
+        let Some((headers, body)) = self.kept.borrow().get(key).cloned() else { return Ok(None) };
+        if let Some(marker) = metadata::decode_marker(&headers)? {
+            return Ok(Some(Entry::Marker(marker)));
+        }
+        let (response, generation) = metadata::decode(headers)?;
+        Ok(Some(Entry::Response { response, generation, body }))
+    }
+
+    async fn put(&self, key: &str, entry: Entry<String>, _keep_for: Duration) -> Result<(), Error> {
+        let kept = match entry {
+            Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
+        };
+        self.kept.borrow_mut().insert(key.to_owned(), kept);
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.kept.borrow_mut().remove(key);
+        Ok(())
+    }
+}
+
+/// The value of a future that waits for nothing.
+#[track_caller]
+pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the fake store waits for nothing"),
+    }
+}

@@ -1,0 +1,291 @@
+//! An entry's metadata ↔ the header section of the message that a store keeps.
+//!
+//! A store that speaks HTTP obeys, drops or adds fields of its own accord. So the fields it acts on are kept under names
+//! that mean nothing to it, and everything Strata knows of the entry stands in two fields more:
+//!
+//! ```text
+//! strata-entry:  1 <status> <request ms> <response ms> <edge seq or -> <origin position or -> <generation or ->
+//! strata-scopes: <scope hash> <scope hash> …            the scopes, 13 characters each
+//! strata-h-NAME: …                                      the origin's field NAME
+//!
+//! strata-marker: 1 <generation> <field>, <field> …      instead of all these, in a marker
+//! ```
+//!
+//! The store sees every response as a plain 200: it might not keep other statuses, and it would decode and encode again what
+//! it knows the `Content-Encoding` of. Times are milliseconds since 1970 by this data centre's clock. `Cache-Tag` keeps its name, since the zone's purge by tag
+//! looks for it.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use shared_keys::{Position, ScopeHash, Seq, Stamp, VaryFields};
+
+use crate::error::{Error, ErrorKind};
+use crate::headers::remove_internal;
+use crate::policy::StoredResponse;
+use crate::policy::select::VaryMarker;
+
+/// The version of the layout. A change of the layout changes it, and entries of other versions are misses.
+const VERSION: &str = "1";
+
+const ENTRY: HeaderName = HeaderName::from_static("strata-entry");
+const SCOPES: HeaderName = HeaderName::from_static("strata-scopes");
+const MARKER: HeaderName = HeaderName::from_static("strata-marker");
+const KEPT_PREFIX: &str = "strata-h-";
+
+/// The fields that a store or the network before it might act on, add or replace.
+const KEPT: [&str; 12] = [
+    "age",
+    "cache-control",
+    "cdn-cache-control",
+    "cf-cache-status",
+    "cloudflare-cdn-cache-control",
+    "content-encoding",
+    "date",
+    "expires",
+    "last-modified",
+    "pragma",
+    "surrogate-control",
+    "vary",
+];
+
+/// The fields to keep a response under.
+pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &response.headers {
+        if KEPT.contains(&name.as_str()) {
+            if let Ok(kept) = format!("{KEPT_PREFIX}{name}").parse::<HeaderName>() {
+                headers.append(kept, value.clone());
+            }
+        } else {
+            headers.append(name, value.clone());
+        }
+    }
+    let entry = format!(
+        "{VERSION} {} {} {} {} {} {}",
+        response.status.as_u16(),
+        unix_ms(response.request_time),
+        unix_ms(response.response_time),
+        or_dash(response.stamp.edge.map(|seq| seq.0)),
+        or_dash(response.stamp.origin),
+        or_dash(generation),
+    );
+    let scopes: Vec<String> = response.scopes.iter().map(ToString::to_string).collect();
+    set(&mut headers, ENTRY, &entry);
+    set(&mut headers, SCOPES, &scopes.join(" "));
+    headers
+}
+
+/// The fields to keep a marker under.
+pub fn encode_marker(marker: &VaryMarker) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    set(&mut headers, MARKER, &format!("{VERSION} {} {}", marker.generation, marker.fields.to_header()));
+    headers
+}
+
+/// The marker that a kept message is, or `None` if it is a response.
+///
+/// # Errors
+/// [`ErrorKind::Store`] if another version wrote it.
+pub fn decode_marker(headers: &HeaderMap) -> Result<Option<VaryMarker>, Error> {
+    let Some(value) = headers.get(MARKER) else { return Ok(None) };
+    let marker = || {
+        let mut parts = value.to_str().ok()?.splitn(3, ' ');
+        (parts.next()? == VERSION).then_some(())?;
+        Some(VaryMarker { generation: parts.next()?.parse().ok()?, fields: VaryFields::parse([parts.next()?])? })
+    };
+    marker().map(Some).ok_or_else(|| unreadable(&MARKER))
+}
+
+/// The response and generation that a kept message holds.
+///
+/// # Errors
+/// [`ErrorKind::Store`] if another version, or no version, wrote it.
+pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), Error> {
+    let entry = headers
+        .get(ENTRY)
+        .and_then(|value| EntryLine::parse(value.to_str().ok()?))
+        .ok_or_else(|| unreadable(&ENTRY))?;
+    let scopes = headers
+        .get(SCOPES)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_ascii_whitespace().map(|scope| scope.parse::<ScopeHash>().ok()).collect())
+        .ok_or_else(|| unreadable(&SCOPES))?;
+
+    for name in KEPT {
+        headers.remove(name);
+    }
+    let kept: Vec<(HeaderName, HeaderValue)> = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(KEPT_PREFIX)?.parse().ok()?, value.clone())))
+        .collect();
+    remove_internal(&mut headers);
+    for (name, value) in kept {
+        headers.append(name, value);
+    }
+    let response = StoredResponse {
+        status: entry.status,
+        headers,
+        request_time: entry.request_time,
+        response_time: entry.response_time,
+        stamp: entry.stamp,
+        scopes,
+    };
+    Ok((response, entry.generation))
+}
+
+struct EntryLine {
+    status: StatusCode,
+    request_time: SystemTime,
+    response_time: SystemTime,
+    stamp: Stamp,
+    generation: Option<u64>,
+}
+
+impl EntryLine {
+    fn parse(text: &str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(' ').collect();
+        let [VERSION, status, request_time, response_time, edge, origin, generation] = parts[..] else { return None };
+        Some(Self {
+            status: status.parse().ok()?,
+            request_time: from_unix_ms(request_time)?,
+            response_time: from_unix_ms(response_time)?,
+            stamp: Stamp {
+                edge: optional(edge, |text| text.parse().ok().map(Seq))?,
+                origin: optional(origin, |text| text.parse::<Position>().ok())?,
+            },
+            generation: optional(generation, |text| text.parse().ok())?,
+        })
+    }
+}
+
+/// Milliseconds since 1970; zero before.
+pub fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn from_unix_ms(text: &str) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(text.parse().ok()?))
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// `-` is absent; anything else must parse.
+fn optional<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
+    if text == "-" { Some(None) } else { parse(text).map(Some) }
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn unreadable(field: &HeaderName) -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!("expected a {field} field of version {VERSION} in a stored entry; it counts as a miss"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{at, headers};
+
+    fn response(fields: &[(&str, &str)], stamp: Stamp, scopes: Vec<ScopeHash>) -> StoredResponse {
+        StoredResponse {
+            status: StatusCode::NOT_FOUND,
+            headers: headers(fields),
+            request_time: at(99),
+            response_time: at(100),
+            stamp,
+            scopes,
+        }
+    }
+
+    #[test]
+    fn the_layout_of_version_1() {
+        let stamp = Stamp { origin: Some(Position::new(5, 6)), edge: Some(Seq(7)) };
+        let fields = [
+            ("cache-control", "no-cache"),
+            ("vary", "accept"),
+            ("etag", "\"a\""),
+            ("cache-tag", "t"),
+            ("content-encoding", "br"),
+        ];
+        let expected = headers(&[
+            ("strata-h-cache-control", "no-cache"),
+            ("strata-h-vary", "accept"),
+            ("etag", "\"a\""),
+            ("cache-tag", "t"),
+            ("strata-h-content-encoding", "br"),
+            ("strata-entry", "1 404 99000 100000 7 5-6 -"),
+            ("strata-scopes", "0000000000001 0000000000002"),
+        ]);
+        assert_eq!(encode(&response(&fields, stamp, vec![ScopeHash(1), ScopeHash(2)]), None), expected);
+        let marker = VaryMarker { generation: 9, fields: VaryFields::parse(["B, a"]).unwrap() };
+        assert_eq!(encode_marker(&marker), headers(&[("strata-marker", "1 9 a, b")]));
+    }
+
+    #[test]
+    fn what_a_store_adds_or_replaces_does_not_come_back() {
+        let fields = [("date", "x"), ("age", "5"), ("x-a", "1")];
+        let mut kept = encode(&response(&fields, Stamp::default(), Vec::new()), Some(3));
+        for (name, value) in [("age", "900"), ("cache-control", "max-age=1"), ("cf-cache-status", "HIT"), ("date", "y")]
+        {
+            kept.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let (decoded, generation) = decode(kept).unwrap();
+        assert_eq!((decoded.headers, generation), (headers(&fields), Some(3)));
+    }
+
+    #[test]
+    fn another_version_is_unreadable() {
+        for entry in [
+            "2 200 0 0 - - -",
+            "1 200 0 0 - -",
+            "1 200 0 0 - - - -",
+            "1 200 x 0 - - -",
+            "1 9 0 0 - - -",
+            "1 200 0 0 -1 - -",
+            "",
+        ] {
+            let fields = headers(&[("strata-entry", entry), ("strata-scopes", "")]);
+            assert_eq!(decode(fields).unwrap_err().kind(), ErrorKind::Store, "{entry}");
+        }
+        assert!(decode(HeaderMap::new()).is_err());
+        assert!(decode_marker(&headers(&[("strata-marker", "2 1 a")])).is_err());
+        assert_eq!(decode_marker(&headers(&[("etag", "x")])), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_comes_back_as_it_was_kept(
+            edge in proptest::option::of(any::<u64>()), origin in proptest::option::of(any::<(u64, u64)>()),
+            generation in proptest::option::of(any::<u64>()), scopes in proptest::collection::vec(any::<u64>(), 0..5),
+            fields in proptest::collection::vec(("(vary|age|x-[a-c]|set-cookie|expires)", "[ -~]{0,8}"), 0..6),
+        ) {
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let stamp = Stamp { origin: origin.map(|(ms, seq)| Position::new(ms, seq)), edge: edge.map(Seq) };
+            let before = response(&fields, stamp, scopes.into_iter().map(ScopeHash).collect());
+            let (after, after_generation) = decode(encode(&before, generation)).unwrap();
+            prop_assert_eq!((after_generation, after.status), (generation, before.status));
+            prop_assert_eq!(after.headers, before.headers);
+            prop_assert_eq!((after.stamp, after.scopes), (before.stamp, before.scopes));
+            prop_assert_eq!((after.request_time, after.response_time), (before.request_time, before.response_time));
+        }
+
+        #[test]
+        fn hostile_entries_never_panic(entry in "[ -~]{0,40}", scopes in "[ -~]{0,40}") {
+            let fields = headers(&[("strata-entry", &entry), ("strata-scopes", &scopes), ("strata-marker", &entry)]);
+            let _ = decode_marker(&fields);
+            let _ = decode(fields);
+        }
+    }
+}
