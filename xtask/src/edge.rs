@@ -1,0 +1,63 @@
+//! `cargo xtask edge`: only the worker, in front of an origin that someone already has.
+
+use tokio::sync::mpsc;
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::worker::{Settings, Worker};
+use crate::{build, http, port, stack, up};
+
+/// Builds and starts the worker, then prints requests for ever.
+///
+/// # Errors
+/// If the origin is no base URL, the port is taken, or the worker cannot be built, started, or ends.
+pub(crate) async fn run(origin: &str, wanted_port: Option<u16>) -> Result<()> {
+    let origin = base_url(origin)?;
+    let port = match wanted_port {
+        Some(port) => port::exactly(port)?,
+        None => port::free_or_other(8787)?,
+    };
+    build::edge().await?;
+    let secret = stack::purge_secret()?;
+    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true };
+    let (send, lines) = mpsc::unbounded_channel();
+    let progress = Progress::start("starting the worker", Some("takes about 10 s"));
+    let mut worker = Worker::start(&settings, Some(&send)).await?;
+    worker.wait_ready(&http::client()?).await?;
+    progress.done();
+    println!("\n  edge    {}   in front of {origin}", worker.url());
+    println!("  Ctrl-C stops it\n");
+    up::follow(lines, async || worker.process().check().await).await
+}
+
+/// The origin without a slash at its end.
+fn base_url(origin: &str) -> Result<String> {
+    let wrong = |why: &str| {
+        Error::new(format!("\"{origin}\" is no origin: {why}")).mend("give one like --origin http://127.0.0.1:3000")
+    };
+    let url = reqwest::Url::parse(origin).map_err(|error| wrong(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("expected http or https"));
+    }
+    if url.path() != "/" || url.query().is_some() {
+        return Err(wrong("expected no path and no query"));
+    }
+    Ok(origin.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_a_scheme_a_host_and_perhaps_a_port() {
+        assert_eq!(base_url("http://127.0.0.1:3000/").unwrap(), "http://127.0.0.1:3000");
+        assert_eq!(base_url("https://example.com").unwrap(), "https://example.com");
+        for wrong in
+            ["127.0.0.1:3000", "example", "ftp://example.com", "http://example.com/api", "http://example.com?a"]
+        {
+            let error = base_url(wrong).unwrap_err().to_string();
+            assert!(error.contains("--origin http://"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | build-edge`.
+
+mod build;
+mod cache_status;
+mod command;
+mod demo;
+mod edge;
+mod error;
+mod fingerprint;
+mod group;
+mod http;
+mod paths;
+mod port;
+mod process;
+mod progress;
+mod redis;
+mod request_log;
+mod setup;
+mod shop;
+mod stack;
+mod test;
+mod up;
+mod worker;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, value_parser};
+use tokio::signal::unix::{SignalKind, signal};
+
+use error::{Doing, Result};
+use stack::Store;
+
+/// Strata's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: the wasm target, node tools, worker-build, wasm-bindgen, redis-server
+    Setup,
+    /// Start all layers on generated data and print a line per request; Ctrl-C stops them
+    Up {
+        /// Use this running Redis instead of one of our own (it is written to)
+        #[arg(long, value_name = "URL", conflicts_with = "embedded")]
+        redis: Option<String>,
+        /// Use no Redis at all: one shop process with an in-process store
+        #[arg(long)]
+        embedded: bool,
+    },
+    /// Start only the worker, in front of an origin that you have
+    Edge {
+        /// Base URL that requests are forwarded to, such as http://127.0.0.1:3000
+        #[arg(long, value_name = "URL")]
+        origin: String,
+        /// Port to listen on; 8787 or another free one if left out
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
+    },
+    /// Take a tour through all layers that checks what it claims, then measure them; writes an HTML report
+    Demo {
+        /// Requests of each load
+        #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..))]
+        requests: u32,
+        /// A small load: 2,000 requests, and at most 10 s without a cache instead of 60
+        #[arg(long, conflicts_with = "requests")]
+        quick: bool,
+    },
+    /// Run everything that must pass, unit tests to end-to-end tests
+    Test,
+    /// Build the worker's wasm into edge-worker/build, unless nothing has changed
+    BuildEdge,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Whatever a command has started belongs to its future: dropping that stops it all, whichever way it ends.
+    let ended = tokio::select! {
+        ended = run(arguments.command) => ended,
+        stopped = asked_to_stop() => match stopped {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Setup => setup::all().await,
+        Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
+        Command::Edge { origin, port } => edge::run(&origin, port).await,
+        Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
+        Command::Test => test::run().await,
+        Command::BuildEdge => build::edge().await,
+    }
+}
+
+fn store(redis: Option<String>, embedded: bool) -> Store {
+    match redis {
+        Some(url) => Store::Redis(url),
+        None if embedded => Store::Embedded,
+        None => Store::OwnRedis,
+    }
+}
+
+fn size(requests: u32, quick: bool) -> demo::Size {
+    if quick {
+        return demo::Size { requests: 2_000, uncached_limit: Duration::from_secs(10) };
+    }
+    demo::Size { requests: requests as usize, uncached_limit: Duration::from_secs(60) }
+}
+
+/// Comes back when someone presses Ctrl-C or asks the process to end, with the shell's exit code for that.
+async fn asked_to_stop() -> Result<ExitCode> {
+    let listening = || "listening for signals".to_owned();
+    let mut interrupt = signal(SignalKind::interrupt()).doing(listening)?;
+    let mut terminate = signal(SignalKind::terminate()).doing(listening)?;
+    let mut hangup = signal(SignalKind::hangup()).doing(listening)?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => ExitCode::from(130),
+        _ = terminate.recv() => ExitCode::from(143),
+        _ = hangup.recv() => ExitCode::from(129),
+    })
+}
