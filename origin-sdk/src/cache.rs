@@ -32,9 +32,19 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Appends an invalidation, or queues it.
+    /// Appends an invalidation, or queues it. In a task of its own: a caller that goes away after its database has
+    /// committed does not keep the invalidation from being sent.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
-        Receipt::new(self.journal.invalidate(mode, scopes).await, self.has_edge)
+        if scopes.is_empty() {
+            return Receipt::new(Some(self.journal.position()), self.has_edge);
+        }
+        let (journal, covered) = (Arc::clone(&self.journal), scopes.clone());
+        let task = tokio::spawn(async move { journal.invalidate(mode, covered).await });
+        let position = task.await.unwrap_or_else(|_| {
+            self.journal.enqueue(mode, scopes);
+            None
+        });
+        Receipt::new(position, self.has_edge)
     }
 }
 

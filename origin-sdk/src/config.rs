@@ -1,6 +1,5 @@
 //! Settings → a cache. They are checked once, in [`CacheBuilder::build`].
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,7 +66,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The most bytes that values in memory may take, by their encoded size. Default 64 MiB.
+    /// The most bytes that values in memory may take, by their encoded size. Default 64 MiB. Without Redis the embedded
+    /// store keeps encoded copies up to the same bounds once more.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
@@ -99,7 +99,8 @@ impl CacheBuilder {
         self
     }
 
-    /// The clock that ages are told by. Default [`Clock::system`].
+    /// The clock that ages, the journal's lag and the pauses after a failure of Redis are told by. Default
+    /// [`Clock::system`]. Times to live in Redis are Redis's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -114,13 +115,15 @@ impl CacheBuilder {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Cache, BuildError> {
-        let entries = NonZeroUsize::new(self.memory_entries).ok_or(BuildError::Zero { setting: "memory_entries" })?;
+        if self.memory_entries == 0 {
+            return Err(BuildError::Zero { setting: "memory_entries" });
+        }
         let store: Arc<dyn Store> = match &self.redis {
             Some(url) => Arc::new(
                 RedisStore::new(url, &self.app, self.command_timeout, &self.clock)
                     .map_err(|source| BuildError::RedisUrl { url: without_credentials(url), source })?,
             ),
-            None => Arc::new(EmbeddedStore::new(entries, self.clock.clone())),
+            None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
         let endpoint = self.edge.map(|(url, secret)| WorkerEndpoint::new(&url, secret)).transpose()?;
 

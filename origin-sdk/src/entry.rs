@@ -24,8 +24,9 @@ pub(crate) struct Entry<V> {
     pub(crate) meta: Meta,
     /// Key, prefixes and tags.
     scopes: Box<[ScopeHash]>,
-    /// The clock's reading at which its age was zero.
-    born: Duration,
+    /// The clock's reading when this was made, and how old the value was then: it can be older than the clock itself.
+    made_at: Duration,
+    age_then: Duration,
     /// The journal's change count at which it was last found valid.
     valid_at: AtomicU64,
 }
@@ -49,11 +50,11 @@ impl<V> Entry<V> {
     pub(crate) fn new(key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Self {
         let tags = meta.tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
         let scopes = ScopeHash::of_key(key).into_iter().chain(tags).collect();
-        Self { value, meta, scopes, born: now.saturating_sub(age), valid_at: AtomicU64::new(0) }
+        Self { value, meta, scopes, made_at: now, age_then: age, valid_at: AtomicU64::new(0) }
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.born)
+        self.age_then.saturating_add(now.saturating_sub(self.made_at))
     }
 
     /// The tokens of its scopes for `Cache-Tag`.
@@ -84,11 +85,7 @@ impl<V> Entry<V> {
             Verdict::Removed => Standing::Dead { by_journal: true },
             Verdict::Valid if !left.fresh_for().is_zero() => Standing::Fresh,
             // What a record expired is stale from now on; its windows still end when they would have.
-            _ if age < self.meta.lifetime.fresh_for() + self.meta.lifetime.swr_for()
-                && !self.meta.lifetime.swr_for().is_zero() =>
-            {
-                Standing::Revalidate
-            }
+            _ if !left.swr_for().is_zero() => Standing::Revalidate,
             _ if !left.sie_for().is_zero() => Standing::IfError,
             verdict => Standing::Dead { by_journal: verdict != Verdict::Valid },
         }

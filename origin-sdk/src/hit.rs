@@ -59,7 +59,7 @@ pub enum Freshness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StaleReason {
-    /// A refresh runs in the background (`stale_while_revalidate`).
+    /// It is within `stale_while_revalidate`. After [`get_or_load`](crate::Namespace::get_or_load) a refresh runs.
     Revalidating,
     /// The load failed (`stale_if_error`).
     LoadFailed,

@@ -2,10 +2,14 @@
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shared_keys::{Lifetime, Tag};
 
 /// A handle that a loader gets, to tag its value and to set its lifetime. Cheap to clone.
+///
+/// A loader that reads through another namespace tags its value by what that value depends on: scopes are not inherited.
+/// If what it read was stale, its own value is handed out and not kept.
 #[derive(Debug, Clone, Default)]
 pub struct Load(Arc<Mutex<Said>>);
 
@@ -13,6 +17,7 @@ pub struct Load(Arc<Mutex<Said>>);
 struct Said {
     tags: Vec<Tag>,
     lifetime: Option<Lifetime>,
+    built_on_stale: bool,
 }
 
 impl Load {
@@ -26,9 +31,17 @@ impl Load {
         self.said().lifetime = Some(lifetime);
     }
 
-    pub(crate) fn take(&self) -> (Vec<Tag>, Option<Lifetime>) {
+    /// The loader has read something stale through the cache, so its value is stale from the beginning.
+    pub(crate) fn built_on_stale(&self) {
+        self.said().built_on_stale = true;
+    }
+
+    /// The tags that were given, and the lifetime, which is `default` if none was.
+    pub(crate) fn take(&self, default: Lifetime) -> (Vec<Tag>, Lifetime) {
         let said = mem::take(&mut *self.said());
-        (said.tags, said.lifetime)
+        let lifetime =
+            if said.built_on_stale { Lifetime::fresh(Duration::ZERO) } else { said.lifetime.unwrap_or(default) };
+        (said.tags, lifetime)
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {

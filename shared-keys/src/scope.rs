@@ -195,7 +195,10 @@ impl FromStr for Scope {
             "key" => Ok(Self::Key(rest.into())),
             "prefix" => Ok(Self::Prefix(rest.parse()?)),
             "tag" => Ok(Self::Tag(Tag::new(rest)?)),
-            "path" => Ok(Self::Path(rest.trim_end_matches('/').into())),
+            "path" => match rest.trim_end_matches('/') {
+                "" => Err(expected),
+                path => Ok(Self::Path(path.into())),
+            },
             _ => Err(expected),
         }
     }
@@ -217,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_scope_is_refused_with_what_was_expected() {
-        for text in ["", "tag", "tag:", "user:42", "prefix:shop", "ALL"] {
+        for text in ["", "tag", "tag:", "path:/", "user:42", "prefix:shop", "ALL"] {
             assert!(text.parse::<Scope>().is_err(), "{text}");
         }
     }

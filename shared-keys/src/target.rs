@@ -107,8 +107,9 @@ fn push_normal(text: &str, out: &mut String) {
                 out.push(char::from(byte));
             }
             Some(byte) => out.push_str(&format!("%{byte:02X}")),
+            // A stray `%` is spelled out, so that what follows it does not become an escape.
             None => {
-                out.push('%');
+                out.push_str("%25");
                 rest = escaped;
                 continue;
             }

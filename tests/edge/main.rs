@@ -14,8 +14,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
+use origin_sdk::Cache;
 use reqwest::Response;
-use strata_tests::{Edge, Origin, OriginReply, OriginRequest};
+use strata_tests::{Edge, Origin, OriginReply, OriginRequest, eventually};
 use tokio::runtime::Runtime;
 
 /// What every test gets.
@@ -23,6 +24,8 @@ struct Stack {
     edge: Edge,
     origin: Origin,
     scripts: Arc<Scripts>,
+    /// A service's cache that ships its journal to the edge.
+    cache: Cache,
 }
 
 type Script = Box<dyn Fn(&OriginRequest) -> OriginReply + Send + Sync>;
@@ -39,7 +42,11 @@ impl Stack {
             move |request| scripts.answer(request)
         })
         .await;
-        Self { edge: Edge::start(origin.url()).await, origin, scripts }
+        let edge = Edge::start(origin.url()).await;
+        let cache = Cache::builder("test").edge(edge.url(), Edge::secret()).build().await.expect("a cache");
+        // A new journal begins with a record that covers everything; the tests begin after it.
+        eventually("the first record is shipped", async || cache.stats().records_shipped == 1).await;
+        Self { edge, origin, scripts, cache }
     }
 
     /// From now on the origin answers requests below `path` by `script`.

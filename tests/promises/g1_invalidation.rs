@@ -16,7 +16,7 @@ struct Fleet {
     a: (Cache, Namespace<Item, u64>),
     b: (Cache, Namespace<Item, u64>),
     database: Database,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 impl Fleet {
@@ -27,7 +27,7 @@ impl Fleet {
             let namespace = items(&cache);
             (cache, namespace)
         };
-        Self { a: process().await, b: process().await, database: Database::default(), _redis: redis }
+        Self { a: process().await, b: process().await, database: Database::default(), redis }
     }
 
     async fn read(&self, items: &Namespace<Item, u64>, id: u64) -> u64 {
@@ -123,4 +123,34 @@ async fn another_process_forgets_within_milliseconds_when_all_is_well() {
     eventually("the record arrives by itself", async || fleet.b.0.stats().records_applied > applied).await;
     let hit = fleet.b.1.get_or_load(&Item { id: 3 }, fleet.database.loader(3)).await.unwrap();
     assert_eq!((*hit.value, hit.layer), (2, Layer::Loader));
+}
+
+/// The database has committed, and the client that asked for it goes away.
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_stop_its_invalidation() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    let invalidating = fleet.a.1.invalidate(&Item { id: 3 });
+    // Polled once, as far as it gets without waiting, and dropped.
+    let _ = tokio::time::timeout(Duration::ZERO, invalidating).await;
+    eventually("it is done all the same", async || fleet.read(&fleet.a.1, 3).await == 2).await;
+    fleet.expect_new_everywhere().await;
+}
+
+#[tokio::test]
+async fn an_invalidation_of_thousands_of_tags_is_seen_by_all() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    fleet.a.0.invalidate((100..6000).chain([3]).map(|id| Group { id }.to_tag())).await;
+    fleet.expect_new_everywhere().await;
+    let newcomer = items(&fleet.redis.cache().build().await.unwrap());
+    assert_eq!(fleet.read(&newcomer, 3).await, 2, "who reads it from a ledger of several pages knows it too");
+}
+
+#[tokio::test]
+async fn an_invalidation_of_nothing_invalidates_nothing() {
+    let fleet = Fleet::start().await;
+    fleet.warm().await;
+    fleet.a.0.invalidate(Vec::<Scope>::new()).await;
+    assert_eq!(fleet.read(&fleet.a.1, 3).await, 1);
 }

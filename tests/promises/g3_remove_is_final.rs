@@ -1,11 +1,11 @@
 //! G3: `remove` is never undone by a stale window; `expire` may be served stale, and the result says so.
 //!
-//! On the embedded store, since its clock is moved by hand, and Redis's is not.
+//! Where time passes, on the embedded store, since its clock is moved by hand, and Redis's is not.
 
 use std::time::Duration;
 
 use origin_sdk::{Cache, Clock, Freshness, Lifetime, Namespace, StaleReason};
-use strata_tests::{Database, Item, eventually};
+use strata_tests::{Database, Item, RedisServer, eventually};
 
 const FRESH: Duration = Duration::from_secs(60);
 const WINDOW: Duration = Duration::from_secs(600);
@@ -75,4 +75,34 @@ async fn when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed()
     assert_eq!(read_with_failing_loader(&items).await, stale);
     items.invalidate(&Item { id: 1 }).await;
     assert_eq!(read_with_failing_loader(&items).await, None);
+}
+
+/// A process that has just started reads an entry older than itself.
+#[tokio::test]
+async fn an_entry_keeps_its_age_in_a_process_younger_than_it() {
+    let redis = RedisServer::start().await;
+    let database = Database::default();
+    let first = redis.cache().build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
+    read(&first, &database).await;
+    // As old as its lifetime: only the windows are left of its time to live.
+    let left = WINDOW.as_millis().to_string();
+    let _: i64 = redis.run(&["PEXPIRE", "test:v1:{item:1}", &left]).await;
+    let second = redis.cache().build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
+    let hit = second.get(&Item { id: 1 }).await.unwrap();
+    assert!(hit.age >= FRESH && hit.freshness == Freshness::Stale(StaleReason::Revalidating), "{hit:?}");
+}
+
+/// What a loader builds from a stale value is stale as well.
+#[tokio::test]
+async fn a_value_built_on_a_stale_one_is_not_kept() {
+    let (clock, items, _database) = start(LIFETIME).await;
+    let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
+    let outer = builder.build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
+    let through = |items: &Namespace<Item, u64>| {
+        let items = items.clone();
+        move |_: origin_sdk::Load| async move { items.get(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone") }
+    };
+    clock.advance(FRESH);
+    assert_eq!(*outer.get_or_load(&Item { id: 2 }, through(&items)).await.unwrap().value, 0);
+    assert!(outer.get(&Item { id: 2 }).await.is_none());
 }

@@ -131,3 +131,23 @@ async fn what_redis_holds_can_be_read_by_people() {
     let last: Vec<(String, Vec<String>)> = redis.run(&["XREVRANGE", FEED, "+", "-", "COUNT", "1"]).await;
     assert_eq!(last[0].1, ["mode", "remove", "scope", "key:test:v1:{item:1}"]);
 }
+
+#[tokio::test]
+async fn bytes_that_are_no_text_count_as_a_record_that_covers_everything() {
+    let (redis, a, database) = held_old_value().await;
+    let not_utf8 = "return redis.call('XADD', KEYS[1], '*', 'mode', 'remove', 'scope', 'tag:\\255')";
+    let _: String = redis.run(&["EVAL", not_utf8, "1", FEED]).await;
+    eventually("it is applied", async || a.read(&database).await.0 == 1).await;
+    eventually("the process goes on", async || a.read(&database).await.1 == Layer::Memory).await;
+}
+
+/// A failover moves an address to another server; a connection to the old one, now a replica, lives on.
+#[tokio::test]
+async fn a_replica_is_not_followed() {
+    let (redis, a, database) = held_old_value().await;
+    let _: String = redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    eventually("the process knows that it cannot know", async || a.read(&database).await.0 == 1).await;
+    assert!(a.cache.stats().suspect_reads > 0);
+    let _: String = redis.run(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually("it heals", async || a.read(&database).await.1 == Layer::Memory).await;
+}

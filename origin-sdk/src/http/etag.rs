@@ -22,7 +22,13 @@ pub(super) fn of(body: &[u8]) -> HeaderValue {
 /// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, 13.1.2).
 pub(super) fn matches(asked: &HeaderMap, tag: &HeaderValue) -> bool {
     let lines = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).any(|candidate| {
-        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate).as_bytes() == tag.as_bytes()
-    })
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .any(|candidate| candidate == "*" || opaque(candidate.as_bytes()) == opaque(tag.as_bytes()))
+}
+
+/// A tag without the mark of a weak one.
+fn opaque(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }

@@ -1,6 +1,6 @@
 //! What was gathered → the response's headers.
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, Position, TagSet};
 
 use crate::bubble::Gathered;
@@ -21,27 +21,31 @@ pub(super) fn describe<B>(
     let status = response.status();
     let headers = response.headers_mut();
     headers.insert(CACHE_STATUS, cache_status(layer, gathered));
-    let describable = status.is_success() || status == StatusCode::NOT_FOUND;
-    if !describable || headers.contains_key(header::CACHE_CONTROL) {
+    if !status.is_success() && status != StatusCode::NOT_FOUND {
         return false;
     }
     let Some(lifetime) = gathered.lifetime.filter(|_| !gathered.private) else {
+        // Also against what the handler says: one user's data is never for others.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        headers.remove(CDN_CACHE_CONTROL);
         return false;
     };
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
-    let tags = match gathered.tags.to_header(TagSet::MAX_HEADER_BYTES) {
-        Ok(tags) => tags,
+    let has_own_lifetime = headers.contains_key(header::CACHE_CONTROL) || headers.contains_key(CDN_CACHE_CONTROL);
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("public, no-cache"));
+    // Whoever sets the lifetime, the response obeys the journal.
+    append(headers, HeaderName::from_static(POSITION_HEADER), &position.to_string());
+    match gathered.tags.to_header(TagSet::MAX_HEADER_BYTES) {
+        Ok(tags) => append(headers, HeaderName::from_static(CACHE_TAG_HEADER), &tags),
         Err(error) => {
             tracing::warn!(%error, "the edge will not keep this response");
             metrics.tag_overflows.add(1);
             headers.insert(CDN_CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return true;
         }
-    };
-    set(response, HeaderName::from_static(CACHE_TAG_HEADER), &tags);
-    set(response, HeaderName::from_static(POSITION_HEADER), &position.to_string());
-    set(response, CDN_CACHE_CONTROL, &lifetime.to_directives());
+    }
+    if !has_own_lifetime {
+        append(headers, CDN_CACHE_CONTROL, &lifetime.to_directives());
+    }
     true
 }
 
@@ -55,8 +59,8 @@ fn cache_status(layer: Layer, gathered: &Gathered) -> HeaderValue {
 }
 
 /// Positions, directives and tokens are printable ASCII, so the value is always valid.
-fn set<B>(response: &mut Response<B>, name: HeaderName, value: &str) {
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
+        headers.append(name, value);
     }
 }

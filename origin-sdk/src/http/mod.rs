@@ -24,8 +24,8 @@
 //! | `ETag` | a strong one, from the body; a matching `If-None-Match` gets a 304 | |
 //! | `Cache-Status` | the innermost layer that was needed | the same |
 //!
-//! A handler's own `Cache-Control` or `ETag` is left as it is, and a response with one of the handler's own `Cache-Control`
-//! gets nothing for the edge. Error responses, except 404, and other methods are not touched.
+//! A handler's own `ETag` is used, its `Cache-Tag` is added to, and its `Cache-Control` or `CDN-Cache-Control` decides the
+//! lifetime, except for private data. Error responses, except 404, and other methods are not touched.
 //! Only reads in the task that serves the request count; what it spawns does not.
 
 mod etag;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use tower::Service;
@@ -78,10 +78,16 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let has_own = response.headers().contains_key(header::ETAG);
+    if response.status() != StatusCode::OK {
+        return response.map(Either::Left);
+    }
+    if let Some(own) = response.headers().get(header::ETAG) {
+        let is_current = etag::matches(asked, own);
+        return if is_current { not_modified(response.into_parts().0) } else { response.map(Either::Left) };
+    }
     let is_small = response.body().size_hint().upper().is_some_and(|upper| upper <= MAX_ETAG_BYTES);
     // The answer to a HEAD has no body to take a tag from.
-    if response.status() != StatusCode::OK || method == Method::HEAD || has_own || !is_small {
+    if method == Method::HEAD || !is_small {
         return response.map(Either::Left);
     }
     let (mut parts, body) = response.into_parts();
@@ -98,11 +104,13 @@ where
     let tag = etag::of(&bytes);
     let is_current = etag::matches(asked, &tag);
     parts.headers.insert(header::ETAG, tag);
-    if is_current {
-        parts.status = StatusCode::NOT_MODIFIED;
-        parts.headers.remove(header::CONTENT_LENGTH);
-        parts.headers.remove(header::CONTENT_TYPE);
-        return Response::from_parts(parts, Either::Right(Full::default()));
-    }
-    Response::from_parts(parts, Either::Right(Full::new(bytes)))
+    if is_current { not_modified(parts) } else { Response::from_parts(parts, Either::Right(Full::new(bytes))) }
+}
+
+/// RFC 9110, 15.4.5.
+fn not_modified<B>(mut parts: response::Parts) -> Response<Either<B, Full<Bytes>>> {
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::CONTENT_TYPE);
+    Response::from_parts(parts, Either::Right(Full::default()))
 }

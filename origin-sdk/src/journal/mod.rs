@@ -36,10 +36,27 @@ pub(crate) struct Journal {
     /// The clock's nanoseconds at which the process last knew all there was.
     confirmed_at: AtomicU64,
     reached_once: AtomicBool,
-    /// Held while asking the store, so that records are applied once and in order.
-    asking: tokio::sync::Mutex<()>,
+    /// Held while asking the store, so that records are applied once and in order. Holds the number of the last catch-up
+    /// that succeeded.
+    asking: tokio::sync::Mutex<u64>,
+    /// How many catch-ups have begun.
+    begun: AtomicU64,
     /// Invalidations that the store could not take yet, oldest first.
-    queue: Mutex<VecDeque<(Mode, Vec<Scope>)>>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    /// How many there have ever been: the next one's number.
+    count: u64,
+}
+
+#[derive(Clone)]
+struct Queued {
+    number: u64,
+    mode: Mode,
+    scopes: Vec<Scope>,
 }
 
 struct State {
@@ -62,6 +79,7 @@ impl Journal {
             confirmed_at: AtomicU64::new(0),
             reached_once: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
+            begun: AtomicU64::new(0),
             queue: Mutex::default(),
         }
     }
@@ -93,6 +111,11 @@ impl Journal {
         })
     }
 
+    /// How far behind the process may be.
+    pub(crate) fn max_lag(&self) -> Duration {
+        self.max_lag
+    }
+
     /// Whether the process may be further behind than it is allowed to.
     pub(crate) fn is_suspect(&self) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
@@ -110,7 +133,13 @@ impl Journal {
 
     /// Applies all that the store has and this process has not.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
-        let _asking = self.asking.lock().await;
+        let entered = self.begun.load(Ordering::Acquire);
+        let mut last = self.asking.lock().await;
+        if *last > entered {
+            // One that began after this caller came has succeeded while it waited.
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         loop {
             // Taken before asking: what was appended before this moment will be in the reply.
             let asked_at = self.clock.now();
@@ -119,6 +148,7 @@ impl Journal {
             if !progress.more {
                 self.confirmed_at.store(u64::try_from(asked_at.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
                 self.reached_once.store(true, Ordering::Release);
+                *last = number;
                 return Ok(());
             }
         }
@@ -126,7 +156,7 @@ impl Journal {
 
     /// Appends an invalidation and applies it here at once; queues it if the store cannot take it.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
-        if self.queue().is_empty() {
+        if self.queue().waiting.is_empty() {
             match self.append(mode, &scopes, None).await {
                 Ok(appended) => return Some(appended.position),
                 Err(error) => tracing::warn!(%error, "the journal could not be reached: invalidation queued"),
@@ -158,26 +188,30 @@ impl Journal {
     pub(crate) fn enqueue(&self, mode: Mode, scopes: Vec<Scope>) {
         self.metrics.invalidations_queued.add(1);
         let mut queue = self.queue();
-        if queue.len() < MAX_QUEUE {
-            queue.push_back((mode, scopes));
+        let (mode, scopes) = if queue.waiting.len() < MAX_QUEUE {
+            (mode, scopes)
         } else {
-            queue.clear();
-            queue.push_back((Mode::Remove, vec![Scope::All]));
-        }
-        if let Some((mode, scopes)) = queue.back() {
-            self.cover(*mode, scopes);
-        }
+            queue.waiting.clear();
+            (Mode::Remove, vec![Scope::All])
+        };
+        self.cover(mode, &scopes);
+        let number = queue.count;
+        queue.count += 1;
+        queue.waiting.push_back(Queued { number, mode, scopes });
     }
 
     /// Appends what is queued, oldest first, as far as the store takes it.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
         loop {
-            let Some((mode, scopes)) = self.queue().front().cloned() else { return Ok(()) };
-            self.append(mode, &scopes, None).await?;
+            let Some(first) = self.queue().waiting.front().cloned() else { return Ok(()) };
+            self.append(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
-            queue.pop_front();
+            // The queue may have become a single `all` meanwhile, which is not appended yet.
+            if queue.waiting.front().is_some_and(|front| front.number == first.number) {
+                queue.waiting.pop_front();
+            }
             // Covering too much in the meantime is safe, so the scopes stay covered until all are appended.
-            if queue.is_empty() {
+            if queue.waiting.is_empty() {
                 self.write().pending.clear();
             }
         }
@@ -219,7 +253,7 @@ impl Journal {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<(Mode, Vec<Scope>)>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

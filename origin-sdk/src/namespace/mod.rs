@@ -90,9 +90,10 @@ struct Inner<V> {
     loads: Arc<Flights<Result<Loaded<V>, LoadError>, Begun>>,
 }
 
-/// The state of the journal when a load began.
+/// When a load began, and the state of the journal then.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
+    at: Duration,
     changes: u64,
     position: Position,
 }
@@ -137,15 +138,15 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     fn begin(&self) -> Begun {
         let journal = &self.core.journal;
-        Begun { changes: journal.changes(), position: journal.position() }
+        Begun { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
     }
 
     /// What to store beside a value that has just been made.
     fn meta(&self, load: &Load, loaded_at: Position) -> Meta {
-        let (mut tags, lifetime) = load.take();
+        let (mut tags, lifetime) = load.take(self.lifetime);
         tags.sort_unstable();
         tags.dedup();
-        let lifetime = jittered(lifetime.unwrap_or(self.lifetime), self.core.jitter * rand::random::<f64>());
+        let lifetime = jittered(lifetime, self.core.jitter * rand::random::<f64>());
         Meta { loaded_at, lifetime, tags }
     }
 
@@ -155,6 +156,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Puts an entry into both tiers. A failing tier costs speed later on, nothing else.
     async fn keep(&self, key: &str, entry: &Arc<Entry<V>>) {
+        if entry.meta.lifetime.total().is_zero() {
+            return;
+        }
         let bytes = match codec::encode(&entry.meta, &*entry.value) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -171,7 +175,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
 /// `fresh` shortened by a part of it; the windows keep their length.
 fn jittered(lifetime: Lifetime, part: f64) -> Lifetime {
-    Lifetime::fresh(lifetime.fresh_for().mul_f64(1.0 - part.clamp(0.0, 1.0)))
+    let taken = Duration::try_from_secs_f64(lifetime.fresh_for().as_secs_f64() * part).unwrap_or_default();
+    Lifetime::fresh(lifetime.fresh_for().saturating_sub(taken))
         .stale_while_revalidate(lifetime.swr_for())
         .stale_if_error(lifetime.sie_for())
 }

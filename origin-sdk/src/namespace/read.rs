@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
 
 use super::{Begun, Inner, Loaded, Namespace};
-use crate::bubble;
+use crate::bubble::{self, Gathering};
 use crate::codec;
 use crate::entry::{Entry, Standing};
 use crate::error::{BoxError, LoadError};
@@ -122,10 +122,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 self.inner.core.metrics.coalesced.add(1);
             }
             let loaded = seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))?;
-            // A flight that this caller joined can have begun before an invalidation that the caller came after, and only
-            // its value's tags tell. Whoever led it gets it in any case: its read began before.
-            let outdated = loaded.begun.changes < asked.changes
-                && loaded.entry.verdict(&self.inner.core.journal) != Verdict::Valid;
+            // A flight that this caller joined can have begun before an invalidation that the caller came after: one that
+            // only the value's tags tell of, or that this process had not heard of then. Whoever led the flight gets its
+            // value in any case: its read began before.
+            let outdated =
+                loaded.begun.at <= asked.at && loaded.entry.verdict(&self.inner.core.journal) != Verdict::Valid;
             if seat.leads || !outdated {
                 let freshness = if loaded.stale { Freshness::Stale(StaleReason::LoadFailed) } else { Freshness::Fresh };
                 return Ok(self.serve(&loaded.entry, Layer::Loader, freshness));
@@ -159,9 +160,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let text = key.to_text();
         let now = self.inner.begin();
         let scopes = shared_keys::ScopeHash::of_key(&text);
-        // After an invalidation a new caller never joins a flight that began before it.
+        let journal = &self.inner.core.journal;
+        // After an invalidation a new caller never joins a flight that began before it. Cut off from the journal, nobody
+        // can know, so a flight may be no older than the lag that is allowed.
         let may_join = |begun: &Begun| {
-            begun.changes == now.changes || self.inner.core.journal.verdict(&scopes, begun.position) == Verdict::Valid
+            let nothing_since =
+                begun.changes == now.changes || journal.verdict(&scopes, begun.position) == Verdict::Valid;
+            nothing_since && (!journal.is_suspect() || now.at.saturating_sub(begun.at) <= journal.max_lag())
         };
         let (inner, load, owned_text) = (Arc::clone(&self.inner), self.load_handle(key), text.clone());
         self.inner.loads.join_or_start(&text, may_join, now, || {
@@ -301,7 +306,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 }
 
-/// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else.
+/// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else. What it reads through the
+/// cache is its own affair, not that of the request that started it; only that something was stale is passed on.
 pub(super) async fn call<V, F, L, E>(function: F, load: Load) -> Result<V, LoadError>
 where
     V: Send + 'static,
@@ -309,6 +315,13 @@ where
     L: Future<Output = Result<V, E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
-    let task = tokio::spawn(async move { function(load).await.map_err(|error| LoadError::failed(error.into())) });
+    let task = tokio::spawn(async move {
+        let gathering = Gathering::default();
+        let result = gathering.scope(function(load.clone())).await;
+        if gathering.gathered().ttl_secs < 0 {
+            load.built_on_stale();
+        }
+        result.map_err(|error| LoadError::failed(error.into()))
+    });
     task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
 }

@@ -10,7 +10,13 @@ use futures_util::future::{BoxFuture, Shared};
 
 /// The flights of one kind, by key. `T` is what a flight brings, `M` what is known of it when it starts.
 pub(crate) struct Flights<T, M> {
-    flying: Mutex<HashMap<Box<str>, Flight<T, M>>>,
+    board: Mutex<Board<T, M>>,
+}
+
+struct Board<T, M> {
+    flying: HashMap<Box<str>, Flight<T, M>>,
+    /// How many flights there have ever been: the next one's number.
+    count: u64,
 }
 
 struct Flight<T, M> {
@@ -31,7 +37,7 @@ pub(crate) struct Seat<T> {
 
 impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { flying: Mutex::default() })
+        Arc::new(Self { board: Mutex::new(Board { flying: HashMap::new(), count: 0 }) })
     }
 
     /// Joins the key's flight if there is one and `may_join` allows it, else starts `run` and takes that one's place.
@@ -42,36 +48,47 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
         manifest: M,
         run: impl FnOnce() -> R,
     ) -> Seat<T> {
-        let mut flying = self.flying();
-        if let Some(flight) = flying.get(key)
+        let mut board = self.board();
+        if let Some(flight) = board.flying.get(key)
             && may_join(&flight.manifest)
         {
             return Seat { landed: flight.landed.clone(), leads: false };
         }
-        let number = flying.get(key).map_or(0, |flight| flight.number.wrapping_add(1));
-        let task = tokio::spawn(run());
-        let (flights, owned_key) = (Arc::clone(self), Box::<str>::from(key));
-        // A second task takes the flight off the board, so that it leaves even if every caller has gone.
-        let landing = tokio::spawn(async move {
-            let result = task.await.ok();
-            flights.leave(&owned_key, number);
-            result
+        let number = board.count;
+        board.count += 1;
+        let leave = Leave { flights: Arc::clone(self), key: key.into(), number };
+        let run = run();
+        let task = tokio::spawn(async move {
+            // However the run ends, and even if every caller has gone, the flight is off the board before it has landed.
+            let _leave = leave;
+            run.await
         });
-        let landed = landing.map(|joined| joined.ok().flatten()).boxed().shared();
-        flying.insert(key.into(), Flight { number, manifest, landed: landed.clone() });
+        let landed = task.map(Result::ok).boxed().shared();
+        board.flying.insert(key.into(), Flight { number, manifest, landed: landed.clone() });
         Seat { landed, leads: true }
     }
+}
 
-    fn leave(&self, key: &str, number: u64) {
-        let mut flying = self.flying();
-        // Not if a later flight has taken its place.
-        if flying.get(key).is_some_and(|flight| flight.number == number) {
-            flying.remove(key);
-        }
+impl<T, M> Flights<T, M> {
+    fn board(&self) -> MutexGuard<'_, Board<T, M>> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn flying(&self) -> MutexGuard<'_, HashMap<Box<str>, Flight<T, M>>> {
-        self.flying.lock().unwrap_or_else(PoisonError::into_inner)
+/// Takes a flight off the board when dropped.
+struct Leave<T, M> {
+    flights: Arc<Flights<T, M>>,
+    key: Box<str>,
+    number: u64,
+}
+
+impl<T, M> Drop for Leave<T, M> {
+    fn drop(&mut self) {
+        let mut board = self.flights.board();
+        // Not if a later flight has taken its place.
+        if board.flying.get(&self.key).is_some_and(|flight| flight.number == self.number) {
+            board.flying.remove(&self.key);
+        }
     }
 }
 
@@ -148,5 +165,24 @@ mod tests {
         assert!(!third.leads);
         second_gate.add_permits(1);
         assert_eq!(third.landed.await, Some(2));
+    }
+
+    /// The first flight was replaced, its successor has landed, and a third is on its way when the first one lands.
+    #[tokio::test]
+    async fn a_late_landing_does_not_remove_a_flight_of_later() {
+        let flights = Flights::<u8, ()>::new();
+        let (first_gate, third_gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let after = |gate: &Arc<Semaphore>, value: u8| {
+            let gate = Arc::clone(gate);
+            move || async move { gate.acquire().await.map(|_| value).unwrap_or_default() }
+        };
+        let first = flights.join_or_start("k", |()| true, (), after(&first_gate, 1));
+        assert_eq!(flights.join_or_start("k", |()| false, (), || async { 2 }).landed.await, Some(2));
+        let third = flights.join_or_start("k", |()| true, (), after(&third_gate, 3));
+        first_gate.add_permits(1);
+        assert_eq!(first.landed.await, Some(1));
+        assert!(!flights.join_or_start("k", |()| true, (), || async { 4 }).leads);
+        third_gate.add_permits(1);
+        assert_eq!(third.landed.await, Some(3));
     }
 }

@@ -1,29 +1,36 @@
 //! A store inside the process: for services of one process, and for tests. Everything ends with the process.
 
 use std::collections::VecDeque;
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use lru::LruCache;
 use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
 use crate::clock::Clock;
 use crate::error::StoreError;
+use crate::memory::Memory;
 
 /// Records that a follower can fall behind by, and that wait for the edge at most.
 const MAX_FEED: usize = 10_000;
+/// Scopes that the ledger keeps.
+const MAX_LEDGER: usize = 100_000;
 
 /// Values in an LRU, the journal in a queue.
 pub(crate) struct EmbeddedStore {
-    values: Mutex<LruCache<String, (Bytes, Duration)>>,
+    values: Memory,
     journal: Mutex<JournalState>,
     appended: Notify,
     clock: Clock,
+}
+
+struct Value {
+    bytes: Bytes,
+    /// The clock's reading at which it ends.
+    until: Duration,
 }
 
 struct JournalState {
@@ -35,11 +42,18 @@ struct JournalState {
 }
 
 impl EmbeddedStore {
-    pub(crate) fn new(max_entries: NonZeroUsize, clock: Clock) -> Self {
-        let last = Position::new(unix_ms(), 0);
-        let journal = JournalState { feed: VecDeque::new(), ledger: Applied::new(100_000), last, shipped: last };
+    /// An empty store with bounds like those of the memory tier.
+    pub(crate) fn new(max_entries: usize, max_bytes: usize, clock: Clock) -> Self {
+        let mut journal = JournalState {
+            feed: VecDeque::new(),
+            ledger: Applied::new(MAX_LEDGER),
+            last: Position::ZERO,
+            shipped: Position::ZERO,
+        };
+        // Nobody knows what the process before this one did not get to tell the edge.
+        journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
         Self {
-            values: Mutex::new(LruCache::new(max_entries)),
+            values: Memory::new(max_entries, max_bytes),
             journal: Mutex::new(journal),
             appended: Notify::new(),
             clock,
@@ -48,10 +62,6 @@ impl EmbeddedStore {
 
     fn journal(&self) -> MutexGuard<'_, JournalState> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn values(&self) -> MutexGuard<'_, LruCache<String, (Bytes, Duration)>> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the journal has something for `wanted`, at most for `timeout`.
@@ -106,14 +116,16 @@ impl JournalState {
 impl Store for EmbeddedStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         let now = self.clock.now();
-        let found = self.values().get(key).map(|(bytes, until)| (bytes.clone(), until.saturating_sub(now)));
-        let stored = found.filter(|(_, left)| !left.is_zero()).map(|(bytes, ttl_left)| Stored { bytes, ttl_left });
+        let stored = self.values.get::<Value>(key).and_then(|value| {
+            let ttl_left = value.until.checked_sub(now).filter(|left| !left.is_zero())?;
+            Some(Stored { bytes: value.bytes.clone(), ttl_left })
+        });
         ready(Ok(stored)).boxed()
     }
 
     fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
-        let until = self.clock.now().saturating_add(ttl);
-        self.values().put(key.to_owned(), (bytes, until));
+        let (size, until) = (bytes.len(), self.clock.now().saturating_add(ttl));
+        self.values.put(key, Arc::new(Value { bytes, until }), size);
         ready(Ok(())).boxed()
     }
 

@@ -16,6 +16,13 @@ use crate::error::StoreError;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// What a server answers that was the primary and is not any more, or is not ready to be: after a failover the address
+/// leads to another one, and a connection that is kept never gets there.
+fn is_wrong_server(error: &RedisError) -> bool {
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
+}
+
+/// The way to a server.
 pub(super) struct Connection {
     client: Arc<Client>,
     timeout: Duration,
@@ -111,7 +118,9 @@ impl Connection {
                 Ok(value)
             }
             // The server answered: the connection is good, the command was not.
-            Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() => Err(error.into()),
+            Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+                Err(error.into())
+            }
             Ok(Err(error)) => Err(self.failed(Some(number), error.into())),
             Err(_) => Err(self.failed(Some(number), StoreError::Timeout(timeout))),
         }

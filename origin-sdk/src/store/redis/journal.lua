@@ -1,3 +1,7 @@
+#!lua flags=allow-oom
+-- (The line above: a replica refuses the script, so that nobody follows a primary that was demoted; and a full memory
+-- does not keep an invalidation out. Needs Redis 7.)
+--
 -- The journal in Redis: a stream (the feed) and, in the same slot, a sorted set (the ledger).
 -- The feed's IDs are the positions. The ledger holds `<mode> <scope>` with the last position as its score, so that
 -- a process that starts, or was away for longer than the feed remembers, can still learn all that matters.
@@ -71,15 +75,21 @@ local function trim_ledger()
   redis.call('ZADD', ledger, 'GT', number(floor), 'remove all')
 end
 
+-- Lua's stack bounds what `unpack` can pass on, so many scopes become several records. Returns the last one's ID.
+local MAX_SCOPES = 1000
+
 local function append(seen, mode, scopes)
-  local id = next_id(seen)
-  local fields = {'mode', mode}
-  for _, scope in ipairs(scopes) do
-    fields[#fields + 1] = 'scope'
-    fields[#fields + 1] = scope
-    redis.call('ZADD', ledger, 'GT', number(score_of(id)), mode .. ' ' .. scope)
+  local id
+  for first = 1, #scopes, MAX_SCOPES do
+    id = next_id(seen)
+    local fields = {'mode', mode}
+    for i = first, math.min(first + MAX_SCOPES - 1, #scopes) do
+      fields[#fields + 1] = 'scope'
+      fields[#fields + 1] = scopes[i]
+      redis.call('ZADD', ledger, 'GT', number(score_of(id)), mode .. ' ' .. scopes[i])
+    end
+    redis.call('XADD', feed, 'MAXLEN', '~', max_feed, id, unpack(fields))
   end
-  redis.call('XADD', feed, 'MAXLEN', '~', max_feed, id, unpack(fields))
   trim_ledger()
   return id
 end

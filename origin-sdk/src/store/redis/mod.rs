@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use redis::streams::StreamInfoGroupsReply;
 use redis::{RedisError, Value};
 use shared_keys::{Mode, Position, Scope};
 
@@ -71,7 +72,32 @@ impl RedisStore {
         let mut claim = redis::cmd("XAUTOCLAIM");
         claim.arg(self.scripts.feed_key()).arg(SHIP_GROUP).arg(&self.consumer);
         claim.arg(SHIP_TAKEOVER.as_millis() as u64).arg("0-0").arg("COUNT").arg(max);
-        script::records_of_claim(self.shipping.run(&claim).await?)
+        let (records, some_were_trimmed) = script::records_of_claim(self.shipping.run(&claim).await?)?;
+        if some_were_trimmed {
+            self.append_all().await?;
+        }
+        Ok(records)
+    }
+
+    /// Whether records have been trimmed that the group was never given.
+    async fn has_missed_records(&self) -> Result<bool, StoreError> {
+        let mut info = redis::cmd("XINFO");
+        info.arg("GROUPS").arg(self.scripts.feed_key());
+        let groups: StreamInfoGroupsReply = self.shipping.run(&info).await?;
+        let group = groups.groups.iter().find(|group| group.name == SHIP_GROUP);
+        let Some(last) = group.and_then(|group| group.last_delivered_id.parse::<Position>().ok()) else {
+            return Ok(false);
+        };
+        let mut range = redis::cmd("XRANGE");
+        range.arg(self.scripts.feed_key()).arg("-").arg("+").arg("COUNT").arg(1);
+        let first = script::first_position(self.shipping.run(&range).await?)?;
+        Ok(last > Position::ZERO && first.is_some_and(|first| first > last))
+    }
+
+    /// What the edge should have been told is not known any more, so it is told to drop everything; as a record of its
+    /// own, which is not lost if this process is.
+    async fn append_all(&self) -> Result<(), StoreError> {
+        self.scripts.append(&self.shipping, Position::ZERO, Mode::Remove, &[Scope::All], None).await.map(|_| ())
     }
 }
 
@@ -129,6 +155,9 @@ impl Store for RedisStore {
             let unconfirmed = self.unconfirmed(max).await?;
             if !unconfirmed.is_empty() {
                 return Ok(unconfirmed);
+            }
+            if self.has_missed_records().await? {
+                self.append_all().await?;
             }
             let mut read = redis::cmd("XREADGROUP");
             read.arg("GROUP").arg(SHIP_GROUP).arg(&self.consumer).arg("COUNT").arg(max);

@@ -9,6 +9,8 @@ use crate::store::{Appended, FeedRecord, Progress, Unless};
 
 /// Records that the feed keeps, about. A process that was away for longer reads the ledger.
 const MAX_FEED: usize = 100_000;
+/// Rows of the ledger that are read at a time: more than the scopes that one record may have.
+const LEDGER_PAGE: usize = 5_000;
 /// Scopes that the ledger keeps. Older ones raise the floor.
 const MAX_LEDGER: usize = 100_000;
 
@@ -18,6 +20,7 @@ pub(super) struct JournalScripts {
     ledger_key: String,
     append: Script,
     follow: Script,
+    ledger: Script,
 }
 
 impl JournalScripts {
@@ -27,6 +30,7 @@ impl JournalScripts {
             ledger_key: format!("{app}:{{journal}}:ledger"),
             append: Script::new(concat!(include_str!("journal.lua"), include_str!("append.lua"))),
             follow: Script::new(concat!(include_str!("journal.lua"), include_str!("follow.lua"))),
+            ledger: Script::new(concat!(include_str!("journal.lua"), include_str!("ledger.lua"))),
         }
     }
 
@@ -64,30 +68,49 @@ impl JournalScripts {
         let mut call = self.follow.prepare_invoke();
         call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
         call.arg(cursor.to_string()).arg(limit);
-        let (position, more, rows): (String, bool, Vec<Vec<String>>) = connection.run_script(&call).await?;
+        let (position, more, gap, rows): (String, bool, bool, Vec<Row>) = connection.run_script(&call).await?;
+        // The position was taken first: what comes while the pages are read is told by the next call as well.
+        let rows = if gap { self.ledger(connection).await? } else { rows };
         let records = rows.iter().map(|row| record_of_row(row)).collect::<Result<_, _>>()?;
         Ok(Progress { records, position: position.parse()?, more })
     }
+
+    /// All rows of the ledger, a page at a time, so that no single command takes long.
+    async fn ledger(&self, connection: &Connection) -> Result<Vec<Row>, StoreError> {
+        let (mut from, mut all) = ("-inf".to_owned(), Vec::new());
+        loop {
+            let mut call = self.ledger.prepare_invoke();
+            call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
+            call.arg(&from).arg(LEDGER_PAGE);
+            let (next, rows): (String, Vec<Row>) = connection.run_script(&call).await?;
+            all.extend(rows);
+            if next.is_empty() || next == from {
+                return Ok(all);
+            }
+            from = next;
+        }
+    }
 }
 
-/// `[id, mode, scope, …]`. A scope that does not parse was written by a newer version or a stranger: what it covers is
+/// `[id, mode, scope, …]` as bytes: whoever can write to Redis can write anything.
+type Row = Vec<Vec<u8>>;
+
+/// A scope that does not parse was written by a newer version or a stranger: what it covers is
 /// unknown, so it counts as `all`.
-fn record_of_row(row: &[String]) -> Result<FeedRecord, StoreError> {
-    let (id, mode, scopes) = match row {
-        [id, mode, scopes @ ..] => (id.as_str(), mode.as_str(), scopes),
-        [id] => (id.as_str(), "", &[][..]),
-        [] => ("", "", &[][..]),
-    };
-    let position: Position = id.parse()?;
-    let parsed = scopes.iter().map(|scope| scope.parse()).collect::<Result<Vec<Scope>, _>>();
-    match (mode.parse(), parsed) {
+fn record_of_row(row: &[Vec<u8>]) -> Result<FeedRecord, StoreError> {
+    // What is not UTF-8 is no mode and no scope either.
+    let mut texts = row.iter().map(|bytes| std::str::from_utf8(bytes).unwrap_or_default());
+    let position: Position = texts.next().unwrap_or_default().parse()?;
+    let mode = texts.next().unwrap_or_default().parse();
+    let scopes = texts.map(str::parse).collect::<Result<Vec<Scope>, _>>();
+    match (mode, scopes) {
         (Ok(mode), Ok(scopes)) if !scopes.is_empty() => Ok(FeedRecord { position, mode, scopes }),
         _ => Ok(FeedRecord { position, mode: Mode::Remove, scopes: vec![Scope::All] }),
     }
 }
 
 /// A stream entry: its ID and its fields and values in turn; none if the entry was trimmed.
-type Entry = (String, Option<Vec<String>>);
+type Entry = (Vec<u8>, Option<Vec<Vec<u8>>>);
 
 /// The records in the reply of `XREADGROUP`, which is nil when there are none.
 pub(super) fn records_of_read(reply: Value) -> Result<Vec<FeedRecord>, StoreError> {
@@ -95,10 +118,17 @@ pub(super) fn records_of_read(reply: Value) -> Result<Vec<FeedRecord>, StoreErro
     streams.into_iter().flatten().flat_map(|(_, entries)| entries).map(record_of_entry).collect()
 }
 
-/// The records in the reply of `XAUTOCLAIM`: `[next cursor, entries, IDs of trimmed entries]`.
-pub(super) fn records_of_claim(reply: Value) -> Result<Vec<FeedRecord>, StoreError> {
+/// The records in the reply of `XAUTOCLAIM`, and whether others were trimmed before they were shipped. The reply is
+/// `[next cursor, entries, IDs of trimmed entries]`; Redis forgets the latter with this answer.
+pub(super) fn records_of_claim(reply: Value) -> Result<(Vec<FeedRecord>, bool), StoreError> {
     let (_, entries, trimmed): (String, Vec<Entry>, Vec<String>) = parse(reply)?;
-    entries.into_iter().chain(trimmed.into_iter().map(|id| (id, None))).map(record_of_entry).collect()
+    Ok((entries.into_iter().map(record_of_entry).collect::<Result<_, _>>()?, !trimmed.is_empty()))
+}
+
+/// The position of the first record in the reply of `XRANGE`.
+pub(super) fn first_position(reply: Value) -> Result<Option<Position>, StoreError> {
+    let entries: Vec<(String, Value)> = parse(reply)?;
+    Ok(entries.first().map(|(id, _)| id.parse()).transpose()?)
 }
 
 fn parse<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
