@@ -1,14 +1,15 @@
 //! redis-server, from the system's package manager.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
 use crate::command::{command, run_quietly};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::paths;
 
 const PROGRAM: &str = "redis-server";
+const OLDEST_MAJOR: u32 = 7;
 
 /// The Redis server's path; installs it first if it is missing.
 ///
@@ -16,6 +17,7 @@ const PROGRAM: &str = "redis-server";
 /// If it is missing and this machine has no package manager that we know, or it needs rights that we lack.
 pub(crate) async fn redis_server() -> Result<PathBuf> {
     if let Some(found) = paths::on_path(PROGRAM) {
+        check_version(&found).await?;
         return Ok(found);
     }
     if paths::on_path("apt-get").is_some() {
@@ -25,8 +27,29 @@ pub(crate) async fn redis_server() -> Result<PathBuf> {
     } else {
         return Err(missing("install Redis 7 or newer with your package manager, so that `redis-server` is on PATH"));
     }
-    paths::on_path(PROGRAM)
-        .ok_or_else(|| missing("the package was installed, but its program is not on PATH: add its folder"))
+    let installed = paths::on_path(PROGRAM)
+        .ok_or_else(|| missing("the package was installed, but its program is not on PATH: add its folder"))?;
+    check_version(&installed).await?;
+    Ok(installed)
+}
+
+/// The journal's scripts need what Redis 7 brought: script flags, and `XAUTOCLAIM` that tells of trimmed records.
+async fn check_version(program: &Path) -> Result<()> {
+    let output = Command::new(program).arg("--version").output().await;
+    let output = output.doing(|| format!("running {} --version", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match major_version(&text) {
+        Some(major) if major >= OLDEST_MAJOR => Ok(()),
+        _ => Err(Error::new(format!("expected Redis {OLDEST_MAJOR} or newer, got {:?}", text.trim())).mend(
+            "install a newer redis-server and put it first on PATH (Debian 12 and Ubuntu 24.04 have one in their packages)",
+        )),
+    }
+}
+
+/// 7 in `Redis server v=7.0.15 sha=00000000:0 …`.
+fn major_version(text: &str) -> Option<u32> {
+    let (_, version) = text.split_once("v=")?;
+    version.split('.').next()?.parse().ok()
 }
 
 async fn install_with_apt() -> Result<()> {
@@ -52,4 +75,17 @@ fn apt(args: &[&str]) -> Command {
 fn missing(how: &str) -> Error {
     Error::new("redis-server is not installed")
         .mend(format!("{how} (or use a running one: `cargo xtask up --redis URL`)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_is_read_from_what_redis_prints() {
+        let printed = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=d81b8ff71cfb150e";
+        assert_eq!(major_version(printed), Some(7));
+        assert_eq!(major_version("Redis server v=6.0.16"), Some(6));
+        assert_eq!(major_version("something else"), None);
+    }
 }
