@@ -1,5 +1,6 @@
 //! `CacheLayer` builds [`CacheService`].
 
+use http::HeaderName;
 use tower::Layer;
 
 use super::CacheService;
@@ -9,13 +10,22 @@ use crate::Cache;
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     cache: Cache,
+    vary: Vec<HeaderName>,
 }
 
 impl CacheLayer {
     /// A layer for services that read through `cache`.
     #[must_use]
     pub fn new(cache: &Cache) -> Self {
-        Self { cache: cache.clone() }
+        Self { cache: cache.clone(), vary: Vec::new() }
+    }
+
+    /// Names the request fields that responses depend on, besides the URL: they go into `Vary`, next to those that a handler
+    /// names itself. Default none.
+    #[must_use]
+    pub fn vary(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.vary.extend(fields);
+        self
     }
 }
 
@@ -23,6 +33,6 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     fn layer(&self, inner: S) -> CacheService<S> {
-        CacheService::new(inner, self.cache.clone())
+        CacheService::new(inner, self.cache.clone(), &self.vary)
     }
 }

@@ -23,6 +23,7 @@
 //! | `Strata-Position` | the journal position applied when the request began | |
 //! | `ETag` | a strong one, from the body; a matching `If-None-Match` gets a 304 | |
 //! | `Cache-Status` | the innermost layer that was needed | the same |
+//! | `Vary` | the fields that [`CacheLayer::vary`] names, on every answer to a `GET` or `HEAD` | the same |
 //!
 //! A handler's own `ETag` is used, its `Cache-Tag` is added to, and its `Cache-Control` or `CDN-Cache-Control` decides the
 //! lifetime, except for private data. Error responses, except 404, and other methods are not touched.

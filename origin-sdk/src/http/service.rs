@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use tower::Service;
@@ -24,11 +24,16 @@ const MAX_ETAG_BYTES: u64 = 1 << 20;
 pub struct CacheService<S> {
     inner: S,
     cache: Cache,
+    /// The value of `Vary` that is added; `None` if nothing is.
+    vary: Option<HeaderValue>,
 }
 
 impl<S> CacheService<S> {
-    pub(super) fn new(inner: S, cache: Cache) -> Self {
-        Self { inner, cache }
+    pub(super) fn new(inner: S, cache: Cache, vary: &[HeaderName]) -> Self {
+        let names = vary.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
+        // Field names are valid in a value.
+        let vary = HeaderValue::from_str(&names).ok().filter(|value| !value.is_empty());
+        Self { inner, cache, vary }
     }
 }
 
@@ -52,7 +57,7 @@ where
         // The clone takes the place of the one that was polled ready (tower's documented way).
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let cache = self.cache.clone();
+        let (cache, vary) = (self.cache.clone(), self.vary.clone());
         async move {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 return Ok(inner.call(request).await?.map(Either::Left));
@@ -63,6 +68,9 @@ where
             let position = cache.core().journal.position();
             let mut response = gathering.scope(inner.call(request)).await?;
             let gathered = gathering.gathered();
+            if let Some(vary) = vary {
+                response.headers_mut().append(header::VARY, vary);
+            }
             if headers::describe(&mut response, &gathered, position, &cache.core().metrics) {
                 return Ok(with_etag(response, &method, &asked).await);
             }

@@ -1,0 +1,210 @@
+//! What a request has read bubbles up into its response's headers.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use origin_sdk::http::CacheLayer;
+use origin_sdk::{Cache, Clock, Key, Lifetime, Load, Namespace, Scope, TypedTag};
+use shared_keys::scopes_from_header;
+use strata_tests::{Database, Group, Item, ItemPart};
+use tower::ServiceExt;
+
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
+
+/// A service whose handlers read the rows of a database through a cache.
+struct Service {
+    cache: Cache,
+    clock: Clock,
+    database: Database,
+    app: Router,
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let (clock, database) = (Clock::manual(), Database::default());
+        let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
+        let cache = builder.build().await.unwrap();
+        let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
+        let short = Lifetime::fresh(Duration::from_secs(10));
+        let parts: Namespace<ItemPart, u64> = cache.namespace(short).build();
+        let secrets: Namespace<ItemPart, u64> = cache.namespace(LIFETIME).private().build();
+
+        let item = {
+            let (items, database) = (items, database.clone());
+            move |id: u64| {
+                let (items, database) = (items.clone(), database.clone());
+                async move {
+                    let loader = move |load: Load| async move {
+                        load.tag(Group { id: 7 }.to_tag());
+                        Ok::<_, std::io::Error>(database.read(id))
+                    };
+                    items.get_or_load(&Item { id }, loader).await.unwrap().value.to_string()
+                }
+            }
+        };
+        let both = {
+            let (item, database) = (item.clone(), database.clone());
+            move || async move {
+                let part = parts.get_or_load(&ItemPart { id: 2, part: 1 }, database.loader(2)).await.unwrap();
+                format!("{} {}", item(1).await, part.value)
+            }
+        };
+        let secret = {
+            let (item, database) = (item.clone(), database.clone());
+            move || async move {
+                let part = secrets.get_or_load(&ItemPart { id: 3, part: 1 }, database.loader(3)).await.unwrap();
+                ([(header::CACHE_CONTROL, "public, max-age=600")], format!("{} {}", item(1).await, part.value))
+            }
+        };
+        let own = {
+            let item = item.clone();
+            move || async move { ([(header::CACHE_CONTROL, "max-age=600")], item(1).await) }
+        };
+        let many = {
+            let item = item.clone();
+            move || async move {
+                for id in 0..1000 {
+                    item(id).await;
+                }
+                "many"
+            }
+        };
+        let one = {
+            let item = item.clone();
+            move || async move { item(1).await }
+        };
+        let failing = move || async move { (StatusCode::BAD_GATEWAY, item(1).await).into_response() };
+        let app = Router::new()
+            .route("/item", get(one.clone()).put(one))
+            .route("/both", get(both))
+            .route("/secret", get(secret))
+            .route("/own", get(own))
+            .route("/many", get(many))
+            .route("/failing", get(failing))
+            .route("/plain", get(|| async { "plain" }))
+            .layer(CacheLayer::new(&cache).vary([header::ACCEPT_LANGUAGE]));
+        Self { cache, clock, database, app }
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        Reply { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &[]).await
+    }
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn covers(&self, scope: &Scope) -> bool {
+        scopes_from_header(self.header("cache-tag")).any(|hash| hash == scope.hash())
+    }
+}
+
+#[tokio::test]
+async fn a_response_carries_the_scopes_the_lifetime_and_the_position_of_what_it_was_built_from() {
+    let service = Service::start().await;
+    let position = service.cache.invalidate([Group { id: 1 }.to_tag()]).await.position.unwrap();
+    let reply = service.get("/both").await;
+    assert_eq!(reply.header("cache-control"), "public, no-cache");
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=10", "the shortest, in every part");
+    assert_eq!(reply.header("strata-position"), position.to_string());
+    assert_eq!(reply.header("vary"), "accept-language");
+    for scope in [
+        Scope::Tag(Group { id: 7 }.to_tag()),
+        Scope::Key(Item { id: 1 }.to_text().into()),
+        Scope::Prefix(Item { id: 2 }.prefix()),
+    ] {
+        assert!(reply.covers(&scope), "{scope}");
+    }
+    assert!(!reply.covers(&Scope::Prefix(Item { id: 3 }.prefix())));
+}
+
+#[tokio::test]
+async fn the_lifetime_is_what_is_left_of_it() {
+    let service = Service::start().await;
+    service.get("/item").await;
+    service.clock.advance(Duration::from_secs(20));
+    let reply = service.get("/item").await;
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=40, stale-while-revalidate=300");
+    assert_eq!(reply.header("cache-status"), "strata-origin; hit; ttl=40; detail=memory");
+}
+
+#[tokio::test]
+async fn a_response_built_from_a_stale_value_is_not_kept() {
+    let service = Service::start().await;
+    service.get("/item").await;
+    service.clock.advance(Duration::from_secs(63));
+    let reply = service.get("/item").await;
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=0");
+    assert_eq!(reply.header("cache-status"), "strata-origin; hit; ttl=-3; detail=memory");
+}
+
+#[tokio::test]
+async fn what_is_built_from_one_users_data_is_private_whatever_the_handler_says() {
+    let reply = Service::start().await.get("/secret").await;
+    assert_eq!(reply.header("cache-control"), "private, no-store");
+    for name in ["cdn-cache-control", "cache-tag", "strata-position", "etag"] {
+        assert_eq!(reply.header(name), "", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_handlers_own_lifetime_stands_and_the_response_obeys_the_journal_all_the_same() {
+    let reply = Service::start().await.get("/own").await;
+    assert_eq!((reply.header("cache-control"), reply.header("cdn-cache-control")), ("max-age=600", ""));
+    assert!(reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())) && !reply.header("strata-position").is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_current_body_gets_a_304_until_it_changes() {
+    let service = Service::start().await;
+    let tag = service.get("/item").await.header("etag").to_owned();
+    let with_tag = [("if-none-match", tag.as_str())];
+    let current = service.ask("GET", "/item", &with_tag).await;
+    assert_eq!((current.status, current.body.as_str()), (StatusCode::NOT_MODIFIED, ""));
+    assert!(current.covers(&Scope::Tag(Group { id: 7 }.to_tag())), "the edge freshens its copy's tags by it");
+    service.database.write(1, 1);
+    service.cache.invalidate([Group { id: 7 }.to_tag()]).await;
+    let changed = service.ask("GET", "/item", &with_tag).await;
+    assert_eq!((changed.status, changed.body.as_str()), (StatusCode::OK, "1"));
+}
+
+#[tokio::test]
+async fn tags_that_do_not_fit_keep_the_response_out_of_the_edge() {
+    let service = Service::start().await;
+    let reply = service.get("/many").await;
+    assert_eq!(reply.header("cdn-cache-control"), "no-store");
+    assert!(reply.header("cache-tag").is_empty());
+    assert_eq!(service.cache.stats().tag_overflows, 1);
+}
+
+#[tokio::test]
+async fn what_read_nothing_failed_or_is_no_get_is_not_touched() {
+    let service = Service::start().await;
+    for (method, path) in [("GET", "/plain"), ("GET", "/failing"), ("PUT", "/item")] {
+        let reply = service.ask(method, path, &[]).await;
+        for name in ["cache-control", "cdn-cache-control", "cache-tag", "strata-position", "etag"] {
+            assert_eq!(reply.header(name), "", "{method} {path} {name}");
+        }
+    }
+}
