@@ -1,10 +1,27 @@
-//! What a loader or writer may say of the value that it makes.
+//! Loaders and writers, and what they may say of the value that they make.
 
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use shared_keys::{Lifetime, Tag};
+
+use crate::error::{BoxError, LoadError};
+
+/// A loader or writer of any type, as it travels through the cache. Boxed only once it is needed: a hit allocates nothing.
+pub(crate) type BoxLoader<V> = Box<dyn FnOnce(Load) -> BoxFuture<'static, Result<V, LoadError>> + Send>;
+
+/// The loader, boxed.
+pub(crate) fn boxed<V, F, L, E>(loader: F) -> BoxLoader<V>
+where
+    F: FnOnce(Load) -> L + Send + 'static,
+    L: Future<Output = Result<V, E>> + Send + 'static,
+    E: Into<BoxError> + 'static,
+{
+    Box::new(move |load| async move { loader(load).await.map_err(|error| LoadError::failed(error.into())) }.boxed())
+}
 
 /// A handle that a loader gets, to tag its value and to set its lifetime. Cheap to clone.
 ///

@@ -13,7 +13,7 @@ use crate::codec;
 use crate::entry::{Entry, Standing};
 use crate::error::{BoxError, LoadError};
 use crate::hit::{Freshness, Hit, Layer, StaleReason};
-use crate::load::Load;
+use crate::load::{BoxLoader, Load, boxed};
 use crate::stampede::Seat;
 
 /// What the tiers have for a read.
@@ -49,16 +49,16 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         E: Into<BoxError> + 'static,
     {
         if self.inner.core.bypass {
-            return self.load_past_the_cache(key, loader).await;
+            return self.load_past_the_cache(key, boxed(loader)).await;
         }
         let found = self.find(key).await;
         match found {
             Found::Fresh(entry, layer) => Ok(self.serve(&entry, layer, Freshness::Fresh)),
             Found::Revalidate(entry, layer) => {
-                self.refresh(key, loader);
+                self.refresh(key, boxed(loader));
                 Ok(self.serve(&entry, layer, Freshness::Stale(StaleReason::Revalidating)))
             }
-            Found::Nothing(fallback) => self.load(key, loader, fallback).await,
+            Found::Nothing(fallback) => self.load(key, boxed(loader), fallback).await,
         }
     }
 
@@ -108,12 +108,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    async fn load<F, L, E>(&self, key: &K, loader: F, fallback: Option<Arc<Entry<V>>>) -> Result<Hit<V>, LoadError>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    async fn load(&self, key: &K, loader: BoxLoader<V>, fallback: Option<Arc<Entry<V>>>) -> Result<Hit<V>, LoadError> {
         let asked = self.inner.begin();
         let mut loader = Some(loader);
         loop {
@@ -135,28 +130,18 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 
     /// Starts a refresh in the background, unless a load runs already.
-    fn refresh<F, L, E>(&self, key: &K, loader: F)
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    fn refresh(&self, key: &K, loader: BoxLoader<V>) {
         if self.take_seat(key, &mut Some(loader), Purpose::Refresh).leads {
             self.inner.core.metrics.refreshes.add(1);
         }
     }
 
-    fn take_seat<F, L, E>(
+    fn take_seat(
         &self,
         key: &K,
-        loader: &mut Option<F>,
+        loader: &mut Option<BoxLoader<V>>,
         purpose: Purpose<V>,
-    ) -> Seat<Result<Loaded<V>, LoadError>>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    ) -> Seat<Result<Loaded<V>, LoadError>> {
         let text = key.to_text();
         let now = self.inner.begin();
         let scopes = shared_keys::ScopeHash::of_key(&text);
@@ -186,12 +171,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         })
     }
 
-    async fn load_past_the_cache<F, L, E>(&self, key: &K, loader: F) -> Result<Hit<V>, LoadError>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    async fn load_past_the_cache(&self, key: &K, loader: BoxLoader<V>) -> Result<Hit<V>, LoadError> {
         bubble::note_uncached();
         let value = Arc::new(self.inner.call_loader(loader, self.load_handle(key)).await?);
         Ok(Hit { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
@@ -262,19 +242,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Some(entry)
     }
 
-    async fn run_loader<F, L, E>(
+    async fn run_loader(
         &self,
         key: &str,
         begun: Begun,
         load: Load,
-        loader: F,
+        loader: BoxLoader<V>,
         fallback: Option<Arc<Entry<V>>>,
-    ) -> Result<Loaded<V>, LoadError>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    ) -> Result<Loaded<V>, LoadError> {
         let value = match self.call_loader(loader, load.clone()).await {
             Ok(value) => Arc::new(value),
             Err(error) => {
@@ -291,12 +266,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Calls the loader, and counts it.
-    async fn call_loader<F, L, E>(&self, loader: F, load: Load) -> Result<V, LoadError>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+    async fn call_loader(&self, loader: BoxLoader<V>, load: Load) -> Result<V, LoadError> {
         let result = call(loader, load).await;
         match &result {
             Ok(_) => self.core.metrics.loads.add(1),
@@ -308,20 +278,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
 /// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else. What it reads through the
 /// cache is its own affair, not that of the request that started it; only that something was stale is passed on.
-pub(super) async fn call<V, F, L, E>(function: F, load: Load) -> Result<V, LoadError>
-where
-    V: Send + 'static,
-    F: FnOnce(Load) -> L + Send + 'static,
-    L: Future<Output = Result<V, E>> + Send + 'static,
-    E: Into<BoxError> + 'static,
-{
+pub(super) async fn call<V: Send + 'static>(loader: BoxLoader<V>, load: Load) -> Result<V, LoadError> {
     let task = tokio::spawn(async move {
         let gathering = Gathering::default();
-        let result = gathering.scope(function(load.clone())).await;
+        let result = gathering.scope(loader(load.clone())).await;
         if gathering.gathered().ttl_secs < 0 {
             load.built_on_stale();
         }
-        result.map_err(|error| LoadError::failed(error.into()))
+        result
     });
     task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
 }

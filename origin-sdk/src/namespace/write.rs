@@ -9,7 +9,7 @@ use shared_keys::{Key, Mode, Scope, Tag};
 use super::read::call;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
-use crate::load::Load;
+use crate::load::{BoxLoader, Load, boxed};
 use crate::receipt::{Receipt, Written};
 use crate::store::Unless;
 
@@ -50,24 +50,19 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let (inner, load, text) = (Arc::clone(&self.inner), self.load_handle(key), key.to_text());
         let mut covered = vec![Scope::Key(text.as_str().into())];
         covered.extend(also.into_iter().map(Scope::Tag));
-        let task = tokio::spawn(async move { inner.write(&text, covered, load, writer).await });
+        let task = tokio::spawn(async move { inner.write(&text, covered, load, boxed(writer)).await });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    async fn write<F, L, E>(
+    async fn write(
         &self,
         key: &str,
         covered: Vec<Scope>,
         load: Load,
-        writer: F,
-    ) -> Result<Written<V>, LoadError>
-    where
-        F: FnOnce(Load) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
-    {
+        writer: BoxLoader<V>,
+    ) -> Result<Written<V>, LoadError> {
         let core = &self.core;
         let since = core.journal.position();
         let value = match call(writer, load.clone()).await {
