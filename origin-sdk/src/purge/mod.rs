@@ -114,6 +114,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case is a megabyte or more.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
         #[test]
         fn every_record_goes_in_a_message_that_the_worker_takes_and_in_order(sizes in prop::collection::vec(0usize..1025, 1..3000)) {
             // A quote is the worst that JSON can make of a byte that a tag may hold.
