@@ -33,6 +33,7 @@ mod key;
 mod lifetime;
 pub mod purge;
 mod scope;
+mod slot;
 mod tag;
 mod target;
 #[doc(hidden)]
@@ -45,6 +46,7 @@ pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 pub use key::{Key, Prefix, TypedTag};
 pub use lifetime::Lifetime;
 pub use scope::{Scope, ScopeHash};
+pub use slot::{SLOTS, slot};
 pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
 pub use target::{RESERVED_PARAMETER, TargetKey};
 pub use variant::{VariantKey, VaryFields, normalise};

@@ -13,14 +13,24 @@ pub struct RedisServer {
     child: Child,
     port: u16,
     folder: TempDir,
+    options: &'static [&'static str],
 }
 
 impl RedisServer {
     /// A server that answers, on a free port. `STRATA_REDIS_SERVER` names another program than `redis-server`.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, in cluster mode, though alone and without slots.
+    pub async fn start_cluster_node() -> Self {
+        Self::start_with(&["--cluster-enabled", "yes"]).await
+    }
+
+    async fn start_with(options: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
-        let server = Self { child: spawn(port, &folder), port, folder };
+        let server = Self { child: spawn(port, &folder, options), port, folder, options };
         server.wait_ready().await;
         server
     }
@@ -44,7 +54,7 @@ impl RedisServer {
 
     /// Starts it again after [`RedisServer::kill`], empty.
     pub async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.folder);
+        self.child = spawn(self.port, &self.folder, self.options);
         self.wait_ready().await;
     }
 
@@ -93,10 +103,11 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, folder: &TempDir) -> Child {
+fn spawn(port: u16, folder: &TempDir, options: &[&str]) -> Child {
     let program = std::env::var("STRATA_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
     Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .args(options)
         .arg("--dir")
         .arg(folder.path())
         .stdout(Stdio::null())
