@@ -22,6 +22,14 @@ impl Database {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id, value);
     }
 
+    /// Sets a row to one more than it was, and gives its new number.
+    pub fn bump(&self, id: u64) -> u64 {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = rows.entry(id).or_default();
+        *row += 1;
+        *row
+    }
+
     /// A row's number. Counted.
     #[must_use]
     pub fn read(&self, id: u64) -> u64 {
