@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::oneshot;
 
 /// The flights of one kind, by key. `T` is what a flight brings, `M` what is known of it when it starts.
 pub(crate) struct Flights<T, M> {
@@ -56,15 +57,23 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
         }
         let number = board.count;
         board.count += 1;
+        let (land, landing) = oneshot::channel();
+        let landed = landing.map(Result::ok).boxed().shared();
+        board.flying.insert(key.into(), Flight { number, manifest, landed: landed.clone() });
+        // Before the run is spawned: a runtime on its way down drops it at once, and with it `leave`, which takes the lock.
+        drop(board);
         let leave = Leave { flights: Arc::clone(self), key: key.into(), number };
         let run = run();
-        let task = tokio::spawn(async move {
-            // However the run ends, and even if every caller has gone, the flight is off the board before it has landed.
-            let _leave = leave;
-            run.await
+        tokio::spawn(async move {
+            // Dropped in the opposite order: however the run ends, and even if every caller has gone, the flight is off the
+            // board before it has landed.
+            let land = land;
+            let leave = leave;
+            let result = run.await;
+            drop(leave);
+            // Nobody may be waiting any more.
+            let _ = land.send(result);
         });
-        let landed = task.map(Result::ok).boxed().shared();
-        board.flying.insert(key.into(), Flight { number, manifest, landed: landed.clone() });
         Seat { landed, leads: true }
     }
 }
@@ -184,5 +193,20 @@ mod tests {
         assert!(!flights.join_or_start("k", |()| true, (), || async { 4 }).leads);
         third_gate.add_permits(1);
         assert_eq!(third.landed.await, Some(3));
+    }
+
+    #[test]
+    fn a_run_that_a_runtime_refuses_on_its_way_down_lands_without_an_answer() {
+        let (tell, told) = std::sync::mpsc::channel();
+        // In a thread of its own, since what went wrong once was that it hung.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let handle = runtime.handle().clone();
+            drop(runtime);
+            let _inside = handle.enter();
+            let seat = Flights::<u8, ()>::new().join_or_start("k", |()| true, (), || async { 1 });
+            tell.send(seat.landed.now_or_never())
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(Some(None)));
     }
 }
