@@ -43,14 +43,12 @@ pub(crate) use adapter::refresh;
 mod adapter {
     use std::rc::Rc;
 
-    use http::{StatusCode, header};
     use worker::Context;
 
     use super::Refreshes;
     use crate::error::Error;
-    use crate::pipeline::{Exchange, Received, is_failure};
+    use crate::pipeline::{Confirmed, Exchange, Received, is_failure};
     use crate::policy::select::VaryMarker;
-    use crate::policy::storable::NotStored;
     use crate::policy::{StoredResponse, validate};
     use crate::runtime::now;
     use crate::store::{Entry, Store};
@@ -85,28 +83,26 @@ mod adapter {
         marker: Option<VaryMarker>,
     ) -> Result<(), Error> {
         let condition = Some(stored).filter(|stored| validate::has_validator(&stored.headers));
-        let mut received = exchange.ask(condition).await?;
-        // An error is no news of the resource: what is stored stays for `stale-if-error`.
-        if is_failure(received.response.status) {
-            return Ok(());
-        }
-        if received.response.status == StatusCode::NOT_MODIFIED {
+        let received = exchange.ask(condition).await?;
+        let received = match exchange.confirm(stored, received).await? {
+            // An error is no news of the resource: what is stored stays for `stale-if-error`.
+            Confirmed::Replaced(received) if is_failure(received.response.status) => return Ok(()),
+            Confirmed::Replaced(received) => received,
             // The client took the body that was read with `stored`: read it again, if it is still the one confirmed.
-            match exchange.store.get(key).await? {
-                Some(Entry::Response { response: current, body: again, .. })
-                    if current.headers.get(header::ETAG) == stored.headers.get(header::ETAG) =>
+            Confirmed::Freshened(response) => match exchange.store.get(key).await? {
+                Some(Entry::Response { response: current, body, .. })
+                    if validate::same_validators(&current.headers, &stored.headers) =>
                 {
-                    let Some(freshened) = validate::freshen(&current, received.response) else { return Ok(()) };
-                    received = Received { response: freshened, body: again };
+                    Received { response, body }
                 }
                 _ => return Ok(()),
-            }
-        }
+            },
+        };
         match exchange.storable(&received.response) {
             Ok(keep_for) => exchange.keep(received, keep_for, marker).await,
-            Err(NotStored::Outdated) => Ok(()),
             // The origin no longer lets it be stored: then it must not be served stale either.
-            Err(_) => exchange.store.delete(key).await,
+            Err(reason) if reason.withdraws(received.response.status) => exchange.store.delete(key).await,
+            Err(_) => Ok(()),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The one error of this crate.
 //!
 //! Ordinary outcomes (a miss, a refused purge, a response that is not stored) are values; an [`Error`] means that a part
-//! of the cache does not work. The pipeline answers all but [`ErrorKind::Config`] by going to the origin.
+//! of the cache does not work. The pipeline answers those of the store and the journal by going to the
+//! origin.
 
 use std::fmt;
 
@@ -15,6 +16,8 @@ pub enum ErrorKind {
     Journal,
     /// The store holds something that this version did not write.
     Store,
+    /// The origin answered what cannot be passed on, or not be kept.
+    Origin,
     /// The runtime refused a call.
     Runtime,
 }

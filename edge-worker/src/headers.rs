@@ -27,18 +27,30 @@ const HOP_BY_HOP: [&str; 9] = [
 const FOR_THE_EDGE: [&str; 5] =
     ["cache-tag", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
-const UNKEYED: [&str; 10] = [
+const UNKEYED: [&str; 12] = [
     "forwarded",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
+    "front-end-https",
+    "x-envoy-original-path",
+    "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-host",
     "x-original-url",
     "x-rewrite-url",
+    "x-url-scheme",
 ];
+
+/// Some framework believes almost any field of this family.
+const X_FORWARDED: &str = "x-forwarded-";
+/// Those of the family that this worker sets itself.
+const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// Never taken out because a client's `Connection` names them: who the client is, and where the request has been (RFC 8586
+/// section 2), is not the client's to say.
+const NOT_THE_CLIENTS: [HeaderName; 2] =
+    [HeaderName::from_static("cdn-loop"), HeaderName::from_static("cf-connecting-ip")];
 
 /// Takes out what belongs to the connection the message came by.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -48,6 +60,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !NOT_THE_CLIENTS.contains(name))
         .collect();
     for name in named {
         headers.remove(name);
@@ -79,6 +92,10 @@ pub fn remove_unkeyed(headers: &mut HeaderMap) {
     for name in UNKEYED {
         headers.remove(name);
     }
+    let family = |name: &&HeaderName| name.as_str().starts_with(X_FORWARDED) && !SET_HERE.contains(&name.as_str());
+    for name in headers.keys().filter(family).cloned().collect::<Vec<_>>() {
+        headers.remove(name);
+    }
 }
 
 #[cfg(test)]
@@ -89,14 +106,30 @@ mod tests {
     #[test]
     fn rfc9110_7_6_1_hop_by_hop_fields_and_those_named_by_connection() {
         let mut fields = headers(&[
-            ("connection", "keep-alive, X-Hop"),
+            ("connection", "keep-alive, X-Hop, CDN-Loop"),
             ("keep-alive", "timeout=5"),
             ("x-hop", "1"),
             ("te", "trailers"),
             ("x-end", "1"),
+            ("cdn-loop", "strata-edge"),
         ]);
         remove_hop_by_hop(&mut fields);
-        assert_eq!(fields, headers(&[("x-end", "1")]));
+        assert_eq!(fields, headers(&[("x-end", "1"), ("cdn-loop", "strata-edge")]));
+    }
+
+    #[test]
+    fn of_what_names_the_clients_way_here_only_what_the_worker_sets_stays() {
+        let mut fields = headers(&[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-host", "shop.example"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-ssl", "on"),
+            ("x-forwarded-anything", "1"),
+            ("x-original-host", "evil.example"),
+        ]);
+        remove_unkeyed(&mut fields);
+        assert_eq!(fields.len(), 3);
+        assert!(SET_HERE.iter().all(|name| fields.contains_key(*name)));
     }
 
     #[test]

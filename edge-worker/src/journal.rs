@@ -1,11 +1,12 @@
 //! What this isolate knows of the edge journal, and how it keeps up.
 //!
 //! A hit is checked against memory. The memory is refreshed in the background once it is half as old as `JOURNAL_MAX_LAG`
-//! allows, and before anything is served once it is older. One text from the journal object serves a data centre's isolates
-//! for [`SHARED_FOR`] through the Cache API, so that a purge's cost does not grow with them.
+//! allows, and before anything is served once it is older. One text from the journal object serves all isolates of a data
+//! centre that know as much, for [`SHARED_FOR`] through the Cache API, so that a purge's cost does not grow with them.
 //!
-//! The bound (G7): what an isolate serves by was complete at most `JOURNAL_MAX_LAG` + [`SHARED_FOR`] + [`PATIENCE`] ago,
-//! since a text that took longer to arrive is not waited for. That is less than `JOURNAL_MAX_LAG` + 5 s.
+//! The bound (G7): what an isolate serves by was complete at most `JOURNAL_MAX_LAG` ago, or [`SHARED_FOR`] + [`PATIENCE`] if
+//! that is longer: a text that took longer to arrive is not waited for, and a shared one says when it was asked for. Both are
+//! less than `JOURNAL_MAX_LAG` + 5 s.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
@@ -20,6 +21,7 @@ use worker::{Delay, Env, Response, Stub};
 use crate::error::{Error, ErrorKind};
 use crate::runtime;
 use crate::snapshot::{Snapshot, SnapshotText};
+use crate::store::metadata::{from_unix_ms, unix_ms};
 
 /// The binding of the journal object's class, as in `wrangler.toml`.
 const BINDING: &str = "JOURNAL";
@@ -28,6 +30,8 @@ const OBJECT: &str = "journal";
 /// The shared text is kept in this cache, under this path of the site's host.
 const SHARED_CACHE: &str = "strata-journal";
 const SHARED_PATH: &str = "/__strata/journal";
+/// The field of a shared text that says when it was asked for, in milliseconds since 1970.
+const ASKED_AT: &str = "strata-asked-at";
 /// How long a data centre shares one text.
 const SHARED_FOR: Duration = Duration::from_secs(2);
 /// How long the journal object may take to say what it knows.
@@ -56,7 +60,7 @@ pub(crate) struct Appended {
 #[derive(Debug, Clone)]
 pub(crate) struct Journal {
     env: Env,
-    shared_key: String,
+    shared_url: String,
     max_lag: Duration,
 }
 
@@ -66,7 +70,7 @@ impl Journal {
         let mut shared = url.clone();
         shared.set_path(SHARED_PATH);
         shared.set_query(None);
-        Self { env, shared_key: shared.to_string(), max_lag }
+        Self { env, shared_url: shared.to_string(), max_lag }
     }
 
     /// Reads what is known; `None` if nothing ever was.
@@ -106,8 +110,7 @@ impl Journal {
     /// # Errors
     /// If neither can be had.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
-        let asked_at = runtime::now();
-        if let Ok(Some(text)) = self.shared().await
+        if let Ok(Some((text, asked_at))) = self.shared().await
             && take_in(&text, asked_at)
         {
             return Ok(());
@@ -162,19 +165,19 @@ impl Journal {
     }
 
     async fn ask_object(&self) -> Result<(), Error> {
-        let asked_at = runtime::now();
-        let text = self.snapshot_after(self.read(Snapshot::seq)).await?;
-        if !take_in(&SnapshotText::parse(&text)?, asked_at) {
-            // The object began to count again, or no longer has what follows on what is known: take the whole.
-            let text = self.snapshot_after(None).await?;
-            take_in(&SnapshotText::parse(&text)?, asked_at);
-            return self.share(&text).await;
+        // If the object no longer has what follows on what is known, the whole is taken.
+        for after in [self.seq(), Seq::default()] {
+            let asked_at = runtime::now();
+            let text = self.snapshot_after(after).await?;
+            if take_in(&SnapshotText::parse(&text)?, asked_at) {
+                return self.share(after, &text, asked_at).await;
+            }
         }
-        self.share(&text).await
+        Err(Error::new(ErrorKind::Journal, "expected all records from the journal object, got those after a number"))
     }
 
-    async fn snapshot_after(&self, after: Option<Seq>) -> Result<String, Error> {
-        let url = format!("https://journal/snapshot?after={}", after.unwrap_or_default().0);
+    async fn snapshot_after(&self, after: Seq) -> Result<String, Error> {
+        let url = format!("https://journal/snapshot?after={}", after.0);
         let stub = self.stub()?;
         let ask = async {
             let mut answer = stub.fetch_with_str(&url).await?;
@@ -196,20 +199,29 @@ impl Journal {
         self.env.durable_object(BINDING).and_then(|namespace| namespace.get_by_name(OBJECT)).map_err(missing)
     }
 
-    async fn shared(&self) -> Result<Option<SnapshotText>, Error> {
+    /// The text that follows on what is known here, or the whole if nothing is, and when it was asked for.
+    async fn shared(&self) -> Result<Option<(SnapshotText, SystemTime)>, Error> {
         let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
-        match cache.get(&self.shared_key, false).await? {
-            Some(mut kept) => Ok(Some(SnapshotText::parse(&kept.text().await?)?)),
-            None => Ok(None),
-        }
+        let Some(mut kept) = cache.get(self.shared_key(self.seq()), false).await? else { return Ok(None) };
+        let asked_at = kept.headers().get(ASKED_AT)?.and_then(|text| from_unix_ms(&text));
+        let is_recent =
+            |at: &SystemTime| runtime::now().duration_since(*at).is_ok_and(|ago| ago <= SHARED_FOR + PATIENCE);
+        let Some(asked_at) = asked_at.filter(is_recent) else { return Ok(None) };
+        Ok(Some((SnapshotText::parse(&kept.text().await?)?, asked_at)))
+    }
+
+    /// Texts are kept apart by what they leave out, so that none takes the place of another that somebody can use.
+    fn shared_key(&self, after: Seq) -> String {
+        format!("{}?after={}", self.shared_url, after.0)
     }
 
     /// A text that cannot be shared costs the others a question each, nothing more.
-    async fn share(&self, text: &str) -> Result<(), Error> {
+    async fn share(&self, after: Seq, text: &str, asked_at: SystemTime) -> Result<(), Error> {
         let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
         let response = Response::ok(text)?;
         response.headers().set("cache-control", &format!("max-age={}", SHARED_FOR.as_secs()))?;
-        if let Err(error) = cache.put(&self.shared_key, response).await {
+        response.headers().set(ASKED_AT, &unix_ms(asked_at).to_string())?;
+        if let Err(error) = cache.put(self.shared_key(after), response).await {
             worker::console_warn!("the journal's snapshot is not shared: {error}");
         }
         Ok(())

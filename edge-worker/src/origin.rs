@@ -1,15 +1,16 @@
 //! Forwards a request to the origin.
 //!
-//! The URL's path and query stay as the client sent them; scheme, host and a path prefix come from `ORIGIN`. The origin
-//! learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`, which are part of the target key and
-//! therefore safe for it to use.
+//! The URL's path and query stay as the client sent them, but for the parameter that the key drops; scheme, host and a path
+//! prefix come from `ORIGIN`. The origin learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`,
+//! which are part of the target key and therefore safe for it to use.
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, TargetKey, scopes_from_header};
 use url::Url;
 
+use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
 use crate::policy::{StoredResponse, validate};
 
@@ -38,6 +39,22 @@ pub fn is_loop(headers: &HeaderMap) -> bool {
         .any(|member| member.split(';').next().is_some_and(|id| id.trim().eq_ignore_ascii_case(CDN_ID)))
 }
 
+/// Whether the request asks to go on as a WebSocket (RFC 6455 section 4.1), the one protocol that is passed through.
+pub fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET
+        && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// The status of an origin's answer.
+///
+/// # Errors
+/// [`ErrorKind::Origin`] if it is none that the runtime can pass on to the client.
+pub fn status(code: u16) -> Result<StatusCode, Error> {
+    StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code)).ok_or_else(|| {
+        Error::new(ErrorKind::Origin, format!("expected a status from 200 to 599 from the origin, got {code}"))
+    })
+}
+
 /// Where a request for `url` goes.
 pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
     let Some(origin) = origin else { return url.clone() };
@@ -56,7 +73,7 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     append(&mut headers, CDN_LOOP, CDN_ID.to_owned());
     // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
-        && !forwarded_for(client).is_some_and(|list| list.ends_with(client_ip))
+        && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
     {
         append(&mut headers, X_FORWARDED_FOR, client_ip.to_owned());
     }
@@ -110,6 +127,10 @@ pub fn received(status: StatusCode, mut headers: HeaderMap, target: &TargetKey, 
     scopes.dedup();
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
+    // RFC 9110 section 6.6.1: a recipient with a clock says when a response without a date came.
+    if !headers.contains_key(header::DATE) {
+        set(&mut headers, header::DATE, httpdate::fmt_http_date(journey.response_time));
+    }
     StoredResponse {
         status,
         headers,
@@ -171,8 +192,7 @@ mod adapter {
         init.set_method(method.as_str());
         init.set_headers(&to_runtime(headers).0);
         init.set_redirect(web_sys::RequestRedirect::Manual);
-        // The runtime would decode the body for each reader, and a store that knows gzip encode it again.
-        Reflect::set(&init, &"encodeResponseBody".into(), &"manual".into())?;
+        past_the_network(&init)?;
         if let Some(body) = body {
             init.set_body(body);
         }
@@ -188,7 +208,18 @@ mod adapter {
         for name in headers.keys().filter(|name| name.starts_with(INTERNAL_PREFIX)).collect::<Vec<_>>() {
             headers.delete(&name)?;
         }
-        answer(scope().fetch_with_request(&forwarded)).await
+        let init = web_sys::RequestInit::new();
+        past_the_network(&init)?;
+        answer(scope().fetch_with_request_and_init(&forwarded, &init)).await
+    }
+
+    /// The network's own cache before the origin is passed by, since no journal reaches it: the runtime then adds
+    /// `Cache-Control: no-cache` and `Pragma: no-cache` to what the origin sees. The body stays as the origin encoded it: the
+    /// runtime would decode it for each reader, and a store that knows gzip encode it again.
+    fn past_the_network(init: &web_sys::RequestInit) -> Result<(), Error> {
+        init.set_cache(web_sys::RequestCache::NoStore);
+        Reflect::set(init, &"encodeResponseBody".into(), &"manual".into())?;
+        Ok(())
     }
 
     fn scope() -> web_sys::WorkerGlobalScope {
@@ -256,8 +287,10 @@ mod tests {
         assert_eq!(row(&[("cf-connecting-ip", "192.0.2.1")]).as_deref(), Some("192.0.2.1"));
         let both = [("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1")];
         assert_eq!(row(&both).as_deref(), Some("198.51.100.1, 192.0.2.1"));
-        let there = [("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1, 192.0.2.1")];
-        assert_eq!(row(&there).as_deref(), Some("198.51.100.1, 192.0.2.1"));
+        let there = [("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1,  192.0.2.1")];
+        assert_eq!(row(&there).as_deref(), Some("198.51.100.1,  192.0.2.1"));
+        let longer = [("cf-connecting-ip", "2.0.2.1"), ("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(row(&longer).as_deref(), Some("192.0.2.1, 2.0.2.1"));
     }
 
     #[test]
@@ -285,6 +318,30 @@ mod tests {
             response.headers.contains_key("cache-tag"),
             "kept for the zone's purge, taken out on the way to the client"
         );
+    }
+
+    #[test]
+    fn rfc9110_6_6_1_an_answer_without_a_date_gets_one() {
+        let target = TargetKey::parse("https://shop.example/api").unwrap();
+        let time = SystemTime::UNIX_EPOCH;
+        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(7) };
+        let date_of = |fields| received(StatusCode::OK, headers(fields), &target, journey).headers["date"].clone();
+        assert_eq!(date_of(&[]), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date_of(&[("date", "x")]), "x");
+    }
+
+    #[test]
+    fn only_a_get_for_a_websocket_is_an_upgrade() {
+        let upgrade = |method: Method, value| is_websocket(&method, &headers(&[("upgrade", value)]));
+        assert!(upgrade(Method::GET, "WebSocket"));
+        assert!(!upgrade(Method::GET, "h2c") && !upgrade(Method::POST, "websocket"));
+        assert!(!is_websocket(&Method::GET, &headers(&[])));
+    }
+
+    #[test]
+    fn a_status_is_one_that_can_be_passed_on() {
+        assert!([200, 299, 404, 599].into_iter().all(|code| status(code).is_ok()));
+        assert!([0, 99, 101, 199, 600, 999].into_iter().all(|code| status(code).is_err()));
     }
 
     #[test]

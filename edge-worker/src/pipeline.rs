@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
-use shared_keys::TargetKey;
 use shared_keys::purge::PURGE_PATH;
+use shared_keys::{Applied, TargetKey, Verdict};
 use url::Url;
 use worker::web_sys::{self, ReadableStream};
 use worker::{Context, Env};
@@ -17,11 +17,11 @@ use worker::{Context, Env};
 use crate::background;
 use crate::config::Config;
 use crate::error::Error;
-use crate::headers::remove_for_the_edge;
+use crate::headers::{remove_for_the_edge, remove_hop_by_hop};
 use crate::journal::Journal;
 use crate::origin::{self, Journey};
 use crate::policy::select::VaryMarker;
-use crate::policy::storable::{NotStored, keep_for};
+use crate::policy::storable::{MAX_STORED_BYTES, NotStored, keep_for};
 use crate::policy::{
     Decision, Detail, Forward, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by, validate,
 };
@@ -46,10 +46,10 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
         Ok(config) => config,
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
-    let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
+    let (Ok(method), Ok(mut url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
-    let headers = runtime::from_runtime(request.headers());
+    let mut headers = runtime::from_runtime(request.headers());
     let journal = Journal::new(env, &url, config.journal_max_lag);
     if url.path().starts_with(RESERVED_PATH) {
         return match url.path() {
@@ -62,7 +62,14 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
     let Ok(target) = TargetKey::parse(url.as_str()) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
-    let exchange = Rc::new(Exchange { store: CacheApi::open().await, method, url, target, headers, config, journal });
+    // From here on, what is keyed is what is forwarded: nothing that the key leaves out, or that ends at this hop, is left.
+    if let Some(query) = url.query().map(TargetKey::without_reserved) {
+        url.set_query(Some(&query));
+    }
+    let websocket = origin::is_websocket(&method, &headers);
+    remove_hop_by_hop(&mut headers);
+    let store = CacheApi::open().await;
+    let exchange = Rc::new(Exchange { method, url, target, headers, websocket, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
     if log {
         let ms = now().duration_since(started).unwrap_or_default().as_millis();
@@ -91,7 +98,9 @@ pub(crate) struct Exchange {
     method: Method,
     url: Url,
     target: TargetKey,
+    /// Without hop-by-hop fields.
     headers: HeaderMap,
+    websocket: bool,
     config: Config,
     pub(crate) store: CacheApi,
     journal: Journal,
@@ -101,6 +110,14 @@ pub(crate) struct Exchange {
 pub(crate) struct Received {
     pub(crate) response: StoredResponse,
     pub(crate) body: Option<ReadableStream>,
+}
+
+/// What became of a stored response that the origin was asked about.
+pub(crate) enum Confirmed {
+    /// It holds, and is as fresh as the 304 that says so.
+    Freshened(StoredResponse),
+    /// Another has taken its place.
+    Replaced(Received),
 }
 
 impl Exchange {
@@ -117,7 +134,7 @@ impl Exchange {
                 status,
             );
         }
-        if let Some(forward) = passed_by(self.request()) {
+        if let Some(forward) = passed_by(self.request(), self.websocket) {
             return self.pass(request, forward).await;
         }
         if let Err(error) = self.journal.ensure().await {
@@ -133,7 +150,7 @@ impl Exchange {
             });
         }
         let found = self.lookup().await;
-        match (self.decide(&found), found) {
+        match (self.decide(&found).await, found) {
             (Decision::Serve(hit), Found { stored: Some(stored), marker }) => self.serve(stored, marker, hit, context),
             (Decision::Forward(forward), found) if self.method == Method::HEAD => {
                 self.pass_or_stale(request, forward, found).await
@@ -156,10 +173,20 @@ impl Exchange {
         }
     }
 
-    fn decide(&self, found: &Found) -> Decision {
-        self.journal
-            .read(|snapshot| decide(self.request(), found.selected(), now(), snapshot.applied()))
+    /// What to do by the journal as it is now, which is asked for if what was waited for before took long.
+    async fn decide(&self, found: &Found) -> Decision {
+        self.by_the_journal(|journal| decide(self.request(), found.selected(), now(), journal))
+            .await
             .unwrap_or_else(|| Decision::Forward(Forward::refused(Detail::JournalUnreachable)))
+    }
+
+    /// What `judge` says of the records; `None` if they are not known well enough to serve by.
+    async fn by_the_journal<T>(&self, judge: impl FnOnce(&Applied) -> T) -> Option<T> {
+        if let Err(error) = self.journal.ensure().await {
+            worker::console_warn!("not served from the store: {error}");
+            return None;
+        }
+        self.journal.read(|snapshot| judge(snapshot.applied()))
     }
 
     // Serve from the store.
@@ -180,10 +207,10 @@ impl Exchange {
     }
 
     /// The stored response in place of a failed one, if it is allowed and still valid: a purge may have come meanwhile.
-    fn stale_if_error(&self, forward: Forward, found: &mut Found) -> Option<(Stored, Hit)> {
-        let hit = forward.on_error?;
-        match self.decide(found) {
-            Decision::Forward(Forward { on_error: Some(_), .. }) => Some((found.stored.take()?, hit)),
+    async fn stale_if_error(&self, forward: Forward, found: &mut Found) -> Option<(Stored, Hit)> {
+        forward.on_error?;
+        match self.decide(found).await {
+            Decision::Forward(Forward { on_error: Some(hit), .. }) => Some((found.stored.take()?, hit)),
             _ => None,
         }
     }
@@ -195,7 +222,7 @@ impl Exchange {
         let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
         let received = match self.ask(condition).await {
             Ok(received) if !is_failure(received.response.status) => received,
-            outcome => match (self.stale_if_error(forward, &mut found), outcome) {
+            outcome => match (self.stale_if_error(forward, &mut found).await, outcome) {
                 (Some((stored, hit)), _) => return self.reuse(stored.response, stored.body, hit),
                 (None, Ok(received)) => received,
                 (None, Err(error)) => return unreachable(forward, &error),
@@ -203,16 +230,11 @@ impl Exchange {
         };
         let Found { stored, marker } = found;
         let (received, validated) = match stored {
-            Some(stored) if forward.validate && received.response.status == StatusCode::NOT_MODIFIED => {
-                match validate::freshen(&stored.response, received.response) {
-                    Some(response) => (Received { response, body: stored.body }, true),
-                    // The 304 was for another representation: ask again, for the whole.
-                    None => match self.ask(None).await {
-                        Ok(received) => (received, false),
-                        Err(error) => return unreachable(forward, &error),
-                    },
-                }
-            }
+            Some(stored) if forward.validate => match self.confirm(&stored.response, received).await {
+                Ok(Confirmed::Freshened(response)) => (Received { response, body: stored.body }, true),
+                Ok(Confirmed::Replaced(received)) => (received, false),
+                Err(error) => return unreachable(forward, &error),
+            },
             _ => (received, false),
         };
         self.deliver(forward, received, marker, validated, context)
@@ -229,7 +251,9 @@ impl Exchange {
         let Received { response, mut body } = received;
         let storable = self.storable(&response);
         let status = CacheStatus::filled(forward, validated, storable.err());
-        let not_modified = validate::not_modified(&self.headers, &response);
+        // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
+        let shared = storable.is_ok() || (validated && storable != Err(NotStored::SetCookie));
+        let not_modified = shared && validate::not_modified(&self.headers, &response);
         let mut headers = response.headers.clone();
         if validated {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
@@ -249,9 +273,8 @@ impl Exchange {
 
     /// How long to keep a response to a GET for this target, or why not.
     pub(crate) fn storable(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
-        let request = Request { method: &Method::GET, headers: &self.headers };
         self.journal
-            .read(|snapshot| keep_for(request, response, snapshot.applied()))
+            .read(|snapshot| keep_for(&self.headers, response, snapshot.applied()))
             .unwrap_or(Err(NotStored::Outdated))
     }
 
@@ -265,26 +288,49 @@ impl Exchange {
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
         let answer = origin::fetch(&Method::GET, &url, &headers, None).await?;
         let journey = Journey { request_time, response_time: now(), edge_seq };
-        let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+        let status = origin::status(answer.status())?;
         let response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
         Ok(Received { response, body: answer.body() })
+    }
+
+    /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged
+    /// while the origin was asked, confirms nothing: the origin is then asked for the whole.
+    pub(crate) async fn confirm(&self, stored: &StoredResponse, answer: Received) -> Result<Confirmed, Error> {
+        if answer.response.status != StatusCode::NOT_MODIFIED {
+            return Ok(Confirmed::Replaced(answer));
+        }
+        let verdict = self.by_the_journal(|journal| stored.verdict(journal)).await;
+        if verdict.is_some_and(|verdict| verdict != Verdict::Removed)
+            && let Some(response) = validate::freshen(stored, answer.response)
+        {
+            return Ok(Confirmed::Freshened(response));
+        }
+        Ok(Confirmed::Replaced(self.ask(None).await?))
     }
 
     /// Forwards the client's request with its body, and drops what its answer invalidates.
     async fn pass(&self, request: &web_sys::Request, forward: Forward) -> Answer {
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
         let status = CacheStatus::passed(forward);
-        if self.headers.contains_key(header::UPGRADE) {
-            return Ok((origin::fetch_as_is(request, &url).await?, status));
-        }
-        let headers = origin::passed_headers(&self.headers, &self.url);
-        let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
-        let answer = match origin::fetch(&self.method, &url, &headers, body.as_ref()).await {
-            Ok(answer) => answer,
+        let answer = if self.websocket {
+            origin::fetch_as_is(request, &url).await
+        } else {
+            let headers = origin::passed_headers(&self.headers, &self.url);
+            let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
+            origin::fetch(&self.method, &url, &headers, body.as_ref()).await
+        };
+        let (answer, code) = match answer {
+            Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Ok((answer, status));
+            }
+            Ok(answer) => match origin::status(answer.status()) {
+                Ok(code) => (answer, code),
+                Err(error) => return unreachable(forward, &error),
+            },
             Err(error) => return unreachable(forward, &error),
         };
-        let code = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY);
-        let headers = runtime::from_runtime(answer.headers());
+        let mut headers = runtime::from_runtime(answer.headers());
+        remove_hop_by_hop(&mut headers);
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers) {
             if let Err(error) = self.store.delete(key.as_str()).await {
                 worker::console_warn!("not invalidated: {error}");
@@ -297,9 +343,12 @@ impl Exchange {
     async fn pass_or_stale(&self, request: &web_sys::Request, forward: Forward, mut found: Found) -> Answer {
         let answer = self.pass(request, forward).await?;
         let failed = StatusCode::from_u16(answer.0.status()).is_ok_and(is_failure);
-        match self.stale_if_error(forward, &mut found) {
-            Some((stored, hit)) if failed => self.reuse(stored.response, None, hit),
-            _ => Ok(answer),
+        if !failed {
+            return Ok(answer);
+        }
+        match self.stale_if_error(forward, &mut found).await {
+            Some((stored, hit)) => self.reuse(stored.response, None, hit),
+            None => Ok(answer),
         }
     }
 
@@ -313,6 +362,11 @@ impl Exchange {
         marker: Option<VaryMarker>,
     ) -> Result<(), Error> {
         let Received { response, body } = received;
+        // The runtime's store keeps what came of a body that broke off, as if that were all.
+        let body = match body {
+            Some(body) => Some(runtime::whole(&body, MAX_STORED_BYTES).await?),
+            None => None,
+        };
         variants::keep(&self.store, &self.target, &self.headers, marker, (response, body), keep_for).await
     }
 

@@ -43,9 +43,8 @@ impl CacheStatus {
 
     /// Of a request whose answer is being stored, or is not for the reason given.
     pub fn filled(forward: Forward, validated: bool, not_stored: Option<NotStored>) -> Self {
-        let bypass = not_stored.is_some_and(NotStored::is_bypass);
         Self::Forwarded {
-            reason: if bypass { ForwardReason::Bypass } else { forward.reason },
+            reason: forward.reason,
             validated,
             stored: not_stored.is_none(),
             detail: not_stored.map(NotStored::as_str).or(forward.detail.map(Detail::as_str)),
@@ -126,7 +125,7 @@ mod tests {
             ),
             (
                 CacheStatus::filled(Forward::miss(), false, Some(NotStored::Private)),
-                "strata-edge; fwd=bypass; detail=private",
+                "strata-edge; fwd=uri-miss; detail=private",
             ),
         ] {
             assert_eq!(status.to_string(), member);

@@ -55,6 +55,13 @@ impl TargetKey {
         Ok(Self { url: key.into(), host_and_path: host_at..path_end })
     }
 
+    /// A URL's query without the reserved parameter, however its name is spelled: what the origin is asked with, so that it
+    /// sees nothing that the key leaves out. All other parameters stay as they came, in their order.
+    #[must_use]
+    pub fn without_reserved(query: &str) -> String {
+        query.split('&').filter(|parameter| !is_reserved(&normal(parameter))).collect::<Vec<_>>().join("&")
+    }
+
     /// The normalised URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -82,15 +89,20 @@ impl fmt::Display for TargetKey {
 }
 
 fn normal_query(query: &str) -> String {
-    let mut parameters: Vec<String> = Vec::new();
-    for parameter in query.split('&') {
-        let mut normal = String::with_capacity(parameter.len());
-        push_normal(parameter, &mut normal);
-        parameters.push(normal);
-    }
-    parameters.retain(|parameter| name_of(parameter) != RESERVED_PARAMETER);
+    let mut parameters: Vec<String> = query.split('&').map(normal).collect();
+    parameters.retain(|parameter| !is_reserved(parameter));
     parameters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
     parameters.join("&")
+}
+
+fn is_reserved(normal_parameter: &str) -> bool {
+    name_of(normal_parameter) == RESERVED_PARAMETER
+}
+
+fn normal(parameter: &str) -> String {
+    let mut normal = String::with_capacity(parameter.len());
+    push_normal(parameter, &mut normal);
+    normal
 }
 
 fn name_of(parameter: &str) -> &str {
@@ -167,6 +179,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_origin_is_asked_with_lacks_what_the_key_drops_and_nothing_else() {
+        for (query, left) in [
+            ("b=2&__strata_variant=x&a=%2f&b=1", "b=2&a=%2f&b=1"),
+            ("__strata%5Fvariant=x&a", "a"),
+            ("a=1&%5f%5fstrata_%76ariant", "a=1"),
+            ("__strata_variant", ""),
+            ("&a=__strata_variant&", "&a=__strata_variant&"),
+            ("", ""),
+        ] {
+            assert_eq!(TargetKey::without_reserved(query), left, "{query}");
+        }
+    }
+
+    #[test]
     fn a_path_scope_ends_at_a_segment() {
         let scopes = TargetKey::parse("http://a.example/api/products/7?x=1").unwrap().scopes();
         let scope = |text: &str| text.parse::<Scope>().unwrap().hash();
@@ -184,6 +210,12 @@ mod tests {
             let url = format!("http://a.example/{path}");
             let once = key(&url);
             prop_assert_eq!(key(&once), once);
+        }
+
+        #[test]
+        fn the_key_is_that_of_what_the_origin_is_asked_with(query in "((__strata_|__strata%5f)?[a-c%&=]{1,3}(variant)?){0,6}") {
+            let asked = TargetKey::without_reserved(&query);
+            prop_assert_eq!(key(&format!("http://a.example/?{query}")), key(&format!("http://a.example/?{asked}")));
         }
 
         #[test]

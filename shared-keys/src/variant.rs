@@ -105,14 +105,14 @@ fn part(hash: &mut Sha256, text: &str) {
 
 /// A request field's value as the cache sees it, and as the origin must be asked, or `None` for an absent field.
 ///
-/// `Accept-Encoding` becomes the best of `br`, `gzip` and `identity` that the client takes. Other fields lose only
-/// spaces that have no meaning.
+/// `Accept-Encoding` becomes the best of `br`, `gzip` and `identity` that the client takes; `Accept` and `Accept-Language`
+/// lose case and spaces. What spaces mean in any other field, only the origin knows: those at its ends are no part of it.
 #[must_use]
 pub fn normalise(name: &str, value: Option<&str>) -> Option<String> {
     match name {
         "accept-encoding" => Some(best_encoding(value).to_string()),
         "accept" | "accept-language" => value.map(|value| list(&value.to_ascii_lowercase())),
-        _ => value.map(|value| value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+        _ => value.map(|value| value.trim_ascii().to_string()),
     }
 }
 
@@ -186,6 +186,12 @@ mod tests {
     #[test]
     fn an_absent_field_differs_from_an_empty_one() {
         assert_ne!(variant(&[], "x-a"), variant(&[("x-a", "")], "x-a"));
+    }
+
+    #[test]
+    fn spaces_inside_an_unknown_field_count() {
+        assert_ne!(variant(&[("x-a", "a b")], "x-a"), variant(&[("x-a", "a  b")], "x-a"));
+        assert_eq!(variant(&[("x-a", " a b\t")], "x-a"), variant(&[("x-a", "a b")], "x-a"));
     }
 
     #[test]

@@ -89,3 +89,51 @@ pub(crate) async fn a_targeted_field_wins_over_cache_control(stack: &Stack) {
     let reply = stack.get("/caching/targeted").await;
     assert_eq!(reply.header("cache-control"), "public, no-cache", "what the browser is told stays");
 }
+
+/// The edge passes a client's bytes on, and what differs in them differs in the key.
+pub(crate) async fn values_beyond_ascii_arrive_whole_and_select(stack: &Stack) {
+    let path = "/caching/names";
+    stack.origin_answers(path, |request| {
+        let name = String::from_utf8_lossy(request.headers["x-name"].as_bytes()).into_owned();
+        OriginReply::ok(&[SHARED, ("vary", "X-Name")], format!("for {name}"))
+    });
+    for name in ["Zoë", "Zoè"] {
+        let of = async || named(stack, path, name.as_bytes()).await;
+        assert_eq!(of().await.body, format!("for {name}"));
+        eventually("the variant is stored", async || of().await.is_hit()).await;
+        assert_eq!(of().await.body, format!("for {name}"));
+    }
+}
+
+/// The runtime shows all bytes that are not UTF-8 as one character.
+pub(crate) async fn a_value_that_cannot_be_told_selects_nothing(stack: &Stack) {
+    let path = "/caching/not-utf-8";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("vary", "X-Name")], "x"));
+    for last in [0xEB, 0xE8, 0xEB, 0xEB] {
+        let reply = named(stack, path, &[b'Z', b'o', last]).await;
+        assert!(!reply.is_hit() && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
+    }
+}
+
+async fn named(stack: &Stack, path: &str, name: &[u8]) -> Reply {
+    Reply::read(stack.edge.request(Method::GET, path).header("x-name", name).send().await.unwrap()).await
+}
+
+pub(crate) async fn the_cookie_of_a_response_that_is_not_stored_arrives(stack: &Stack) {
+    let headers = [("cache-control", "max-age=600"), ("etag", "\"v1\""), ("set-cookie", "session=1")];
+    stack.origin_answers("/caching/cookie", move |_| OriginReply::ok(&headers, "x"));
+    let reply = stack.get_with("/caching/cookie", &[("if-none-match", "\"v1\"")]).await;
+    assert_eq!((reply.status, reply.header("set-cookie"), reply.body.as_str()), (200, "session=1", "x"));
+}
+
+/// It would keep what no purge through the journal reaches. The runtime tells the origin so too.
+pub(crate) async fn the_networks_own_cache_is_passed_by(stack: &Stack) {
+    let path = "/caching/network";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "x"));
+    for method in [Method::GET, Method::POST] {
+        stack.edge.request(method, path).send().await.unwrap();
+    }
+    for request in stack.origin.requests(path) {
+        assert_eq!(request.headers["cache-control"], "no-cache", "{}", request.method);
+    }
+}

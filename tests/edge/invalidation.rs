@@ -31,7 +31,7 @@ fn lifetime(directives: &str) -> (&'static str, String) {
     ("cdn-cache-control", directives.to_owned())
 }
 
-async fn purge(stack: &Stack, records: &str) {
+pub(crate) async fn purge(stack: &Stack, records: &str) {
     let body = format!(r#"{{"v":1,"records":[{records}]}}"#);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let nonce = format!("nonce-{:032}", now.as_nanos());

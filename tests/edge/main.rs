@@ -136,9 +136,15 @@ fn main() -> ExitCode {
         caching::the_order_of_query_parameters_does_not_matter,
         caching::what_must_not_be_stored_is_not,
         caching::a_targeted_field_wins_over_cache_control,
+        caching::values_beyond_ascii_arrive_whole_and_select,
+        caching::a_value_that_cannot_be_told_selects_nothing,
+        caching::the_cookie_of_a_response_that_is_not_stored_arrives,
+        caching::the_networks_own_cache_is_passed_by,
         stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
         stale::stale_is_served_if_the_origin_fails,
         stale::without_a_window_stale_is_not_served,
+        stale::a_purge_is_obeyed_that_comes_while_the_origin_is_asked,
+        stale::what_the_origin_tells_one_client_does_not_remove_what_is_stale,
         invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,
@@ -148,6 +154,9 @@ fn main() -> ExitCode {
         safety::a_purge_that_is_not_signed_right_changes_nothing,
         safety::internal_headers_cross_neither_way,
         safety::a_client_cannot_name_a_variant,
+        safety::the_origin_sees_no_parameter_that_the_key_drops,
+        safety::a_status_that_cannot_be_passed_on_is_a_bad_gateway,
+        safety::only_a_websocket_goes_past_the_cache,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Stops the worker: nothing else holds the stack any more.

@@ -68,3 +68,42 @@ pub(crate) async fn a_client_cannot_name_a_variant(stack: &Stack) {
         assert_eq!(reply.body, "for eve");
     }
 }
+
+pub(crate) async fn the_origin_sees_no_parameter_that_the_key_drops(stack: &Stack) {
+    let path = "/safety/reflect";
+    stack.origin_answers(path, |request| OriginReply::ok(&[("cache-control", "max-age=600")], request.target.clone()));
+    for (number, name) in ["__strata_variant", "__strata%5Fvariant", "__strata_%76ariant"].into_iter().enumerate() {
+        let plain = format!("{path}?b=2&a={number}");
+        let forged = format!("{path}?b=2&{name}=EVIL&a={number}");
+        assert_eq!(stack.get(&forged).await.body, plain, "the others keep their order");
+        eventually("it is stored", async || stack.get(&plain).await.is_hit()).await;
+        assert_eq!(stack.get(&plain).await.body, plain);
+    }
+}
+
+pub(crate) async fn a_status_that_cannot_be_passed_on_is_a_bad_gateway(stack: &Stack) {
+    let path = "/safety/status";
+    let headers = vec![("cache-control", "max-age=600".to_owned())];
+    stack.origin_answers(path, move |_| OriginReply { status: 999, headers: headers.clone(), body: "odd".into() });
+    for method in [Method::GET, Method::HEAD, Method::POST] {
+        let reply = stack.edge.request(method.clone(), path).send().await.unwrap();
+        assert_eq!(reply.status(), 502, "{method}");
+    }
+}
+
+pub(crate) async fn only_a_websocket_goes_past_the_cache(stack: &Stack) {
+    let path = "/safety/upgrade";
+    let headers = [("cache-control", "max-age=600"), ("cache-tag", "a")];
+    stack.origin_answers(path, move |_| OriginReply::ok(&headers, "x"));
+    let other = [("connection", "upgrade"), ("upgrade", "h2c")];
+    eventually("it is stored", async || stack.get_with(path, &other).await.is_hit()).await;
+    let websocket = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let refused = stack.get_with(path, &websocket).await;
+    assert_eq!((refused.status, refused.edge_status()), (200, "strata-edge; fwd=bypass; detail=upgrade"));
+    assert!(!refused.headers.contains_key("cache-tag"), "an ordinary answer is finished as one");
+}

@@ -1,8 +1,11 @@
 //! Stale responses: RFC 5861 and RFC 9111, 4.2.4.
 
-use strata_tests::{OriginReply, eventually};
+use std::sync::{Mutex, mpsc};
+
+use strata_tests::{OriginReply, PATIENCE, eventually};
 
 use crate::Stack;
+use crate::invalidation::purge;
 
 fn counting(lifetime: &'static str) -> impl Fn(&strata_tests::OriginRequest) -> OriginReply {
     move |request| OriginReply::ok(&[("cache-control", lifetime)], format!("answer {}", request.number))
@@ -47,4 +50,66 @@ pub(crate) async fn without_a_window_stale_is_not_served(stack: &Stack) {
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     stack.origin_answers(path, |_| OriginReply { status: 503, headers: vec![], body: "down".into() });
     eventually("its age has passed", async || stack.get(path).await.status == 503).await;
+}
+
+/// An origin process that lags behind the journal confirms the old response after the purge; one that is down confirms nothing.
+pub(crate) async fn a_purge_is_obeyed_that_comes_while_the_origin_is_asked(stack: &Stack) {
+    for (path, tag, status) in [("/stale/meanwhile/304", "late:304", 304), ("/stale/meanwhile/503", "late:503", 503)] {
+        let headers = vec![
+            ("cdn-cache-control", "max-age=1, stale-if-error=600".to_owned()),
+            ("cache-tag", tag.to_owned()),
+            ("etag", "\"old\"".to_owned()),
+        ];
+        let old = OriginReply { status: 200, headers, body: "old".into() };
+        let first = old.clone();
+        stack.origin_answers(path, move |_| first.clone());
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+
+        let (asked, was_asked) = mpsc::channel();
+        let (purged, was_purged) = mpsc::channel();
+        let (asked, was_purged) = (Mutex::new(asked), Mutex::new(was_purged));
+        stack.origin_answers(path, move |request| {
+            if !request.headers.contains_key("if-none-match") {
+                return OriginReply { body: "new".into(), ..OriginReply::ok(&[("cache-control", "no-store")], "") };
+            }
+            asked.lock().unwrap().send(()).unwrap();
+            // The purge is on its way through this same runtime.
+            tokio::task::block_in_place(|| was_purged.lock().unwrap().recv_timeout(PATIENCE)).unwrap();
+            OriginReply { status, headers: vec![], body: String::new() }
+        });
+        let purge_once_asked = async {
+            eventually("the origin is asked whether it still holds", async || was_asked.try_recv().is_ok()).await;
+            purge(stack, &format!(r#"{{"scope":"tag:{tag}","mode":"remove"}}"#)).await;
+            purged.send(()).unwrap();
+        };
+        let get_until_asked = async {
+            loop {
+                let reply = stack.get(path).await;
+                if !reply.is_hit() || reply.edge_status().contains("stale-if-error") {
+                    return reply;
+                }
+            }
+        };
+        let (reply, ()) = tokio::join!(get_until_asked, purge_once_asked);
+        assert_ne!(reply.body, "old", "{status}: {}", reply.edge_status());
+        assert_eq!(reply.status, if status == 304 { 200 } else { status });
+    }
+}
+
+pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_stale(stack: &Stack) {
+    let path = "/stale/forbidden";
+    stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let old = stack.get(path).await.body;
+    for status in [403, 429] {
+        let headers = vec![("cache-control", "no-store".to_owned())];
+        stack.origin_answers(path, move |_| OriginReply { status, headers: headers.clone(), body: "not you".into() });
+        let requests = stack.origin_requests(path);
+        eventually("it was refreshed twice in vain", async || {
+            let reply = stack.get(path).await;
+            assert_eq!((reply.status, &reply.body), (200, &old), "{}", reply.edge_status());
+            stack.origin_requests(path) >= requests + 2
+        })
+        .await;
+    }
 }

@@ -205,11 +205,12 @@ impl Detail {
     }
 }
 
-/// The reason to pass a request by without a lookup, or `None` if the store is to be asked.
-pub fn passed_by(request: Request<'_>) -> Option<Forward> {
+/// The reason to pass a request by without a lookup, or `None` if the store is to be asked; `websocket` if it asks to go on
+/// as one.
+pub fn passed_by(request: Request<'_>, websocket: bool) -> Option<Forward> {
     let detail = if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(Forward::because(ForwardReason::Method, None));
-    } else if request.headers.contains_key(header::UPGRADE) {
+    } else if websocket {
         Detail::Upgrade
     } else if request.headers.contains_key(header::RANGE) {
         Detail::Range

@@ -30,14 +30,22 @@ pub struct VaryMarker {
     pub generation: u64,
 }
 
-/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`), empty if it does not vary.
+/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a line that cannot be read),
+/// empty if it does not vary.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
-    VaryFields::parse(headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok()))
+    let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
+    VaryFields::parse(lines?)
 }
 
-/// The key of the variant that these request fields select.
-pub fn variant_key(target: &TargetKey, fields: &VaryFields, request: &HeaderMap) -> VariantKey {
-    VariantKey::new(target, fields, |name| combined(request, name))
+/// The key of the variant that these request fields select; `None` if one of their values was not UTF-8, since different
+/// values then look the same here.
+pub fn variant_key(target: &TargetKey, fields: &VaryFields, request: &HeaderMap) -> Option<VariantKey> {
+    can_select(fields, request).then(|| VariantKey::new(target, fields, |name| combined(request, name)))
+}
+
+/// Whether the values of the selecting fields can be told from others.
+pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
+    !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// All lines of a request field as one value; `None` if it is absent, which differs from empty.
@@ -46,4 +54,27 @@ fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     let mut lines = request.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let first = lines.next()?.into_owned();
     Some(lines.fold(first, |all, line| all + ", " + &line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::headers;
+
+    #[test]
+    fn rfc9111_4_1_values_beyond_ascii_select_and_unreadable_ones_do_not() {
+        let target = TargetKey::parse("https://shop.example/a").unwrap();
+        let fields = VaryFields::parse(["X-Name"]).unwrap();
+        let key = |name: &str| variant_key(&target, &fields, &headers(&[("x-name", name)]));
+        assert!(key("Zoë").is_some());
+        assert_ne!(key("Zoë"), key("Zoè"));
+        assert_eq!(key("Zo\u{FFFD}"), None);
+        assert!(variant_key(&target, &fields, &headers(&[("x-other", "\u{FFFD}")])).is_some());
+    }
+
+    #[test]
+    fn rfc9111_4_1_a_vary_line_that_cannot_be_read_counts_as_any() {
+        assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
+        assert_eq!(vary_fields(&headers(&[])), Some(VaryFields::default()));
+    }
 }

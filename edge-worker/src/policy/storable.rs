@@ -9,15 +9,15 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use shared_keys::{Applied, Verdict};
 
+use super::StoredResponse;
 use super::directives::Directives;
 use super::lifetime::{LifetimeSource, freshness_lifetime, heuristically_cacheable};
-use super::select::vary_fields;
+use super::select::{can_select, vary_fields};
 use super::stale::longest_window;
 use super::validate::has_validator;
-use super::{Request, StoredResponse};
 
 /// A response with a validator is kept this much longer than it can be served, so that the origin can answer 304 (4.3).
 const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,15 +25,13 @@ const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// No stored copy is kept longer; the runtime's store takes no more either.
 const KEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A longer body is not stored. It goes to the client and the store at once, and what the slower of the two has not taken yet
-/// is held in the isolate's memory, of which there are 128 MB for all requests.
-const MAX_STORED_BYTES: u64 = 32 << 20;
+/// A longer body is not stored: until the last of it has come it is held in the isolate's memory, of which there are 128 MB
+/// for all requests.
+pub const MAX_STORED_BYTES: u64 = 8 << 20;
 
 /// Why a response was passed on and not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Only responses to GET are stored.
-    Method,
     /// Partial, not modified, interim, or not understood where `must-understand` asks for it.
     Status,
     /// `no-store`.
@@ -46,9 +44,11 @@ pub enum NotStored {
     Authorization,
     /// `Vary: *` matches no later request (4.1).
     VaryAny,
+    /// It varies by a field whose value in the request cannot be read.
+    VaryUnreadable,
     /// It is stale at once and nothing allows to use it later.
     NoLifetime,
-    /// The body is longer than 32 MiB.
+    /// The body is longer than 8 MiB.
     TooLarge,
     /// A journal record covers it: the origin process had not yet applied a purge that this cache knows.
     Outdated,
@@ -58,34 +58,33 @@ impl NotStored {
     /// The value of the `detail` parameter in `Cache-Status`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Method => "method",
             Self::Status => "status",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::Authorization => "authorization",
             Self::VaryAny => "vary-any",
+            Self::VaryUnreadable => "vary-unreadable",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
             Self::Outdated => "outdated",
         }
     }
 
-    /// The origin keeps this resource out of shared caches altogether, which `Cache-Status` reports as a bypass.
-    pub fn is_bypass(self) -> bool {
-        matches!(self, Self::NoStore | Self::Private)
+    /// Whether a response of this status takes back what was stored for the resource before: the origin no longer lets it be
+    /// shared. Other statuses (forbidden, too many requests) may be about the client that happened to ask.
+    pub fn withdraws(self, status: StatusCode) -> bool {
+        let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
+        about_the_resource && matches!(self, Self::NoStore | Self::Private | Self::SetCookie | Self::VaryAny)
     }
 }
 
-/// How long to keep the response that arrived at `response.response_time`.
+/// How long to keep the response to a GET with these fields, from when it arrived.
 ///
 /// # Errors
 /// The reason not to store it.
-pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
+pub fn keep_for(request: &HeaderMap, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
     let directives = response.directives();
-    if *request.method != Method::GET {
-        return Err(NotStored::Method);
-    }
     // 206 is stored by no one here: a part must never stand for the whole (3.3).
     if response.status.is_informational()
         || matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
@@ -103,11 +102,12 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     if response.headers.contains_key(header::SET_COOKIE) {
         return Err(NotStored::SetCookie);
     }
-    if request.headers.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
+    if request.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
         return Err(NotStored::Authorization);
     }
-    if vary_fields(&response.headers).is_none() {
-        return Err(NotStored::VaryAny);
+    let Some(selecting) = vary_fields(&response.headers) else { return Err(NotStored::VaryAny) };
+    if !can_select(&selecting, request) {
+        return Err(NotStored::VaryUnreadable);
     }
     if content_length(response).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
@@ -125,6 +125,12 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
 /// The time until the response can no longer be served in any way; whole seconds, zero if it never can.
 fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     let lifetime = freshness_lifetime(directives, response.status, &response.headers, response.response_time);
+    // Without an explicit lifetime, only `public` or the status allows to store it at all (section 3); a window does not.
+    let declared =
+        matches!(lifetime.source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires);
+    if !(declared || directives.public || heuristically_cacheable(response.status)) {
+        return Duration::ZERO;
+    }
     let age = response.current_age(response.response_time);
     let servable = (lifetime.duration + longest_window(directives)).saturating_sub(age);
     let told = directives.explicit || lifetime.source != LifetimeSource::None;
@@ -132,6 +138,7 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     Duration::from_secs((servable + validation).min(KEEP_MAX).as_secs())
 }
 
+/// How long the body is, if the origin said so before it sent it.
 fn content_length(response: &StoredResponse) -> Option<u64> {
     response.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -146,12 +153,12 @@ mod tests {
     use shared_keys::{Mode, Position, Record, Scope, Seq, Stamp};
 
     use super::*;
-    use crate::policy::testing::{get, headers, http_date, nothing_applied, stored};
+    use crate::policy::testing::{headers, http_date, nothing_applied, stored};
 
     fn of(status: u16, fields: &[(&str, &str)]) -> Result<u64, NotStored> {
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
-        keep_for(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
+        keep_for(&headers(&[]), &response, &nothing_applied()).map(|keep| keep.as_secs())
     }
 
     #[test]
@@ -177,11 +184,15 @@ mod tests {
             (200, vec![("cache-control", "max-age=60"), ("age", "20")], Ok(40)),
             (200, vec![("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(86_400)),
             (200, vec![("last-modified", &modified)], Ok(2 * 86_400)),
-            (200, vec![("cache-control", "max-age=60"), ("content-length", "33554432")], Ok(60)),
-            (200, vec![("cache-control", "max-age=60"), ("content-length", "33554433")], Err(NotStored::TooLarge)),
+            (200, vec![("cache-control", "max-age=60"), ("content-length", "8388608")], Ok(60)),
+            (200, vec![("cache-control", "max-age=60"), ("content-length", "8388609")], Err(NotStored::TooLarge)),
             (206, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (304, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (404, vec![("cache-control", "max-age=60")], Ok(60)),
+            (403, vec![("cache-control", "stale-while-revalidate=60")], Err(NotStored::NoLifetime)),
+            (403, vec![("cache-control", "no-cache"), ("etag", "\"a\"")], Err(NotStored::NoLifetime)),
+            (403, vec![("cache-control", "public, stale-while-revalidate=60")], Ok(60)),
+            (404, vec![("cache-control", "stale-while-revalidate=60")], Ok(60)),
             (500, vec![("cache-control", "max-age=60")], Ok(60)),
             (299, vec![("cache-control", "max-age=60")], Ok(60)),
             (299, vec![("cache-control", "max-age=60, must-understand")], Err(NotStored::Status)),
@@ -210,17 +221,26 @@ mod tests {
             ("s-maxage=60", true),
             ("max-age=60, proxy-revalidate", false),
         ] {
-            let result = keep_for(get(&request), &stored(&[("cache-control", value)]), &nothing_applied());
+            let result = keep_for(&request, &stored(&[("cache-control", value)]), &nothing_applied());
             assert_eq!(result.is_ok(), allowed, "{value}");
         }
     }
 
     #[test]
-    fn rfc9111_3_only_get_is_stored() {
-        let fields = headers(&[]);
-        let head = Request { method: &Method::HEAD, headers: &fields };
-        let result = keep_for(head, &stored(&[("cache-control", "max-age=60")]), &nothing_applied());
-        assert_eq!(result, Err(NotStored::Method));
+    fn rfc9111_4_1_a_value_that_cannot_be_read_selects_nothing() {
+        let request = headers(&[("x-name", "Zo\u{FFFD}")]);
+        let response = |vary| stored(&[("cache-control", "max-age=60"), ("vary", vary)]);
+        assert_eq!(keep_for(&request, &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
+        assert!(keep_for(&request, &response("accept"), &nothing_applied()).is_ok());
+    }
+
+    #[test]
+    fn only_what_is_said_of_the_resource_withdraws_it() {
+        for (status, withdraws) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(NotStored::NoStore.withdraws(status), withdraws, "{status}");
+            assert!(!NotStored::Outdated.withdraws(status) && !NotStored::VaryUnreadable.withdraws(status));
+        }
     }
 
     #[test]
@@ -233,7 +253,7 @@ mod tests {
             let mut response = stored(&[("cache-control", "max-age=60")]);
             response.scopes = vec![tag.hash()];
             response.stamp = Stamp { origin: Some(Position::new(position, 0)), edge: Some(Seq(6)) };
-            let result = keep_for(get(&headers(&[])), &response, &journal).map(|keep| keep.as_secs());
+            let result = keep_for(&headers(&[]), &response, &journal).map(|keep| keep.as_secs());
             assert_eq!(result, expected, "{position}");
         }
     }

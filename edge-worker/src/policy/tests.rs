@@ -125,14 +125,15 @@ fn rfc9211_2_2_misses_say_of_which_kind() {
 fn requests_that_are_passed_by() {
     let row = |method: Method, fields: &[(&str, &str)]| {
         let headers = headers(fields);
-        passed_by(Request { method: &method, headers: &headers }).map(|forward| (forward.reason, forward.detail))
+        passed_by(Request { method: &method, headers: &headers }, false).map(|forward| (forward.reason, forward.detail))
     };
     assert_eq!(row(Method::GET, &[]), None);
     assert_eq!(row(Method::HEAD, &[]), None);
     assert_eq!(row(Method::PUT, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::OPTIONS, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), Some((ForwardReason::Bypass, Some(Detail::Range))));
-    assert_eq!(row(Method::GET, &[("upgrade", "websocket")]), Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
+    let websocket = passed_by(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
+    assert_eq!(websocket, Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
 }
 
 proptest! {

@@ -66,6 +66,11 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     modified <= since
 }
 
+/// Whether two responses carry the very same validators.
+pub fn same_validators(one: &HeaderMap, other: &HeaderMap) -> bool {
+    [header::ETAG, header::LAST_MODIFIED].iter().all(|name| one.get(name) == other.get(name))
+}
+
 /// Turns the header section of a 200 into that of the 304 which stands for it.
 pub fn retain_not_modified_fields(headers: &mut HeaderMap) {
     let dropped: Vec<HeaderName> =
@@ -97,9 +102,13 @@ pub fn remove_conditions(request: &mut HeaderMap) {
 /// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times and place in the
 /// journal), or `None` if the 304 names another representation (4.3.4).
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
-    if let (Some(new), Some(old)) = (answer.headers.get(header::ETAG), stored.headers.get(header::ETAG))
-        && opaque_tag(new.as_bytes()) != opaque_tag(old.as_bytes())
-    {
+    let pair = |name| answer.headers.get(&name).zip(stored.headers.get(&name));
+    let same = match (pair(header::ETAG), pair(header::LAST_MODIFIED)) {
+        (Some((new, old)), _) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
+        (None, Some((new, old))) => new == old,
+        (None, None) => true,
+    };
+    if !same {
         return None;
     }
     let mut headers = stored.headers.clone();
@@ -220,6 +229,10 @@ mod tests {
     #[test]
     fn rfc9111_4_3_4_a_304_for_another_representation_freshens_nothing() {
         assert!(freshen(&stored(&[("etag", "\"a\"")]), stored(&[("etag", "\"b\"")])).is_none());
+        let (then, later) = (http_date(1), http_date(2));
+        let modified = |date| stored(&[("last-modified", date)]);
+        assert!(freshen(&modified(&then), modified(&later)).is_none());
+        assert!(freshen(&modified(&then), modified(&then)).is_some());
     }
 
     #[test]

@@ -165,7 +165,8 @@ pub fn unix_ms(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn from_unix_ms(text: &str) -> Option<SystemTime> {
+/// The time that [`unix_ms`] gave the number of; `None` if the text is no such number.
+pub fn from_unix_ms(text: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(text.parse().ok()?))
 }
 

@@ -47,7 +47,8 @@ pub trait Store {
     /// If the store cannot be asked, or holds something that cannot be read.
     async fn get(&self, key: &str) -> Result<Option<Entry<Self::Body>>, Error>;
 
-    /// Puts an entry in the place of what stood there. Ends when the whole body is stored; a body that breaks off leaves nothing.
+    /// Puts an entry in the place of what stood there, and ends when it is stored. Of a body that breaks off a store may keep
+    /// what came: callers hand over bodies that are there as a whole.
     ///
     /// # Errors
     /// If the store refuses it.

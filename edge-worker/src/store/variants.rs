@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
 
-/// A marker outlives the variants it leads to; it is written again when they vary by other fields.
+/// How long a marker is kept. Without it its variants are misses, so those that are kept longer cost a request each.
 const KEEP_MARKER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What the store holds for a request.
@@ -63,7 +63,9 @@ pub async fn lookup<S: Store>(store: &S, target: &TargetKey, request: &HeaderMap
         }
         Some(Entry::Marker(marker)) => marker,
     };
-    let key = variant_key(target, &marker.fields, request);
+    let Some(key) = variant_key(target, &marker.fields, request) else {
+        return Ok(Found { stored: None, marker: Some(marker) });
+    };
     let stored = match store.get(key.as_str()).await? {
         Some(Entry::Response { response, generation, body }) if generation == Some(marker.generation) => {
             Some(Stored { key: key.as_str().to_owned(), response, body })
@@ -73,7 +75,7 @@ pub async fn lookup<S: Store>(store: &S, target: &TargetKey, request: &HeaderMap
     Ok(Found { stored, marker: Some(marker) })
 }
 
-/// Puts the response to a request with these fields where [`lookup`] finds it; `marker` is what the lookup found.
+/// Puts the response to a request with these fields where [`lookup`] finds it, if it can; `marker` is what the lookup found.
 ///
 /// # Errors
 /// If the store refuses it.
@@ -89,7 +91,7 @@ pub async fn keep<S: Store>(
     if fields.is_empty() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
     }
-    let key = variant_key(target, &fields, request);
+    let Some(key) = variant_key(target, &fields, request) else { return Ok(()) };
     let known = marker.filter(|marker| marker.fields == fields);
     let generation = known.as_ref().map_or_else(|| unix_ms(response.response_time), |marker| marker.generation);
     let entry = Entry::Response { response, generation: Some(generation), body };
