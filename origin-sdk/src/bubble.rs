@@ -1,5 +1,6 @@
 //! What the cached reads of one request add up to: it bubbles up into the response's headers.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ tokio::task_local! {
 pub(crate) struct Gathering(Arc<Mutex<Gathered>>);
 
 /// What has been read so far.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) tags: TagSet,
     /// The shortest remaining lifetime of what was read; `None` before the first read.
@@ -36,9 +37,9 @@ impl Gathering {
         REQUEST.scope(self.clone(), request).await
     }
 
-    /// What has been gathered.
-    pub(crate) fn gathered(&self) -> Gathered {
-        self.lock().clone()
+    /// What has been gathered; taken out, since nothing reads on once the request has run.
+    pub(crate) fn take(&self) -> Gathered {
+        mem::take(&mut self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {

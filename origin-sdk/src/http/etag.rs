@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
 /// Bytes of SHA-256 in a tag.
@@ -19,9 +19,9 @@ pub(super) fn of(body: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
-/// Whether `If-None-Match` names the tag, by weak comparison (RFC 9110, 13.1.2).
-pub(super) fn matches(asked: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
+/// Whether the lines of `If-None-Match` name the tag, by weak comparison (RFC 9110, 13.1.2).
+pub(super) fn matches(asked: &[HeaderValue], tag: &HeaderValue) -> bool {
+    let lines = asked.iter().filter_map(|line| line.to_str().ok());
     lines
         .flat_map(|line| line.split(','))
         .map(str::trim)

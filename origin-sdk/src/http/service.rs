@@ -62,12 +62,13 @@ where
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 return Ok(inner.call(request).await?.map(Either::Left));
             }
-            let (method, asked) = (request.method().clone(), request.headers().clone());
+            let method = request.method().clone();
+            let asked: Vec<HeaderValue> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
             let gathering = Gathering::default();
             // Taken before anything is read: each read is checked against at least this.
             let position = cache.core().journal.position();
             let mut response = gathering.scope(inner.call(request)).await?;
-            let gathered = gathering.gathered();
+            let gathered = gathering.take();
             if let Some(vary) = vary {
                 response.headers_mut().append(header::VARY, vary);
             }
@@ -81,7 +82,7 @@ where
 }
 
 /// The response with an `ETag`, or the 304 that the client's own validators ask for.
-async fn with_etag<B>(response: Response<B>, method: &Method, asked: &HeaderMap) -> Response<Either<B, Full<Bytes>>>
+async fn with_etag<B>(response: Response<B>, method: &Method, asked: &[HeaderValue]) -> Response<Either<B, Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,

@@ -282,7 +282,7 @@ pub(super) async fn call<V: Send + 'static>(loader: BoxLoader<V>, load: Load) ->
     let task = tokio::spawn(async move {
         let gathering = Gathering::default();
         let result = gathering.scope(loader(load.clone())).await;
-        if gathering.gathered().ttl_secs < 0 {
+        if gathering.take().ttl_secs < 0 {
             load.built_on_stale();
         }
         result
