@@ -12,15 +12,15 @@ use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::purge::{Shipper, WorkerEndpoint};
-use crate::store::{EmbeddedStore, RedisStore, Store};
+use crate::store::{EmbeddedStore, RedisStore, Store, Timeouts, Topology};
 
 /// How a [`Cache`] is set up. Made by [`Cache::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CacheBuilder {
     app: String,
-    redis: Option<String>,
-    command_timeout: Duration,
+    topology: Topology,
+    timeouts: Timeouts,
     max_lag: Duration,
     memory_bytes: usize,
     memory_entries: usize,
@@ -34,8 +34,12 @@ impl CacheBuilder {
     pub(crate) fn new(app: &str) -> Self {
         Self {
             app: app.to_owned(),
-            redis: None,
-            command_timeout: Duration::from_millis(500),
+            topology: Topology::Embedded,
+            timeouts: Timeouts {
+                connect: Duration::from_millis(500),
+                command: Duration::from_millis(500),
+                overall: Duration::from_secs(1),
+            },
             max_lag: Duration::from_secs(2),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,
@@ -48,32 +52,52 @@ impl CacheBuilder {
 
     /// Shares values and the journal with the fleet through the Redis at `url` (`redis://[user:password@]host[:port][/db]`).
     /// Without it the cache lives and ends with this process: right for a service of one process, and for tests.
-    pub fn redis(mut self, url: impl Into<String>) -> Self {
-        self.redis = Some(url.into());
+    /// Short for [`CacheBuilder::topology`] with [`Topology::Standalone`].
+    pub fn redis(self, url: impl Into<String>) -> Self {
+        self.topology(Topology::Standalone { url: url.into() })
+    }
+
+    /// Which servers hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = topology;
         self
     }
 
-    /// How long a Redis command, or connecting, may take before the read goes on without it. Default 500 ms.
+    /// How long connecting to Redis may take. Default 500 ms; more than zero.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.connect = timeout;
+        self
+    }
+
+    /// How long Redis may take to answer a command before its connection is given up, and the read goes on without it.
+    /// Default 500 ms; more than zero.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
-        self.command_timeout = timeout;
+        self.timeouts.command = timeout;
+        self
+    }
+
+    /// How long one operation in Redis may hold up its caller altogether: waiting for a connection that another caller
+    /// makes, making one, and the command. Default 1 s; at least the command timeout.
+    pub fn overall_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.overall = timeout;
         self
     }
 
     /// How far this process may be behind the journal before it catches up first and, if it cannot, goes to the loader.
-    /// Default 2 s. Invalidations normally arrive within milliseconds.
+    /// Default 2 s; more than zero. Invalidations normally arrive within milliseconds.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.max_lag = max_lag;
         self
     }
 
-    /// The most bytes that values in memory may take, by their encoded size. Default 64 MiB. Without Redis the embedded
-    /// store keeps encoded copies up to the same bounds once more.
+    /// The most bytes that values in memory may take, by their encoded size. Default 64 MiB; more than zero. Without Redis
+    /// the embedded store keeps encoded copies up to the same bounds once more.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
     }
 
-    /// The most values in memory. Default 100,000.
+    /// The most values in memory. Default 100,000; more than zero.
     pub fn memory_entries(mut self, entries: usize) -> Self {
         self.memory_entries = entries;
         self
@@ -82,7 +106,7 @@ impl CacheBuilder {
     /// The largest part of `fresh` that is taken off at random, so that what was loaded together does not expire
     /// together. 0 to 1, default 0.1.
     pub fn jitter(mut self, part: f64) -> Self {
-        self.jitter = part.clamp(0.0, 1.0);
+        self.jitter = part;
         self
     }
 
@@ -115,14 +139,9 @@ impl CacheBuilder {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Cache, BuildError> {
-        if self.memory_entries == 0 {
-            return Err(BuildError::Zero { setting: "memory_entries" });
-        }
-        let store: Arc<dyn Store> = match &self.redis {
-            Some(url) => Arc::new(
-                RedisStore::new(url, &self.app, self.command_timeout, &self.clock)
-                    .map_err(|source| BuildError::RedisUrl { url: without_credentials(url), source })?,
-            ),
+        self.check()?;
+        let store: Arc<dyn Store> = match self.topology.primary()? {
+            Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
         let endpoint = self.edge.map(|(url, secret)| WorkerEndpoint::new(&url, secret)).transpose()?;
@@ -150,12 +169,65 @@ impl CacheBuilder {
             has_edge,
         }))
     }
+
+    /// The settings that no constructor has checked yet.
+    fn check(&self) -> Result<(), BuildError> {
+        if !shared_keys::is_app_name(&self.app) {
+            return Err(BuildError::App { app: self.app.clone() });
+        }
+        let Timeouts { connect, command, overall } = self.timeouts;
+        for (setting, is_zero) in [
+            ("memory_entries", self.memory_entries == 0),
+            ("memory_bytes", self.memory_bytes == 0),
+            ("connect_timeout", connect.is_zero()),
+            ("command_timeout", command.is_zero()),
+            ("max_lag", self.max_lag.is_zero()),
+        ] {
+            if is_zero {
+                return Err(BuildError::Zero { setting });
+            }
+        }
+        if overall < command {
+            return Err(BuildError::OverallTimeout { overall, command });
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(BuildError::Part { setting: "jitter", got: self.jitter });
+        }
+        Ok(())
+    }
 }
 
-/// The URL as it may stand in an error.
-fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(builder: CacheBuilder) -> String {
+        builder.build().await.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_setting_and_what_was_expected() {
+        let builder = || CacheBuilder::new("shop");
+        let second = Duration::from_secs(1);
+        for (builder, message) in [
+            (CacheBuilder::new("My Shop"), r#"app: expected one or more of a-z 0-9 _ -, got "My Shop""#),
+            (CacheBuilder::new(""), r#"app: expected one or more of a-z 0-9 _ -, got """#),
+            (builder().memory_entries(0), "memory_entries: expected more than zero"),
+            (builder().memory_bytes(0), "memory_bytes: expected more than zero"),
+            (builder().connect_timeout(Duration::ZERO), "connect_timeout: expected more than zero"),
+            (builder().command_timeout(Duration::ZERO), "command_timeout: expected more than zero"),
+            (builder().max_lag(Duration::ZERO), "max_lag: expected more than zero"),
+            (
+                builder().command_timeout(second).overall_timeout(second / 2),
+                "overall_timeout: expected at least the command timeout of 1s, got 500ms",
+            ),
+            (builder().jitter(1.5), "jitter: expected a part from 0.0 to 1.0, got 1.5"),
+            (builder().jitter(f64::NAN), "jitter: expected a part from 0.0 to 1.0, got NaN"),
+            (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
+            (builder().edge("ftp://x", Secret::new("s")), "edge: expected the worker's base URL"),
+        ] {
+            let error = refused(builder).await;
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 }

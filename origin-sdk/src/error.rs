@@ -27,11 +27,33 @@ pub enum BuildError {
     /// The client for the edge could not be set up.
     #[error("edge: the HTTP client could not be set up")]
     EdgeClient(#[source] reqwest::Error),
-    /// A bound that must hold something is zero.
-    #[error("{setting}: expected at least 1, got 0")]
+    /// The app's name could not stand in a key.
+    #[error("app: expected one or more of a-z 0-9 _ -, got {app:?}")]
+    App {
+        /// What was given.
+        app: String,
+    },
+    /// A bound or time that must be more than zero is zero.
+    #[error("{setting}: expected more than zero")]
     Zero {
         /// The setting's name.
         setting: &'static str,
+    },
+    /// A part of a whole is no such thing.
+    #[error("{setting}: expected a part from 0.0 to 1.0, got {got}")]
+    Part {
+        /// The setting's name.
+        setting: &'static str,
+        /// What was given.
+        got: f64,
+    },
+    /// The overall timeout would end every command before its own does.
+    #[error("overall_timeout: expected at least the command timeout of {command:?}, got {overall:?}")]
+    OverallTimeout {
+        /// What was given.
+        overall: std::time::Duration,
+        /// What it is too short for.
+        command: std::time::Duration,
     },
 }
 

@@ -49,6 +49,7 @@ pub use scope::{Scope, ScopeHash};
 pub use slot::{SLOTS, slot};
 pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
 pub use target::{RESERVED_PARAMETER, TargetKey};
+pub use template::is_app_name;
 pub use variant::{VariantKey, VaryFields, normalise};
 
 /// The response header that carries the journal [`Position`] an origin response was built at, in lower case.

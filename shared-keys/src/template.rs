@@ -230,18 +230,29 @@ impl<'a> Reader<'a> {
 /// Kind (`key` or `tag`), type name, template, field names.
 type Declared<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
 
-/// Fails the build if the app's name is not a literal segment.
-pub const fn check_app(app: &str) {
+/// Whether this can be the name of an app in [`keys!`](crate::keys): one or more of `a-z 0-9 _ -`.
+///
+/// ```
+/// assert!(shared_keys::is_app_name("shop-2"));
+/// assert!(!shared_keys::is_app_name("My shop") && !shared_keys::is_app_name(""));
+/// ```
+#[must_use]
+pub const fn is_app_name(app: &str) -> bool {
     let bytes = app.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         if !is_literal(bytes[at]) {
-            fail(&["the app name \"", app, "\" may hold only a-z 0-9 _ -"]);
+            return false;
         }
         at += 1;
     }
-    if bytes.is_empty() {
-        fail(&["the app name is empty"]);
+    !bytes.is_empty()
+}
+
+/// Fails the build if the app's name is not a literal segment.
+pub const fn check_app(app: &str) {
+    if !is_app_name(app) {
+        fail(&["the app name \"", app, "\" must be one or more of a-z 0-9 _ -"]);
     }
 }
 

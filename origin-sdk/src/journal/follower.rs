@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::Journal;
 use crate::error::StoreError;
 
-/// The longest wait for a record. Each end of it is a heartbeat: the process learns that there is nothing new.
+/// The longest wait for a record, though not longer than a quarter of the lag that is allowed. Each end of it is a
+/// heartbeat: the process learns that there is nothing new.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// Records that come within so long are fetched together, so that a thousand processes do not cost Redis a thousand
 /// replies a record.
@@ -39,7 +40,7 @@ pub(crate) async fn follow_forever(journal: Weak<Journal>) {
 async fn step(journal: &Arc<Journal>) -> Result<(), StoreError> {
     journal.catch_up().await?;
     journal.flush_queue().await?;
-    journal.store.wait(journal.position(), HEARTBEAT).await?;
+    journal.store.wait(journal.position(), HEARTBEAT.min(journal.max_lag / 4)).await?;
     tokio::time::sleep(BATCH).await;
     Ok(())
 }

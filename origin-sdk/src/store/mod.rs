@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use shared_keys::{Mode, Position, Scope};
 
 pub(crate) use self::embedded::EmbeddedStore;
-pub(crate) use self::redis::RedisStore;
+pub use self::redis::Topology;
+pub(crate) use self::redis::{RedisStore, Timeouts};
 use crate::error::StoreError;
 
 /// What a key holds.

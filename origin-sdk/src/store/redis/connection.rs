@@ -3,12 +3,13 @@
 //! `redis`'s own connection manager neither notices nor reports a server that is frozen; here every command has a
 //! deadline, and whatever fails it gives the connection up.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 
+use super::topology::Primary;
 use crate::clock::Clock;
 use crate::error::StoreError;
 
@@ -22,10 +23,21 @@ fn is_wrong_server(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
 }
 
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timeouts {
+    /// Making a connection.
+    pub(crate) connect: Duration,
+    /// The answer to one command, once there is a connection.
+    pub(crate) command: Duration,
+    /// All of it: waiting for a connection that another caller makes, making one, and the command.
+    pub(crate) overall: Duration,
+}
+
 /// The way to a server.
 pub(super) struct Connection {
-    client: Arc<Client>,
-    timeout: Duration,
+    primary: Primary,
+    timeouts: Timeouts,
     clock: Clock,
     state: Mutex<State>,
     /// Held while connecting, so that many callers make one connection.
@@ -42,8 +54,8 @@ struct State {
 }
 
 impl Connection {
-    pub(super) fn new(client: Arc<Client>, timeout: Duration, clock: Clock) -> Self {
-        Self { client, timeout, clock, state: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+    pub(super) fn new(primary: Primary, timeouts: Timeouts, clock: Clock) -> Self {
+        Self { primary, timeouts, clock, state: Mutex::default(), connecting: tokio::sync::Mutex::default() }
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
@@ -56,18 +68,33 @@ impl Connection {
         command: &Cmd,
         extra: Duration,
     ) -> Result<T, StoreError> {
-        let (number, mut connection) = self.open().await?;
-        self.settle(number, self.timeout + extra, command.query_async(&mut connection)).await
+        let ask = async |mut connection: MultiplexedConnection| command.query_async(&mut connection).await;
+        self.run_within(extra, ask).await
     }
 
     pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let (number, mut connection) = self.open().await?;
-        self.settle(number, self.timeout, pipeline.query_async(&mut connection)).await
+        let ask = async |mut connection: MultiplexedConnection| pipeline.query_async(&mut connection).await;
+        self.run_within(Duration::ZERO, ask).await
     }
 
     pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        let (number, mut connection) = self.open().await?;
-        self.settle(number, self.timeout, script.invoke_async(&mut connection)).await
+        let ask = async |mut connection: MultiplexedConnection| script.invoke_async(&mut connection).await;
+        self.run_within(Duration::ZERO, ask).await
+    }
+
+    /// Asks on the connection, which is made if there is none; both deadlines are `extra` longer than usual.
+    async fn run_within<T>(
+        &self,
+        extra: Duration,
+        ask: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let whole = async {
+            let (number, connection) = self.open().await?;
+            self.settle(number, self.timeouts.command + extra, ask(connection)).await
+        };
+        let overall = self.timeouts.overall + extra;
+        // Each part has a deadline of its own that judges the connection. This one only lets the caller go.
+        tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
     async fn open(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
@@ -79,12 +106,11 @@ impl Connection {
         if let Some(open) = self.ready()? {
             return Ok(open);
         }
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(self.timeout)).set_response_timeout(None);
-        let connect = self.client.get_multiplexed_async_connection_with_config(&config);
-        match tokio::time::timeout(self.timeout, connect).await {
+        let timeout = self.timeouts.connect;
+        match tokio::time::timeout(timeout, self.primary.connect(timeout)).await {
             Ok(Ok(connection)) => Ok(self.opened(connection)),
             Ok(Err(error)) => Err(self.failed(None, error.into())),
-            Err(_) => Err(self.failed(None, StoreError::Timeout(self.timeout))),
+            Err(_) => Err(self.failed(None, StoreError::Timeout(timeout))),
         }
     }
 

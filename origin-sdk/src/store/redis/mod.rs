@@ -2,18 +2,21 @@
 
 mod connection;
 mod script;
+mod topology;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use redis::Value;
 use redis::streams::StreamInfoGroupsReply;
-use redis::{RedisError, Value};
 use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
+pub(crate) use self::connection::Timeouts;
 use self::script::JournalScripts;
+pub(crate) use self::topology::Primary;
+pub use self::topology::Topology;
 use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
 use crate::clock::Clock;
 use crate::error::StoreError;
@@ -37,17 +40,16 @@ pub(crate) struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store on the Redis at `url`. Connects when first used.
-    pub(crate) fn new(url: &str, app: &str, command_timeout: Duration, clock: &Clock) -> Result<Self, RedisError> {
-        let client = Arc::new(redis::Client::open(url)?);
-        let connection = || Connection::new(Arc::clone(&client), command_timeout, clock.clone());
-        Ok(Self {
+    /// A store on this server. Connects when first used.
+    pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
+        let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
+        Self {
             commands: connection(),
             doorbell: connection(),
             shipping: connection(),
             scripts: JournalScripts::new(app),
             consumer: format!("{:016x}", rand::random::<u64>()),
-        })
+        }
     }
 
     /// Makes the consumer group. From the feed's start: shipping a record twice is harmless, missing one is not.
