@@ -12,7 +12,7 @@ use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::purge::{Shipper, WorkerEndpoint};
-use crate::store::{EmbeddedStore, RedisStore, Store, Timeouts, Topology};
+use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
 /// How a [`Cache`] is set up. Made by [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -20,6 +20,7 @@ use crate::store::{EmbeddedStore, RedisStore, Store, Timeouts, Topology};
 pub struct CacheBuilder {
     app: String,
     topology: Topology,
+    faults: Option<Faults>,
     timeouts: Timeouts,
     max_lag: Duration,
     memory_bytes: usize,
@@ -35,6 +36,7 @@ impl CacheBuilder {
         Self {
             app: app.to_owned(),
             topology: Topology::Embedded,
+            faults: None,
             timeouts: Timeouts {
                 connect: Duration::from_millis(500),
                 command: Duration::from_millis(500),
@@ -60,6 +62,12 @@ impl CacheBuilder {
     /// Which servers hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
+        self
+    }
+
+    /// Puts switches in front of the shared tier and the journal that make them fail: for tests of a service.
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.faults = Some(faults.clone());
         self
     }
 
@@ -140,10 +148,13 @@ impl CacheBuilder {
     /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Cache, BuildError> {
         self.check()?;
-        let store: Arc<dyn Store> = match self.topology.primary()? {
+        let mut store: Arc<dyn Store> = match self.topology.primary()? {
             Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
+        if let Some(faults) = self.faults {
+            store = Arc::new(FaultyStore::new(store, faults));
+        }
         let endpoint = self.edge.map(|(url, secret)| WorkerEndpoint::new(&url, secret)).transpose()?;
 
         let metrics = Arc::new(Metrics::default());

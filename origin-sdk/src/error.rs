@@ -67,6 +67,8 @@ pub(crate) enum StoreError {
     Timeout(std::time::Duration),
     #[error("redis failed a moment ago; the next attempt is due in {0:?}")]
     Unavailable(std::time::Duration),
+    #[error("a fault was injected")]
+    Injected,
     #[error("the journal holds what is no record: {0}")]
     Journal(#[from] shared_keys::ParseError),
 }

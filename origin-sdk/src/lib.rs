@@ -65,4 +65,4 @@ pub use load::Load;
 pub use metrics::Stats;
 pub use namespace::{Namespace, NamespaceBuilder};
 pub use receipt::{Delivery, Receipt, Written};
-pub use store::Topology;
+pub use store::{Faults, Topology};

@@ -75,6 +75,16 @@ impl Memory {
         }
     }
 
+    /// Drops everything, as if it had been evicted.
+    #[cfg(test)]
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.entries.clear();
+            shard.bytes = 0;
+        }
+    }
+
     fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
         let index = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

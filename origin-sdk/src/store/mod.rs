@@ -1,6 +1,7 @@
 //! The tier below memory, and the journal that lives beside it.
 
 mod embedded;
+mod faulty;
 mod redis;
 
 use std::time::Duration;
@@ -10,6 +11,8 @@ use futures_util::future::BoxFuture;
 use shared_keys::{Mode, Position, Scope};
 
 pub(crate) use self::embedded::EmbeddedStore;
+pub use self::faulty::Faults;
+pub(crate) use self::faulty::FaultyStore;
 pub use self::redis::Topology;
 pub(crate) use self::redis::{RedisStore, Timeouts};
 use crate::error::StoreError;

@@ -1,0 +1,233 @@
+//! A store that fails on demand, in front of any other: to try what a service does when its Redis is in trouble.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{BoxFuture, FutureExt};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use shared_keys::{Mode, Position, Scope};
+
+use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use crate::error::StoreError;
+
+/// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
+/// [`CacheBuilder::faults`](crate::CacheBuilder::faults) and turn them while it runs. At first all are off.
+///
+/// Chance comes from the seed, so that a failing test fails again.
+///
+/// ```
+/// use std::time::Duration;
+/// use origin_sdk::{Cache, Delivery, Faults, Scope};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let faults = Faults::seeded(1);
+/// let cache = Cache::builder("shop").faults(&faults).build().await.unwrap();
+/// faults.cut(true);
+/// assert_eq!(cache.invalidate([Scope::All]).await.journal, Delivery::Queued);
+/// # });
+/// ```
+#[derive(Debug, Clone)]
+pub struct Faults(Arc<Mutex<Switches>>);
+
+#[derive(Debug)]
+struct Switches {
+    chance: StdRng,
+    cut: bool,
+    failing_part: f64,
+    damaged_part: f64,
+    delay: Duration,
+}
+
+impl Faults {
+    /// No faults yet; those that come by chance follow from `seed`.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Switches {
+            chance: StdRng::seed_from_u64(seed),
+            cut: false,
+            failing_part: 0.0,
+            damaged_part: 0.0,
+            delay: Duration::ZERO,
+        })))
+    }
+
+    /// Whether every operation fails at once, as if nothing listened there.
+    pub fn cut(&self, cut: bool) {
+        self.switches().cut = cut;
+    }
+
+    /// Which part of the operations fails, by chance: 0.0 for none, 1.0 for all.
+    pub fn fail(&self, part: f64) {
+        self.switches().failing_part = part;
+    }
+
+    /// Which part of the values that are read comes back damaged, by chance: 0.0 for none, 1.0 for all.
+    pub fn damage(&self, part: f64) {
+        self.switches().damaged_part = part;
+    }
+
+    /// How much longer every operation takes.
+    pub fn delay(&self, delay: Duration) {
+        self.switches().delay = delay;
+    }
+
+    fn switches(&self) -> MutexGuard<'_, Switches> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Delays an operation, and says whether it takes place.
+    async fn strike(&self) -> Result<(), StoreError> {
+        let (delay, fails) = {
+            let mut switches = self.switches();
+            let by_chance = switches.chance.random::<f64>() < switches.failing_part;
+            (switches.delay, switches.cut || by_chance)
+        };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if fails { Err(StoreError::Injected) } else { Ok(()) }
+    }
+
+    /// The bytes, or what is left of them: a bit of one of them turned over, and the end cut off behind it.
+    fn damaged(&self, bytes: Bytes) -> Bytes {
+        let mut switches = self.switches();
+        if bytes.is_empty() || switches.chance.random::<f64>() >= switches.damaged_part {
+            return bytes;
+        }
+        let at = switches.chance.random_range(0..bytes.len());
+        let mut damaged = BytesMut::from(&bytes[..=at]);
+        damaged[at] ^= 1 << switches.chance.random_range(0..8);
+        damaged.freeze()
+    }
+}
+
+/// The store behind the switches.
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Store>, faults: Faults) -> Self {
+        Self { inner, faults }
+    }
+
+    /// Runs an operation of the inner store, unless a fault takes its place.
+    fn unless_struck<'a, T: Send + 'a>(
+        &'a self,
+        operation: impl FnOnce(&'a dyn Store) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        async move {
+            self.faults.strike().await?;
+            operation(&*self.inner).await
+        }
+        .boxed()
+    }
+}
+
+impl Store for FaultyStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        async move {
+            self.faults.strike().await?;
+            let stored = self.inner.get(key).await?;
+            Ok(stored.map(|stored| Stored { bytes: self.faults.damaged(stored.bytes), ..stored }))
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.unless_struck(move |inner| inner.put(key, bytes, ttl))
+    }
+
+    fn append<'a>(
+        &'a self,
+        seen: Position,
+        mode: Mode,
+        scopes: &'a [Scope],
+        unless: Option<Unless<'a>>,
+    ) -> BoxFuture<'a, Result<Appended, StoreError>> {
+        self.unless_struck(move |inner| inner.append(seen, mode, scopes, unless))
+    }
+
+    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
+        self.unless_struck(move |inner| inner.follow(cursor))
+    }
+
+    fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.unless_struck(move |inner| inner.wait(cursor, timeout))
+    }
+
+    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
+        self.unless_struck(move |inner| inner.unshipped(max, timeout))
+    }
+
+    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.unless_struck(move |inner| inner.shipped(records))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cache, Layer, Lifetime, Namespace};
+
+    crate::keys! {
+        app "faults" version 1;
+        /// A number.
+        key Number { id: u64 } = "number:{id}";
+    }
+
+    async fn cache(faults: &Faults) -> (Cache, Namespace<Number, u64>) {
+        let cache = Cache::builder("faults").faults(faults).build().await.unwrap();
+        let numbers = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+        (cache, numbers)
+    }
+
+    async fn read(numbers: &Namespace<Number, u64>, id: u64) -> (u64, Layer) {
+        let hit = numbers.get_or_load(&Number { id }, move |_| async move { Ok::<_, std::io::Error>(id * 2) }).await;
+        let hit = hit.unwrap();
+        (*hit.value, hit.layer)
+    }
+
+    #[tokio::test]
+    async fn a_tier_that_fails_costs_no_answer() {
+        let faults = Faults::seeded(7);
+        let (cache, numbers) = cache(&faults).await;
+        faults.fail(0.5);
+        for id in 0..100 {
+            assert_eq!(read(&numbers, id).await.0, id * 2);
+        }
+        assert!(cache.stats().store_errors > 10, "half of the operations were to fail");
+    }
+
+    #[tokio::test]
+    async fn damaged_bytes_are_a_miss_and_never_a_value() {
+        let faults = Faults::seeded(7);
+        let (cache, numbers) = cache(&faults).await;
+        faults.damage(1.0);
+        for id in 0..100 {
+            assert_eq!(read(&numbers, id).await, (id * 2, Layer::Loader));
+            cache.core().memory.clear();
+            let again = read(&numbers, id).await;
+            assert_eq!(again.0, id * 2);
+        }
+        assert!(cache.stats().undecodable > 50, "what was read back was damaged");
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_strikes_the_same_operations() {
+        let struck = async |seed| {
+            let faults = Faults::seeded(seed);
+            faults.fail(0.5);
+            let mut struck = Vec::new();
+            for _ in 0..64 {
+                struck.push(faults.strike().await.is_err());
+            }
+            struck
+        };
+        assert_eq!(struck(3).await, struck(3).await);
+        assert_ne!(struck(3).await, struck(4).await);
+    }
+}
