@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response};
 use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, sign};
 
-use crate::free_port;
+use crate::{free_port, xtask};
 
 /// The secret that the worker under test has.
 const SECRET: &str = "a secret of the tests alone";
@@ -24,16 +24,7 @@ impl Edge {
     /// A worker that answers, in front of `origin`.
     pub async fn start(origin: &str) -> Self {
         let port = free_port();
-        // `cargo xtask test` has built this very program and names it; without it cargo finds or builds it.
-        let mut command = match std::env::var("STRATA_XTASK") {
-            Ok(xtask) => Command::new(xtask),
-            Err(_) => {
-                let mut cargo = Command::new(env!("CARGO"));
-                cargo.arg("xtask");
-                cargo
-            }
-        };
-        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let mut command = xtask();
         command.args(["edge", "--origin", origin, "--port", &port.to_string()]);
         let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::null()).spawn();
         let edge = Self {

@@ -8,14 +8,17 @@ mod database;
 mod edge;
 mod origin;
 mod redis_server;
+mod vectors_worker;
 
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 pub use self::database::Database;
 pub use self::edge::Edge;
 pub use self::origin::{Origin, OriginReply, OriginRequest};
 pub use self::redis_server::RedisServer;
+pub use self::vectors_worker::VectorsWorker;
 
 /// How long anything may take before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,4 +55,18 @@ pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Futu
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound listener has an address").port()
+}
+
+/// The project's own commands. `cargo xtask test` has built this very program and names it; without it cargo finds or builds it.
+fn xtask() -> Command {
+    let mut command = match std::env::var("STRATA_XTASK") {
+        Ok(xtask) => Command::new(xtask),
+        Err(_) => {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.arg("xtask");
+            cargo
+        }
+    };
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    command
 }

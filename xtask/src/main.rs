@@ -20,6 +20,7 @@ mod shop;
 mod stack;
 mod test;
 mod up;
+mod vectors;
 mod worker;
 
 use std::process::ExitCode;
@@ -72,6 +73,12 @@ enum Command {
     },
     /// Run everything that must pass, unit tests to end-to-end tests
     Test,
+    /// Start the worker that checks the golden vectors of tests/vectors; the tests do
+    Vectors {
+        /// Port to listen on
+        #[arg(long, value_name = "N")]
+        port: u16,
+    },
     /// Build the worker's wasm into edge-worker/build, unless nothing has changed
     BuildEdge,
 }
@@ -103,6 +110,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Edge { origin, port } => edge::run(&origin, port).await,
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
+        Command::Vectors { port } => vectors::run(port).await,
         Command::BuildEdge => build::edge().await,
     }
 }

@@ -1,0 +1,120 @@
+//! The golden vectors in the real runtime: the worker's wasm gives the bytes that native code gives.
+//!
+//! That native code gives the golden ones is a test of `strata-vectors` itself.
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+use strata_tests::VectorsWorker;
+use strata_vectors::{evaluate, files};
+
+/// Cases made up for each subject.
+const RANDOM_CASES: usize = 200;
+/// Fixed, so that a case that fails fails again.
+const SEED: u64 = 7;
+
+#[tokio::test]
+async fn workerd_gives_the_bytes_that_native_code_gives() {
+    let worker = VectorsWorker::start().await;
+
+    for (name, file) in files().unwrap() {
+        let cases = serde_json::from_str::<Value>(&file).unwrap()["cases"].as_array().unwrap().len();
+        assert_eq!(worker.check(file).await, json!({ "passed": cases, "failures": [] }), "{name}");
+    }
+
+    let mut random = Random(StdRng::seed_from_u64(SEED));
+    for (subject, input) in RANDOM_INPUTS {
+        let cases = (0..RANDOM_CASES).map(|_| {
+            let input = input(&mut random);
+            let output = evaluate(subject, 1, &input).unwrap();
+            json!({ "input": input, "output": output })
+        });
+        let file = json!({ "subject": subject, "version": 1, "cases": cases.collect::<Vec<_>>() });
+        let report = worker.check(file.to_string()).await;
+        assert_eq!(report, json!({ "passed": RANDOM_CASES, "failures": [] }), "{subject}");
+    }
+
+    // The check can fail: one digit of one golden output is changed, nothing else.
+    let (_, file) = files().unwrap().into_iter().find(|(name, _)| name == "purge-signatures.json").unwrap();
+    let report = worker.check(file.replacen("8af7b\"}", "8af7c\"}", 1)).await;
+    assert_eq!(
+        (report["passed"].as_u64(), report["failures"].as_array().map(Vec::len)),
+        (Some(1), Some(1)),
+        "{report}"
+    );
+    assert!(worker.check("{}".to_owned()).await["error"].is_string());
+}
+
+type MakeInput = fn(&mut Random) -> Value;
+
+/// Subjects with a maker of inputs for each.
+const RANDOM_INPUTS: [(&str, MakeInput); 9] = [
+    ("scopes", |random| json!({ "scope": random.scope() })),
+    ("cache-tags", |random| json!({ "header": random.text(60) })),
+    ("tags", |random| json!({ "tag": random.text(90) })),
+    ("slots", |random| json!({ "key": random.text(30) })),
+    ("positions", |random| json!({ "text": random.position() })),
+    ("targets", |random| json!({ "url": random.url() })),
+    ("variants", |random| {
+        let fields = json!({ "accept-encoding": random.text(20), "x-a": random.text(10) });
+        json!({ "url": "http://a.example/x?a", "vary": "X-A, Accept-Encoding", "fields": fields })
+    }),
+    ("purge-signatures", |random| {
+        let (secret, body) = (random.text(100), random.text(200));
+        let (time, nonce) = (random.0.random::<u32>(), format!("{:016x}", random.0.random::<u64>()));
+        json!({ "secret": secret, "method": "POST", "path": "/p", "time": time, "nonce": nonce, "body": body })
+    }),
+    ("verdicts", |random| {
+        let records: Vec<_> = (0..random.0.random_range(0..8))
+            .map(|_| {
+                let mode = ["remove", "expire"].choose(&mut random.0).unwrap();
+                json!({ "scope": random.small_scope(), "mode": mode, "stamp": random.stamp() })
+            })
+            .collect();
+        json!({ "records": records, "scopes": [random.small_scope(), random.small_scope()], "loaded_at": random.stamp() })
+    }),
+];
+
+/// Makes up inputs, odd ones for preference.
+struct Random(StdRng);
+
+impl Random {
+    fn text(&mut self, max_chars: usize) -> String {
+        const PIECES: [&str; 40] = [
+            "a", "b", "Z", "0", "9", ":", ",", " ", "\t", "{", "}", "%", "%2", "%2f", "%7E", "~", "*", "?", "[", "/",
+            "//", "..", ".", "-", "_", "@", "&", "=", "+", "#", ";q=", "gzip", "br", "\n", "\0", "\"", "\\", "é", "日",
+            "𝄞",
+        ];
+        let length = self.0.random_range(0..=max_chars);
+        (0..length).map(|_| *PIECES.choose(&mut self.0).unwrap()).collect()
+    }
+
+    fn scope(&mut self) -> String {
+        let kind = ["key:", "prefix:", "tag:", "path:", "all", ""].choose(&mut self.0).unwrap();
+        format!("{kind}{}{}", self.text(20), ["", ":"].choose(&mut self.0).unwrap())
+    }
+
+    fn small_scope(&mut self) -> &'static str {
+        ["tag:a", "tag:b", "key:a", "all"].choose(&mut self.0).unwrap()
+    }
+
+    fn url(&mut self) -> String {
+        format!("{}a.Example{}", ["http://", "https://", "ftp://", ""].choose(&mut self.0).unwrap(), self.text(30))
+    }
+
+    fn position(&mut self) -> String {
+        let (ms, seq) = (self.0.random::<u64>() >> self.0.random_range(0..64), self.0.random_range(0..3));
+        format!(
+            "{}{ms}{}{seq}",
+            ["", "", "0", "+"].choose(&mut self.0).unwrap(),
+            ["-", "-", ""].choose(&mut self.0).unwrap()
+        )
+    }
+
+    fn stamp(&mut self) -> Value {
+        let origin = self.0.random_bool(0.7).then(|| format!("{}-0", self.0.random_range(0..5)));
+        let edge = self.0.random_bool(0.7).then(|| self.0.random_range(0..5));
+        json!({ "origin": origin, "edge": edge })
+    }
+}

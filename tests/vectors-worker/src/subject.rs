@@ -1,0 +1,142 @@
+//! A function per subject: what `shared-keys` makes of a case's input. A refusal is `null`.
+
+use serde_json::{Value, json};
+use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, sign, verify};
+use shared_keys::{
+    Applied, Mode, Position, Prefix, Record, Scope, ScopeHash, Seq, Stamp, Tag, TargetKey, VariantKey, VaryFields,
+    Verdict, normalise, scopes_from_header, slot,
+};
+
+/// Why a case could not be evaluated: it lacks something, or its subject is unknown.
+type Evaluated = Result<Value, String>;
+
+/// What `shared-keys` makes of an input.
+///
+/// # Errors
+/// If the subject is unknown in that version, or the input is not what the subject takes.
+pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
+    match (subject, version) {
+        ("cache-tags", 1) => cache_tag(input),
+        ("positions", 1) => position(input),
+        ("prefixes", 1) => prefix(input),
+        ("purge-messages", 1) => purge_message(input),
+        ("purge-signatures", 1) => purge_signature(input),
+        ("purge-verdicts", 1) => purge_verdict(input),
+        ("scopes", 1) => scope(input),
+        ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
+        ("tags", 1) => text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token()))),
+        ("targets", 1) => target(input),
+        ("variants", 1) => variant(input),
+        ("vary-values", 1) => vary_value(input),
+        ("verdicts", 1) => verdict(input),
+        _ => Err(format!("no such subject: {subject} {version}")),
+    }
+}
+
+fn scope(input: &Value) -> Evaluated {
+    let Ok(scope) = text(input, "scope")?.parse::<Scope>() else { return Ok(Value::Null) };
+    Ok(json!({ "text": scope.to_string(), "hash": scope.hash().to_string(), "token": scope.to_token() }))
+}
+
+fn cache_tag(input: &Value) -> Evaluated {
+    let scopes = scopes_from_header(text(input, "header")?).map(|hash| hash.to_string());
+    Ok(scopes.collect())
+}
+
+fn prefix(input: &Value) -> Evaluated {
+    let key = text(input, "key")?;
+    let Ok(prefix) = text(input, "prefix")?.parse::<Prefix>() else { return Ok(Value::Null) };
+    let by_scope = ScopeHash::of_key(key).contains(&Scope::Prefix(prefix.clone()).hash());
+    Ok(json!({ "covers": prefix.covers(key), "scope_covers": by_scope }))
+}
+
+fn position(input: &Value) -> Evaluated {
+    let Ok(position) = text(input, "text")?.parse::<Position>() else { return Ok(Value::Null) };
+    Ok(json!({ "text": position.to_string() }))
+}
+
+fn target(input: &Value) -> Evaluated {
+    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+    let scopes: Value = target.scopes().iter().map(ToString::to_string).collect();
+    Ok(json!({ "target": target.as_str(), "scopes": scopes }))
+}
+
+fn variant(input: &Value) -> Evaluated {
+    let target = TargetKey::parse(text(input, "url")?).map_err(|error| error.to_string())?;
+    let Some(vary) = VaryFields::parse([text(input, "vary")?]) else { return Ok(Value::Null) };
+    let field = |name: &str| input["fields"][name].as_str().map(str::to_owned);
+    Ok(json!(VariantKey::new(&target, &vary, field).as_str()))
+}
+
+fn vary_value(input: &Value) -> Evaluated {
+    Ok(json!(normalise(text(input, "field")?, input["value"].as_str())))
+}
+
+fn verdict(input: &Value) -> Evaluated {
+    let mut applied = Applied::new(10_000);
+    for record in array(input, "records")? {
+        applied.apply(Record {
+            scope: parsed::<Scope>(record, "scope")?.hash(),
+            mode: parsed::<Mode>(record, "mode")?,
+            stamp: stamp(&record["stamp"])?,
+        });
+    }
+    let scopes = array(input, "scopes")?.iter().map(|scope| {
+        let scope = scope.as_str().and_then(|scope| scope.parse::<Scope>().ok());
+        scope.map(|scope| scope.hash()).ok_or_else(|| format!("expected scopes in {input}"))
+    });
+    let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
+    Ok(json!(match applied.verdict(scopes, stamp(&input["loaded_at"])?) {
+        Verdict::Valid => "valid",
+        Verdict::Expired => "expired",
+        Verdict::Removed => "removed",
+    }))
+}
+
+fn purge_message(input: &Value) -> Evaluated {
+    let Ok(message) = PurgeMessage::parse(text(input, "body")?.as_bytes()) else { return Ok(Value::Null) };
+    let record = |record: &PurgeRecord| {
+        let position = record.position.map(|position| position.to_string());
+        json!({ "scope": record.scope.to_string(), "mode": record.mode.as_str(), "position": position })
+    };
+    let records: Value = message.records.iter().map(record).collect();
+    Ok(json!({ "records": records, "json": message.to_json() }))
+}
+
+fn purge_signature(input: &Value) -> Evaluated {
+    let (secret, body) = (Secret::new(text(input, "secret")?), text(input, "body")?.as_bytes());
+    let (method, path, nonce) = (text(input, "method")?, text(input, "path")?, text(input, "nonce")?);
+    Ok(json!(sign(&secret, method, path, number(input, "time")?, nonce, body)))
+}
+
+fn purge_verdict(input: &Value) -> Evaluated {
+    let (secret, body) = (Secret::new(text(input, "secret")?), text(input, "body")?.as_bytes());
+    let (header, method, path) = (text(input, "header")?, text(input, "method")?, text(input, "path")?);
+    let verified = verify(&secret, header, method, path, body, number(input, "now")?);
+    Ok(json!(verified.as_ref().map_or_else(|error| error.as_str(), Nonce::as_str)))
+}
+
+/// `{"edge":9,"origin":"5-0"}`, either of which may be missing.
+fn stamp(value: &Value) -> Result<Stamp, String> {
+    let origin = match &value["origin"] {
+        Value::Null => None,
+        _ => Some(parsed::<Position>(value, "origin")?),
+    };
+    Ok(Stamp { origin, edge: value["edge"].as_u64().map(Seq) })
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
+    value[name].as_str().ok_or_else(|| format!("expected a text {name} in {value}"))
+}
+
+fn number(value: &Value, name: &str) -> Result<u64, String> {
+    value[name].as_u64().ok_or_else(|| format!("expected a whole number {name} in {value}"))
+}
+
+fn array<'a>(value: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {
+    value[name].as_array().ok_or_else(|| format!("expected a list {name} in {value}"))
+}
+
+fn parsed<T: core::str::FromStr<Err = shared_keys::ParseError>>(value: &Value, name: &str) -> Result<T, String> {
+    text(value, name)?.parse().map_err(|error: shared_keys::ParseError| format!("{error} in {value}"))
+}
