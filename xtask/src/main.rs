@@ -1,8 +1,9 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | build-edge`.
 
 mod build;
 mod cache_status;
 mod command;
+mod conformance;
 mod demo;
 mod edge;
 mod error;
@@ -23,6 +24,7 @@ mod up;
 mod vectors;
 mod worker;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -79,6 +81,18 @@ enum Command {
         #[arg(long, value_name = "N")]
         port: u16,
     },
+    /// Run the public test suite for HTTP caches against the worker; holds the counts in tests/conformance/floor.json
+    Conformance {
+        /// Run this copy of the suite instead of the pinned one, and hold nothing
+        #[arg(long, value_name = "DIR")]
+        suite: Option<PathBuf>,
+        /// Write the outcome of each case to this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Run a worker that only forwards, to see what workerd itself cannot carry
+        #[arg(long)]
+        passthrough: bool,
+    },
     /// Build the worker's wasm into edge-worker/build, unless nothing has changed
     BuildEdge,
 }
@@ -111,6 +125,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
         Command::Vectors { port } => vectors::run(port).await,
+        Command::Conformance { suite, json, passthrough } => {
+            conformance::run(&conformance::Options { suite, json, passthrough }).await
+        }
         Command::BuildEdge => build::edge().await,
     }
 }

@@ -1,4 +1,5 @@
-//! The node tools that package-lock.json pins: wrangler and the node it runs on, esbuild, wasm-opt, the chart library.
+//! The node tools that package-lock.json pins: wrangler and the node it runs on, esbuild, wasm-opt, the
+//! chart library, the test suite for HTTP caches.
 
 use crate::command::{command, run_quietly};
 use crate::error::{Doing, Error, Result};
@@ -6,8 +7,14 @@ use crate::fingerprint::fingerprint;
 use crate::paths;
 
 // One file of each tool, as the commands use it.
-const USED: [&str; 5] =
-    [".bin/node", "wrangler/bin/wrangler.js", ".bin/esbuild", ".bin/wasm-opt", "chart.js/dist/chart.umd.min.js"];
+const USED: [&str; 6] = [
+    ".bin/node",
+    "wrangler/bin/wrangler.js",
+    ".bin/esbuild",
+    ".bin/wasm-opt",
+    "chart.js/dist/chart.umd.min.js",
+    "http-cache-tests/package.json",
+];
 
 /// Runs `npm ci` unless it ran for this very lock already.
 pub(crate) async fn node_tools() -> Result<()> {
