@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Mode, Scope};
 
 use crate::clock::Clock;
+use crate::codec::Codec;
 use crate::config::CacheBuilder;
 use crate::journal::Journal;
 use crate::memory::Memory;
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) journal: Arc<Journal>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
+    pub(crate) codec: Codec,
     pub(crate) jitter: f64,
     pub(crate) bypass: bool,
     pub(crate) has_edge: bool,

@@ -1,29 +1,94 @@
-//! Entry ↔ bytes in the shared tier: one line of header, then the value as JSON, so that `redis-cli GET` can be read.
+//! Entry ↔ bytes in the shared tier: one line of header, so that `redis-cli GET` can be read, then the value.
 //!
 //! ```text
-//! strata 1 {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}\n
+//! strata 2 33b49d75ca024eae {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}\n
 //! {"name":"Lamp","price_cents":1999}
 //! ```
 //!
-//! | header field | meaning |
+//! | part | meaning |
 //! |---|---|
-//! | `strata 1` | format and version; another one is a miss |
+//! | `strata 2` | format and version; version 1 has no checksum and no `enc`; any other is a miss |
+//! | 16 hex digits | XXH3-64 of all that follows the space behind it: what was damaged or cut off is a miss |
 //! | `at` | `loaded_at`: the journal position applied before the load began |
 //! | `life_ms` | fresh, stale-while-revalidate and stale-if-error, in milliseconds |
 //! | `tags` | the value's tags; its other scopes follow from its key |
+//! | `enc` | how the value is written: absent for JSON, `msgpack` |
+//! | `raw_bytes` | the value's size before it was compressed by zstd; absent if it was not |
 //!
-//! Its age is not stored: it is what its time to live has lost.
+//! Its age is not stored: it is what its time to live has lost. The checksum guards against accidents, not against someone
+//! who can write to Redis.
 
+use std::io::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared_keys::{Lifetime, Tag};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::entry::Meta;
+use crate::error::BoxError;
 
-const MAGIC: &[u8] = b"strata 1 ";
+const VERSION_1: &[u8] = b"strata 1 ";
+const VERSION_2: &[u8] = b"strata 2 ";
+const SUM_DIGITS: usize = 16;
+/// What a value may take once it is decompressed: a few bytes from Redis must not fill this process's memory.
+#[cfg(feature = "zstd")]
+const MAX_RAW_BYTES: usize = 128 << 20;
+
+/// How values are written in the shared tier. Whatever is set, all that this build knows is read: processes of one fleet may
+/// differ, and a setting may change at any time.
+///
+/// ```
+/// # use origin_sdk::{Cache, Format};
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let cache = Cache::builder("shop").format(Format::Json).build().await.unwrap();
+/// # });
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON: the default, readable with `redis-cli`.
+    #[default]
+    Json,
+    /// MessagePack with the fields' names: smaller, and still tolerant of fields that come and go. Needs the feature
+    /// `msgpack`.
+    #[cfg(feature = "msgpack")]
+    Msgpack,
+}
+
+impl Format {
+    fn is_json(&self) -> bool {
+        *self == Self::Json
+    }
+
+    fn write(self, value: &impl Serialize, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        match self {
+            Self::Json => Ok(serde_json::to_writer(out, value)?),
+            #[cfg(feature = "msgpack")]
+            Self::Msgpack => Ok(rmp_serde::encode::write_named(out, value)?),
+        }
+    }
+
+    fn read<V: DeserializeOwned>(self, bytes: &[u8]) -> Option<V> {
+        match self {
+            Self::Json => serde_json::from_slice(bytes).ok(),
+            #[cfg(feature = "msgpack")]
+            Self::Msgpack => rmp_serde::from_slice(bytes).ok(),
+        }
+    }
+}
+
+/// How entries are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Codec {
+    pub(crate) format: Format,
+    /// Values longer than this are compressed, if that makes them shorter.
+    #[cfg(feature = "zstd")]
+    pub(crate) compress_over: Option<usize>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -31,29 +96,65 @@ struct Header {
     life_ms: [u64; 3],
     #[serde(default)]
     tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Format::is_json")]
+    enc: Format,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw_bytes: Option<usize>,
 }
 
-/// The stored form.
-///
-/// # Errors
-/// If the value does not serialise.
-pub(crate) fn encode<V: Serialize>(meta: &Meta, value: &V) -> Result<Bytes, serde_json::Error> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let header = Header {
-        at: meta.loaded_at.to_string(),
-        life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()].map(millis),
-        tags: meta.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
-    };
-    let mut bytes = MAGIC.to_vec();
-    serde_json::to_writer(&mut bytes, &header)?;
-    bytes.push(b'\n');
-    serde_json::to_writer(&mut bytes, value)?;
-    Ok(bytes.into())
+impl Codec {
+    /// The stored form, version 2.
+    ///
+    /// # Errors
+    /// If the value does not serialise.
+    pub(crate) fn encode<V: Serialize>(self, meta: &Meta, value: &V) -> Result<Bytes, BoxError> {
+        let mut raw = Vec::new();
+        self.format.write(value, &mut raw)?;
+        let (payload, raw_bytes) = self.compressed(raw);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let header = Header {
+            at: meta.loaded_at.to_string(),
+            life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()].map(millis),
+            tags: meta.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+            enc: self.format,
+            raw_bytes,
+        };
+        let summed_from = VERSION_2.len() + SUM_DIGITS + 1;
+        let mut bytes = Vec::with_capacity(summed_from + 128 + payload.len());
+        bytes.resize(summed_from, b' ');
+        serde_json::to_writer(&mut bytes, &header)?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&payload);
+        let sum = xxh3_64(&bytes[summed_from..]);
+        write!(&mut bytes[..summed_from], "strata 2 {sum:016x} ")?;
+        Ok(bytes.into())
+    }
+
+    /// The payload and, if it was compressed, how long it was before.
+    #[cfg(feature = "zstd")]
+    fn compressed(self, raw: Vec<u8>) -> (Vec<u8>, Option<usize>) {
+        if self.compress_over.is_none_or(|limit| raw.len() <= limit) || raw.len() > MAX_RAW_BYTES {
+            return (raw, None);
+        }
+        match zstd::bulk::compress(&raw, zstd::DEFAULT_COMPRESSION_LEVEL) {
+            Ok(compressed) if compressed.len() < raw.len() => (compressed, Some(raw.len())),
+            // It does not shrink: as it is, it can at least be read.
+            _ => (raw, None),
+        }
+    }
+
+    #[cfg(not(feature = "zstd"))]
+    fn compressed(self, raw: Vec<u8>) -> (Vec<u8>, Option<usize>) {
+        (raw, None)
+    }
 }
 
-/// The entry in stored bytes, or `None` if they are of another format, another type, or damaged.
+/// The entry in stored bytes of either version, or `None` if they are of another format, another type, or damaged.
 pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
+    let rest = match bytes.strip_prefix(VERSION_2) {
+        Some(rest) => checked(rest)?,
+        None => bytes.strip_prefix(VERSION_1)?,
+    };
     let end = rest.iter().position(|&byte| byte == b'\n')?;
     let header: Header = serde_json::from_slice(&rest[..end]).ok()?;
     let [fresh, swr, sie] = header.life_ms.map(Duration::from_millis);
@@ -62,7 +163,33 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
         lifetime: Lifetime::fresh(fresh).stale_while_revalidate(swr).stale_if_error(sie),
         tags: header.tags.iter().map(|tag| Tag::new(tag)).collect::<Result<_, _>>().ok()?,
     };
-    Some((meta, serde_json::from_slice(&rest[end + 1..]).ok()?))
+    let payload = &rest[end + 1..];
+    let value = match header.raw_bytes {
+        None => header.enc.read(payload)?,
+        Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?)?,
+    };
+    Some((meta, value))
+}
+
+/// What follows the checksum, if it is what was written.
+fn checked(rest: &[u8]) -> Option<&[u8]> {
+    let (sum, rest) = rest.split_at_checked(SUM_DIGITS)?;
+    let summed = rest.strip_prefix(b" ")?;
+    let expected = u64::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;
+    (xxh3_64(summed) == expected).then_some(summed)
+}
+
+#[cfg(feature = "zstd")]
+fn decompressed(payload: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
+    if raw_bytes > MAX_RAW_BYTES {
+        return None;
+    }
+    zstd::bulk::decompress(payload, raw_bytes).ok().filter(|raw| raw.len() == raw_bytes)
+}
+
+#[cfg(not(feature = "zstd"))]
+fn decompressed(_payload: &[u8], _raw_bytes: usize) -> Option<Vec<u8>> {
+    None
 }
 
 #[cfg(test)]
@@ -77,35 +204,101 @@ mod tests {
         Meta { loaded_at: Position::new(1_763_900_000_000, 0), lifetime, tags: vec![Tag::new("category:7").unwrap()] }
     }
 
-    /// Bytes as version 1 wrote them: what is in Redis must stay readable.
-    const GOLDEN: &str = concat!(
+    fn lamp() -> (String, u32) {
+        ("Lamp".to_owned(), 1999)
+    }
+
+    /// Bytes as each version wrote them: what is in Redis must stay readable.
+    const GOLDEN_1: &str = concat!(
         r#"strata 1 {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}"#,
+        "\n",
+        r#"["Lamp",1999]"#
+    );
+    const GOLDEN_2: &str = concat!(
+        r#"strata 2 33b49d75ca024eae {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}"#,
         "\n",
         r#"["Lamp",1999]"#
     );
 
     #[test]
-    fn version_1_is_written_and_read_as_ever() {
-        let value = ("Lamp".to_owned(), 1999_u32);
-        assert_eq!(encode(&meta(), &value).unwrap(), GOLDEN.as_bytes());
-        assert_eq!(decode(GOLDEN.as_bytes()), Some((meta(), value)));
+    fn version_1_is_read_as_ever() {
+        assert_eq!(decode(GOLDEN_1.as_bytes()), Some((meta(), lamp())));
+    }
+
+    #[test]
+    fn version_2_is_written_and_read_as_ever() {
+        let written = Codec::default().encode(&meta(), &lamp()).unwrap();
+        assert_eq!(std::str::from_utf8(&written).unwrap(), GOLDEN_2);
+        assert_eq!(decode(GOLDEN_2.as_bytes()), Some((meta(), lamp())));
     }
 
     #[test]
     fn what_is_not_ours_is_no_entry() {
-        for bytes in ["", "strata 1 ", "strata 2 {}\n1", "strata 1 {}\n1", &GOLDEN.replace("1999", "x"), &GOLDEN[..90]]
+        for bytes in
+            ["", "strata 1 ", "strata 3 {}\n1", "strata 1 {}\n1", &GOLDEN_1.replace("1999", "x"), &GOLDEN_1[..90]]
         {
             assert_eq!(decode::<(String, u32)>(bytes.as_bytes()), None, "{bytes}");
         }
     }
 
+    #[test]
+    fn a_byte_that_changed_or_is_missing_is_a_miss() {
+        for at in 0..GOLDEN_2.len() {
+            assert_eq!(decode::<(String, u32)>(&GOLDEN_2.as_bytes()[..at]), None, "cut at {at}");
+            let mut changed = GOLDEN_2.as_bytes().to_vec();
+            changed[at] ^= 1;
+            assert_eq!(decode::<(String, u32)>(&changed), None, "changed at {at}");
+        }
+    }
+
+    #[cfg(feature = "msgpack")]
+    #[test]
+    fn a_format_is_told_by_the_entry_and_not_by_the_setting() {
+        let codec = Codec { format: Format::Msgpack, ..Codec::default() };
+        let written = codec.encode(&meta(), &lamp()).unwrap();
+        assert!(written.windows(15).any(|part| part == br#""enc":"msgpack""#));
+        assert_eq!(decode(&written), Some((meta(), lamp())));
+    }
+
+    #[cfg(feature = "zstd")]
+    mod compression {
+        use super::*;
+
+        fn compressing() -> Codec {
+            Codec { compress_over: Some(100), ..Codec::default() }
+        }
+
+        #[test]
+        fn only_what_is_longer_than_the_limit_and_shrinks_is_compressed() {
+            let (long, short) = ("a".repeat(1000), "a".repeat(90));
+            let written = compressing().encode(&meta(), &long).unwrap();
+            assert!(written.len() < 300, "{}", written.len());
+            assert_eq!(decode(&written), Some((meta(), long)));
+            let written = compressing().encode(&meta(), &short).unwrap();
+            assert!(!written.windows(9).any(|part| part == b"raw_bytes"));
+            assert_eq!(decode(&written), Some((meta(), short)));
+        }
+
+        #[test]
+        fn bytes_that_would_fill_the_memory_are_a_miss() {
+            let bomb = zstd::bulk::compress(&vec![b' '; 2 * MAX_RAW_BYTES], 1).unwrap();
+            for raw_bytes in [2 * MAX_RAW_BYTES, usize::MAX, 10] {
+                assert_eq!(decompressed(&bomb, raw_bytes), None);
+            }
+        }
+    }
+
     proptest! {
         #[test]
-        fn hostile_bytes_never_panic(bytes: Vec<u8>, cut in 0..GOLDEN.len()) {
+        fn hostile_bytes_never_panic(bytes: Vec<u8>, cut in 0..GOLDEN_1.len()) {
             let _ = decode::<String>(&bytes);
-            let mut spliced = GOLDEN.as_bytes()[..cut].to_vec();
-            spliced.extend(bytes);
+            let mut spliced = GOLDEN_1.as_bytes()[..cut].to_vec();
+            spliced.extend(&bytes);
             let _ = decode::<(String, u32)>(&spliced);
+            // With a checksum that fits, what is behind it is parsed.
+            let mut summed = format!("strata 2 {:016x} ", xxh3_64(&spliced[9.min(spliced.len())..])).into_bytes();
+            summed.extend(&spliced[9.min(spliced.len())..]);
+            let _ = decode::<(String, u32)>(&summed);
         }
     }
 }

@@ -7,6 +7,7 @@ use shared_keys::purge::Secret;
 
 use crate::cache::{Cache, Core};
 use crate::clock::Clock;
+use crate::codec::{Codec, Format};
 use crate::error::BuildError;
 use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
@@ -25,6 +26,7 @@ pub struct CacheBuilder {
     max_lag: Duration,
     memory_bytes: usize,
     memory_entries: usize,
+    codec: Codec,
     jitter: f64,
     edge: Option<(String, Secret)>,
     bypass: bool,
@@ -45,6 +47,7 @@ impl CacheBuilder {
             max_lag: Duration::from_secs(2),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,
+            codec: Codec::default(),
             jitter: 0.1,
             edge: None,
             bypass: false,
@@ -108,6 +111,19 @@ impl CacheBuilder {
     /// The most values in memory. Default 100,000; more than zero.
     pub fn memory_entries(mut self, entries: usize) -> Self {
         self.memory_entries = entries;
+        self
+    }
+
+    /// How values are written in the shared tier. Default [`Format::Json`].
+    pub fn format(mut self, format: Format) -> Self {
+        self.codec.format = format;
+        self
+    }
+
+    /// Compresses values in the shared tier that are longer than so many bytes, with zstd. Default: none.
+    #[cfg(feature = "zstd")]
+    pub fn compress_over(mut self, bytes: usize) -> Self {
+        self.codec.compress_over = Some(bytes);
         self
     }
 
@@ -175,6 +191,7 @@ impl CacheBuilder {
             journal,
             metrics,
             clock: self.clock,
+            codec: self.codec,
             jitter: self.jitter,
             bypass: self.bypass,
             has_edge,

@@ -58,6 +58,7 @@ pub use shared_keys::{Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, TypedT
 
 pub use cache::Cache;
 pub use clock::Clock;
+pub use codec::Format;
 pub use config::CacheBuilder;
 pub use error::{BoxError, BuildError, LoadError, LoadErrorKind};
 pub use hit::{Freshness, Hit, Layer, StaleReason};

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Position, Tag};
 
 use crate::cache::Core;
-use crate::codec;
 use crate::entry::{Entry, Meta};
 use crate::error::LoadError;
 use crate::load::Load;
@@ -159,7 +158,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if entry.meta.lifetime.total().is_zero() {
             return;
         }
-        let bytes = match codec::encode(&entry.meta, &*entry.value) {
+        let bytes = match self.core.codec.encode(&entry.meta, &*entry.value) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(%error, key, "the value does not serialise and cannot be cached");
