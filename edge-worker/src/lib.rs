@@ -7,10 +7,13 @@
 //! Everything here is pure and tested natively, except the adapters to the runtime, which exist only for wasm32: the
 //! `pipeline` itself, the Cache API, `fetch`, the `journal` and the Durable Object behind it.
 
-pub mod background;
+#[cfg(target_arch = "wasm32")]
+mod background;
+pub mod collapse;
 pub mod config;
 pub mod error;
 pub mod headers;
+pub mod invalidated;
 #[cfg(target_arch = "wasm32")]
 mod journal;
 #[cfg(target_arch = "wasm32")]

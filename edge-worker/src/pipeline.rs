@@ -11,30 +11,37 @@ use serde_json::json;
 use shared_keys::purge::PURGE_PATH;
 use shared_keys::{Applied, TargetKey, Verdict};
 use url::Url;
-use worker::web_sys::{self, ReadableStream};
-use worker::{Context, Env};
+use worker::{Context, Env, web_sys};
 
 use crate::background;
+use crate::collapse::{self, FOLLOW_LIMIT, LEAD_LIMIT, Lead, Role};
 use crate::config::Config;
 use crate::error::Error;
 use crate::headers::{remove_for_the_edge, remove_hop_by_hop};
+use crate::invalidated::Invalidated;
 use crate::journal::Journal;
 use crate::origin::{self, Journey};
-use crate::policy::select::VaryMarker;
+use crate::policy::lifetime::freshness_lifetime;
+use crate::policy::select::{VaryMarker, variant_key};
 use crate::policy::storable::{MAX_STORED_BYTES, NotStored, keep_for};
 use crate::policy::{
-    Decision, Detail, Forward, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by, validate,
+    Decision, Detail, Forward, ForwardReason, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by,
+    validate,
 };
 use crate::purge;
-use crate::runtime::{self, now};
-use crate::status::CacheStatus;
-use crate::store::cache_api::CacheApi;
+use crate::runtime::{self, Body, now};
+use crate::status::{CacheStatus, Forwarded};
+use crate::store::tiered::Tiered;
 use crate::store::{Store, variants};
 
 /// Paths below it are this worker's own and never the origin's.
 const RESERVED_PATH: &str = "/__strata/";
 /// Answers that the worker is up.
 const HEALTH_PATH: &str = "/__strata/health";
+
+thread_local! {
+    static INVALIDATED: Invalidated = Invalidated::default();
+}
 
 /// The answer to a fetch event.
 ///
@@ -68,7 +75,7 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
     }
     let websocket = origin::is_websocket(&method, &headers);
     remove_hop_by_hop(&mut headers);
-    let store = CacheApi::open().await;
+    let store = Tiered::new(config.journal_max_lag);
     let exchange = Rc::new(Exchange { method, url, target, headers, websocket, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
     if log {
@@ -89,8 +96,8 @@ fn refuse(status: StatusCode, message: &str) -> Result<web_sys::Response, Error>
     runtime::json(status, &json!({ "error": message }))
 }
 
-type Found = variants::Found<ReadableStream>;
-type Stored = variants::Stored<ReadableStream>;
+type Found = variants::Found<Body>;
+type Stored = variants::Stored<Body>;
 type Answer = Result<(web_sys::Response, CacheStatus), Error>;
 
 /// A client's request and what it takes to answer it.
@@ -102,14 +109,14 @@ pub(crate) struct Exchange {
     headers: HeaderMap,
     websocket: bool,
     config: Config,
-    pub(crate) store: CacheApi,
+    pub(crate) store: Tiered,
     journal: Journal,
 }
 
 /// What the origin answered.
 pub(crate) struct Received {
     pub(crate) response: StoredResponse,
-    pub(crate) body: Option<ReadableStream>,
+    pub(crate) body: Option<Body>,
 }
 
 /// What became of a stored response that the origin was asked about.
@@ -127,11 +134,10 @@ impl Exchange {
 
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         if origin::is_loop(&self.headers) {
-            let status = CacheStatus::passed(Forward::refused(Detail::Loop));
             return failed(
                 StatusCode::LOOP_DETECTED,
                 "ORIGIN leads back to this worker: set it to the origin's own URL",
-                status,
+                Forwarded::new(Forward::refused(Detail::Loop), None),
             );
         }
         if let Some(forward) = passed_by(self.request(), self.websocket) {
@@ -149,28 +155,45 @@ impl Exchange {
                 }
             });
         }
+        if let Some(answer) = self.serve_from_memory().await {
+            return answer;
+        }
         let found = self.lookup().await;
         match (self.decide(&found).await, found) {
-            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => self.serve(stored, marker, hit, context),
+            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
+                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context)
+            }
             (Decision::Forward(forward), found) if self.method == Method::HEAD => {
                 self.pass_or_stale(request, forward, found).await
             }
-            (Decision::Forward(forward), found) => self.fill(forward, found, context).await,
+            (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
             // Only what was found is decided to be served; should that ever not hold, the origin answers.
-            (Decision::Serve(_), found) => self.fill(Forward::miss(), found, context).await,
+            (Decision::Serve(_), found) => self.fill(Forward::miss(), found, None, context).await,
         }
     }
 
     // Lookup.
 
     async fn lookup(&self) -> Found {
-        match variants::lookup(&self.store, &self.target, &self.headers).await {
+        self.lookup_in(&self.store).await
+    }
+
+    async fn lookup_in(&self, store: &impl Store<Body = Body>) -> Found {
+        match variants::lookup(store, &self.target, &self.headers).await {
+            Ok(found) if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(&stored.response)) => {
+                Found::nothing()
+            }
             Ok(found) => found,
             Err(error) => {
                 worker::console_warn!("counted as a miss: {error}");
                 Found::nothing()
             }
         }
+    }
+
+    /// Whether an unsafe request to this isolate has invalidated what was asked for then.
+    fn is_invalidated(&self, response: &StoredResponse) -> bool {
+        INVALIDATED.with(|invalidated| invalidated.covers(self.target.as_str(), response.request_time))
     }
 
     /// What to do by the journal as it is now, which is asked for if what was waited for before took long.
@@ -191,16 +214,33 @@ impl Exchange {
 
     // Serve from the store.
 
-    fn serve(self: &Rc<Self>, stored: Stored, marker: Option<VaryMarker>, hit: Hit, context: &Context) -> Answer {
+    /// What is in memory and fresh. What is stale there may have been replaced in the store.
+    async fn serve_from_memory(self: &Rc<Self>) -> Option<Answer> {
+        let found = self.lookup_in(&self.store.memory()).await;
+        match (self.decide(&found).await, found.stored) {
+            (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
+                Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }))
+            }
+            _ => None,
+        }
+    }
+
+    fn serve(
+        self: &Rc<Self>,
+        stored: Stored,
+        marker: Option<VaryMarker>,
+        hit: Hit,
+        status: CacheStatus,
+        context: &Context,
+    ) -> Answer {
         if hit.reuse == Reuse::StaleWhileRevalidate {
             let (exchange, response) = (Rc::clone(self), stored.response.clone());
             background::refresh(exchange, stored.key, response, marker, context);
         }
-        self.reuse(stored.response, stored.body, hit)
+        self.reuse(stored.response, stored.body, hit, status)
     }
 
-    fn reuse(&self, stored: StoredResponse, body: Option<ReadableStream>, hit: Hit) -> Answer {
-        let status = CacheStatus::Hit(hit);
+    fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
         let mut headers = stored.headers;
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
         self.finish(stored.status, headers, body, hit.not_modified, status)
@@ -217,62 +257,126 @@ impl Exchange {
 
     // Forward.
 
-    /// Asks the origin for a response that may be stored, and stores it while the client reads it.
-    async fn fill(self: &Rc<Self>, forward: Forward, mut found: Found, context: &Context) -> Answer {
+    /// Asks the origin, unless another request of this isolate is at it: then what that one stores is the answer.
+    async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
+        let deadline = now() + FOLLOW_LIMIT;
+        // What answers a request with credentials is mostly for that client alone: nobody waits for it.
+        while forward.reason != ForwardReason::Bypass
+            && !self.headers.contains_key(header::AUTHORIZATION)
+            && let Some(key) = self.stored_under(&found)
+        {
+            match collapse::forwards().join(&key, now(), LEAD_LIMIT) {
+                Role::Lead(lead) => return self.fill(forward, found, Some(lead), context).await,
+                Role::Follow if now() < deadline => collapse::over(&key, deadline).await,
+                Role::Follow | Role::Pass => break,
+            }
+            found = self.lookup().await;
+            match (self.decide(&found).await, found.stored.take()) {
+                (Decision::Serve(hit), Some(stored)) => {
+                    let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.served(hit);
+                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context);
+                }
+                (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
+                (Decision::Serve(_), None) => break,
+            }
+        }
+        self.fill(forward, found, None, context).await
+    }
+
+    /// The key that the answer to this request will be found under, as far as is known; `None` if it cannot be told apart.
+    fn stored_under(&self, found: &Found) -> Option<String> {
+        match &found.marker {
+            Some(marker) => Some(variant_key(&self.target, &marker.fields, &self.headers)?.as_str().to_owned()),
+            None => Some(self.target.as_str().to_owned()),
+        }
+    }
+
+    /// Asks the origin for a response that may be stored, and stores it while the client reads it. Until then `lead` is held.
+    async fn fill(
+        self: &Rc<Self>,
+        forward: Forward,
+        mut found: Found,
+        lead: Option<Lead>,
+        context: &Context,
+    ) -> Answer {
         let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
         let received = match self.ask(condition).await {
             Ok(received) if !is_failure(received.response.status) => received,
             outcome => match (self.stale_if_error(forward, &mut found).await, outcome) {
-                (Some((stored, hit)), _) => return self.reuse(stored.response, stored.body, hit),
+                (Some((stored, hit)), outcome) => {
+                    let status = outcome.ok().map(|received| received.response.status);
+                    let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
+                    return self.reuse(stored.response, stored.body, hit, status);
+                }
                 (None, Ok(received)) => received,
                 (None, Err(error)) => return unreachable(forward, &error),
             },
         };
+        let mut forwarded = Forwarded::new(forward, Some(received.response.status));
         let Found { stored, marker } = found;
-        let (received, validated) = match stored {
+        let received = match stored {
             Some(stored) if forward.validate => match self.confirm(&stored.response, received).await {
-                Ok(Confirmed::Freshened(response)) => (Received { response, body: stored.body }, true),
-                Ok(Confirmed::Replaced(received)) => (received, false),
+                Ok(Confirmed::Freshened(response)) => Received { response, body: stored.body },
+                Ok(Confirmed::Replaced(received)) => {
+                    forwarded.status = Some(received.response.status);
+                    received
+                }
                 Err(error) => return unreachable(forward, &error),
             },
-            _ => (received, false),
+            _ => received,
         };
-        self.deliver(forward, received, marker, validated, context)
+        self.deliver(forwarded, received, marker, lead, context)
     }
 
     fn deliver(
         self: &Rc<Self>,
-        forward: Forward,
+        forwarded: Forwarded,
         received: Received,
         marker: Option<VaryMarker>,
-        validated: bool,
+        lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
         let Received { response, mut body } = received;
         let storable = self.storable(&response);
-        let status = CacheStatus::filled(forward, validated, storable.err());
+        let validated = forwarded.status == Some(StatusCode::NOT_MODIFIED);
         // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
         let shared = storable.is_ok() || (validated && storable != Err(NotStored::SetCookie));
         let not_modified = shared && validate::not_modified(&self.headers, &response);
+        let status = CacheStatus::Forwarded(forwarded.filled(storable.map(|_| ttl_secs(&response))));
         let mut headers = response.headers.clone();
         if validated {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
         }
         let code = response.status;
-        if let Ok(keep_for) = storable {
-            let kept = if not_modified { body.take() } else { tee(&mut body) };
-            let exchange = Rc::clone(self);
-            context.wait_until(async move {
-                if let Err(error) = exchange.keep(Received { response, body: kept }, keep_for, marker).await {
-                    worker::console_warn!("not stored: {error}");
-                }
-            });
+        match (storable, lead) {
+            (Ok(keep_for), lead) => {
+                let kept = if not_modified { body.take() } else { tee(&mut body) };
+                let exchange = Rc::clone(self);
+                context.wait_until(async move {
+                    let kept = exchange.keep(Received { response, body: kept }, keep_for, marker).await;
+                    match (kept, lead) {
+                        // Those that waited find it.
+                        (Ok(()), lead) => drop(lead),
+                        (Err(error), lead) => {
+                            worker::console_warn!("not stored: {error}");
+                            if let Some(lead) = lead {
+                                lead.pass(now());
+                            }
+                        }
+                    }
+                });
+            }
+            (Err(_), Some(lead)) => lead.pass(now()),
+            (Err(_), None) => {}
         }
         self.finish(code, headers, body, not_modified, status)
     }
 
     /// How long to keep a response to a GET for this target, or why not.
     pub(crate) fn storable(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
+        if self.is_invalidated(response) {
+            return Err(NotStored::Outdated);
+        }
         self.journal
             .read(|snapshot| keep_for(&self.headers, response, snapshot.applied()))
             .unwrap_or(Err(NotStored::Outdated))
@@ -290,7 +394,7 @@ impl Exchange {
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let status = origin::status(answer.status())?;
         let response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
-        Ok(Received { response, body: answer.body() })
+        Ok(Received { response, body: answer.body().map(Body::Stream) })
     }
 
     /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged
@@ -311,7 +415,6 @@ impl Exchange {
     /// Forwards the client's request with its body, and drops what its answer invalidates.
     async fn pass(&self, request: &web_sys::Request, forward: Forward) -> Answer {
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
-        let status = CacheStatus::passed(forward);
         let answer = if self.websocket {
             origin::fetch_as_is(request, &url).await
         } else {
@@ -321,7 +424,7 @@ impl Exchange {
         };
         let (answer, code) = match answer {
             Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Ok((answer, status));
+                return Ok((answer, CacheStatus::Forwarded(Forwarded::new(forward, None))));
             }
             Ok(answer) => match origin::status(answer.status()) {
                 Ok(code) => (answer, code),
@@ -332,11 +435,14 @@ impl Exchange {
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers) {
+            INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now()));
+            collapse::forwards().forget(key.as_str());
             if let Err(error) = self.store.delete(key.as_str()).await {
                 worker::console_warn!("not invalidated: {error}");
             }
         }
-        self.finish(code, headers, answer.body(), false, status)
+        let status = CacheStatus::Forwarded(Forwarded::new(forward, Some(code)));
+        self.finish(code, headers, answer.body().map(Body::Stream), false, status)
     }
 
     /// A HEAD that the store cannot answer: nothing is stored for it, so its own conditions hold.
@@ -347,7 +453,11 @@ impl Exchange {
             return Ok(answer);
         }
         match self.stale_if_error(forward, &mut found).await {
-            Some((stored, hit)) => self.reuse(stored.response, None, hit),
+            Some((stored, hit)) => {
+                let failed = StatusCode::from_u16(answer.0.status()).ok();
+                let status = CacheStatus::Forwarded(Forwarded::new(forward, failed).served(hit));
+                self.reuse(stored.response, None, hit, status)
+            }
             None => Ok(answer),
         }
     }
@@ -361,12 +471,19 @@ impl Exchange {
         keep_for: Duration,
         marker: Option<VaryMarker>,
     ) -> Result<(), Error> {
-        let Received { response, body } = received;
+        let Received { mut response, body } = received;
         // The runtime's store keeps what came of a body that broke off, as if that were all.
         let body = match body {
-            Some(body) => Some(runtime::whole(&body, MAX_STORED_BYTES).await?),
+            Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),
             None => None,
         };
+        if let Some(body) = &body {
+            response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
+        }
+        if self.is_invalidated(&response) {
+            return Ok(());
+        }
+        let body = body.map(Body::Whole);
         variants::keep(&self.store, &self.target, &self.headers, marker, (response, body), keep_for).await
     }
 
@@ -376,12 +493,12 @@ impl Exchange {
         &self,
         status: StatusCode,
         mut headers: HeaderMap,
-        body: Option<ReadableStream>,
+        body: Option<Body>,
         not_modified: bool,
         cache_status: CacheStatus,
     ) -> Answer {
         remove_for_the_edge(&mut headers);
-        cache_status.append_to(&mut headers);
+        cache_status.append_to(&mut headers, Some(&self.target));
         let (status, body) = if not_modified {
             validate::retain_not_modified_fields(&mut headers);
             (StatusCode::NOT_MODIFIED, None)
@@ -400,18 +517,27 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
 fn unreachable(forward: Forward, error: &Error) -> Answer {
     worker::console_error!("the origin cannot be reached: {error}");
     let forward = Forward { detail: Some(Detail::OriginUnreachable), ..forward };
-    failed(StatusCode::BAD_GATEWAY, "the origin cannot be reached", CacheStatus::passed(forward))
+    failed(StatusCode::BAD_GATEWAY, "the origin cannot be reached", Forwarded::new(forward, None))
 }
 
-fn failed(status: StatusCode, message: &str, cache_status: CacheStatus) -> Answer {
+fn failed(status: StatusCode, message: &str, forwarded: Forwarded) -> Answer {
+    let cache_status = CacheStatus::Forwarded(forwarded);
     let response = refuse(status, message)?;
     response.headers().set("cache-status", &cache_status.to_string())?;
     Ok((response, cache_status))
 }
 
+/// Seconds of freshness that a response has left when it is stored.
+fn ttl_secs(response: &StoredResponse) -> i64 {
+    let lifetime =
+        freshness_lifetime(&response.directives(), response.status, &response.headers, response.response_time);
+    let secs = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    secs(lifetime.duration).saturating_sub(secs(response.current_age(now())))
+}
+
 /// Splits a body in two: one for the store, one that stays.
-fn tee(body: &mut Option<ReadableStream>) -> Option<ReadableStream> {
-    let halves = body.take()?.tee();
-    *body = Some(halves.get(0).into());
-    Some(halves.get(1).into())
+fn tee(body: &mut Option<Body>) -> Option<Body> {
+    let (one, other) = body.take()?.tee();
+    *body = Some(one);
+    Some(other)
 }

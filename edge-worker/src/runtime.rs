@@ -9,6 +9,7 @@ use worker::js_sys::{self, Reflect, Uint8Array};
 use worker::web_sys;
 
 use crate::error::{Error, ErrorKind};
+use crate::store::isolate::Measured;
 
 /// The runtime's time. It stands still between I/O.
 pub(crate) fn now() -> SystemTime {
@@ -36,45 +37,103 @@ pub(crate) fn to_runtime(headers: &HeaderMap) -> worker::Headers {
     target
 }
 
+/// A response's body.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    /// On its way; tied to the request that asked for it, and read once.
+    Stream(web_sys::ReadableStream),
+    /// All of it. May be kept across requests and read often.
+    Whole(Uint8Array),
+}
+
+impl Body {
+    /// All of it, once it is there. It stays on the runtime's side.
+    ///
+    /// # Errors
+    /// If it breaks off, or is longer than `max_bytes`.
+    pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
+        match self {
+            Self::Stream(stream) => whole(&stream, max_bytes).await,
+            Self::Whole(bytes) => Ok(bytes),
+        }
+    }
+
+    /// The same body twice: one for the client, one for the store.
+    pub(crate) fn tee(self) -> (Self, Self) {
+        match self {
+            Self::Stream(stream) => {
+                let halves = stream.tee();
+                (Self::Stream(halves.get(0).into()), Self::Stream(halves.get(1).into()))
+            }
+            Self::Whole(bytes) => (Self::Whole(bytes.clone()), Self::Whole(bytes)),
+        }
+    }
+
+    /// As the runtime takes it. A `BodyInit` is any of several types, for each of which the bindings have a constructor of their own.
+    fn as_init(&self) -> &web_sys::ReadableStream {
+        match self {
+            Self::Stream(stream) => stream,
+            Self::Whole(bytes) => bytes.unchecked_ref(),
+        }
+    }
+}
+
+impl Measured for Body {
+    fn bytes(&self) -> Option<usize> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Whole(bytes) => usize::try_from(bytes.length()).ok(),
+        }
+    }
+}
+
 /// A response whose body is sent as it is: [`origin::fetch`](crate::origin) and the store hand out bodies as the origin encoded
 /// them, and the runtime is told not to encode them for their `Content-Encoding` once more.
 pub(crate) fn response(
     status: StatusCode,
     headers: &HeaderMap,
-    body: Option<&web_sys::ReadableStream>,
+    body: Option<&Body>,
 ) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());
     init.set_headers(&to_runtime(headers).0);
     Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
     // The runtime refuses a body, even an empty one, where there can be none (Fetch standard, null body status).
-    let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304));
+    let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init);
     Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
 }
 
-/// The same body once all of it is there. It stays on the runtime's side, as the chunks that it came in.
-///
-/// # Errors
-/// If it breaks off, or is longer than `max_bytes`.
-pub(crate) async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<web_sys::ReadableStream, Error> {
+async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Array, Error> {
     let reader: web_sys::ReadableStreamDefaultReader = body.get_reader().unchecked_into();
-    let chunks = js_sys::Array::new();
+    let mut chunks: Vec<Uint8Array> = Vec::new();
     let mut length = 0;
     loop {
         let step = JsFuture::from(reader.read()).await?;
         if Reflect::get(&step, &"done".into())?.is_truthy() {
-            return Ok(web_sys::Blob::new_with_u8_array_sequence(&chunks)?.stream());
+            break;
         }
         let chunk: Uint8Array = Reflect::get(&step, &"value".into())?.unchecked_into();
-        length += u64::from(chunk.byte_length());
-        if length > max_bytes {
+        length += chunk.byte_length();
+        if u64::from(length) > max_bytes {
             // Nothing more is held for this half. Not waited for: it is over only once the other half is.
             drop(reader.cancel());
             let text = format!("expected a body of at most {max_bytes} bytes, got more");
             return Err(Error::new(ErrorKind::Origin, text));
         }
-        chunks.push(&chunk);
+        chunks.push(chunk);
     }
+    if let [only] = chunks.as_slice()
+        && only.byte_length() == only.buffer().unchecked_ref::<js_sys::ArrayBuffer>().byte_length()
+    {
+        return Ok(only.clone());
+    }
+    let whole = Uint8Array::new_with_length(length);
+    let mut at = 0;
+    for chunk in chunks {
+        whole.set(&chunk, at);
+        at += chunk.byte_length();
+    }
+    Ok(whole)
 }
 
 /// A response of this worker's own, as JSON.

@@ -1,11 +1,12 @@
 //! Decision → this cache's member of `Cache-Status` (RFC 9211).
 //!
 //! Members stand in the order of the caches from the origin to the client, so this one is appended behind whatever the
-//! origin said.
+//! origin said. `hit` is said only of what was not forwarded (section 2.1): a stale response in place of a failed one has `fwd`.
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use shared_keys::TargetKey;
 
 use crate::policy::storable::NotStored;
 use crate::policy::{Detail, Forward, ForwardReason, Hit, Reuse};
@@ -16,53 +17,81 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The name of this cache in the field.
 const CACHE_NAME: &str = "strata-edge";
 
+/// A longer key is not shown: what receives the response may not take longer fields.
+const MAX_KEY_BYTES: usize = 1024;
+
 /// How a response came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
     /// From the store.
-    Hit(Hit),
-    /// From the origin.
-    Forwarded {
-        /// Why it was asked.
-        reason: ForwardReason,
-        /// The origin answered 304, and the client sees the stored response.
-        validated: bool,
-        /// Whether the answer is being stored.
-        stored: bool,
-        /// More, as a token.
-        detail: Option<&'static str>,
+    Hit {
+        /// How it may be used.
+        hit: Hit,
+        /// It was in the isolate's memory.
+        memory: bool,
     },
+    /// From the origin, or from the store after the origin was asked.
+    Forwarded(Forwarded),
+}
+
+/// How a response came about that the origin was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwarded {
+    /// Why it was asked.
+    pub reason: ForwardReason,
+    /// What it answered; `None` if it did not, or another request asked it.
+    pub status: Option<StatusCode>,
+    /// Whether its answer is being stored.
+    pub stored: bool,
+    /// Another request's answer was waited for.
+    pub collapsed: bool,
+    /// Seconds of freshness left in what is served and stored, negative once stale.
+    pub ttl_secs: Option<i64>,
+    /// More, as a token.
+    pub detail: Option<&'static str>,
+}
+
+impl Forwarded {
+    /// As far as the decision to forward says.
+    pub fn new(forward: Forward, status: Option<StatusCode>) -> Self {
+        let detail = forward.detail.map(Detail::as_str);
+        Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, detail }
+    }
+
+    /// The answer is being stored, or is not for the reason given.
+    #[must_use]
+    pub fn filled(self, stored: Result<i64, NotStored>) -> Self {
+        match stored {
+            Ok(ttl_secs) => Self { stored: true, ttl_secs: Some(ttl_secs), ..self },
+            Err(reason) => Self { detail: Some(reason.as_str()), ..self },
+        }
+    }
+
+    /// What was stored before was served all the same.
+    #[must_use]
+    pub fn served(self, hit: Hit) -> Self {
+        Self { ttl_secs: Some(hit.ttl_secs), detail: reuse_detail(hit.reuse).or(self.detail), ..self }
+    }
 }
 
 impl CacheStatus {
-    /// Of a request that went by the store.
-    pub fn passed(forward: Forward) -> Self {
-        let detail = forward.detail.map(Detail::as_str);
-        Self::Forwarded { reason: forward.reason, validated: false, stored: false, detail }
-    }
-
-    /// Of a request whose answer is being stored, or is not for the reason given.
-    pub fn filled(forward: Forward, validated: bool, not_stored: Option<NotStored>) -> Self {
-        Self::Forwarded {
-            reason: forward.reason,
-            validated,
-            stored: not_stored.is_none(),
-            detail: not_stored.map(NotStored::as_str).or(forward.detail.map(Detail::as_str)),
-        }
-    }
-
-    /// The layer to name in the log: `edge`, `edge-stale` or `origin`.
+    /// A short name for logs: `edge`, `edge-stale` or `origin`.
     pub fn layer(&self) -> &'static str {
         match self {
-            Self::Hit(Hit { reuse: Reuse::Fresh, .. }) => "edge",
-            Self::Hit(_) => "edge-stale",
-            Self::Forwarded { .. } => "origin",
+            Self::Hit { hit: Hit { reuse: Reuse::Fresh, .. }, .. } => "edge",
+            Self::Hit { .. } => "edge-stale",
+            Self::Forwarded(forwarded) if forwarded.collapsed => "edge",
+            Self::Forwarded(_) => "origin",
         }
     }
 
-    /// Adds the member behind those that are there.
-    pub fn append_to(&self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
+    /// Adds the member behind those that are there; `key` is what the response is or would be stored under.
+    pub fn append_to(&self, headers: &mut HeaderMap, key: Option<&TargetKey>) {
+        let mut member = self.to_string();
+        if let Some(key) = key.map(TargetKey::as_str).filter(|key| key.len() <= MAX_KEY_BYTES && is_plain(key)) {
+            member.extend(["; key=\"", key, "\""]);
+        }
+        if let Ok(value) = HeaderValue::try_from(member) {
             headers.append(CACHE_STATUS, value);
         }
     }
@@ -71,28 +100,40 @@ impl CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(CACHE_NAME)?;
-        let detail = match self {
-            Self::Hit(hit) => {
-                write!(f, "; hit; ttl={}", hit.ttl_secs)?;
-                match hit.reuse {
-                    Reuse::Fresh => None,
-                    Reuse::StaleWhileRevalidate => Some(Detail::StaleWhileRevalidate.as_str()),
-                    Reuse::StaleIfError => Some(Detail::StaleIfError.as_str()),
-                }
+        let (ttl_secs, detail) = match self {
+            Self::Hit { hit, memory } => {
+                f.write_str("; hit")?;
+                (Some(hit.ttl_secs), reuse_detail(hit.reuse).or(memory.then_some("memory")))
             }
-            Self::Forwarded { reason, validated, stored, detail } => {
-                write!(f, "; fwd={}", reason.as_str())?;
-                if *validated {
-                    f.write_str("; fwd-status=304")?;
+            Self::Forwarded(forwarded) => {
+                write!(f, "; fwd={}", forwarded.reason.as_str())?;
+                if let Some(status) = forwarded.status {
+                    write!(f, "; fwd-status={}", status.as_u16())?;
                 }
-                if *stored {
-                    f.write_str("; stored")?;
+                for (is, name) in [(forwarded.stored, "; stored"), (forwarded.collapsed, "; collapsed")] {
+                    f.write_str(if is { name } else { "" })?;
                 }
-                *detail
+                (forwarded.ttl_secs, forwarded.detail)
             }
         };
+        if let Some(ttl_secs) = ttl_secs {
+            write!(f, "; ttl={ttl_secs}")?;
+        }
         detail.map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
     }
+}
+
+fn reuse_detail(reuse: Reuse) -> Option<&'static str> {
+    match reuse {
+        Reuse::Fresh => None,
+        Reuse::StaleWhileRevalidate => Some(Detail::StaleWhileRevalidate.as_str()),
+        Reuse::StaleIfError => Some(Detail::StaleIfError.as_str()),
+    }
+}
+
+/// Whether a text stands in a quoted string as it is (RFC 9651 section 3.3.3).
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
 }
 
 #[cfg(test)]
@@ -101,34 +142,47 @@ mod tests {
 
     use super::*;
 
+    fn used(reuse: Reuse, ttl_secs: i64) -> Hit {
+        Hit { reuse, age: Duration::ZERO, ttl_secs, not_modified: false }
+    }
+
     fn hit(reuse: Reuse, ttl_secs: i64) -> CacheStatus {
-        CacheStatus::Hit(Hit { reuse, age: Duration::ZERO, ttl_secs, not_modified: false })
+        CacheStatus::Hit { hit: used(reuse, ttl_secs), memory: false }
     }
 
     #[test]
-    fn rfc9211_2_members() {
-        let purged = Forward { detail: Some(Detail::Purged), ..Forward::miss() };
-        let stale = Forward { reason: ForwardReason::Stale, ..Forward::miss() };
-        let method = Forward { reason: ForwardReason::Method, ..Forward::miss() };
+    fn rfc9211_2_members_of_hits() {
         for (status, member) in [
             (hit(Reuse::Fresh, 42), "strata-edge; hit; ttl=42"),
             (hit(Reuse::StaleWhileRevalidate, -3), "strata-edge; hit; ttl=-3; detail=stale-while-revalidate"),
-            (hit(Reuse::StaleIfError, -9), "strata-edge; hit; ttl=-9; detail=stale-if-error"),
-            (CacheStatus::passed(method), "strata-edge; fwd=method"),
-            (CacheStatus::passed(Forward::refused(Detail::Range)), "strata-edge; fwd=bypass; detail=range"),
-            (CacheStatus::filled(Forward::miss(), false, None), "strata-edge; fwd=uri-miss; stored"),
-            (CacheStatus::filled(purged, false, None), "strata-edge; fwd=uri-miss; stored; detail=purged"),
-            (CacheStatus::filled(stale, true, None), "strata-edge; fwd=stale; fwd-status=304; stored"),
-            (
-                CacheStatus::filled(purged, false, Some(NotStored::Outdated)),
-                "strata-edge; fwd=uri-miss; detail=outdated",
-            ),
-            (
-                CacheStatus::filled(Forward::miss(), false, Some(NotStored::Private)),
-                "strata-edge; fwd=uri-miss; detail=private",
-            ),
+            (CacheStatus::Hit { hit: used(Reuse::Fresh, 42), memory: true }, "strata-edge; hit; ttl=42; detail=memory"),
         ] {
             assert_eq!(status.to_string(), member);
+        }
+    }
+
+    #[test]
+    fn rfc9211_2_members_of_what_was_forwarded() {
+        let purged = Forward { detail: Some(Detail::Purged), ..Forward::miss() };
+        let stale = Forward { reason: ForwardReason::Stale, ..Forward::miss() };
+        let method = Forward { reason: ForwardReason::Method, ..Forward::miss() };
+        let ok = |forward| Forwarded::new(forward, Some(StatusCode::OK));
+        let error = Forwarded::new(stale, Some(StatusCode::SERVICE_UNAVAILABLE));
+        let collapsed = Forwarded { collapsed: true, ..Forwarded::new(Forward::miss(), None) };
+        for (forwarded, member) in [
+            (ok(method), "fwd=method; fwd-status=200"),
+            (Forwarded::new(Forward::refused(Detail::Range), None), "fwd=bypass; detail=range"),
+            (ok(Forward::miss()).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+            (ok(purged).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
+            (
+                Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).filled(Ok(9)),
+                "fwd=stale; fwd-status=304; stored; ttl=9",
+            ),
+            (ok(purged).filled(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
+            (error.served(used(Reuse::StaleIfError, -9)), "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error"),
+            (collapsed.served(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
+        ] {
+            assert_eq!(CacheStatus::Forwarded(forwarded).to_string(), format!("strata-edge; {member}"));
         }
     }
 
@@ -136,8 +190,18 @@ mod tests {
     fn rfc9211_2_the_cache_nearest_to_the_client_is_last() {
         let mut headers = HeaderMap::new();
         headers.insert(CACHE_STATUS, HeaderValue::from_static("strata-origin; hit; detail=memory"));
-        hit(Reuse::Fresh, 1).append_to(&mut headers);
+        let key = TargetKey::parse("https://shop.example/a?b=\"c\"").unwrap();
+        hit(Reuse::Fresh, 1).append_to(&mut headers, Some(&key));
         let members: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
-        assert_eq!(members, ["strata-origin; hit; detail=memory", "strata-edge; hit; ttl=1"]);
+        let member = "strata-edge; hit; ttl=1; key=\"https://shop.example/a?b=%22c%22\"";
+        assert_eq!(members, ["strata-origin; hit; detail=memory", member]);
+    }
+
+    #[test]
+    fn rfc9211_2_7_a_key_that_is_too_long_is_left_out() {
+        let key = TargetKey::parse(&format!("https://shop.example/{}", "a".repeat(MAX_KEY_BYTES))).unwrap();
+        let mut headers = HeaderMap::new();
+        hit(Reuse::Fresh, 1).append_to(&mut headers, Some(&key));
+        assert_eq!(headers[CACHE_STATUS], "strata-edge; hit; ttl=1");
     }
 }

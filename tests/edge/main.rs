@@ -5,7 +5,10 @@
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
 mod caching;
+mod collapse;
+mod gate;
 mod invalidation;
+mod memory;
 mod safety;
 mod stale;
 
@@ -18,6 +21,7 @@ use origin_sdk::Cache;
 use reqwest::Response;
 use strata_tests::{Edge, Origin, OriginReply, OriginRequest, eventually};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 /// What every test gets.
 struct Stack {
@@ -62,6 +66,13 @@ impl Stack {
 
     async fn get(&self, path: &str) -> Reply {
         Reply::read(self.edge.get(path).await).await
+    }
+
+    /// The replies to so many requests for `path` at once.
+    fn get_at_once(&self, number: usize, path: &str) -> JoinSet<Reply> {
+        let send = || self.edge.request(reqwest::Method::GET, path).send();
+        let replies = (0..number).map(|_| send());
+        replies.map(async |reply| Reply::read(reply.await.expect("the worker answers")).await).collect()
     }
 
     async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
@@ -140,6 +151,17 @@ fn main() -> ExitCode {
         caching::a_value_that_cannot_be_told_selects_nothing,
         caching::the_cookie_of_a_response_that_is_not_stored_arrives,
         caching::the_networks_own_cache_is_passed_by,
+        collapse::cold_misses_become_one_request,
+        collapse::variants_collapse_each_for_itself,
+        collapse::what_is_not_storable_is_not_answered_one_after_the_other,
+        collapse::a_lost_leader_costs_a_bounded_time,
+        collapse::after_an_unsafe_request_nobody_gets_what_was_asked_for_before_it,
+        collapse::after_a_purge_nobody_gets_what_was_asked_for_before_it,
+        collapse::a_body_streams_to_the_first_client_while_it_is_stored,
+        memory::a_small_response_is_soon_served_from_memory,
+        memory::a_large_response_is_served_from_the_store,
+        memory::a_purge_drops_what_is_in_memory,
+        memory::variants_stay_apart_in_memory,
         stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
         stale::stale_is_served_if_the_origin_fails,
         stale::without_a_window_stale_is_not_served,

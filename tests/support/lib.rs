@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub use self::database::Database;
 pub use self::edge::Edge;
-pub use self::origin::{Origin, OriginReply, OriginRequest};
+pub use self::origin::{Origin, OriginReply, OriginRequest, Rest};
 pub use self::redis_server::RedisServer;
 pub use self::vectors_worker::VectorsWorker;
 

@@ -1,12 +1,15 @@
 //! A scripted origin behind the worker: it counts its requests and answers as the test says.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
 
 /// A request as the origin got it.
 #[derive(Debug, Clone)]
@@ -41,6 +44,9 @@ impl OriginReply {
     }
 }
 
+/// The end of a body that is sent in pieces: each text is one, and dropping it ends the body.
+pub type Rest = tokio::sync::mpsc::UnboundedSender<String>;
+
 type Script = dyn Fn(&OriginRequest) -> OriginReply + Send + Sync;
 
 /// An HTTP server that follows a script. Ends with the test.
@@ -53,12 +59,17 @@ pub struct Origin {
 struct OriginState {
     script: Mutex<Arc<Script>>,
     requests: Mutex<Vec<OriginRequest>>,
+    rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<String>>>,
 }
 
 impl Origin {
     /// An origin that answers every request by `script`.
     pub async fn start(script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) -> Self {
-        let state = Arc::new(OriginState { script: Mutex::new(Arc::new(script)), requests: Mutex::default() });
+        let state = Arc::new(OriginState {
+            script: Mutex::new(Arc::new(script)),
+            requests: Mutex::default(),
+            rests: Mutex::default(),
+        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
         let app = Router::new().fallback(answer).with_state(Arc::clone(&state));
@@ -75,6 +86,14 @@ impl Origin {
     /// Gives it another script.
     pub fn follow(&self, script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
         *self.state.script.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(script);
+    }
+
+    /// The body of the next answer to `target` goes on after what the script says, with what is sent to the end that comes back.
+    #[must_use]
+    pub fn body_goes_on(&self, target: &str) -> Rest {
+        let (send, receive) = tokio::sync::mpsc::unbounded_channel();
+        self.state.rests.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned(), receive);
+        send
     }
 
     /// The requests whose path and query are `target`, in their order.
@@ -101,7 +120,15 @@ async fn answer(
     };
     let script = Arc::clone(&state.script.lock().unwrap_or_else(PoisonError::into_inner));
     let reply = script(&request);
-    let mut response = reply.body.into_response();
+    let rest = state.rests.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.target);
+    let mut response = match rest {
+        None => reply.body.into_response(),
+        Some(mut rest) => {
+            let rest = futures_util::stream::poll_fn(move |context| rest.poll_recv(context));
+            let first = futures_util::stream::once(std::future::ready(reply.body));
+            Body::from_stream(first.chain(rest).map(Ok::<_, Infallible>)).into_response()
+        }
+    };
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status code");
     response.headers_mut().remove("content-type");
     for (name, value) in reply.headers {

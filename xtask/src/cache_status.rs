@@ -39,6 +39,8 @@ pub(crate) struct CacheStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Member {
     hit: bool,
+    /// Another request's answer was waited for, and taken from what is kept.
+    collapsed: bool,
     detail: Option<String>,
     ttl: Option<i64>,
 }
@@ -73,7 +75,7 @@ impl CacheStatus {
 
     /// Whether the edge answered from what it keeps, fresh or stale.
     pub(crate) fn edge_hit(&self) -> bool {
-        self.edge.as_ref().is_some_and(|edge| edge.hit)
+        self.edge.as_ref().is_some_and(|edge| edge.hit || edge.collapsed)
     }
 
     /// Whether the edge answered from what it keeps while that was fresh.
@@ -96,6 +98,7 @@ impl Member {
         for parameter in parameters {
             match parameter.split_once('=') {
                 None if parameter == "hit" => member.hit = true,
+                None if parameter == "collapsed" => member.collapsed = true,
                 Some(("detail", detail)) => member.detail = Some(detail.trim_matches('"').to_owned()),
                 Some(("ttl", ttl)) => member.ttl = ttl.parse().ok(),
                 _ => {}
@@ -128,7 +131,7 @@ mod tests {
         let stored = "strata-origin; fwd=miss; detail=loader, strata-edge; ";
         for (edge, layer) in [
             ("hit; ttl=42", Layer::Edge),
-            ("hit; detail=collapsed", Layer::Edge),
+            ("fwd=uri-miss; collapsed; ttl=60", Layer::Edge),
             ("fwd=uri-miss; stored", Layer::Loader),
             ("fwd=bypass; detail=private", Layer::Loader),
             ("fwd=stale", Layer::Loader),

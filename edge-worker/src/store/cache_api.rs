@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use worker::web_sys::ReadableStream;
 use worker::{Cache, Response, ResponseBody};
 
 use super::{Entry, Store, metadata};
 use crate::error::Error;
-use crate::runtime;
+use crate::runtime::{self, Body};
 
 /// The cache that this worker opens; not the default one, which the network also reads.
 const CACHE_NAME: &str = "strata";
@@ -29,9 +28,9 @@ impl CacheApi {
 }
 
 impl Store for CacheApi {
-    type Body = ReadableStream;
+    type Body = Body;
 
-    async fn get(&self, key: &str) -> Result<Option<Entry<ReadableStream>>, Error> {
+    async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let Some(kept) = self.cache.get(key, false).await? else { return Ok(None) };
         let headers = runtime::from_runtime(kept.headers().0.clone());
         if let Some(marker) = metadata::decode_marker(&headers)? {
@@ -39,13 +38,13 @@ impl Store for CacheApi {
         }
         let (response, generation) = metadata::decode(headers)?;
         let body = match kept.into_parts().1 {
-            ResponseBody::Stream(stream) => Some(stream),
+            ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
             ResponseBody::Body(_) | ResponseBody::Empty => None,
         };
         Ok(Some(Entry::Response { response, generation, body }))
     }
 
-    async fn put(&self, key: &str, entry: Entry<ReadableStream>, keep_for: Duration) -> Result<(), Error> {
+    async fn put(&self, key: &str, entry: Entry<Body>, keep_for: Duration) -> Result<(), Error> {
         let (mut headers, body) = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),

@@ -7,7 +7,10 @@
 pub mod cache_api;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod isolate;
 pub mod metadata;
+#[cfg(target_arch = "wasm32")]
+pub(crate) mod tiered;
 pub mod variants;
 
 use std::time::Duration;
@@ -17,7 +20,7 @@ use crate::policy::StoredResponse;
 use crate::policy::select::VaryMarker;
 
 /// What stands under a key; `B` is the store's body, a stream that is read once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Entry<B> {
     /// The URL's responses vary: their variants have keys of their own.
     Marker(VaryMarker),

@@ -1,0 +1,224 @@
+//! Which requests to the origin are under way in this isolate, so that others for the same wait for them (*collapse*).
+//!
+//! The first to ask *leads*; who comes meanwhile *follows*: it waits and then reads the store. Only keys and times are kept here,
+//! never a promise or stream: those must not cross requests. So a follower polls, and the leader need not know of it.
+//!
+//! - Nobody waits for ever: a leader that does not report back (its client went away, the runtime cut it off) is replaced once its
+//!   time is over, and a follower has a patience of its own.
+//! - What came and may not be stored is of no use to those that wait. They are let go at once, and for [`PASS_FOR`] nobody waits
+//!   for that key: an uncacheable URL is not answered one client after the other (hit-for-miss).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+/// After so long a leader no longer counts, and a follower takes its place (nginx: `proxy_cache_lock_age`).
+pub const LEAD_LIMIT: Duration = Duration::from_secs(5);
+
+/// A follower waits so long in all before it asks by itself: for one leader that is lost, and for one more.
+pub const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long requests for what was not storable do not wait for each other.
+pub const PASS_FOR: Duration = Duration::from_secs(5);
+
+/// More keys are not kept: beyond it requests do not collapse.
+const MAX_KEYS: usize = 10_000;
+
+/// The requests under way in one isolate.
+#[derive(Debug, Clone, Default)]
+pub struct Forwards(Rc<RefCell<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    keys: HashMap<String, Entry>,
+    last_id: u64,
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Who leads; `None` if what came was not storable.
+    leader: Option<u64>,
+    /// Until when that holds.
+    until: SystemTime,
+}
+
+/// The part of a request that wants to ask the origin.
+#[derive(Debug)]
+pub enum Role {
+    /// Ask, and store what comes.
+    Lead(Lead),
+    /// Another request asks: wait.
+    Follow,
+    /// Ask without anybody waiting: what came last was not storable.
+    Pass,
+}
+
+/// The leader's part; ends when dropped.
+#[derive(Debug)]
+pub struct Lead {
+    forwards: Forwards,
+    key: String,
+    id: u64,
+}
+
+impl Forwards {
+    /// The part of a request for `key`; a leader has `limit` to report back.
+    pub fn join(&self, key: &str, now: SystemTime, limit: Duration) -> Role {
+        let mut state = self.0.borrow_mut();
+        match state.keys.get(key) {
+            Some(Entry { leader, until }) if *until > now => {
+                return if leader.is_some() { Role::Follow } else { Role::Pass };
+            }
+            _ => {}
+        }
+        if state.keys.len() >= MAX_KEYS {
+            state.keys.retain(|_, entry| entry.until > now);
+            if state.keys.len() >= MAX_KEYS {
+                return Role::Pass;
+            }
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        state.keys.insert(key.to_owned(), Entry { leader: Some(id), until: now + limit });
+        Role::Lead(Lead { forwards: self.clone(), key: key.to_owned(), id })
+    }
+
+    /// Whether a leader is asking for `key`.
+    pub fn is_led(&self, key: &str, now: SystemTime) -> bool {
+        self.0.borrow().keys.get(key).is_some_and(|entry| entry.leader.is_some() && entry.until > now)
+    }
+
+    /// Nobody is to wait for what is being asked under `key` any more: it was invalidated meanwhile.
+    pub fn forget(&self, key: &str) {
+        self.0.borrow_mut().keys.remove(key);
+    }
+}
+
+impl Lead {
+    /// What came may not be stored: lets the followers go, and those that come soon.
+    pub fn pass(self, now: SystemTime) {
+        if let Some(entry) = self.forwards.0.borrow_mut().keys.get_mut(&self.key).filter(|e| e.leader == Some(self.id))
+        {
+            *entry = Entry { leader: None, until: now + PASS_FOR };
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        let mut state = self.forwards.0.borrow_mut();
+        // Another may have taken its place.
+        if state.keys.get(&self.key).is_some_and(|entry| entry.leader == Some(self.id)) {
+            state.keys.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(crate) use adapter::{forwards, over};
+
+#[cfg(target_arch = "wasm32")]
+mod adapter {
+    use std::time::{Duration, SystemTime};
+
+    use worker::Delay;
+
+    use super::Forwards;
+    use crate::runtime::now;
+
+    /// How long a follower waits between two looks: short at first, for origins that answer quickly.
+    const LOOKS: std::ops::RangeInclusive<u64> = 4..=64;
+
+    thread_local! {
+        static FORWARDS: Forwards = Forwards::default();
+    }
+
+    /// This isolate's.
+    pub(crate) fn forwards() -> Forwards {
+        FORWARDS.with(Clone::clone)
+    }
+
+    /// Comes back when nobody asks for `key` any more, or at `deadline`.
+    pub(crate) async fn over(key: &str, deadline: SystemTime) {
+        let mut look_again = *LOOKS.start();
+        while now() < deadline && FORWARDS.with(|forwards| forwards.is_led(key, now())) {
+            Delay::from(Duration::from_millis(look_again)).await;
+            look_again = (look_again * 2).min(*LOOKS.end());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::at;
+
+    fn join(forwards: &Forwards, key: &str, secs: u64) -> Role {
+        forwards.join(key, at(secs), LEAD_LIMIT)
+    }
+
+    #[track_caller]
+    fn lead(forwards: &Forwards, key: &str, secs: u64) -> Lead {
+        match join(forwards, key, secs) {
+            Role::Lead(lead) => lead,
+            other => panic!("expected to lead, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_leads_per_key_and_the_others_follow_until_it_ends() {
+        let forwards = Forwards::default();
+        let first = lead(&forwards, "a", 100);
+        assert!(matches!(join(&forwards, "a", 101), Role::Follow));
+        let other_key = lead(&forwards, "b", 101);
+        drop(first);
+        let second = lead(&forwards, "a", 102);
+        assert!(forwards.is_led("a", at(102)) && forwards.is_led("b", at(102)));
+        drop((second, other_key));
+        assert!(!forwards.is_led("a", at(102)));
+    }
+
+    #[test]
+    fn a_lost_leader_is_replaced_and_its_late_end_ends_nothing() {
+        let forwards = Forwards::default();
+        let lost = lead(&forwards, "a", 100);
+        assert!(matches!(join(&forwards, "a", 104), Role::Follow));
+        let next = lead(&forwards, "a", 105);
+        drop(lost);
+        assert!(matches!(join(&forwards, "a", 106), Role::Follow), "the next still leads");
+        drop(next);
+        let lost = lead(&forwards, "a", 200);
+        let _next = lead(&forwards, "a", 205);
+        lost.pass(at(205));
+        assert!(matches!(join(&forwards, "a", 206), Role::Follow), "nor does it say what is storable");
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_not_storable() {
+        let forwards = Forwards::default();
+        lead(&forwards, "a", 100).pass(at(101));
+        assert!(!forwards.is_led("a", at(101)));
+        assert!(matches!(join(&forwards, "a", 105), Role::Pass));
+        let _tried_again = lead(&forwards, "a", 106);
+    }
+
+    #[test]
+    fn what_was_invalidated_is_not_waited_for() {
+        let forwards = Forwards::default();
+        let before = lead(&forwards, "a", 100);
+        forwards.forget("a");
+        let _after = lead(&forwards, "a", 100);
+        drop(before);
+        assert!(matches!(join(&forwards, "a", 101), Role::Follow));
+    }
+
+    #[test]
+    fn beyond_the_bound_requests_do_not_collapse_and_what_is_over_gives_way() {
+        let forwards = Forwards::default();
+        let _leads: Vec<Lead> = (0..MAX_KEYS).map(|key| lead(&forwards, &key.to_string(), 100)).collect();
+        assert!(matches!(join(&forwards, "one more", 104), Role::Pass));
+        let _one_more = lead(&forwards, "one more", 105);
+    }
+}

@@ -1,0 +1,220 @@
+//! Hot, small responses in the isolate's own memory, in front of the store: a hit there costs no call.
+//!
+//! What is read here is checked by the same rule as what is read from the store. And it is trusted only for a short time after it
+//! was read there, no longer than the journal's: so what another isolate replaced or dropped there is followed as soon.
+//!
+//! Bounded in bytes; what was used longest ago goes first. What is held beyond the body (fields, key, bookkeeping) is counted by
+//! what it roughly takes.
+
+use std::cell::RefCell;
+use std::time::{Duration, SystemTime};
+
+use lru::LruCache;
+
+use super::{Entry, Store};
+use crate::error::Error;
+
+/// No larger body is kept.
+pub const MAX_BODY_BYTES: u64 = 64 << 10;
+
+/// What an entry takes besides the texts and the body.
+const OVERHEAD_BYTES: usize = 512;
+/// What a field takes besides its text.
+const FIELD_BYTES: usize = 64;
+
+/// A body that knows its size, or is still on its way.
+pub trait Measured {
+    /// Its length; `None` if it is on its way and cannot be kept.
+    fn bytes(&self) -> Option<usize>;
+}
+
+/// The memory of one isolate.
+#[derive(Debug)]
+pub struct Isolate<B>(RefCell<State<B>>);
+
+#[derive(Debug)]
+struct State<B> {
+    kept: LruCache<String, Kept<B>>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept<B> {
+    entry: Entry<B>,
+    bytes: usize,
+    until: SystemTime,
+}
+
+impl<B: Clone + Measured> Isolate<B> {
+    /// Holds at most so many bytes.
+    pub fn new(max_bytes: usize) -> Self {
+        Self(RefCell::new(State { kept: LruCache::unbounded(), bytes: 0, max_bytes }))
+    }
+
+    /// The memory as a store at `now`; what is put is trusted for `trust`.
+    pub fn at(&self, now: SystemTime, trust: Duration) -> AtTime<'_, B> {
+        AtTime { isolate: self, now, trust }
+    }
+
+    /// Keeps an entry, or nothing under `key` if it is too large.
+    pub fn put(&self, key: &str, entry: Entry<B>, until: SystemTime) {
+        let mut state = self.0.borrow_mut();
+        state.remove(key);
+        let Some(bytes) = size(key, &entry).filter(|bytes| *bytes <= state.max_bytes) else { return };
+        while state.bytes + bytes > state.max_bytes
+            && let Some((_, evicted)) = state.kept.pop_lru()
+        {
+            state.bytes -= evicted.bytes;
+        }
+        state.bytes += bytes;
+        state.kept.put(key.to_owned(), Kept { entry, bytes, until });
+    }
+
+    /// What is kept under `key` and still trusted at `now`.
+    pub fn get(&self, key: &str, now: SystemTime) -> Option<Entry<B>> {
+        let mut state = self.0.borrow_mut();
+        let kept = state.kept.get(key)?;
+        if kept.until > now {
+            return Some(kept.entry.clone());
+        }
+        state.remove(key);
+        None
+    }
+
+    /// Drops what is kept under `key`.
+    pub fn remove(&self, key: &str) {
+        self.0.borrow_mut().remove(key);
+    }
+}
+
+impl<B> State<B> {
+    fn remove(&mut self, key: &str) {
+        if let Some(removed) = self.kept.pop(key) {
+            self.bytes -= removed.bytes;
+        }
+    }
+}
+
+/// An isolate's memory as a [`Store`] at one time: nothing in it is waited for.
+#[derive(Debug)]
+pub struct AtTime<'a, B> {
+    isolate: &'a Isolate<B>,
+    now: SystemTime,
+    trust: Duration,
+}
+
+impl<B: Clone + Measured> Store for AtTime<'_, B> {
+    type Body = B;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry<B>>, Error> {
+        Ok(self.isolate.get(key, self.now))
+    }
+
+    async fn put(&self, key: &str, entry: Entry<B>, keep_for: Duration) -> Result<(), Error> {
+        self.isolate.put(key, entry, self.now + keep_for.min(self.trust));
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.isolate.remove(key);
+        Ok(())
+    }
+}
+
+/// About what an entry takes in memory; `None` if its body is too large or on its way.
+fn size<B: Measured>(key: &str, entry: &Entry<B>) -> Option<usize> {
+    let content = match entry {
+        Entry::Marker(marker) => marker.fields.to_header().len(),
+        Entry::Response { response, body, .. } => {
+            let body = body.as_ref().map_or(Some(0), Measured::bytes)?;
+            let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+            (body as u64 <= MAX_BODY_BYTES).then_some(())?;
+            body + fields.sum::<usize>() + size_of_val(response.scopes.as_slice())
+        }
+    };
+    Some(OVERHEAD_BYTES + 2 * key.len() + content)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use shared_keys::TargetKey;
+
+    use super::*;
+    use crate::policy::testing::{at, headers, stored};
+    use crate::store::fake::ready;
+    use crate::store::variants;
+
+    impl Measured for String {
+        fn bytes(&self) -> Option<usize> {
+            (self != "on its way").then_some(self.len())
+        }
+    }
+
+    const TRUST: Duration = Duration::from_secs(5);
+
+    fn response(body: &str) -> Entry<String> {
+        Entry::Response { response: stored(&[("etag", "x")]), generation: None, body: Some(body.to_owned()) }
+    }
+
+    fn body(memory: &Isolate<String>, key: &str, secs: u64) -> Option<String> {
+        match memory.get(key, at(secs))? {
+            Entry::Response { body, .. } => body,
+            Entry::Marker(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_trusted_for_a_while_and_not_beyond_what_the_store_keeps() {
+        let memory = Isolate::new(100_000);
+        ready(memory.at(at(100), TRUST).put("a", response("x"), Duration::from_secs(60))).unwrap();
+        ready(memory.at(at(100), TRUST).put("b", response("y"), Duration::from_secs(2))).unwrap();
+        assert_eq!((body(&memory, "a", 104), body(&memory, "a", 105)), (Some("x".into()), None));
+        assert_eq!((body(&memory, "b", 101), body(&memory, "b", 102)), (Some("y".into()), None));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_what_was_used_longest_ago_goes_first() {
+        let memory = Isolate::new(10_000);
+        for key in ["a", "b", "c"] {
+            memory.put(key, response(&"x".repeat(2000)), at(200));
+        }
+        assert!(body(&memory, "a", 100).is_some());
+        memory.put("d", response(&"x".repeat(2000)), at(200));
+        let kept = ["a", "b", "c", "d"].map(|key| body(&memory, key, 100).is_some());
+        assert_eq!(kept, [true, false, true, true]);
+        memory.put("a", response(&"x".repeat(9000)), at(200));
+        let kept = ["a", "c", "d"].map(|key| body(&memory, key, 100).is_some());
+        assert_eq!(kept, [true, false, false], "a larger one takes the room of several");
+        assert!(memory.0.borrow().bytes <= 10_000);
+        memory.remove("a");
+        assert_eq!(memory.0.borrow().bytes, 0);
+    }
+
+    #[test]
+    fn what_is_large_or_on_its_way_is_not_kept_nor_is_what_it_replaces() {
+        let memory = Isolate::new(1 << 20);
+        for body_of in ["on its way", &"x".repeat(65_537)] {
+            memory.put("a", response("old"), at(200));
+            memory.put("a", response(body_of), at(200));
+            assert_eq!(body(&memory, "a", 100), None);
+        }
+        memory.put("a", response(&"x".repeat(65_536)), at(200));
+        assert!(body(&memory, "a", 100).is_some());
+    }
+
+    #[test]
+    fn variants_are_found_as_in_any_store() {
+        let memory = Isolate::new(100_000);
+        let target = TargetKey::parse("https://shop.example/a").unwrap();
+        let request = |language| headers(&[("accept-language", language)]);
+        let find = |request: &HeaderMap| ready(variants::lookup(&memory.at(at(100), TRUST), &target, request)).unwrap();
+        let varying = stored(&[("vary", "accept-language")]);
+        let german = (varying, Some("Hallo".to_owned()));
+        let store = memory.at(at(100), TRUST);
+        ready(variants::keep(&store, &target, &request("de"), None, german, Duration::from_secs(60))).unwrap();
+        assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
+        assert!(find(&request("en")).stored.is_none());
+    }
+}

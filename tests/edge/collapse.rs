@@ -1,0 +1,172 @@
+//! Requests for the same that come while the origin is asked (G4 at the edge).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use strata_tests::{OriginReply, PATIENCE, eventually};
+use tokio::task::JoinSet;
+
+use crate::gate::Gate;
+use crate::invalidation::purge;
+use crate::{Reply, Stack};
+
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
+/// Requests that were sent have reached the worker by then; if not, a test shows less than it could.
+const UNDER_WAY: Duration = Duration::from_millis(300);
+
+pub(crate) async fn cold_misses_become_one_request(stack: &Stack) {
+    let path = "/collapse/cold";
+    let gate = Gate::default();
+    let answers = gate.clone();
+    stack.origin_answers(path, move |request| {
+        answers.pass();
+        OriginReply::ok(&[SHARED], format!("answer {}", request.number))
+    });
+    let replies = stack.get_at_once(20, path);
+    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    tokio::time::sleep(UNDER_WAY).await;
+    gate.open();
+    let replies = replies.join_all().await;
+    assert_eq!(stack.origin_requests(path), 1);
+    assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == replies[0].body));
+    let collapsed: Vec<&Reply> = replies.iter().filter(|reply| reply.edge_status().contains("; collapsed")).collect();
+    assert!(collapsed.len() >= 10, "{}", collapsed.len());
+    let status = "strata-edge; fwd=uri-miss; collapsed; ttl=";
+    assert!(collapsed.iter().all(|reply| reply.edge_status().starts_with(status)), "{}", collapsed[0].edge_status());
+}
+
+pub(crate) async fn variants_collapse_each_for_itself(stack: &Stack) {
+    let path = "/collapse/vary";
+    let gate = Gate::default();
+    let answers = gate.clone();
+    stack.origin_answers(path, move |request| {
+        answers.pass();
+        let colour = request.headers.get("x-colour").map_or("none", |value| value.to_str().unwrap());
+        OriginReply::ok(&[SHARED, ("vary", "x-colour")], colour)
+    });
+    let mut replies = JoinSet::new();
+    for number in 0..12 {
+        let colour = ["red", "blue"][number % 2];
+        let reply = stack.edge.request(Method::GET, path).header("x-colour", colour).send();
+        replies.spawn(async move { (colour, Reply::read(reply.await.unwrap()).await) });
+    }
+    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    tokio::time::sleep(UNDER_WAY).await;
+    gate.open();
+    for (colour, reply) in replies.join_all().await {
+        assert_eq!((reply.status, reply.body.as_str()), (200, colour));
+    }
+    assert_eq!(stack.origin_requests(path), 2);
+}
+
+/// The second to the last are at the origin at the same time, or it never answers.
+pub(crate) async fn what_is_not_storable_is_not_answered_one_after_the_other(stack: &Stack) {
+    let path = "/collapse/private";
+    let (gate, all_there) = (Gate::default(), Gate::default());
+    let (first, others) = (gate.clone(), all_there.clone());
+    let asked = Arc::new(AtomicUsize::new(0));
+    stack.origin_answers(path, move |_| {
+        match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => first.pass(),
+            9 => others.open(),
+            _ => others.pass(),
+        }
+        OriginReply::ok(&[("cache-control", "private")], "yours")
+    });
+    let since = Instant::now();
+    let replies = stack.get_at_once(10, path);
+    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    tokio::time::sleep(UNDER_WAY).await;
+    gate.open();
+    for reply in replies.join_all().await {
+        assert_eq!((reply.status, reply.body.as_str()), (200, "yours"), "{}", reply.edge_status());
+    }
+    assert_eq!(stack.origin_requests(path), 10);
+    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
+}
+
+pub(crate) async fn a_lost_leader_costs_a_bounded_time(stack: &Stack) {
+    let path = "/collapse/lost";
+    let gate = Gate::default();
+    let never = gate.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    stack.origin_answers(path, move |_| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            never.pass();
+        }
+        OriginReply::ok(&[SHARED], "answer")
+    });
+    let lost = stack.get_at_once(1, path);
+    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    drop(lost);
+    let since = Instant::now();
+    let reply = stack.get(path).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "answer"));
+    assert!(since.elapsed() < Duration::from_secs(8), "{:?}", since.elapsed());
+    gate.open();
+}
+
+pub(crate) async fn after_an_unsafe_request_nobody_gets_what_was_asked_for_before_it(stack: &Stack) {
+    let path = "/collapse/unsafe";
+    nobody_gets_the_old(stack, path, async || {
+        let put = stack.edge.request(Method::PUT, path).body("new").send().await.unwrap();
+        assert_eq!(put.status(), 200);
+    })
+    .await;
+}
+
+pub(crate) async fn after_a_purge_nobody_gets_what_was_asked_for_before_it(stack: &Stack) {
+    nobody_gets_the_old(stack, "/collapse/purge", async || {
+        purge(stack, r#"{"scope":"tag:collapse:purge","mode":"remove"}"#).await;
+    })
+    .await;
+}
+
+/// The first request is at the origin, which has read the old value, when `invalidate` takes place.
+async fn nobody_gets_the_old(stack: &Stack, path: &str, invalidate: impl AsyncFn()) {
+    let gate = Gate::default();
+    let old = gate.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    stack.origin_answers(path, move |request| {
+        let value = if request.method == "GET" && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            old.pass();
+            "old"
+        } else {
+            "new"
+        };
+        OriginReply::ok(&[SHARED, ("cache-tag", "collapse:purge")], value)
+    });
+    let first = stack.get_at_once(1, path);
+    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    invalidate().await;
+    let later = stack.get_at_once(5, path);
+    tokio::time::sleep(UNDER_WAY).await;
+    gate.open();
+    assert!(first.join_all().await.iter().all(|reply| reply.body == "old"), "it began before");
+    for reply in later.join_all().await {
+        assert_eq!(reply.body, "new", "{}", reply.edge_status());
+    }
+    for _ in 0..20 {
+        let reply = stack.get(path).await;
+        assert_eq!(reply.body, "new", "{}", reply.edge_status());
+    }
+}
+
+pub(crate) async fn a_body_streams_to_the_first_client_while_it_is_stored(stack: &Stack) {
+    let path = "/collapse/stream";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "one,"));
+    let rest = stack.origin.body_goes_on(path);
+    let mut first = stack.edge.get(path).await;
+    assert_eq!(first.chunk().await.unwrap().as_deref(), Some(&b"one,"[..]), "before the origin has sent the rest");
+    let follower = stack.get_at_once(1, path);
+    rest.send("two".to_owned()).unwrap();
+    drop(rest);
+    assert_eq!(first.text().await.unwrap(), "two");
+    assert!(follower.join_all().await.iter().all(|reply| reply.body == "one,two"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    assert_eq!(stack.get(path).await.body, "one,two");
+    assert_eq!(stack.origin_requests(path), 1);
+}
