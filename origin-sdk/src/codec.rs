@@ -155,20 +155,38 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
         Some(rest) => checked(rest)?,
         None => bytes.strip_prefix(VERSION_1)?,
     };
-    let end = rest.iter().position(|&byte| byte == b'\n')?;
-    let header: Header = serde_json::from_slice(&rest[..end]).ok()?;
-    let [fresh, swr, sie] = header.life_ms.map(Duration::from_millis);
-    let meta = Meta {
-        loaded_at: header.at.parse().ok()?,
-        lifetime: Lifetime::fresh(fresh).stale_while_revalidate(swr).stale_if_error(sie),
-        tags: header.tags.iter().map(|tag| Tag::new(tag)).collect::<Result<_, _>>().ok()?,
-    };
-    let payload = &rest[end + 1..];
+    let (header, payload) = split(rest)?;
     let value = match header.raw_bytes {
         None => header.enc.read(payload)?,
         Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?)?,
     };
-    Some((meta, value))
+    Some((header.meta()?, value))
+}
+
+/// What the first line of stored bytes says, which need not be all of them and are not checked for damage; `None` if it
+/// is not one of either version.
+pub(crate) fn peek(head: &[u8]) -> Option<Meta> {
+    let rest = match head.strip_prefix(VERSION_2) {
+        Some(rest) => rest.get(SUM_DIGITS + 1..)?,
+        None => head.strip_prefix(VERSION_1)?,
+    };
+    split(rest)?.0.meta()
+}
+
+fn split(rest: &[u8]) -> Option<(Header, &[u8])> {
+    let end = rest.iter().position(|&byte| byte == b'\n')?;
+    Some((serde_json::from_slice(&rest[..end]).ok()?, &rest[end + 1..]))
+}
+
+impl Header {
+    fn meta(&self) -> Option<Meta> {
+        let [fresh, swr, sie] = self.life_ms.map(Duration::from_millis);
+        Some(Meta {
+            loaded_at: self.at.parse().ok()?,
+            lifetime: Lifetime::fresh(fresh).stale_while_revalidate(swr).stale_if_error(sie),
+            tags: self.tags.iter().map(|tag| Tag::new(tag)).collect::<Result<_, _>>().ok()?,
+        })
+    }
 }
 
 /// What follows the checksum, if it is what was written.
@@ -249,6 +267,16 @@ mod tests {
             changed[at] ^= 1;
             assert_eq!(decode::<(String, u32)>(&changed), None, "changed at {at}");
         }
+    }
+
+    #[test]
+    fn the_head_alone_tells_what_the_rule_needs() {
+        for golden in [GOLDEN_1, GOLDEN_2] {
+            let end = golden.find('\n').unwrap();
+            assert_eq!(peek(&golden.as_bytes()[..=end]), Some(meta()));
+            assert_eq!(peek(&golden.as_bytes()[..end]), None, "the header may go on");
+        }
+        assert_eq!(peek(b"another's value\n"), None);
     }
 
     #[cfg(feature = "msgpack")]

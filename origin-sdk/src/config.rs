@@ -39,11 +39,7 @@ impl CacheBuilder {
             app: app.to_owned(),
             topology: Topology::Embedded,
             faults: None,
-            timeouts: Timeouts {
-                connect: Duration::from_millis(500),
-                command: Duration::from_millis(500),
-                overall: Duration::from_secs(1),
-            },
+            timeouts: Timeouts::default(),
             max_lag: Duration::from_secs(2),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,

@@ -52,6 +52,7 @@ mod purge;
 mod receipt;
 mod stampede;
 mod store;
+mod sweep;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, TypedTag, keys};
@@ -67,3 +68,4 @@ pub use metrics::Stats;
 pub use namespace::{Namespace, NamespaceBuilder};
 pub use receipt::{Delivery, Receipt, Written};
 pub use store::{Faults, Topology};
+pub use sweep::{Sweep, Swept};

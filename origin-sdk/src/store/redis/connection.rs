@@ -34,6 +34,13 @@ pub(crate) struct Timeouts {
     pub(crate) overall: Duration,
 }
 
+impl Default for Timeouts {
+    fn default() -> Self {
+        let command = Duration::from_millis(500);
+        Self { connect: command, command, overall: 2 * command }
+    }
+}
+
 /// The way to a server.
 pub(super) struct Connection {
     primary: Primary,

@@ -1,6 +1,7 @@
 //! Redis (standalone) as the shared tier and the home of the journal.
 
 mod connection;
+mod keyspace;
 mod script;
 mod topology;
 

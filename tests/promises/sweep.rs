@@ -1,0 +1,65 @@
+//! A sweep gives back the memory of dead entries, and takes nothing else.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use origin_sdk::{Cache, Key, Lifetime, Namespace, Scope, Sweep, Swept, Topology, TypedTag};
+use strata_tests::{Group, Item, RedisServer};
+
+const ITEMS: u64 = 250;
+
+fn paced() -> Sweep {
+    Sweep::paced(NonZeroU32::new(100_000).unwrap())
+}
+
+/// Items that belong to group 0 or 1 in turn.
+async fn filled(redis: &RedisServer) -> Cache {
+    let cache = redis.cache().build().await.unwrap();
+    let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
+    for id in 0..ITEMS {
+        let load = move |load: origin_sdk::Load| async move {
+            load.tag(Group { id: id % 2 }.to_tag());
+            Ok::<_, std::io::Error>(id)
+        };
+        items.get_or_load(&Item { id }, load).await.unwrap();
+    }
+    cache
+}
+
+async fn swept(redis: &RedisServer, sweep: Sweep) -> Swept {
+    sweep.run(&Topology::Standalone { url: redis.url() }, "test").await.unwrap()
+}
+
+async fn exists(redis: &RedisServer, key: &str) -> bool {
+    redis.run(&["EXISTS", key]).await
+}
+
+#[tokio::test]
+async fn dead_entries_go_and_all_else_stays() {
+    let redis = RedisServer::start().await;
+    let cache = filled(&redis).await;
+    let foreign = Item { id: 999_999 }.to_text();
+    let () = redis.run(&["SET", &foreign, "somebody's own"]).await;
+    let () = redis.run(&["SET", "other:v1:{item:1}", "another app's"]).await;
+    cache.invalidate([Group { id: 1 }.to_tag()]).await;
+    cache.expire([Scope::All]).await;
+
+    let counted = swept(&redis, paced().dry_run(true)).await;
+    assert_eq!((counted.dead, counted.unlinked, counted.foreign), (ITEMS / 2, 0, 1));
+    assert!(exists(&redis, &Item { id: 1 }.to_text()).await);
+
+    let swept = swept(&redis, paced()).await;
+    assert_eq!((swept.dead, swept.unlinked, swept.foreign), (ITEMS / 2, ITEMS / 2, 1));
+    for id in 0..ITEMS {
+        assert_eq!(exists(&redis, &Item { id }.to_text()).await, id % 2 == 0, "item {id}");
+    }
+    assert!(exists(&redis, &foreign).await && exists(&redis, "other:v1:{item:1}").await);
+}
+
+#[tokio::test]
+async fn a_sweep_that_cannot_know_what_is_dead_ends_with_an_error() {
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    assert!(paced().run(&Topology::Standalone { url: redis.url() }, "test").await.is_err());
+    assert!(paced().run(&Topology::Embedded, "test").await.is_err());
+}
