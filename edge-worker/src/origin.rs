@@ -7,11 +7,12 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, TargetKey, scopes_from_header};
+use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, TargetKey, VaryRules, scopes_from_header};
 use url::Url;
 
 use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
+use crate::policy::select::combined;
 use crate::policy::{StoredResponse, validate};
 
 /// RFC 8586 section 2: names the CDNs that a request went through.
@@ -25,9 +26,6 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// The tags of an origin that was written for another CDN, separated by spaces.
 const SURROGATE_KEY: &str = "surrogate-key";
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
-
-/// The fields whose values the origin sees as the variant key holds them, so that what is stored is what was keyed.
-const NORMALISED: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
 
 /// Whether the request has been through this cache already: the origin's URL leads back here.
 pub fn is_loop(headers: &HeaderMap) -> bool {
@@ -84,20 +82,19 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
 
 /// The fields of a request whose answer may be stored: nothing in them depends on what the key leaves out, and no condition
 /// or cache directive of the client's keeps the origin, or a cache before it, from sending the whole response.
-pub fn fill_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
+pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
     let mut headers = passed_headers(client, url);
     remove_unkeyed(&mut headers);
     validate::remove_conditions(&mut headers);
     for name in [header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT] {
         headers.remove(name);
     }
-    for name in NORMALISED {
-        let value = headers.get(&name).and_then(|value| value.to_str().ok());
-        match shared_keys::normalise(name.as_str(), value) {
-            Some(value) => set(&mut headers, name, value),
-            None => {
-                headers.remove(name);
-            }
+    // What is stored is what was keyed.
+    let selecting: Vec<_> = rules.forwarded(|name| combined(&headers, name)).collect();
+    for (name, value) in selecting {
+        headers.remove(name);
+        if let (Ok(name), Some(value)) = (name.parse(), value) {
+            set(&mut headers, name, value);
         }
     }
     headers
@@ -233,7 +230,7 @@ mod adapter {
 
 #[cfg(test)]
 mod tests {
-    use shared_keys::{Position, Scope};
+    use shared_keys::{Normaliser, Position, Scope};
 
     use super::*;
     use crate::policy::testing::headers;
@@ -274,7 +271,27 @@ mod tests {
             ("x-forwarded-host", "shop.example:8443"),
             ("x-forwarded-proto", "https"),
         ]);
-        assert_eq!(fill_headers(&client, &url("https://shop.example:8443/")), expected);
+        assert_eq!(fill_headers(&client, &VaryRules::default(), &url("https://shop.example:8443/")), expected);
+    }
+
+    #[test]
+    fn the_origin_sees_selecting_fields_as_the_variant_key_holds_them() {
+        let rules = VaryRules::default()
+            .field("Accept-Language", Normaliser::language(["en", "de"]).unwrap())
+            .field("Cookie", Normaliser::cookies(["group"]).unwrap())
+            .field("User-Agent", Normaliser::dropped());
+        let client = headers(&[
+            ("accept-language", "fr"),
+            ("accept-language", "de-AT;q=0.5"),
+            ("cookie", "sid=1; group=b"),
+            ("user-agent", "x"),
+        ]);
+        let forwarded = fill_headers(&client, &rules, &url("https://shop.example/"));
+        let values = |name: &str| forwarded.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(values("accept-language"), ["de"]);
+        assert_eq!(values("cookie"), ["group=b"]);
+        assert_eq!(values("accept-encoding"), ["identity"]);
+        assert!(values("user-agent").is_empty() && values("accept").is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use shared_keys::purge::PURGE_PATH;
-use shared_keys::{Applied, TargetKey, Verdict};
+use shared_keys::{Applied, QueryRules, TargetKey, VaryRules, Verdict};
 use url::Url;
 use worker::{Context, Env, web_sys};
 
@@ -66,17 +66,17 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
         };
     }
     let log = config.log_requests;
-    let Ok(target) = TargetKey::parse(url.as_str()) else {
+    let (query_rules, vary_rules) = (QueryRules::default(), VaryRules::default());
+    let Ok(target) = TargetKey::with_rules(url.as_str(), &query_rules) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
     // From here on, what is keyed is what is forwarded: nothing that the key leaves out, or that ends at this hop, is left.
-    if let Some(query) = url.query().map(TargetKey::without_reserved) {
-        url.set_query(Some(&query));
-    }
+    let query = query_rules.forwarded(url.query());
+    url.set_query(query.as_deref());
     let websocket = origin::is_websocket(&method, &headers);
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
-    let exchange = Rc::new(Exchange { method, url, target, headers, websocket, config, store, journal });
+    let exchange = Rc::new(Exchange { method, url, target, vary_rules, headers, websocket, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
     if log {
         let ms = now().duration_since(started).unwrap_or_default().as_millis();
@@ -105,6 +105,7 @@ pub(crate) struct Exchange {
     method: Method,
     url: Url,
     target: TargetKey,
+    vary_rules: VaryRules,
     /// Without hop-by-hop fields.
     headers: HeaderMap,
     websocket: bool,
@@ -179,7 +180,7 @@ impl Exchange {
     }
 
     async fn lookup_in(&self, store: &impl Store<Body = Body>) -> Found {
-        match variants::lookup(store, &self.target, &self.headers).await {
+        match variants::lookup(store, &self.target, &self.vary_rules, &self.headers).await {
             Ok(found) if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(&stored.response)) => {
                 Found::nothing()
             }
@@ -286,7 +287,10 @@ impl Exchange {
     /// The key that the answer to this request will be found under, as far as is known; `None` if it cannot be told apart.
     fn stored_under(&self, found: &Found) -> Option<String> {
         match &found.marker {
-            Some(marker) => Some(variant_key(&self.target, &marker.fields, &self.headers)?.as_str().to_owned()),
+            Some(marker) => {
+                let key = variant_key(&self.target, &marker.fields, &self.vary_rules, &self.headers)?;
+                Some(key.as_str().to_owned())
+            }
             None => Some(self.target.as_str().to_owned()),
         }
     }
@@ -385,7 +389,7 @@ impl Exchange {
     /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
     pub(crate) async fn ask(&self, condition: Option<&StoredResponse>) -> Result<Received, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
-        let mut headers = origin::fill_headers(&self.headers, &self.url);
+        let mut headers = origin::fill_headers(&self.headers, &self.vary_rules, &self.url);
         if let Some(stored) = condition {
             validate::set_condition(&mut headers, stored);
         }
@@ -484,7 +488,8 @@ impl Exchange {
             return Ok(());
         }
         let body = body.map(Body::Whole);
-        variants::keep(&self.store, &self.target, &self.headers, marker, (response, body), keep_for).await
+        let (target, rules) = (&self.target, &self.vary_rules);
+        variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await
     }
 
     // Answer the client.

@@ -3,7 +3,7 @@
 //! * [`keys!`] declares typed data keys and tags in one place; [`Key`] renders and parses them.
 //! * [`Scope`] names what an invalidation covers (a key, a prefix, a tag, a path, all); [`ScopeHash`] is its compact form.
 //! * [`Applied`] holds the invalidations that a layer knows and answers with **the** validity rule, [`Applied::verdict`].
-//! * [`TargetKey`] and [`VariantKey`] name stored HTTP responses.
+//! * [`TargetKey`] and [`VariantKey`] name stored HTTP responses; [`QueryRules`] and [`VaryRules`] say what in a request counts.
 //! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale.
 //! * [`purge`] is the signed message that carries invalidations to the edge.
 //!
@@ -31,7 +31,12 @@ mod escape;
 mod journal;
 mod key;
 mod lifetime;
+mod list;
+mod negotiate;
+mod normaliser;
+mod percent;
 pub mod purge;
+mod query;
 mod scope;
 mod slot;
 mod tag;
@@ -45,12 +50,14 @@ pub use escape::KeyId;
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 pub use key::{Key, Prefix, TypedTag};
 pub use lifetime::Lifetime;
+pub use normaliser::Normaliser;
+pub use query::{QueryRules, RESERVED_PREFIX};
 pub use scope::{Scope, ScopeHash};
 pub use slot::{SLOTS, slot};
 pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
-pub use target::{RESERVED_PARAMETER, TargetKey};
+pub use target::TargetKey;
 pub use template::is_app_name;
-pub use variant::{VariantKey, VaryFields, normalise};
+pub use variant::{VariantKey, VaryFields, VaryRules};
 
 /// The response header that carries the journal [`Position`] an origin response was built at, in lower case.
 pub const POSITION_HEADER: &str = "strata-position";

@@ -1,23 +1,26 @@
-//! Method + target URI → the name of a stored response. The only place that normalises a URL.
+//! Method + target URI → the name of a stored response. With [`QueryRules`], the only place that normalises a URL.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use url::Url;
+use url::{Position, Url};
 
-use crate::{ParseError, Scope, ScopeHash};
+use crate::percent::{is_unreserved, push_escaped, push_normal};
+use crate::query::RESERVED_PREFIX;
+use crate::{ParseError, QueryRules, Scope, ScopeHash};
 
-/// The query parameter that carries a variant in the name of a stored response. A client's own is dropped.
-pub const RESERVED_PARAMETER: &str = "__strata_variant";
+/// What is expected behind the scheme.
+const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
 
-/// The target cache key of a `GET` (a `HEAD` is answered from it, and nothing else is stored, so the method is not spelled).
+/// The target cache key of a method and a URL.
 ///
 /// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user name, dot segments
-/// resolved, percent-encoding in its normal form (RFC 3986, 6.2.2), query parameters sorted by name with repeated ones
-/// in their order. An empty query stays different from none.
+/// resolved, percent-encoding in its normal form (RFC 3986, 6.2.2), query parameters as [`QueryRules`] say. A host beyond ASCII is
+/// expected as clients send it, in Punycode.
+///
+/// The key of a `GET` spells no method; a `HEAD` is answered from it. [`of_method`](Self::of_method) gives that of another.
 ///
 /// ```
 /// use shared_keys::TargetKey;
@@ -32,35 +35,59 @@ pub struct TargetKey {
 }
 
 impl TargetKey {
-    /// The key of this absolute URL.
+    /// The key of a `GET` of this absolute URL, by the default [`QueryRules`].
     ///
     /// # Errors
     /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
     pub fn parse(url: &str) -> Result<Self, ParseError> {
-        let expected = || ParseError::new("an absolute http or https URL", 0, url);
-        check_host(url)?;
-        let parsed = Url::parse(url).map_err(|_| expected())?;
-        let host = parsed.host_str().filter(|_| matches!(parsed.scheme(), "http" | "https")).ok_or_else(expected)?;
+        Self::with_rules(url, &QueryRules::default())
+    }
 
-        let mut key = format!("{}://{host}", parsed.scheme());
-        let host_at = key.len() - host.len();
-        if let Some(port) = parsed.port() {
-            key.push_str(&format!(":{port}"));
-        }
+    /// The key of a `GET` of this absolute URL.
+    ///
+    /// ```
+    /// use shared_keys::{QueryRules, TargetKey};
+    /// let rules = QueryRules::default().keeping(["page"])?;
+    /// let key = TargetKey::with_rules("https://a.example/list?sid=1&page=2", &rules)?;
+    /// assert_eq!(key.as_str(), "https://a.example/list?page=2");
+    /// # Ok::<_, shared_keys::ParseError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
+    pub fn with_rules(url: &str, query: &QueryRules) -> Result<Self, ParseError> {
+        let host_at = check_host(url)?;
+        let parsed = Url::parse(url).map_err(|_| ParseError::new(HOST, host_at, url))?;
+        let mut key = String::with_capacity(url.len());
+        key.push_str(parsed.scheme());
+        key.push_str("://");
+        let host_at = key.len();
+        key.push_str(&parsed[Position::BeforeHost..Position::AfterPort]);
         push_normal(parsed.path(), &mut key);
         let path_end = key.len();
-        if let Some(query) = parsed.query() {
+        if let Some(query) = query.normal(parsed.query()) {
             key.push('?');
-            key.push_str(&normal_query(query));
+            key.push_str(&query);
         }
         Ok(Self { url: key.into(), host_and_path: host_at..path_end })
     }
 
-    /// A URL's query without the reserved parameter, however its name is spelled: what the origin is asked with, so that it
-    /// sees nothing that the key leaves out. All other parameters stay as they came, in their order.
+    /// The key of another method's response for the same URL, for whoever stores such: `GET` and `HEAD` share the key itself, any
+    /// other stands in a reserved parameter. Methods are case-sensitive (RFC 9110, 9.1).
+    ///
+    /// ```
+    /// use shared_keys::TargetKey;
+    /// let get = TargetKey::parse("https://a.example/search?q=x").unwrap();
+    /// assert_eq!(get.of_method("QUERY").as_str(), "https://a.example/search?q=x&__strata_method=QUERY");
+    /// assert_eq!(get.of_method("HEAD"), get);
+    /// ```
     #[must_use]
-    pub fn without_reserved(query: &str) -> String {
-        query.split('&').filter(|parameter| !is_reserved(&normal(parameter))).collect::<Vec<_>>().join("&")
+    pub fn of_method(&self, method: &str) -> Self {
+        let url = match method {
+            "GET" | "HEAD" => self.url.clone(),
+            other => self.with_reserved("method", other).into(),
+        };
+        Self { url, host_and_path: self.host_and_path.clone() }
     }
 
     /// The normalised URL.
@@ -76,10 +103,18 @@ impl TargetKey {
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(Scope::hash_path).collect()
     }
 
-    /// The URL with the reserved parameter, which names one of its variants.
-    pub(crate) fn with_variant(&self, value: &str) -> String {
-        let separator = if self.url.contains('?') { '&' } else { '?' };
-        format!("{}{separator}{RESERVED_PARAMETER}={value}", self.url)
+    /// The URL with a reserved parameter behind its query, where no client's can stand.
+    pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {
+        let mut url = String::with_capacity(self.url.len() + RESERVED_PREFIX.len() + name.len() + value.len() + 2);
+        url.push_str(&self.url);
+        url.push(if self.url.contains('?') { '&' } else { '?' });
+        url.push_str(RESERVED_PREFIX);
+        url.push_str(name);
+        url.push('=');
+        for byte in value.bytes() {
+            if is_unreserved(byte) { url.push(char::from(byte)) } else { push_escaped(byte, &mut url) }
+        }
+        url
     }
 }
 
@@ -89,65 +124,26 @@ impl fmt::Display for TargetKey {
     }
 }
 
-/// Refuses a host that is not plain ASCII. What such a host becomes depends on the Unicode tables that a build has, so two
-/// sides could disagree; and the `url` crate's adapter without tables asserts that it never meets one.
-fn check_host(url: &str) -> Result<(), ParseError> {
-    let from = url.find("://").map_or(url.len(), |at| at + 3);
-    let authority = url[from..].split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    let host_at = from + authority.rfind('@').map_or(0, |at| at + 1);
-    let host = &url[host_at..from + authority.len()];
+/// Where the host begins, if it is one in plain ASCII. What another becomes depends on the Unicode tables that a build has, so
+/// two sides could disagree; and the `url` crate's adapter without tables asserts that it never meets one.
+fn check_host(url: &str) -> Result<usize, ParseError> {
+    let begins_with = |scheme: &&str| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
+    let Some(scheme) = ["https://", "http://"].into_iter().find(begins_with) else {
+        return Err(ParseError::new("an absolute http or https URL", 0, url));
+    };
+    let authority = url[scheme.len()..].split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host_at = scheme.len() + authority.rfind('@').map_or(0, |at| at + 1);
+    let host = &url[host_at..scheme.len() + authority.len()];
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
     match host.bytes().position(|byte| !is_plain(byte)) {
-        None if !host.is_empty() => Ok(()),
-        at => Err(ParseError::new("`://` and a host in ASCII without escapes", host_at + at.unwrap_or(0), url)),
+        None if !host.is_empty() => Ok(host_at),
+        at => Err(ParseError::new(HOST, host_at + at.unwrap_or(0), url)),
     }
-}
-
-fn normal_query(query: &str) -> String {
-    let mut parameters: Vec<String> = query.split('&').map(normal).collect();
-    parameters.retain(|parameter| !is_reserved(parameter));
-    parameters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
-    parameters.join("&")
-}
-
-fn is_reserved(normal_parameter: &str) -> bool {
-    name_of(normal_parameter) == RESERVED_PARAMETER
-}
-
-fn normal(parameter: &str) -> String {
-    let mut normal = String::with_capacity(parameter.len());
-    push_normal(parameter, &mut normal);
-    normal
-}
-
-fn name_of(parameter: &str) -> &str {
-    parameter.split_once('=').map_or(parameter, |(name, _)| name)
-}
-
-/// Appends `text` with escapes of unreserved bytes undone and all other escapes in capitals.
-fn push_normal(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some((plain, escaped)) = rest.split_once('%') {
-        out.push_str(plain);
-        match escaped.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| !escaped.starts_with('+')) {
-            Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
-                out.push(char::from(byte));
-            }
-            Some(byte) => out.push_str(&format!("%{byte:02X}")),
-            // A stray `%` is spelled out, so that what follows it does not become an escape.
-            None => {
-                out.push_str("%25");
-                rest = escaped;
-                continue;
-            }
-        }
-        rest = &escaped[2..];
-    }
-    out.push_str(rest);
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::ToString;
     use proptest::prelude::*;
 
@@ -165,6 +161,12 @@ mod tests {
             ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/%7euser", "http://a.example/~user"),
             ("http://user:secret@a.example/", "http://a.example/"),
+            ("http://a.example/a/./b/../c/%2e%2E/d", "http://a.example/a/d"),
+            ("http://a.example/../..", "http://a.example/"),
+            ("http://a.example:080/", "http://a.example/"),
+            ("http://XN--BCHER-KVA.example/", "http://xn--bcher-kva.example/"),
+            ("http://[2001:DB8:0::1]/", "http://[2001:db8::1]/"),
+            ("http://127.1/", "http://127.0.0.1/"),
         ] {
             assert_eq!(key(a), key(b), "{a} {b}");
         }
@@ -181,46 +183,74 @@ mod tests {
             ("http://a.example/x?a=1&a=2", "http://a.example/x?a=2&a=1"),
             ("http://a.example/a%2Fb", "http://a.example/a/b"),
             ("http://a.example/?a=b%26c", "http://a.example/?a=b&c"),
+            ("http://a.example/?a=+", "http://a.example/?a=%20"),
+            ("http://a.example/?a", "http://a.example/?a="),
+            ("http://a.example//x", "http://a.example/x"),
+            ("http://a.example/%252F", "http://a.example/%2F"),
+            ("http://a.example./", "http://a.example/"),
         ] {
             assert_ne!(key(a), key(b), "{a} {b}");
         }
     }
 
     #[test]
-    fn a_host_that_is_not_ascii_is_refused_where_it_is_not() {
-        for (url, at) in [
-            ("http://A日.example/", 8),
-            ("http://a%41.example/", 8),
-            ("https://ü:ü@Bücher.example", 15),
-            ("http:A日.example//a", 20),
-            ("http:///A日.example", 7),
-            ("http://a@/A日.example", 9),
-        ] {
-            let error = TargetKey::parse(url).unwrap_err();
-            assert_eq!(error.at(), at, "{error}");
-        }
-        assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
-    }
-
-    #[test]
     fn a_client_cannot_forge_the_reserved_parameter() {
         assert_eq!(key("http://a.example/?__strata_variant=x&a=1"), "http://a.example/?a=1");
         assert_eq!(key("http://a.example/?__strata_%76ariant=x"), "http://a.example/?");
-        assert_eq!(key("http://a.example/?__strata_variant"), "http://a.example/?");
+        assert_eq!(key("http://a.example/?%5F_%73trata%5fmethod"), "http://a.example/?");
+        // Other parameters, which no stored response is named by.
+        for query in ["__STRATA_variant=x", "a=1;__strata_variant=x", "a[__strata_variant]=x", "%255F_strata_variant=x"]
+        {
+            assert_eq!(key(&format!("http://a.example/?{query}")), format!("http://a.example/?{query}"));
+        }
+        for path in ["%3F__strata_variant=x", "&__strata_variant=x", ";__strata_variant=x"] {
+            assert_eq!(key(&format!("http://a.example/{path}")), format!("http://a.example/{path}"));
+        }
     }
 
     #[test]
-    fn what_the_origin_is_asked_with_lacks_what_the_key_drops_and_nothing_else() {
-        for (query, left) in [
-            ("b=2&__strata_variant=x&a=%2f&b=1", "b=2&a=%2f&b=1"),
-            ("__strata%5Fvariant=x&a", "a"),
-            ("a=1&%5f%5fstrata_%76ariant", "a=1"),
-            ("__strata_variant", ""),
-            ("&a=__strata_variant&", "&a=__strata_variant&"),
-            ("", ""),
+    fn rfc9110_9_1_methods_have_keys_of_their_own_but_for_head() {
+        let get = TargetKey::parse("http://a.example/x").unwrap();
+        assert_eq!(get.of_method("HEAD"), get.of_method("GET"));
+        assert_eq!(get.of_method("POST").as_str(), "http://a.example/x?__strata_method=POST");
+        assert_ne!(get.of_method("POST"), get.of_method("post"));
+        assert_eq!(
+            get.of_method("M&__strata_variant=é").as_str(),
+            "http://a.example/x?__strata_method=M%26__strata_variant%3D%C3%A9"
+        );
+        assert_eq!(get.of_method("POST").scopes(), get.scopes());
+    }
+
+    #[test]
+    fn a_url_is_refused_with_what_was_expected_and_where() {
+        const URL: &str = "an absolute http or https URL";
+        for (url, expected, at) in [
+            ("", URL, 0),
+            ("/x", URL, 0),
+            ("a.example/x", URL, 0),
+            ("ftp://a.example/", URL, 0),
+            ("http:", URL, 0),
+            ("http://", HOST, 7),
+            ("HTTPS://?x", HOST, 8),
+            ("http://a b/", HOST, 8),
+            ("http:a.example", URL, 0),
+            ("http:/A日.example://b", URL, 0),
+            ("ht\ttp://A日.example", URL, 0),
+            ("http://@/", HOST, 8),
+            ("http://a@:80/", HOST, 9),
+            ("http://a.example:65536/", HOST, 7),
+            ("http://[::1/", HOST, 7),
+            ("http://A日.example/", HOST, 8),
+            ("http://a%41.example/", HOST, 8),
+            ("https://ü:ü@Bücher.example", HOST, 15),
+            ("http:A日.example//a", URL, 0),
+            ("http:///A日.example", HOST, 7),
+            ("http://a@/A日.example", HOST, 9),
         ] {
-            assert_eq!(TargetKey::without_reserved(query), left, "{query}");
+            let error = TargetKey::parse(url).unwrap_err();
+            assert_eq!((error.expected(), error.at()), (expected, at), "{url}");
         }
+        assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
     }
 
     #[test]
@@ -244,9 +274,14 @@ mod tests {
         }
 
         #[test]
-        fn the_key_is_that_of_what_the_origin_is_asked_with(query in "((__strata_|__strata%5f)?[a-c%&=]{1,3}(variant)?){0,6}") {
-            let asked = TargetKey::without_reserved(&query);
-            prop_assert_eq!(key(&format!("http://a.example/?{query}")), key(&format!("http://a.example/?{asked}")));
+        fn no_clients_url_names_what_a_method_or_variant_does(
+            path in "(/|\\?|&|;|a|=|%3F|%26|__strata_|method|variant|=POST){0,8}",
+            other in "(/|\\?|&|;|a|=|__strata_|method|variant|=POST){0,8}",
+        ) {
+            let (client, other) = (key(&format!("http://a.example/{path}")), format!("http://a.example/{other}"));
+            let stored = TargetKey::parse(&other).unwrap();
+            prop_assert_ne!(&client, &stored.of_method("POST").to_string());
+            prop_assert_ne!(client, stored.with_reserved("variant", "x"));
         }
 
         #[test]

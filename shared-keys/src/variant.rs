@@ -1,15 +1,16 @@
 //! `Vary` → the second level of the name of a stored response (RFC 9111, 4.1).
 
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::TargetKey;
+use crate::{Normaliser, TargetKey};
 
 /// Bytes of SHA-256 in a variant key: 128 bits, so that no client can find headers that land on another's variant.
 const HASH_BYTES: usize = 16;
@@ -50,13 +51,84 @@ impl VaryFields {
     }
 }
 
+/// How the values of selecting fields are made equal where they select the same response: a [`Normaliser`] per field name.
+///
+/// By default `Accept-Encoding` becomes the best of `br`, `gzip` and `identity` that the client takes, `Accept` and
+/// `Accept-Language` lose case and spaces, and any other field is taken verbatim: what its value means, only the origin knows.
+///
+/// **What the key holds is what the origin sees**: [`forwarded`](Self::forwarded) gives each field that has a normaliser as the
+/// origin must be asked with it, whether or not the response turns out to vary by it.
+///
+/// ```
+/// use shared_keys::{Normaliser, VaryRules};
+/// let rules = VaryRules::default()
+///     .field("Accept-Language", Normaliser::language(["en", "de"])?)
+///     .field("Cookie", Normaliser::cookies(["group"])?);
+/// assert_eq!(rules.normal("accept-language", Some("de-CH, en;q=0.5")).as_deref(), Some("de"));
+/// assert_eq!(rules.normal("x-other", Some(" A ")).as_deref(), Some("A"));
+/// # Ok::<_, shared_keys::ParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaryRules(Vec<(Box<str>, Normaliser)>);
+
+impl Default for VaryRules {
+    fn default() -> Self {
+        // Names of codings, so never an error; verbatim would only make more variants.
+        let coding = Normaliser::coding(["br", "gzip"]).unwrap_or(Normaliser::verbatim());
+        Self(Vec::new())
+            .field("accept-encoding", coding)
+            .field("accept", Normaliser::lower_case_list())
+            .field("accept-language", Normaliser::lower_case_list())
+    }
+}
+
+impl VaryRules {
+    /// The same, but with this normaliser for the field of this name, in any case.
+    #[must_use]
+    pub fn field(mut self, name: &str, normaliser: Normaliser) -> Self {
+        let name = name.to_ascii_lowercase().into_boxed_str();
+        self.0.retain(|(known, _)| *known != name);
+        self.0.push((name, normaliser));
+        self
+    }
+
+    /// The normal form of a field's value; `name` is in lower case. See [`Normaliser::normal`].
+    #[must_use]
+    pub fn normal<'a>(&'a self, name: &str, value: Option<&'a str>) -> Option<Cow<'a, str>> {
+        const VERBATIM: &Normaliser = &Normaliser::verbatim();
+        let normaliser =
+            self.0.iter().find(|(known, _)| **known == *name).map_or(VERBATIM, |(_, normaliser)| normaliser);
+        normaliser.normal(value)
+    }
+
+    /// The fields whose values the origin must see in their normal form: name in lower case, and value, `None` for a field that
+    /// is to be left out. `field` gives a field's joined lines by its lower-case name. All other fields go on as they came.
+    ///
+    /// Asked with these, the origin sees what the variant key holds, and a request with these has the same variant keys.
+    ///
+    /// ```
+    /// use shared_keys::VaryRules;
+    /// let client = |name: &str| (name == "accept-encoding").then(|| "gzip, br".to_string());
+    /// let rules = VaryRules::default();
+    /// let forwarded: Vec<_> = rules.forwarded(client).collect();
+    /// assert_eq!(forwarded[0], ("accept-encoding", Some("br".to_string())));
+    /// assert_eq!(forwarded[1], ("accept", None));
+    /// ```
+    pub fn forwarded(&self, field: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = (&str, Option<String>)> {
+        self.0.iter().map(move |(name, normaliser)| {
+            let value = field(name);
+            (&**name, normaliser.normal(value.as_deref()).map(Cow::into_owned))
+        })
+    }
+}
+
 /// The name of one variant: its target's URL with the selecting field values in the reserved parameter.
 ///
 /// ```
-/// use shared_keys::{TargetKey, VariantKey, VaryFields};
+/// use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
 /// let target = TargetKey::parse("http://a.example/x").unwrap();
 /// let vary = VaryFields::parse(["Accept-Encoding"]).unwrap();
-/// let with = |value: &str| VariantKey::new(&target, &vary, |_| Some(value.to_string()));
+/// let with = |value: &str| VariantKey::new(&target, &vary, &VaryRules::default(), |_| Some(value.to_string()));
 /// assert_eq!(with("gzip, br"), with("br;q=1, gzip"));
 /// assert_ne!(with("gzip"), with("br"));
 /// ```
@@ -65,12 +137,19 @@ pub struct VariantKey(String);
 
 impl VariantKey {
     /// The variant that a request with these fields selects. `field` gives a field's joined lines by its lower-case name.
-    pub fn new(target: &TargetKey, vary: &VaryFields, field: impl Fn(&str) -> Option<String>) -> Self {
+    ///
+    /// The key holds SHA-256, cut to 128 bits, of each name and each normal value behind its length in 8 bytes, big-endian;
+    /// eight bytes `0xFF` stand for an absent field, which differs from an empty one.
+    pub fn new(
+        target: &TargetKey,
+        vary: &VaryFields,
+        rules: &VaryRules,
+        field: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let mut hash = Sha256::new();
         for name in vary.iter() {
             part(&mut hash, name);
-            // An absent field differs from an empty one.
-            match normalise(name, field(name).as_deref()) {
+            match rules.normal(name, field(name).as_deref()) {
                 Some(value) => part(&mut hash, &value),
                 None => hash.update([0xFF; 8]),
             }
@@ -81,7 +160,7 @@ impl VariantKey {
             // Writing to a String does not fail.
             let _ = write!(value, "{byte:02x}");
         }
-        Self(target.with_variant(&value))
+        Self(target.with_reserved("variant", &value))
     }
 
     /// The URL that names the variant.
@@ -103,58 +182,10 @@ fn part(hash: &mut Sha256, text: &str) {
     hash.update(text);
 }
 
-/// A request field's value as the cache sees it, and as the origin must be asked, or `None` for an absent field.
-///
-/// `Accept-Encoding` becomes the best of `br`, `gzip` and `identity` that the client takes; `Accept` and `Accept-Language`
-/// lose case and spaces. What spaces mean in any other field, only the origin knows: those at its ends are no part of it.
-#[must_use]
-pub fn normalise(name: &str, value: Option<&str>) -> Option<String> {
-    match name {
-        "accept-encoding" => Some(best_encoding(value).to_string()),
-        "accept" | "accept-language" => value.map(|value| list(&value.to_ascii_lowercase())),
-        _ => value.map(|value| value.trim_ascii().to_string()),
-    }
-}
-
-/// RFC 9110, 12.5.3. A client that sends no field takes anything, but most such clients cannot decode: identity.
-fn best_encoding(value: Option<&str>) -> &'static str {
-    let value = value.unwrap_or_default().to_ascii_lowercase();
-    let quality_of = |coding: &str| {
-        let quality = |wanted: &str| {
-            value.split(',').find_map(|item| {
-                let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
-                (name.trim() == wanted).then(|| quality_in_thousandths(parameters))
-            })
-        };
-        quality(coding).or_else(|| quality("*")).unwrap_or(0)
-    };
-    match (quality_of("br"), quality_of("gzip")) {
-        (0, 0) => "identity",
-        (br, gzip) if br >= gzip => "br",
-        _ => "gzip",
-    }
-}
-
-/// The weight in a list item's parameters (RFC 9110, 12.4.2): 1,000 if there is none, 0 if it is malformed.
-fn quality_in_thousandths(parameters: &str) -> u32 {
-    let weight = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("q="));
-    let Some(weight) = weight else { return 1000 };
-    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
-    match (whole, fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit())) {
-        ("1", true) => 1000,
-        ("0", true) => format!("{fraction:0<3}").parse().unwrap_or(0),
-        _ => 0,
-    }
-}
-
-/// A list with its items in their order and no optional spaces.
-fn list(value: &str) -> String {
-    let without_spaces = |item: &str| item.split_ascii_whitespace().collect::<String>();
-    value.split(',').map(without_spaces).filter(|item| !item.is_empty()).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::string::ToString;
     use proptest::prelude::*;
 
     use super::*;
@@ -162,25 +193,11 @@ mod tests {
     fn variant(fields: &[(&str, &str)], vary: &str) -> VariantKey {
         let target = TargetKey::parse("http://a.example/x?a=1").unwrap();
         let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string());
-        VariantKey::new(&target, &VaryFields::parse([vary]).unwrap(), field)
+        VariantKey::new(&target, &VaryFields::parse([vary]).unwrap(), &rules(), field)
     }
 
-    #[test]
-    fn the_best_encoding_that_the_client_takes_is_chosen() {
-        for (value, best) in [
-            ("gzip, deflate, br", "br"),
-            ("gzip", "gzip"),
-            ("br;q=0.5, gzip;q=0.8", "gzip"),
-            ("br;q=0, *", "gzip"),
-            ("*;q=0", "identity"),
-            ("identity", "identity"),
-            ("", "identity"),
-            ("BR", "br"),
-            ("br;q=2, gzip;q=x", "identity"),
-        ] {
-            assert_eq!(normalise("accept-encoding", Some(value)).as_deref(), Some(best), "{value}");
-        }
-        assert_eq!(normalise("accept-encoding", None).as_deref(), Some("identity"));
+    fn rules() -> VaryRules {
+        VaryRules::default().field("X-Cookie", Normaliser::cookies(["a", "b"]).unwrap())
     }
 
     #[test]
@@ -200,6 +217,29 @@ mod tests {
         assert_eq!(variant(&fields, "X-A, x-b"), variant(&fields, "x-b,x-a,X-a"));
     }
 
+    #[test]
+    fn values_of_one_normal_form_select_one_variant() {
+        for (name, same) in [
+            ("accept-encoding", ["gzip, br", "br;q=0.9"]),
+            ("accept-language", ["DE, en", "de,en"]),
+            ("accept", ["text/HTML", " text/html"]),
+            ("x-cookie", ["b=1; sid=7; a=2", "a=2;b=1"]),
+            ("x-other", ["a", " a"]),
+        ] {
+            let [one, other] = same.map(|value| variant(&[(name, value)], name));
+            assert_eq!(one, other, "{name}");
+            assert_ne!(one, variant(&[(name, "other, a=1")], name), "{name}");
+        }
+        assert_eq!(variant(&[("x-cookie", "sid=7")], "x-cookie"), variant(&[], "x-cookie"));
+    }
+
+    #[test]
+    fn a_later_normaliser_takes_the_place_of_an_earlier_one_of_any_case() {
+        let rules = VaryRules::default().field("ACCEPT-encoding", Normaliser::verbatim());
+        assert_eq!(rules.normal("accept-encoding", Some("gzip, br")).as_deref(), Some("gzip, br"));
+        assert_eq!(rules.forwarded(|_| None).filter(|(name, _)| *name == "accept-encoding").count(), 1);
+    }
+
     proptest! {
         #[test]
         fn values_do_not_run_into_each_other(a in "[ab]{0,3}", b in "[ab]{0,3}", c in "[ab]{0,3}", d in "[ab]{0,3}") {
@@ -208,9 +248,31 @@ mod tests {
         }
 
         #[test]
-        fn a_normal_value_stays_itself(name in "(accept|accept-encoding|accept-language|x-a)", value in any::<String>()) {
-            let once = normalise(&name, Some(&value));
-            prop_assert_eq!(normalise(&name, once.as_deref()), once);
+        fn a_forwarded_request_selects_the_same_variant(
+            values in proptest::collection::vec(("(accept|accept-encoding|accept-language|x-cookie|x-a)", "[a-b=;, ]{0,8}|.{0,8}"), 0..5),
+        ) {
+            let client: BTreeMap<String, String> = values.into_iter().collect();
+            let rules = rules();
+            let mut forwarded = client.clone();
+            for (name, value) in rules.forwarded(|name| client.get(name).cloned()) {
+                match value {
+                    Some(value) => forwarded.insert(name.into(), value),
+                    None => forwarded.remove(name),
+                };
+            }
+            let target = TargetKey::parse("http://a.example/").unwrap();
+            let vary = VaryFields::parse(["accept, accept-encoding, accept-language, x-cookie, x-a"]).unwrap();
+            let key = |fields: &BTreeMap<String, String>| VariantKey::new(&target, &vary, &rules, |name| fields.get(name).cloned());
+            prop_assert_eq!(key(&forwarded), key(&client));
+        }
+
+        #[test]
+        fn hostile_vary_lines_never_panic(line in any::<String>(), value in any::<String>()) {
+            let target = TargetKey::parse("http://a.example/").unwrap();
+            if let Some(vary) = VaryFields::parse([line.as_str()]) {
+                prop_assert_eq!(VaryFields::parse([vary.to_header().as_str()]), Some(vary.clone()));
+                VariantKey::new(&target, &vary, &VaryRules::default(), |_| Some(value.clone()));
+            }
         }
     }
 }

@@ -49,13 +49,27 @@ async fn workerd_gives_the_bytes_that_native_code_gives() {
 type MakeInput = fn(&mut Random) -> Value;
 
 /// Subjects with a maker of inputs for each.
-const RANDOM_INPUTS: [(&str, MakeInput); 9] = [
+const RANDOM_INPUTS: [(&str, MakeInput); 11] = [
     ("scopes", |random| json!({ "scope": random.scope() })),
     ("cache-tags", |random| json!({ "header": random.text(60) })),
     ("tags", |random| json!({ "tag": random.text(90) })),
     ("slots", |random| json!({ "key": random.text(30) })),
     ("positions", |random| json!({ "text": random.position() })),
     ("targets", |random| json!({ "url": random.url() })),
+    (
+        "target-rules",
+        |random| json!({ "url": random.url(), "drop": ["a*", "%"], "in_order": random.0.random_bool(0.5) }),
+    ),
+    ("normalisers", |random| {
+        let kinds = [
+            ("coding", ["gzip", "br"]),
+            ("language", ["a", "b"]),
+            ("media-type", ["a/b", "9/a"]),
+            ("cookies", ["a", "b"]),
+        ];
+        let (kind, list) = kinds.choose(&mut random.0).unwrap();
+        json!({ "kind": kind, "list": list, "value": random.text(30) })
+    }),
     ("variants", |random| {
         let fields = json!({ "accept-encoding": random.text(20), "x-a": random.text(10) });
         json!({ "url": "http://a.example/x?a", "vary": "X-A, Accept-Encoding", "fields": fields })

@@ -5,7 +5,7 @@
 //! differs in a selecting field therefore has another key, and no stored request needs to be compared.
 
 use http::{HeaderMap, HeaderName, header};
-use shared_keys::{TargetKey, VariantKey, VaryFields};
+use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
 
 use super::StoredResponse;
 
@@ -39,8 +39,13 @@ pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
 
 /// The key of the variant that these request fields select; `None` if one of their values was not UTF-8, since different
 /// values then look the same here.
-pub fn variant_key(target: &TargetKey, fields: &VaryFields, request: &HeaderMap) -> Option<VariantKey> {
-    can_select(fields, request).then(|| VariantKey::new(target, fields, |name| combined(request, name)))
+pub fn variant_key(
+    target: &TargetKey,
+    fields: &VaryFields,
+    rules: &VaryRules,
+    request: &HeaderMap,
+) -> Option<VariantKey> {
+    can_select(fields, request).then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
 }
 
 /// Whether the values of the selecting fields can be told from others.
@@ -49,11 +54,13 @@ pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
 }
 
 /// All lines of a request field as one value; `None` if it is absent, which differs from empty.
-fn combined(request: &HeaderMap, name: &str) -> Option<String> {
+pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    // Cookie is no list: RFC 9113 section 8.2.3 says how its lines are joined.
+    let separator = if name == header::COOKIE { "; " } else { ", " };
     let mut lines = request.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     let first = lines.next()?.into_owned();
-    Some(lines.fold(first, |all, line| all + ", " + &line))
+    Some(lines.fold(first, |all, line| all + separator + &line))
 }
 
 #[cfg(test)]
@@ -65,11 +72,19 @@ mod tests {
     fn rfc9111_4_1_values_beyond_ascii_select_and_unreadable_ones_do_not() {
         let target = TargetKey::parse("https://shop.example/a").unwrap();
         let fields = VaryFields::parse(["X-Name"]).unwrap();
-        let key = |name: &str| variant_key(&target, &fields, &headers(&[("x-name", name)]));
+        let key = |name: &str| variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-name", name)]));
         assert!(key("Zoë").is_some());
         assert_ne!(key("Zoë"), key("Zoè"));
         assert_eq!(key("Zo\u{FFFD}"), None);
-        assert!(variant_key(&target, &fields, &headers(&[("x-other", "\u{FFFD}")])).is_some());
+        assert!(variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-other", "\u{FFFD}")])).is_some());
+    }
+
+    #[test]
+    fn rfc9110_5_3_lines_are_joined_and_those_of_cookie_as_rfc9113_8_2_3_says() {
+        let fields = headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
+        for (name, value) in [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)] {
+            assert_eq!(combined(&fields, name).as_deref(), value);
+        }
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn size<B: Measured>(key: &str, entry: &Entry<B>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use shared_keys::TargetKey;
+    use shared_keys::{TargetKey, VaryRules};
 
     use super::*;
     use crate::policy::testing::{at, headers, stored};
@@ -207,13 +207,15 @@ mod tests {
     #[test]
     fn variants_are_found_as_in_any_store() {
         let memory = Isolate::new(100_000);
-        let target = TargetKey::parse("https://shop.example/a").unwrap();
+        let (target, rules) = (TargetKey::parse("https://shop.example/a").unwrap(), VaryRules::default());
         let request = |language| headers(&[("accept-language", language)]);
-        let find = |request: &HeaderMap| ready(variants::lookup(&memory.at(at(100), TRUST), &target, request)).unwrap();
+        let find = |request: &HeaderMap| {
+            ready(variants::lookup(&memory.at(at(100), TRUST), &target, &rules, request)).unwrap()
+        };
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::keep(&store, &target, &request("de"), None, german, Duration::from_secs(60))).unwrap();
+        ready(variants::keep(&store, &target, &rules, &request("de"), None, german, Duration::from_secs(60))).unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use shared_keys::TargetKey;
+use shared_keys::{TargetKey, VaryRules};
 
 use super::metadata::unix_ms;
 use super::{Entry, Store};
@@ -54,7 +54,12 @@ impl<B> Found<B> {
 ///
 /// # Errors
 /// If the store cannot be asked or read.
-pub async fn lookup<S: Store>(store: &S, target: &TargetKey, request: &HeaderMap) -> Result<Found<S::Body>, Error> {
+pub async fn lookup<S: Store>(
+    store: &S,
+    target: &TargetKey,
+    rules: &VaryRules,
+    request: &HeaderMap,
+) -> Result<Found<S::Body>, Error> {
     let marker = match store.get(target.as_str()).await? {
         None => return Ok(Found::nothing()),
         Some(Entry::Response { response, body, .. }) => {
@@ -63,7 +68,7 @@ pub async fn lookup<S: Store>(store: &S, target: &TargetKey, request: &HeaderMap
         }
         Some(Entry::Marker(marker)) => marker,
     };
-    let Some(key) = variant_key(target, &marker.fields, request) else {
+    let Some(key) = variant_key(target, &marker.fields, rules, request) else {
         return Ok(Found { stored: None, marker: Some(marker) });
     };
     let stored = match store.get(key.as_str()).await? {
@@ -82,6 +87,7 @@ pub async fn lookup<S: Store>(store: &S, target: &TargetKey, request: &HeaderMap
 pub async fn keep<S: Store>(
     store: &S,
     target: &TargetKey,
+    rules: &VaryRules,
     request: &HeaderMap,
     marker: Option<VaryMarker>,
     (response, body): (StoredResponse, Option<S::Body>),
@@ -91,7 +97,7 @@ pub async fn keep<S: Store>(
     if fields.is_empty() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
     }
-    let Some(key) = variant_key(target, &fields, request) else { return Ok(()) };
+    let Some(key) = variant_key(target, &fields, rules, request) else { return Ok(()) };
     let known = marker.filter(|marker| marker.fields == fields);
     let generation = known.as_ref().map_or_else(|| unix_ms(response.response_time), |marker| marker.generation);
     let entry = Entry::Response { response, generation: Some(generation), body };
@@ -114,14 +120,15 @@ mod tests {
 
     /// Looks up, and as a fill does, keeps the response if nothing was found; the body that was found comes back.
     fn get_or_fill(store: &FakeStore, language: &str, vary: &str, at_secs: u64) -> Option<String> {
-        let request = headers(&[("accept-language", language)]);
-        let found = ready(lookup(store, &target(), &request)).unwrap();
+        let (request, rules) = (headers(&[("accept-language", language)]), VaryRules::default());
+        let found = ready(lookup(store, &target(), &rules, &request)).unwrap();
         if let Some(stored) = found.stored {
             return stored.body;
         }
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
-        ready(keep(store, &target(), &request, found.marker, (response, body), Duration::from_secs(60))).unwrap();
+        ready(keep(store, &target(), &rules, &request, found.marker, (response, body), Duration::from_secs(60)))
+            .unwrap();
         None
     }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, sign, verify};
 use shared_keys::{
-    Applied, Mode, Position, Prefix, Record, Scope, ScopeHash, Seq, Stamp, Tag, TargetKey, VariantKey, VaryFields,
-    Verdict, normalise, scopes_from_header, slot,
+    Applied, Mode, Normaliser, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Seq, Stamp, Tag, TargetKey,
+    VariantKey, VaryFields, VaryRules, Verdict, scopes_from_header, slot,
 };
 
 /// Why a case could not be evaluated: it lacks something, or its subject is unknown.
@@ -17,6 +17,7 @@ type Evaluated = Result<Value, String>;
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
         ("cache-tags", 1) => cache_tag(input),
+        ("normalisers", 1) => normaliser(input),
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
         ("purge-messages", 1) => purge_message(input),
@@ -25,6 +26,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
         ("tags", 1) => text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token()))),
+        ("target-rules", 1) => target_rules(input),
         ("targets", 1) => target(input),
         ("variants", 1) => variant(input),
         ("vary-values", 1) => vary_value(input),
@@ -65,11 +67,46 @@ fn variant(input: &Value) -> Evaluated {
     let target = TargetKey::parse(text(input, "url")?).map_err(|error| error.to_string())?;
     let Some(vary) = VaryFields::parse([text(input, "vary")?]) else { return Ok(Value::Null) };
     let field = |name: &str| input["fields"][name].as_str().map(str::to_owned);
-    Ok(json!(VariantKey::new(&target, &vary, field).as_str()))
+    Ok(json!(VariantKey::new(&target, &vary, &VaryRules::default(), field).as_str()))
 }
 
 fn vary_value(input: &Value) -> Evaluated {
-    Ok(json!(normalise(text(input, "field")?, input["value"].as_str())))
+    Ok(json!(VaryRules::default().normal(text(input, "field")?, input["value"].as_str())))
+}
+
+/// `{"kind":"coding","list":["br"],"value":…}`: the value in its normal form, in a list, since it may be `null`.
+fn normaliser(input: &Value) -> Evaluated {
+    let list = || texts(input, "list");
+    let normaliser = match text(input, "kind")? {
+        "verbatim" => Ok(Normaliser::verbatim()),
+        "dropped" => Ok(Normaliser::dropped()),
+        "lower-case-list" => Ok(Normaliser::lower_case_list()),
+        "coding" => Normaliser::coding(list()?),
+        "language" => Normaliser::language(list()?),
+        "media-type" => Normaliser::media_type(list()?),
+        "cookies" => Normaliser::cookies(list()?),
+        _ => return Err(format!("expected a kind of normaliser in {input}")),
+    };
+    Ok(normaliser.map_or(Value::Null, |normaliser| json!([normaliser.normal(input["value"].as_str())])))
+}
+
+/// The key of a URL and a method by rules, and the query that the origin is asked with.
+fn target_rules(input: &Value) -> Evaluated {
+    let kept = if input["keep"].is_null() { None } else { Some(texts(input, "keep")?) };
+    let dropped = if input["drop"].is_null() { Vec::new() } else { texts(input, "drop")? };
+    let rules = QueryRules::default().dropping(dropped).and_then(|rules| match kept {
+        Some(kept) => rules.keeping(kept),
+        None => Ok(rules),
+    });
+    let Ok(mut rules) = rules else { return Ok(Value::Null) };
+    if input["in_order"] == true {
+        rules = rules.in_order();
+    }
+    let url = text(input, "url")?;
+    let Ok(target) = TargetKey::with_rules(url, &rules) else { return Ok(Value::Null) };
+    let target = target.of_method(input["method"].as_str().unwrap_or("GET"));
+    let query = url.split('#').next().and_then(|url| url.split_once('?')).map(|(_, query)| query);
+    Ok(json!({ "target": target.as_str(), "query": rules.forwarded(query) }))
 }
 
 fn verdict(input: &Value) -> Evaluated {
@@ -135,6 +172,10 @@ fn number(value: &Value, name: &str) -> Result<u64, String> {
 
 fn array<'a>(value: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {
     value[name].as_array().ok_or_else(|| format!("expected a list {name} in {value}"))
+}
+
+fn texts<'a>(value: &'a Value, name: &str) -> Result<Vec<&'a str>, String> {
+    array(value, name)?.iter().map(|item| item.as_str().ok_or_else(|| format!("expected texts in {name}"))).collect()
 }
 
 fn parsed<T: core::str::FromStr<Err = shared_keys::ParseError>>(value: &Value, name: &str) -> Result<T, String> {

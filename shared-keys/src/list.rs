@@ -1,0 +1,119 @@
+//! Lists in header fields (RFC 9110, 5.6): their members, parameters and weights.
+
+/// The trimmed parts of a text between separators, each with the byte at which it begins. Separators inside quoted strings
+/// do not separate (RFC 9110, 5.6.4).
+pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = (usize, &str)> {
+    let mut next = Some(0);
+    core::iter::from_fn(move || {
+        let start = next?;
+        // The separator is ASCII, so what begins behind one is whole text.
+        let rest = text.get(start..)?;
+        let (mut quoted, mut escaped) = (false, false);
+        let end = rest.bytes().position(|byte| {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ => return byte == separator && !quoted,
+            }
+            false
+        });
+        next = end.map(|end| start + end + 1);
+        let part = rest.get(..end.unwrap_or(rest.len()))?.trim_ascii_end();
+        let trimmed = part.trim_ascii_start();
+        Some((start + part.len() - trimmed.len(), trimmed))
+    })
+}
+
+/// A member of a list of preferences.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Member<'a> {
+    /// The member up to its weight.
+    pub(crate) text: &'a str,
+    /// In thousandths: 1,000 if the member names none, zero if it is malformed.
+    pub(crate) weight: u16,
+}
+
+impl<'a> Member<'a> {
+    /// The member without its parameters.
+    pub(crate) fn name(&self) -> &'a str {
+        self.text.split(';').next().unwrap_or_default().trim_ascii()
+    }
+}
+
+/// The members of a list of preferences, in their order.
+pub(crate) fn members(list: &str) -> impl Iterator<Item = Member<'_>> {
+    split_outside_quotes(list, b',').filter(|(_, text)| !text.is_empty()).map(|(_, text)| {
+        let weight = |part: &str| part.strip_prefix(['q', 'Q'])?.strip_prefix('=').map(thousandths);
+        let mut parameters = split_outside_quotes(text, b';').skip(1);
+        match parameters.find_map(|(at, part)| Some((at, weight(part)?))) {
+            Some((at, weight)) => Member { text: text.get(..at).unwrap_or(text), weight },
+            None => Member { text, weight: 1000 },
+        }
+    })
+}
+
+/// A weight (RFC 9110, 12.4.2) in thousandths; zero if it is malformed.
+fn thousandths(weight: &str) -> u16 {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = fraction.bytes().chain(*b"000").take(3.max(fraction.len()));
+    match whole {
+        "0" | "1" if fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit()) => {}
+        _ => return 0,
+    }
+    let thousandths = digits.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    match (whole, thousandths) {
+        ("1", 0) => 1000,
+        ("1", _) => 0,
+        _ => thousandths,
+    }
+}
+
+/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The byte of a text that has no place in a token (RFC 9110, 5.6.2), or of an empty one its end.
+pub(crate) fn not_a_token(text: &str) -> Option<usize> {
+    text.bytes().position(|byte| !is_token_byte(byte)).or(text.is_empty().then_some(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rfc9110_5_6_4_separators_inside_quotes_do_not_separate() {
+        let parts = |text| split_outside_quotes(text, b',').collect::<Vec<_>>();
+        assert_eq!(parts("a ,\tb"), [(0, "a"), (4, "b")]);
+        assert_eq!(parts(r#" "a,\",b", c"#), [(1, r#""a,\",b""#), (11, "c")]);
+        assert_eq!(parts(r#"a\,"b,c"#), [(0, r"a\"), (3, r#""b,c"#)]);
+        assert_eq!(parts(""), [(0, "")]);
+        assert_eq!(parts(",é,"), [(0, ""), (1, "é"), (4, "")]);
+    }
+
+    #[test]
+    fn rfc9110_12_4_2_a_weight_ends_a_members_parameters() {
+        let all = |list| members(list).map(|member| (member.text, member.weight)).collect::<Vec<_>>();
+        assert_eq!(all("a;b=1 ; q=0.5;c, d"), [("a;b=1 ; ", 500), ("d", 1000)]);
+        assert_eq!(all("q=0.1, , ;q=0.2, a;q=0.12;q=1"), [("q=0.1", 1000), (";", 200), ("a;", 120)]);
+        assert_eq!(all(r#"a;b=";q=0""#), [(r#"a;b=";q=0""#, 1000)]);
+    }
+
+    proptest! {
+        #[test]
+        fn parts_stand_where_it_is_said(text in any::<String>(), quoted in "[a,;=\"\\\\ é]{0,20}") {
+            for text in [text, quoted] {
+                for (at, part) in split_outside_quotes(&text, b',') {
+                    prop_assert_eq!(text.get(at..at + part.len()), Some(part));
+                }
+                members(&text).for_each(|member| assert!(member.weight <= 1000));
+            }
+        }
+    }
+}
