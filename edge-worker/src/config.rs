@@ -45,7 +45,7 @@ impl Config {
                 .transpose()?
                 .unwrap_or(DEFAULT_JOURNAL_MAX_LAG),
             log_requests: variable(LOG_REQUESTS).is_some_and(|value| value == "1"),
-            purge_secret: variable(PURGE_SECRET).map(|value| Secret::new(value.into_bytes())),
+            purge_secret: variable(PURGE_SECRET).and_then(|value| Secret::new(value).ok()),
         })
     }
 }

@@ -17,7 +17,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use shared_keys::purge::{CLOCK_WINDOW_SECS, PurgeMessage};
+use shared_keys::purge::{CLOCK_WINDOW, PurgeMessage};
 use shared_keys::{Position, Record, Seq, Stamp};
 use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
 
@@ -27,7 +27,7 @@ use crate::snapshot::{MAX_RECORDS, SnapshotText};
 use crate::store::metadata::unix_ms;
 
 /// A nonce is remembered while a message with it can still be inside the clock window, whichever side of it the sender is on.
-const NONCE_KEPT_MS: u64 = 2 * CLOCK_WINDOW_SECS * 1000;
+const NONCE_KEPT_MS: u64 = 2 * CLOCK_WINDOW.as_secs() * 1000;
 
 const SCHEMA: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), first INTEGER NOT NULL, seq INTEGER NOT NULL)",

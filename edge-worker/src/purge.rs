@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, Method, StatusCode};
 use shared_keys::purge::{
-    CLOCK_WINDOW_SECS, MAX_BODY_BYTES, Nonce, PURGE_PATH, PurgeMessage, SIGNATURE_HEADER, Secret, SignatureError,
-    verify,
+    CLOCK_WINDOW, MAX_BODY_BYTES, Nonce, PURGE_PATH, PurgeMessage, SIGNATURE_HEADER, Secret, SignatureError,
+    SignedParts, verify,
 };
 
 use crate::config::PURGE_SECRET;
@@ -70,7 +70,7 @@ impl Refusal {
             Self::Signature(Some(error)) => error.to_string(),
             Self::Signature(None) => format!("expected a {SIGNATURE_HEADER} header"),
             Self::Replayed => {
-                format!("this nonce was accepted in the last {} seconds: use a new one", 2 * CLOCK_WINDOW_SECS)
+                format!("this nonce was accepted in the last {} seconds: use a new one", 2 * CLOCK_WINDOW.as_secs())
             }
             Self::Malformed(error) => error.clone(),
             Self::Unreachable => "the journal cannot be reached: try again".to_owned(),
@@ -90,7 +90,9 @@ pub fn authenticate(
 ) -> Result<(Nonce, PurgeMessage), Refusal> {
     let signature =
         headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Signature(None))?;
-    let nonce = verify(secret, signature, Method::POST.as_str(), PURGE_PATH, body, unix_ms(now) / 1000)
+    let parts = SignedParts { method: Method::POST.as_str(), path: PURGE_PATH, body };
+    // The journal object knows which nonces were used; an isolate does not.
+    let nonce = verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false)
         .map_err(|error| Refusal::Signature(Some(error)))?;
     let message = PurgeMessage::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     Ok((nonce, message))
@@ -200,18 +202,19 @@ mod tests {
     const NONCE: &str = "0123456789abcdef";
 
     fn signed(secret: &str, body: &[u8]) -> HeaderMap {
-        let signature = sign(&Secret::new(secret), "POST", PURGE_PATH, 1000, NONCE, body);
+        let parts = SignedParts { method: "POST", path: PURGE_PATH, body };
+        let signature = sign(&Secret::new(secret).unwrap(), parts, 1000, &NONCE.parse().unwrap());
         HeaderMap::from_iter([(SIGNATURE_HEADER.parse().unwrap(), HeaderValue::try_from(signature).unwrap())])
     }
 
     fn refusal(headers: &HeaderMap, body: &[u8], now: u64) -> (u16, &'static str) {
-        let refusal = authenticate(&Secret::new("s"), headers, body, at(now)).unwrap_err();
+        let refusal = authenticate(&Secret::new("s").unwrap(), headers, body, at(now)).unwrap_err();
         (refusal.status().as_u16(), refusal.as_str())
     }
 
     #[test]
     fn a_signed_message_is_taken() {
-        let (nonce, message) = authenticate(&Secret::new("s"), &signed("s", BODY), BODY, at(1001)).unwrap();
+        let (nonce, message) = authenticate(&Secret::new("s").unwrap(), &signed("s", BODY), BODY, at(1001)).unwrap();
         assert_eq!((nonce.as_str(), message.records.len()), (NONCE, 1));
     }
 

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! strata-journal 1 <first> <after> <seq>
-//! floor <seq> [<origin position>]                      one or two
-//! <scope> <remove|expire> <seq> [<origin position>]
+//! floor <seq> [<origin position>]                      one or two, a `Stamp` each
+//! <scope> <remove|expire> <seq> [<origin position>]    a `Record`
 //! ```
 //!
 //! `first` is the number that the object began to count at: an object that lost its storage begins at a higher one, and
@@ -49,10 +49,10 @@ impl SnapshotText {
     pub fn render(&self) -> String {
         let mut text = format!("strata-journal {VERSION} {} {} {}\n", self.first.0, self.after.0, self.seq.0);
         for floor in &self.floors {
-            text += &format!("floor {}\n", render_stamp(*floor));
+            text += &format!("floor {floor}\n");
         }
         for record in &self.records {
-            text += &format!("{} {} {}\n", record.scope, record.mode.as_str(), render_stamp(record.stamp));
+            text += &format!("{record}\n");
         }
         text
     }
@@ -68,9 +68,9 @@ impl SnapshotText {
         let mut snapshot = Self { first, after, seq, floors: Vec::new(), records: Vec::new() };
         for line in lines {
             if let Some(stamp) = line.strip_prefix("floor ") {
-                snapshot.floors.push(parse_stamp(stamp).ok_or_else(|| unreadable(line))?);
+                snapshot.floors.push(stamp.parse().map_err(|_| unreadable(line))?);
             } else {
-                snapshot.records.push(parse_record(line).ok_or_else(|| unreadable(line))?);
+                snapshot.records.push(line.parse().map_err(|_| unreadable(line))?);
             }
         }
         Ok(snapshot)
@@ -147,25 +147,6 @@ impl Snapshot {
             self.applied.apply(*record);
         }
     }
-}
-
-fn render_stamp(stamp: Stamp) -> String {
-    let seq = stamp.edge.unwrap_or_default().0;
-    stamp.origin.map_or_else(|| seq.to_string(), |position| format!("{seq} {position}"))
-}
-
-fn parse_stamp(text: &str) -> Option<Stamp> {
-    let (seq, origin) = match text.split_once(' ') {
-        Some((seq, position)) => (seq, Some(position.parse().ok()?)),
-        None => (text, None),
-    };
-    Some(Stamp { edge: Some(Seq(seq.parse().ok()?)), origin })
-}
-
-fn parse_record(line: &str) -> Option<Record> {
-    let (scope, rest) = line.split_once(' ')?;
-    let (mode, stamp) = rest.split_once(' ')?;
-    Some(Record { scope: scope.parse().ok()?, mode: mode.parse().ok()?, stamp: parse_stamp(stamp)? })
 }
 
 fn parse_head(line: &str) -> Option<(Seq, Seq, Seq)> {

@@ -248,7 +248,7 @@ mod tests {
             (builder().jitter(1.5), "jitter: expected a part from 0.0 to 1.0, got 1.5"),
             (builder().jitter(f64::NAN), "jitter: expected a part from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
-            (builder().edge("ftp://x", Secret::new("s")), "edge: expected the worker's base URL"),
+            (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
         ] {
             let error = refused(builder).await;
             assert!(error.starts_with(message), "{error}");

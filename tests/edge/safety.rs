@@ -18,7 +18,7 @@ pub(crate) async fn a_purge_that_is_not_signed_right_changes_nothing(stack: &Sta
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     let requests = stack.origin_requests(path);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let (secret, stranger) = (Edge::secret(), Secret::new("guessed"));
+    let (secret, stranger) = (Edge::secret(), Secret::new("guessed").unwrap());
     let (edge, nonce) = (&stack.edge, "nonce-of-the-safety-test");
 
     assert_eq!(edge.purge(&stranger, now, nonce, PURGE_ALL).await.status(), 401, "another secret");

@@ -38,18 +38,14 @@ async fn workerd_gives_the_bytes_that_native_code_gives() {
     // The check can fail: one digit of one golden output is changed, nothing else.
     let (_, file) = files().unwrap().into_iter().find(|(name, _)| name == "purge-signatures.json").unwrap();
     let report = worker.check(file.replacen("8af7b\"}", "8af7c\"}", 1)).await;
-    assert_eq!(
-        (report["passed"].as_u64(), report["failures"].as_array().map(Vec::len)),
-        (Some(1), Some(1)),
-        "{report}"
-    );
+    assert_eq!(report["failures"].as_array().map(Vec::len), Some(1), "{report}");
     assert!(worker.check("{}".to_owned()).await["error"].is_string());
 }
 
 type MakeInput = fn(&mut Random) -> Value;
 
 /// Subjects with a maker of inputs for each.
-const RANDOM_INPUTS: [(&str, MakeInput); 11] = [
+const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     ("scopes", |random| json!({ "scope": random.scope() })),
     ("cache-tags", |random| json!({ "header": random.text(60) })),
     ("tags", |random| json!({ "tag": random.text(90) })),
@@ -79,14 +75,11 @@ const RANDOM_INPUTS: [(&str, MakeInput); 11] = [
         let (time, nonce) = (random.0.random::<u32>(), format!("{:016x}", random.0.random::<u64>()));
         json!({ "secret": secret, "method": "POST", "path": "/p", "time": time, "nonce": nonce, "body": body })
     }),
+    ("records", |random| json!({ "text": random.record() })),
     ("verdicts", |random| {
-        let records: Vec<_> = (0..random.0.random_range(0..8))
-            .map(|_| {
-                let mode = ["remove", "expire"].choose(&mut random.0).unwrap();
-                json!({ "scope": random.small_scope(), "mode": mode, "stamp": random.stamp() })
-            })
-            .collect();
-        json!({ "records": records, "scopes": [random.small_scope(), random.small_scope()], "loaded_at": random.stamp() })
+        let records: Vec<_> = (0..random.0.random_range(0..8)).map(|_| random.record()).collect();
+        let scopes = [random.scope_of_three(), random.scope_of_three()].map(|(scope, _)| scope);
+        json!({ "records": records, "scopes": scopes, "loaded_at": random.stamp() })
     }),
 ];
 
@@ -109,8 +102,15 @@ impl Random {
         format!("{kind}{}{}", self.text(20), ["", ":"].choose(&mut self.0).unwrap())
     }
 
-    fn small_scope(&mut self) -> &'static str {
-        ["tag:a", "tag:b", "key:a", "all"].choose(&mut self.0).unwrap()
+    /// One of three, and its hash.
+    fn scope_of_three(&mut self) -> (&'static str, &'static str) {
+        let scopes = [("tag:a", "ab60zx0cdj6ww"), ("tag:b", "f922jge6eeqm8"), ("all", "5jad9j97rc37b")];
+        *scopes.choose(&mut self.0).unwrap()
+    }
+
+    fn record(&mut self) -> String {
+        let mode = ["remove", "expire"].choose(&mut self.0).unwrap();
+        format!("{} {mode} {}", self.scope_of_three().1, self.stamp())
     }
 
     fn url(&mut self) -> String {
@@ -126,9 +126,9 @@ impl Random {
         )
     }
 
-    fn stamp(&mut self) -> Value {
-        let origin = self.0.random_bool(0.7).then(|| format!("{}-0", self.0.random_range(0..5)));
-        let edge = self.0.random_bool(0.7).then(|| self.0.random_range(0..5));
-        json!({ "origin": origin, "edge": edge })
+    fn stamp(&mut self) -> String {
+        let edge = if self.0.random_bool(0.7) { self.0.random_range(0..5).to_string() } else { "-".to_owned() };
+        let origin = if self.0.random_bool(0.7) { format!(" {}-0", self.0.random_range(0..5)) } else { String::new() };
+        edge + &origin
     }
 }

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
-use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, sign};
+use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign};
 
 use crate::{free_port, xtask};
 
@@ -45,7 +45,7 @@ impl Edge {
     /// The secret that signs purges.
     #[must_use]
     pub fn secret() -> Secret {
-        Secret::new(SECRET)
+        Secret::new(SECRET).expect("it is not empty")
     }
 
     /// A request for a path.
@@ -60,7 +60,8 @@ impl Edge {
 
     /// The answer to a purge message signed with `secret` at `unix_secs`.
     pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
-        let signature = sign(secret, "POST", PURGE_PATH, unix_secs, nonce, body.as_bytes());
+        let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
+        let signature = sign(secret, parts, unix_secs, &nonce.parse().expect("a nonce"));
         let request = self.request(Method::POST, PURGE_PATH).header(SIGNATURE_HEADER, signature);
         request.body(body.to_owned()).send().await.expect("the worker answers")
     }

@@ -100,9 +100,9 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     }
     if let Some(url) = &arguments.edge {
         let variable = &arguments.edge_secret_env;
-        let secret = std::env::var(variable)
-            .map_err(|_| format!("--edge needs the secret that the worker has: set {variable}"))?;
-        builder = builder.edge(url, Secret::new(secret));
+        let secret = std::env::var(variable).ok().and_then(|secret| Secret::new(secret).ok());
+        let missing = || format!("--edge needs the secret that the worker has: set {variable}");
+        builder = builder.edge(url, secret.ok_or_else(missing)?);
     }
     Ok(builder.build().await?)
 }

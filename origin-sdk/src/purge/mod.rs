@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use shared_keys::Scope;
-use shared_keys::purge::{MAX_BODY_BYTES, PurgeMessage, PurgeRecord};
+use shared_keys::purge::{MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, PurgeMessage, PurgeRecord};
 
 pub(crate) use self::worker::WorkerEndpoint;
 use crate::error::BoxError;
@@ -24,8 +24,7 @@ const MAX_BATCH: usize = 500;
 const MAX_MESSAGE_BYTES: usize = MAX_BODY_BYTES / 2;
 /// What a record takes besides its scope, at most: mode, position, names, punctuation.
 const RECORD_BYTES: usize = 128;
-/// The longest scope that is sent as it is.
-const MAX_SCOPE_BYTES: usize = 4096;
+const _: () = assert!(MAX_MESSAGE_BYTES / RECORD_BYTES <= MAX_RECORDS);
 /// The longest wait for a record; then unconfirmed records of other processes are looked for again.
 const WAIT: Duration = Duration::from_secs(1);
 /// Between attempts, doubling from the first to the last.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Url;
 use serde::Deserialize;
-use shared_keys::purge::{PURGE_PATH, PurgeMessage, SIGNATURE_HEADER, Secret, sign};
+use shared_keys::purge::{Nonce, PURGE_PATH, PurgeMessage, SIGNATURE_HEADER, Secret, SignedParts, sign};
 
 use crate::error::{BoxError, BuildError};
 
@@ -41,8 +41,8 @@ impl WorkerEndpoint {
     pub(crate) async fn send(&self, message: &PurgeMessage) -> Result<(), BoxError> {
         let body = message.to_json();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let nonce = format!("{:032x}", rand::random::<u128>());
-        let signature = sign(&self.secret, "POST", PURGE_PATH, now, &nonce, body.as_bytes());
+        let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
+        let signature = sign(&self.secret, parts, now, &Nonce::from_random(rand::random()));
         let request = self.client.post(self.url.clone()).header(SIGNATURE_HEADER, signature);
         let response = request.header("content-type", "application/json").body(body).send().await?;
         let status = response.status();

@@ -1,10 +1,12 @@
 //! A function per subject: what `shared-keys` makes of a case's input. A refusal is `null`.
 
+use core::time::Duration;
+
 use serde_json::{Value, json};
-use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, sign, verify};
+use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, verify};
 use shared_keys::{
-    Applied, Mode, Normaliser, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Seq, Stamp, Tag, TargetKey,
-    VariantKey, VaryFields, VaryRules, Verdict, scopes_from_header, slot,
+    Applied, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TargetKey,
+    VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
 };
 
 /// Why a case could not be evaluated: it lacks something, or its subject is unknown.
@@ -23,6 +25,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("purge-messages", 1) => purge_message(input),
         ("purge-signatures", 1) => purge_signature(input),
         ("purge-verdicts", 1) => purge_verdict(input),
+        ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
         ("tags", 1) => text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token()))),
@@ -54,7 +57,7 @@ fn prefix(input: &Value) -> Evaluated {
 
 fn position(input: &Value) -> Evaluated {
     let Ok(position) = text(input, "text")?.parse::<Position>() else { return Ok(Value::Null) };
-    Ok(json!({ "text": position.to_string() }))
+    Ok(json!({ "text": position.to_string(), "hex": hex(position.to_bytes()) }))
 }
 
 fn target(input: &Value) -> Evaluated {
@@ -112,22 +115,15 @@ fn target_rules(input: &Value) -> Evaluated {
 fn verdict(input: &Value) -> Evaluated {
     let mut applied = Applied::new(10_000);
     for record in array(input, "records")? {
-        applied.apply(Record {
-            scope: parsed::<Scope>(record, "scope")?.hash(),
-            mode: parsed::<Mode>(record, "mode")?,
-            stamp: stamp(&record["stamp"])?,
-        });
+        applied.apply(parse::<Record>(record)?);
     }
-    let scopes = array(input, "scopes")?.iter().map(|scope| {
-        let scope = scope.as_str().and_then(|scope| scope.parse::<Scope>().ok());
-        scope.map(|scope| scope.hash()).ok_or_else(|| format!("expected scopes in {input}"))
-    });
+    let scopes = array(input, "scopes")?.iter().map(|scope| parse::<Scope>(scope).map(|scope| scope.hash()));
     let scopes = scopes.collect::<Result<Vec<_>, _>>()?;
-    Ok(json!(match applied.verdict(scopes, stamp(&input["loaded_at"])?) {
-        Verdict::Valid => "valid",
-        Verdict::Expired => "expired",
-        Verdict::Removed => "removed",
-    }))
+    Ok(json!(applied.verdict(scopes, parse::<Stamp>(&input["loaded_at"])?).as_str()))
+}
+
+fn record(input: &Value) -> Evaluated {
+    Ok(text(input, "text")?.parse::<Record>().map_or(Value::Null, |record| json!(record.to_string())))
 }
 
 fn purge_message(input: &Value) -> Evaluated {
@@ -141,25 +137,27 @@ fn purge_message(input: &Value) -> Evaluated {
 }
 
 fn purge_signature(input: &Value) -> Evaluated {
-    let (secret, body) = (Secret::new(text(input, "secret")?), text(input, "body")?.as_bytes());
-    let (method, path, nonce) = (text(input, "method")?, text(input, "path")?, text(input, "nonce")?);
-    Ok(json!(sign(&secret, method, path, number(input, "time")?, nonce, body)))
+    let (Ok(secret), Ok(nonce)) = (Secret::new(text(input, "secret")?), text(input, "nonce")?.parse::<Nonce>()) else {
+        return Ok(Value::Null);
+    };
+    Ok(json!(sign(&secret, signed_parts(input)?, number(input, "time")?, &nonce)))
 }
 
 fn purge_verdict(input: &Value) -> Evaluated {
-    let (secret, body) = (Secret::new(text(input, "secret")?), text(input, "body")?.as_bytes());
-    let (header, method, path) = (text(input, "header")?, text(input, "method")?, text(input, "path")?);
-    let verified = verify(&secret, header, method, path, body, number(input, "now")?);
+    let Ok(secret) = Secret::new(text(input, "secret")?) else { return Ok(Value::Null) };
+    let (now, window) = (number(input, "now")?, Duration::from_secs(number(input, "window")?));
+    let seen = |nonce: &Nonce| input["seen"] == nonce.as_str();
+    let verified = verify(&secret, text(input, "header")?, signed_parts(input)?, now, window, seen);
     Ok(json!(verified.as_ref().map_or_else(|error| error.as_str(), Nonce::as_str)))
 }
 
-/// `{"edge":9,"origin":"5-0"}`, either of which may be missing.
-fn stamp(value: &Value) -> Result<Stamp, String> {
-    let origin = match &value["origin"] {
-        Value::Null => None,
-        _ => Some(parsed::<Position>(value, "origin")?),
-    };
-    Ok(Stamp { origin, edge: value["edge"].as_u64().map(Seq) })
+fn signed_parts(input: &Value) -> Result<SignedParts<'_>, String> {
+    let body = text(input, "body")?.as_bytes();
+    Ok(SignedParts { method: text(input, "method")?, path: text(input, "path")?, body })
+}
+
+fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
+    bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
@@ -178,6 +176,7 @@ fn texts<'a>(value: &'a Value, name: &str) -> Result<Vec<&'a str>, String> {
     array(value, name)?.iter().map(|item| item.as_str().ok_or_else(|| format!("expected texts in {name}"))).collect()
 }
 
-fn parsed<T: core::str::FromStr<Err = shared_keys::ParseError>>(value: &Value, name: &str) -> Result<T, String> {
-    text(value, name)?.parse().map_err(|error: shared_keys::ParseError| format!("{error} in {value}"))
+fn parse<T: core::str::FromStr<Err = ParseError>>(value: &Value) -> Result<T, String> {
+    let text = value.as_str().ok_or_else(|| format!("expected a text, got {value}"))?;
+    text.parse().map_err(|error: ParseError| error.to_string())
 }

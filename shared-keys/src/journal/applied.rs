@@ -1,153 +1,11 @@
-//! The journal's vocabulary and its one rule.
-//!
-//! > An entry may be served as valid only if no journal record after its `loaded_at` covers one of its scopes.
-//!
-//! Every layer holds the records that it knows in an [`Applied`] and asks it, whenever an entry is *read*, for a
-//! [`Verdict`]. There is no other copy of the rule.
-
-use core::fmt;
-use core::str::FromStr;
+//! The records that a layer knows, and the one rule.
 
 use alloc::vec::Vec;
+
 use hashbrown::HashMap;
 
-use crate::{ParseError, Scope, ScopeHash};
-
-/// A place in the origin's journal: the ID of a record in the Redis stream, by Redis's clock and never a node's.
-///
-/// ```
-/// use shared_keys::Position;
-/// let position: Position = "1763900000000-2".parse().unwrap();
-/// assert!(position > Position::new(1_763_900_000_000, 1));
-/// assert_eq!(position.to_string(), "1763900000000-2");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Position {
-    ms: u64,
-    seq: u64,
-}
-
-impl Position {
-    /// Before every record.
-    pub const ZERO: Self = Self { ms: 0, seq: 0 };
-
-    /// The position of the record `seq` within the millisecond `ms` of Redis's clock.
-    #[must_use]
-    pub const fn new(ms: u64, seq: u64) -> Self {
-        Self { ms, seq }
-    }
-
-    /// Milliseconds since the Unix epoch, by Redis's clock.
-    #[must_use]
-    pub const fn ms(self) -> u64 {
-        self.ms
-    }
-
-    /// The number within the millisecond.
-    #[must_use]
-    pub const fn seq(self) -> u64 {
-        self.seq
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
-    }
-}
-
-impl FromStr for Position {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let (ms, seq) = text
-            .split_once('-')
-            .ok_or_else(|| ParseError::new("`-` between milliseconds and number", text.len(), text))?;
-        Ok(Self {
-            ms: decimal(ms).ok_or_else(|| ParseError::new("milliseconds as a decimal number", 0, text))?,
-            seq: decimal(seq).ok_or_else(|| ParseError::new("a decimal number", ms.len() + 1, text))?,
-        })
-    }
-}
-
-/// Digits only and none to spare, so that a position has one text.
-fn decimal(text: &str) -> Option<u64> {
-    let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    canonical.then(|| text.parse().ok()).flatten()
-}
-
-/// The edge journal's own order: it counts the records as they arrive there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Seq(pub u64);
-
-/// What a record does to the entries that it covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Mode {
-    /// Never serve them again.
-    Remove,
-    /// They are stale: serve them only where stale is allowed.
-    Expire,
-}
-
-impl Mode {
-    /// `remove` or `expire`, as it stands in the journal and in purge messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Remove => "remove",
-            Self::Expire => "expire",
-        }
-    }
-}
-
-impl FromStr for Mode {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        match text {
-            "remove" => Ok(Self::Remove),
-            "expire" => Ok(Self::Expire),
-            _ => Err(ParseError::new("`remove` or `expire`", 0, text)),
-        }
-    }
-}
-
-/// A place in the journals: where a record stands, or what had been applied before an entry began to load.
-///
-/// The origin's layers know only `origin`. At the edge a record always has `edge`, and has `origin` if it came from
-/// the SDK; an entry likewise has `origin` if its response carried `Strata-Position`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp {
-    /// The place in the origin's journal.
-    pub origin: Option<Position>,
-    /// The place in the edge's journal.
-    pub edge: Option<Seq>,
-}
-
-impl Stamp {
-    /// A place in the origin's journal only.
-    #[must_use]
-    pub const fn origin(position: Position) -> Self {
-        Self { origin: Some(position), edge: None }
-    }
-
-    /// A place in the edge's journal only.
-    #[must_use]
-    pub const fn edge(seq: Seq) -> Self {
-        Self { origin: None, edge: Some(seq) }
-    }
-}
-
-/// One invalidation, as a layer applies it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// What it covers.
-    pub scope: ScopeHash,
-    /// What it does.
-    pub mode: Mode,
-    /// Where it stands.
-    pub stamp: Stamp,
-}
+use super::{Mode, Position, Record, Seq, Stamp};
+use crate::{Scope, ScopeHash};
 
 /// What the rule says of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,6 +16,18 @@ pub enum Verdict {
     Expired,
     /// Never serve it again.
     Removed,
+}
+
+impl Verdict {
+    /// `valid`, `expired` or `removed`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// The last places at which a scope was hit, in the two orders that entries can be compared by.
@@ -408,19 +278,6 @@ mod tests {
             prop_assert!(verdict >= worst);
             if max_scopes >= 6 {
                 prop_assert_eq!(verdict, worst);
-            }
-        }
-
-        #[test]
-        fn a_position_prints_and_parses_back(ms: u64, seq: u64) {
-            let position = Position::new(ms, seq);
-            prop_assert_eq!(alloc::string::ToString::to_string(&position).parse(), Ok(position));
-        }
-
-        #[test]
-        fn a_position_has_one_text(text in "[0-9+]{0,4}-?[0-9+]{0,4}") {
-            if let Ok(position) = text.parse::<Position>() {
-                prop_assert_eq!(alloc::string::ToString::to_string(&position), text);
             }
         }
     }

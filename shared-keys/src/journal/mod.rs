@@ -1,0 +1,15 @@
+//! The journal's vocabulary and its one rule.
+//!
+//! > An entry may be served as valid only if no journal record after its `loaded_at` covers one of its scopes.
+//!
+//! Every layer holds the records that it knows in an [`Applied`] and asks it, whenever an entry is *read*, for a
+//! [`Verdict`]. There is no other copy of the rule.
+
+mod applied;
+mod position;
+mod record;
+
+pub use applied::{Applied, Verdict};
+pub use position::Position;
+pub(crate) use position::decimal;
+pub use record::{Mode, Record, Seq, Stamp};

@@ -1,0 +1,289 @@
+//! Records ↔ JSON. Strict: an unknown or repeated field, an array for an object, or a bound that is passed refuse the whole.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+use core::str::FromStr;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, VERSION};
+use crate::{Mode, ParseError, Position, Scope};
+
+/// One invalidation in a [`PurgeMessage`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeRecord {
+    /// What it covers.
+    pub scope: Scope,
+    /// What it does.
+    pub mode: Mode,
+    /// Its place in the origin's journal; `None` from a system that has no journal.
+    pub position: Option<Position>,
+}
+
+/// Invalidations on their way to the edge.
+///
+/// ```
+/// use shared_keys::purge::PurgeMessage;
+/// let body = br#"{"v":1,"records":[{"scope":"tag:news","mode":"expire"}]}"#;
+/// let message = PurgeMessage::parse(body).unwrap();
+/// assert_eq!(message.to_json().as_bytes(), body);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PurgeMessage {
+    /// The invalidations, in the journal's order.
+    pub records: Vec<PurgeRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireMessage {
+    v: u32,
+    records: Vec<Object<WireRecord>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireRecord {
+    scope: String,
+    mode: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+}
+
+/// What any version of a message has.
+#[derive(Deserialize)]
+struct WireVersion {
+    v: u32,
+}
+
+/// A `T` that must be written as an object: what serde derives takes an array of the fields' values as well.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
+
+impl PurgeMessage {
+    /// The message as JSON, version 1. Nothing is checked here: [`parse`](Self::parse) refuses one that passes the bounds.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let record = |record: &PurgeRecord| {
+            Object(WireRecord {
+                scope: record.scope.to_string(),
+                mode: record.mode.as_str().to_string(),
+                position: record.position.map(|position| position.to_string()),
+            })
+        };
+        let message = WireMessage { v: VERSION, records: self.records.iter().map(record).collect() };
+        // Strings and numbers always serialise.
+        serde_json::to_string(&message).unwrap_or_default()
+    }
+
+    /// The message that a body holds.
+    ///
+    /// ```
+    /// use shared_keys::purge::PurgeMessage;
+    /// let error = PurgeMessage::parse(br#"{"v":1,"records":[{"scope":"tag:a","mode":"drop"}]}"#).unwrap_err();
+    /// assert_eq!(error.to_string(), r#"record 0, mode: expected `remove` or `expire` at byte 0 of "drop""#);
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not a version 1 message, passes a bound, or a scope, mode or position in it is malformed; the error names
+    /// the record and the field. Nothing of it is taken then.
+    pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(MessageError::whole("at most 1 MiB in a message", MAX_BODY_BYTES, ""));
+        }
+        let text = core::str::from_utf8(body).map_err(|error| MessageError::whole("UTF-8", error.valid_up_to(), ""))?;
+        let message: Object<WireMessage> = serde_json::from_str(text).map_err(|error| not_a_message(text, &error))?;
+        let Object(WireMessage { v: VERSION, records }) = message else {
+            return Err(MessageError::whole("message version 1", 0, text));
+        };
+        if records.len() > MAX_RECORDS {
+            return Err(MessageError::whole("at most 10,000 records in a message", 0, text));
+        }
+        let records = records.iter().enumerate().map(|(number, Object(record))| record.parse(number));
+        Ok(Self { records: records.collect::<Result<_, _>>()? })
+    }
+}
+
+impl WireRecord {
+    fn parse(&self, number: usize) -> Result<PurgeRecord, MessageError> {
+        if self.scope.len() > MAX_SCOPE_BYTES {
+            let cause = ParseError::new("a scope of at most 4,096 bytes", MAX_SCOPE_BYTES, &self.scope);
+            return Err(MessageError { field: Some((number, "scope")), cause });
+        }
+        Ok(PurgeRecord {
+            scope: parse_field(number, "scope", &self.scope)?,
+            mode: parse_field(number, "mode", &self.mode)?,
+            position: self.position.as_deref().map(|text| parse_field(number, "position", text)).transpose()?,
+        })
+    }
+}
+
+fn parse_field<T: FromStr<Err = ParseError>>(record: usize, name: &'static str, text: &str) -> Result<T, MessageError> {
+    text.parse().map_err(|cause| MessageError { field: Some((record, name)), cause })
+}
+
+/// Whoever sends another version learns that, and not which of its fields version 1 lacks.
+fn not_a_message(text: &str, error: &serde_json::Error) -> MessageError {
+    match serde_json::from_str(text) {
+        Ok(Object(WireVersion { v })) if v != VERSION => MessageError::whole("message version 1", 0, text),
+        _ => {
+            MessageError::whole(r#"{"v":1,"records":[{"scope":…,"mode":…,"position"?:…}]}"#, offset(text, error), text)
+        }
+    }
+}
+
+/// The byte at which serde_json stopped, which it gives as a line and a column, both from 1.
+fn offset(text: &str, error: &serde_json::Error) -> usize {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    (lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1)).min(text.len())
+}
+
+/// Why a body is no purge message: what was expected and where, and in which field of which record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageError {
+    field: Option<(usize, &'static str)>,
+    cause: ParseError,
+}
+
+impl MessageError {
+    fn whole(expected: &'static str, at: usize, text: &str) -> Self {
+        Self { field: None, cause: ParseError::new(expected, at, text) }
+    }
+
+    /// The record that is wrong, counted from 0, and the name of its field; `None` if the message as a whole is.
+    #[must_use]
+    pub fn field(&self) -> Option<(usize, &'static str)> {
+        self.field
+    }
+
+    /// What was expected, and at which byte of the field or else of the body.
+    #[must_use]
+    pub fn cause(&self) -> &ParseError {
+        &self.cause
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((record, name)) = self.field {
+            write!(f, "record {record}, {name}: ")?;
+        }
+        self.cause.fmt(f)
+    }
+}
+
+impl core::error::Error for MessageError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(body: &str) -> MessageError {
+        PurgeMessage::parse(body.as_bytes()).unwrap_err()
+    }
+
+    fn message(records: &str) -> String {
+        format!(r#"{{"v":1,"records":[{records}]}}"#)
+    }
+
+    #[test]
+    fn an_error_names_the_record_and_the_field() {
+        let good = r#"{"scope":"tag:a","mode":"remove"}"#;
+        for (record, field, text) in [
+            (r#"{"scope":"prefix:shop","mode":"remove"}"#, "scope", "a key prefix that ends with `:`"),
+            (r#"{"scope":"tag:a","mode":"drop"}"#, "mode", "`remove` or `expire`"),
+            (r#"{"scope":"tag:a","mode":"remove","position":"5-"}"#, "position", "a decimal number"),
+        ] {
+            let error = error(&message(&format!("{good},{record}")));
+            assert_eq!((error.field(), error.cause().expected()), (Some((1, field)), text));
+            assert!(error.to_string().starts_with(&format!("record 1, {field}: expected {text} at byte ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_of_the_form_is_refused_where_it_ends_to_be() {
+        for (body, at) in [
+            ("", 0),
+            ("{\"v\":1,\n\"records\":[],\n \"x\":1}", 25),
+            (r#"{"v":1,"records":[]}x"#, 20),
+            (r#"{"v":1,"v":1,"records":[]}"#, 9),
+            (r#"{"v":1}"#, 6),
+            ("[1,[]]", 0),
+        ] {
+            let error = error(body);
+            assert_eq!((error.field(), error.cause().at()), (None, at), "{error}");
+            assert!(error.cause().expected().starts_with(r#"{"v":1,"#), "{error}");
+        }
+        assert_eq!(error(&message(r#"["tag:a","remove",null]"#)).field(), None);
+    }
+
+    #[test]
+    fn another_version_is_named_whatever_else_it_has() {
+        for body in [r#"{"v":2,"records":[]}"#, r#"{"scopes":["all"],"v":2}"#, r#"{"v":0,"records":[{"x":1}]}"#] {
+            assert_eq!(error(body).cause().expected(), "message version 1", "{body}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_are_inclusive() {
+        let records = |count| message(&vec![r#"{"scope":"all","mode":"remove"}"#; count].join(","));
+        assert_eq!(PurgeMessage::parse(records(MAX_RECORDS).as_bytes()).unwrap().records.len(), MAX_RECORDS);
+        assert_eq!(error(&records(MAX_RECORDS + 1)).cause().expected(), "at most 10,000 records in a message");
+
+        let key = |bytes: usize| message(&format!(r#"{{"scope":"key:{}","mode":"remove"}}"#, "k".repeat(bytes - 4)));
+        assert!(PurgeMessage::parse(key(MAX_SCOPE_BYTES).as_bytes()).is_ok());
+        assert_eq!(error(&key(MAX_SCOPE_BYTES + 1)).field(), Some((0, "scope")));
+
+        let padded = |bytes: usize| message("") + &" ".repeat(bytes - message("").len());
+        assert!(PurgeMessage::parse(padded(MAX_BODY_BYTES).as_bytes()).is_ok());
+        assert_eq!(error(&padded(MAX_BODY_BYTES + 1)).cause().expected(), "at most 1 MiB in a message");
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_parses_back(records in prop::collection::vec((".{1,20}", any::<bool>(), any::<Option<(u64, u64)>>()), 0..5)) {
+            let records = records.iter().map(|(tag, remove, position)| PurgeRecord {
+                scope: Scope::Tag(crate::Tag::new(tag).unwrap()),
+                mode: if *remove { Mode::Remove } else { Mode::Expire },
+                position: position.map(|(ms, seq)| Position::new(ms, seq)),
+            });
+            let message = PurgeMessage { records: records.collect() };
+            prop_assert_eq!(PurgeMessage::parse(message.to_json().as_bytes()), Ok(message));
+        }
+
+        #[test]
+        fn hostile_bodies_never_panic(body in any::<Vec<u8>>(), json in r#"[{}\[\]",:a-z0-9 \n]{0,60}"#) {
+            let _ = PurgeMessage::parse(&body);
+            let _ = PurgeMessage::parse(json.as_bytes());
+            let _ = PurgeMessage::parse(message(&json).as_bytes());
+        }
+    }
+}

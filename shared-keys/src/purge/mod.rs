@@ -1,0 +1,45 @@
+//! The signed message that carries invalidations to the edge.
+//!
+//! ```text
+//! POST /__strata/purge
+//! Strata-Signature: t=1763900000,n=nonce-of-16-or-more,s=<64 hex digits>
+//!
+//! {"v":1,"records":[{"scope":"tag:category:7","mode":"remove","position":"1763900000000-0"}]}
+//! ```
+//!
+//! | part | form | bounds |
+//! |---|---|---|
+//! | body | JSON, [`PurgeMessage`] | [`MAX_BODY_BYTES`], [`MAX_RECORDS`], [`MAX_SCOPE_BYTES`] |
+//! | `v` | the version of the body: 1 | |
+//! | `scope` | a [`Scope`](crate::Scope)'s text | |
+//! | `mode` | `remove` or `expire` | |
+//! | `position` | a [`Position`](crate::Position)'s text; left out by systems that have no journal | |
+//! | `t` | when it was signed, in seconds since 1970 | [`CLOCK_WINDOW`] either way |
+//! | `n` | a [`Nonce`] | 16 to 64 bytes |
+//! | `s` | HMAC-SHA-256 over `v1\n` method `\n` path `\n` time `\n` nonce `\n` body | 64 hex digits |
+//!
+//! This crate has no clock and no memory: the time, the window and the question whether a nonce was seen are arguments of
+//! [`verify`].
+
+mod message;
+mod signature;
+
+pub use message::{MessageError, PurgeMessage, PurgeRecord};
+pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, verify};
+
+use core::time::Duration;
+
+/// Where the worker takes purge messages.
+pub const PURGE_PATH: &str = "/__strata/purge";
+/// The request header that carries the signature, in lower case.
+pub const SIGNATURE_HEADER: &str = "strata-signature";
+/// How far the sender's and the receiver's clocks may be apart, either way, unless the receiver has a reason to choose another.
+pub const CLOCK_WINDOW: Duration = Duration::from_secs(300);
+/// The largest body that is taken.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// The most records in one message: as many as the edge's journal keeps.
+pub const MAX_RECORDS: usize = 10_000;
+/// The longest text of a scope in a message. Whoever has a longer one sends `all`, which covers it.
+pub const MAX_SCOPE_BYTES: usize = 4096;
+/// The version of the message and of what is signed.
+const VERSION: u32 = 1;

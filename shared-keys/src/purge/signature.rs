@@ -1,0 +1,323 @@
+//! Who sent a message, and that it is not sent again: HMAC-SHA-256 with a time and a nonce.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::fmt::Write;
+use core::str::FromStr;
+use core::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::VERSION;
+use crate::ParseError;
+use crate::journal::decimal;
+
+/// The secret that origin and edge share. It never shows in logs.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// A secret of these bytes; 32 random ones are a good choice.
+    ///
+    /// # Errors
+    /// If there are none: everyone could sign with that.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ParseError> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Err(ParseError::new("a secret of one or more bytes", 0, ""));
+        }
+        Ok(Self(bytes))
+    }
+
+    fn mac(&self, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> Hmac<Sha256> {
+        let SignedParts { method, path, body } = parts;
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104, 2)")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes any key");
+        mac.update(format!("v{VERSION}\n{method}\n{path}\n{unix_secs}\n{nonce}\n").as_bytes());
+        mac.update(body);
+        mac
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What is signed of a request, besides the time and the nonce.
+#[derive(Debug, Clone, Copy)]
+pub struct SignedParts<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The path, without query.
+    pub path: &'a str,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// What makes a message unique: 16 to 64 of `0-9 A-Z a-z _ -`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nonce(String);
+
+impl Nonce {
+    /// The nonce of 16 random bytes, as 32 hex digits.
+    ///
+    /// ```
+    /// let nonce = shared_keys::purge::Nonce::from_random([0xA5; 16]);
+    /// assert_eq!(nonce.as_str(), "a5".repeat(16));
+    /// ```
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(hex(&bytes))
+    }
+
+    /// The nonce's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        let expected = |at| ParseError::new("a nonce of 16 to 64 of 0-9 A-Z a-z _ -", at, text);
+        match text.bytes().position(|byte| !is_plain(byte)) {
+            Some(at) => Err(expected(at)),
+            None if (16..=64).contains(&text.len()) => Ok(Self(text.to_string())),
+            None => Err(expected(text.len())),
+        }
+    }
+}
+
+/// Why a signature was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignatureError {
+    /// Not of the form `t=…,n=…,s=…`.
+    Malformed,
+    /// Signed too long ago, or too far ahead.
+    OutsideWindow,
+    /// Not made with this secret for this request.
+    Mismatch,
+    /// The nonce was seen before.
+    Replayed,
+}
+
+impl SignatureError {
+    /// A stable name, for logs and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed-signature",
+            Self::OutsideWindow => "outside-clock-window",
+            Self::Mismatch => "signature-mismatch",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+impl fmt::Display for SignatureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "expected a strata-signature header of the form t=<unix seconds>,n=<16 to 64 of 0-9A-Za-z_->,s=<64 hex digits>",
+            Self::OutsideWindow => "the signature's time is too far from ours: check the sender's clock",
+            Self::Mismatch => "the signature does not match: check that both sides have the same secret",
+            Self::Replayed => "this nonce was accepted before: sign each message with a new one",
+        })
+    }
+}
+
+impl core::error::Error for SignatureError {}
+
+/// The signature header's value for a request.
+///
+/// ```
+/// use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, Secret, SignedParts, sign, verify};
+/// let secret = Secret::new("correct horse battery staple").unwrap();
+/// let nonce: Nonce = "0123456789abcdef".parse().unwrap();
+/// let parts = |body| SignedParts { method: "POST", path: PURGE_PATH, body };
+///
+/// let header = sign(&secret, parts(b"{}"), 1_763_900_000, &nonce);
+/// let check = |body, seen| verify(&secret, &header, parts(body), 1_763_900_010, CLOCK_WINDOW, |_| seen);
+/// assert_eq!(check(b"{}", false), Ok(nonce.clone()));
+/// assert!(check(b"{}", true).is_err());
+/// assert!(check(b"{ }", false).is_err());
+/// ```
+#[must_use]
+pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> String {
+    let tag = secret.mac(parts, unix_secs, nonce).finalize().into_bytes();
+    format!("t={unix_secs},n={nonce},s={}", hex(&tag))
+}
+
+/// The nonce of a request whose signature holds.
+///
+/// `now_unix_secs` is the receiver's time, and `window` how far the sender's may be from it either way, usually
+/// [`CLOCK_WINDOW`](super::CLOCK_WINDOW). `seen` says whether a nonce was accepted before; it is asked only once the MAC
+/// holds, so that strangers neither fill nor sound out the receiver's memory. A receiver must remember a nonce for twice
+/// the window. One whose memory is elsewhere answers `false`, and must take the nonce that comes back there.
+///
+/// # Errors
+/// See [`SignatureError`]. The MAC is compared in constant time.
+pub fn verify(
+    secret: &Secret,
+    header: &str,
+    parts: SignedParts<'_>,
+    now_unix_secs: u64,
+    window: Duration,
+    seen: impl FnOnce(&Nonce) -> bool,
+) -> Result<Nonce, SignatureError> {
+    let (unix_secs, nonce, tag) = parse_header(header).ok_or(SignatureError::Malformed)?;
+    if unix_secs.abs_diff(now_unix_secs) > window.as_secs() {
+        return Err(SignatureError::OutsideWindow);
+    }
+    secret.mac(parts, unix_secs, &nonce).verify_slice(&tag).map_err(|_| SignatureError::Mismatch)?;
+    if seen(&nonce) {
+        return Err(SignatureError::Replayed);
+    }
+    Ok(nonce)
+}
+
+fn parse_header(header: &str) -> Option<(u64, Nonce, [u8; 32])> {
+    let mut parts = header.split(',');
+    let time = decimal(parts.next()?.strip_prefix("t=")?)?;
+    let nonce = parts.next()?.strip_prefix("n=")?.parse().ok()?;
+    let tag = unhex(parts.next()?.strip_prefix("s=")?)?;
+    parts.next().is_none().then_some((time, nonce, tag))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let is_hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut bytes = [0; 32];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    is_hex.then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::purge::CLOCK_WINDOW;
+
+    const PARTS: SignedParts<'_> = SignedParts { method: "POST", path: "/p", body: b"body" };
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text).unwrap()
+    }
+
+    fn header() -> String {
+        sign(&secret("s"), PARTS, 1000, &"0123456789abcdef".parse().unwrap())
+    }
+
+    fn check(header: &str, by: &str, parts: SignedParts<'_>, now: u64) -> Result<Nonce, SignatureError> {
+        verify(&secret(by), header, parts, now, CLOCK_WINDOW, |_| false)
+    }
+
+    #[test]
+    fn a_signature_holds_for_its_own_request_only() {
+        let header = header();
+        assert!(check(&header, "s", PARTS, 1000).is_ok());
+        assert_eq!(check(&header, "other", PARTS, 1000), Err(SignatureError::Mismatch));
+        for other in [
+            SignedParts { method: "PUT", ..PARTS },
+            SignedParts { path: "/q", ..PARTS },
+            SignedParts { body: b"bodY", ..PARTS },
+        ] {
+            assert_eq!(check(&header, "s", other, 1000), Err(SignatureError::Mismatch), "{other:?}");
+        }
+        for (part, other) in [("t=1000", "t=1001"), ("n=0", "n=1")] {
+            assert_eq!(check(&header.replace(part, other), "s", PARTS, 1000), Err(SignatureError::Mismatch));
+        }
+    }
+
+    #[test]
+    fn a_signature_outside_the_given_window_is_refused_and_its_edges_are_inside() {
+        let within = |now, secs| verify(&secret("s"), &header(), PARTS, now, Duration::from_secs(secs), |_| false);
+        for (now, secs) in [(1300, 300), (700, 300), (1000, 0), (1010, 10)] {
+            assert!(within(now, secs).is_ok(), "{now} {secs}");
+        }
+        for (now, secs) in [(1301, 300), (699, 300), (1001, 0), (1011, 10)] {
+            assert_eq!(within(now, secs), Err(SignatureError::OutsideWindow), "{now} {secs}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_that_was_seen_is_refused_and_a_strangers_is_not_asked_for() {
+        let asked = Cell::new(0);
+        let seen = |nonce: &Nonce| {
+            asked.set(asked.get() + 1);
+            nonce.as_str() == "0123456789abcdef"
+        };
+        let check = |by: &str| verify(&secret(by), &header(), PARTS, 1000, CLOCK_WINDOW, seen);
+        assert_eq!((check("other"), asked.get()), (Err(SignatureError::Mismatch), 0));
+        assert_eq!((check("s"), asked.get()), (Err(SignatureError::Replayed), 1));
+    }
+
+    #[test]
+    fn a_header_has_one_form() {
+        let header = header();
+        let (short, long) = (&header[..header.len() - 2], format!("{header}00"));
+        let mac_at = header.len() - 64;
+        let nonce = |nonce: &str| header.replace("0123456789abcdef", nonce);
+        for malformed in [
+            "",
+            short,
+            &long,
+            &header.replace("t=", "t=+"),
+            &header.replace("t=", "t=0"),
+            &header.replace(",n=", ", n="),
+            &format!("{}+{}", &header[..mac_at], &header[mac_at + 1..]),
+            &format!("{header},x=1"),
+            &nonce("0123456789abcde"),
+            &nonce(&"n".repeat(65)),
+            &nonce("0123456789abcde\n"),
+        ] {
+            assert_eq!(check(malformed, "s", PARTS, 1000), Err(SignatureError::Malformed), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_empty_and_does_not_show_in_debug() {
+        assert!(Secret::new("").is_err());
+        assert_eq!(format!("{:?}", secret("hunter2")), "Secret(…)");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_signed_verifies_and_hostile_headers_never_panic(
+            key in "[^\0]{1,100}", body: Vec<u8>, time: u64, random: [u8; 16], header: String,
+        ) {
+            let (key, nonce) = (secret(&key), Nonce::from_random(random));
+            let parts = SignedParts { body: &body, ..PARTS };
+            let signed = sign(&key, parts, time, &nonce);
+            prop_assert_eq!(verify(&key, &signed, parts, time, Duration::ZERO, |_| false), Ok(nonce));
+            prop_assert!(verify(&key, &header, parts, 0, CLOCK_WINDOW, |_| false).is_err());
+        }
+    }
+}
