@@ -1,6 +1,7 @@
 //! The cache as a whole: what its namespaces share, and invalidations that concern no single key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
+    pub(crate) lease_ttl: Duration,
     pub(crate) jitter: f64,
     pub(crate) bypass: bool,
     pub(crate) has_edge: bool,

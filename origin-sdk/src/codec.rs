@@ -11,6 +11,7 @@
 //! | 16 hex digits | XXH3-64 of all that follows the space behind it: what was damaged or cut off is a miss |
 //! | `at` | `loaded_at`: the journal position applied before the load began |
 //! | `life_ms` | fresh, stale-while-revalidate and stale-if-error, in milliseconds |
+//! | `delta_us` | how long the loader took, in microseconds; absent if nobody knows |
 //! | `tags` | the value's tags; its other scopes follow from its key |
 //! | `enc` | how the value is written: absent for JSON, `msgpack` |
 //! | `raw_bytes` | the value's size before it was compressed by zstd; absent if it was not |
@@ -94,12 +95,18 @@ pub(crate) struct Codec {
 struct Header {
     at: String,
     life_ms: [u64; 3],
+    #[serde(default, skip_serializing_if = "is_zero")]
+    delta_us: u64,
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Format::is_json")]
     enc: Format,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     raw_bytes: Option<usize>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Codec {
@@ -115,6 +122,7 @@ impl Codec {
         let header = Header {
             at: meta.loaded_at.to_string(),
             life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()].map(millis),
+            delta_us: u64::try_from(meta.delta.as_micros()).unwrap_or(u64::MAX),
             tags: meta.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
             enc: self.format,
             raw_bytes,
@@ -184,6 +192,7 @@ impl Header {
         Some(Meta {
             loaded_at: self.at.parse().ok()?,
             lifetime: Lifetime::fresh(fresh).stale_while_revalidate(swr).stale_if_error(sie),
+            delta: Duration::from_micros(self.delta_us),
             tags: self.tags.iter().map(|tag| Tag::new(tag)).collect::<Result<_, _>>().ok()?,
         })
     }
@@ -219,7 +228,8 @@ mod tests {
 
     fn meta() -> Meta {
         let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
-        Meta { loaded_at: Position::new(1_763_900_000_000, 0), lifetime, tags: vec![Tag::new("category:7").unwrap()] }
+        let tags = vec![Tag::new("category:7").unwrap()];
+        Meta { loaded_at: Position::new(1_763_900_000_000, 0), lifetime, delta: Duration::ZERO, tags }
     }
 
     fn lamp() -> (String, u32) {
@@ -248,6 +258,15 @@ mod tests {
         let written = Codec::default().encode(&meta(), &lamp()).unwrap();
         assert_eq!(std::str::from_utf8(&written).unwrap(), GOLDEN_2);
         assert_eq!(decode(GOLDEN_2.as_bytes()), Some((meta(), lamp())));
+    }
+
+    #[test]
+    fn how_long_the_loader_took_is_written_and_read() {
+        let timed = Meta { delta: Duration::from_micros(1500), ..meta() };
+        let written = Codec::default().encode(&timed, &lamp()).unwrap();
+        let golden = r#"strata 2 662e86106731a22e {"at":"1763900000000-0","life_ms":[60000,300000,0],"delta_us":1500,"tags":["category:7"]}"#;
+        assert_eq!(std::str::from_utf8(&written).unwrap(), format!("{golden}\n[\"Lamp\",1999]"));
+        assert_eq!(decode(&written), Some((timed, lamp())));
     }
 
     #[test]

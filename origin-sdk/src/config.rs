@@ -24,6 +24,7 @@ pub struct CacheBuilder {
     faults: Option<Faults>,
     timeouts: Timeouts,
     max_lag: Duration,
+    lease_ttl: Duration,
     memory_bytes: usize,
     memory_entries: usize,
     codec: Codec,
@@ -41,6 +42,7 @@ impl CacheBuilder {
             faults: None,
             timeouts: Timeouts::default(),
             max_lag: Duration::from_secs(2),
+            lease_ttl: Duration::from_secs(5),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,
             codec: Codec::default(),
@@ -94,6 +96,13 @@ impl CacheBuilder {
     /// Default 2 s; more than zero. Invalidations normally arrive within milliseconds.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.max_lag = max_lag;
+        self
+    }
+
+    /// How long the other processes of the fleet wait for one that crashed while it was loading a key. While it lives, it
+    /// renews its lease, however long the loader takes. Default 5 s; more than zero.
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
         self
     }
 
@@ -188,6 +197,7 @@ impl CacheBuilder {
             metrics,
             clock: self.clock,
             codec: self.codec,
+            lease_ttl: self.lease_ttl,
             jitter: self.jitter,
             bypass: self.bypass,
             has_edge,
@@ -206,6 +216,7 @@ impl CacheBuilder {
             ("connect_timeout", connect.is_zero()),
             ("command_timeout", command.is_zero()),
             ("max_lag", self.max_lag.is_zero()),
+            ("lease_ttl", self.lease_ttl.is_zero()),
         ] {
             if is_zero {
                 return Err(BuildError::Zero { setting });
@@ -241,6 +252,7 @@ mod tests {
             (builder().connect_timeout(Duration::ZERO), "connect_timeout: expected more than zero"),
             (builder().command_timeout(Duration::ZERO), "command_timeout: expected more than zero"),
             (builder().max_lag(Duration::ZERO), "max_lag: expected more than zero"),
+            (builder().lease_ttl(Duration::ZERO), "lease_ttl: expected more than zero"),
             (
                 builder().command_timeout(second).overall_timeout(second / 2),
                 "overall_timeout: expected at least the command timeout of 1s, got 500ms",

@@ -14,6 +14,8 @@ pub(crate) struct Meta {
     /// The journal position applied before the load began.
     pub(crate) loaded_at: Position,
     pub(crate) lifetime: Lifetime,
+    /// How long the loader took; zero if nobody knows.
+    pub(crate) delta: Duration,
     pub(crate) tags: Vec<Tag>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,6 +79,8 @@ pub(crate) enum StoreError {
 pub struct LoadError {
     kind: LoadErrorKind,
     source: Option<Arc<BoxError>>,
+    /// How long was waited, where that was too long.
+    timeout: Option<Duration>,
 }
 
 /// Why there is no value.
@@ -88,15 +91,21 @@ pub enum LoadErrorKind {
     Failed,
     /// The loader panicked.
     Panicked,
+    /// The load was not done within the namespace's timeout, and was given up.
+    TimedOut,
 }
 
 impl LoadError {
     pub(crate) fn failed(source: BoxError) -> Self {
-        Self { kind: LoadErrorKind::Failed, source: Some(Arc::new(source)) }
+        Self { kind: LoadErrorKind::Failed, source: Some(Arc::new(source)), timeout: None }
     }
 
     pub(crate) fn panicked() -> Self {
-        Self { kind: LoadErrorKind::Panicked, source: None }
+        Self { kind: LoadErrorKind::Panicked, source: None, timeout: None }
+    }
+
+    pub(crate) fn timed_out(timeout: Duration) -> Self {
+        Self { kind: LoadErrorKind::TimedOut, source: None, timeout: Some(timeout) }
     }
 
     /// Why there is no value.
@@ -118,6 +127,9 @@ impl fmt::Display for LoadError {
             (LoadErrorKind::Failed, Some(source)) => write!(f, "the loader failed: {source}"),
             (LoadErrorKind::Failed, None) => f.write_str("the loader failed"),
             (LoadErrorKind::Panicked, _) => f.write_str("the loader panicked"),
+            (LoadErrorKind::TimedOut, _) => {
+                write!(f, "the load was not done within {:?}", self.timeout.unwrap_or_default())
+            }
         }
     }
 }

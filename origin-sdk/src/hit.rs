@@ -61,17 +61,20 @@ pub enum Freshness {
 pub enum StaleReason {
     /// It is within `stale_while_revalidate`. After [`get_or_load`](crate::Namespace::get_or_load) a refresh runs.
     Revalidating,
-    /// The load failed (`stale_if_error`).
+    /// The load failed, and it is within `stale_if_error`.
     LoadFailed,
+    /// The load took longer than the soft timeout, and it is within `stale_if_error`. The load goes on.
+    SoftTimeout,
 }
 
 impl StaleReason {
-    /// `stale-while-revalidate` or `stale-if-error`: stable, for headers, logs and metrics.
+    /// `stale-while-revalidate`, `stale-if-error` or `soft-timeout`: stable, for headers, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revalidating => "stale-while-revalidate",
             Self::LoadFailed => "stale-if-error",
+            Self::SoftTimeout => "soft-timeout",
         }
     }
 }

@@ -53,6 +53,7 @@ mod receipt;
 mod stampede;
 mod store;
 mod sweep;
+mod task;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, TypedTag, keys};

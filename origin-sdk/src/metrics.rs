@@ -30,10 +30,14 @@ counters! {
     redis_hits,
     /// Loader calls that returned a value.
     loads,
-    /// Loader calls that failed or panicked.
+    /// Loader calls that failed, panicked or took too long.
     load_errors,
     /// Reads that waited for a load that another caller had started.
     coalesced,
+    /// Loads that waited for another process's load of the same key.
+    lease_waits,
+    /// Reads answered with a stale value because the load took longer than the soft timeout.
+    soft_timeouts,
     /// Reads answered with a stale value.
     stale_hits,
     /// Background refreshes started.

@@ -116,15 +116,15 @@ impl Journal {
         self.max_lag
     }
 
-    /// Whether the process may be further behind than it is allowed to.
-    pub(crate) fn is_suspect(&self) -> bool {
+    /// Whether the process may be further behind at the clock's reading `now` than it is allowed to.
+    pub(crate) fn is_suspect(&self, now: Duration) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
-        !self.reached_once.load(Ordering::Acquire) || self.clock.now().saturating_sub(confirmed) > self.max_lag
+        !self.reached_once.load(Ordering::Acquire) || now.saturating_sub(confirmed) > self.max_lag
     }
 
     /// Catches up if the process is suspect. `false` if it still is: nothing it holds counts as fresh then.
     pub(crate) async fn ensure_current(&self) -> bool {
-        if !self.is_suspect() || self.catch_up().await.is_ok() {
+        if !self.is_suspect(self.clock.now()) || self.catch_up().await.is_ok() {
             return true;
         }
         self.metrics.suspect_reads.add(1);

@@ -1,12 +1,13 @@
 //! The write path: database → journal → tiers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Mode, Scope, Tag};
 
-use super::read::call;
+use super::load::call;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
 use crate::load::{BoxLoader, Load, boxed};
@@ -72,7 +73,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 return Err(error);
             }
         };
-        let mut meta = self.meta(&load, since);
+        let mut meta = self.meta(&load, since, Duration::ZERO);
         let mut scopes = Scope::of_key(key);
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
         scopes.push(Scope::All);
@@ -89,7 +90,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let cached = appended.clean && !core.bypass;
         if cached {
             meta.loaded_at = appended.position;
-            self.keep(key, &self.entry(key, Arc::clone(&value), meta)).await;
+            self.keep(key, &self.entry(key, Arc::clone(&value), meta), None).await;
         }
         Ok(Written { value, cached, receipt: Receipt::new(Some(appended.position), core.has_edge) })
     }

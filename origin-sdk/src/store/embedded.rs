@@ -9,7 +9,9 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
-use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use super::{
+    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch, Watches,
+};
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::memory::Memory;
@@ -58,6 +60,12 @@ impl EmbeddedStore {
             appended: Notify::new(),
             clock,
         }
+    }
+
+    fn value(&self, key: &str) -> Option<Stored> {
+        let value = self.values.get::<Value>(key)?;
+        let ttl_left = value.until.checked_sub(self.clock.now()).filter(|left| !left.is_zero())?;
+        Some(Stored { bytes: value.bytes.clone(), ttl_left })
     }
 
     fn journal(&self) -> MutexGuard<'_, JournalState> {
@@ -115,18 +123,36 @@ impl JournalState {
 
 impl Store for EmbeddedStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        let now = self.clock.now();
-        let stored = self.values.get::<Value>(key).and_then(|value| {
-            let ttl_left = value.until.checked_sub(now).filter(|left| !left.is_zero())?;
-            Some(Stored { bytes: value.bytes.clone(), ttl_left })
-        });
-        ready(Ok(stored)).boxed()
+        ready(Ok(self.value(key))).boxed()
     }
 
-    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        bytes: Bytes,
+        ttl: Duration,
+        _lease: Option<&'a LeaseToken>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let (size, until) = (bytes.len(), self.clock.now().saturating_add(ttl));
         self.values.put(key, Arc::new(Value { bytes, until }), size);
+        ready(Ok(true)).boxed()
+    }
+
+    /// Everyone gets the lease: a process's own callers share one flight already.
+    fn claim<'a>(&'a self, key: &'a str, _request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        ready(Ok(Claim { stored: self.value(key), holder: None })).boxed()
+    }
+
+    fn renew<'a>(&'a self, _: &'a str, _: &'a LeaseToken, _: Duration) -> BoxFuture<'a, Result<bool, StoreError>> {
+        ready(Ok(true)).boxed()
+    }
+
+    fn release<'a>(&'a self, _: &'a str, _: &'a LeaseToken, _: Outcome) -> BoxFuture<'a, Result<(), StoreError>> {
         ready(Ok(())).boxed()
+    }
+
+    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
+        ready(Ok(Watches::default().watch(key))).boxed()
     }
 
     fn append<'a>(

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shared_keys::{Mode, Position, Scope};
 
-use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use super::{Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch};
 use crate::error::StoreError;
 
 /// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
@@ -90,6 +90,10 @@ impl Faults {
         if fails { Err(StoreError::Injected) } else { Ok(()) }
     }
 
+    fn damaged_value(&self, stored: Option<Stored>) -> Option<Stored> {
+        stored.map(|stored| Stored { bytes: self.damaged(stored.bytes), ..stored })
+    }
+
     /// The bytes, or what is left of them: a bit of one of them turned over, and the end cut off behind it.
     fn damaged(&self, bytes: Bytes) -> Bytes {
         let mut switches = self.switches();
@@ -131,14 +135,50 @@ impl Store for FaultyStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
             self.faults.strike().await?;
-            let stored = self.inner.get(key).await?;
-            Ok(stored.map(|stored| Stored { bytes: self.faults.damaged(stored.bytes), ..stored }))
+            Ok(self.faults.damaged_value(self.inner.get(key).await?))
         }
         .boxed()
     }
 
-    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.unless_struck(move |inner| inner.put(key, bytes, ttl))
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        bytes: Bytes,
+        ttl: Duration,
+        lease: Option<&'a LeaseToken>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.unless_struck(move |inner| inner.put(key, bytes, ttl, lease))
+    }
+
+    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        async move {
+            self.faults.strike().await?;
+            let claim = self.inner.claim(key, request).await?;
+            Ok(Claim { stored: self.faults.damaged_value(claim.stored), ..claim })
+        }
+        .boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.unless_struck(move |inner| inner.renew(key, token, ttl))
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        outcome: Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.unless_struck(move |inner| inner.release(key, token, outcome))
+    }
+
+    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
+        self.unless_struck(move |inner| inner.watch(key))
     }
 
     fn append<'a>(

@@ -3,6 +3,7 @@
 mod embedded;
 mod faulty;
 mod redis;
+mod watch;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
 pub use self::redis::Topology;
 pub(crate) use self::redis::{RedisStore, Timeouts};
+pub(crate) use self::watch::{Outcome, Watch, Watches};
 use crate::error::StoreError;
 
 /// What a key holds.
@@ -23,6 +25,57 @@ pub(crate) struct Stored {
     pub(crate) bytes: Bytes,
     /// What is left of the time to live it was put with. Ages are told by it, so that no two clocks are compared.
     pub(crate) ttl_left: Duration,
+}
+
+/// Proves who holds a lease: random, and never used twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LeaseToken(String);
+
+impl LeaseToken {
+    /// A new one. From the system's randomness whatever the cache's is: two processes must never have the same.
+    pub(crate) fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for LeaseToken {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// What a caller asks for that wants to load a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClaimRequest<'a> {
+    pub(crate) token: &'a LeaseToken,
+    /// The position applied before the load begins.
+    pub(crate) position: Position,
+    /// How long the lease lasts if nobody renews it.
+    pub(crate) ttl: Duration,
+    /// The holder whose lease is taken over, if it is still this one.
+    pub(crate) replaces: Option<&'a LeaseToken>,
+}
+
+/// What a key holds, and whose turn it is to load it: one moment's answer.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) stored: Option<Stored>,
+    /// Who holds the lease; `None` if the caller does now.
+    pub(crate) holder: Option<Holder>,
+}
+
+/// Another caller that loads a key.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) token: LeaseToken,
+    /// The position that it had applied when it began.
+    pub(crate) position: Position,
+    /// When its lease ends if it does not renew it.
+    pub(crate) left: Duration,
 }
 
 /// One record of the journal, with its scopes as text.
@@ -70,8 +123,37 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The value of a key, if it is there.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
-    /// Sets a key for `ttl`.
-    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Sets a key for `ttl` and ends the lease on it, whoever holds it. With a `lease` only while that one is held: `false`
+    /// if it is not any more, and nothing is set.
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        bytes: Bytes,
+        ttl: Duration,
+        lease: Option<&'a LeaseToken>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Takes the key's lease unless another caller holds it, and reads the key in the same step.
+    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>>;
+
+    /// Makes a lease last for `ttl` from now; `false` if it is not held any more.
+    fn renew<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Ends a lease without a value, if it is still held.
+    fn release<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        outcome: Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// A watch that is told when the lease ends that a [`Store::claim`] made after it meets.
+    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>>;
 
     /// Appends one record behind `seen` and everything else.
     fn append<'a>(

@@ -1,7 +1,9 @@
 //! Redis (standalone) as the shared tier and the home of the journal.
 
 mod connection;
+mod inbox;
 mod keyspace;
+mod lease;
 mod script;
 mod topology;
 
@@ -15,10 +17,12 @@ use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
+use self::inbox::Inbox;
+use self::lease::LeaseScripts;
 use self::script::JournalScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
-use super::{Appended, FeedRecord, Progress, Store, Stored, Unless};
+use super::{Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch};
 use crate::clock::Clock;
 use crate::error::StoreError;
 
@@ -35,7 +39,9 @@ pub(crate) struct RedisStore {
     /// Blocking reads hold up everything behind them, so each kind has a connection of its own.
     doorbell: Connection,
     shipping: Connection,
+    inbox: Inbox,
     scripts: JournalScripts,
+    leases: LeaseScripts,
     /// This process's name in the consumer group.
     consumer: String,
 }
@@ -44,12 +50,15 @@ impl RedisStore {
     /// A store on this server. Connects when first used.
     pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
+        let process = format!("{:016x}", rand::random::<u64>());
         Self {
             commands: connection(),
             doorbell: connection(),
             shipping: connection(),
+            inbox: Inbox::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
-            consumer: format!("{:016x}", rand::random::<u64>()),
+            leases: LeaseScripts::new(),
+            consumer: process,
         }
     }
 
@@ -111,21 +120,45 @@ impl Store for RedisStore {
             let mut both = redis::pipe();
             both.atomic().get(key).cmd("PTTL").arg(key);
             let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
-            // A key without expiry is not ours: it has no time left.
-            let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
-            Ok(bytes.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left }))
+            Ok(stored(bytes, ttl_ms))
         }
         .boxed()
     }
 
-    fn put<'a>(&'a self, key: &'a str, bytes: Bytes, ttl: Duration) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64);
-            let mut set = redis::cmd("SET");
-            set.arg(key).arg(&bytes[..]).arg("PX").arg(ttl_ms);
-            self.commands.run(&set).await
-        }
-        .boxed()
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        bytes: Bytes,
+        ttl: Duration,
+        lease: Option<&'a LeaseToken>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move { self.leases.put(&self.commands, key, &bytes, ttl, lease).await }.boxed()
+    }
+
+    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        async move { self.leases.claim(&self.commands, key, &request, self.inbox.channel()).await }.boxed()
+    }
+
+    fn renew<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move { self.leases.renew(&self.commands, key, token, ttl).await }.boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        key: &'a str,
+        token: &'a LeaseToken,
+        outcome: Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move { self.leases.release(&self.commands, key, token, outcome).await }.boxed()
+    }
+
+    fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
+        self.inbox.watch(key).boxed()
     }
 
     fn append<'a>(
@@ -182,4 +215,15 @@ impl Store for RedisStore {
         }
         .boxed()
     }
+}
+
+/// What a key holds, by the replies of `GET` and `PTTL`. A key without expiry is not ours: it has no time left.
+fn stored(value: Option<Vec<u8>>, ttl_ms: i64) -> Option<Stored> {
+    let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
+    value.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left })
+}
+
+/// A time to live as Redis takes it: at least one millisecond, and not more than it can count.
+fn to_millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
 }

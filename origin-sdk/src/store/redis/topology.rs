@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 
 use crate::error::BuildError;
@@ -54,6 +54,11 @@ impl std::fmt::Debug for Topology {
 pub(crate) struct Primary(Client);
 
 impl Primary {
+    /// A new connection that can only listen to channels. It has no deadline.
+    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
+        self.0.get_async_pubsub().await
+    }
+
     /// A new connection, made within `timeout` or not at all. Its commands have no deadline of their own.
     pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);

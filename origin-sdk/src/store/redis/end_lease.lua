@@ -1,0 +1,13 @@
+-- A lease is a hash: `token` (who holds it), `at` (the journal position at which its holder began), and a field
+-- `wake CHANNEL` for every process that waits for it.
+local key, lease = KEYS[1], KEYS[2]
+
+local function end_lease(outcome)
+  for _, field in ipairs(redis.call('HKEYS', lease)) do
+    local channel = string.match(field, '^wake (.+)$')
+    if channel then
+      redis.call('PUBLISH', channel, outcome .. ' ' .. key)
+    end
+  end
+  redis.call('DEL', lease)
+end
