@@ -10,10 +10,12 @@ use shared_keys::{Key, Lifetime, Mode, Scope};
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::config::CacheBuilder;
+use crate::error::BoxError;
 use crate::journal::Journal;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Stats};
 use crate::namespace::NamespaceBuilder;
+use crate::purge::ShipStatus;
 use crate::receipt::Receipt;
 use crate::store::Store;
 
@@ -96,6 +98,14 @@ impl Cache {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.metrics.snapshot()
+    }
+
+    /// How far each target of the shipper has come, by what the store knows: also of those that other processes ship to.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, BoxError> {
+        Ok(self.0.store.ship_status().await?)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -12,7 +12,7 @@ use crate::error::BuildError;
 use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
-use crate::purge::{Shipper, WorkerEndpoint};
+use crate::purge::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
 /// How a [`Cache`] is set up. Made by [`Cache::builder`].
@@ -30,6 +30,7 @@ pub struct CacheBuilder {
     codec: Codec,
     jitter: f64,
     edge: Option<(String, Secret)>,
+    zones: Vec<Zone>,
     bypass: bool,
     clock: Clock,
 }
@@ -48,6 +49,7 @@ impl CacheBuilder {
             codec: Codec::default(),
             jitter: 0.1,
             edge: None,
+            zones: Vec::new(),
             bypass: false,
             clock: Clock::system(),
         }
@@ -145,6 +147,13 @@ impl CacheBuilder {
         self
     }
 
+    /// Also tells a Cloudflare zone's purge API, which takes out at once what the zone's caches hold. May be called for several
+    /// zones. The worker is needed all the same: see [`Zone`].
+    pub fn zone(mut self, zone: Zone) -> Self {
+        self.zones.push(zone);
+        self
+    }
+
     /// Lets every read go to its loader, and keeps nothing: a switch to measure without the cache, or to take it out.
     /// Invalidations still reach the journal. Default `false`.
     pub fn bypass(mut self, bypass: bool) -> Self {
@@ -176,7 +185,13 @@ impl CacheBuilder {
         if let Some(faults) = self.faults {
             store = Arc::new(FaultyStore::new(store, faults));
         }
-        let endpoint = self.edge.map(|(url, secret)| WorkerEndpoint::new(&url, secret)).transpose()?;
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let Some((url, secret)) = self.edge {
+            targets.push(Box::new(WorkerEndpoint::new(&url, secret)?));
+        }
+        for zone in &self.zones {
+            targets.push(Box::new(ZoneApi::new(zone)?));
+        }
 
         let metrics = Arc::new(Metrics::default());
         let journal =
@@ -185,9 +200,10 @@ impl CacheBuilder {
             tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
         }
         tokio::spawn(follow_forever(Arc::downgrade(&journal)));
-        let has_edge = endpoint.is_some();
-        if let Some(endpoint) = endpoint {
-            let shipper = Shipper::new(Arc::clone(&store), endpoint, Arc::clone(&metrics));
+        let has_edge = !targets.is_empty();
+        let gauges = Arc::new(ShipGauges::default());
+        for target in targets {
+            let shipper = Shipper::new(Arc::clone(&store), target, Arc::clone(&metrics), Arc::clone(&gauges));
             tokio::spawn(shipper.run(Arc::downgrade(&journal)));
         }
         Ok(Cache::new(Core {

@@ -25,6 +25,21 @@ pub enum BuildError {
         /// What was given.
         url: String,
     },
+    /// A zone's ID is malformed.
+    #[error("zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {id:?}")]
+    ZoneId {
+        /// What was given.
+        id: String,
+    },
+    /// The base URL of the API of a zone is malformed.
+    #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/, got {url:?}")]
+    ZoneApi {
+        /// What was given.
+        url: String,
+    },
+    /// An API token has characters that no token has.
+    #[error("zone: expected an API token of printable ASCII characters")]
+    ApiToken,
     /// The client for the edge could not be set up.
     #[error("edge: the HTTP client could not be set up")]
     EdgeClient(#[source] reqwest::Error),

@@ -67,6 +67,7 @@ pub use hit::{Freshness, Hit, Layer, StaleReason};
 pub use load::Load;
 pub use metrics::Stats;
 pub use namespace::{Namespace, NamespaceBuilder};
+pub use purge::{ApiToken, Plan, ShipStatus, Zone};
 pub use receipt::{Delivery, Receipt, Written};
 pub use store::{Faults, Topology};
 pub use sweep::{Sweep, Swept};

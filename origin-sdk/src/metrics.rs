@@ -56,10 +56,14 @@ counters! {
     undecodable,
     /// Responses that the edge may not keep because their tags do not fit into one header.
     tag_overflows,
-    /// Journal records that the edge has accepted.
+    /// Journal records that a target of the shipper (the worker, a zone) has accepted, counted once for each target.
     records_shipped,
-    /// Deliveries to the edge that failed and are tried again.
+    /// Calls to targets that failed and are made again.
     ship_errors,
+    /// Now, not a count: records that wait for the targets that this process ships to; 0 while other processes do.
+    ship_queued,
+    /// Now, not a count: how long ago the oldest of these was appended, in milliseconds.
+    ship_lag_ms,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +72,10 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {

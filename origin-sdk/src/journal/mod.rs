@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 use shared_keys::{Applied, Mode, Position, Record, Scope, ScopeHash, Stamp, Verdict};
+use tokio::sync::Notify;
 
 pub(crate) use self::follower::follow_forever;
 use crate::clock::Clock;
@@ -33,6 +34,8 @@ pub(crate) struct Journal {
     state: RwLock<State>,
     /// Grows whenever a verdict may have changed, so that a hit need not ask again while it stands still.
     changes: AtomicU64,
+    /// Rings with each change.
+    news: Arc<Notify>,
     /// The clock's nanoseconds at which the process last knew all there was.
     confirmed_at: AtomicU64,
     reached_once: AtomicBool,
@@ -76,6 +79,7 @@ impl Journal {
             max_lag,
             state: RwLock::new(state),
             changes: AtomicU64::new(1),
+            news: Arc::default(),
             confirmed_at: AtomicU64::new(0),
             reached_once: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
@@ -92,6 +96,11 @@ impl Journal {
     /// A number that stays the same as long as no verdict has changed. Never 0.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// Rings when records have been applied.
+    pub(crate) fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
     }
 
     /// The rule, on what this process knows.
@@ -242,6 +251,7 @@ impl Journal {
         if !records.is_empty() {
             self.metrics.records_applied.add(records.len() as u64);
             self.changes.fetch_add(1, Ordering::AcqRel);
+            self.news.notify_waiters();
         }
     }
 

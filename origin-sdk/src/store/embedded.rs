@@ -1,6 +1,6 @@
 //! A store inside the process: for services of one process, and for tests. Everything ends with the process.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,11 +10,13 @@ use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch, Watches,
+    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
+    Unless, Unshipped, Watch, Watches,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::memory::Memory;
+use crate::purge::ShipStatus;
 
 /// Records that a follower can fall behind by, and that wait for the edge at most.
 const MAX_FEED: usize = 10_000;
@@ -40,7 +42,19 @@ struct JournalState {
     /// Every record ever appended, by scope: what the ledger is in Redis.
     ledger: Applied,
     last: Position,
-    shipped: Position,
+    targets: BTreeMap<String, TargetState>,
+}
+
+/// How far a target of the shipper has come.
+#[derive(Default)]
+struct TargetState {
+    confirmed: Position,
+    /// The last record that was handed out.
+    given: Position,
+    confirmed_at_ms: Option<u64>,
+    failures: u64,
+    /// The last one, and when.
+    error: Option<(String, u64)>,
 }
 
 impl EmbeddedStore {
@@ -50,7 +64,7 @@ impl EmbeddedStore {
             feed: VecDeque::new(),
             ledger: Applied::new(MAX_LEDGER),
             last: Position::ZERO,
-            shipped: Position::ZERO,
+            targets: BTreeMap::new(),
         };
         // Nobody knows what the process before this one did not get to tell the edge.
         journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
@@ -109,6 +123,10 @@ impl JournalState {
         }
         self.last = position;
         position
+    }
+
+    fn target(&mut self, name: &str) -> &mut TargetState {
+        self.targets.entry(name.to_owned()).or_default()
     }
 
     /// The records after `cursor`; one that covers everything if some of them are gone.
@@ -187,18 +205,71 @@ impl Store for EmbeddedStore {
         .boxed()
     }
 
-    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
-        async move {
-            self.wait_until(timeout, |journal| journal.last > journal.shipped).await;
-            let journal = self.journal();
-            Ok(journal.after(journal.shipped, max))
-        }
-        .boxed()
+    fn take_ship_turn<'a>(&'a self, _: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
+        // There is no other process.
+        ready(Ok(ShipTurn::Own)).boxed()
     }
 
-    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut journal = self.journal();
-        journal.shipped = records.iter().map(|record| record.position).fold(journal.shipped, Position::max);
+    fn end_ship_turn<'a>(&'a self, _: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
         ready(Ok(())).boxed()
+    }
+
+    fn unshipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>> {
+        let mut journal = self.journal();
+        let shipped = journal.target(shipping.target).confirmed;
+        let records = journal.after(shipped, max);
+        let waiting = journal.feed.iter().filter(|record| record.position > shipped).count();
+        let behind = waiting.saturating_sub(records.len()) as u64;
+        if let Some(last) = records.last() {
+            journal.target(shipping.target).given = last.position;
+        }
+        let lag = records.first().map_or(0, |first| unix_ms().saturating_sub(first.position.ms()));
+        ready(Ok(Some(Unshipped { records, behind, lag: Duration::from_millis(lag) }))).boxed()
+    }
+
+    fn shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        records: &'a [FeedRecord],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let mut journal = self.journal();
+        let target = journal.target(shipping.target);
+        target.confirmed = records.iter().map(|record| record.position).fold(target.confirmed, Position::max);
+        target.confirmed_at_ms = Some(unix_ms());
+        target.failures = 0;
+        ready(Ok(true)).boxed()
+    }
+
+    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        let mut journal = self.journal();
+        let target = journal.target(shipping.target);
+        target.failures += 1;
+        target.error = Some((why.to_owned(), unix_ms()));
+        let given = target.given;
+        let behind = journal.feed.iter().filter(|record| record.position > given).count();
+        ready(Ok(behind as u64)).boxed()
+    }
+
+    fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
+        let (journal, now) = (self.journal(), unix_ms());
+        let status = |(name, target): (&String, &TargetState)| {
+            let waiting = || journal.feed.iter().filter(|record| record.position > target.confirmed);
+            ShipStatus {
+                target: name.clone(),
+                shipper: Some(std::process::id().to_string()),
+                queued: waiting().count() as u64,
+                lag_ms: waiting().next().map_or(0, |first| now.saturating_sub(first.position.ms())),
+                confirmed: Some(target.confirmed).filter(|confirmed| *confirmed > Position::ZERO),
+                confirmed_ms_ago: target.confirmed_at_ms.map(|at| now.saturating_sub(at)),
+                failures: target.failures,
+                last_error: target.error.as_ref().map(|(why, _)| why.clone()),
+                last_error_ms_ago: target.error.as_ref().map(|(_, at)| now.saturating_sub(*at)),
+            }
+        };
+        ready(Ok(journal.targets.iter().map(status).collect())).boxed()
     }
 }

@@ -9,8 +9,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shared_keys::{Mode, Position, Scope};
 
-use super::{Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch};
+use super::{
+    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
+    Unless, Unshipped, Watch,
+};
 use crate::error::StoreError;
+use crate::purge::ShipStatus;
 
 /// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
 /// [`CacheBuilder::faults`](crate::CacheBuilder::faults) and turn them while it runs. At first all are off.
@@ -199,12 +203,36 @@ impl Store for FaultyStore {
         self.unless_struck(move |inner| inner.wait(cursor, timeout))
     }
 
-    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
-        self.unless_struck(move |inner| inner.unshipped(max, timeout))
+    fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
+        self.unless_struck(move |inner| inner.take_ship_turn(shipping))
     }
 
-    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.unless_struck(move |inner| inner.shipped(records))
+    fn end_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.unless_struck(move |inner| inner.end_ship_turn(shipping))
+    }
+
+    fn unshipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>> {
+        self.unless_struck(move |inner| inner.unshipped(shipping, max))
+    }
+
+    fn shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        records: &'a [FeedRecord],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.unless_struck(move |inner| inner.shipped(shipping, records))
+    }
+
+    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.unless_struck(move |inner| inner.not_shipped(shipping, why))
+    }
+
+    fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
+        self.unless_struck(|inner| inner.ship_status())
     }
 }
 

@@ -18,6 +18,7 @@ pub use self::redis::Topology;
 pub(crate) use self::redis::{RedisStore, Timeouts};
 pub(crate) use self::watch::{Outcome, Watch, Watches};
 use crate::error::StoreError;
+use crate::purge::ShipStatus;
 
 /// What a key holds.
 #[derive(Debug, Clone)]
@@ -114,6 +115,38 @@ pub(crate) struct Appended {
     pub(crate) clean: bool,
 }
 
+/// The one who ships to a target, or wants to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shipping<'a> {
+    /// The target's name.
+    pub(crate) target: &'a str,
+    /// Proves who holds the lease.
+    pub(crate) token: &'a str,
+}
+
+/// How long the lease on a target lasts unless it is renewed: how soon another process takes over from one that died.
+pub(crate) const SHIP_LEASE: Duration = Duration::from_secs(5);
+
+/// Whose turn it is to ship to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShipTurn {
+    /// The caller's, for [`SHIP_LEASE`] from when it asked.
+    Own,
+    /// Another's, for so long at least.
+    Another(Duration),
+}
+
+/// What a target is to be told next.
+#[derive(Debug, Default)]
+pub(crate) struct Unshipped {
+    /// In the journal's order.
+    pub(crate) records: Vec<FeedRecord>,
+    /// How many come after these.
+    pub(crate) behind: u64,
+    /// How long ago the first was appended, by the store's clock.
+    pub(crate) lag: Duration,
+}
+
 /// A tier that all processes of the fleet share, and their journal.
 ///
 /// Implementors hold to: a position never repeats and never goes back, whatever is lost; an append is atomic with its
@@ -170,9 +203,31 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Returns when there may be a record after `cursor`, at the latest after `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The next records that the edge has not confirmed, at most `max`; waits up to `timeout` for one.
-    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>>;
+    /// Takes the lease on a target, or renews it.
+    fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>>;
 
-    /// Confirms that the edge has these records.
-    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Gives the lease back, if the caller holds it.
+    fn end_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// The first records that the target has not confirmed, at most `max`, whoever was given them before. `None` if the
+    /// caller does not hold the lease.
+    fn unshipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>>;
+
+    /// Notes that the target has confirmed these records. `false`, and nothing noted, if the caller does not hold the lease.
+    fn shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        records: &'a [FeedRecord],
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Notes that the target could not be told, and why, for people. Returns how many records come after those that the
+    /// caller was given.
+    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
+
+    /// How shipping stands, for each target that ever took part.
+    fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>>;
 }

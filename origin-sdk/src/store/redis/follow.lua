@@ -6,11 +6,7 @@ ensure(cursor)
 local function rows_after()
   local rows = {}
   for _, entry in ipairs(redis.call('XRANGE', feed, '(' .. cursor, '+', 'COUNT', limit)) do
-    local row = {entry[1]}
-    for i = 2, #entry[2], 2 do
-      row[#row + 1] = entry[2][i]
-    end
-    rows[#rows + 1] = row
+    rows[#rows + 1] = row_of(entry)
   end
   return rows
 end

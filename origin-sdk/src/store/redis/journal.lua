@@ -41,6 +41,15 @@ local function last_id()
   return last[1] and last[1][1]
 end
 
+-- A stream entry as {id, mode, scope, ...}; {id} if it was trimmed.
+local function row_of(entry)
+  local row, fields = {entry[1]}, entry[2] or {}
+  for i = 2, #fields, 2 do
+    row[#row + 1] = fields[i]
+  end
+  return row
+end
+
 -- Positions never repeat, also after a failover that lost the end of the feed or moved the clock back:
 -- the new one is the latest of Redis's time, the feed's end and what the caller has seen.
 local function next_id(seen)

@@ -5,6 +5,7 @@ mod inbox;
 mod keyspace;
 mod lease;
 mod script;
+mod shipping;
 mod topology;
 
 use std::time::Duration;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::Value;
-use redis::streams::StreamInfoGroupsReply;
 use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
@@ -20,30 +20,31 @@ pub(crate) use self::connection::Timeouts;
 use self::inbox::Inbox;
 use self::lease::LeaseScripts;
 use self::script::JournalScripts;
+use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
-use super::{Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, Store, Stored, Unless, Watch};
+use super::{
+    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
+    Unless, Unshipped, Watch,
+};
 use crate::clock::Clock;
 use crate::error::StoreError;
+use crate::purge::ShipStatus;
 
 /// Records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
-/// The consumer group that ships the journal to the edge.
-const SHIP_GROUP: &str = "edge";
-/// A record that another process took and did not confirm for so long is taken over.
-const SHIP_TAKEOVER: Duration = Duration::from_secs(10);
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
     commands: Connection,
-    /// Blocking reads hold up everything behind them, so each kind has a connection of its own.
+    /// Blocking reads hold up everything behind them, so they have a connection of their own.
     doorbell: Connection,
+    /// So do records on their way to the edge, which can be megabytes.
     shipping: Connection,
     inbox: Inbox,
     scripts: JournalScripts,
     leases: LeaseScripts,
-    /// This process's name in the consumer group.
-    consumer: String,
+    ship: ShipScripts,
 }
 
 impl RedisStore {
@@ -58,58 +59,8 @@ impl RedisStore {
             inbox: Inbox::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
             leases: LeaseScripts::new(),
-            consumer: process,
+            ship: ShipScripts::new(app),
         }
-    }
-
-    /// Makes the consumer group. From the feed's start: shipping a record twice is harmless, missing one is not.
-    async fn ensure_ship_group(&self) -> Result<(), StoreError> {
-        let mut create = redis::cmd("XGROUP");
-        create.arg("CREATE").arg(self.scripts.feed_key()).arg(SHIP_GROUP).arg("0").arg("MKSTREAM");
-        match self.shipping.run(&create).await {
-            Err(StoreError::Redis(error)) if error.code() == Some("BUSYGROUP") => Ok(()),
-            result => result.map(|_: Value| ()),
-        }
-    }
-
-    /// Records that this or another process took but did not confirm.
-    async fn unconfirmed(&self, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
-        let mut own = redis::cmd("XREADGROUP");
-        own.arg("GROUP").arg(SHIP_GROUP).arg(&self.consumer).arg("COUNT").arg(max);
-        own.arg("STREAMS").arg(self.scripts.feed_key()).arg("0");
-        let records = script::records_of_read(self.shipping.run(&own).await?)?;
-        if !records.is_empty() {
-            return Ok(records);
-        }
-        let mut claim = redis::cmd("XAUTOCLAIM");
-        claim.arg(self.scripts.feed_key()).arg(SHIP_GROUP).arg(&self.consumer);
-        claim.arg(SHIP_TAKEOVER.as_millis() as u64).arg("0-0").arg("COUNT").arg(max);
-        let (records, some_were_trimmed) = script::records_of_claim(self.shipping.run(&claim).await?)?;
-        if some_were_trimmed {
-            self.append_all().await?;
-        }
-        Ok(records)
-    }
-
-    /// Whether records have been trimmed that the group was never given.
-    async fn has_missed_records(&self) -> Result<bool, StoreError> {
-        let mut info = redis::cmd("XINFO");
-        info.arg("GROUPS").arg(self.scripts.feed_key());
-        let groups: StreamInfoGroupsReply = self.shipping.run(&info).await?;
-        let group = groups.groups.iter().find(|group| group.name == SHIP_GROUP);
-        let Some(last) = group.and_then(|group| group.last_delivered_id.parse::<Position>().ok()) else {
-            return Ok(false);
-        };
-        let mut range = redis::cmd("XRANGE");
-        range.arg(self.scripts.feed_key()).arg("-").arg("+").arg("COUNT").arg(1);
-        let first = script::first_position(self.shipping.run(&range).await?)?;
-        Ok(last > Position::ZERO && first.is_some_and(|first| first > last))
-    }
-
-    /// What the edge should have been told is not known any more, so it is told to drop everything; as a record of its
-    /// own, which is not lost if this process is.
-    async fn append_all(&self) -> Result<(), StoreError> {
-        self.scripts.append(&self.shipping, Position::ZERO, Mode::Remove, &[Scope::All], None).await.map(|_| ())
     }
 }
 
@@ -185,35 +136,36 @@ impl Store for RedisStore {
         .boxed()
     }
 
-    fn unshipped(&self, max: usize, timeout: Duration) -> BoxFuture<'_, Result<Vec<FeedRecord>, StoreError>> {
-        async move {
-            self.ensure_ship_group().await?;
-            let unconfirmed = self.unconfirmed(max).await?;
-            if !unconfirmed.is_empty() {
-                return Ok(unconfirmed);
-            }
-            if self.has_missed_records().await? {
-                self.append_all().await?;
-            }
-            let mut read = redis::cmd("XREADGROUP");
-            read.arg("GROUP").arg(SHIP_GROUP).arg(&self.consumer).arg("COUNT").arg(max);
-            read.arg("BLOCK").arg(timeout.as_millis() as u64);
-            read.arg("STREAMS").arg(self.scripts.feed_key()).arg(">");
-            script::records_of_read(self.shipping.run_blocking(&read, timeout).await?)
-        }
-        .boxed()
+    fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
+        self.ship.take_turn(&self.shipping, shipping).boxed()
     }
 
-    fn shipped<'a>(&'a self, records: &'a [FeedRecord]) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move {
-            let mut ack = redis::cmd("XACK");
-            ack.arg(self.scripts.feed_key()).arg(SHIP_GROUP);
-            for record in records {
-                ack.arg(record.position.to_string());
-            }
-            self.shipping.run(&ack).await.map(|_: Value| ())
-        }
-        .boxed()
+    fn end_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.ship.end_turn(&self.shipping, shipping).boxed()
+    }
+
+    fn unshipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        max: usize,
+    ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>> {
+        self.ship.unshipped(&self.shipping, shipping, max).boxed()
+    }
+
+    fn shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        records: &'a [FeedRecord],
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.ship.shipped(&self.shipping, shipping, records).boxed()
+    }
+
+    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+        self.ship.not_shipped(&self.shipping, shipping, why).boxed()
+    }
+
+    fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
+        self.ship.status(&self.shipping).boxed()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The journal's scripts, and their replies as records.
 
-use redis::{FromRedisValue, Script, Value};
+use redis::Script;
 use shared_keys::{Mode, Position, Scope};
 
 use super::connection::Connection;
@@ -8,11 +8,16 @@ use crate::error::StoreError;
 use crate::store::{Appended, FeedRecord, Progress, Unless};
 
 /// Records that the feed keeps, about. A process that was away for longer reads the ledger.
-const MAX_FEED: usize = 100_000;
+pub(super) const MAX_FEED: usize = 100_000;
 /// Rows of the ledger that are read at a time: more than the scopes that one record may have.
 const LEDGER_PAGE: usize = 5_000;
 /// Scopes that the ledger keeps. Older ones raise the floor.
-const MAX_LEDGER: usize = 100_000;
+pub(super) const MAX_LEDGER: usize = 100_000;
+
+/// A key of an app's journal. All of them are in one slot.
+pub(super) fn journal_key(app: &str, name: &str) -> String {
+    format!("{app}:{{journal}}:{name}")
+}
 
 /// The scripts of one app's journal, and its two keys in one slot.
 pub(super) struct JournalScripts {
@@ -26,8 +31,8 @@ pub(super) struct JournalScripts {
 impl JournalScripts {
     pub(super) fn new(app: &str) -> Self {
         Self {
-            feed_key: format!("{app}:{{journal}}:feed"),
-            ledger_key: format!("{app}:{{journal}}:ledger"),
+            feed_key: journal_key(app, "feed"),
+            ledger_key: journal_key(app, "ledger"),
             append: Script::new(concat!(include_str!("journal.lua"), include_str!("append.lua"))),
             follow: Script::new(concat!(include_str!("journal.lua"), include_str!("follow.lua"))),
             ledger: Script::new(concat!(include_str!("journal.lua"), include_str!("ledger.lua"))),
@@ -93,11 +98,11 @@ impl JournalScripts {
 }
 
 /// `[id, mode, scope, …]` as bytes: whoever can write to Redis can write anything.
-type Row = Vec<Vec<u8>>;
+pub(super) type Row = Vec<Vec<u8>>;
 
 /// A scope that does not parse was written by a newer version or a stranger: what it covers is
 /// unknown, so it counts as `all`.
-fn record_of_row(row: &[Vec<u8>]) -> Result<FeedRecord, StoreError> {
+pub(super) fn record_of_row(row: &[Vec<u8>]) -> Result<FeedRecord, StoreError> {
     // What is not UTF-8 is no mode and no scope either.
     let mut texts = row.iter().map(|bytes| std::str::from_utf8(bytes).unwrap_or_default());
     let position: Position = texts.next().unwrap_or_default().parse()?;
@@ -107,36 +112,4 @@ fn record_of_row(row: &[Vec<u8>]) -> Result<FeedRecord, StoreError> {
         (Ok(mode), Ok(scopes)) if !scopes.is_empty() => Ok(FeedRecord { position, mode, scopes }),
         _ => Ok(FeedRecord { position, mode: Mode::Remove, scopes: vec![Scope::All] }),
     }
-}
-
-/// A stream entry: its ID and its fields and values in turn; none if the entry was trimmed.
-type Entry = (Vec<u8>, Option<Vec<Vec<u8>>>);
-
-/// The records in the reply of `XREADGROUP`, which is nil when there are none.
-pub(super) fn records_of_read(reply: Value) -> Result<Vec<FeedRecord>, StoreError> {
-    let streams: Option<Vec<(String, Vec<Entry>)>> = parse(reply)?;
-    streams.into_iter().flatten().flat_map(|(_, entries)| entries).map(record_of_entry).collect()
-}
-
-/// The records in the reply of `XAUTOCLAIM`, and whether others were trimmed before they were shipped. The reply is
-/// `[next cursor, entries, IDs of trimmed entries]`; Redis forgets the latter with this answer.
-pub(super) fn records_of_claim(reply: Value) -> Result<(Vec<FeedRecord>, bool), StoreError> {
-    let (_, entries, trimmed): (String, Vec<Entry>, Vec<String>) = parse(reply)?;
-    Ok((entries.into_iter().map(record_of_entry).collect::<Result<_, _>>()?, !trimmed.is_empty()))
-}
-
-/// The position of the first record in the reply of `XRANGE`.
-pub(super) fn first_position(reply: Value) -> Result<Option<Position>, StoreError> {
-    let entries: Vec<(String, Value)> = parse(reply)?;
-    Ok(entries.first().map(|(id, _)| id.parse()).transpose()?)
-}
-
-fn parse<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
-    Ok(T::from_redis_value(reply).map_err(redis::RedisError::from)?)
-}
-
-/// What was trimmed before it was shipped is unknown: the row without mode and scopes reads as one that covers everything.
-fn record_of_entry((id, fields): Entry) -> Result<FeedRecord, StoreError> {
-    let values = fields.unwrap_or_default().into_iter().skip(1).step_by(2);
-    record_of_row(&std::iter::once(id).chain(values).collect::<Vec<_>>())
 }
