@@ -4,20 +4,26 @@
 #![expect(clippy::missing_panics_doc, reason = "a test's support panics to fail the test")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's support panics to fail the test")]
 
+mod cloudflare;
 mod database;
 mod edge;
+mod fake_worker;
 mod origin;
 mod redis_server;
+mod step_proxy;
 mod vectors_worker;
 
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub use self::cloudflare::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, CloudAnswer, CloudCall, FakeCloudflare};
 pub use self::database::Database;
 pub use self::edge::Edge;
+pub use self::fake_worker::{FakeWorker, worker_secret};
 pub use self::origin::{Origin, OriginReply, OriginRequest, Rest};
 pub use self::redis_server::RedisServer;
+pub use self::step_proxy::{StepProxy, StopAt};
 pub use self::vectors_worker::VectorsWorker;
 
 /// How long anything may take before a test fails.

@@ -41,6 +41,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A builder of a cache on it, as one process of the fleet has it. Without jitter, so that lifetimes are exact.
     pub fn cache(&self) -> CacheBuilder {
         Cache::builder("test").redis(self.url()).jitter(0.0).command_timeout(Duration::from_millis(300))
