@@ -56,7 +56,9 @@ mod sweep;
 mod task;
 
 pub use shared_keys::purge::Secret;
-pub use shared_keys::{Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, TypedTag, keys};
+pub use shared_keys::{
+    Below, Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id, keys,
+};
 
 pub use cache::Cache;
 pub use clock::Clock;

@@ -1,13 +1,13 @@
 //! The one error of this crate: text that is not what it should be.
 
-use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::fmt;
 
-/// How much of the refused input an error shows.
+/// How much of the refused input an error shows, around the place where it was refused.
 const SHOWN_BYTES: usize = 64;
 
-/// Says what was expected, at which byte, and shows the head of what came.
+/// Says what was expected, at which byte, and shows what came there.
 ///
 /// ```
 /// let error = "12x-0".parse::<shared_keys::Position>().unwrap_err();
@@ -16,20 +16,23 @@ const SHOWN_BYTES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     expected: &'static str,
+    /// Whether `expected` is the very text, and no description of it.
+    verbatim: bool,
     at: usize,
-    input: Box<str>,
+    shown: Box<str>,
 }
 
 impl ParseError {
     pub(crate) fn new(expected: &'static str, at: usize, input: &str) -> Self {
-        let mut end = input.len().min(SHOWN_BYTES);
-        while !input.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self { expected, at, input: input[..end].to_owned().into_boxed_str() }
+        Self { expected, verbatim: false, at, shown: around(at, input) }
     }
 
-    /// What would have been accepted.
+    /// Expected was this very text.
+    pub(crate) fn verbatim(expected: &'static str, at: usize, input: &str) -> Self {
+        Self { verbatim: true, ..Self::new(expected, at, input) }
+    }
+
+    /// What would have been accepted: a description, or the very text.
     #[must_use]
     pub fn expected(&self) -> &'static str {
         self.expected
@@ -44,8 +47,57 @@ impl ParseError {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "expected {} at byte {} of {:?}", self.expected, self.at, self.input)
+        let quote = if self.verbatim { "`" } else { "" };
+        write!(f, "expected {quote}{}{quote} at byte {} of {:?}", self.expected, self.at, self.shown)
     }
 }
 
 impl core::error::Error for ParseError {}
+
+/// The part of the input around a place, with `…` for what is left out.
+fn around(at: usize, input: &str) -> Box<str> {
+    if input.len() <= SHOWN_BYTES {
+        return input.into();
+    }
+    let at = at.min(input.len());
+    let from = input.floor_char_boundary(at.saturating_sub(SHOWN_BYTES / 2).min(input.len() - SHOWN_BYTES));
+    let to = input.floor_char_boundary(from + SHOWN_BYTES);
+    let mut shown = String::from(if from > 0 { "…" } else { "" });
+    shown.push_str(&input[from..to]);
+    if to < input.len() {
+        shown.push('…');
+    }
+    shown.into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_short_input_is_shown_whole_and_a_long_one_around_the_place() {
+        assert_eq!(ParseError::new("a digit", 1, "1x").to_string(), r#"expected a digit at byte 1 of "1x""#);
+        assert_eq!(ParseError::verbatim(":a:", 1, "1x").to_string(), r#"expected `:a:` at byte 1 of "1x""#);
+        let long = ["a".repeat(100), "X".into(), "b".repeat(100)].concat();
+        let shown = [&"a".repeat(32), "X", &"b".repeat(31)].concat();
+        let message = alloc::format!("expected no X at byte 100 of \"…{shown}…\"");
+        assert_eq!(ParseError::new("no X", 100, &long).to_string(), message);
+        assert!(ParseError::new("an X", 0, &long).to_string().ends_with("aaa…\""));
+        assert!(ParseError::new("more", 201, &long).to_string().ends_with("bbb\""));
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_in_any_input_can_be_shown(input in any::<String>(), at: usize) {
+            let shown = ParseError::new("", at, &input).shown;
+            prop_assert!(shown.len() <= SHOWN_BYTES + 2 * '…'.len_utf8());
+            let at = at % (input.len() + 1);
+            let window = ParseError::new("", at, &input).shown;
+            let next = input[input.floor_char_boundary(at)..].chars().next();
+            prop_assert!(next.is_none_or(|next| window.contains(next)));
+        }
+    }
+}

@@ -1,4 +1,14 @@
 //! Ids ↔ one segment of a key: injective, bounded, and safe in Redis globs, hash tags and headers.
+//!
+//! ```text
+//! segment = 1*128( plain / escape )                what is not longer, as it is
+//!         / "~"                                    the empty id
+//!         / 64( plain / "%" / hex ) "~" 32hex      a longer one: its head, and SHA-256 of its whole escaped form
+//! plain   = "A"-"Z" / "a"-"z" / "0"-"9" / "-" / "_" / "." / "@"
+//! escape  = "%" 2HEX
+//! ```
+//!
+//! Only the last two forms hold a `~`, and the last is never as short as the empty id's: no form can be taken for another.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,57 +16,14 @@ use core::fmt::{self, Write};
 
 use sha2::{Digest, Sha256};
 
+use crate::KeyId;
+
 /// An escaped id longer than this is cut and hashed, so that one hostile id cannot make a huge key.
-const MAX_ID_BYTES: usize = 128;
+pub(crate) const MAX_ID_BYTES: usize = 128;
 /// How much of a cut id stays readable in front of its hash.
 const CUT_ID_BYTES: usize = 64;
 /// Bytes of SHA-256 kept behind a cut id: 128 bits, so that nobody can find two ids that render alike.
 const CUT_HASH_BYTES: usize = 16;
-
-/// A value that can stand as one segment of a key or tag.
-///
-/// Implementors write plain text; the crate escapes it, so an implementation cannot break the key's grammar.
-/// `parse_id` must give back a value that writes the same text.
-///
-/// ```
-/// use core::fmt::{self, Write};
-/// use shared_keys::KeyId;
-///
-/// enum Sort { Rank, Price }
-///
-/// impl KeyId for Sort {
-///     fn write_id(&self, out: &mut impl Write) -> fmt::Result {
-///         out.write_str(match self { Sort::Rank => "rank", Sort::Price => "price" })
-///     }
-///     fn parse_id(text: &str) -> Option<Self> {
-///         match text { "rank" => Some(Sort::Rank), "price" => Some(Sort::Price), _ => None }
-///     }
-/// }
-/// ```
-pub trait KeyId: Sized {
-    /// Writes the id's text.
-    ///
-    /// # Errors
-    /// Only those of `out`.
-    fn write_id(&self, out: &mut impl Write) -> fmt::Result;
-
-    /// The id whose text this is, or `None`.
-    fn parse_id(text: &str) -> Option<Self>;
-}
-
-macro_rules! key_id_by_display {
-    ($($id:ty),*) => {$(
-        impl KeyId for $id {
-            fn write_id(&self, out: &mut impl Write) -> fmt::Result {
-                write!(out, "{self}")
-            }
-            fn parse_id(text: &str) -> Option<Self> {
-                text.parse().ok()
-            }
-        }
-    )*};
-}
-key_id_by_display!(u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, bool, char, String);
 
 /// Writes `id` escaped into `out`.
 pub(crate) fn write_escaped(id: &impl KeyId, out: &mut impl Write) -> fmt::Result {
@@ -65,27 +32,46 @@ pub(crate) fn write_escaped(id: &impl KeyId, out: &mut impl Write) -> fmt::Resul
     escaper.finish(out)
 }
 
-/// The text that was escaped, or `None` if `segment` is not the escaped form of a whole (uncut) text.
-pub(crate) fn unescape(segment: &str) -> Option<String> {
+/// The text that was escaped.
+///
+/// # Errors
+/// What was expected, and at which byte of the segment: only the escaped form of a whole (uncut) text can be undone.
+pub(crate) fn unescape(segment: &str) -> Result<String, (&'static str, usize)> {
     if segment == "~" {
-        return Some(String::new());
+        return Ok(String::new());
+    }
+    if segment.is_empty() {
+        return Err(("an id, or `~` for the empty one", 0));
+    }
+    if let Some(at) = segment.find('~') {
+        return Err(("an id that was kept whole: of a cut one only its head and, behind `~`, a hash are left", at));
     }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
+        let at = segment.len() - rest.len();
         if byte == b'%' {
-            let (hex, tail) = tail.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(core::str::from_utf8(hex).ok()?, 16).ok()?);
+            let escape = tail.split_at_checked(2).and_then(|(hex, tail)| Some((hex_byte(hex)?, tail)));
+            let (byte, tail) = escape.ok_or(("`%` and two hexadecimal digits in capitals", at))?;
+            bytes.push(byte);
             rest = tail;
         } else if is_plain(byte) {
             bytes.push(byte);
             rest = tail;
         } else {
-            return None;
+            return Err(("one of A-Z a-z 0-9 - _ . @ or an escape (`%` and two hexadecimal digits)", at));
         }
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
+    String::from_utf8(bytes).map_err(|_| ("an id of escaped UTF-8", 0))
 }
+
+fn hex_byte(hex: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| HEX.iter().position(|&digit| digit == byte);
+    let [high, low] = hex else { return None };
+    u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// What stands for itself. Everything that Redis globs, hash tags, URLs and our own grammar give a meaning is left out.
 fn is_plain(byte: u8) -> bool {
@@ -132,7 +118,6 @@ impl Escaper {
 
 impl Write for Escaper {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
         for byte in text.bytes() {
             if is_plain(byte) {
                 self.push(byte);
@@ -163,6 +148,7 @@ mod tests {
     fn bytes_with_a_meaning_are_escaped() {
         assert_eq!(escaped("4*"), "4%2A");
         assert_eq!(escaped("a:b{c}\n\0é"), "a%3Ab%7Bc%7D%0A%00%C3%A9");
+        assert_eq!(escaped("*?[]\\"), "%2A%3F%5B%5D%5C");
         assert_eq!(escaped(""), "~");
         assert_eq!(escaped("~"), "%7E");
         assert_eq!(escaped("Ann.B@x-y_z"), "Ann.B@x-y_z");
@@ -173,7 +159,31 @@ mod tests {
         let (long, other) = ("x".repeat(1 << 20), "x".repeat((1 << 20) - 1) + "y");
         assert_eq!(escaped(&long).len(), CUT_ID_BYTES + 1 + 2 * CUT_HASH_BYTES);
         assert_ne!(escaped(&long), escaped(&other));
-        assert_eq!(unescape(&escaped(&long)), None);
+        let (whole, cut) = ("x".repeat(MAX_ID_BYTES), "x".repeat(MAX_ID_BYTES + 1));
+        assert_eq!(unescape(&escaped(&whole)), Ok(whole));
+        assert_eq!(unescape(&escaped(&cut)).unwrap_err().1, CUT_ID_BYTES);
+    }
+
+    #[test]
+    fn what_a_cut_id_renders_as_is_no_other_ids_text() {
+        let cut = escaped(&"x".repeat(200));
+        assert_eq!(escaped(&cut), cut.replace('~', "%7E"));
+    }
+
+    #[test]
+    fn an_error_says_what_was_expected_and_at_which_byte() {
+        for (segment, expected, at) in [
+            ("", "or `~` for the empty one", 0),
+            ("ab~c", "a cut one", 2),
+            ("a%2", "two hexadecimal digits in capitals", 1),
+            ("%+1", "two hexadecimal digits in capitals", 0),
+            ("ab%2a", "two hexadecimal digits in capitals", 2),
+            ("a*", "one of A-Z", 1),
+            ("%FF", "UTF-8", 0),
+        ] {
+            let error = unescape(segment).unwrap_err();
+            assert!(error.0.contains(expected) && error.1 == at, "{segment}: {error:?}");
+        }
     }
 
     proptest! {
@@ -181,8 +191,9 @@ mod tests {
         fn escaping_is_undone_and_uses_no_reserved_byte(text in any::<String>()) {
             let segment = escaped(&text);
             prop_assert!(segment.bytes().all(|b| is_plain(b) || b == b'%' || b == b'~'));
-            if segment.len() <= MAX_ID_BYTES && !segment.contains('~') || segment == "~" {
-                prop_assert_eq!(unescape(&segment), Some(text));
+            if segment == "~" || !segment.contains('~') {
+                prop_assert!(segment.len() <= MAX_ID_BYTES);
+                prop_assert_eq!(unescape(&segment), Ok(text));
             }
         }
 

@@ -7,6 +7,12 @@ use core::fmt;
 
 use crate::{ParseError, Scope, ScopeHash, Tag};
 
+/// The longest that a key or tag can be, whatever its ids: a template that could render more does not compile.
+///
+/// Each id counts with the 128 bytes that it can take, so a key has at most seven. As ids are cut one by one, and never the
+/// key, a key with cut ids lies below the same prefixes as the key at the prefix's top.
+pub const MAX_KEY_BYTES: usize = 1024;
+
 /// A typed data key, declared by [`keys!`](crate::keys). Two different keys never render alike.
 ///
 /// ```
@@ -22,14 +28,30 @@ use crate::{ParseError, Scope, ScopeHash, Tag};
 /// let key = UserOrders { user: 42, page: 3 };
 /// assert_eq!(key.to_text(), "shop:v1:{user:42}:orders:3");
 /// assert_eq!(UserOrders::parse("shop:v1:{user:42}:orders:3"), Ok(key));
+///
+/// let error = UserOrders::parse("shop:v1:{user:42}:orders:x").unwrap_err();
+/// assert_eq!(error.to_string(), r#"expected a number from 0 to 2^32 - 1 at byte 25 of "shop:v1:{user:42}:orders:x""#);
 /// ```
 pub trait Key: Sized {
-    /// The type's name, for metrics and logs.
+    /// The type's name: the name of its namespace in metrics and logs.
     const NAME: &'static str;
+    /// What stands in front of every key of the app and version: `app:vN:`.
+    const HEAD: &'static str;
     /// The template that it was declared with.
     const TEMPLATE: &'static str;
 
-    /// Writes the key's text. With a buffer that is large enough nothing is allocated.
+    /// Writes the key's text, at most [`MAX_KEY_BYTES`]. With a buffer that is large enough nothing is allocated.
+    ///
+    /// ```
+    /// # use shared_keys::Key;
+    /// # shared_keys::keys! { app "shop" version 1; /** A user. */ key User { user: u64 } = "user:{user}"; }
+    /// let mut buffer = String::with_capacity(shared_keys::MAX_KEY_BYTES);
+    /// for user in 0..3 {
+    ///     buffer.clear();
+    ///     User { user }.render(&mut buffer).unwrap();
+    /// }
+    /// assert_eq!(buffer, "shop:v1:{user:2}");
+    /// ```
     ///
     /// # Errors
     /// Only those of `out`; a `String` has none.
@@ -38,8 +60,14 @@ pub trait Key: Sized {
     /// The key whose text this is.
     ///
     /// # Errors
-    /// If the text is of another app, version or template, an id does not parse, or it is not in canonical form.
+    /// If the text is of another app, version or template, an id does not parse, it is not in canonical form, or a long id
+    /// was cut: that cannot be read back.
     fn parse(text: &str) -> Result<Self, ParseError>;
+
+    /// The tags of every value under this key, as its declaration says.
+    fn tags(&self) -> Vec<Tag> {
+        Vec::new()
+    }
 
     /// The key's text as a new string.
     fn to_text(&self) -> String {
@@ -53,14 +81,62 @@ pub trait Key: Sized {
     fn prefix(&self) -> Prefix {
         Prefix::from_top(&self.to_text())
     }
+
+    /// The prefixes that cover this key, from the app's down to its own.
+    ///
+    /// ```
+    /// # use shared_keys::Key;
+    /// # shared_keys::keys! { app "shop" version 1; /** A user. */ key User { user: u64 } = "user:{user}"; }
+    /// let prefixes = User { user: 42 }.prefixes();
+    /// let texts: Vec<_> = prefixes.iter().map(|prefix| prefix.as_str()).collect();
+    /// assert_eq!(texts, ["shop:", "shop:v1:", "shop:v1:{user:", "shop:v1:{user:42}:"]);
+    /// ```
+    fn prefixes(&self) -> Vec<Prefix> {
+        tops(&self.to_text()).map(Prefix::from_top).collect()
+    }
+
+    /// Whether `key` lies below this one: whether an invalidation of [`Self::prefix`] covers it.
+    ///
+    /// ```
+    /// # use shared_keys::Key;
+    /// # shared_keys::keys! {
+    /// #     app "shop" version 1;
+    /// #     /** A user. */ key User { user: u64 } = "user:{user}";
+    /// #     /** Orders. */ key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}" under User { user };
+    /// # }
+    /// assert!(User { user: 42 }.covers(&UserOrders { user: 42, page: 3 }));
+    /// assert!(!User { user: 4 }.covers(&UserOrders { user: 42, page: 3 }));
+    /// ```
+    fn covers<K: Below<Self>>(&self, key: &K) -> bool
+    where
+        Self: PartialEq,
+    {
+        key.above() == *self
+    }
+}
+
+/// A key that lies below another one, declared by `under` in [`keys!`](crate::keys): the prefix of [`Self::above`] covers it.
+pub trait Below<P: Key>: Key {
+    /// The key above.
+    fn above(&self) -> P;
 }
 
 /// A typed tag, declared by [`keys!`](crate::keys).
+///
+/// ```
+/// use shared_keys::TypedTag;
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///     /// Everything of a brand.
+///     pub tag Brand { name: String } = "brand:{name}";
+/// }
+/// assert_eq!(Brand { name: "A & B".into() }.to_tag().as_str(), "brand:A%20%26%20B");
+/// ```
 pub trait TypedTag {
     /// The template that it was declared with.
     const TEMPLATE: &'static str;
 
-    /// The tag, `category:7` for `"category:{category}"`.
+    /// The tag, `category:7` for `"category:{category}"`. At most [`MAX_KEY_BYTES`].
     fn to_tag(&self) -> Tag;
 }
 
@@ -118,90 +194,14 @@ impl fmt::Display for Prefix {
 pub(crate) fn scopes_of_key(text: &str) -> Vec<ScopeHash> {
     let mut scopes = Vec::with_capacity(8);
     scopes.push(Scope::hash_key(text));
-    scopes.extend(text.match_indices(':').map(|(at, _)| Scope::hash_prefix(&text[..at])));
-    scopes.push(Scope::hash_prefix(text));
+    scopes.extend(tops(text).map(Scope::hash_prefix));
     scopes
 }
 
-#[cfg(test)]
-mod tests {
-    use alloc::string::String;
-    use core::fmt::Write;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    crate::keys! {
-        app "shop" version 1;
-
-        /// A user.
-        key User { user: String } = "user:{user}";
-        /// A page of orders.
-        key UserOrders { user: String, page: u32 } = "user:{user}:orders:{page}";
-        /// No ids.
-        key Flags {} = "flags";
-        /// Everything in a category.
-        tag Category { category: u32 } = "category:{category}";
-    }
-
-    fn orders(user: &str, page: u32) -> UserOrders {
-        UserOrders { user: user.into(), page }
-    }
-
-    #[test]
-    fn a_key_renders_with_app_version_and_family_in_a_hash_tag() {
-        assert_eq!(orders("42", 3).to_text(), "shop:v1:{user:42}:orders:3");
-        assert_eq!(Flags {}.to_text(), "shop:v1:{flags}");
-        assert_eq!(Category { category: 7 }.to_tag().as_str(), "category:7");
-    }
-
-    #[test]
-    fn parse_refuses_what_render_never_writes() {
-        for text in [
-            "shop:v2:{user:42}:orders:3",
-            "shop:v1:user:42:orders:3",
-            "shop:v1:{user:42}:orders:03",
-            "shop:v1:{user:42}:orders:3:",
-            "shop:v1:{user:42}:orders:",
-            "shop:v1:{user:4%32}:orders:3",
-            "shop:v1:{user:42}",
-            "",
-        ] {
-            assert!(UserOrders::parse(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_covers_its_family_and_no_sibling() {
-        let scopes = scopes_of_key(&orders("42", 3).to_text());
-        let prefix = |user: &str| Scope::Prefix(User { user: user.into() }.prefix()).hash();
-        assert!(scopes.contains(&prefix("42")));
-        assert!(!scopes.contains(&prefix("4")));
-        assert!(scopes_of_key("shop:v1:{user:42}").contains(&prefix("42")));
-    }
-
-    proptest! {
-        #[test]
-        fn a_short_key_parses_back_and_text_never_panics(user in ".{0,30}", page: u32, junk in any::<String>()) {
-            let key = UserOrders { user, page };
-            let text = key.to_text();
-            if !text.contains("~") || key.user.is_empty() {
-                prop_assert_eq!(UserOrders::parse(&text), Ok(key));
-            }
-            let _ = UserOrders::parse(&junk);
-            let mut near = text;
-            let _ = near.write_str(&junk);
-            let _ = UserOrders::parse(&near);
-        }
-
-        #[test]
-        fn a_prefix_scope_covers_exactly_what_the_prefix_covers(a in "[a-c:*{}]{0,3}", b in "[a-c:*{}]{0,3}") {
-            let top = User { user: a.clone() };
-            let key = orders(&b, 1).to_text();
-            let by_scope = scopes_of_key(&key).contains(&Scope::Prefix(top.prefix()).hash());
-            prop_assert_eq!(by_scope, a == b);
-            prop_assert_eq!(by_scope, top.prefix().covers(&key));
-        }
-    }
+/// The tops of the prefixes that cover a key's text, from the app's down to the key itself.
+pub(crate) fn tops(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(':').map(|(at, _)| &text[..at]).chain([text])
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,27 +7,21 @@
 //! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale.
 //! * [`purge`] is the signed message that carries invalidations to the edge.
 //!
-//! The crate is `no_std` with `alloc`. It has no clock, no I/O and no random seeds: time and nonces are arguments.
+//! The crate is `no_std` with `alloc`. It has no clock, no I/O and no random seeds: time and nonces are arguments. The feature
+//! `uuid` makes `uuid::Uuid` an id.
 //!
-//! # The key grammar
-//!
-//! | part | form | example |
-//! |---|---|---|
-//! | key | *app* `:v` *version* `:{` *family* `}` (`:` *segment*)\* | `shop:v1:{user:42}:orders:3` |
-//! | family | the segments up to the first id, the Redis Cluster hash tag | `user:42` |
-//! | segment | a literal of the template, or an escaped id | `orders`, `3` |
-//! | literal | one or more of `a-z 0-9 _ -` | `orders` |
-//! | id | `A-Z a-z 0-9 - _ . @` as they are, other bytes as `%XX`, empty as `~`, a long one cut and hashed behind `~` | `a%3Ab` |
-//! | tag | the same segments without app, version and braces | `category:7` |
-//! | prefix | a key cut behind a `:` | `shop:v1:{user:42}:` |
+//! How keys, tags and scopes are spelled stands on the page [`grammar`].
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+mod check;
 mod error;
 mod escape;
+pub mod grammar;
+mod id;
 mod journal;
 mod key;
 mod lifetime;
@@ -45,10 +39,11 @@ mod target;
 pub mod template;
 mod variant;
 
+pub use check::{Templates, assert_disjoint, is_app_name};
 pub use error::ParseError;
-pub use escape::KeyId;
+pub use id::KeyId;
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
-pub use key::{Key, Prefix, TypedTag};
+pub use key::{Below, Key, MAX_KEY_BYTES, Prefix, TypedTag};
 pub use lifetime::Lifetime;
 pub use normaliser::Normaliser;
 pub use query::{QueryRules, RESERVED_PREFIX};
@@ -56,7 +51,6 @@ pub use scope::{Scope, ScopeHash};
 pub use slot::{SLOTS, slot};
 pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
 pub use target::TargetKey;
-pub use template::is_app_name;
 pub use variant::{VariantKey, VaryFields, VaryRules};
 
 /// The response header that carries the journal [`Position`] an origin response was built at, in lower case.
@@ -69,5 +63,6 @@ pub const CACHE_TAG_HEADER: &str = "cache-tag";
 #[doc(hidden)]
 pub mod __private {
     pub use alloc::string::String;
+    pub use alloc::vec::Vec;
     pub use core;
 }

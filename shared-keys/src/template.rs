@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+pub use crate::check::{Declared, Kind, check_under, check_variants};
 use crate::escape::{unescape, write_escaped};
 use crate::{KeyId, ParseError};
 
@@ -10,6 +11,7 @@ use crate::{KeyId, ParseError};
 /// The first line names the app and the schema version, which stand in front of every key: raise the version when
 /// the shape of the values changes. Then one line per key or tag: its ids, and a template of literals
 /// (`a-z 0-9 _ -`) and `{id}`s between colons. The ids stand in the template in the order of the fields.
+/// The [`grammar`](crate::grammar) page draws all of it.
 ///
 /// ```
 /// use shared_keys::{Key, TypedTag};
@@ -17,15 +19,34 @@ use crate::{KeyId, ParseError};
 /// shared_keys::keys! {
 ///     app "shop" version 1;
 ///
-///     /// One product's page.
-///     pub key Product { id: u64 } = "product:{id}";
-///     /// Everything that shows a product of the category.
-///     pub tag Category { category: u32 } = "category:{category}";
+///     /// Who a user is.
+///     pub key User { user: u64 } = "user:{user}";
+///     /// A page of a user's orders.
+///     pub key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}"
+///         under User { user }
+///         tags [Customer { user }, Region { region: user % 4 }];
+///
+///     /// Everything that shows the customer.
+///     pub tag Customer { user: u64 } = "customer:{user}";
+///     /// Everything of a region.
+///     pub tag Region { region: u64 } = "region:{region}";
 /// }
 ///
-/// assert_eq!(Product { id: 7 }.to_text(), "shop:v1:{product:7}");
-/// assert_eq!(Category { category: 3 }.to_tag().as_str(), "category:3");
+/// let orders = UserOrders { user: 42, page: 3 };
+/// assert_eq!(orders.to_text(), "shop:v1:{user:42}:orders:3");
+/// assert!(User { user: 42 }.covers(&orders));
+/// assert!(User { user: 42 }.prefix().covers(&orders.to_text()));
+/// assert_eq!(orders.tags(), [Customer { user: 42 }.to_tag(), Region { region: 2 }.to_tag()]);
 /// ```
+///
+/// What may follow a key's template:
+///
+/// * `under Parent { field, … }`, any number of times: keys of the type lie below `Parent`'s with the same fields. It
+///   gives [`Below<Parent>`](crate::Below), and does not compile unless the templates say the same.
+/// * `tags [expression, …]`: the [tags](crate::TypedTag) of every value under the key. Each expression can use the ids
+///   by their names; it gets clones.
+///
+/// `app "shop" version 1 listed as pub KEYS;` also gives the constant `KEYS`, for [`assert_disjoint`](crate::assert_disjoint).
 ///
 /// A malformed template does not compile:
 ///
@@ -51,8 +72,14 @@ use crate::{KeyId, ParseError};
 #[macro_export]
 macro_rules! keys {
     (
-        app $app:literal version $version:literal;
-        $( $(#[$meta:meta])* $vis:vis $kind:ident $name:ident { $($field:ident : $id:ty),* $(,)? } = $template:literal; )*
+        app $app:literal version $version:literal $(listed as $list_vis:vis $list:ident)?;
+        $(
+            $(#[$meta:meta])*
+            $vis:vis $kind:ident $name:ident { $($field:ident : $id:ty),* $(,)? } = $template:literal
+            $(under $parent:path { $($shared:ident),* $(,)? })*
+            $(tags [ $($tag:expr),* $(,)? ])?
+            ;
+        )*
     ) => {
         $(
             $(#[$meta])*
@@ -62,14 +89,37 @@ macro_rules! keys {
                 #[doc = concat!("`{", stringify!($field), "}` of the template.")]
                 pub $field: $id,
             )* }
-            $crate::__keys_impl!($kind $app $version $name { $($field),* } $template);
+            $crate::__keys_impl!(
+                $kind $app $version $name { $($field),* } { $($field),* } $template
+                $(under $parent { $($shared),* })*
+                $(tags [ $($tag),* ])?
+            );
         )*
-        const _: () = {
-            $crate::template::check_app($app);
-            $crate::template::check_all(&[
-                $( ($crate::__keys_kind!($kind), stringify!($name), $template, &[$(stringify!($field)),*]) ),*
-            ]);
-        };
+        $crate::__keys_list! {
+            [$($list_vis const $list)?]
+            $crate::Templates::checked(
+                $app,
+                concat!($app, ":v", $version, ":"),
+                &[$( $crate::template::Declared {
+                    kind: $crate::__keys_kind!($kind),
+                    name: concat!(module_path!(), "::", stringify!($name)),
+                    template: $template,
+                    fields: &[$(stringify!($field)),*],
+                } ),*],
+            )
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keys_list {
+    ([] $templates:expr) => {
+        const _: $crate::Templates = $templates;
+    };
+    ([$vis:vis const $name:ident] $templates:expr) => {
+        /// The templates that are declared here.
+        $vis const $name: $crate::Templates = $templates;
     };
 }
 
@@ -77,38 +127,62 @@ macro_rules! keys {
 #[macro_export]
 macro_rules! __keys_kind {
     (key) => {
-        "key"
+        $crate::template::Kind::Key
     };
     (tag) => {
-        "tag"
+        $crate::template::Kind::Tag
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __keys_impl {
-    (key $app:literal $version:literal $name:ident { $($field:ident),* } $template:literal) => {
+    (
+        key $app:literal $version:literal $name:ident { $($field:ident),* } $fields:tt $template:literal
+        $(under $parent:path { $($shared:ident),* })*
+        $(tags [ $($tag:expr),* ])?
+    ) => {
         impl $crate::Key for $name {
             const NAME: &'static str = stringify!($name);
+            const HEAD: &'static str = concat!($app, ":v", $version, ":");
             const TEMPLATE: &'static str = $template;
 
             fn render(&self, out: &mut impl $crate::__private::core::fmt::Write) -> $crate::__private::core::fmt::Result {
                 #[allow(unused_mut, reason = "a template without ids writes none")]
-                let mut writer = $crate::template::Writer::key(concat!($app, ":v", $version, ":"), $template, out)?;
+                let mut writer = $crate::template::Writer::key(Self::HEAD, $template, out)?;
                 $( writer.id(&self.$field)?; )*
                 writer.finish()
             }
 
             fn parse(text: &str) -> $crate::__private::core::result::Result<Self, $crate::ParseError> {
                 #[allow(unused_mut, reason = "a template without ids reads none")]
-                let mut reader = $crate::template::Reader::key(concat!($app, ":v", $version, ":"), $template, text)?;
+                let mut reader = $crate::template::Reader::key(Self::HEAD, $template, text)?;
                 let key = Self { $( $field: reader.id()?, )* };
                 reader.finish(&$crate::Key::to_text(&key))?;
                 $crate::__private::core::result::Result::Ok(key)
             }
+
+            $(
+                fn tags(&self) -> $crate::__private::Vec<$crate::Tag> {
+                    $crate::__private::Vec::from([ $( $crate::__keys_tag!(self $fields $tag) ),* ])
+                }
+            )?
         }
+
+        $(
+            impl $crate::Below<$parent> for $name {
+                fn above(&self) -> $parent {
+                    $parent { $( $shared: $crate::__private::core::clone::Clone::clone(&self.$shared) ),* }
+                }
+            }
+
+            const _: () = $crate::template::check_under(
+                (<$name as $crate::Key>::NAME, <$name as $crate::Key>::HEAD, <$name as $crate::Key>::TEMPLATE),
+                (<$parent as $crate::Key>::NAME, <$parent as $crate::Key>::HEAD, <$parent as $crate::Key>::TEMPLATE),
+            );
+        )*
     };
-    (tag $app:literal $version:literal $name:ident { $($field:ident),* } $template:literal) => {
+    (tag $app:literal $version:literal $name:ident { $($field:ident),* } $fields:tt $template:literal) => {
         impl $crate::TypedTag for $name {
             const TEMPLATE: &'static str = $template;
 
@@ -126,6 +200,22 @@ macro_rules! __keys_impl {
             }
         }
     };
+    (tag $($rest:tt)*) => {
+        compile_error!("a tag lies under no key and has no tags: only a key's template may be followed by `under` or `tags`");
+    };
+}
+
+/// One tag of a key: its expression, with the ids in scope.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keys_tag {
+    ($key:ident { $($field:ident),* } $tag:expr) => {{
+        $(
+            #[allow(unused_variables, reason = "a tag need not use every id")]
+            let $field = $crate::__private::core::clone::Clone::clone(&$key.$field);
+        )*
+        $crate::TypedTag::to_tag(&$tag)
+    }};
 }
 
 /// Writes a template with its ids filled in, one after the other.
@@ -180,22 +270,20 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader of a data key, behind the head `app:vN:`.
     pub fn key(head: &'static str, template: &'static str, text: &'a str) -> Result<Self, ParseError> {
-        let rest = text.strip_prefix(head).ok_or_else(|| ParseError::new(head, 0, text))?;
-        let rest = rest
-            .strip_prefix('{')
-            .ok_or_else(|| ParseError::new("`{`, the start of the hash tag", head.len(), text))?;
-        Ok(Self { text, rest, template, family_open: true })
+        let mut reader = Self { text, rest: text, template, family_open: true };
+        reader.literal(head)?;
+        reader.literal("{")?;
+        Ok(reader)
     }
 
     /// The next id.
     pub fn id<I: KeyId>(&mut self) -> Result<I, ParseError> {
         let (literal, template) = self.template.split_once('{').ok_or_else(|| self.expected("no further id"))?;
-        self.rest = self.rest.strip_prefix(literal).ok_or_else(|| self.expected(literal))?;
+        self.literal(literal)?;
         let end = self.rest.find(['}', ':']).unwrap_or(self.rest.len());
         let (segment, rest) = self.rest.split_at(end);
-        let id = unescape(segment)
-            .and_then(|id| I::parse_id(&id))
-            .ok_or_else(|| self.expected("an id of the template's type"))?;
+        let id = unescape(segment).map_err(|(expected, at)| ParseError::new(expected, self.at() + at, self.text))?;
+        let id = I::parse_id(&id).ok_or_else(|| self.expected(I::EXPECTED))?;
         self.rest = rest;
         self.close_family()?;
         self.template = template.split_once('}').map_or("", |(_, rest)| rest);
@@ -204,188 +292,34 @@ impl<'a> Reader<'a> {
 
     /// Checks what follows the last id, and that the text is the canonical one of the key that was read.
     pub fn finish(mut self, canonical: &str) -> Result<(), ParseError> {
-        self.rest = self.rest.strip_prefix(self.template).ok_or_else(|| self.expected(self.template))?;
+        self.literal(self.template)?;
         self.close_family()?;
         if !self.rest.is_empty() {
             return Err(self.expected("the end of the key"));
         }
         if canonical != self.text {
-            return Err(ParseError::new("the canonical form of the key", 0, self.text));
+            let differs = canonical.bytes().zip(self.text.bytes()).position(|(a, b)| a != b);
+            let at = differs.unwrap_or(canonical.len().min(self.text.len()));
+            return Err(ParseError::new("the key as it is rendered", at, self.text));
         }
         Ok(())
     }
 
     fn close_family(&mut self) -> Result<(), ParseError> {
-        if core::mem::take(&mut self.family_open) {
-            self.rest = self.rest.strip_prefix('}').ok_or_else(|| self.expected("`}`, the end of the hash tag"))?;
-        }
+        if core::mem::take(&mut self.family_open) { self.literal("}") } else { Ok(()) }
+    }
+
+    fn literal(&mut self, literal: &'static str) -> Result<(), ParseError> {
+        let rest = self.rest.strip_prefix(literal);
+        self.rest = rest.ok_or_else(|| ParseError::verbatim(literal, self.at(), self.text))?;
         Ok(())
     }
 
+    fn at(&self) -> usize {
+        self.text.len() - self.rest.len()
+    }
+
     fn expected(&self, expected: &'static str) -> ParseError {
-        ParseError::new(expected, self.text.len() - self.rest.len(), self.text)
-    }
-}
-
-/// Kind (`key` or `tag`), type name, template, field names.
-type Declared<'a> = (&'a str, &'a str, &'a str, &'a [&'a str]);
-
-/// Whether this can be the name of an app in [`keys!`](crate::keys): one or more of `a-z 0-9 _ -`.
-///
-/// ```
-/// assert!(shared_keys::is_app_name("shop-2"));
-/// assert!(!shared_keys::is_app_name("My shop") && !shared_keys::is_app_name(""));
-/// ```
-#[must_use]
-pub const fn is_app_name(app: &str) -> bool {
-    let bytes = app.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        if !is_literal(bytes[at]) {
-            return false;
-        }
-        at += 1;
-    }
-    !bytes.is_empty()
-}
-
-/// Fails the build if the app's name is not a literal segment.
-pub const fn check_app(app: &str) {
-    if !is_app_name(app) {
-        fail(&["the app name \"", app, "\" must be one or more of a-z 0-9 _ -"]);
-    }
-}
-
-/// Fails the build if a template is malformed, or two of a kind could render alike.
-pub const fn check_all(declared: &[Declared<'_>]) {
-    let mut at = 0;
-    while at < declared.len() {
-        check_template(declared[at]);
-        let mut other = 0;
-        while other < at {
-            let (a, b) = (declared[other], declared[at]);
-            if equal(a.0, b.0) && can_collide(a.2, b.2) {
-                fail(&[
-                    a.1,
-                    " = \"",
-                    a.2,
-                    "\" and ",
-                    b.1,
-                    " = \"",
-                    b.2,
-                    "\" can render the same text: give one another literal",
-                ]);
-            }
-            other += 1;
-        }
-        at += 1;
-    }
-}
-
-const fn check_template((_, name, template, fields): Declared<'_>) {
-    let bytes = template.as_bytes();
-    let (mut at, mut field) = (0, 0);
-    loop {
-        let end = segment_end(bytes, at);
-        if at == end {
-            fail(&[name, " = \"", template, "\" has an empty segment"]);
-        } else if bytes[at] == b'{' {
-            if field == fields.len()
-                || !equal_range(bytes, at + 1, end - 1, fields[field].as_bytes())
-                || bytes[end - 1] != b'}'
-            {
-                fail(&[name, " = \"", template, "\" must name its fields as {field}, each once and in their order"]);
-            }
-            field += 1;
-        } else {
-            let mut byte = at;
-            while byte < end {
-                if !is_literal(bytes[byte]) {
-                    fail(&[name, " = \"", template, "\" has a literal with other bytes than a-z 0-9 _ -"]);
-                }
-                byte += 1;
-            }
-        }
-        if end == bytes.len() {
-            break;
-        }
-        at = end + 1;
-    }
-    if field != fields.len() {
-        fail(&[name, " = \"", template, "\" does not name its field ", fields[field]]);
-    }
-}
-
-/// Whether two templates have as many segments, and at each place equal literals or an id.
-///
-/// An id is taken to be able to render any text, so a pair is refused that only its ids' types keep apart.
-const fn can_collide(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let (mut in_a, mut in_b) = (0, 0);
-    loop {
-        let (end_a, end_b) = (segment_end(a, in_a), segment_end(b, in_b));
-        let has_id = a[in_a] == b'{' || b[in_b] == b'{';
-        if !has_id && !equal_ranges(a, in_a, end_a, b, in_b, end_b) {
-            return false;
-        }
-        match (end_a == a.len(), end_b == b.len()) {
-            (true, true) => return true,
-            (false, false) => (in_a, in_b) = (end_a + 1, end_b + 1),
-            _ => return false,
-        }
-    }
-}
-
-const fn is_literal(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-')
-}
-
-const fn segment_end(bytes: &[u8], mut at: usize) -> usize {
-    while at < bytes.len() && bytes[at] != b':' {
-        at += 1;
-    }
-    at
-}
-
-const fn equal(a: &str, b: &str) -> bool {
-    equal_range(a.as_bytes(), 0, a.len(), b.as_bytes())
-}
-
-const fn equal_range(a: &[u8], from: usize, to: usize, b: &[u8]) -> bool {
-    equal_ranges(a, from, to, b, 0, b.len())
-}
-
-const fn equal_ranges(a: &[u8], a_from: usize, a_to: usize, b: &[u8], b_from: usize, b_to: usize) -> bool {
-    if a_to < a_from || a_to - a_from != b_to - b_from {
-        return false;
-    }
-    let mut at = 0;
-    while at < a_to - a_from {
-        if a[a_from + at] != b[b_from + at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
-}
-
-/// Stops the build with the joined message; `panic!` alone joins nothing in a constant.
-#[expect(clippy::panic, reason = "only ever evaluated while compiling")]
-const fn fail(parts: &[&str]) -> ! {
-    let mut message = [b' '; 512];
-    let (mut part, mut len) = (0, 0);
-    while part < parts.len() {
-        let bytes = parts[part].as_bytes();
-        let mut at = 0;
-        while at < bytes.len() && len < message.len() {
-            message[len] = bytes[at];
-            len += 1;
-            at += 1;
-        }
-        part += 1;
-    }
-    match core::str::from_utf8(message.split_at(len).0) {
-        Ok(message) => panic!("{}", message),
-        Err(_) => panic!("malformed keys"),
+        ParseError::new(expected, self.at(), self.text)
     }
 }

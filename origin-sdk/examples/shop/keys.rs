@@ -1,8 +1,6 @@
 //! Every key and tag of the shop. No other file spells one.
 
-use std::fmt::{self, Write};
-
-use origin_sdk::{KeyId, keys};
+use origin_sdk::{enum_id, keys};
 
 use crate::database::Sort;
 
@@ -10,9 +8,10 @@ keys! {
     app "shop" version 1;
 
     /// A product's page. `None` is kept too: that there is no such product.
-    pub(crate) key Product { id: u32 } = "product:{id}";
+    pub(crate) key Product { id: u32 } = "product:{id}" tags [ShowsProduct { product: id }];
     /// A page of the products of a category.
-    pub(crate) key CategoryPage { category: u32, sort: Sort, page: u32 } = "category:{category}:{sort}:{page}";
+    pub(crate) key CategoryPage { category: u32, sort: Sort, page: u32 } = "category:{category}:{sort}:{page}"
+        tags [SortsCategory { category }];
     /// All feature flags.
     pub(crate) key Flags {} = "flags";
     /// Who a user is.
@@ -26,12 +25,4 @@ keys! {
     pub(crate) tag SortsCategory { category: u32 } = "category:{category}";
 }
 
-impl KeyId for Sort {
-    fn write_id(&self, out: &mut impl Write) -> fmt::Result {
-        out.write_str(self.as_str())
-    }
-
-    fn parse_id(text: &str) -> Option<Self> {
-        [Self::Rank, Self::Price, Self::Name].into_iter().find(|sort| sort.as_str() == text)
-    }
-}
+enum_id! { Sort { Rank = "rank", Price = "price", Name = "name" } }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{Cache, Lifetime, Load, Namespace, Tag, TypedTag};
+use origin_sdk::{Cache, Lifetime, Load, Namespace, TypedTag};
 use serde::Deserialize;
 
 use crate::database::{CategoryPage, Database, ProductChange, ProductPage, Sort};
@@ -30,8 +30,8 @@ struct Products {
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
     let products = Products {
         database: database.clone(),
-        pages: cache.namespace(LIFETIME).tags(tags_of_page).build(),
-        lists: cache.namespace(LIFETIME).tags(tags_of_list).build(),
+        pages: cache.namespace(LIFETIME).build(),
+        lists: cache.namespace(LIFETIME).build(),
     };
     Router::new()
         .route("/api/products", get(category_page))
@@ -109,16 +109,7 @@ async fn change_product(
     found(written.value, "product", id)
 }
 
-// Tags that follow from the key are given to the namespace; those that follow from the value, to the load.
-
-fn tags_of_page(key: &keys::Product) -> Vec<Tag> {
-    vec![ShowsProduct { product: key.id }.to_tag()]
-}
-
-fn tags_of_list(key: &keys::CategoryPage) -> Vec<Tag> {
-    vec![SortsCategory { category: key.category }.to_tag()]
-}
-
+/// Tags that follow from the key stand in its declaration; these follow from the value.
 fn tag_related(load: &Load, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
         load.tag(ShowsProduct { product: related.id }.to_tag());

@@ -61,7 +61,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// A handle for a loader or writer, with the tags that follow from the key.
     fn load_handle(&self, key: &K) -> Load {
         let load = Load::default();
-        self.tags.iter().flat_map(|tags| tags(key)).for_each(|tag| load.tag(tag));
+        let more = self.tags.iter().flat_map(|tags| tags(key));
+        key.tags().into_iter().chain(more).for_each(|tag| load.tag(tag));
         load
     }
 }

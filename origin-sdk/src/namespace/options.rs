@@ -39,8 +39,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         Self { core, tags: None, options, loader_concurrency: 256, value: PhantomData }
     }
 
-    /// Tags every value with what follows from its key alone. What follows from the value is for the loader to say, by
-    /// [`Load::tag`](crate::Load::tag).
+    /// Tags every value with more than its key's declaration does ([`Key::tags`](shared_keys::Key::tags)), by what follows from the
+    /// key alone. What follows from the value is for the loader to say, by [`Load::tag`](crate::Load::tag).
     pub fn tags(mut self, tags: impl Fn(&K) -> Vec<Tag> + Send + Sync + 'static) -> Self {
         self.tags = Some(Arc::new(tags));
         self

@@ -61,16 +61,6 @@ pub(crate) enum Sort {
     Name,
 }
 
-impl Sort {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Rank => "rank",
-            Self::Price => "price",
-            Self::Name => "name",
-        }
-    }
-}
-
 /// The fields to change; the others stay.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
