@@ -5,15 +5,17 @@
 //! GET  /snapshot?after=S    the records after S, or all if S is not its own; see `snapshot`
 //! ```
 //!
-//! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number; rows are
-//! compacted as they arrive (see `snapshot`), and beyond [`MAX_RECORDS`] the older quarter goes and raises the floor, which
-//! makes entries from before it invalid, never valid.
+//! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number, and a row for
+//! each hash that entries may carry for it ([`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)). Rows are compacted as they
+//! arrive (see `snapshot`), and beyond [`MAX_RECORDS`] the older quarter goes and raises the floor, which makes entries from before
+//! it invalid, never valid.
 //!
 //! It begins to count at the milliseconds of its creation, and with a floor there. So an object that lost its storage
 //! counts on above the numbers that entries carry (unless it took more than a thousand records a second all its life), and
 //! those entries count as removed.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -165,18 +167,27 @@ impl Table {
     /// Gives each record the next number; the last one given comes back.
     fn append(&self, message: &PurgeMessage) -> Result<u64> {
         let mut seq = self.counter()?.seq;
+        // Records of siblings share the rows of the prefixes above them, so of each only the last is written.
+        let mut rows = BTreeMap::new();
         for record in &message.records {
             seq += 1;
+            for scope in record.scope.edge_hashes() {
+                let (last, position) =
+                    rows.entry((scope, record.mode, record.position.is_some())).or_insert((seq, record.position));
+                (*last, *position) = (seq, record.position.max(*position));
+            }
+        }
+        for ((scope, mode, placed), (seq, position)) in rows {
             self.sql.exec(
                 "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
                  ON CONFLICT (scope, mode, placed) DO UPDATE SET \
                  seq = max(seq, excluded.seq), position = max(position, excluded.position)",
                 vec![
-                    record.scope.hash().to_string().into(),
-                    record.mode.as_str().into(),
-                    i32::from(record.position.is_some()).into(),
+                    scope.to_string().into(),
+                    mode.as_str().into(),
+                    i32::from(placed).into(),
                     integer(seq),
-                    record.position.map(padded).into(),
+                    position.map(padded).into(),
                 ],
             )?;
         }

@@ -167,10 +167,9 @@ mod adapter {
     /// The records as the journal object numbered them: one after the other, up to the number it answered.
     fn numbered(message: &PurgeMessage, appended: Appended) -> impl Iterator<Item = Record> {
         let first = appended.seq + 1 - message.records.len() as u64;
-        message.records.iter().zip(first..).map(|(record, seq)| Record {
-            scope: record.scope.hash(),
-            mode: record.mode,
-            stamp: Stamp { origin: record.position, edge: Some(Seq(seq)) },
+        message.records.iter().zip(first..).flat_map(|(record, seq)| {
+            let stamp = Stamp { origin: record.position, edge: Some(Seq(seq)) };
+            record.scope.edge_hashes().into_iter().map(move |scope| Record { scope, mode: record.mode, stamp })
         })
     }
 

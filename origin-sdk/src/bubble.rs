@@ -1,5 +1,6 @@
 //! What the cached reads of one request add up to: it bubbles up into the response's headers.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,14 +14,21 @@ tokio::task_local! {
     static REQUEST: Gathering;
 }
 
+/// What a response can depend on.
+pub(crate) trait Dependency: Send + Sync {
+    /// Adds what an invalidation can name it by.
+    fn add_to<'a>(&'a self, tags: &mut TagSet<'a>);
+}
+
 /// The sum of a request's reads. Cheap to clone; clones share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Gathering(Arc<Mutex<Gathered>>);
 
 /// What has been read so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gathered {
-    pub(crate) tags: TagSet,
+    /// The entries, each once, by their place in memory: they are only spelled out once the request has run.
+    dependencies: HashMap<usize, Arc<dyn Dependency>>,
     /// The shortest remaining lifetime of what was read; `None` before the first read.
     pub(crate) lifetime: Option<Lifetime>,
     /// The seconds of freshness that the read with the fewest had left; negative if it was stale.
@@ -47,8 +55,23 @@ impl Gathering {
     }
 }
 
+impl Gathered {
+    /// What was read, for the edge.
+    pub(crate) fn tags(&self) -> TagSet<'_> {
+        let mut tags = TagSet::default();
+        self.dependencies.values().for_each(|dependency| dependency.add_to(&mut tags));
+        tags
+    }
+}
+
 /// Adds a read to the request that this task serves, if it serves one.
-pub(crate) fn note_read<V>(entry: &Entry<V>, layer: Layer, freshness: Freshness, now: Duration, private: bool) {
+pub(crate) fn note_read<V: Send + Sync + 'static>(
+    entry: &Arc<Entry<V>>,
+    layer: Layer,
+    freshness: Freshness,
+    now: Duration,
+    private: bool,
+) {
     note(|gathered| {
         // What was served stale must not live on as fresh in the next layer.
         let (age, whole) = (entry.age(now), entry.meta.lifetime);
@@ -64,7 +87,9 @@ pub(crate) fn note_read<V>(entry: &Entry<V>, layer: Layer, freshness: Freshness,
         gathered.layer = gathered.layer.max(Some(layer));
         gathered.private |= private;
         if !gathered.private {
-            entry.tokens().for_each(|token| gathered.tags.insert(token));
+            // The entry is held, so its place in memory is not another's meanwhile.
+            let place = Arc::as_ptr(entry).addr();
+            gathered.dependencies.entry(place).or_insert_with(|| Arc::clone(entry) as Arc<dyn Dependency>);
         }
     });
 }

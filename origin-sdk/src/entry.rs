@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
+use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, TagSet, Verdict};
 
+use crate::bubble::Dependency;
 use crate::journal::Journal;
 
 /// What is stored beside a value, in every tier.
@@ -24,6 +25,7 @@ pub(crate) struct Meta {
 pub(crate) struct Entry<V> {
     pub(crate) value: Arc<V>,
     pub(crate) meta: Meta,
+    key: Box<str>,
     /// Key, prefixes and tags.
     scopes: Box<[ScopeHash]>,
     /// The clock's reading when this was made, and how old the value was then: it can be older than the clock itself.
@@ -52,18 +54,11 @@ impl<V> Entry<V> {
     pub(crate) fn new(key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Self {
         let tags = meta.tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
         let scopes = ScopeHash::of_key(key).into_iter().chain(tags).collect();
-        Self { value, meta, scopes, made_at: now, age_then: age, valid_at: AtomicU64::new(0) }
+        Self { value, meta, key: key.into(), scopes, made_at: now, age_then: age, valid_at: AtomicU64::new(0) }
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
         self.age_then.saturating_add(now.saturating_sub(self.made_at))
-    }
-
-    /// The tokens of its scopes for `Cache-Tag`.
-    pub(crate) fn tokens(&self) -> impl Iterator<Item = String> {
-        let of_key = self.scopes.len() - self.meta.tags.len();
-        let key_tokens = self.scopes.iter().take(of_key).map(|scope| scope.to_token());
-        key_tokens.chain(self.meta.tags.iter().map(Tag::to_token))
     }
 
     /// The rule, asked again only if the journal has changed since the entry was last found valid.
@@ -91,5 +86,12 @@ impl<V> Entry<V> {
             _ if !left.sie_for().is_zero() => Standing::IfError,
             verdict => Standing::Dead { by_journal: verdict != Verdict::Valid },
         }
+    }
+}
+
+impl<V: Send + Sync> Dependency for Entry<V> {
+    fn add_to<'a>(&'a self, tags: &mut TagSet<'a>) {
+        tags.insert_key(&self.key);
+        self.meta.tags.iter().for_each(|tag| tags.insert_tag(tag));
     }
 }

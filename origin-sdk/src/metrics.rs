@@ -54,7 +54,9 @@ counters! {
     store_errors,
     /// Stored bytes that could not be read, and counted as a miss.
     undecodable,
-    /// Responses that the edge may not keep because their tags do not fit into one header.
+    /// Responses whose keys had to be folded into prefixes, so that their tags fit into one header.
+    tags_folded,
+    /// Responses that the edge may not keep because their tags do not fit into one header even so.
     tag_overflows,
     /// Journal records that a target of the shipper (the worker, a zone) has accepted, counted once for each target.
     records_shipped,

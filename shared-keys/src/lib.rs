@@ -20,6 +20,7 @@ extern crate alloc;
 mod check;
 mod error;
 mod escape;
+mod fold;
 pub mod grammar;
 mod id;
 mod journal;
@@ -49,7 +50,7 @@ pub use normaliser::Normaliser;
 pub use query::{QueryRules, RESERVED_PREFIX};
 pub use scope::{Scope, ScopeHash};
 pub use slot::{SLOTS, slot};
-pub use tag::{Tag, TagOverflow, TagSet, scopes_from_header};
+pub use tag::{Tag, TagHeader, TagOverflow, TagSet, scopes_from_header};
 pub use target::TargetKey;
 pub use variant::{VariantKey, VaryFields, VaryRules};
 

@@ -9,8 +9,9 @@ use core::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::key::scopes_of_key;
-use crate::{ParseError, Prefix, Tag};
+use crate::fold::folds_above;
+use crate::key::{scopes_of_key, tops};
+use crate::{ParseError, Prefix, Tag, TargetKey};
 
 /// Crockford's base 32 in lower case: no letters that look alike, and safe in headers.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -23,6 +24,7 @@ const PREFIX_SEED: u64 = 2;
 const TAG_SEED: u64 = 3;
 const PATH_SEED: u64 = 4;
 const ALL_SEED: u64 = 5;
+const FOLD_SEED: u64 = 6;
 
 /// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
 ///
@@ -99,7 +101,7 @@ pub enum Scope {
     Prefix(Prefix),
     /// Everything that carries the tag.
     Tag(Tag),
-    /// A URL path and every path below it, as `host/path` without a `/` at its end.
+    /// A URL path and every path below it, as [`Scope::path`] normalises it.
     Path(Box<str>),
     /// Everything.
     All,
@@ -109,9 +111,38 @@ impl Scope {
     /// A key's scopes as text: the key, and each prefix that covers it. [`ScopeHash::of_key`] gives their hashes.
     #[must_use]
     pub fn of_key(text: &str) -> Vec<Self> {
-        let cut = |end: usize| Self::Prefix(Prefix::from_top(&text[..end]));
-        let prefixes = text.match_indices(':').map(|(at, _)| cut(at));
-        core::iter::once(Self::Key(text.into())).chain(prefixes).chain([cut(text.len())]).collect()
+        let prefixes = tops(text).map(|top| Self::Prefix(Prefix::from_top(top)));
+        core::iter::once(Self::Key(text.into())).chain(prefixes).collect()
+    }
+
+    /// The scope of a URL path, given as `host/path` without a query: all responses at it and below it, of either scheme. It
+    /// is normalised as a [`TargetKey`] is, and ends at a segment: `/api/pro` does not cover `/api/products`.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TargetKey};
+    /// let scope = Scope::path("Shop.example/api/%70roducts/").unwrap();
+    /// assert_eq!(scope.to_string(), "path:shop.example/api/products");
+    ///
+    /// let response = TargetKey::parse("https://shop.example/api/products/7?page=2").unwrap();
+    /// assert!(response.scopes().contains(&scope.hash()));
+    /// assert!(!response.scopes().contains(&Scope::path("shop.example/api/pro").unwrap().hash()));
+    /// ```
+    ///
+    /// # Errors
+    /// If it has no host, or a query or fragment.
+    pub fn path(text: &str) -> Result<Self, ParseError> {
+        if let Some(at) = text.find(['?', '#']) {
+            return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
+        }
+        // A default port is left out, of whichever scheme it is.
+        let host = text.split('/').next().unwrap_or_default();
+        let scheme = if host.ends_with(":80") { "http://" } else { "https://" };
+        // Nothing that the parser would leave out or take for something else.
+        let is_host = !host.is_empty() && !host.contains(['@', '\\']);
+        let target = is_host.then(|| TargetKey::parse(&[scheme, text].concat()).ok()).flatten();
+        let target = target.ok_or_else(|| ParseError::new("`host/path` of a URL", 0, text))?;
+        let path = target.as_str().strip_prefix(scheme).unwrap_or_default();
+        Ok(Self::Path(path.trim_end_matches('/').into()))
     }
 
     /// The compact form that layers compare.
@@ -135,6 +166,42 @@ impl Scope {
         }
     }
 
+    /// The hashes that the edge has to enter a record of this scope under: its own, and of each prefix above a key or
+    /// prefix the one that stands in a response's tags for keys that were *folded* into it.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TagSet, scopes_from_header};
+    /// let keys: Vec<String> = (0..1000).map(|id| format!("shop:v1:{{product:{id}}}")).collect();
+    /// let mut tags = TagSet::default();
+    /// keys.iter().for_each(|key| tags.insert_key(key));
+    /// let header = tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap();
+    ///
+    /// let product: Scope = "key:shop:v1:{product:7}".parse().unwrap();
+    /// assert!(scopes_from_header(&header.value).any(|tag| product.edge_hashes().contains(&tag)));
+    /// ```
+    #[must_use]
+    pub fn edge_hashes(&self) -> Vec<ScopeHash> {
+        let mut hashes = Vec::from([self.hash()]);
+        match self {
+            Self::Key(text) => hashes.extend(folds_above(text)),
+            Self::Prefix(prefix) => hashes.extend(folds_above(prefix.top())),
+            Self::Tag(_) | Self::Path(_) | Self::All => {}
+        }
+        hashes
+    }
+
+    /// The tokens of [`Scope::edge_hashes`] in `Cache-Tag`: what a purge by tags has to name.
+    ///
+    /// ```
+    /// let tag: shared_keys::Scope = "tag:category:7".parse().unwrap();
+    /// assert_eq!(tag.edge_tokens(), ["category:7"]);
+    /// ```
+    #[must_use]
+    pub fn edge_tokens(&self) -> Vec<String> {
+        let folds = self.edge_hashes().into_iter().skip(1).map(ScopeHash::to_token);
+        core::iter::once(self.to_token()).chain(folds).collect()
+    }
+
     pub(crate) fn hash_key(text: &str) -> ScopeHash {
         ScopeHash(xxh3_64_with_seed(text.as_bytes(), KEY_SEED))
     }
@@ -150,6 +217,11 @@ impl Scope {
 
     pub(crate) fn hash_path(path: &str) -> ScopeHash {
         ScopeHash(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
+    }
+
+    /// Stands for keys below `top` that were folded into it.
+    pub(crate) fn hash_fold(top: &str) -> ScopeHash {
+        ScopeHash(xxh3_64_with_seed(top.as_bytes(), FOLD_SEED))
     }
 
     pub(crate) fn hash_all() -> ScopeHash {
@@ -188,18 +260,15 @@ impl FromStr for Scope {
         if text == "all" {
             return Ok(Self::All);
         }
-        let expected = ParseError::new("`all`, `key:`, `prefix:`, `tag:` or `path:` and what it names", 0, text);
-        let (kind, rest) = text.split_once(':').ok_or_else(|| expected.clone())?;
+        let expected = || ParseError::new("`all`, `key:`, `prefix:`, `tag:` or `path:`", 0, text);
+        let (kind, named) = text.split_once(':').ok_or_else(expected)?;
         match kind {
-            _ if rest.is_empty() => Err(expected),
-            "key" => Ok(Self::Key(rest.into())),
-            "prefix" => Ok(Self::Prefix(rest.parse()?)),
-            "tag" => Ok(Self::Tag(Tag::new(rest)?)),
-            "path" => match rest.trim_end_matches('/') {
-                "" => Err(expected),
-                path => Ok(Self::Path(path.into())),
-            },
-            _ => Err(expected),
+            "key" if named.is_empty() => Err(ParseError::new("a key", text.len(), text)),
+            "key" => Ok(Self::Key(named.into())),
+            "prefix" => Ok(Self::Prefix(named.parse()?)),
+            "tag" => Ok(Self::Tag(Tag::new(named)?)),
+            "path" => Self::path(named),
+            _ => Err(expected()),
         }
     }
 }
@@ -213,15 +282,61 @@ mod tests {
 
     #[test]
     fn equal_texts_of_two_kinds_have_different_hashes() {
-        let hashes = [Scope::hash_key("a"), Scope::hash_prefix("a"), Scope::hash_tag("a"), Scope::hash_path("a")];
+        let hashes = [Scope::hash_key, Scope::hash_prefix, Scope::hash_tag, Scope::hash_path, Scope::hash_fold]
+            .map(|hash| hash("a"));
         let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
         assert_eq!(distinct.len(), hashes.len());
     }
 
     #[test]
-    fn a_scope_is_refused_with_what_was_expected() {
-        for text in ["", "tag", "tag:", "path:/", "user:42", "prefix:shop", "ALL"] {
-            assert!(text.parse::<Scope>().is_err(), "{text}");
+    fn a_scope_is_refused_with_what_was_expected_and_where() {
+        for (text, message) in [
+            ("", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"\""),
+            ("tag", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"tag\""),
+            ("user:42", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"user:42\""),
+            ("ALL", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"ALL\""),
+            ("key:", "expected a key at byte 4 of \"key:\""),
+            ("tag:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
+            ("prefix:shop", "expected a key prefix that ends with `:` at byte 4 of \"shop\""),
+            ("path:", "expected `host/path` of a URL at byte 0 of \"\""),
+            ("path:/", "expected `host/path` of a URL at byte 0 of \"/\""),
+            ("path://a.example/b", "expected `host/path` of a URL at byte 0 of \"//a.example/b\""),
+            ("path:é.example/b", "expected `host/path` of a URL at byte 0 of \"é.example/b\""),
+            ("path:ann@a.example/b", "expected `host/path` of a URL at byte 0 of \"ann@a.example/b\""),
+            ("path:a b/c", "expected `host/path` of a URL at byte 0 of \"a b/c\""),
+            (
+                "path:a.example/b?c",
+                "expected the end of the path (a scope has no query and no fragment) at byte 11 of \"a.example/b?c\"",
+            ),
+        ] {
+            assert_eq!(text.parse::<Scope>().unwrap_err().to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_normalised_as_the_responses_it_covers_are() {
+        for (path, url) in [
+            ("A.example/API/%7eann/", "http://a.example/API/~ann"),
+            ("a.example", "https://a.example/"),
+            ("a.example:443/x", "https://a.example/x"),
+            ("a.example:80/x", "http://a.example/x"),
+            ("a.example:8080/x", "http://a.example:8080/x?y"),
+            ("a.example/x/../b", "https://a.example/b/c"),
+        ] {
+            let target = TargetKey::parse(url).unwrap();
+            assert!(target.scopes().contains(&Scope::path(path).unwrap().hash()), "{path} {url}");
+        }
+    }
+
+    #[test]
+    fn the_edge_enters_a_record_of_a_key_under_the_prefixes_that_it_may_have_been_folded_into() {
+        let scope: Scope = "key:shop:v1:{user:42}:orders".parse().unwrap();
+        let folds = ["shop:v1", "shop:v1:{user", "shop:v1:{user:42}"].map(Scope::hash_fold);
+        assert_eq!(scope.edge_hashes(), [&[scope.hash()], folds.as_slice()].concat());
+        let prefix: Scope = "prefix:shop:v1:{user:42}:".parse().unwrap();
+        assert_eq!(prefix.edge_hashes(), [&[prefix.hash()], &folds[..2]].concat());
+        for text in ["tag:a:b:c", "path:a.example/b:c", "all", "key:a"] {
+            assert_eq!(text.parse::<Scope>().unwrap().edge_hashes().len(), 1, "{text}");
         }
     }
 
@@ -237,6 +352,13 @@ mod tests {
         fn a_keys_scopes_and_their_hashes_agree(text in "[a-z:{}0-9]{0,30}") {
             let hashes: Vec<_> = Scope::of_key(&text).iter().map(Scope::hash).collect();
             prop_assert_eq!(hashes, ScopeHash::of_key(&text));
+        }
+
+        #[test]
+        fn hostile_paths_never_panic(host in "([xX][nN]--)?[a-zA-Z0-9.:\\[\\]_-]{0,12}", path in "(/.{0,9})?") {
+            if let Ok(scope) = Scope::path(&[host, path].concat()) {
+                prop_assert_eq!(scope.to_string().parse(), Ok(scope));
+            }
         }
 
         #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use origin_sdk::{Delivery, Tag};
 use reqwest::Method;
+use shared_keys::TagSet;
 use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::Stack;
@@ -74,6 +75,27 @@ pub(crate) async fn a_purge_of_a_path_spares_its_siblings(stack: &Stack) {
     })
     .await;
     assert!(stack.get("/purge/path/apis").await.is_hit());
+}
+
+/// A response of so many keys that they stand in its tags only as the prefix that they share.
+pub(crate) async fn a_purge_of_a_key_finds_the_response_that_it_was_folded_into(stack: &Stack) {
+    let path = "/purge/folded";
+    let keys: Vec<String> = (0..1000).map(|id| format!("test:v1:{{folded:{id}}}")).collect();
+    let mut tags = TagSet::default();
+    keys.iter().for_each(|key| tags.insert_key(key));
+    let tags = tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap();
+    assert!(tags.folded);
+    let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", tags.value)]);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    purge(stack, r#"{"scope":"key:test:v1:{other:7}","mode":"remove"}"#).await;
+    assert!(stack.get(path).await.is_hit());
+    for (shown, scope) in [("1", "key:test:v1:{folded:7}"), ("2", "prefix:test:v1:{folded:8}:")] {
+        value.store(shown.parse().unwrap(), Ordering::SeqCst);
+        purge(stack, &format!(r#"{{"scope":"{scope}","mode":"remove"}}"#)).await;
+        expect_within_the_bound(stack, path, shown).await;
+        eventually("the new one is kept", async || stack.get(path).await.is_hit()).await;
+    }
 }
 
 pub(crate) async fn an_expire_may_still_be_served_stale(stack: &Stack) {

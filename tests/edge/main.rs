@@ -172,6 +172,7 @@ fn main() -> ExitCode {
         invalidation::an_expire_may_still_be_served_stale,
         invalidation::a_response_built_before_the_purge_is_passed_on_but_not_kept,
         invalidation::an_invalidation_in_the_sdk_reaches_the_edge,
+        invalidation::a_purge_of_a_key_finds_the_response_that_it_was_folded_into,
         invalidation::an_unsafe_method_invalidates_its_target,
         safety::a_purge_that_is_not_signed_right_changes_nothing,
         safety::internal_headers_cross_neither_way,

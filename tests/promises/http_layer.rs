@@ -9,11 +9,18 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use origin_sdk::http::CacheLayer;
 use origin_sdk::{Cache, Clock, Key, Lifetime, Load, Namespace, Scope, TypedTag};
-use shared_keys::scopes_from_header;
+use shared_keys::{TagSet, scopes_from_header};
 use strata_tests::{Database, Group, Item, ItemPart};
 use tower::ServiceExt;
 
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
+
+origin_sdk::keys! {
+    app "test" version 1;
+
+    /// A shelf.
+    key Shelf { room: u64, shelf: u64 } = "room:{room}:shelf:{shelf}" tags [Group { id: room }, Group { id: shelf * 10 }];
+}
 
 /// A service whose handlers read the rows of a database through a cache.
 struct Service {
@@ -37,6 +44,8 @@ impl Service {
         let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
         let short = Lifetime::fresh(Duration::from_secs(10));
         let parts: Namespace<ItemPart, u64> = cache.namespace(short).build();
+        let tagged: Namespace<ItemPart, u64> = cache.namespace(LIFETIME).build();
+        let shelves: Namespace<Shelf, u64> = cache.namespace(LIFETIME).build();
         let secrets: Namespace<ItemPart, u64> = cache.namespace(LIFETIME).private().build();
 
         let item = {
@@ -79,6 +88,20 @@ impl Service {
                 "many"
             }
         };
+        let tagged = {
+            let item = item.clone();
+            move || async move {
+                load_tagged(&tagged, 2000).await;
+                item(1).await
+            }
+        };
+        let full = {
+            let item = item.clone();
+            move || async move {
+                let own = "x".repeat(TagSet::MAX_HEADER_BYTES - 50);
+                ([("cache-tag", own)], item(1).await)
+            }
+        };
         let one = {
             let item = item.clone();
             move || async move { item(1).await }
@@ -90,6 +113,9 @@ impl Service {
             .route("/secret", get(secret))
             .route("/own", get(own))
             .route("/many", get(many))
+            .route("/tagged", get(tagged))
+            .route("/full", get(full))
+            .route("/shelf", get(move || async move { load_shelf(&shelves).await }))
             .route("/failing", get(failing))
             .route("/plain", get(|| async { "plain" }))
             .layer(CacheLayer::new(&cache).vary([header::ACCEPT_LANGUAGE]));
@@ -118,6 +144,25 @@ impl Reply {
     fn covers(&self, scope: &Scope) -> bool {
         scopes_from_header(self.header("cache-tag")).any(|hash| hash == scope.hash())
     }
+
+    /// Whether the edge finds it by a record of the scope.
+    fn is_found_by(&self, scope: &Scope) -> bool {
+        scopes_from_header(self.header("cache-tag")).any(|hash| scope.edge_hashes().contains(&hash))
+    }
+}
+
+/// A value with so many tags.
+async fn load_tagged(namespace: &Namespace<ItemPart, u64>, tags: u64) {
+    let loader = move |load: Load| async move {
+        (0..tags).for_each(|id| load.tag(Group { id }.to_tag()));
+        Ok::<_, std::io::Error>(0)
+    };
+    namespace.get_or_load(&ItemPart { id: 4, part: 1 }, loader).await.unwrap();
+}
+
+async fn load_shelf(namespace: &Namespace<Shelf, u64>) -> String {
+    let loader = |_| async { Ok::<_, std::io::Error>(0) };
+    namespace.get_or_load(&Shelf { room: 3, shelf: 5 }, loader).await.unwrap().value.to_string()
 }
 
 #[tokio::test]
@@ -190,11 +235,47 @@ async fn a_client_that_has_the_current_body_gets_a_304_until_it_changes() {
 }
 
 #[tokio::test]
-async fn tags_that_do_not_fit_keep_the_response_out_of_the_edge() {
+async fn the_tags_of_a_keys_declaration_are_its_values_tags() {
+    let service = Service::start().await;
+    let reply = service.get("/shelf").await;
+    for id in [3, 50] {
+        assert!(reply.covers(&Scope::Tag(Group { id }.to_tag())), "{id}");
+    }
+    service.cache.invalidate([Group { id: 50 }.to_tag()]).await;
+    assert!(service.get("/shelf").await.header("cache-status").contains("fwd=miss"));
+}
+
+#[tokio::test]
+async fn keys_that_do_not_fit_fold_into_their_prefix_and_an_invalidation_of_one_still_finds_the_response() {
     let service = Service::start().await;
     let reply = service.get("/many").await;
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=60, stale-while-revalidate=300");
+    assert!(reply.header("cache-tag").len() <= TagSet::MAX_HEADER_BYTES);
+    for id in [0, 7, 999] {
+        assert!(reply.is_found_by(&Scope::Key(Item { id }.to_text().into())), "{id}");
+        assert!(reply.is_found_by(&Scope::Prefix(Item { id }.prefix())), "{id}");
+    }
+    assert!(reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())));
+    assert!(!reply.is_found_by(&Scope::Key("test:v1:{other:7}".into())));
+    let stats = service.cache.stats();
+    assert_eq!((stats.tags_folded, stats.tag_overflows), (1, 0));
+}
+
+#[tokio::test]
+async fn tags_that_do_not_fit_keep_the_response_out_of_the_edge() {
+    let service = Service::start().await;
+    let reply = service.get("/tagged").await;
     assert_eq!(reply.header("cdn-cache-control"), "no-store");
     assert!(reply.header("cache-tag").is_empty());
+    let stats = service.cache.stats();
+    assert_eq!((stats.tags_folded, stats.tag_overflows), (0, 1));
+}
+
+#[tokio::test]
+async fn a_handlers_own_tags_count_towards_the_limit() {
+    let service = Service::start().await;
+    let reply = service.get("/full").await;
+    assert_eq!(reply.header("cdn-cache-control"), "no-store");
     assert_eq!(service.cache.stats().tag_overflows, 1);
 }
 

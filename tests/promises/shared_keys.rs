@@ -1,8 +1,30 @@
 //! What both sides must agree on, against Redis. The golden vectors have a test of their own.
 
 use origin_sdk::Key;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
 use shared_keys::slot;
 use strata_tests::{Item, ItemPart, RedisServer};
+use uuid::Uuid;
+
+/// Fixed, so that a key that fails fails again.
+const SEED: u64 = 3;
+
+origin_sdk::keys! {
+    app "test" version 1;
+
+    /// Someone, by any name.
+    key Person { name: String } = "person:{name}";
+    /// Something of someone.
+    key Thing { name: String, thing: u32 } = "person:{name}:thing:{thing}" under Person { name };
+    /// A part of it, by any name.
+    key Part { name: String, thing: u32, part: String } = "person:{name}:thing:{thing}:part:{part}"
+        under Person { name }
+        under Thing { name, thing };
+    /// By a UUID.
+    key Session { id: Uuid } = "session:{id}";
+}
 
 #[tokio::test]
 async fn slots_are_those_of_redis() {
@@ -14,4 +36,42 @@ async fn slots_are_those_of_redis() {
         assert_eq!(slot(key), theirs, "{key:?}");
     }
     assert_eq!(slot(&typed[0]), slot(&typed[1]), "a family shares a slot");
+}
+
+#[tokio::test]
+async fn all_keys_of_a_family_share_their_slot_in_redis() {
+    let redis = RedisServer::start_cluster_node().await;
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut name = |longest| {
+        let pieces = ["a", "Z", "7", ":", "{", "}", "{}", "*", "~", "%", "\n", "\0", " ", "é", "日"];
+        let length = random.random_range(0..=longest);
+        (0..length).map(|_| *pieces.choose(&mut random).unwrap()).collect::<String>()
+    };
+    let mut slots = std::collections::BTreeSet::new();
+    for thing in 0..60 {
+        // Some are cut.
+        let (name, part) = (name(if thing % 5 == 0 { 200 } else { 8 }), name(8));
+        let person = Person { name: name.clone() };
+        let whole = Thing { name: name.clone(), thing };
+        for key in [person.to_text(), whole.to_text(), Part { name, thing, part }.to_text()] {
+            let theirs: u16 = redis.run(&["CLUSTER", "KEYSLOT", &key]).await;
+            assert_eq!((slot(&key), theirs), (slot(&person.to_text()), slot(&person.to_text())), "{key}");
+            assert!(person.prefix().covers(&key), "{key}");
+            slots.insert(theirs);
+        }
+    }
+    assert!(slots.len() > 30, "families are spread: {slots:?}");
+}
+
+#[test]
+fn a_uuid_is_an_id_in_one_spelling() {
+    let key = Session { id: Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8) };
+    let text = "test:v1:{session:67e55044-10b1-426f-9247-bb680e5fe0c8}";
+    assert_eq!(key.to_text(), text);
+    assert_eq!(Session::parse(text), Ok(key));
+    for other in ["67E55044-10b1-426f-9247-bb680e5fe0c8", "67e5504410b1426f9247bb680e5fe0c8", "67e5"] {
+        assert!(Session::parse(&format!("test:v1:{{session:{other}}}")).is_err(), "{other}");
+    }
+    let error = Session::parse("test:v1:{session:7}").unwrap_err();
+    assert_eq!((error.expected(), error.at()), ("a UUID in lower case with hyphens", 17));
 }

@@ -48,6 +48,12 @@ type MakeInput = fn(&mut Random) -> Value;
 const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     ("scopes", |random| json!({ "scope": random.scope() })),
     ("cache-tags", |random| json!({ "header": random.text(60) })),
+    ("edge-hashes", |random| json!({ "scope": random.scope() })),
+    ("keys", |random| json!({ "user": random.text(90), "page": random.0.random::<u32>() })),
+    ("tag-headers", |random| {
+        let keys: Vec<_> = (0..9).map(|_| format!("a:v1:{}", random.text(4))).collect();
+        json!({ "keys": keys, "tags": ["a", "B"], "max_bytes": random.0.random_range(0..400) })
+    }),
     ("tags", |random| json!({ "tag": random.text(90) })),
     ("slots", |random| json!({ "key": random.text(30) })),
     ("positions", |random| json!({ "text": random.position() })),

@@ -34,8 +34,13 @@ pub(super) fn describe<B>(
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("public, no-cache"));
     // Whoever sets the lifetime, the response obeys the journal.
     append(headers, HeaderName::from_static(POSITION_HEADER), &position.to_string());
-    match gathered.tags.to_header(TagSet::MAX_HEADER_BYTES) {
-        Ok(tags) => append(headers, HeaderName::from_static(CACHE_TAG_HEADER), &tags),
+    // The limit is for what the handler says and this together, with a comma between them.
+    let own: usize = headers.get_all(CACHE_TAG_HEADER).iter().map(|tags| tags.len() + 1).sum();
+    match gathered.tags().to_header(TagSet::MAX_HEADER_BYTES.saturating_sub(own)) {
+        Ok(tags) => {
+            metrics.tags_folded.add(tags.folded.into());
+            append(headers, HeaderName::from_static(CACHE_TAG_HEADER), &tags.value);
+        }
         Err(error) => {
             tracing::warn!(%error, "the edge will not keep this response");
             metrics.tag_overflows.add(1);

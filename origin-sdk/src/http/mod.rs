@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | `Cache-Control` | `public, no-cache`: no purge reaches a browser, so it asks each time | `private, no-store` |
 //! | `CDN-Cache-Control` | the shortest remaining lifetime of what was read | |
-//! | `Cache-Tag` | the scopes of what was read | |
+//! | `Cache-Tag` | the scopes of what was read; keys that do not fit are folded into prefixes that they share | |
 //! | `Strata-Position` | the journal position applied when the request began | |
 //! | `ETag` | a strong one, from the body; a matching `If-None-Match` gets a 304 | |
 //! | `Cache-Status` | the innermost layer that was needed | the same |

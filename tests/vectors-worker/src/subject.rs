@@ -5,9 +5,20 @@ use core::time::Duration;
 use serde_json::{Value, json};
 use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, verify};
 use shared_keys::{
-    Applied, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TargetKey,
-    VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, Key, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet,
+    TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
 };
+
+shared_keys::keys! {
+    app "shop" version 1;
+
+    /// Who a user is.
+    key User { user: String } = "user:{user}";
+    /// A page of a user's orders.
+    key UserOrders { user: String, page: u64 } = "user:{user}:orders:{page}" under User { user } tags [Customer { user }];
+    /// Everything that shows the customer.
+    tag Customer { user: String } = "customer:{user}";
+}
 
 /// Why a case could not be evaluated: it lacks something, or its subject is unknown.
 type Evaluated = Result<Value, String>;
@@ -19,6 +30,8 @@ type Evaluated = Result<Value, String>;
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
         ("cache-tags", 1) => cache_tag(input),
+        ("edge-hashes", 1) => edge_hashes(input),
+        ("keys", 1) => key(input),
         ("normalisers", 1) => normaliser(input),
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
@@ -28,6 +41,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
+        ("tag-headers", 1) => tag_header(input),
         ("tags", 1) => text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token()))),
         ("target-rules", 1) => target_rules(input),
         ("targets", 1) => target(input),
@@ -41,6 +55,34 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
 fn scope(input: &Value) -> Evaluated {
     let Ok(scope) = text(input, "scope")?.parse::<Scope>() else { return Ok(Value::Null) };
     Ok(json!({ "text": scope.to_string(), "hash": scope.hash().to_string(), "token": scope.to_token() }))
+}
+
+/// The hashes that a record of the scope is entered under at the edge.
+fn edge_hashes(input: &Value) -> Evaluated {
+    let Ok(scope) = text(input, "scope")?.parse::<Scope>() else { return Ok(Value::Null) };
+    Ok(scope.edge_hashes().iter().map(ToString::to_string).collect())
+}
+
+/// A typed key: its text, what follows from that, its tags' tokens, and whether it can be read back.
+fn key(input: &Value) -> Evaluated {
+    let key = UserOrders { user: text(input, "user")?.to_owned(), page: number(input, "page")? };
+    let text = key.to_text();
+    let scopes: Value = ScopeHash::of_key(&text).iter().map(ToString::to_string).collect();
+    let tags: Value = key.tags().iter().map(Tag::to_token).collect();
+    let reads_back = UserOrders::parse(&text).is_ok_and(|parsed| parsed == key);
+    Ok(json!({ "text": text, "slot": slot(&text), "scopes": scopes, "tags": tags, "reads_back": reads_back }))
+}
+
+/// The header of keys and tags in so many bytes.
+fn tag_header(input: &Value) -> Evaluated {
+    let Ok(tags) = texts(input, "tags")?.into_iter().map(Tag::new).collect::<Result<Vec<_>, _>>() else {
+        return Ok(Value::Null);
+    };
+    let mut set = TagSet::default();
+    texts(input, "keys")?.into_iter().for_each(|key| set.insert_key(key));
+    tags.iter().for_each(|tag| set.insert_tag(tag));
+    let max_bytes = usize::try_from(number(input, "max_bytes")?).map_err(|error| error.to_string())?;
+    Ok(set.to_header(max_bytes).map_or(Value::Null, |header| json!({ "value": header.value, "folded": header.folded })))
 }
 
 fn cache_tag(input: &Value) -> Evaluated {
