@@ -1,0 +1,48 @@
+//! A URL and the rules for its query.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shared_keys::{QueryRules, RESERVED_PREFIX, TargetKey};
+
+// Lines: a URL, names to keep (none of them: all), names to drop. A fourth line means that the order of parameters counts.
+fuzz_target!(|text: &str| {
+    let mut lines = text.split('\n');
+    let url = lines.next().unwrap_or_default();
+    let Some(rules) = rules(lines.next(), lines.next(), lines.next().is_some()) else { return };
+    let Ok(key) = TargetKey::with_rules(url, &rules) else { return };
+
+    assert_eq!(TargetKey::with_rules(key.as_str(), &rules).as_ref(), Ok(&key), "a key is its own key");
+    assert!(key.as_str().is_ascii());
+    assert!(!key.scopes().is_empty());
+    let (_, query) = key.as_str().split_once('?').unwrap_or_default();
+    assert!(
+        !query.split('&').any(|parameter| parameter.starts_with(RESERVED_PREFIX)),
+        "nobody forges what names a variant"
+    );
+    assert_eq!(key.of_method("HEAD"), key);
+    assert_ne!(key.of_method("POST"), key);
+
+    // The origin is asked with what the key holds. Controls are taken out of URLs before anyone looks at their parts.
+    if url.contains('#') || url.contains(char::is_control) || url.ends_with(' ') {
+        return;
+    }
+    let (head, query) = url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
+    let asked = match rules.forwarded(query) {
+        Some(query) => format!("{head}?{query}"),
+        None => head.to_owned(),
+    };
+    assert_eq!(TargetKey::with_rules(&asked, &rules), Ok(key), "asked with {asked}");
+});
+
+fn rules(keep: Option<&str>, drop: Option<&str>, in_order: bool) -> Option<QueryRules> {
+    let names = |line: Option<&str>| line.unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
+    let (keep, drop) = (names(keep), names(drop));
+    let mut rules = QueryRules::default();
+    if keep != [""] {
+        rules = rules.keeping(keep).ok()?;
+    }
+    if drop != [""] {
+        rules = rules.dropping(drop).ok()?;
+    }
+    Some(if in_order { rules.in_order() } else { rules })
+}
