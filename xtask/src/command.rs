@@ -41,18 +41,27 @@ pub(crate) async fn run_shown(what: &str, command: Command) -> Result<()> {
 ///
 /// # Errors
 /// If it cannot be started or does not succeed.
-pub(crate) async fn run_quietly(what: &str, hint: Option<&str>, mut command: Command) -> Result<()> {
+pub(crate) async fn run_quietly(what: &str, hint: Option<&str>, command: Command) -> Result<()> {
+    run_for_lines(what, hint, command).await.map(drop)
+}
+
+/// The same, and what it printed to either output.
+///
+/// # Errors
+/// If it cannot be started or does not succeed.
+pub(crate) async fn run_for_lines(what: &str, hint: Option<&str>, mut command: Command) -> Result<Vec<String>> {
     let progress = Progress::start(what, hint);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group::spawn(what, command)?;
     let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
     let (out, err, status) = tokio::join!(lines(out), lines(err), group.child().wait());
+    let printed = out.into_iter().chain(err);
     if status.doing(|| what.to_owned())?.success() {
         progress.done();
-        return Ok(());
+        return Ok(printed.collect());
     }
     drop(progress);
-    for line in out.iter().chain(&err) {
+    for line in printed {
         eprintln!("  {line}");
     }
     Err(Error::new(format!("{what} failed")).mend("see what it printed above, then run the command again"))

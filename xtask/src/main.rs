@@ -8,6 +8,7 @@ mod demo;
 mod edge;
 mod error;
 mod fingerprint;
+mod fuzz;
 mod group;
 mod http;
 mod paths;
@@ -75,6 +76,15 @@ enum Command {
     },
     /// Run everything that must pass, unit tests to end-to-end tests
     Test,
+    /// Run the fuzz targets of fuzz/fuzz_targets, each for a while
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
+        seconds: u32,
+        /// Targets to run; all if left out
+        #[arg(value_name = "TARGET")]
+        targets: Vec<String>,
+    },
     /// Start the worker that checks the golden vectors of tests/vectors; the tests do
     Vectors {
         /// Port to listen on
@@ -124,6 +134,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Edge { origin, port } => edge::run(&origin, port).await,
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
+        Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).await,
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json, passthrough } => {
             conformance::run(&conformance::Options { suite, json, passthrough }).await

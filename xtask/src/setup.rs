@@ -1,11 +1,14 @@
 //! What the commands need on this machine: each part installs only what is missing and says so.
 
 mod cargo_tools;
+mod fuzz;
 mod node;
 mod redis;
 mod rust;
+mod system;
 
 pub(crate) use cargo_tools::{WORKER_BUILD_VERSION, wasm_bindgen, wasm_bindgen_version, worker_build};
+pub(crate) use fuzz::fuzz_tools;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
 pub(crate) use rust::{WASM_TARGET, wasm_target};

@@ -1,4 +1,4 @@
-//! worker-build and the wasm-bindgen CLI, installed below `.tools` in exactly the versions that the worker's build needs.
+//! worker-build, the wasm-bindgen CLI and cargo-fuzz, installed below `.tools` in exactly the versions that are needed.
 
 use std::path::Path;
 
@@ -9,9 +9,16 @@ use crate::paths;
 /// Goes together with the `worker` crate of Cargo.lock: worker-build refuses another minor version.
 pub(crate) const WORKER_BUILD_VERSION: &str = "0.8.7";
 
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 /// Installs worker-build if it is missing or of another version.
 pub(crate) async fn worker_build() -> Result<()> {
     install("worker-build", "worker-build", WORKER_BUILD_VERSION, "takes about 5 min").await
+}
+
+/// Installs cargo-fuzz if it is missing or of another version.
+pub(super) async fn cargo_fuzz() -> Result<()> {
+    install("cargo-fuzz", "cargo-fuzz", CARGO_FUZZ_VERSION, "takes about 1 min").await
 }
 
 /// Installs the wasm-bindgen CLI if it is missing or of another version than the library.

@@ -4,33 +4,25 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use crate::command::{command, run_quietly};
+use super::system::SystemProgram;
 use crate::error::{Doing, Error, Result};
-use crate::paths;
 
-const PROGRAM: &str = "redis-server";
+const SERVER: SystemProgram = SystemProgram {
+    name: "redis-server",
+    apt: "redis-server",
+    brew: "redis",
+    instead: "(Redis 7 or newer; or use a running one: `cargo xtask up --redis URL`)",
+};
 const OLDEST_MAJOR: u32 = 7;
 
 /// The Redis server's path; installs it first if it is missing.
 ///
 /// # Errors
-/// If it is missing and this machine has no package manager that we know, or it needs rights that we lack.
+/// If it is too old, or missing and cannot be installed.
 pub(crate) async fn redis_server() -> Result<PathBuf> {
-    if let Some(found) = paths::on_path(PROGRAM) {
-        check_version(&found).await?;
-        return Ok(found);
-    }
-    if paths::on_path("apt-get").is_some() {
-        install_with_apt().await?;
-    } else if paths::on_path("brew").is_some() {
-        run_quietly("installing redis-server", None, command("brew", ["install", "redis"])).await?;
-    } else {
-        return Err(missing("install Redis 7 or newer with your package manager, so that `redis-server` is on PATH"));
-    }
-    let installed = paths::on_path(PROGRAM)
-        .ok_or_else(|| missing("the package was installed, but its program is not on PATH: add its folder"))?;
-    check_version(&installed).await?;
-    Ok(installed)
+    let server = SERVER.installed().await?;
+    check_version(&server).await?;
+    Ok(server)
 }
 
 /// The journal's scripts need what Redis 7 brought: script flags, and `XAUTOCLAIM` that tells of trimmed records.
@@ -50,31 +42,6 @@ async fn check_version(program: &Path) -> Result<()> {
 fn major_version(text: &str) -> Option<u32> {
     let (_, version) = text.split_once("v=")?;
     version.split('.').next()?.parse().ok()
-}
-
-async fn install_with_apt() -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(missing("run `sudo apt-get install redis-server`"));
-    }
-    // A fresh image has no package lists, an old one has lists that lead nowhere.
-    if run_quietly("installing redis-server", None, apt(&["install", "--yes", PROGRAM])).await.is_err() {
-        run_quietly("reading Debian's package lists", None, apt(&["update"])).await?;
-        run_quietly("installing redis-server", None, apt(&["install", "--yes", PROGRAM])).await?;
-    }
-    Ok(())
-}
-
-fn apt(args: &[&str]) -> Command {
-    let mut apt = command("apt-get", ["--quiet"]);
-    apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
-    // Debian's scripts start no service in this run level: the commands run a server of their own.
-    apt.env("RUNLEVEL", "1");
-    apt
-}
-
-fn missing(how: &str) -> Error {
-    Error::new("redis-server is not installed")
-        .mend(format!("{how} (or use a running one: `cargo xtask up --redis URL`)"))
 }
 
 #[cfg(test)]
