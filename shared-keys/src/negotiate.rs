@@ -18,7 +18,7 @@ pub(crate) const IDENTITY: &str = "identity";
 pub(crate) fn coding<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
     let members: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let weight_of = |coding: &str| {
-        let named = |name: &str| members.iter().find(|member| canonical(member.name()).eq_ignore_ascii_case(name));
+        let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name));
         named(coding).or_else(|| named("*")).map_or(0, |member| member.weight)
     };
     let mut best = (0, IDENTITY);
@@ -29,6 +29,11 @@ pub(crate) fn coding<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a st
         }
     }
     best.1
+}
+
+/// Whether two names are of one content coding.
+pub(crate) fn same_coding(a: &str, b: &str) -> bool {
+    canonical(a).eq_ignore_ascii_case(canonical(b))
 }
 
 /// The registered name of a coding that has two (RFC 9110, 8.4.1).
@@ -46,21 +51,12 @@ pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a 
     // Stable: of equal weights, the order of the field counts.
     ranges.sort_by_key(|range| Reverse(range.weight));
     let found = ranges.iter().find_map(|range| {
-        let mut fallbacks = core::iter::successors(Some(range.name()), |tag| truncated(tag));
+        let mut fallbacks = core::iter::successors(Some(range.name()), |tag| Some(tag.rsplit_once('-')?.0));
+        // The RFC also takes off a single letter that the last subtag leaves at the end; no tag on offer ends in one.
         // `*` is skipped: what it leads to, the default, also follows when no other range leads to anything.
         fallbacks.find_map(|tag| acceptable.iter().find(|known| known.eq_ignore_ascii_case(tag)))
     });
     found.or(acceptable.first()).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
-}
-
-/// A range without its last subtag, and without the single letter or digit that introduced that.
-fn truncated(range: &str) -> Option<&str> {
-    let (shorter, _) = range.rsplit_once('-')?;
-    match shorter.rsplit_once('-') {
-        Some((before, single)) if single.len() == 1 => Some(before),
-        None if shorter.len() == 1 => None,
-        _ => Some(shorter),
-    }
 }
 
 /// Whether the longest range that covers the tag (RFC 4647, 3.3.1) has the weight zero.
@@ -163,6 +159,8 @@ mod tests {
             ("br gzip", "BR", "br"),
             ("br gzip", "x-gzip", "gzip"),
             ("br gzip", "X-GZip;q=0.9, br;q=0.8", "gzip"),
+            ("x-gzip", "gzip", "x-gzip"),
+            ("x-gzip", "x-gzip", "x-gzip"),
             // `*` is any that is not named.
             ("br gzip", "*", "br"),
             ("br gzip", "br;q=0, *", "gzip"),

@@ -88,7 +88,7 @@ impl Normaliser {
     pub fn coding(codings: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, ParseError> {
         const EXPECTED: &str = "the name of a content coding, each once";
         let wrong = |name: &str| name.find('*').or_else(|| not_a_token(name));
-        checked(codings, EXPECTED, wrong, |a, b| a.eq_ignore_ascii_case(b)).map(Kind::Coding).map(Self)
+        checked(codings, EXPECTED, wrong, negotiate::same_coding).map(Kind::Coding).map(Self)
     }
 
     /// For `Accept-Language`: the one of these languages that the lookup of RFC 4647, 3.4 finds by falling weight. The first is
@@ -220,7 +220,7 @@ fn checked(
     Ok(members.into())
 }
 
-/// Where a text is not a language tag: letters and digits in parts of up to eight (RFC 5646, 2.1).
+/// Where a text is not a language tag: letters and digits in parts of up to eight, of which the last has two (RFC 5646, 2.1).
 fn not_a_tag(text: &str) -> Option<usize> {
     let mut at = 0;
     for part in text.split('-') {
@@ -230,7 +230,8 @@ fn not_a_tag(text: &str) -> Option<usize> {
         }
         at += part.len() + 1;
     }
-    None
+    let last = text.rsplit_once('-').map_or(0, |(head, _)| head.len() + 1);
+    (text.len() - last < 2).then_some(last)
 }
 
 /// Where a text is not a media type without a weight (RFC 9110, 8.3.1).
@@ -321,6 +322,9 @@ mod tests {
             (language, &["en-*"], "a language tag like `pt-BR`, each once at byte 3 of \"en-*\""),
             (language, &["en-"], "a language tag like `pt-BR`, each once at byte 3 of \"en-\""),
             (language, &["de-languages"], "a language tag like `pt-BR`, each once at byte 3 of \"de-languages\""),
+            (language, &["zh-x"], "a language tag like `pt-BR`, each once at byte 3 of \"zh-x\""),
+            (language, &[""], "a language tag like `pt-BR`, each once at byte 0 of \"\""),
+            (coding, &["gzip", "X-Gzip"], "the name of a content coding, each once at byte 0 of \"X-Gzip\""),
             (language, &["de", "De"], "a language tag like `pt-BR`, each once at byte 0 of \"De\""),
             (
                 media_type,
@@ -368,8 +372,8 @@ mod tests {
             Just(Normaliser::verbatim()),
             Just(Normaliser::dropped()),
             Just(Normaliser::lower_case_list()),
-            some_of(&["br", "gzip", "zstd", "identity", "x-gzip"]).prop_map(|list| Normaliser::coding(list).unwrap()),
-            some_of(&["en", "de", "de-CH", "zh-Hant", "x-a"]).prop_map(|list| Normaliser::language(list).unwrap()),
+            some_of(&["br", "zstd", "identity", "x-gzip"]).prop_map(|list| Normaliser::coding(list).unwrap()),
+            some_of(&["en", "de", "de-CH", "zh-Hant", "x-ab"]).prop_map(|list| Normaliser::language(list).unwrap()),
             some_of(&["text/html", "text/html;level=1", "text/html;level=1;x=\"a,b\"", "text/plain", "image/avif"])
                 .prop_map(|list| Normaliser::media_type(list).unwrap()),
             some_of(&["a", "b", "A", "f[x]"]).prop_map(|list| Normaliser::cookies(list).unwrap()),

@@ -250,6 +250,7 @@ mod tests {
             let error = TargetKey::parse(url).unwrap_err();
             assert_eq!((error.expected(), error.at()), (expected, at), "{url}");
         }
+        assert_eq!(key("http://a@ü@a.example/"), "http://a.example/");
         assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
     }
 
