@@ -4,7 +4,7 @@
 //! * [`Scope`] names what an invalidation covers (a key, a prefix, a tag, a path, all); [`ScopeHash`] is its compact form.
 //! * [`Applied`] holds the invalidations that a layer knows and answers with **the** validity rule, [`Applied::verdict`].
 //! * [`TargetKey`] and [`VariantKey`] name stored HTTP responses; [`QueryRules`] and [`VaryRules`] say what in a request counts.
-//! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale.
+//! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale; [`Directives`] are what an HTTP origin says of that.
 //! * [`purge`] is the signed message that carries invalidations to the edge.
 //!
 //! The crate is `no_std` with `alloc`. It has no clock, no I/O and no random seeds: time and nonces are arguments. The feature
@@ -18,6 +18,7 @@
 extern crate alloc;
 
 mod check;
+mod directives;
 mod error;
 mod escape;
 mod fold;
@@ -36,16 +37,19 @@ mod scope;
 mod slot;
 mod tag;
 mod target;
+mod targeted;
 #[doc(hidden)]
 pub mod template;
 mod variant;
 
 pub use check::{Templates, assert_disjoint, is_app_name};
+pub use directives::{Directives, MAX_DELTA, delta_seconds};
 pub use error::ParseError;
 pub use id::KeyId;
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 pub use key::{Below, Key, MAX_KEY_BYTES, Prefix, TypedTag};
 pub use lifetime::Lifetime;
+pub use list::split_list;
 pub use normaliser::Normaliser;
 pub use query::{QueryRules, RESERVED_PREFIX};
 pub use scope::{Scope, ScopeHash};

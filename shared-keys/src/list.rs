@@ -1,20 +1,34 @@
 //! Lists in header fields (RFC 9110, 5.6): their members, parameters and weights.
 
+/// The members of a comma-separated list in a field, trimmed; commas inside quoted strings do not separate (RFC 9110, 5.6.4).
+///
+/// ```
+/// let members: Vec<&[u8]> = shared_keys::split_list(br#""a,b" , W/"c""#).collect();
+/// assert_eq!(members, [&br#""a,b""#[..], br#"W/"c""#]);
+/// ```
+pub fn split_list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    parts(line, b',').map(|(_, part)| part)
+}
+
 /// The trimmed parts of a text between separators, each with the byte at which it begins. Separators inside quoted strings
-/// do not separate (RFC 9110, 5.6.4).
+/// do not separate.
 pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = (usize, &str)> {
+    // A separator is ASCII, and so is what is trimmed, so every part is whole text.
+    parts(text.as_bytes(), separator).map(|(at, part)| (at, text.get(at..at + part.len()).unwrap_or_default()))
+}
+
+fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = (usize, &[u8])> {
     let mut next = Some(0);
     core::iter::from_fn(move || {
         let start = next?;
-        // The separator is ASCII, so what begins behind one is whole text.
         let rest = text.get(start..)?;
         let (mut quoted, mut escaped) = (false, false);
-        let end = rest.bytes().position(|byte| {
+        let end = rest.iter().position(|byte| {
             match byte {
                 _ if escaped => escaped = false,
                 b'\\' if quoted => escaped = true,
                 b'"' => quoted = !quoted,
-                _ => return byte == separator && !quoted,
+                _ => return *byte == separator && !quoted,
             }
             false
         });
