@@ -58,6 +58,11 @@ const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     ("slots", |random| json!({ "key": random.text(30) })),
     ("positions", |random| json!({ "text": random.position() })),
     ("targets", |random| json!({ "url": random.url() })),
+    ("lifetimes", |random| json!({ "text": random.directives() })),
+    ("directives", |random| {
+        let field = ["cache_control", "targeted"].choose(&mut random.0).unwrap();
+        json!({ *field: random.directives() })
+    }),
     (
         "target-rules",
         |random| json!({ "url": random.url(), "drop": ["a*", "%"], "in_order": random.0.random_bool(0.5) }),
@@ -100,6 +105,27 @@ impl Random {
             "𝄞",
         ];
         let length = self.0.random_range(0..=max_chars);
+        (0..length).map(|_| *PIECES.choose(&mut self.0).unwrap()).collect()
+    }
+
+    fn directives(&mut self) -> String {
+        const PIECES: [&str; 14] = [
+            "max-age",
+            "s-maxage",
+            "stale-if-error",
+            "=",
+            "=",
+            "=",
+            "9",
+            "9",
+            "99999999999",
+            "no-cache",
+            ", ",
+            ", ",
+            "\"",
+            "?0",
+        ];
+        let length = self.0.random_range(0..=9);
         (0..length).map(|_| *PIECES.choose(&mut self.0).unwrap()).collect()
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Lifetime, Position};
+use shared_keys::{Key, Position};
 use tokio::sync::Semaphore;
 
 use self::load::{Begun, Loaded};
@@ -73,7 +73,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let (mut tags, lifetime) = load.take(self.options.lifetime);
         tags.sort_unstable();
         tags.dedup();
-        let lifetime = jittered(lifetime, self.core.jitter * rand::random::<f64>());
+        let lifetime = lifetime.jittered(self.core.jitter * rand::random::<f64>());
         Meta { loaded_at, lifetime, delta, tags }
     }
 
@@ -109,12 +109,4 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             .inspect_err(|error| tracing::error!(%error, key, "the value does not serialise and cannot be cached"))
             .ok()
     }
-}
-
-/// `fresh` shortened by a part of it; the windows keep their length.
-fn jittered(lifetime: Lifetime, part: f64) -> Lifetime {
-    let taken = Duration::try_from_secs_f64(lifetime.fresh_for().as_secs_f64() * part).unwrap_or_default();
-    Lifetime::fresh(lifetime.fresh_for().saturating_sub(taken))
-        .stale_while_revalidate(lifetime.swr_for())
-        .stale_if_error(lifetime.sie_for())
 }

@@ -5,8 +5,8 @@ use core::time::Duration;
 use serde_json::{Value, json};
 use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, verify};
 use shared_keys::{
-    Applied, Key, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet,
-    TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash,
+    Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -30,8 +30,10 @@ type Evaluated = Result<Value, String>;
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
         ("cache-tags", 1) => cache_tag(input),
+        ("directives", 1) => directives(input),
         ("edge-hashes", 1) => edge_hashes(input),
         ("keys", 1) => key(input),
+        ("lifetimes", 1) => lifetime(input),
         ("normalisers", 1) => normaliser(input),
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
@@ -152,6 +154,22 @@ fn target_rules(input: &Value) -> Evaluated {
     let target = target.of_method(input["method"].as_str().unwrap_or("GET"));
     let query = url.split('#').next().and_then(|url| url.split_once('?')).map(|(_, query)| query);
     Ok(json!({ "target": target.as_str(), "query": rules.forwarded(query) }))
+}
+
+/// A lifetime as people write it, as it is rendered.
+fn lifetime(input: &Value) -> Evaluated {
+    let Ok(lifetime) = text(input, "text")?.parse::<Lifetime>() else { return Ok(Value::Null) };
+    Ok(json!(lifetime.to_directives()))
+}
+
+/// What a shared cache makes of `cache_control` or of a `targeted` field: a lifetime or none, in a list; `null` if the field is ignored.
+fn directives(input: &Value) -> Evaluated {
+    let directives = match input["targeted"].as_str() {
+        Some(value) => Directives::from_targeted(value.as_bytes()),
+        None => Some(Directives::from_cache_control([text(input, "cache_control")?.as_bytes()])),
+    };
+    let lifetime = |directives: Directives| json!([directives.lifetime().map(|lifetime| lifetime.to_directives())]);
+    Ok(directives.map_or(Value::Null, lifetime))
 }
 
 fn verdict(input: &Value) -> Evaluated {
