@@ -1,8 +1,10 @@
 //! What this isolate knows of the edge journal, and how it keeps up.
 //!
-//! A hit is checked against memory. The memory is refreshed in the background once it is half as old as `JOURNAL_MAX_LAG`
-//! allows, and before anything is served once it is older. One text from the journal object serves all isolates of a data
-//! centre that know as much, for [`SHARED_FOR`] through the Cache API, so that a purge's cost does not grow with them.
+//! A hit is checked against memory. The memory is refreshed in the background once it is about half as old as
+//! `JOURNAL_MAX_LAG` allows (not exactly, since a shared text would bring the isolates of a data centre into step), and before anything is served once it is older. It takes the *recent* records, and the *whole* only if those do
+//! not follow on what it knows. All isolates of a data centre share each of the two texts through the Cache API, whatever
+//! they know already, and while one of them asks the others wait for its answer: so the object's load does not grow with
+//! their number, and a slow object is not asked ever more (`cargo xtask simulate`).
 //!
 //! The bound (G7): what an isolate serves by was complete at most `JOURNAL_MAX_LAG` ago, or [`SHARED_FOR`] + [`PATIENCE`] if
 //! that is longer: a text that took longer to arrive is not waited for, and a shared one says when it was asked for. Both are
@@ -20,24 +22,30 @@ use worker::{Delay, Env, Response, Stub};
 
 use crate::error::{Error, ErrorKind};
 use crate::runtime;
-use crate::snapshot::{Snapshot, SnapshotText};
+use crate::snapshot::{Snapshot, SnapshotText, recent_window};
 use crate::store::metadata::{from_unix_ms, unix_ms};
 
 /// The binding of the journal object's class, as in `wrangler.toml`.
 const BINDING: &str = "JOURNAL";
 /// The one object of that class. All data centres ask the same.
 const OBJECT: &str = "journal";
-/// The shared text is kept in this cache, under this path of the site's host.
+/// The shared texts are kept in this cache, under this path of the site's host.
 const SHARED_CACHE: &str = "strata-journal";
 const SHARED_PATH: &str = "/__strata/journal";
 /// The field of a shared text that says when it was asked for, in milliseconds since 1970.
 const ASKED_AT: &str = "strata-asked-at";
-/// How long a data centre shares one text.
+/// How long a data centre shares the recent records.
 const SHARED_FOR: Duration = Duration::from_secs(2);
 /// How long the journal object may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take to write a message of the largest size.
 const PATIENCE_FOR_APPEND: Duration = Duration::from_secs(20);
+/// How often an isolate looks for the answer that another of its data centre has asked for, and at most how many times:
+/// for as long as the other waits itself.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 10;
+/// The field of what stands in a shared text's place while an isolate asks for it.
+const ASKING: &str = "strata-asking";
 /// After it did not answer, requests go to the origin for so long before it is asked again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -45,6 +53,8 @@ thread_local! {
     static SNAPSHOT: RefCell<Option<Snapshot>> = const { RefCell::new(None) };
     static FAILED_AT: Cell<Option<SystemTime>> = const { Cell::new(None) };
     static REFRESHED_AT: Cell<Option<SystemTime>> = const { Cell::new(None) };
+    /// Which part of `JOURNAL_MAX_LAG` may pass before the next refresh in the background.
+    static DUE_AFTER: Cell<f64> = const { Cell::new(0.5) };
 }
 
 /// What the journal object answers to an accepted purge.
@@ -94,42 +104,43 @@ impl Journal {
         }
     }
 
-    /// Whether the caller is to refresh in the background: what is known is half as old as it may be, and nobody is at it.
+    /// Whether the caller is to refresh in the background: what is known is about half as old as it may be, and nobody is at
+    /// it.
     pub(crate) fn wants_refresh(&self) -> bool {
         let now = runtime::now();
-        let tried = |at: SystemTime| now.duration_since(at).is_ok_and(|ago| ago < self.max_lag / 2);
-        let due = self.age().is_some_and(|age| age > self.max_lag / 2) && !REFRESHED_AT.get().is_some_and(tried);
+        let due_after = self.max_lag.mul_f64(DUE_AFTER.get());
+        let tried = |at: SystemTime| now.duration_since(at).is_ok_and(|ago| ago < due_after);
+        let due = self.age().is_some_and(|age| age > due_after) && !REFRESHED_AT.get().is_some_and(tried);
         if due {
             REFRESHED_AT.set(Some(now));
+            DUE_AFTER.set(0.4 + 0.2 * worker::js_sys::Math::random());
         }
         due
     }
 
-    /// Brings what is known up to date, from the data centre's text or else from the object.
+    /// Brings what is known up to date, from the data centre's texts or else from the object.
     ///
     /// # Errors
     /// If neither can be had.
     pub(crate) async fn refresh(&self) -> Result<(), Error> {
-        if let Ok(Some((text, asked_at))) = self.shared().await
-            && take_in(&text, asked_at)
-        {
+        let recent = self.shared_or_asked(Part::Recent).await?;
+        if take_in(&recent) {
             return Ok(());
         }
-        self.refresh_from_object().await
+        // New here, or away for longer than the recent records reach back. The whole may be older than they are.
+        take_in(&self.shared_or_asked(Part::Whole).await?);
+        if take_in(&recent) { Ok(()) } else { self.refresh_from_object().await }
     }
 
-    /// Brings what is known up to date from the object, and shares the text.
+    /// Brings what is known up to date from the object, and shares its text.
     ///
     /// # Errors
     /// If the object cannot be asked.
     pub(crate) async fn refresh_from_object(&self) -> Result<(), Error> {
-        let now = runtime::now();
-        if FAILED_AT.get().is_some_and(|at| now.duration_since(at).is_ok_and(|ago| ago < RETRY_AFTER)) {
-            return Err(Error::new(ErrorKind::Journal, "the journal object did not answer a moment ago"));
+        if take_in(&self.ask_object(Part::Recent).await?) || take_in(&self.ask_object(Part::Whole).await?) {
+            return Ok(());
         }
-        let refreshed = self.ask_object().await;
-        FAILED_AT.set(refreshed.is_err().then(runtime::now));
-        refreshed
+        Err(Error::new(ErrorKind::Journal, "expected all records from the journal object, got those after a number"))
     }
 
     /// Hands a purge to the object, which checks the nonce; `None` if it has seen it.
@@ -164,20 +175,46 @@ impl Journal {
         self.read(|snapshot| snapshot.age(now))
     }
 
-    async fn ask_object(&self) -> Result<(), Error> {
-        // If the object no longer has what follows on what is known, the whole is taken.
-        for after in [self.seq(), Seq::default()] {
-            let asked_at = runtime::now();
-            let text = self.snapshot_after(after).await?;
-            if take_in(&SnapshotText::parse(&text)?, asked_at) {
-                return self.share(after, &text, asked_at).await;
+    /// The data centre's text, or the object's if nobody else in the data centre is asking for it already.
+    async fn shared_or_asked(&self, part: Part) -> Result<Told, Error> {
+        let mut looks = 0;
+        loop {
+            match self.shared(part).await {
+                Ok(Shared::Text(told)) => return Ok(told),
+                Ok(Shared::Asking) if looks < LOOKS && !failed_lately() => {
+                    looks += 1;
+                    Delay::from(LOOK_EVERY).await;
+                }
+                // If every isolate that waited asked then, an object that is slow would be asked ever more.
+                Ok(Shared::Asking) => {
+                    FAILED_AT.set(Some(runtime::now()));
+                    return Err(Error::new(ErrorKind::Journal, "the journal object does not answer another isolate"));
+                }
+                Ok(Shared::Nothing) | Err(_) => break,
             }
         }
-        Err(Error::new(ErrorKind::Journal, "expected all records from the journal object, got those after a number"))
+        self.put_shared(part, "", PATIENCE, ASKING, "1").await;
+        self.ask_object(part).await
     }
 
-    async fn snapshot_after(&self, after: Seq) -> Result<String, Error> {
-        let url = format!("https://journal/snapshot?after={}", after.0);
+    /// What the object tells, which is then shared. Not asked again at once if it did not answer.
+    async fn ask_object(&self, part: Part) -> Result<Told, Error> {
+        let asked_at = runtime::now();
+        if failed_lately() {
+            return Err(Error::new(ErrorKind::Journal, "the journal object did not answer a moment ago"));
+        }
+        let told = self.fetch_snapshot(part).await.and_then(|text| Ok((SnapshotText::parse(&text)?, text)));
+        FAILED_AT.set(told.is_err().then(runtime::now));
+        let (snapshot, text) = told?;
+        self.put_shared(part, &text, part.shared_for(self.max_lag), ASKED_AT, &unix_ms(asked_at).to_string()).await;
+        Ok((snapshot, asked_at))
+    }
+
+    async fn fetch_snapshot(&self, part: Part) -> Result<String, Error> {
+        let mut url = "https://journal/snapshot".to_owned();
+        if part == Part::Recent {
+            url += &format!("?window={}", recent_window(self.max_lag).as_secs());
+        }
         let stub = self.stub()?;
         let ask = async {
             let mut answer = stub.fetch_with_str(&url).await?;
@@ -199,40 +236,85 @@ impl Journal {
         self.env.durable_object(BINDING).and_then(|namespace| namespace.get_by_name(OBJECT)).map_err(missing)
     }
 
-    /// The text that follows on what is known here, or the whole if nothing is, and when it was asked for.
-    async fn shared(&self) -> Result<Option<(SnapshotText, SystemTime)>, Error> {
+    async fn shared(&self, part: Part) -> Result<Shared, Error> {
         let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
-        let Some(mut kept) = cache.get(self.shared_key(self.seq()), false).await? else { return Ok(None) };
+        let Some(mut kept) = cache.get(self.shared_key(part), false).await? else { return Ok(Shared::Nothing) };
+        if kept.headers().has(ASKING)? {
+            return Ok(Shared::Asking);
+        }
         let asked_at = kept.headers().get(ASKED_AT)?.and_then(|text| from_unix_ms(&text));
-        let is_recent =
-            |at: &SystemTime| runtime::now().duration_since(*at).is_ok_and(|ago| ago <= SHARED_FOR + PATIENCE);
-        let Some(asked_at) = asked_at.filter(is_recent) else { return Ok(None) };
-        Ok(Some((SnapshotText::parse(&kept.text().await?)?, asked_at)))
+        let oldest = part.shared_for(self.max_lag) + PATIENCE;
+        let is_recent = |at: &SystemTime| runtime::now().duration_since(*at).is_ok_and(|ago| ago <= oldest);
+        let Some(asked_at) = asked_at.filter(is_recent) else { return Ok(Shared::Nothing) };
+        Ok(Shared::Text((SnapshotText::parse(&kept.text().await?)?, asked_at)))
     }
 
-    /// Texts are kept apart by what they leave out, so that none takes the place of another that somebody can use.
-    fn shared_key(&self, after: Seq) -> String {
-        format!("{}?after={}", self.shared_url, after.0)
+    fn shared_key(&self, part: Part) -> String {
+        format!("{}?{}", self.shared_url, part.as_str())
     }
 
-    /// A text that cannot be shared costs the others a question each, nothing more.
-    async fn share(&self, after: Seq, text: &str, asked_at: SystemTime) -> Result<(), Error> {
-        let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
-        let response = Response::ok(text)?;
-        response.headers().set("cache-control", &format!("max-age={}", SHARED_FOR.as_secs()))?;
-        response.headers().set(ASKED_AT, &unix_ms(asked_at).to_string())?;
-        if let Err(error) = cache.put(self.shared_key(after), response).await {
+    /// Puts what the data centre's other isolates are to find. If it cannot be shared, that costs them a question each.
+    async fn put_shared(&self, part: Part, text: &str, keep_for: Duration, field: &str, value: &str) {
+        let put = async {
+            let response = Response::ok(text)?;
+            response.headers().set("cache-control", &format!("max-age={}", keep_for.as_secs()))?;
+            response.headers().set(field, value)?;
+            worker::Cache::open(SHARED_CACHE.to_owned()).await.put(self.shared_key(part), response).await
+        };
+        if let Err(error) = put.await {
             worker::console_warn!("the journal's snapshot is not shared: {error}");
         }
-        Ok(())
     }
 }
 
-fn take_in(text: &SnapshotText, asked_at: SystemTime) -> bool {
+/// What a data centre has of a text.
+enum Shared {
+    Text(Told),
+    /// One of its isolates is asking.
+    Asking,
+    Nothing,
+}
+
+/// A text of the journal object, and when it was asked for.
+type Told = (SnapshotText, SystemTime);
+
+/// Which records a text holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Those of the last [`recent_window`].
+    Recent,
+    /// All that the object still has.
+    Whole,
+}
+
+impl Part {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Recent => "recent",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// How long a data centre shares the text. The whole is completed by the recent records, so it may be older than they
+    /// are, though not as old as what they begin with.
+    const fn shared_for(self, max_lag: Duration) -> Duration {
+        match self {
+            Self::Recent => SHARED_FOR,
+            Self::Whole => max_lag,
+        }
+    }
+}
+
+fn failed_lately() -> bool {
+    let now = runtime::now();
+    FAILED_AT.get().is_some_and(|at| now.duration_since(at).is_ok_and(|ago| ago < RETRY_AFTER))
+}
+
+fn take_in((text, asked_at): &Told) -> bool {
     SNAPSHOT.with_borrow_mut(|known| match known {
-        Some(snapshot) => snapshot.update(text, asked_at),
+        Some(snapshot) => snapshot.update(text, *asked_at),
         None => {
-            *known = Snapshot::new(text, asked_at);
+            *known = Snapshot::new(text, *asked_at);
             known.is_some()
         }
     })

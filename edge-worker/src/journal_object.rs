@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! POST /append?nonce=N      body: a purge message; 200 {"accepted":…,"seq":…}, 409 if the nonce was seen
-//! GET  /snapshot?after=S    the records after S, or all if S is not its own; see `snapshot`
+//! GET  /snapshot?window=S   the records of the last S seconds, or all if no S is given; see `snapshot`
 //! ```
 //!
 //! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number, and a row for
@@ -14,8 +14,8 @@
 //! counts on above the numbers that entries carry (unless it took more than a thousand records a second all its life), and
 //! those entries count as removed.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -31,13 +31,21 @@ use crate::store::metadata::unix_ms;
 /// A nonce is remembered while a message with it can still be inside the clock window, whichever side of it the sender is on.
 const NONCE_KEPT_MS: u64 = 2 * CLOCK_WINDOW.as_secs() * 1000;
 
-const SCHEMA: [&str; 5] = [
+/// How far back it can tell which records are recent. An isolate whose window is longer gets more records than it needs.
+const MARKS_KEPT_SECS: u64 = 2 * 3600;
+
+/// The recent records and the whole.
+const KEPT_TEXTS: usize = 2;
+
+const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), first INTEGER NOT NULL, seq INTEGER NOT NULL)",
     // `placed` is 1 for records with an origin position. A position's text is padded, so that it sorts as it counts.
     "CREATE TABLE IF NOT EXISTS records (scope TEXT NOT NULL, mode TEXT NOT NULL, placed INTEGER NOT NULL, \
      seq INTEGER NOT NULL, position TEXT, PRIMARY KEY (scope, mode, placed)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS records_by_seq ON records (seq)",
     "CREATE TABLE IF NOT EXISTS floors (placed INTEGER PRIMARY KEY, seq INTEGER NOT NULL, position TEXT)",
+    // The last number that was given in a second.
+    "CREATE TABLE IF NOT EXISTS marks (at_s INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, expires_ms INTEGER NOT NULL) WITHOUT ROWID",
 ];
 
@@ -46,11 +54,19 @@ const SCHEMA: [&str; 5] = [
 pub struct JournalObject {
     state: State,
     created: Cell<bool>,
+    /// The texts made last, by where they begin and end: until the next append every data centre asks for the same two.
+    rendered: RefCell<VecDeque<Rendered>>,
+}
+
+struct Rendered {
+    after: u64,
+    seq: u64,
+    text: String,
 }
 
 impl DurableObject for JournalObject {
     fn new(state: State, _env: Env) -> Self {
-        Self { state, created: Cell::new(false) }
+        Self { state, created: Cell::new(false), rendered: RefCell::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -66,8 +82,8 @@ impl DurableObject for JournalObject {
                 }
             }
             ("GET", "/snapshot") => {
-                let after = parameter("after").parse().unwrap_or_default();
-                Response::ok(self.table()?.snapshot(after)?.render())
+                let since_s = parameter("window").parse().ok().map(|window| now_s().saturating_sub(window));
+                Response::ok(self.snapshot(since_s)?)
             }
             _ => Response::error("expected POST /append or GET /snapshot", 404),
         }
@@ -84,6 +100,22 @@ impl JournalObject {
         Ok(table)
     }
 
+    /// The text of the records since that second and perhaps some before it; of all if no second is given or none before it
+    /// is known.
+    fn snapshot(&self, since_s: Option<u64>) -> Result<String> {
+        let table = self.table()?;
+        let Counter { first, seq } = table.counter()?;
+        let after = since_s.map_or(Ok(first), |since_s| table.mark_before(since_s, first))?;
+        let mut rendered = self.rendered.borrow_mut();
+        if let Some(same) = rendered.iter().find(|rendered| (rendered.after, rendered.seq) == (after, seq)) {
+            return Ok(same.text.clone());
+        }
+        let text = table.snapshot(first, after, seq)?.render();
+        rendered.push_front(Rendered { after, seq, text: text.clone() });
+        rendered.truncate(KEPT_TEXTS);
+        Ok(text)
+    }
+
     /// Takes in all of a message or nothing of it; `None` if its nonce was used.
     async fn append(&self, nonce: String, message: PurgeMessage) -> Result<Option<Appended>> {
         let now_ms = unix_ms(runtime::now());
@@ -95,6 +127,7 @@ impl JournalObject {
             .transaction(move |_| async move {
                 if table.remember(&nonce, now_ms)? {
                     let seq = table.append(&message)?;
+                    table.mark(seq, now_ms / 1000)?;
                     table.compact()?;
                     inside.set(Some(Appended { accepted: message.records.len(), seq }));
                 }
@@ -216,10 +249,25 @@ impl Table {
         Ok(())
     }
 
-    fn snapshot(&self, after: u64) -> Result<SnapshotText> {
-        let Counter { first, seq } = self.counter()?;
-        // A number that this object never gave is another's: the asker needs the whole.
-        let after = if (first..=seq).contains(&after) { after } else { first };
+    /// Notes up to where the numbers went in this second, and forgets seconds that nobody asks for any more, but for the
+    /// last of them.
+    fn mark(&self, seq: u64, at_s: u64) -> Result<()> {
+        self.sql.exec("INSERT OR REPLACE INTO marks (at_s, seq) VALUES (?, ?)", vec![integer(at_s), integer(seq)])?;
+        let forgotten = integer(at_s.saturating_sub(MARKS_KEPT_SECS));
+        self.sql
+            .exec("DELETE FROM marks WHERE at_s < (SELECT max(at_s) FROM marks WHERE at_s < ?)", vec![forgotten])?;
+        Ok(())
+    }
+
+    /// The last number that was given before that second, or `first` if none is known.
+    fn mark_before(&self, at_s: u64, first: u64) -> Result<u64> {
+        let query = "SELECT coalesce(max(seq), ?) AS value FROM marks WHERE at_s < ?";
+        let mark: Number = self.sql.exec(query, vec![integer(first), integer(at_s)])?.one()?;
+        Ok(mark.value)
+    }
+
+    /// The records behind `after`.
+    fn snapshot(&self, first: u64, after: u64, seq: u64) -> Result<SnapshotText> {
         let floors: Vec<Mark> =
             self.sql.exec("SELECT placed, seq, position FROM floors ORDER BY placed DESC", None)?.to_array()?;
         let rows: Vec<Row> = self
@@ -240,6 +288,10 @@ impl Table {
             records: rows.iter().filter_map(record).collect(),
         })
     }
+}
+
+fn now_s() -> u64 {
+    unix_ms(runtime::now()) / 1000
 }
 
 fn record(row: &Row) -> Option<Record> {

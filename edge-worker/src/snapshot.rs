@@ -1,6 +1,7 @@
 //! The edge journal as it travels and as an isolate holds it. Pure: `journal` fetches it, `journal_object` makes it.
 //!
-//! The journal object answers `GET /snapshot?after=SEQ` with text, newest record first:
+//! The journal object answers `GET /snapshot` with text, newest record first, and with `?window=SECONDS` leaves out what is
+//! older than that:
 //!
 //! ```text
 //! strata-journal 1 <first> <after> <seq>
@@ -9,8 +10,8 @@
 //! ```
 //!
 //! `first` is the number that the object began to count at: an object that lost its storage begins at a higher one, and
-//! what an isolate knew of the other is then dropped. `after` says which records are left out because the asker has them,
-//! `seq` up to where this text is complete. Records are compacted: per scope and mode the last with an origin position and
+//! what an isolate knew of the other is then dropped. Records up to `after` are left out, `seq` is up to where this text is
+//! complete. Records are compacted: per scope and mode the last with an origin position and
 //! the last without, which is all that [`Applied`] keeps of them. A floor stands for records that were dropped, and for all
 //! that might have been before `first`.
 
@@ -28,6 +29,13 @@ pub const MAX_RECORDS: usize = 10_000;
 
 /// Scopes that an isolate keeps: more than the object, so that the isolate never forgets what the object still knows.
 const MAX_SCOPES: usize = 2 * MAX_RECORDS;
+
+/// How far back the recent records reach that an isolate asks for: over all that one that is refreshed in time can have
+/// missed, and over the age that a shared text of either kind can have.
+#[must_use]
+pub fn recent_window(max_lag: Duration) -> Duration {
+    2 * max_lag + Duration::from_secs(5)
+}
 
 /// A snapshot as it travels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +63,12 @@ impl SnapshotText {
             text += &format!("{record}\n");
         }
         text
+    }
+
+    /// Whether it leaves out nothing that somebody lacks who knows the journal that began at `first` up to `seq`.
+    #[must_use]
+    pub fn follows(&self, first: Seq, seq: Seq) -> bool {
+        self.first == first && self.after <= seq
     }
 
     /// The snapshot that a text is.
@@ -100,7 +114,7 @@ impl Snapshot {
 
     /// Takes in a later text that was asked for at `asked_at`; `false` if it does not follow on what is known, and the whole is needed.
     pub fn update(&mut self, text: &SnapshotText, asked_at: SystemTime) -> bool {
-        if text.first != self.first || text.after > self.seq {
+        if !text.follows(self.first, self.seq) {
             return match Self::new(text, asked_at) {
                 Some(other) => {
                     *self = other;
