@@ -1,4 +1,4 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | simulate | build-edge`.
 
 mod build;
 mod cache_status;
@@ -103,6 +103,12 @@ enum Command {
         #[arg(long)]
         passthrough: bool,
     },
+    /// Simulate the edge journal for a planet of isolates: its load, and how long a purge takes to reach the last of them
+    Simulate {
+        /// Options of the simulation; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Build the worker's wasm into edge-worker/build, unless nothing has changed
     BuildEdge,
 }
@@ -136,6 +142,11 @@ async fn run(command: Command) -> Result<()> {
         Command::Test => test::run().await,
         Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).await,
         Command::Vectors { port } => vectors::run(port).await,
+        Command::Simulate { options } => {
+            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "edge-worker"]);
+            simulate.args(["--example", "simulate", "--"]).args(options);
+            command::run_shown("the simulation", simulate).await
+        }
         Command::Conformance { suite, json, passthrough } => {
             conformance::run(&conformance::Options { suite, json, passthrough }).await
         }
