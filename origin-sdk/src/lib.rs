@@ -34,6 +34,7 @@
 //! # }).unwrap();
 //! ```
 
+pub mod admin;
 mod bubble;
 mod cache;
 mod clock;
@@ -57,7 +58,8 @@ mod task;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, Key, KeyId, Lifetime, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id, keys,
+    Below, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id,
+    keys,
 };
 
 pub use cache::Cache;

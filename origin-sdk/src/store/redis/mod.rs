@@ -2,6 +2,7 @@
 
 mod connection;
 mod inbox;
+mod inspection;
 mod keyspace;
 mod lease;
 mod script;

@@ -43,6 +43,10 @@ impl JournalScripts {
         &self.feed_key
     }
 
+    pub(super) fn ledger_key(&self) -> &str {
+        &self.ledger_key
+    }
+
     pub(super) async fn append(
         &self,
         connection: &Connection,

@@ -158,6 +158,16 @@ impl ShipScripts {
         Ok(all)
     }
 
+    pub(super) async fn forget(&self, connection: &Connection, target: &str) -> Result<bool, StoreError> {
+        let mut forget = redis::pipe();
+        forget.atomic().cmd("XGROUP").arg("DESTROY").arg(&self.feed_key).arg(group(target));
+        forget.cmd("DEL").arg(self.lease_key(target));
+        let fields = ["shipper", "confirmed", "confirmed_at", "failures", "error", "error_at"];
+        forget.cmd("HDEL").arg(&self.status_key).arg(fields.map(|name| format!("{target} {name}")).as_slice());
+        let (was_there, ..): (bool, u64, u64) = connection.run_pipeline(&forget).await?;
+        Ok(was_there)
+    }
+
     /// What the group has not confirmed; of what it was not given yet, at most `most` records are counted.
     async fn waiting(
         &self,

@@ -1,0 +1,7 @@
+//! A file per subcommand.
+
+pub(crate) mod completions;
+pub(crate) mod inspect;
+pub(crate) mod journal;
+pub(crate) mod purge;
+pub(crate) mod ship;
