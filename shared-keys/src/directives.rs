@@ -6,13 +6,18 @@
 //! Where the RFCs leave room:
 //! - A freshness value that is not a number makes the response stale (4.2.1), a stale window that is not one is no window.
 //! - Of a directive that is repeated, the first counts (4.2.1); in a targeted field the last, as structured fields say.
-//! - `private="field"` and `no-cache="field"` count as the unqualified forms, as 5.2.2.4 and 5.2.2.7 allow.
+//! - `private="field"` and `no-cache="field"` keep the fields that they name out of the store, and say nothing of the rest (5.2.2.4
+//!   and 5.2.2.7). With an argument that names no fields they are the unqualified forms.
+//! - White space beside `=` is not allowed: a freshness directive written so has no number, and is stale.
+//! - A quoted string that does not end hides nothing: the line is then split at every comma.
 
+use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::Lifetime;
-use crate::list::split_list;
+use crate::list::{not_a_token, split_list};
 use crate::targeted::{Member, parse_dictionary};
 
 /// The longest duration that a field can name, 2^31 seconds: what does not fit is this (RFC 9111 section 1.2.2).
@@ -38,10 +43,12 @@ pub struct Directives {
     pub stale_if_error: Option<Duration>,
     /// `no-store`.
     pub no_store: bool,
-    /// `no-cache`, qualified or not.
+    /// `no-cache`, unqualified.
     pub no_cache: bool,
-    /// `private`, qualified or not.
+    /// `private`, unqualified.
     pub private: bool,
+    /// The fields that a qualified `no-cache` or `private` names, in lower case: not to be stored.
+    pub not_stored: Vec<Box<str>>,
     /// `public`.
     pub public: bool,
     /// `must-revalidate`.
@@ -61,14 +68,13 @@ impl Directives {
     #[must_use]
     pub fn from_cache_control<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for member in lines.into_iter().flat_map(split_list) {
-            let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&member[..at], Some(&member[at + 1..])),
-                None => (member, None),
-            };
-            if let Ok(name) = core::str::from_utf8(name.trim_ascii()) {
-                let argument = argument.map(|argument| delta_seconds(&unquote(argument.trim_ascii())));
-                directives.set(&name.to_ascii_lowercase(), argument);
+        for (name, argument) in lines.into_iter().flat_map(cache_directives) {
+            match argument.as_deref().and_then(field_names) {
+                Some(fields) if matches!(name.as_str(), "no-cache" | "private") => {
+                    directives.not_stored.extend(fields);
+                    directives.explicit = true;
+                }
+                _ => directives.set(&name, argument.as_deref().map(delta_seconds)),
             }
         }
         directives
@@ -103,7 +109,8 @@ impl Directives {
 
     /// The lifetime that they give a copy in a shared cache, where `s-maxage` comes before `max-age`.
     ///
-    /// `None` if they give none: neither is there, or `no-store` or `private` forbid a copy. With `no-cache` it is never fresh.
+    /// `None` if they give none: neither is there, or `no-store` or `private` forbid a copy, be it of some fields, which a lifetime
+    /// cannot say. With `no-cache` it is never fresh.
     /// What forbids stale ([`forbids_stale`](Self::forbids_stale)) leaves no windows.
     ///
     /// ```
@@ -117,7 +124,7 @@ impl Directives {
     #[must_use]
     pub fn lifetime(&self) -> Option<Lifetime> {
         // must-understand tells a cache that understands the status, which is the caller's to know, to ignore no-store (5.2.2.3).
-        if self.private || (self.no_store && !self.must_understand) {
+        if self.private || !self.not_stored.is_empty() || (self.no_store && !self.must_understand) {
             return None;
         }
         let fresh = self.s_maxage.or(self.max_age)?;
@@ -162,6 +169,35 @@ impl Directives {
         }
         self.explicit = true;
     }
+}
+
+/// The directives of one `Cache-Control` line of a request or a response: name in lower case, and argument without its quotes.
+///
+/// An argument with white space beside the `=` begins with a space, which no number does.
+///
+/// ```
+/// let directives: Vec<_> = shared_keys::cache_directives(b"No-Cache, max-stale=\"6\\0\"").collect();
+/// assert_eq!(directives, [("no-cache".to_string(), None), ("max-stale".to_string(), Some(b"60".to_vec()))]);
+/// ```
+pub fn cache_directives(line: &[u8]) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
+    split_list(line).filter_map(|member| {
+        let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
+            Some(at) if member[..at].trim_ascii_end().len() < at => (&member[..at], Some(b" ".to_vec())),
+            Some(at) => (&member[..at], Some(unquote(&member[at + 1..]))),
+            None => (member, None),
+        };
+        let name = core::str::from_utf8(name).ok()?.trim_ascii().to_ascii_lowercase();
+        (!name.is_empty()).then_some((name, argument))
+    })
+}
+
+/// The fields that a qualified directive names; `None` if that is not what its argument is.
+fn field_names(argument: &[u8]) -> Option<Vec<Box<str>>> {
+    let name = |name: &[u8]| {
+        let name = core::str::from_utf8(name.trim_ascii()).ok()?;
+        not_a_token(name).is_none().then(|| name.to_ascii_lowercase().into_boxed_str())
+    };
+    argument.split(|byte| *byte == b',').map(name).collect()
 }
 
 /// Non-negative whole seconds, at most [`MAX_DELTA`]; `None` if the text is anything else (RFC 9111, 1.2.2).
@@ -256,9 +292,33 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_2_2_qualified_forms_count_as_unqualified() {
-        assert!(cache_control("private=\"set-cookie\"").private);
-        assert!(cache_control("no-cache=\"set-cookie, x\", max-age=5").no_cache);
+    fn rfc9111_5_2_2_4_and_7_qualified_forms_name_fields_and_spare_the_rest() {
+        let directives = cache_control("private=\"Set-Cookie\", no-cache=\"x , y\", no-cache=z, max-age=5");
+        assert!(!directives.private && !directives.no_cache && directives.explicit);
+        assert_eq!(directives.not_stored, ["set-cookie", "x", "y", "z"].map(Box::from));
+        for no_fields in ["", "a b", "a,,b", "ä", "="] {
+            let directives = cache_control(&format!("private=\"{no_fields}\", no-cache=\"{no_fields}\""));
+            assert!(directives.private && directives.no_cache, "{no_fields}");
+        }
+        let both = cache_control("private=\"x\", private, no-cache, no-cache=\"x\"");
+        assert!(both.private && both.no_cache);
+        let targeted = targeted("no-cache=\"x\", private=x").unwrap();
+        assert!(targeted.private && targeted.no_cache, "structured fields have no qualified form");
+    }
+
+    #[test]
+    fn rfc9111_5_2_white_space_around_the_equals_sign_is_no_number() {
+        for value in ["max-age =60", "max-age= 60", "max-age = 60", "max-age=\" 60\"", "max-age\t=60"] {
+            assert_eq!(seconds(cache_control(value).max_age), Some(0), "{value}");
+        }
+        assert!(cache_control("no-store =x").no_store);
+        assert!(cache_control("private =\"x\"").private);
+    }
+
+    #[test]
+    fn rfc9110_5_6_4_a_string_without_an_end_hides_nothing() {
+        let directives = cache_control("max-age=60, x=\"a, no-store, private");
+        assert!(directives.no_store && directives.private);
     }
 
     #[test]
@@ -295,6 +355,7 @@ mod tests {
             ("max-age=9, no-cache", Some([0, 0, 0])),
             ("max-age=9, no-store", None),
             ("max-age=9, no-store, must-understand", Some([9, 7, 8])),
+            ("max-age=9, private", None),
             ("max-age=9, private=x", None),
             ("public", None),
             ("no-cache", None),

@@ -43,7 +43,7 @@ pub mod template;
 mod variant;
 
 pub use check::{Templates, assert_disjoint, is_app_name};
-pub use directives::{Directives, MAX_DELTA, delta_seconds};
+pub use directives::{Directives, MAX_DELTA, cache_directives, delta_seconds};
 pub use error::ParseError;
 pub use id::KeyId;
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};

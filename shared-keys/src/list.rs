@@ -1,6 +1,7 @@
 //! Lists in header fields (RFC 9110, 5.6): their members, parameters and weights.
 
-/// The members of a comma-separated list in a field, trimmed; commas inside quoted strings do not separate (RFC 9110, 5.6.4).
+/// The members of a comma-separated list in a field, trimmed; commas inside quoted strings do not separate (RFC 9110, 5.6.4),
+/// unless the last of these has no end: then every comma does, so that it hides nothing.
 ///
 /// ```
 /// let members: Vec<&[u8]> = shared_keys::split_list(br#""a,b" , W/"c""#).collect();
@@ -18,25 +19,41 @@ pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<I
 }
 
 fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut whole = Quotes::default();
+    text.iter().for_each(|byte| whole.pass(*byte));
     let mut next = Some(0);
     core::iter::from_fn(move || {
         let start = next?;
         let rest = text.get(start..)?;
-        let (mut quoted, mut escaped) = (false, false);
+        let mut quotes = Quotes::default();
         let end = rest.iter().position(|byte| {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                _ => return *byte == separator && !quoted,
-            }
-            false
+            let separates = *byte == separator && (whole.open || !quotes.open);
+            quotes.pass(*byte);
+            separates
         });
         next = end.map(|end| start + end + 1);
         let part = rest.get(..end.unwrap_or(rest.len()))?.trim_ascii_end();
         let trimmed = part.trim_ascii_start();
         Some((start + part.len() - trimmed.len(), trimmed))
     })
+}
+
+/// Whether a place in a text is inside a quoted string (RFC 9110, 5.6.4).
+#[derive(Debug, Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn pass(&mut self, byte: u8) {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.open => self.escaped = true,
+            b'"' => self.open = !self.open,
+            _ => {}
+        }
+    }
 }
 
 /// A member of a list of preferences.
@@ -106,7 +123,7 @@ mod tests {
         let parts = |text| split_outside_quotes(text, b',').collect::<Vec<_>>();
         assert_eq!(parts("a ,\tb"), [(0, "a"), (4, "b")]);
         assert_eq!(parts(r#" "a,\",b", c"#), [(1, r#""a,\",b""#), (11, "c")]);
-        assert_eq!(parts(r#"a\,"b,c"#), [(0, r"a\"), (3, r#""b,c"#)]);
+        assert_eq!(parts(r#"a\,"b,c"#), [(0, r"a\"), (3, r#""b"#), (6, "c")]);
         assert_eq!(parts(""), [(0, "")]);
         assert_eq!(parts(",é,"), [(0, ""), (1, "é"), (4, "")]);
     }
