@@ -60,7 +60,8 @@ fn around(at: usize, input: &str) -> Box<str> {
         return input.into();
     }
     let at = at.min(input.len());
-    let from = input.floor_char_boundary(at.saturating_sub(SHOWN_BYTES / 2).min(input.len() - SHOWN_BYTES));
+    // Up, so that the end is reached from the last place.
+    let from = input.ceil_char_boundary(at.saturating_sub(SHOWN_BYTES / 2).min(input.len() - SHOWN_BYTES));
     let to = input.floor_char_boundary(from + SHOWN_BYTES);
     let mut shown = String::from(if from > 0 { "…" } else { "" });
     shown.push_str(&input[from..to]);
@@ -87,6 +88,8 @@ mod tests {
         assert_eq!(ParseError::new("no X", 100, &long).to_string(), message);
         assert!(ParseError::new("an X", 0, &long).to_string().ends_with("aaa…\""));
         assert!(ParseError::new("more", 201, &long).to_string().ends_with("bbb\""));
+        let wide = ["€".repeat(21), "X".into()].concat() + "é";
+        assert!(ParseError::new("no X", 63, &wide).to_string().ends_with("Xé\""));
     }
 
     proptest! {
