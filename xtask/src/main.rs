@@ -1,4 +1,4 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | simulate | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | simulate | fuzz | build-edge`.
 
 mod build;
 mod cache_status;

@@ -11,13 +11,13 @@ pub(crate) use cargo_tools::{WORKER_BUILD_VERSION, wasm_bindgen, wasm_bindgen_ve
 pub(crate) use fuzz::fuzz_tools;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
-pub(crate) use rust::{WASM_TARGET, wasm_target};
+pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
 
 use crate::error::Result;
 
 /// Installs everything that is missing.
 pub(crate) async fn all() -> Result<()> {
-    wasm_target().await?;
+    rust_target(WASM_TARGET).await?;
     node_tools().await?;
     worker_build().await?;
     wasm_bindgen().await?;
@@ -29,7 +29,7 @@ pub(crate) async fn all() -> Result<()> {
 
 /// Installs what building the worker needs.
 pub(crate) async fn edge_build_tools() -> Result<()> {
-    wasm_target().await?;
+    rust_target(WASM_TARGET).await?;
     node_tools().await?;
     worker_build().await?;
     wasm_bindgen().await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::command::{cargo, run_shown};
 use crate::error::Result;
 use crate::progress::human;
-use crate::{build, setup};
+use crate::{build, setup, vectors};
 
 /// Runs all checks and stops at the first that fails.
 pub(crate) async fn run() -> Result<()> {
@@ -16,9 +16,11 @@ pub(crate) async fn run() -> Result<()> {
     });
     let redis = redis.await?;
     steps.time("the worker's wasm", build::edge()).await?;
-    let core_only = cargo(["check", "--package", "shared-keys", "--target", setup::WASM_TARGET]);
+    steps.time("the vectors' wasm", vectors::build()).await?;
+    setup::rust_target(setup::CORE_TARGET).await?;
+    let core_only = cargo(["check", "--package", "shared-keys", "--target", setup::CORE_TARGET]);
     steps
-        .time("shared-keys without an operating system", run_shown("checking shared-keys for wasm32", core_only))
+        .time("shared-keys without an operating system", run_shown("checking shared-keys without std", core_only))
         .await?;
     let mut tests = cargo(["test", "--workspace"]);
     tests.env("STRATA_REDIS_SERVER", redis);

@@ -23,8 +23,8 @@ pub(crate) async fn run(port: u16) -> Result<()> {
 }
 
 /// The wasm with the shipped worker's profile and wasm-bindgen. Cargo knows whether there is anything to do.
-async fn build() -> Result<()> {
-    setup::wasm_target().await?;
+pub(crate) async fn build() -> Result<()> {
+    setup::rust_target(setup::WASM_TARGET).await?;
     setup::node_tools().await?;
     setup::wasm_bindgen().await?;
     let cargo = cargo([
