@@ -16,6 +16,7 @@ use crate::memory::Memory;
 use crate::metrics::{Metrics, Stats};
 use crate::namespace::NamespaceBuilder;
 use crate::purge::ShipStatus;
+use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
 
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     pub(crate) lease_ttl: Duration,
+    pub(crate) randomness: Randomness,
     pub(crate) jitter: f64,
     pub(crate) bypass: bool,
     pub(crate) has_edge: bool,

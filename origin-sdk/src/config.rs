@@ -13,6 +13,7 @@ use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::purge::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
+use crate::random::Randomness;
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
 /// How a [`Cache`] is set up. Made by [`Cache::builder`].
@@ -33,6 +34,7 @@ pub struct CacheBuilder {
     zones: Vec<Zone>,
     bypass: bool,
     clock: Clock,
+    randomness: Randomness,
 }
 
 impl CacheBuilder {
@@ -52,6 +54,7 @@ impl CacheBuilder {
             zones: Vec::new(),
             bypass: false,
             clock: Clock::system(),
+            randomness: Randomness::system(),
         }
     }
 
@@ -168,6 +171,12 @@ impl CacheBuilder {
         self
     }
 
+    /// Where jitter and refreshes ahead of expiry get their chance from. Default [`Randomness::system`].
+    pub fn randomness(mut self, randomness: Randomness) -> Self {
+        self.randomness = randomness;
+        self
+    }
+
     /// The cache. Starts the tasks that follow and ship the journal, and waits for the first answer of Redis, though not
     /// longer than its timeout: a Redis that is down does not keep a service from starting.
     ///
@@ -214,6 +223,7 @@ impl CacheBuilder {
             clock: self.clock,
             codec: self.codec,
             lease_ttl: self.lease_ttl,
+            randomness: self.randomness,
             jitter: self.jitter,
             bypass: self.bypass,
             has_edge,

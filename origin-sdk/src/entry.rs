@@ -61,6 +61,16 @@ impl<V> Entry<V> {
         self.age_then.saturating_add(now.saturating_sub(self.made_at))
     }
 
+    /// How long this copy has been in this process's memory.
+    pub(crate) fn time_here(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.made_at)
+    }
+
+    /// The clock's reading at which it ceases to be fresh.
+    pub(crate) fn expiry(&self) -> Duration {
+        self.made_at.saturating_add(self.meta.lifetime.fresh_for()).saturating_sub(self.age_then)
+    }
+
     /// The rule, asked again only if the journal has changed since the entry was last found valid.
     pub(crate) fn verdict(&self, journal: &Journal) -> Verdict {
         // Read before asking: a record that is applied meanwhile makes the next read ask again.
@@ -73,6 +83,11 @@ impl<V> Entry<V> {
             self.valid_at.store(changes, Ordering::Release);
         }
         verdict
+    }
+
+    /// The rule, for what was made at this position of what this entry was.
+    pub(crate) fn verdict_since(&self, journal: &Journal, position: Position) -> Verdict {
+        journal.verdict(&self.scopes, position)
     }
 
     pub(crate) fn standing(&self, journal: &Journal, now: Duration) -> Standing {

@@ -65,16 +65,24 @@ pub enum StaleReason {
     LoadFailed,
     /// The load took longer than the soft timeout, and it is within `stale_if_error`. The load goes on.
     SoftTimeout,
+    /// The journal cannot be reached, so nobody knows whether it is still valid; the namespace chose
+    /// [`WhenSuspect::ServeStale`](crate::WhenSuspect::ServeStale).
+    Suspect,
+    /// It has just been loaded, but so soon after an invalidation that its source may not have had the new value yet
+    /// ([`source_lag`](crate::NamespaceBuilder::source_lag)). It is not kept.
+    SourceLag,
 }
 
 impl StaleReason {
-    /// `stale-while-revalidate`, `stale-if-error` or `soft-timeout`: stable, for headers, logs and metrics.
+    /// `stale-while-revalidate`, `stale-if-error`, `soft-timeout`, `suspect` or `source-lag`: stable, for headers, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Revalidating => "stale-while-revalidate",
             Self::LoadFailed => "stale-if-error",
             Self::SoftTimeout => "soft-timeout",
+            Self::Suspect => "suspect",
+            Self::SourceLag => "source-lag",
         }
     }
 }

@@ -1,26 +1,32 @@
 //! Loaders and writers, and what they may say of the value that they make.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use shared_keys::{Lifetime, Tag};
+use shared_keys::{Key, Lifetime, Tag};
 
 use crate::error::{BoxError, LoadError};
 
 /// A loader or writer of any type, as it travels through the cache. Boxed only once it is needed: a hit allocates nothing.
 pub(crate) type BoxLoader<V> = Box<dyn FnOnce(Load) -> BoxFuture<'static, Result<V, LoadError>> + Send>;
 
-/// The loader, boxed.
-pub(crate) fn boxed<V, F, L, E>(loader: F) -> BoxLoader<V>
+/// The loader, boxed; `wrap` makes what travels of what it returns.
+pub(crate) fn boxed<V, T, F, L, E>(loader: F, wrap: fn(V) -> T) -> BoxLoader<T>
 where
+    V: 'static,
+    T: 'static,
     F: FnOnce(Load) -> L + Send + 'static,
     L: Future<Output = Result<V, E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
-    Box::new(move |load| async move { loader(load).await.map_err(|error| LoadError::failed(error.into())) }.boxed())
+    Box::new(move |load| {
+        let made = loader(load);
+        async move { made.await.map(wrap).map_err(|error| LoadError::failed(error.into())) }.boxed()
+    })
 }
 
 /// A handle that a loader gets, to tag its value and to set its lifetime. Cheap to clone.
@@ -53,6 +59,10 @@ impl Load {
         self.said().built_on_stale = true;
     }
 
+    pub(crate) fn is_built_on_stale(&self) -> bool {
+        self.said().built_on_stale
+    }
+
     /// The tags that were given, and the lifetime, which is `default` if none was.
     pub(crate) fn take(&self, default: Lifetime) -> (Vec<Tag>, Lifetime) {
         let said = mem::take(&mut *self.said());
@@ -63,5 +73,21 @@ impl Load {
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the loader of a batch gets to speak of each key's value by. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Loads(Arc<HashMap<Box<str>, Load>>);
+
+impl Loads {
+    pub(crate) fn new(loads: impl IntoIterator<Item = (Box<str>, Load)>) -> Self {
+        Self(Arc::new(loads.into_iter().collect()))
+    }
+
+    /// The handle of one of the keys that the loader was called with. What is said of another key is not heard.
+    #[must_use]
+    pub fn of(&self, key: &impl Key) -> Load {
+        self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()
     }
 }

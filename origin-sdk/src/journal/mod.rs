@@ -31,6 +31,8 @@ pub(crate) struct Journal {
     metrics: Arc<Metrics>,
     /// How far behind the process may be before it must catch up first.
     max_lag: Duration,
+    /// The nanoseconds for which past positions are remembered.
+    remembered_for: AtomicU64,
     state: RwLock<State>,
     /// Grows whenever a verdict may have changed, so that a hit need not ask again while it stands still.
     changes: AtomicU64,
@@ -65,18 +67,40 @@ struct Queued {
 struct State {
     applied: Applied,
     position: Position,
+    /// When the position moved, and where to, as far back as anyone asks.
+    history: VecDeque<(Duration, Position)>,
     /// Scopes of queued invalidations. They have no position yet, so they cover everything until they get one.
     pending: HashMap<ScopeHash, Mode>,
 }
 
+/// Past positions that are remembered at most. One that is asked for and forgotten counts as the first of all.
+const MAX_HISTORY: usize = 100_000;
+
+impl State {
+    /// Moves on, and forgets the positions that were left before `needed_since`.
+    fn move_to(&mut self, position: Position, now: Duration, needed_since: Duration) {
+        self.position = position;
+        self.history.push_back((now, position));
+        while self.history.len() > MAX_HISTORY || self.history.get(1).is_some_and(|&(left, _)| left <= needed_since) {
+            self.history.pop_front();
+        }
+    }
+}
+
 impl Journal {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>, max_lag: Duration) -> Self {
-        let state = State { applied: Applied::new(MAX_SCOPES), position: Position::ZERO, pending: HashMap::new() };
+        let state = State {
+            applied: Applied::new(MAX_SCOPES),
+            position: Position::ZERO,
+            history: VecDeque::new(),
+            pending: HashMap::new(),
+        };
         Self {
             store,
             clock,
             metrics,
             max_lag,
+            remembered_for: AtomicU64::new(0),
             state: RwLock::new(state),
             changes: AtomicU64::new(1),
             news: Arc::default(),
@@ -91,6 +115,19 @@ impl Journal {
     /// What a load that starts now takes as its `loaded_at`, and a request as its position.
     pub(crate) fn position(&self) -> Position {
         self.read().position
+    }
+
+    /// Remembers past positions for so long at least.
+    pub(crate) fn remember_for(&self, time: Duration) {
+        self.remembered_for.fetch_max(nanos(time), Ordering::AcqRel);
+    }
+
+    /// The position that the process had applied at this reading of the clock, or one before it. The first of all if that is
+    /// longer ago than the process, or than is remembered.
+    pub(crate) fn position_at(&self, past: Option<Duration>) -> Position {
+        let state = self.read();
+        let known = past.map_or(0, |past| state.history.partition_point(|&(at, _)| at <= past));
+        known.checked_sub(1).map_or(Position::ZERO, |last| state.history[last].1)
     }
 
     /// A number that stays the same as long as no verdict has changed. Never 0.
@@ -155,7 +192,7 @@ impl Journal {
             let progress = self.store.follow(self.position()).await?;
             self.apply(&progress.records, progress.position);
             if !progress.more {
-                self.confirmed_at.store(u64::try_from(asked_at.as_nanos()).unwrap_or(u64::MAX), Ordering::Release);
+                self.confirmed_at.store(nanos(asked_at), Ordering::Release);
                 self.reached_once.store(true, Ordering::Release);
                 *last = number;
                 return Ok(());
@@ -246,7 +283,10 @@ impl Journal {
                 state.applied.apply(Record { scope: scope.hash(), mode: record.mode, stamp });
             }
         }
-        state.position = state.position.max(position);
+        if position > state.position {
+            let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
+            state.move_to(position, now, now.saturating_sub(memory));
+        }
         drop(state);
         if !records.is_empty() {
             self.metrics.records_applied.add(records.len() as u64);
@@ -266,4 +306,8 @@ impl Journal {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

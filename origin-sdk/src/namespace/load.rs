@@ -12,25 +12,30 @@ use super::read::Found;
 use super::{Inner, Namespace};
 use crate::bubble::Gathering;
 use crate::entry::Entry;
-use crate::error::LoadError;
+use crate::error::{LoadError, StoreError};
 use crate::hit::{Freshness, Hit, Layer, StaleReason};
 use crate::load::{BoxLoader, Load};
-use crate::stampede::{self, Seat, Turn};
+use crate::stampede::{Applicant, Lease, Place, Seat, Turn};
 use crate::store::{Outcome, Stored};
 use crate::task::AbortOnDrop;
 
 /// When a load began, and the state of the journal then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
-    at: Duration,
+    pub(super) at: Duration,
     changes: u64,
-    position: Position,
+    pub(super) position: Position,
 }
 
-/// What a load brings.
+/// What a flight brings: `None` if a batch's loader has no value for the key.
+pub(super) type Landed<V> = Result<Option<Loaded<V>>, LoadError>;
+
+/// A value, and how a flight came by it.
 pub(super) struct Loaded<V> {
-    entry: Arc<Entry<V>>,
-    begun: Begun,
+    pub(super) entry: Arc<Entry<V>>,
+    /// When its load began, and the position up to which it is known to be good.
+    began: Duration,
+    good_at: Position,
     /// Where it came from: another process can have been faster.
     layer: Layer,
     freshness: Freshness,
@@ -42,171 +47,282 @@ impl<V> Clone for Loaded<V> {
     }
 }
 
-/// What a flight needs.
-struct Flight<V> {
-    key: String,
-    begun: Begun,
-    load: Load,
-    loader: BoxLoader<V>,
+/// What a flight is about.
+pub(super) struct Flight<V> {
+    pub(super) key: Box<str>,
+    pub(super) begun: Begun,
+    pub(super) load: Load,
     /// What to serve if the loader fails.
-    fallback: Option<Arc<Entry<V>>>,
+    pub(super) fallback: Option<Arc<Entry<V>>>,
+    /// By which draw the value was found due for a refresh, so that the same value is not taken for a new one. 1 if none was:
+    /// by that, nothing is due before it expires.
+    pub(super) rand: f64,
+}
+
+/// What a loader has made.
+pub(super) struct Made<T> {
+    pub(super) value: T,
+    pub(super) began: Begun,
+    pub(super) delta: Duration,
 }
 
 /// How a flight got a value.
 enum Source<V> {
     Elsewhere(Arc<Entry<V>>),
-    /// The value, and how long the loader took.
-    Loader(V, Duration),
+    Loader(Made<Option<V>>),
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// Loads a key, together with whoever wants it too. After the soft timeout the caller gets what is stale, if it may.
-    pub(super) async fn load(
+    /// Waits for a load of the key, the one that `seat` is in or a later one. After the soft timeout the caller gets what is
+    /// stale, if it may.
+    pub(super) async fn wait_for(
         &self,
         key: &K,
-        loader: BoxLoader<V>,
+        seat: Seat<Landed<V>>,
+        loader: Option<BoxLoader<Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
-    ) -> Result<Hit<V>, LoadError> {
+        takes_none: bool,
+    ) -> Result<Option<Hit<V>>, LoadError> {
         let (inner, stale) = (&self.inner, fallback.clone());
-        let load = self.land(key, loader, fallback);
+        let load = self.land(key, seat, loader, fallback, takes_none);
         let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
         tokio::pin!(load);
         match tokio::time::timeout(soft, &mut load).await {
             Err(_) if inner.may_serve_on_error(&stale) => {
                 inner.core.metrics.soft_timeouts.add(1);
                 let freshness = Freshness::Stale(StaleReason::SoftTimeout);
-                Ok(inner.serve(&stale, Layer::Memory, freshness, inner.core.clock.now()))
+                Ok(Some(inner.serve(&stale, Layer::Memory, freshness, inner.core.clock.now())))
             }
             Err(_) => load.await,
             Ok(result) => result,
         }
     }
 
-    async fn land(&self, key: &K, loader: BoxLoader<V>, fallback: Option<Arc<Entry<V>>>) -> Result<Hit<V>, LoadError> {
-        let asked = self.inner.begin();
-        let mut loader = Some(loader);
+    async fn land(
+        &self,
+        key: &K,
+        mut seat: Seat<Landed<V>>,
+        mut loader: Option<BoxLoader<Option<V>>>,
+        fallback: Option<Arc<Entry<V>>>,
+        takes_none: bool,
+    ) -> Result<Option<Hit<V>>, LoadError> {
+        let core = &self.inner.core;
+        let asked_at = core.clock.now();
         loop {
-            let seat = self.take_seat(key, &mut loader, fallback.clone());
             if !seat.leads {
-                self.inner.core.metrics.coalesced.add(1);
+                core.metrics.coalesced.add(1);
             }
-            let loaded = seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))?;
-            // A flight that this caller joined can have begun before an invalidation that the caller came after: one that
-            // only the value's tags tell of, or that this process had not heard of then. Whoever led the flight gets its
-            // value in any case: its read began before.
-            let outdated =
-                loaded.begun.at <= asked.at && loaded.entry.verdict(&self.inner.core.journal) != Verdict::Valid;
-            if seat.leads || !outdated {
-                let now = self.inner.core.clock.now();
-                return Ok(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now));
+            match seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
+                // A flight that this caller joined can have begun before an invalidation that the caller came after: one that
+                // only the value's tags tell of, or that this process had not heard of then. Whoever led the flight gets its
+                // value in any case: its read began before.
+                Some(loaded) if seat.leads || loaded.began > asked_at || loaded.is_still_good(core) => {
+                    let now = core.clock.now();
+                    return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
+                }
+                None if seat.leads || takes_none => return Ok(None),
+                _ => seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0),
             }
         }
     }
 
     /// Starts a refresh in the background, unless a load runs already.
-    pub(super) fn refresh(&self, key: &K, loader: BoxLoader<V>) {
-        if self.take_seat(key, &mut Some(loader), None).leads {
+    pub(super) fn refresh(&self, key: &K, loader: BoxLoader<Option<V>>, rand: f64) {
+        if self.take_seat(key, &mut Some(loader), None, rand).leads {
             self.inner.core.metrics.refreshes.add(1);
         }
     }
 
-    fn take_seat(
+    /// A seat in the key's flight, which is started with the loader if there is none that may be joined.
+    pub(super) fn take_seat(
         &self,
         key: &K,
-        loader: &mut Option<BoxLoader<V>>,
+        loader: &mut Option<BoxLoader<Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
-    ) -> Seat<Result<Loaded<V>, LoadError>> {
-        let text = key.to_text();
-        let now = self.inner.begin();
-        let scopes = ScopeHash::of_key(&text);
-        let journal = &self.inner.core.journal;
-        // After an invalidation a new caller never joins a flight that began before it. Cut off from the journal, nobody
-        // can know, so a flight may be no older than the lag that is allowed.
-        let may_join = |begun: &Begun| {
-            let nothing_since =
-                begun.changes == now.changes || journal.verdict(&scopes, begun.position) == Verdict::Valid;
-            nothing_since && (!journal.is_suspect(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
-        };
-        let (inner, load, owned_text) = (Arc::clone(&self.inner), self.load_handle(key), text.clone());
-        self.inner.loads.join_or_start(&text, may_join, now, || {
-            let loader = loader.take();
-            async move {
-                // A caller leads at most once: only then is its loader taken.
-                let Some(loader) = loader else { return Err(LoadError::panicked()) };
-                inner.fly(Flight { key: owned_text, begun: now, load, loader, fallback }).await
-            }
-        })
+        rand: f64,
+    ) -> Seat<Landed<V>> {
+        let (text, begun) = (key.to_text(), self.inner.begin());
+        let (seat, takeoff) = self.inner.place(&text, begun);
+        if let Some(takeoff) = takeoff {
+            let flight = Flight { key: text.into(), begun, load: self.load_handle(key), fallback, rand };
+            let (inner, loader) = (Arc::clone(&self.inner), loader.take());
+            tokio::spawn(async move {
+                let landed = match loader {
+                    Some(loader) => inner.fly(&flight, loader).await,
+                    // A caller leads at most once: only then is its loader taken.
+                    None => Err(LoadError::panicked()),
+                };
+                takeoff.land(landed);
+            });
+        }
+        seat
+    }
+}
+
+impl<V> Loaded<V> {
+    /// Whether no record that has come since covers it.
+    fn is_still_good(&self, core: &crate::cache::Core) -> bool {
+        self.entry.verdict_since(&core.journal, self.good_at) == Verdict::Valid
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    fn begin(&self) -> Begun {
+    pub(super) fn begin(&self) -> Begun {
         let journal = &self.core.journal;
         Begun { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
     }
 
-    async fn fly(&self, flight: Flight<V>) -> Result<Loaded<V>, LoadError> {
-        let Flight { key, begun, load, loader, fallback } = flight;
+    /// A place in the key's flight. After an invalidation a new caller never joins a flight that began before it. Cut off from
+    /// the journal, nobody can know, so a flight may be no older than the lag that is allowed.
+    pub(super) fn place(&self, key: &str, now: Begun) -> Place<Landed<V>, Begun> {
+        let journal = &self.core.journal;
+        let may_join = |begun: &Begun| {
+            let nothing_since = begun.changes == now.changes
+                || journal.verdict(&ScopeHash::of_key(key), begun.position) == Verdict::Valid;
+            nothing_since && (!journal.is_suspect(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
+        };
+        self.loads.join_or_lead(key, may_join, now)
+    }
+
+    async fn fly(&self, flight: &Flight<V>, loader: BoxLoader<Option<V>>) -> Landed<V> {
+        self.fly_when(self.turn(flight), flight, loader).await
+    }
+
+    /// A whole flight: waits for the turn, runs the loader, and keeps what came of it.
+    pub(super) async fn fly_when(
+        &self,
+        turn: impl Future<Output = Turn<Arc<Entry<V>>>>,
+        flight: &Flight<V>,
+        loader: BoxLoader<Option<V>>,
+    ) -> Landed<V> {
         let mut lease = None;
-        let result = self.within_hard_timeout(async {
-            match self.take_turn(&key, begun).await {
+        let source = self.within_hard_timeout(async {
+            match turn.await {
                 Turn::Found(entry) => return Ok(Source::Elsewhere(entry)),
                 Turn::Lead(taken) => lease = Some(taken),
-                Turn::Alone => {}
+                Turn::Alone | Turn::Wait(_) => {}
             }
-            let (value, delta) = self.call_loader(loader, load.clone()).await?;
-            Ok(Source::Loader(value, delta))
+            self.call_loader(loader, flight.load.clone()).await.map(Source::Loader)
         });
-        let (value, delta) = match result.await {
-            Ok(Source::Elsewhere(entry)) => {
-                return Ok(Loaded { entry, begun, layer: Layer::Redis, freshness: Freshness::Fresh });
-            }
-            Ok(Source::Loader(value, delta)) => (Arc::new(value), delta),
+        match source.await {
+            Ok(Source::Elsewhere(entry)) => Ok(Some(self.found_elsewhere(flight, entry))),
+            Ok(Source::Loader(made)) => self.finish(flight, lease, Ok(made)).await,
+            Err(error) => self.finish(flight, lease, Err(error)).await,
+        }
+    }
+
+    /// Keeps what a loader has made, or finds a stand-in for what it has not.
+    pub(super) async fn finish(
+        &self,
+        flight: &Flight<V>,
+        lease: Option<Lease>,
+        made: Result<Made<Option<V>>, LoadError>,
+    ) -> Landed<V> {
+        let Made { value, began, delta } = match made {
+            Ok(made) => made,
             Err(error) => {
-                if let Some(lease) = lease {
-                    lease.release(Outcome::Failed).await;
-                }
-                let freshness = Freshness::Stale(StaleReason::LoadFailed);
-                return fallback
-                    .filter(|entry| self.may_serve_on_error(entry))
-                    .map(|entry| Loaded { entry, begun, layer: Layer::Loader, freshness })
-                    .ok_or(error);
+                release(lease, Outcome::Failed).await;
+                return self.stand_in(flight).map(Some).ok_or(error);
             }
         };
-        let entry = self.entry(&key, value, self.meta(&load, begun.position, delta));
-        // Storing what is covered already would only cost the next reader a look.
-        if entry.verdict(&self.core.journal) == Verdict::Valid {
-            self.keep(&key, &entry, lease).await;
-        } else if let Some(lease) = lease {
-            lease.release(Outcome::NotShared).await;
-        }
-        Ok(Loaded { entry, begun, layer: Layer::Loader, freshness: Freshness::Fresh })
+        let Some(value) = value.or_else(|| self.negative.as_ref().map(|negative| (negative.none)())) else {
+            release(lease, Outcome::NotShared).await;
+            return Ok(None);
+        };
+        // What a source says that lags is as old as its lag.
+        let loaded_at = match self.options.source_lag {
+            Duration::ZERO => began.position,
+            lag => self.core.journal.position_at(began.at.checked_sub(lag)),
+        };
+        let meta = self.meta(&value, &flight.load, loaded_at, delta);
+        let entry = self.entry(&flight.key, Arc::new(value), meta);
+        let freshness = if entry.verdict(&self.core.journal) == Verdict::Valid {
+            self.keep(&flight.key, &entry, lease).await;
+            Freshness::Fresh
+        } else {
+            // Storing what is covered already would only cost the next reader a look.
+            release(lease, Outcome::NotShared).await;
+            let lags = !self.options.source_lag.is_zero();
+            if lags { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh }
+        };
+        Ok(Some(Loaded { entry, began: began.at, good_at: began.position, layer: Layer::Loader, freshness }))
     }
 
-    /// The turn to load a key. A shared tier that fails costs a load, not an answer.
-    async fn take_turn(&self, key: &str, begun: Begun) -> Turn<Arc<Entry<V>>> {
+    /// What another process has loaded.
+    pub(super) fn found_elsewhere(&self, flight: &Flight<V>, entry: Arc<Entry<V>>) -> Loaded<V> {
+        let (began, good_at) = (flight.begun.at, entry.meta.loaded_at);
+        Loaded { entry, began, good_at, layer: Layer::Redis, freshness: Freshness::Fresh }
+    }
+
+    /// What is served although the load has failed.
+    fn stand_in(&self, flight: &Flight<V>) -> Option<Loaded<V>> {
+        let entry = flight.fallback.clone().filter(|entry| self.may_serve_on_error(entry))?;
+        let (began, good_at) = (flight.begun.at, entry.meta.loaded_at);
+        let freshness = Freshness::Stale(StaleReason::LoadFailed);
+        Some(Loaded { entry, began, good_at, layer: Layer::Loader, freshness })
+    }
+
+    /// The turn to load the flight's key, once it comes. A shared tier that fails costs a load, not an answer.
+    async fn turn(&self, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {
+        let mut applicant = self.applicant(flight);
+        match self.ask(&applicant, flight).await {
+            Turn::Wait(left) => self.wait_for_turn(&mut applicant, flight, left).await,
+            turn => turn,
+        }
+    }
+
+    pub(super) fn applicant(&self, flight: &Flight<V>) -> Applicant {
+        let core = &self.core;
+        Applicant::new(&core.store, &core.journal, &flight.key, flight.begun.position, core.lease_ttl)
+    }
+
+    pub(super) async fn ask(&self, applicant: &Applicant, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {
         // Cut off from the journal it could not tell which loads are worth waiting for.
-        if self.core.journal.is_suspect(begun.at) {
+        if self.core.journal.is_suspect(flight.begun.at) {
             return Turn::Alone;
         }
-        let core = &self.core;
-        let accept = |stored: &Stored| self.fresh_entry(key, stored);
-        let on_wait = || core.metrics.lease_waits.add(1);
-        let turn =
-            stampede::take_turn(&core.store, &core.journal, key, begun.position, core.lease_ttl, accept, on_wait);
-        turn.await.unwrap_or_else(|error| {
-            tracing::debug!(%error, key, "no lease could be taken: loading without one");
-            core.metrics.store_errors.add(1);
-            Turn::Alone
-        })
+        let accept = |stored: &Stored| self.fresh_entry(flight, stored);
+        applicant.ask(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
     }
 
-    /// The entry that another process has stored, if it is fresh; now also in memory.
-    fn fresh_entry(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let entry = self.decoded(key, stored)?;
-        let Found::Fresh(entry, _) = self.judge(Some(entry), Layer::Redis, self.core.clock.now()) else { return None };
-        self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
-        Some(entry)
+    /// Waits for the turn after having been told to.
+    pub(super) async fn wait_for_turn(
+        &self,
+        applicant: &mut Applicant,
+        flight: &Flight<V>,
+        mut left: Duration,
+    ) -> Turn<Arc<Entry<V>>> {
+        self.core.metrics.lease_waits.add(1);
+        loop {
+            match applicant.wait(left).await {
+                Ok(Outcome::NotShared) => return Turn::Alone,
+                Ok(_) => {}
+                Err(error) => return self.no_lease(&flight.key, &error),
+            }
+            match self.ask(applicant, flight).await {
+                Turn::Wait(longer) => left = longer,
+                turn => return turn,
+            }
+        }
+    }
+
+    fn no_lease<T>(&self, key: &str, error: &StoreError) -> Turn<T> {
+        tracing::debug!(%error, key, "no lease could be taken: loading without one");
+        self.core.metrics.store_errors.add(1);
+        Turn::Alone
+    }
+
+    /// The entry that another process has stored, if it is fresh and not due for the refresh that the flight is for; now also in
+    /// memory.
+    fn fresh_entry(&self, flight: &Flight<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
+        let entry = self.decoded(&flight.key, stored)?;
+        match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || flight.rand) {
+            Found::Servable(found) if found.refresh.is_none() => {
+                self.core.memory.put(&flight.key, Arc::clone(&found.entry), stored.bytes.len());
+                Some(found.entry)
+            }
+            _ => None,
+        }
     }
 
     pub(super) async fn within_hard_timeout<T>(
@@ -220,29 +336,38 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         })
     }
 
-    /// Calls the loader once there is a place for it, and counts it. Also tells how long the loader took.
-    pub(super) async fn call_loader(&self, loader: BoxLoader<V>, load: Load) -> Result<(V, Duration), LoadError> {
+    /// Calls a loader, of one value or of many, once there is a place for it, and counts it.
+    pub(super) async fn call_loader<T: Send + 'static>(
+        &self,
+        loader: BoxLoader<T>,
+        load: Load,
+    ) -> Result<Made<T>, LoadError> {
         // The semaphore is never closed.
         let _permit = self.loaders.acquire().await;
-        let (clock, metrics) = (&self.core.clock, &self.core.metrics);
-        let began = clock.now();
+        let began = self.begin();
         match call(loader, load).await {
             Ok(value) => {
-                metrics.loads.add(1);
-                Ok((value, clock.now().saturating_sub(began)))
+                self.core.metrics.loads.add(1);
+                Ok(Made { value, began, delta: self.core.clock.now().saturating_sub(began.at) })
             }
             Err(error) => {
-                metrics.load_errors.add(1);
+                self.core.metrics.load_errors.add(1);
                 Err(error)
             }
         }
     }
 }
 
+async fn release(lease: Option<Lease>, outcome: Outcome) {
+    if let Some(lease) = lease {
+        lease.release(outcome).await;
+    }
+}
+
 /// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else. What it reads through the
 /// cache is its own affair, not that of the request that started it; only that something was stale is passed on. Dropping
 /// the future aborts the task.
-pub(super) async fn call<V: Send + 'static>(loader: BoxLoader<V>, load: Load) -> Result<V, LoadError> {
+pub(super) async fn call<T: Send + 'static>(loader: BoxLoader<T>, load: Load) -> Result<T, LoadError> {
     let mut task = AbortOnDrop(tokio::spawn(async move {
         let gathering = Gathering::default();
         let result = gathering.scope(loader(load.clone())).await;

@@ -17,12 +17,11 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position};
 use tokio::sync::Semaphore;
 
-use self::load::{Begun, Loaded};
-pub use self::options::NamespaceBuilder;
-use self::options::{Options, TagsOf};
+use self::load::{Begun, Landed};
+pub use self::options::{NamespaceBuilder, WhenSuspect};
+use self::options::{Negative, Options, TagsOf};
 use crate::cache::Core;
 use crate::entry::{Entry, Meta};
-use crate::error::LoadError;
 use crate::load::Load;
 use crate::stampede::{Flights, Lease};
 use crate::store::Outcome;
@@ -44,10 +43,11 @@ impl<K, V> Clone for Namespace<K, V> {
 struct Inner<V> {
     core: Arc<Core>,
     options: Options,
+    negative: Option<Negative<V>>,
     /// Reads of the shared tier.
     lookups: Arc<Flights<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the state of the journal at which it began.
-    loads: Arc<Flights<Result<Loaded<V>, LoadError>, Begun>>,
+    loads: Arc<Flights<Landed<V>, Begun>>,
     /// A permit for each loader that may run.
     loaders: Semaphore,
 }
@@ -69,11 +69,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What to store beside a value that has just been made, by a loader that took `delta`.
-    fn meta(&self, load: &Load, loaded_at: Position, delta: Duration) -> Meta {
-        let (mut tags, lifetime) = load.take(self.options.lifetime);
+    fn meta(&self, value: &V, load: &Load, loaded_at: Position, delta: Duration) -> Meta {
+        let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));
+        let default = negative.map_or(self.options.lifetime, |negative| negative.lifetime);
+        let (mut tags, lifetime) = load.take(default);
         tags.sort_unstable();
         tags.dedup();
-        let lifetime = lifetime.jittered(self.core.jitter * rand::random::<f64>());
+        let lifetime = lifetime.jittered(self.options.jitter * self.core.randomness.draw());
         Meta { loaded_at, lifetime, delta, tags }
     }
 

@@ -1,5 +1,6 @@
 //! The read path: memory → Redis → loader.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,23 +8,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
 
-use super::{Inner, KEY_BUFFER, Namespace};
+use super::{Inner, KEY_BUFFER, Namespace, WhenSuspect};
 use crate::bubble;
 use crate::codec;
 use crate::entry::{Entry, Standing};
 use crate::error::{BoxError, LoadError};
 use crate::hit::{Freshness, Hit, Layer, StaleReason};
 use crate::load::{BoxLoader, Load, boxed};
+use crate::stampede::xfetch;
 use crate::store::Stored;
 
 /// What the tiers have for a read.
 pub(super) enum Found<V> {
-    /// Serve it.
-    Fresh(Arc<Entry<V>>, Layer),
-    /// Serve it and refresh it in the background.
-    Revalidate(Arc<Entry<V>>, Layer),
+    Servable(Servable<V>),
     /// Nothing that can be served, though perhaps an entry in case the load fails.
     Nothing(Option<Arc<Entry<V>>>),
+}
+
+/// An entry that may be served.
+pub(super) struct Servable<V> {
+    pub(super) entry: Arc<Entry<V>>,
+    pub(super) layer: Layer,
+    pub(super) freshness: Freshness,
+    /// Whether it is to be refreshed in the background, and by which draw it was found due; 1 if by none.
+    pub(super) refresh: Option<f64>,
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -42,16 +50,23 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         E: Into<BoxError> + 'static,
     {
         if self.inner.core.bypass {
-            return self.load_past_the_cache(key, boxed(loader)).await;
+            return self.load_past_the_cache(key, boxed(loader, identity)).await;
         }
         let now = self.inner.core.clock.now();
         match self.find(key, now).await {
-            Found::Fresh(entry, layer) => Ok(self.inner.serve(&entry, layer, Freshness::Fresh, now)),
-            Found::Revalidate(entry, layer) => {
-                self.refresh(key, boxed(loader));
-                Ok(self.inner.serve(&entry, layer, Freshness::Stale(StaleReason::Revalidating), now))
+            Found::Servable(found) => {
+                if let Some(rand) = found.refresh {
+                    self.refresh(key, boxed(loader, Some), rand);
+                }
+                Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
             }
-            Found::Nothing(fallback) => self.load(key, boxed(loader), fallback).await,
+            Found::Nothing(fallback) => {
+                let mut loader = Some(boxed(loader, Some));
+                let seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0);
+                let hit = self.wait_for(key, seat, loader, fallback, false).await?;
+                // A loader that is this caller's own always brings a value.
+                hit.ok_or_else(LoadError::panicked)
+            }
         }
     }
 
@@ -62,10 +77,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
         let now = self.inner.core.clock.now();
         match self.find(key, now).await {
-            Found::Fresh(entry, layer) => Some(self.inner.serve(&entry, layer, Freshness::Fresh, now)),
-            Found::Revalidate(entry, layer) => {
-                Some(self.inner.serve(&entry, layer, Freshness::Stale(StaleReason::Revalidating), now))
-            }
+            Found::Servable(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
             Found::Nothing(_) => None,
         }
     }
@@ -78,42 +90,31 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 
     /// What memory has. It takes one shard's lock and allocates nothing.
-    fn in_memory(&self, key: &K, now: Duration) -> Found<V> {
+    pub(super) fn in_memory(&self, key: &K, now: Duration) -> Found<V> {
         let held = KEY_BUFFER.with_borrow_mut(|text| {
             text.clear();
             key.render(text).ok()?;
             self.inner.core.memory.get(text)
         });
         // What it knows may be out of date then: it catches up first.
-        if self.inner.core.journal.is_suspect(now) {
-            Found::Nothing(held)
-        } else {
-            self.inner.judge(held, Layer::Memory, now)
-        }
+        if self.inner.core.journal.is_suspect(now) { Found::Nothing(held) } else { self.inner.judge_held(held, now) }
     }
 
-    /// What there is besides a fresh copy in memory.
+    /// What there is besides a copy in memory that can be served.
     async fn find_further_in(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Found<V> {
         let core = &self.inner.core;
         let mut held = held;
         if core.journal.is_suspect(core.clock.now()) {
             if !core.journal.ensure_current().await {
-                // Nothing counts as fresh, then; only a failing load is worse.
-                return Found::Nothing(held.filter(|entry| self.inner.may_serve_on_error(entry)));
+                return self.inner.find_in_suspect(held);
             }
-            held = match self.inner.judge(held, Layer::Memory, core.clock.now()) {
+            held = match self.inner.judge_held(held, core.clock.now()) {
                 Found::Nothing(held) => held,
                 found => return found,
             };
         }
         let text = key.to_text();
-        let fallback = held.filter(|entry| {
-            let may_serve = self.inner.may_serve_on_error(entry);
-            if !may_serve {
-                core.memory.remove_entry(&text, entry);
-            }
-            may_serve
-        });
+        let fallback = self.inner.fallback_of(&text, held);
         let lookup = self.inner.lookups.join_or_start(
             &text,
             |()| true,
@@ -123,28 +124,58 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 async move { inner.look_up(&text).await }
             },
         );
-        match self.inner.judge(lookup.landed.await.flatten(), Layer::Redis, core.clock.now()) {
-            Found::Nothing(in_redis) => {
-                Found::Nothing(in_redis.or(fallback).filter(|entry| self.inner.may_serve_on_error(entry)))
-            }
-            found => found,
-        }
+        self.inner.judge_stored(lookup.landed.await.flatten(), fallback)
     }
 
     async fn load_past_the_cache(&self, key: &K, loader: BoxLoader<V>) -> Result<Hit<V>, LoadError> {
         bubble::note_uncached();
         let load = self.inner.call_loader(loader, self.load_handle(key));
-        let (value, _) = self.inner.within_hard_timeout(load).await?;
-        Ok(Hit { value: Arc::new(value), layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
+        let value = Arc::new(self.inner.within_hard_timeout(load).await?.value);
+        Ok(Hit { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    pub(super) fn judge(&self, entry: Option<Arc<Entry<V>>>, layer: Layer, now: Duration) -> Found<V> {
+    /// What a copy in memory is good for.
+    pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Found<V> {
+        match held {
+            Some(entry) if self.options.memory_ttl.is_some_and(|ttl| entry.time_here(now) >= ttl) => {
+                Found::Nothing(Some(entry))
+            }
+            held => self.judge(held, Layer::Memory, now, || self.draw()),
+        }
+    }
+
+    /// What a copy from the shared tier is good for, and if for nothing, what is left in case the load fails.
+    pub(super) fn judge_stored(&self, stored: Option<Arc<Entry<V>>>, fallback: Option<Arc<Entry<V>>>) -> Found<V> {
+        match self.judge(stored, Layer::Redis, self.core.clock.now(), || self.draw()) {
+            Found::Nothing(stored) => {
+                Found::Nothing(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry)))
+            }
+            found => found,
+        }
+    }
+
+    /// The rule's and the lifetime's word on an entry. `draw` decides whether a fresh one is due for a refresh.
+    pub(super) fn judge(
+        &self,
+        entry: Option<Arc<Entry<V>>>,
+        layer: Layer,
+        now: Duration,
+        draw: impl FnOnce() -> f64,
+    ) -> Found<V> {
         let Some(entry) = entry else { return Found::Nothing(None) };
         match entry.standing(&self.core.journal, now) {
-            Standing::Fresh => Found::Fresh(entry, layer),
-            Standing::Revalidate => Found::Revalidate(entry, layer),
+            Standing::Fresh => {
+                let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
+                let drawn = xfetch::may_be_due(now, expiry, delta, beta).then(draw);
+                let refresh = drawn.filter(|&rand| xfetch::is_due(now, expiry, delta, beta, rand));
+                Found::Servable(Servable { entry, layer, freshness: Freshness::Fresh, refresh })
+            }
+            Standing::Revalidate => {
+                let freshness = Freshness::Stale(StaleReason::Revalidating);
+                Found::Servable(Servable { entry, layer, freshness, refresh: Some(1.0) })
+            }
             Standing::IfError => Found::Nothing(Some(entry)),
             Standing::Dead { by_journal } => {
                 if by_journal {
@@ -153,6 +184,32 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 Found::Nothing(Some(entry))
             }
         }
+    }
+
+    /// What memory is good for while the journal cannot be reached: nothing in it counts as fresh.
+    pub(super) fn find_in_suspect(&self, held: Option<Arc<Entry<V>>>) -> Found<V> {
+        match (held.filter(|entry| self.may_serve_on_error(entry)), self.options.when_suspect) {
+            (Some(entry), WhenSuspect::ServeStale) => {
+                let freshness = Freshness::Stale(StaleReason::Suspect);
+                Found::Servable(Servable { entry, layer: Layer::Memory, freshness, refresh: None })
+            }
+            (fallback, _) => Found::Nothing(fallback),
+        }
+    }
+
+    /// The copy in memory if it could stand in for a load that fails; else it is dropped.
+    pub(super) fn fallback_of(&self, key: &str, held: Option<Arc<Entry<V>>>) -> Option<Arc<Entry<V>>> {
+        let entry = held?;
+        if self.may_serve_on_error(&entry) {
+            return Some(entry);
+        }
+        self.core.memory.remove_entry(key, &entry);
+        None
+    }
+
+    /// A number above 0, up to 1.
+    fn draw(&self) -> f64 {
+        1.0 - self.core.randomness.draw()
     }
 
     pub(super) fn may_serve_on_error(&self, entry: &Entry<V>) -> bool {
@@ -168,11 +225,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             self.core.metrics.store_errors.add(1);
             None
         })?;
-        let Some(entry) = self.decoded(key, &stored) else {
+        self.promote(key, &stored)
+    }
+
+    /// What is stored, now also in memory. It may be covered already; memory checks it at every read like everything else.
+    pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
+        let Some(entry) = self.decoded(key, stored) else {
             self.core.metrics.undecodable.add(1);
             return None;
         };
-        // It may be covered already; memory checks it at every read like everything else.
         self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
         Some(entry)
     }

@@ -1,5 +1,6 @@
 //! The write path: database → journal → tiers.
 
+use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let (inner, load, text) = (Arc::clone(&self.inner), self.load_handle(key), key.to_text());
         let mut covered = vec![Scope::Key(text.as_str().into())];
         covered.extend(also.into_iter().map(Scope::Tag));
-        let task = tokio::spawn(async move { inner.write(&text, covered, load, boxed(writer)).await });
+        let task = tokio::spawn(async move { inner.write(&text, covered, load, boxed(writer, identity)).await });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 }
@@ -73,7 +74,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 return Err(error);
             }
         };
-        let mut meta = self.meta(&load, since, Duration::ZERO);
+        let mut meta = self.meta(&value, &load, since, Duration::ZERO);
         let mut scopes = Scope::of_key(key);
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
         scopes.push(Scope::All);

@@ -36,6 +36,26 @@ pub(crate) struct Seat<T> {
     pub(crate) leads: bool,
 }
 
+/// A seat, and for whoever leads the flight what lets it land.
+pub(crate) type Place<T, M> = (Seat<T>, Option<Takeoff<T, M>>);
+
+/// A flight that is on the board. Dropped without landing, it lands without an answer.
+pub(crate) struct Takeoff<T, M> {
+    // Dropped in this order: however the run ends, and even if every caller has gone, the flight is off the board before it
+    // has landed.
+    leave: Leave<T, M>,
+    land: oneshot::Sender<T>,
+}
+
+impl<T, M> Takeoff<T, M> {
+    /// Gives all callers of the flight their answer.
+    pub(crate) fn land(self, answer: T) {
+        drop(self.leave);
+        // Nobody may be waiting any more.
+        let _ = self.land.send(answer);
+    }
+}
+
 impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { board: Mutex::new(Board { flying: HashMap::new(), count: 0 }) })
@@ -49,11 +69,26 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
         manifest: M,
         run: impl FnOnce() -> R,
     ) -> Seat<T> {
+        let (seat, takeoff) = self.join_or_lead(key, may_join, manifest);
+        if let Some(takeoff) = takeoff {
+            let run = run();
+            tokio::spawn(async move { takeoff.land(run.await) });
+        }
+        seat
+    }
+
+    /// The same, but who leads runs the flight itself.
+    pub(crate) fn join_or_lead(
+        self: &Arc<Self>,
+        key: &str,
+        may_join: impl FnOnce(&M) -> bool,
+        manifest: M,
+    ) -> Place<T, M> {
         let mut board = self.board();
         if let Some(flight) = board.flying.get(key)
             && may_join(&flight.manifest)
         {
-            return Seat { landed: flight.landed.clone(), leads: false };
+            return (Seat { landed: flight.landed.clone(), leads: false }, None);
         }
         let number = board.count;
         board.count += 1;
@@ -63,18 +98,7 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> Flights<T, M> {
         // Before the run is spawned: a runtime on its way down drops it at once, and with it `leave`, which takes the lock.
         drop(board);
         let leave = Leave { flights: Arc::clone(self), key: key.into(), number };
-        let run = run();
-        tokio::spawn(async move {
-            // Dropped in the opposite order: however the run ends, and even if every caller has gone, the flight is off the
-            // board before it has landed.
-            let land = land;
-            let leave = leave;
-            let result = run.await;
-            drop(leave);
-            // Nobody may be waiting any more.
-            let _ = land.send(result);
-        });
-        Seat { landed, leads: true }
+        (Seat { landed, leads: true }, Some(Takeoff { leave, land }))
     }
 }
 

@@ -14,14 +14,96 @@ use crate::journal::Journal;
 use crate::store::{ClaimRequest, LeaseToken, Outcome, Store, Stored, Watch};
 use crate::task::AbortOnDrop;
 
-/// What comes of waiting for one's turn to load a key.
+/// Whose turn it is to load a key.
 pub(crate) enum Turn<T> {
-    /// Another process has loaded it.
+    /// Nobody's: another process has loaded it.
     Found(T),
-    /// The caller is to load it, under this lease.
+    /// The caller's, under this lease.
     Lead(Lease),
-    /// The caller is to load it without a lease: there is none to be had.
+    /// The caller's, without a lease: there is none to be had.
     Alone,
+    /// Another process's, whose lease lasts for so long if it is not renewed.
+    Wait(Duration),
+}
+
+/// A caller that wants to load a key, and stands in line for it.
+pub(crate) struct Applicant {
+    store: Arc<dyn Store>,
+    journal: Arc<Journal>,
+    key: Box<str>,
+    scopes: Vec<ScopeHash>,
+    token: LeaseToken,
+    began_at: Position,
+    ttl: Duration,
+    watch: Option<Watch>,
+}
+
+impl Applicant {
+    /// One who began at this position, and will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it
+    /// must be up with the journal.
+    pub(crate) fn new(
+        store: &Arc<dyn Store>,
+        journal: &Arc<Journal>,
+        key: &str,
+        began_at: Position,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            store: Arc::clone(store),
+            journal: Arc::clone(journal),
+            key: key.into(),
+            scopes: ScopeHash::of_key(key),
+            token: LeaseToken::random(),
+            began_at,
+            ttl,
+            watch: None,
+        }
+    }
+
+    /// Takes the key's lease unless another process holds it. `accept` says whether what the key holds will do.
+    ///
+    /// The lease of a holder that began before an invalidation of the key is taken over: what that one loads is dead, and
+    /// it will not be stored.
+    pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<Turn<T>, StoreError> {
+        let mut replaces = None;
+        loop {
+            let (token, position, ttl) = (&self.token, self.began_at, self.ttl);
+            let request = ClaimRequest { token, position, ttl, replaces: replaces.as_ref() };
+            let claim = self.store.claim(&self.key, request).await?;
+            let found = claim.stored.as_ref().and_then(&accept);
+            match (found, claim.holder) {
+                (Some(found), Some(_)) => return Ok(Turn::Found(found)),
+                (Some(found), None) => {
+                    self.lease().release(Outcome::Filled).await;
+                    return Ok(Turn::Found(found));
+                }
+                (None, None) => return Ok(Turn::Lead(self.lease())),
+                (None, Some(holder)) if self.journal.verdict(&self.scopes, holder.position) == Verdict::Valid => {
+                    return Ok(Turn::Wait(holder.left));
+                }
+                (None, Some(doomed)) => replaces = Some(doomed.token),
+            }
+        }
+    }
+
+    /// Waits until the lease that was met ends: woken by its holder, and after `left`, when it would end if that one has
+    /// crashed. Then it is time to ask again, unless the outcome says that it would be in vain.
+    pub(crate) async fn wait(&mut self, left: Duration) -> Result<Outcome, StoreError> {
+        // The first claim only shows that there is someone to wait for. The one after the watch was made is what its holder
+        // rings for.
+        let outcome = match self.watch.take() {
+            Some(mut watch) => watch.ended(left).await,
+            None => Outcome::Unknown,
+        };
+        self.watch = Some(self.store.watch(&self.key).await?);
+        Ok(outcome)
+    }
+
+    fn lease(&self) -> Lease {
+        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.clone());
+        let renewal = tokio::spawn(renew(Arc::clone(&store), key.clone(), token.clone(), self.ttl));
+        Lease { store, key, token, _renewal: AbortOnDrop(renewal) }
+    }
 }
 
 /// A lease that this process holds. It is renewed until it ends or is dropped; dropped, it ends by itself after a while.
@@ -32,65 +114,7 @@ pub(crate) struct Lease {
     _renewal: AbortOnDrop,
 }
 
-/// Takes the key's lease, or waits for whoever holds it: woken when it ends, and at the latest when it would end if its
-/// holder had crashed. `accept` says whether what the key holds will do.
-///
-/// A holder that began before an invalidation of the key is not waited for: its lease is taken over, and it will not fill the
-/// key any more. To tell such holders the caller must be up with the journal.
-pub(crate) async fn take_turn<T>(
-    store: &Arc<dyn Store>,
-    journal: &Journal,
-    key: &str,
-    began_at: Position,
-    ttl: Duration,
-    accept: impl Fn(&Stored) -> Option<T>,
-    on_wait: impl FnOnce(),
-) -> Result<Turn<T>, StoreError> {
-    let (token, scopes) = (LeaseToken::random(), ScopeHash::of_key(key));
-    let (mut replaces, mut watch, mut on_wait) = (None, None::<Watch>, Some(on_wait));
-    loop {
-        let request = ClaimRequest { token: &token, position: began_at, ttl, replaces: replaces.as_ref() };
-        let claim = store.claim(key, request).await?;
-        let found = claim.stored.as_ref().and_then(&accept);
-        let Some(holder) = claim.holder else {
-            let lease = Lease::new(Arc::clone(store), key, token, ttl);
-            return match found {
-                Some(found) => {
-                    lease.release(Outcome::Filled).await;
-                    Ok(Turn::Found(found))
-                }
-                None => Ok(Turn::Lead(lease)),
-            };
-        };
-        if let Some(found) = found {
-            return Ok(Turn::Found(found));
-        }
-        if journal.verdict(&scopes, holder.position) != Verdict::Valid {
-            replaces = Some(holder.token);
-            continue;
-        }
-        if let Some(on_wait) = on_wait.take() {
-            on_wait();
-        }
-        // The first claim only shows that there is someone to wait for. The one after the watch was made is what its holder
-        // will ring for.
-        let outcome = match watch.take() {
-            Some(mut watch) => watch.ended(holder.left).await,
-            None => Outcome::Unknown,
-        };
-        if outcome == Outcome::NotShared {
-            return Ok(Turn::Alone);
-        }
-        watch = Some(store.watch(key).await?);
-    }
-}
-
 impl Lease {
-    fn new(store: Arc<dyn Store>, key: &str, token: LeaseToken, ttl: Duration) -> Self {
-        let renewal = tokio::spawn(renew(Arc::clone(&store), key.into(), token.clone(), ttl));
-        Self { store, key: key.into(), token, _renewal: AbortOnDrop(renewal) }
-    }
-
     /// Stores the value that was loaded, unless the lease has been lost meanwhile, and wakes whoever waits for it.
     pub(crate) async fn fill(self, bytes: Bytes, ttl: Duration) -> Result<(), StoreError> {
         let filled = self.store.put(&self.key, bytes, ttl, Some(&self.token)).await;

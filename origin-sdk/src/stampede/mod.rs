@@ -2,6 +2,7 @@
 
 mod flight;
 mod lease;
+pub(crate) mod xfetch;
 
-pub(crate) use flight::{Flights, Seat};
-pub(crate) use lease::{Lease, Turn, take_turn};
+pub(crate) use flight::{Flights, Place, Seat, Takeoff};
+pub(crate) use lease::{Applicant, Lease, Turn};

@@ -144,6 +144,10 @@ impl Store for EmbeddedStore {
         ready(Ok(self.value(key))).boxed()
     }
 
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
+        ready(Ok(keys.iter().map(|key| self.value(key)).collect())).boxed()
+    }
+
     fn put<'a>(
         &'a self,
         key: &'a str,

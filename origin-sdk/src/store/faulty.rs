@@ -144,6 +144,15 @@ impl Store for FaultyStore {
         .boxed()
     }
 
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
+        async move {
+            self.faults.strike().await?;
+            let stored = self.inner.get_many(keys).await?;
+            Ok(stored.into_iter().map(|stored| self.faults.damaged_value(stored)).collect())
+        }
+        .boxed()
+    }
+
     fn put<'a>(
         &'a self,
         key: &'a str,

@@ -156,6 +156,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// The value of a key, if it is there.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
+    /// The values of several keys in their order, in one round trip.
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>>;
+
     /// Sets a key for `ttl` and ends the lease on it, whoever holds it. With a `lease` only while that one is held: `false`
     /// if it is not any more, and nothing is set.
     fn put<'a>(

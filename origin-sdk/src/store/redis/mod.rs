@@ -34,6 +34,8 @@ use crate::purge::ShipStatus;
 
 /// Records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
+/// Keys that are read in one transaction: a longer one would hold up other clients.
+const BATCH: usize = 500;
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
@@ -73,6 +75,23 @@ impl Store for RedisStore {
             both.atomic().get(key).cmd("PTTL").arg(key);
             let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
             Ok(stored(bytes, ttl_ms))
+        }
+        .boxed()
+    }
+
+    fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
+        async move {
+            let mut all = Vec::with_capacity(keys.len());
+            for keys in keys.chunks(BATCH) {
+                let mut both = redis::pipe();
+                both.atomic();
+                for key in keys {
+                    both.get(key).cmd("PTTL").arg(key);
+                }
+                let pairs: Vec<(Option<Vec<u8>>, i64)> = self.commands.run_pipeline(&both).await?;
+                all.extend(pairs.into_iter().map(|(value, ttl_ms)| stored(value, ttl_ms)));
+            }
+            Ok(all)
         }
         .boxed()
     }

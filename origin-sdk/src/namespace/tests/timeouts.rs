@@ -1,57 +1,12 @@
-//! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until nothing else is to be done.
-
 use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::NamespaceBuilder;
-use crate::{Cache, Clock, Freshness, Hit, Layer, Lifetime, Load, LoadErrorKind, Namespace, StaleReason};
-
-crate::keys! {
-    app "shop" version 1;
-
-    /// A number.
-    key Number { id: u64 } = "number:{id}";
-}
-
-const KEY: Number = Number { id: 1 };
-const FRESH: Duration = Duration::from_secs(60);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// A namespace on the embedded store, and the clock of its cache. What it has in memory is fresh for a minute, and may stand
-/// in for a load that fails for ten more.
-async fn numbers(
-    set: impl FnOnce(NamespaceBuilder<Number, u64>) -> NamespaceBuilder<Number, u64>,
-) -> (Cache, Clock, Namespace<Number, u64>) {
-    let clock = Clock::manual();
-    let builder = Cache::builder("shop").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(36_000));
-    let cache = builder.build().await.unwrap();
-    let lifetime = Lifetime::fresh(FRESH).stale_if_error(10 * FRESH);
-    let numbers = set(cache.namespace(lifetime)).build();
-    (cache, clock, numbers)
-}
-
-async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Hit<u64> {
-    numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap()
-}
-
-/// A loader that waits for a permit.
-fn gated(
-    gate: &Arc<Semaphore>,
-    value: u64,
-) -> impl FnOnce(Load) -> futures_util::future::BoxFuture<'static, io::Result<u64>> + use<> {
-    let gate = Arc::clone(gate);
-    move |_| {
-        Box::pin(async move {
-            gate.acquire().await.unwrap().forget();
-            Ok(value)
-        })
-    }
-}
+use super::{FRESH, KEY, Number, SECOND, gated, load, numbers};
+use crate::{Freshness, Layer, LoadErrorKind, StaleReason};
 
 #[tokio::test(start_paused = true)]
 async fn after_the_soft_timeout_the_stale_value_is_served_and_the_load_goes_on() {

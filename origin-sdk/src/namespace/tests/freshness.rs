@@ -1,0 +1,141 @@
+use std::io;
+use std::time::Duration;
+
+use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
+use crate::{Clock, Faults, Freshness, Hit, Layer, Lifetime, Namespace, Randomness, StaleReason, WhenSuspect};
+
+/// The draw by which a value is due for a refresh twice its loading time before it expires: −ln(rand) = 2.
+fn twice() -> Randomness {
+    Randomness::fixed(1.0 - (-2.0_f64).exp())
+}
+
+/// Loads a value in ten seconds.
+async fn load_slowly(numbers: &Namespace<Number, u64>, clock: &Clock, value: u64) -> Hit<u64> {
+    let clock = clock.clone();
+    let loader = move |_| async move {
+        clock.advance(10 * SECOND);
+        Ok::<_, io::Error>(value)
+    };
+    numbers.get_or_load(&KEY, loader).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_value_is_refreshed_early_the_slower_it_was_loaded() {
+    let (cache, clock) = cache(|builder| builder.randomness(twice())).await;
+    let numbers = cache.namespace(LIFETIME).jitter(0.0).build();
+    load_slowly(&numbers, &clock, 1).await;
+    clock.advance(39 * SECOND);
+    load_slowly(&numbers, &clock, 2).await;
+    let_run().await;
+    assert_eq!(cache.stats().refreshes, 0, "it has 21 s left");
+    clock.advance(2 * SECOND);
+    let hit = load_slowly(&numbers, &clock, 3).await;
+    assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, Freshness::Fresh));
+    let_run().await;
+    let hit = load_slowly(&numbers, &clock, 4).await;
+    assert_eq!((*hit.value, hit.layer, cache.stats().loads), (3, Layer::Memory, 2));
+    assert_eq!(cache.stats().refreshes, 1);
+}
+
+#[tokio::test]
+async fn beta_sets_how_early_and_zero_disables() {
+    let refreshes = async |beta, left: u32| {
+        let (cache, clock) = cache(|builder| builder.randomness(twice())).await;
+        let numbers = cache.namespace(LIFETIME).jitter(0.0).xfetch_beta(beta).build();
+        load_slowly(&numbers, &clock, 1).await;
+        clock.advance(FRESH - left * SECOND);
+        load_slowly(&numbers, &clock, 2).await;
+        cache.stats().refreshes
+    };
+    assert_eq!((refreshes(1.0, 21).await, refreshes(1.0, 19).await), (0, 1));
+    assert_eq!((refreshes(2.0, 41).await, refreshes(2.0, 39).await), (0, 1));
+    assert_eq!((refreshes(0.0, 1).await, refreshes(f64::NAN, 1).await), (0, 0));
+}
+
+#[tokio::test]
+async fn jitter_takes_its_part_off_by_the_draw() {
+    let (cache, clock) = cache(|builder| builder.randomness(Randomness::fixed(0.5))).await;
+    let numbers = cache.namespace(LIFETIME).jitter(0.2).build();
+    load(&numbers, 1).await;
+    clock.advance(54 * SECOND - Duration::from_nanos(1));
+    assert_eq!(*load(&numbers, 2).await.value, 1);
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(*load(&numbers, 2).await.value, 2);
+}
+
+#[tokio::test]
+async fn none_is_kept_for_its_own_time_and_an_invalidation_ends_it() {
+    let (cache, clock) = cache(|builder| builder).await;
+    let negative = Lifetime::fresh(5 * SECOND);
+    let numbers: Namespace<Number, Option<u64>> = cache.namespace(LIFETIME).negative_lifetime(negative).build();
+    let read = async |value: Option<u64>| {
+        let hit = numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap();
+        (*hit.value, hit.layer)
+    };
+    assert_eq!(read(None).await, (None, Layer::Loader));
+    assert_eq!(read(Some(1)).await, (None, Layer::Memory));
+    numbers.invalidate(&KEY).await;
+    assert_eq!(read(None).await, (None, Layer::Loader));
+    clock.advance(5 * SECOND);
+    assert_eq!(read(Some(2)).await, (Some(2), Layer::Loader));
+    clock.advance(59 * SECOND);
+    assert_eq!(read(Some(3)).await, (Some(2), Layer::Memory), "a value has the namespace's lifetime");
+}
+
+#[tokio::test]
+async fn a_copy_in_memory_answers_for_its_own_time_and_no_longer_than_what_it_was_made_from() {
+    let (_cache, clock, numbers) = numbers(|numbers| numbers.memory_ttl(25 * SECOND)).await;
+    assert_eq!(load(&numbers, 1).await.layer, Layer::Loader);
+    for (wait, layer, age) in [(24, Layer::Memory, 24), (1, Layer::Redis, 25), (24, Layer::Memory, 49)] {
+        clock.advance(wait * SECOND);
+        let hit = load(&numbers, 2).await;
+        assert_eq!((*hit.value, hit.layer, hit.age), (1, layer, age * SECOND));
+    }
+    clock.advance(11 * SECOND);
+    assert_eq!(load(&numbers, 2).await.layer, Layer::Loader, "the promotion did not make it live longer");
+}
+
+#[tokio::test]
+async fn a_promotion_does_not_prolong_a_life() {
+    let (cache, clock, numbers) = numbers(|numbers| numbers).await;
+    load(&numbers, 1).await;
+    for age in [20, 40, 59] {
+        clock.advance(age * SECOND - clock.now());
+        cache.core().memory.clear();
+        let hit = load(&numbers, 2).await;
+        assert_eq!((*hit.value, hit.layer, hit.age), (1, Layer::Redis, age * SECOND));
+    }
+    clock.advance(SECOND);
+    assert_eq!(*load(&numbers, 2).await.value, 2);
+}
+
+#[tokio::test]
+async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
+    let faults = Faults::seeded(1);
+    let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
+    let by = |choice| cache.namespace(LIFETIME).when_suspect(choice).build();
+    let (loading, serving) = (by(WhenSuspect::Load), by(WhenSuspect::ServeStale));
+    load(&loading, 1).await;
+    assert_eq!(load(&serving, 2).await.freshness, Freshness::Fresh);
+    faults.cut(true);
+    clock.advance(3 * SECOND);
+    let hit = load(&serving, 2).await;
+    let suspect = Freshness::Stale(StaleReason::Suspect);
+    assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, suspect));
+    assert_eq!(serving.get(&KEY).await.unwrap().freshness, suspect);
+    assert_eq!(*load(&loading, 2).await.value, 2);
+    faults.cut(false);
+    assert_eq!(load(&serving, 3).await.freshness, Freshness::Fresh);
+}
+
+#[tokio::test]
+async fn what_was_removed_is_not_served_without_the_journal_either() {
+    let faults = Faults::seeded(1);
+    let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
+    let numbers = cache.namespace(LIFETIME).when_suspect(WhenSuspect::ServeStale).build();
+    load(&numbers, 1).await;
+    faults.cut(true);
+    clock.advance(3 * SECOND);
+    numbers.invalidate(&KEY).await;
+    assert_eq!(*load(&numbers, 2).await.value, 2);
+}

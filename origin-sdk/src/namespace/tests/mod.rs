@@ -1,0 +1,65 @@
+//! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until nothing else is to be done.
+
+mod freshness;
+mod lag;
+mod timeouts;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
+
+use super::NamespaceBuilder;
+use crate::{Cache, CacheBuilder, Clock, Hit, Lifetime, Load, Namespace, Randomness};
+
+crate::keys! {
+    app "shop" version 1;
+
+    /// A number.
+    key Number { id: u64 } = "number:{id}";
+}
+
+const KEY: Number = Number { id: 1 };
+const FRESH: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+/// What is in memory may stand in for a load that fails for ten minutes more.
+const LIFETIME: Lifetime = Lifetime::fresh(FRESH).stale_if_error(Duration::from_secs(600));
+
+/// A cache on the embedded store, and its clock. Nothing happens by chance.
+async fn cache(set: impl FnOnce(CacheBuilder) -> CacheBuilder) -> (Cache, Clock) {
+    let clock = Clock::manual();
+    let builder = Cache::builder("shop").clock(clock.clone()).max_lag(Duration::from_secs(36_000));
+    (set(builder.randomness(Randomness::fixed(0.0))).build().await.unwrap(), clock)
+}
+
+async fn numbers(
+    set: impl FnOnce(NamespaceBuilder<Number, u64>) -> NamespaceBuilder<Number, u64>,
+) -> (Cache, Clock, Namespace<Number, u64>) {
+    let (cache, clock) = cache(|builder| builder).await;
+    let numbers = set(cache.namespace(LIFETIME)).build();
+    (cache, clock, numbers)
+}
+
+async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Hit<u64> {
+    numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap()
+}
+
+/// Lets the tasks run that are ready to.
+async fn let_run() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A loader that waits for a permit.
+fn gated(gate: &Arc<Semaphore>, value: u64) -> impl FnOnce(Load) -> BoxFuture<'static, io::Result<u64>> + use<> {
+    let gate = Arc::clone(gate);
+    move |_| {
+        Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
+            Ok(value)
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Early refreshes by chance, so that the callers of a popular key do not all find it expired at once: XFetch, from
+//! A. Vattani, F. Chierichetti, K. Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+//!
+//! A reader refreshes if `now − delta·beta·ln(rand) ≥ expiry`. `delta` is how long the last load took, `rand` is uniform between 0 and
+//! 1, so `−ln(rand)` is exponential: far from expiry hardly anyone refreshes, and the slower the load, the earlier someone does.
+//! `beta` is 1 in the paper's optimum; more makes refreshes earlier, 0 disables them.
+
+use std::time::Duration;
+
+/// More than `−ln(rand)` can be for a `rand` of 53 bits, which is at least 2⁻⁵³: 53·ln 2 = 36.7.
+const LONGEST: f64 = 37.0;
+
+/// Whether the reader that drew `rand`, from above 0 to 1, is to refresh a value now. Always from `expiry` on.
+pub(crate) fn is_due(now: Duration, expiry: Duration, delta: Duration, beta: f64, rand: f64) -> bool {
+    now >= expiry || delta.as_secs_f64() * beta * -rand.ln() >= (expiry - now).as_secs_f64()
+}
+
+/// Whether any draw could make it due: while none can, nobody needs to draw.
+pub(crate) fn may_be_due(now: Duration, expiry: Duration, delta: Duration, beta: f64) -> bool {
+    now >= expiry || delta.as_secs_f64() * beta * LONGEST >= (expiry - now).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXPIRY: Duration = Duration::from_secs(100);
+    const DELTA: Duration = Duration::from_secs(1);
+
+    fn before(secs: f64) -> Duration {
+        EXPIRY - Duration::from_secs_f64(secs)
+    }
+
+    #[test]
+    fn the_chance_falls_exponentially_with_the_time_that_is_left() {
+        let draws = 100_000;
+        let chance = |now, beta| {
+            let due =
+                (1..=draws).filter(|&n| is_due(now, EXPIRY, DELTA, beta, f64::from(n) / f64::from(draws))).count();
+            due as f64 / f64::from(draws)
+        };
+        for left in [0.1, 1.0, 3.0] {
+            assert!((chance(before(left), 1.0) - (-left).exp()).abs() < 1e-4, "{left} s left");
+            assert!((chance(before(left), 2.0) - (-left / 2.0).exp()).abs() < 1e-4, "{left} s left, beta 2");
+        }
+        assert_eq!(chance(before(0.001), 0.0), 0.0, "beta 0 disables");
+        assert_eq!(chance(EXPIRY, 0.0), 1.0, "what has expired is due");
+    }
+
+    #[test]
+    fn a_value_whose_loading_time_nobody_knows_is_due_at_expiry_only() {
+        assert!(!is_due(before(0.001), EXPIRY, Duration::ZERO, 1.0, f64::MIN_POSITIVE));
+        assert!(!may_be_due(before(0.001), EXPIRY, Duration::ZERO, 1.0));
+    }
+
+    proptest! {
+        /// Not drawing never changes the answer.
+        #[test]
+        fn what_cannot_be_due_is_not(
+            left_ms in 0u64..200_000, delta_ms in 0u64..5_000, beta in 0.0..4.0, bits in 1u64..=1 << 53,
+        ) {
+            let rand = bits as f64 / (1u64 << 53) as f64;
+            let (expiry, delta) = (Duration::from_millis(300_000), Duration::from_millis(delta_ms));
+            let now = expiry - Duration::from_millis(left_ms);
+            prop_assert!(may_be_due(now, expiry, delta, beta) || !is_due(now, expiry, delta, beta, rand));
+        }
+
+        /// Who would refresh now would also refresh later.
+        #[test]
+        fn it_only_becomes_more_due(left_ms in 1u64..5_000, later_ms in 0u64..5_000, rand in 1e-9..1.0) {
+            let now = before(left_ms as f64 / 1e3);
+            let later = now + Duration::from_millis(later_ms);
+            prop_assert!(!is_due(now, EXPIRY, DELTA, 1.0, rand) || is_due(later, EXPIRY, DELTA, 1.0, rand));
+        }
+    }
+}
