@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{Cache, Layer, Lifetime, Load, Namespace};
+use origin_sdk::{Cache, Layer, Lifetime, Load, Loads, Namespace};
 use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -195,4 +195,50 @@ async fn a_waiter_whose_connection_is_cut_is_woken_all_the_same() {
     may_end.add_permits(1);
     assert_eq!((in_time(leader).await.1, in_time(waiter).await.1), (Layer::Loader, Layer::Redis));
     assert_eq!(database.reads(), 1);
+}
+
+fn items<const N: usize>(ids: [u64; N]) -> [Item; N] {
+    ids.map(|id| Item { id })
+}
+
+#[tokio::test]
+async fn a_batch_reads_what_redis_has_in_one_round_trip() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let ((_a, of_a), (_b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
+    for id in [2, 3] {
+        database.write(id, id * 10);
+        of_a.get_or_load(&Item { id }, database.loader(id)).await.unwrap();
+    }
+    let _: String = redis.run(&["CONFIG", "RESETSTAT"]).await;
+    let hits = of_b.get_many(&items([1, 2, 3, 4])).await;
+    let read = |hit: &Option<origin_sdk::Hit<u64>>| hit.as_ref().map(|hit| (*hit.value, hit.layer));
+    assert_eq!(
+        hits.iter().map(read).collect::<Vec<_>>(),
+        [None, Some((20, Layer::Redis)), Some((30, Layer::Redis)), None]
+    );
+    let stats: String = redis.run(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_exec:calls=1,") && stats.contains("cmdstat_get:calls=4,"), "{stats}");
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_what_another_process_loads_and_loads_the_rest() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
+    let (has_read, may_end) = gates();
+    let leader = read_with(&of_a, database.slow_loader(1, &has_read, &may_end));
+    has_read.acquire().await.unwrap().forget();
+    let batch = tokio::spawn(async move {
+        let loader = |missing: Vec<Item>, _: Loads| async move {
+            Ok::<_, std::io::Error>(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
+        };
+        let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();
+        hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
+    });
+    eventually("the batch waits for one of its keys", async || b.stats().lease_waits == 1).await;
+    eventually("it has loaded the others", async || redis.run::<u8>(&["EXISTS", "test:v1:{item:3}"]).await == 1).await;
+    may_end.add_permits(1);
+    let loaded = |value| Some((value, Layer::Loader));
+    let hits = tokio::time::timeout(PATIENCE, batch).await.expect("woken").unwrap();
+    assert_eq!(hits, [Some((0, Layer::Redis)), loaded(200), loaded(300)]);
+    assert_eq!(in_time(leader).await, (0, Layer::Loader));
 }

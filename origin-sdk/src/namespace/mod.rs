@@ -1,5 +1,6 @@
 //! The typed face of the cache: values of one type under keys of one type.
 
+mod batch;
 mod load;
 mod options;
 mod read;

@@ -1,5 +1,6 @@
 //! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until nothing else is to be done.
 
+mod batch;
 mod freshness;
 mod lag;
 mod timeouts;
