@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
@@ -25,6 +25,7 @@ const TAG_SEED: u64 = 3;
 const PATH_SEED: u64 = 4;
 const ALL_SEED: u64 = 5;
 const FOLD_SEED: u64 = 6;
+const ALL_TAGS_SEED: u64 = 7;
 
 /// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
 ///
@@ -84,7 +85,8 @@ impl FromStr for ScopeHash {
 
 /// What an invalidation covers.
 ///
-/// Its text form stands in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`, `path:host/path`, `all`.
+/// Its text form stands in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`, `tags:…,…`, `path:host/path`,
+/// `all`.
 ///
 /// ```
 /// use shared_keys::Scope;
@@ -101,6 +103,8 @@ pub enum Scope {
     Prefix(Prefix),
     /// Everything that carries the tag.
     Tag(Tag),
+    /// Everything that carries all of these tags: two or more, sorted, each once. Made by [`Scope::all_tags`].
+    AllTags(Box<[Tag]>),
     /// A URL path and every path below it, as [`Scope::path`] normalises it.
     Path(Box<str>),
     /// Everything.
@@ -113,6 +117,30 @@ impl Scope {
     pub fn of_key(text: &str) -> Vec<Self> {
         let prefixes = tops(text).map(|top| Self::Prefix(Prefix::from_top(top)));
         core::iter::once(Self::Key(text.into())).chain(prefixes).collect()
+    }
+
+    /// The scope of what carries every one of the tags. What carries any of them is a list of [`Scope::Tag`]s instead.
+    ///
+    /// The origin's layers hold to it exactly. The edge compares single hashes, so there it covers everything that carries
+    /// the first of the tags in alphabetical order: too much, which is safe.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, Tag};
+    /// let tags = ["colour:red", "category:7"].map(|text| Tag::new(text).unwrap());
+    /// assert_eq!(Scope::all_tags(tags).unwrap().to_string(), "tags:category:7,colour:red");
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no tag: everything carries all of none, which nobody means.
+    pub fn all_tags(tags: impl IntoIterator<Item = Tag>) -> Result<Self, ParseError> {
+        let mut tags: Vec<Tag> = tags.into_iter().collect();
+        tags.sort_unstable();
+        tags.dedup();
+        match tags.len() {
+            0 => Err(ParseError::new("one or more tags", 0, "")),
+            1 => Ok(Self::Tag(tags.remove(0))),
+            _ => Ok(Self::AllTags(tags.into())),
+        }
     }
 
     /// The scope of a URL path, given as `host/path` without a query: all responses at it and below it, of either scheme. It
@@ -152,21 +180,34 @@ impl Scope {
             Self::Key(text) => Self::hash_key(text),
             Self::Prefix(prefix) => Self::hash_prefix(prefix.top()),
             Self::Tag(tag) => Self::hash_tag(tag.as_str()),
+            Self::AllTags(tags) => ScopeHash(xxh3_64_with_seed(joined(tags).as_bytes(), ALL_TAGS_SEED)),
             Self::Path(path) => Self::hash_path(path),
             Self::All => Self::hash_all(),
         }
     }
 
-    /// The token that stands for this scope in `Cache-Tag`: a simple tag's own text, else the hash.
+    /// The hash of a scope that entries carry and that covers at least as much: for several tags that of the first, else its
+    /// own. It is what a layer enters a record under that compares single hashes.
+    #[must_use]
+    pub fn carried_hash(&self) -> ScopeHash {
+        match self {
+            Self::AllTags(tags) => Self::hash_tag(first(tags)),
+            other => other.hash(),
+        }
+    }
+
+    /// The token that stands for this scope in `Cache-Tag`: a simple tag's own text, else the hash. For several tags that of
+    /// the first.
     #[must_use]
     pub fn to_token(&self) -> String {
         match self {
             Self::Tag(tag) => tag.to_token(),
+            Self::AllTags(tags) => tags.first().map(Tag::to_token).unwrap_or_default(),
             other => other.hash().to_token(),
         }
     }
 
-    /// The hashes that the edge has to enter a record of this scope under: its own, and of each prefix above a key or
+    /// The hashes that the edge has to enter a record of this scope under: its [`Scope::carried_hash`], and of each prefix above a key or
     /// prefix the one that stands in a response's tags for keys that were *folded* into it.
     ///
     /// ```
@@ -181,11 +222,11 @@ impl Scope {
     /// ```
     #[must_use]
     pub fn edge_hashes(&self) -> Vec<ScopeHash> {
-        let mut hashes = Vec::from([self.hash()]);
+        let mut hashes = Vec::from([self.carried_hash()]);
         match self {
             Self::Key(text) => hashes.extend(folds_above(text)),
             Self::Prefix(prefix) => hashes.extend(folds_above(prefix.top())),
-            Self::Tag(_) | Self::Path(_) | Self::All => {}
+            Self::Tag(_) | Self::AllTags(_) | Self::Path(_) | Self::All => {}
         }
         hashes
     }
@@ -229,6 +270,28 @@ impl Scope {
     }
 }
 
+const SORTED_TAGS: &str = "two or more tags, sorted, each once, with `,` and `%` in them escaped";
+
+fn first(tags: &[Tag]) -> &str {
+    tags.first().map_or("", Tag::as_str)
+}
+
+/// The tags between commas, with `,` and `%` in them escaped.
+fn joined(tags: &[Tag]) -> String {
+    let mut text = String::new();
+    for tag in tags {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&tag.as_str().replace('%', "%25").replace(',', "%2C"));
+    }
+    text
+}
+
+fn split_off(escaped: &str) -> Result<Tag, ParseError> {
+    Tag::new(&escaped.replace("%2C", ",").replace("%25", "%"))
+}
+
 impl From<Tag> for Scope {
     fn from(tag: Tag) -> Self {
         Self::Tag(tag)
@@ -247,6 +310,7 @@ impl fmt::Display for Scope {
             Self::Key(text) => write!(f, "key:{text}"),
             Self::Prefix(prefix) => write!(f, "prefix:{prefix}"),
             Self::Tag(tag) => write!(f, "tag:{tag}"),
+            Self::AllTags(tags) => write!(f, "tags:{}", joined(tags)),
             Self::Path(path) => write!(f, "path:{path}"),
             Self::All => f.write_str("all"),
         }
@@ -260,13 +324,18 @@ impl FromStr for Scope {
         if text == "all" {
             return Ok(Self::All);
         }
-        let expected = || ParseError::new("`all`, `key:`, `prefix:`, `tag:` or `path:`", 0, text);
+        let expected = || ParseError::new("`all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:`", 0, text);
         let (kind, named) = text.split_once(':').ok_or_else(expected)?;
         match kind {
             "key" if named.is_empty() => Err(ParseError::new("a key", text.len(), text)),
             "key" => Ok(Self::Key(named.into())),
             "prefix" => Ok(Self::Prefix(named.parse()?)),
             "tag" => Ok(Self::Tag(Tag::new(named)?)),
+            "tags" => {
+                let scope = Self::all_tags(named.split(',').map(split_off).collect::<Result<Vec<_>, _>>()?)?;
+                // One text for one scope.
+                if scope.to_string() == text { Ok(scope) } else { Err(ParseError::new(SORTED_TAGS, 5, text)) }
+            }
             "path" => Self::path(named),
             _ => Err(expected()),
         }
@@ -291,12 +360,17 @@ mod tests {
     #[test]
     fn a_scope_is_refused_with_what_was_expected_and_where() {
         for (text, message) in [
-            ("", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"\""),
-            ("tag", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"tag\""),
-            ("user:42", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"user:42\""),
-            ("ALL", "expected `all`, `key:`, `prefix:`, `tag:` or `path:` at byte 0 of \"ALL\""),
+            ("", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"\""),
+            ("tag", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"tag\""),
+            ("user:42", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"user:42\""),
+            ("ALL", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"ALL\""),
             ("key:", "expected a key at byte 4 of \"key:\""),
             ("tag:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
+            ("tags:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
+            (
+                "tags:b,a",
+                "expected two or more tags, sorted, each once, with `,` and `%` in them escaped at byte 5 of \"tags:b,a\"",
+            ),
             ("prefix:shop", "expected a key prefix that ends with `:` at byte 4 of \"shop\""),
             ("path:", "expected `host/path` of a URL at byte 0 of \"\""),
             ("path:/", "expected `host/path` of a URL at byte 0 of \"/\""),
@@ -362,7 +436,7 @@ mod tests {
         }
 
         #[test]
-        fn text_parses_to_a_scope_that_prints_and_parses_back(text in "(all|(key|prefix|tag|path):.{0,20}|.{0,20})") {
+        fn text_parses_to_a_scope_that_prints_and_parses_back(text in "(all|(key|prefix|tag|tags|path):[a-c,%]{0,4}|(key|prefix|tag|tags|path):.{0,20}|.{0,20})") {
             if let Ok(scope) = text.parse::<Scope>() {
                 prop_assert_eq!(scope.to_string().parse(), Ok(scope));
             }

@@ -69,6 +69,40 @@ async fn invalidating_a_tag_is_seen_here_at_once_and_there_soon() {
     fleet.expect_new_everywhere().await;
 }
 
+/// Any of several tags is a list; all of them is one scope.
+#[tokio::test]
+async fn invalidating_all_of_several_tags_covers_what_carries_them_all_and_spares_the_rest() {
+    let redis = RedisServer::start().await;
+    let process = async || redis.cache().build().await.unwrap();
+    let (a, b) = (process().await, process().await);
+    let tagged = |cache: &Cache| -> Namespace<Item, u64> {
+        let group = |id| Group { id }.to_tag();
+        cache.namespace(LIFETIME).tags(move |item: &Item| vec![group(item.id % 10), group(100 + item.id % 4)]).build()
+    };
+    let (items_a, items_b) = (tagged(&a), tagged(&b));
+    let database = Database::default();
+    let read = async |items: &Namespace<Item, u64>, id| {
+        *items.get_or_load(&Item { id }, database.loader(id)).await.unwrap().value
+    };
+    for id in [3, 13] {
+        assert_eq!((read(&items_a, id).await, read(&items_b, id).await), (0, 0));
+        database.write(id, 1);
+    }
+    let both = Scope::all_tags([Group { id: 3 }.to_tag(), Group { id: 103 }.to_tag()]).unwrap();
+    a.invalidate([both]).await;
+    assert_eq!((read(&items_a, 3).await, read(&items_a, 13).await), (1, 0), "13 belongs to groups 3 and 101");
+    eventually("the other process follows", async || read(&items_b, 3).await == 1).await;
+    assert_eq!(read(&items_b, 13).await, 0);
+    let newcomer = process().await;
+    assert_eq!(
+        (read(&tagged(&newcomer), 3).await, read(&tagged(&newcomer), 13).await),
+        (1, 0),
+        "by the ledger as well"
+    );
+    a.invalidate([Group { id: 101 }.to_tag(), Group { id: 999 }.to_tag()]).await;
+    assert_eq!(read(&items_a, 13).await, 1, "any of them is enough in a list");
+}
+
 #[tokio::test]
 async fn invalidating_a_prefix_covers_the_key_and_those_below_it_but_no_sibling() {
     let redis = RedisServer::start().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, Namespace, TypedTag};
+use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, Namespace, Scope, TypedTag};
 use strata_tests::{Database, Group, Item, PATIENCE, RedisServer, eventually};
 use tokio::sync::Semaphore;
 
@@ -181,6 +181,22 @@ async fn a_write_through_overtaken_by_the_invalidation_of_its_tag_is_not_cached(
     let writer = |load: origin_sdk::Load| async move {
         load.tag(Group { id: 7 }.to_tag());
         b.invalidate([Group { id: 7 }.to_tag()]).await;
+        Ok::<_, std::io::Error>(1)
+    };
+    let written = items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap();
+    assert!(!written.cached);
+    assert!(items(&a).get(&Item { id: 1 }).await.is_none());
+}
+
+/// The same by a scope that the store's own check cannot see.
+#[tokio::test]
+async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is_not_cached() {
+    let redis = RedisServer::start().await;
+    let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
+    let tags = [7, 8].map(|id| Group { id }.to_tag());
+    let writer = |load: origin_sdk::Load| async move {
+        tags.iter().cloned().for_each(|tag| load.tag(tag));
+        b.invalidate([Scope::all_tags(tags).unwrap()]).await;
         Ok::<_, std::io::Error>(1)
     };
     let written = items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use shared_keys::{Applied, Mode, Position, Record, Scope, ScopeHash, Stamp, Verdict};
+use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
 
 pub(crate) use self::follower::follow_forever;
@@ -225,9 +225,19 @@ impl Journal {
         // The position does not move yet: records of others may stand before this one.
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
         self.apply(&[own], Position::ZERO);
-        // Not needed for correctness, but what is loaded from now on shall not look older than this record.
-        let _ = self.catch_up().await;
-        Ok(appended)
+        // What is loaded from now on shall not look older than this record.
+        let caught_up = self.catch_up().await.is_ok();
+        // The store looked for records of the value's own scopes; those of several tags only the whole journal tells.
+        let clean = appended.clean && unless.is_none_or(|unless| caught_up && !self.is_hit_by_all_tags(unless));
+        Ok(Appended { clean, ..appended })
+    }
+
+    /// Whether a record of several tags since then covers a value.
+    fn is_hit_by_all_tags(&self, unless: Unless<'_>) -> bool {
+        let scopes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
+        let state = self.read();
+        let hits = state.applied.all_tags_of(scopes.into_iter());
+        state.applied.verdict(hits.collect::<Vec<_>>(), Stamp::origin(unless.since)) != Verdict::Valid
     }
 
     /// Puts an invalidation in the queue; from now on its scopes are covered here.
@@ -266,7 +276,7 @@ impl Journal {
     fn cover(&self, mode: Mode, scopes: &[Scope]) {
         let mut state = self.write();
         for scope in scopes {
-            let pending = state.pending.entry(scope.hash()).or_insert(mode);
+            let pending = state.pending.entry(scope.carried_hash()).or_insert(mode);
             if mode == Mode::Remove {
                 *pending = mode;
             }
@@ -280,7 +290,7 @@ impl Journal {
         for record in records {
             for scope in &record.scopes {
                 let stamp = Stamp::origin(record.position);
-                state.applied.apply(Record { scope: scope.hash(), mode: record.mode, stamp });
+                state.applied.apply_scope(scope, record.mode, stamp);
             }
         }
         if position > state.position {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
+use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{
@@ -115,7 +115,7 @@ impl JournalState {
         let now = Position::new(unix_ms(), 0);
         let position = if now > after { now } else { Position::new(after.ms(), after.seq() + 1) };
         for scope in scopes {
-            self.ledger.apply(Record { scope: scope.hash(), mode, stamp: Stamp::origin(position) });
+            self.ledger.apply_scope(scope, mode, Stamp::origin(position));
         }
         self.feed.push_back(FeedRecord { position, mode, scopes: scopes.to_vec() });
         if self.feed.len() > MAX_FEED {

@@ -1,11 +1,12 @@
 //! The records that a layer knows, and the one rule.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
 use super::{Mode, Position, Record, Seq, Stamp};
-use crate::{Scope, ScopeHash};
+use crate::{Scope, ScopeHash, Tag};
 
 /// What the rule says of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,10 +106,21 @@ impl Hits {
 #[derive(Debug, Clone)]
 pub struct Applied {
     scopes: HashMap<ScopeHash, Hits>,
+    /// The scopes of several tags that records were applied for: entries carry only the single tags.
+    all_tags: Vec<AllTags>,
     everything: Hits,
     max_scopes: usize,
     all: ScopeHash,
 }
+
+#[derive(Debug, Clone)]
+struct AllTags {
+    scope: ScopeHash,
+    tags: Box<[ScopeHash]>,
+}
+
+/// Scopes of several tags that are told apart. A further one counts as one of its first tag alone, which covers more.
+const MAX_ALL_TAGS: usize = 1000;
 
 impl Applied {
     /// An empty one that holds at most `max_scopes` scopes (at least 2).
@@ -116,10 +128,46 @@ impl Applied {
     pub fn new(max_scopes: usize) -> Self {
         Self {
             scopes: HashMap::new(),
+            all_tags: Vec::new(),
             everything: Hits::default(),
             max_scopes: max_scopes.max(2),
             all: Scope::hash_all(),
         }
+    }
+
+    /// Takes in a record of this scope, several tags included. Order and repetition do not matter.
+    ///
+    /// ```
+    /// use shared_keys::{Applied, Mode, Position, Scope, Stamp, Tag, Verdict};
+    /// let [red, large] = ["red", "large"].map(|text| Tag::new(text).unwrap());
+    /// let both = Scope::all_tags([red.clone(), large.clone()]).unwrap();
+    /// let mut applied = Applied::new(100);
+    /// applied.apply_scope(&both, Mode::Remove, Stamp::origin(Position::new(20, 0)));
+    ///
+    /// let [red, large] = [Scope::Tag(red).hash(), Scope::Tag(large).hash()];
+    /// let before = Stamp::origin(Position::new(10, 0));
+    /// assert_eq!(applied.verdict([red, large], before), Verdict::Removed);
+    /// assert_eq!(applied.verdict([red], before), Verdict::Valid);
+    /// ```
+    pub fn apply_scope(&mut self, scope: &Scope, mode: Mode, stamp: Stamp) {
+        let hash = match scope {
+            Scope::AllTags(tags) if self.tells_apart(scope.hash(), tags) => scope.hash(),
+            _ => scope.carried_hash(),
+        };
+        self.apply(Record { scope: hash, mode, stamp });
+    }
+
+    /// Whether a scope of several tags has, or now gets, a place of its own.
+    fn tells_apart(&mut self, scope: ScopeHash, tags: &[Tag]) -> bool {
+        if self.all_tags.iter().any(|known| known.scope == scope) {
+            return true;
+        }
+        if self.all_tags.len() < MAX_ALL_TAGS {
+            let tags = tags.iter().map(|tag| Scope::hash_tag(tag.as_str())).collect();
+            self.all_tags.push(AllTags { scope, tags });
+            return true;
+        }
+        false
     }
 
     /// Takes in a record. Order and repetition do not matter.
@@ -142,9 +190,10 @@ impl Applied {
 
     /// **The rule**: what an entry with these scopes, loaded at `loaded_at`, is. `all` need not be named.
     #[must_use]
-    pub fn verdict(&self, scopes: impl IntoIterator<Item = ScopeHash>, loaded_at: Stamp) -> Verdict {
+    pub fn verdict(&self, scopes: impl IntoIterator<Item = ScopeHash, IntoIter: Clone>, loaded_at: Stamp) -> Verdict {
         let mut verdict = self.everything.verdict(loaded_at);
-        for scope in scopes {
+        let scopes = scopes.into_iter();
+        for scope in scopes.clone().chain(self.all_tags_of(scopes)) {
             if verdict == Verdict::Removed {
                 break;
             }
@@ -153,6 +202,12 @@ impl Applied {
             }
         }
         verdict
+    }
+
+    /// The scopes of several tags that cover an entry with these scopes.
+    pub fn all_tags_of(&self, scopes: impl Iterator<Item = ScopeHash> + Clone) -> impl Iterator<Item = ScopeHash> {
+        let covers = move |known: &&AllTags| known.tags.iter().all(|tag| scopes.clone().any(|scope| scope == *tag));
+        self.all_tags.iter().filter(covers).map(|known| known.scope)
     }
 
     /// How many scopes it holds.
@@ -184,6 +239,7 @@ impl Applied {
             }
             keep
         });
+        self.all_tags.retain(|known| self.scopes.contains_key(&known.scope));
     }
 }
 
@@ -256,7 +312,47 @@ mod tests {
         assert_eq!(journal.verdict([B], at(Some(3), None)), Verdict::Expired);
     }
 
+    fn tag(text: &str) -> Tag {
+        Tag::new(text).unwrap()
+    }
+
+    #[test]
+    fn more_scopes_of_several_tags_than_are_told_apart_cover_more_and_never_less() {
+        let mut journal = Applied::new(10 * MAX_ALL_TAGS);
+        for n in 0..MAX_ALL_TAGS + 10 {
+            let both = Scope::all_tags([tag("a"), tag(&alloc::format!("b{n}"))]).unwrap();
+            journal.apply_scope(&both, Mode::Remove, at(Some(5), None));
+        }
+        let hash = |text: &str| Scope::Tag(tag(text)).hash();
+        for n in 0..MAX_ALL_TAGS + 10 {
+            let scopes = [hash("a"), hash(&alloc::format!("b{n}"))];
+            assert_eq!(journal.verdict(scopes, at(Some(4), None)), Verdict::Removed, "{n}");
+        }
+        assert_eq!(journal.verdict([hash("b0")], at(Some(4), None)), Verdict::Valid);
+    }
+
     proptest! {
+        /// Several tags: covered are exactly the entries that carry all of them, or more once scopes were dropped.
+        #[test]
+        fn a_scope_of_several_tags_covers_what_carries_them_all(
+            covered in prop::collection::btree_set("[a-d]", 1..4), carried in prop::collection::btree_set("[a-d]", 0..4),
+            others in prop::collection::vec(("[a-d]", "[a-d]", 1u64..9), 0..6), max_scopes in 2usize..20,
+        ) {
+            let mut journal = Applied::new(max_scopes);
+            let mut covers = covered.is_subset(&carried);
+            journal.apply_scope(&Scope::all_tags(covered.iter().map(|text| tag(text))).unwrap(), Mode::Remove, at(Some(5), None));
+            for (a, b, ms) in others {
+                covers |= ms > 4 && carried.contains(&a) && carried.contains(&b);
+                journal.apply_scope(&Scope::all_tags([tag(&a), tag(&b)]).unwrap(), Mode::Remove, at(Some(ms), None));
+            }
+            let scopes: Vec<_> = carried.iter().map(|text| Scope::Tag(tag(text)).hash()).collect();
+            let verdict = journal.verdict(scopes, at(Some(4), None));
+            prop_assert!(verdict == Verdict::Removed || !covers);
+            if max_scopes > 7 {
+                prop_assert_eq!(verdict == Verdict::Removed, covers);
+            }
+        }
+
         /// The map gives what a search through every single record gives, whatever it has dropped: or stricter.
         #[test]
         fn the_map_is_never_laxer_than_the_records(
