@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Lifetime, Mode, Scope};
+use shared_keys::{Key, Lifetime, Mode, Position, Scope};
 
 use crate::clock::Clock;
 use crate::codec::Codec;
@@ -94,6 +94,13 @@ impl Cache {
     /// Makes everything that the scopes cover stale: it is served only where its lifetime allows stale.
     pub async fn expire<S: Into<Scope>>(&self, scopes: impl IntoIterator<Item = S>) -> Receipt {
         self.0.invalidate(Mode::Expire, scopes.into_iter().map(Into::into).collect()).await
+    }
+
+    /// The place in the journal up to which this process knows all invalidations: what [`Namespace::put`](crate::Namespace::put)
+    /// takes as the moment from which a value is good, if it is asked for *before* the value is read.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.0.journal.position()
     }
 
     /// What the cache has done since it was built.

@@ -38,6 +38,8 @@ impl Clock {
     /// The time since some fixed moment in the past.
     #[must_use]
     pub fn now(&self) -> Duration {
+        #[cfg(test)]
+        READS.set(READS.get() + 1);
         match &self.0 {
             Source::System(start) => start.elapsed(),
             Source::Manual(nanos) => Duration::from_nanos(nanos.load(Ordering::SeqCst)),
@@ -50,4 +52,10 @@ impl Clock {
             nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has read a clock: it is a system call, or nearly one.
+    pub(crate) static READS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }

@@ -62,6 +62,28 @@ async fn callers_in_several_processes_cost_one_load_and_are_woken_by_its_end() {
     assert_eq!(redis.run::<u8>(&["EXISTS", LEASE_KEY]).await, 0, "the lease has ended with the load");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_callers_through_eight_caches_cost_one_load() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let mut processes = Vec::new();
+    for _ in 0..8 {
+        processes.push(process(&redis, LONG).await);
+    }
+    let callers: Vec<_> = (0..10_000)
+        .map(|n| {
+            let database = database.clone();
+            read_with(&processes[n % 8].1, move |_| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok::<_, std::io::Error>(database.read(1))
+            })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(in_time(caller).await.0, 0);
+    }
+    assert_eq!(database.reads(), 1);
+}
+
 #[tokio::test]
 async fn a_load_that_outlasts_its_lease_keeps_it() {
     let (redis, database) = (RedisServer::start().await, Database::default());

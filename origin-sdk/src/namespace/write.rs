@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Mode, Scope, Tag};
+use shared_keys::{Key, Mode, Position, Scope, Tag, Verdict};
 
 use super::load::call;
 use super::{Inner, Namespace};
@@ -54,6 +54,42 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         covered.extend(also.into_iter().map(Scope::Tag));
         let task = tokio::spawn(async move { inner.write(&text, covered, load, boxed(writer, identity)).await });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
+    }
+}
+
+impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
+    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key, and says whether it was
+    /// kept: it is not if an invalidation after `loaded_at` covers it. To fill a cache ahead of its readers, say.
+    ///
+    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the source was read. If it is
+    /// taken afterwards, an invalidation in between goes unnoticed, and the old value is served until its lifetime ends. So
+    /// prefer [`Namespace::get_or_load`], which takes it by itself; and to change a value prefer
+    /// [`Namespace::write_through`], since this here tells no other process that what it holds is old.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Lifetime, Namespace};
+    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # fn read_all() -> Vec<(u64, String)> { vec![(7, "Lamp".to_owned())] }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let loaded_at = cache.position();
+    /// for (id, name) in read_all() {
+    ///     names.put(&Product { id }, name, loaded_at).await;
+    /// }
+    /// assert_eq!(*names.get(&Product { id: 7 }).await.unwrap().value, "Lamp");
+    /// # });
+    /// ```
+    pub async fn put(&self, key: &K, value: V, loaded_at: Position) -> bool {
+        let (inner, text) = (&self.inner, key.to_text());
+        let meta = inner.meta(&value, &self.load_handle(key), loaded_at, Duration::ZERO);
+        let entry = inner.entry(&text, Arc::new(value), meta);
+        let is_kept = !inner.core.bypass && entry.verdict(&inner.core.journal) == Verdict::Valid;
+        if is_kept {
+            inner.keep(&text, &entry, None).await;
+        }
+        is_kept
     }
 }
 

@@ -2,6 +2,7 @@ use std::io;
 use std::time::Duration;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
+use crate::clock::READS;
 use crate::{Clock, Faults, Freshness, Hit, Layer, Lifetime, Namespace, Randomness, StaleReason, WhenSuspect};
 
 /// The draw by which a value is due for a refresh twice its loading time before it expires: −ln(rand) = 2.
@@ -93,6 +94,15 @@ async fn a_copy_in_memory_answers_for_its_own_time_and_no_longer_than_what_it_wa
     }
     clock.advance(11 * SECOND);
     assert_eq!(load(&numbers, 2).await.layer, Layer::Loader, "the promotion did not make it live longer");
+}
+
+#[tokio::test]
+async fn a_hit_in_memory_reads_the_clock_once() {
+    let (_cache, _, numbers) = numbers(|numbers| numbers).await;
+    load(&numbers, 1).await;
+    let before = READS.get();
+    load(&numbers, 2).await;
+    assert_eq!(READS.get() - before, 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod batch;
 mod freshness;
 mod lag;
 mod timeouts;
+mod write;
 
 use std::io;
 use std::sync::Arc;
