@@ -15,7 +15,7 @@
 //! those entries count as removed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use serde::Deserialize;
@@ -200,29 +200,22 @@ impl Table {
     /// Gives each record the next number; the last one given comes back.
     fn append(&self, message: &PurgeMessage) -> Result<u64> {
         let mut seq = self.counter()?.seq;
-        // Records of siblings share the rows of the prefixes above them, so of each only the last is written.
-        let mut rows = BTreeMap::new();
         for record in &message.records {
             seq += 1;
             for scope in record.scope.edge_hashes() {
-                let (last, position) =
-                    rows.entry((scope, record.mode, record.position.is_some())).or_insert((seq, record.position));
-                (*last, *position) = (seq, record.position.max(*position));
+                self.sql.exec(
+                    "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
+                     ON CONFLICT (scope, mode, placed) DO UPDATE SET \
+                     seq = max(seq, excluded.seq), position = max(position, excluded.position)",
+                    vec![
+                        scope.to_string().into(),
+                        record.mode.as_str().into(),
+                        i32::from(record.position.is_some()).into(),
+                        integer(seq),
+                        record.position.map(padded).into(),
+                    ],
+                )?;
             }
-        }
-        for ((scope, mode, placed), (seq, position)) in rows {
-            self.sql.exec(
-                "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
-                 ON CONFLICT (scope, mode, placed) DO UPDATE SET \
-                 seq = max(seq, excluded.seq), position = max(position, excluded.position)",
-                vec![
-                    scope.to_string().into(),
-                    mode.as_str().into(),
-                    i32::from(placed).into(),
-                    integer(seq),
-                    position.map(padded).into(),
-                ],
-            )?;
         }
         self.sql.exec("UPDATE counter SET seq = ?", vec![integer(seq)])?;
         Ok(seq)

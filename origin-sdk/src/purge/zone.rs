@@ -30,8 +30,8 @@ const INVALIDATE: &str = "invalidate_cache";
 
 /// A zone whose purge API is told of every record.
 ///
-/// A record's scopes go as the tags that stand for them in `Cache-Tag`: a simple tag as it is, anything else by its hash. A
-/// record that covers everything purges the **whole zone**, also what does not come from Strata.
+/// A record's scopes go as the tags that may stand for them in `Cache-Tag` ([`Scope::edge_tokens`]): a simple tag as it is, anything
+/// else by its hash. A record that covers everything purges the **whole zone**, also what does not come from Strata.
 ///
 /// ```
 /// use origin_sdk::{ApiToken, Cache, Plan, Zone};
@@ -215,7 +215,7 @@ fn calls_of(path: &'static str, scopes: Vec<&Scope>) -> Vec<Call> {
     if scopes.contains(&&Scope::All) {
         return vec![call(json!({ "purge_everything": true }), 1)];
     }
-    let mut tags: Vec<String> = scopes.into_iter().map(Scope::to_token).collect();
+    let mut tags: Vec<String> = scopes.into_iter().flat_map(Scope::edge_tokens).collect();
     tags.sort_unstable();
     tags.dedup();
     tags.chunks(MAX_OPERATIONS).map(|tags| call(json!({ "tags": tags }), tags.len())).collect()
@@ -248,10 +248,11 @@ mod tests {
     fn scopes_go_as_the_tags_that_stand_for_them_in_cache_tag() {
         let records =
             [record(Mode::Remove, &["tag:category:7", "tag:Größe 42", "key:shop:v1:{a}:1", "path:shop.example/a"])];
-        let mut tags: Vec<_> = records[0].scopes.iter().map(Scope::to_token).collect();
+        let mut tags: Vec<_> = records[0].scopes.iter().flat_map(Scope::edge_tokens).collect();
         tags.sort();
         assert_eq!(bodies(&zone(), &records), [(PURGE, json!({ "tags": tags }).to_string())]);
-        assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 3);
+        // Three scopes by their hashes, and the two prefixes above the key into which it may have been folded.
+        assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5);
     }
 
     #[test]
