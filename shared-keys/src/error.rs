@@ -12,6 +12,7 @@ const SHOWN_BYTES: usize = 64;
 /// ```
 /// let error = "12x-0".parse::<shared_keys::Position>().unwrap_err();
 /// assert_eq!(error.to_string(), r#"expected milliseconds as a decimal number at byte 0 of "12x-0""#);
+/// assert_eq!((error.expected(), error.at()), ("milliseconds as a decimal number", 0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {

@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt::{self, Write};
+use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
 
 /// A value that can stand as one segment of a key or tag: integers, `bool`, `char`, owned and shared strings,
 /// `uuid::Uuid` (feature `uuid`), enums by [`enum_id!`](crate::enum_id), and what else implements it.
@@ -79,6 +80,11 @@ key_id_by_display! {
     u64: "a number from 0 to 2^64 - 1",
     u128: "a number from 0 to 2^128 - 1",
     usize: "a number that fits usize",
+    NonZeroU8: "a number from 1 to 255",
+    NonZeroU16: "a number from 1 to 65535",
+    NonZeroU32: "a number from 1 to 2^32 - 1",
+    NonZeroU64: "a number from 1 to 2^64 - 1",
+    NonZeroU128: "a number from 1 to 2^128 - 1",
     i8: "a number from -128 to 127",
     i16: "a number from -32768 to 32767",
     i32: "a number from -2^31 to 2^31 - 1",
@@ -199,11 +205,12 @@ mod tests {
     proptest! {
         #[test]
         fn every_kind_of_id_reads_back_what_it_wrote(
-            small: u8, large: u128, negative: i64, flag: bool, letter: char, text in any::<String>(),
+            small: u8, large: u128, negative: i64, page: NonZeroU32, flag: bool, letter: char, text in any::<String>(),
         ) {
             round_trip(small)?;
             round_trip(large)?;
             round_trip(negative)?;
+            round_trip(page)?;
             round_trip(flag)?;
             round_trip(letter)?;
             round_trip::<Box<str>>(text.as_str().into())?;

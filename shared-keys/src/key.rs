@@ -11,6 +11,20 @@ use crate::{ParseError, Scope, ScopeHash, Tag};
 ///
 /// Each id counts with the 128 bytes that it can take, so a key has at most seven. As ids are cut one by one, and never the
 /// key, a key with cut ids lies below the same prefixes as the key at the prefix's top.
+///
+/// ```
+/// use shared_keys::{Key, MAX_KEY_BYTES};
+///
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///
+///     /// What is known of two texts.
+///     pub key Pair { a: String, b: String } = "pair:{a}:{b}";
+/// }
+///
+/// let endless = Pair { a: "*".repeat(1 << 20), b: "é".repeat(1 << 20) };
+/// assert!(endless.to_text().len() <= MAX_KEY_BYTES);
+/// ```
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// A typed data key, declared by [`keys!`](crate::keys). Two different keys never render alike.
@@ -116,6 +130,22 @@ pub trait Key: Sized {
 }
 
 /// A key that lies below another one, declared by `under` in [`keys!`](crate::keys): the prefix of [`Self::above`] covers it.
+///
+/// ```
+/// use shared_keys::{Below, Key};
+///
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///
+///     /// Who a user is.
+///     pub key User { user: u64 } = "user:{user}";
+///     /// A page of a user's orders.
+///     pub key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}" under User { user };
+/// }
+///
+/// let above: User = UserOrders { user: 42, page: 3 }.above();
+/// assert_eq!(above.prefix().as_str(), "shop:v1:{user:42}:");
+/// ```
 pub trait Below<P: Key>: Key {
     /// The key above.
     fn above(&self) -> P;

@@ -29,7 +29,15 @@ const ALL_TAGS_SEED: u64 = 7;
 
 /// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
 ///
-/// Two scopes that collide only invalidate more than was asked, which is safe; nothing is ever served because of it.
+/// Two scopes that collide only invalidate more than was asked, which is safe; nothing is ever served because of it. Its text is
+/// 13 digits of Crockford's base 32.
+///
+/// ```
+/// use shared_keys::{Scope, ScopeHash};
+/// let hash = "tag:category:7".parse::<Scope>().unwrap().hash();
+/// assert_eq!(hash.to_string(), "2s20nqrqsddsz");
+/// assert_eq!("2s20nqrqsddsz".parse(), Ok(hash));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ScopeHash(pub u64);
 
@@ -68,7 +76,7 @@ impl FromStr for ScopeHash {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let expected = |at| ParseError::new("13 characters of Crockford's base 32, lower case", at, text);
         if text.len() != TOKEN_CHARS {
-            return Err(expected(text.len()));
+            return Err(expected(text.len().min(TOKEN_CHARS)));
         }
         let mut hash: u64 = 0;
         for (at, byte) in text.bytes().enumerate() {
@@ -113,6 +121,12 @@ pub enum Scope {
 
 impl Scope {
     /// A key's scopes as text: the key, and each prefix that covers it. [`ScopeHash::of_key`] gives their hashes.
+    ///
+    /// ```
+    /// use shared_keys::Scope;
+    /// let scopes: Vec<_> = Scope::of_key("shop:v1:{flags}").iter().map(ToString::to_string).collect();
+    /// assert_eq!(scopes, ["key:shop:v1:{flags}", "prefix:shop:", "prefix:shop:v1:", "prefix:shop:v1:{flags}:"]);
+    /// ```
     #[must_use]
     pub fn of_key(text: &str) -> Vec<Self> {
         let prefixes = tops(text).map(|top| Self::Prefix(Prefix::from_top(top)));
@@ -384,6 +398,25 @@ mod tests {
             ),
         ] {
             assert_eq!(text.parse::<Scope>().unwrap_err().to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_refused_with_what_was_expected_and_where() {
+        for (text, at) in [
+            ("", 0),
+            ("2s20nqrqsddszz", 13),
+            ("2s20nqrqsdds", 12),
+            ("2S20nqrqsddsz", 1),
+            ("g000000000000", 0),
+            ("000é00000000", 3),
+        ] {
+            let error = text.parse::<ScopeHash>().unwrap_err();
+            assert_eq!(
+                (error.expected(), error.at()),
+                ("13 characters of Crockford's base 32, lower case", at),
+                "{text}"
+            );
         }
     }
 

@@ -1,9 +1,13 @@
 //! The Redis Cluster slot of a key: CRC-16/XMODEM of its hash tag, modulo 16,384 (Redis Cluster specification).
 
 /// How many slots a Redis Cluster has.
+///
+/// ```
+/// assert!(shared_keys::slot("shop:v1:{user:42}") < shared_keys::SLOTS);
+/// ```
 pub const SLOTS: u16 = 16_384;
 
-/// The slot that a Redis Cluster keeps a key in. Keys of one family share it, as the hash tag is the family.
+/// The slot that a Redis Cluster keeps a key in, below [`SLOTS`]. Keys of one family share it, as the hash tag is the family.
 ///
 /// ```
 /// use shared_keys::slot;

@@ -161,6 +161,15 @@ impl<'a> TagSet<'a> {
 }
 
 /// The tags of a response do not fit into one header; the response must not be kept by the edge.
+///
+/// ```
+/// use shared_keys::{Tag, TagSet};
+/// let tag = Tag::new("category:7").unwrap();
+/// let mut tags = TagSet::default();
+/// tags.insert_tag(&tag);
+/// let overflow = tags.to_header(9).unwrap_err();
+/// assert_eq!(overflow.to_string(), "expected at most 9 bytes of tags, got 10: tag the data with fewer, coarser tags");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TagOverflow {
     /// How long the header would be, with all keys folded.
@@ -184,6 +193,12 @@ impl core::error::Error for TagOverflow {}
 /// The scopes that a `Cache-Tag` value (tokens between commas) or `Surrogate-Key` value (between spaces) names.
 ///
 /// A foreign origin's tag counts as it is written and in lower case, as Cloudflare matches tags without case.
+///
+/// ```
+/// use shared_keys::{Scope, scopes_from_header};
+/// let scope: Scope = "tag:news".parse().unwrap();
+/// assert!(scopes_from_header("category:7, News").any(|hash| hash == scope.hash()));
+/// ```
 pub fn scopes_from_header(value: &str) -> impl Iterator<Item = ScopeHash> {
     value.split([',', ' ', '\t']).filter(|token| !token.is_empty()).flat_map(|token| {
         let hashed = token.strip_prefix('~').and_then(|hash| hash.parse().ok());
