@@ -8,7 +8,13 @@ use hashbrown::HashMap;
 use super::{Mode, Position, Record, Seq, Stamp};
 use crate::{Scope, ScopeHash, Tag};
 
-/// What the rule says of an entry.
+/// What the rule says of an entry, the worst last.
+///
+/// ```
+/// use shared_keys::Verdict;
+/// assert_eq!(Verdict::Expired.max(Verdict::Removed), Verdict::Removed);
+/// assert_eq!(Verdict::Removed.as_str(), "removed");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// No record after its `loaded_at` covers it.
@@ -124,6 +130,19 @@ const MAX_ALL_TAGS: usize = 1000;
 
 impl Applied {
     /// An empty one that holds at most `max_scopes` scopes (at least 2).
+    ///
+    /// ```
+    /// use shared_keys::{Applied, Mode, Position, Record, ScopeHash, Stamp, Verdict};
+    /// let mut applied = Applied::new(2);
+    /// for ms in 1..=3 {
+    ///     let stamp = Stamp::origin(Position::new(ms, 0));
+    ///     applied.apply(Record { scope: ScopeHash(ms), mode: Mode::Expire, stamp });
+    /// }
+    /// // The older two had to go, and now cover everything up to where they stood.
+    /// assert_eq!(applied.len(), 1);
+    /// assert_eq!(applied.verdict([], Stamp::origin(Position::new(1, 0))), Verdict::Removed);
+    /// assert_eq!(applied.verdict([], Stamp::origin(Position::new(2, 0))), Verdict::Valid);
+    /// ```
     #[must_use]
     pub fn new(max_scopes: usize) -> Self {
         Self {
@@ -184,11 +203,35 @@ impl Applied {
     }
 
     /// Counts every entry that was loaded before `floor` as removed.
+    ///
+    /// ```
+    /// use shared_keys::{Applied, Seq, Stamp, Verdict};
+    /// let mut applied = Applied::new(100);
+    /// applied.raise_floor(Stamp::edge(Seq(7)));
+    /// assert_eq!(applied.verdict([], Stamp::edge(Seq(6))), Verdict::Removed);
+    /// assert_eq!(applied.verdict([], Stamp::edge(Seq(7))), Verdict::Valid);
+    /// ```
     pub fn raise_floor(&mut self, floor: Stamp) {
         self.everything.remove.add(floor);
     }
 
     /// **The rule**: what an entry with these scopes, loaded at `loaded_at`, is. `all` need not be named.
+    ///
+    /// Where record and entry both have an origin position, these are compared, else their numbers at the edge. What has no
+    /// place in an order counts as the older one: an entry as the oldest, a record as the latest.
+    ///
+    /// ```
+    /// use shared_keys::{Applied, Mode, Position, Record, ScopeHash, Seq, Stamp, Verdict};
+    /// let mut applied = Applied::new(100);
+    /// let at = |ms, seq| Stamp { origin: Some(Position::new(ms, 0)), edge: Some(Seq(seq)) };
+    /// applied.apply(Record { scope: ScopeHash(1), mode: Mode::Remove, stamp: at(20, 5) });
+    ///
+    /// // An origin that lagged built it before the record, though the edge fetched it after.
+    /// assert_eq!(applied.verdict([ScopeHash(1)], at(10, 9)), Verdict::Removed);
+    /// assert_eq!(applied.verdict([ScopeHash(1)], at(20, 4)), Verdict::Valid);
+    /// // A foreign origin says no position.
+    /// assert_eq!(applied.verdict([ScopeHash(1)], Stamp::edge(Seq(4))), Verdict::Removed);
+    /// ```
     #[must_use]
     pub fn verdict(&self, scopes: impl IntoIterator<Item = ScopeHash, IntoIter: Clone>, loaded_at: Stamp) -> Verdict {
         let mut verdict = self.everything.verdict(loaded_at);

@@ -12,6 +12,7 @@ use crate::ParseError;
 /// let position: Position = "1763900000000-2".parse().unwrap();
 /// assert!(position > Position::new(1_763_900_000_000, 1));
 /// assert_eq!(position.to_string(), "1763900000000-2");
+/// assert_eq!((position.ms(), position.seq()), (1_763_900_000_000, 2));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position {

@@ -8,10 +8,20 @@ use super::position::decimal;
 use crate::{ParseError, ScopeHash};
 
 /// The edge journal's own order: it counts the records as they arrive there.
+///
+/// ```
+/// assert!(shared_keys::Seq(2) > shared_keys::Seq::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seq(pub u64);
 
 /// What a record does to the entries that it covers.
+///
+/// ```
+/// use shared_keys::Mode;
+/// assert_eq!("expire".parse(), Ok(Mode::Expire));
+/// assert_eq!(Mode::Remove.as_str(), "remove");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Never serve them again.

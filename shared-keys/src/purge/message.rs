@@ -14,6 +14,13 @@ use super::{MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, VERSION};
 use crate::{Mode, ParseError, Position, Scope};
 
 /// One invalidation in a [`PurgeMessage`].
+///
+/// ```
+/// use shared_keys::purge::{PurgeMessage, PurgeRecord};
+/// use shared_keys::{Mode, Scope};
+/// let records = vec![PurgeRecord { scope: Scope::All, mode: Mode::Expire, position: None }];
+/// assert_eq!(PurgeMessage { records }.to_json(), r#"{"v":1,"records":[{"scope":"all","mode":"expire"}]}"#);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeRecord {
     /// What it covers.
@@ -164,6 +171,14 @@ fn offset(text: &str, error: &serde_json::Error) -> usize {
 }
 
 /// Why a body is no purge message: what was expected and where, and in which field of which record.
+///
+/// ```
+/// use shared_keys::purge::PurgeMessage;
+/// let error = PurgeMessage::parse(br#"{"v":1,"records":[{"scope":"key","mode":"remove"}]}"#).unwrap_err();
+/// assert_eq!(error.field(), Some((0, "scope")));
+/// let error = PurgeMessage::parse(br#"{"v":1,"records":[}"#).unwrap_err();
+/// assert_eq!((error.field(), error.cause().at()), (None, 18));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageError {
     field: Option<(usize, &'static str)>,

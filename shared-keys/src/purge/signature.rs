@@ -16,6 +16,12 @@ use crate::ParseError;
 use crate::journal::decimal;
 
 /// The secret that origin and edge share. It never shows in logs.
+///
+/// ```
+/// use shared_keys::purge::Secret;
+/// assert_eq!(format!("{:?}", Secret::new("hunter2").unwrap()), "Secret(…)");
+/// assert!(Secret::new("").is_err());
+/// ```
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
@@ -48,7 +54,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is signed of a request, besides the time and the nonce.
+/// What is signed of a request, besides the time and the nonce. [`sign`] has an example.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedParts<'a> {
     /// The method, in capitals.
@@ -60,6 +66,12 @@ pub struct SignedParts<'a> {
 }
 
 /// What makes a message unique: 16 to 64 of `0-9 A-Z a-z _ -`.
+///
+/// ```
+/// use shared_keys::purge::Nonce;
+/// assert!("2026-11-25_000001".parse::<Nonce>().is_ok());
+/// assert_eq!("too short".parse::<Nonce>().unwrap_err().at(), 3, "a space is refused before the length");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
@@ -103,6 +115,12 @@ impl FromStr for Nonce {
 }
 
 /// Why a signature was refused.
+///
+/// ```
+/// use shared_keys::purge::SignatureError;
+/// assert_eq!(SignatureError::Replayed.as_str(), "replayed");
+/// assert!(SignatureError::OutsideWindow.to_string().ends_with("check the sender's clock"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureError {
@@ -168,6 +186,19 @@ pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Non
 /// [`CLOCK_WINDOW`](super::CLOCK_WINDOW). `seen` says whether a nonce was accepted before; it is asked only once the MAC
 /// holds, so that strangers neither fill nor sound out the receiver's memory. A receiver must remember a nonce for twice
 /// the window. One whose memory is elsewhere answers `false`, and must take the nonce that comes back there.
+///
+/// ```
+/// use std::collections::HashSet;
+/// use shared_keys::purge::{CLOCK_WINDOW, Secret, SignatureError, SignedParts, sign, verify};
+/// let secret = Secret::new("correct horse battery staple").unwrap();
+/// let parts = SignedParts { method: "POST", path: "/purge", body: b"{}" };
+/// let header = sign(&secret, parts, 1_763_900_000, &"0123456789abcdef".parse().unwrap());
+///
+/// let mut accepted = HashSet::new();
+/// let mut check = || verify(&secret, &header, parts, 1_763_900_005, CLOCK_WINDOW, |nonce| !accepted.insert(nonce.to_string()));
+/// assert!(check().is_ok());
+/// assert_eq!(check(), Err(SignatureError::Replayed));
+/// ```
 ///
 /// # Errors
 /// See [`SignatureError`]. The MAC is compared in constant time.
