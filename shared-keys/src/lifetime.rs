@@ -72,6 +72,14 @@ impl Lifetime {
     }
 
     /// What is left for a copy that is `age` old: `fresh` shrinks first, then the windows.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use shared_keys::Lifetime;
+    /// let lifetime: Lifetime = "max-age=60, stale-if-error=600".parse().unwrap();
+    /// assert_eq!(lifetime.remaining(Duration::from_secs(45)).to_directives(), "max-age=15, stale-if-error=600");
+    /// assert_eq!(lifetime.remaining(Duration::from_secs(90)).to_directives(), "max-age=0, stale-if-error=570");
+    /// ```
     #[must_use]
     pub fn remaining(&self, age: Duration) -> Self {
         let past = age.saturating_sub(self.fresh);
@@ -83,6 +91,13 @@ impl Lifetime {
     }
 
     /// The shorter of the two in every part: the lifetime of what is built from both.
+    ///
+    /// ```
+    /// use shared_keys::Lifetime;
+    /// let long: Lifetime = "max-age=60, stale-if-error=600".parse().unwrap();
+    /// let short: Lifetime = "max-age=5".parse().unwrap();
+    /// assert_eq!(long.min(short), short);
+    /// ```
     #[must_use]
     pub fn min(self, other: Self) -> Self {
         Self {

@@ -96,7 +96,14 @@ impl TargetKey {
         &self.url
     }
 
-    /// The scopes that its path lies in: the host, and the path at each of its segments.
+    /// The scopes that its path lies in: the host, and the path at each of its segments. The query is in none of them.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TargetKey};
+    /// let scopes = TargetKey::parse("https://a.example/api/products/7?x=1").unwrap().scopes();
+    /// assert!(scopes.contains(&"path:a.example/api".parse::<Scope>().unwrap().hash()));
+    /// assert!(!scopes.contains(&"path:a.example/api/pro".parse::<Scope>().unwrap().hash()));
+    /// ```
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
         let path = self.url[self.host_and_path.clone()].trim_end_matches('/');

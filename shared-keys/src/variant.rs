@@ -44,7 +44,7 @@ impl VaryFields {
         self.0.iter().map(String::as_str)
     }
 
-    /// The names as one header line.
+    /// The names as one header line, which parses back.
     #[must_use]
     pub fn to_header(&self) -> String {
         self.iter().collect::<Vec<_>>().join(", ")
