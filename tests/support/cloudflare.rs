@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use origin_sdk::{ApiToken, Plan, Zone};
 use serde_json::{Value, json};
 
@@ -93,7 +93,10 @@ impl FakeCloudflare {
         let state = Arc::new(Mutex::new(CloudState::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/client/v4", listener.local_addr().expect("a bound listener has an address"));
-        let app = Router::new().route("/client/v4/zones/{zone}/{action}", post(answer)).with_state(Arc::clone(&state));
+        let app = Router::new()
+            .route("/client/v4/zones/{zone}", get(axum::Json(zone_info())))
+            .route("/client/v4/zones/{zone}/{action}", post(answer))
+            .with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, state }
     }
@@ -129,6 +132,14 @@ impl FakeCloudflare {
     fn lock(&self) -> MutexGuard<'_, CloudState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What it tells of its zone.
+fn zone_info() -> Value {
+    let plan =
+        json!({ "id": "94f3b7b768b0458b56d2cac4fe5ec0f9", "name": "Enterprise Website", "legacy_id": "enterprise" });
+    let zone = json!({ "id": CLOUDFLARE_ZONE, "name": "shop.example", "plan": plan });
+    json!({ "success": true, "errors": [], "messages": [], "result": zone })
 }
 
 async fn answer(

@@ -1,6 +1,8 @@
 //! The built worker in workerd, started by the command that users have: `cargo xtask edge`.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
@@ -18,19 +20,35 @@ pub struct Edge {
     child: Child,
     url: String,
     client: reqwest::Client,
+    /// What it has said.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Edge {
     /// A worker that answers, in front of `origin`.
     pub async fn start(origin: &str) -> Self {
-        let port = free_port();
+        Self::start_on(free_port(), origin).await
+    }
+
+    /// The same on a port of the caller's choice, which must be free.
+    pub async fn start_on(port: u16, origin: &str) -> Self {
         let mut command = xtask();
         command.args(["edge", "--origin", origin, "--port", &port.to_string()]);
-        let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::null()).spawn();
+        let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("cargo xtask runs");
+        let (stdout, log) = (child.stdout.take().expect("it is piped"), Arc::<Mutex<Vec<String>>>::default());
+        let lines = Arc::clone(&log);
+        // Ends with the process.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
         let edge = Self {
-            child: child.expect("cargo xtask runs"),
+            child,
             url: format!("http://127.0.0.1:{port}"),
             client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
+            log,
         };
         edge.wait_ready().await;
         edge
@@ -62,8 +80,20 @@ impl Edge {
     pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
         let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
         let signature = sign(secret, parts, unix_secs, &nonce.parse().expect("a nonce"));
+        self.purge_signed(&signature, body).await
+    }
+
+    /// The answer to a purge message with this signature.
+    pub async fn purge_signed(&self, signature: &str, body: &str) -> Response {
         let request = self.request(Method::POST, PURGE_PATH).header(SIGNATURE_HEADER, signature);
         request.body(body.to_owned()).send().await.expect("the worker answers")
+    }
+
+    /// How many lines it has printed that hold `text`.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> usize {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().filter(|line| line.contains(text)).count()
     }
 
     async fn wait_ready(&self) {

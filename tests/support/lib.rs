@@ -10,6 +10,7 @@ mod edge;
 mod fake_worker;
 mod origin;
 mod redis_server;
+mod stall_proxy;
 mod step_proxy;
 mod vectors_worker;
 
@@ -23,6 +24,7 @@ pub use self::edge::Edge;
 pub use self::fake_worker::{FakeWorker, worker_secret};
 pub use self::origin::{Origin, OriginReply, OriginRequest, Rest};
 pub use self::redis_server::RedisServer;
+pub use self::stall_proxy::StallProxy;
 pub use self::step_proxy::{StepProxy, StopAt};
 pub use self::vectors_worker::VectorsWorker;
 

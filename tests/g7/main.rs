@@ -1,0 +1,268 @@
+//! G7, end to end: an edge response never outlives a purge of any datum that it was built from by more than
+//! `JOURNAL_MAX_LAG` + 5 s. Real Redis, the SDK's HTTP layer in three processes' caches, the built worker in workerd.
+//!
+//! All tests share one stand, each with rows and paths of its own.
+
+#![expect(clippy::expect_used, reason = "a test panics to fail")]
+
+mod service;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use origin_sdk::Position;
+use strata_tests::{Database, Edge, RedisServer, StallProxy, eventually};
+use tokio::runtime::Runtime;
+
+use self::service::{Balancer, Held, Process};
+
+/// `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
+const BOUND: Duration = Duration::from_secs(10);
+/// How long each test looks on after the bound has passed.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The processes, by their place behind the balancer.
+const WRITER: usize = 0;
+const READER: usize = 1;
+/// The one that can be made to lag.
+const LAGGING: usize = 2;
+
+struct Stand {
+    _redis: RedisServer,
+    lag: StallProxy,
+    processes: Vec<Process>,
+    balancer: Arc<Balancer>,
+    edge: Edge,
+}
+
+impl Stand {
+    async fn start() -> Self {
+        let (redis, database) = (RedisServer::start().await, Database::default());
+        let lag = StallProxy::start(redis.port()).await;
+        // The port is known before the worker runs, since the writer ships to it.
+        let edge_port = strata_tests::free_port();
+        let edge_url = format!("http://127.0.0.1:{edge_port}");
+        let writer = redis.cache().edge(&edge_url, Edge::secret()).build().await.expect("a cache");
+        let reader = redis.cache().build().await.expect("a cache");
+        let lagging = redis.cache().redis(lag.url()).build().await.expect("a cache");
+        let processes: Vec<_> = [writer, reader, lagging].map(|cache| Process::new(cache, database.clone())).into();
+        let (balancer, origin) = Balancer::start(processes.clone()).await;
+        let edge = Edge::start_on(edge_port, &origin).await;
+        let stand = Self { _redis: redis, lag, processes, balancer, edge };
+        // A new journal begins with a record that covers everything; the tests begin after it.
+        let writer = &stand.processes[WRITER].cache;
+        eventually("the first record is shipped", async || writer.stats().records_shipped >= 1).await;
+        stand
+    }
+
+    /// Writes a row's next version. What comes back is where its record stands, and when the write was done.
+    async fn put(&self, id: u64) -> (Position, Instant) {
+        (self.processes[WRITER].put(id).await, Instant::now())
+    }
+
+    /// Waits until the edge's journal has the record.
+    async fn is_shipped(&self, position: Position) {
+        eventually("the edge's journal has the record", async || {
+            let status = self.processes[WRITER].cache.ship_status().await.expect("Redis is there");
+            status.iter().any(|target| target.confirmed >= Some(position))
+        })
+        .await;
+    }
+
+    async fn get(&self, path: &str, language: &str) -> Reply {
+        let asked_at = Instant::now();
+        let request = self.edge.request(reqwest::Method::GET, path).header("accept-language", language);
+        let response = request.send().await.expect("the worker answers");
+        let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let is_hit = status.contains("strata-edge; hit");
+        let text = response.text().await.expect("the body arrives");
+        let version = text.split(' ').next().and_then(|version| version.parse().ok());
+        Reply {
+            version: version.unwrap_or_else(|| panic!("{path}: expected a version, got {text:?}")),
+            asked_at,
+            is_hit,
+        }
+    }
+
+    /// Waits until the edge serves `version` from its store.
+    async fn is_stored(&self, path: &str, language: &str, version: u64) {
+        eventually("it is stored", async || {
+            let reply = self.get(path, language).await;
+            reply.is_hit && reply.version == version
+        })
+        .await;
+    }
+
+    /// Looks until some time after the bound; fails if anything that was asked for after it is older than `version`. The
+    /// versions seen in between are not judged.
+    async fn nothing_outlives_the_bound(&self, path: &str, language: &str, version: u64, put_at: Instant) {
+        while put_at.elapsed() < BOUND + AFTERWARDS {
+            let reply = self.get(path, language).await;
+            let late = reply.asked_at.saturating_duration_since(put_at);
+            assert!(
+                late <= BOUND || reply.version >= version,
+                "{path} ({language}): version {} of {version}, {late:?} after the write",
+                reply.version
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Sends a request whose answer is held once the origin has built it. The request goes on meanwhile.
+    async fn held_on_its_way(self: &Arc<Self>, path: &'static str, language: &'static str) -> Arc<Held> {
+        let held = self.balancer.hold_next(path);
+        let stand = Arc::clone(self);
+        tokio::spawn(async move { stand.get(path, language).await });
+        held.built().await;
+        held
+    }
+}
+
+struct Reply {
+    version: u64,
+    asked_at: Instant,
+    is_hit: bool,
+}
+
+async fn while_a_process_lags(stand: Arc<Stand>) {
+    let (path, id) = ("/items/1", 1);
+    stand.balancer.route(path, LAGGING);
+    stand.is_stored(path, "en", 0).await;
+    // It has the row in its memory, and hears nothing of what follows.
+    stand.lag.stall(true);
+    let (_, put_at) = stand.put(id).await;
+    stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
+    // What it builds by a journal that it does not hear is passed on and not kept; now it hears again.
+    stand.lag.stall(false);
+    stand.is_stored(path, "en", 1).await;
+}
+
+async fn with_many_writes_and_all_processes_in_turn(stand: Arc<Stand>) {
+    let (path, id) = ("/items/2", 2);
+    stand.is_stored(path, "en", 0).await;
+    let since = Instant::now();
+    let (mut puts, mut looks) = (Vec::new(), 0);
+    while since.elapsed() < BOUND + BOUND / 2 {
+        if puts.len() < 8 && since.elapsed() > Duration::from_millis(700) * puts.len() as u32 {
+            puts.push(stand.put(id).await.1);
+        }
+        let reply = stand.get(path, "en").await;
+        let due = puts.iter().filter(|put_at| reply.asked_at.saturating_duration_since(**put_at) > BOUND).count();
+        assert!(reply.version >= due as u64, "version {} where {due} is due", reply.version);
+        looks += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    assert!(looks > 50, "{looks}");
+    stand.is_stored(path, "en", 8).await;
+}
+
+async fn when_the_purge_races_with_a_fill(stand: Arc<Stand>) {
+    let (path, id) = ("/items/3", 3);
+    stand.balancer.route(path, READER);
+    let held = stand.held_on_its_way(path, "en").await;
+    let (position, put_at) = stand.put(id).await;
+    stand.is_shipped(position).await;
+    held.release();
+    stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
+    stand.is_stored(path, "en", 1).await;
+}
+
+async fn when_the_purge_races_with_a_background_refresh(stand: Arc<Stand>) {
+    let (path, id) = ("/refreshed/4", 4);
+    stand.balancer.route(path, READER);
+    eventually("it is stored", async || stand.get(path, "en").await.is_hit).await;
+    // Once it is stale, a hit starts a refresh, whose answer is the one that is held.
+    let held = stand.balancer.hold_next(path);
+    eventually("it is refreshed in the background", async || {
+        let reply = stand.get(path, "en").await;
+        assert_eq!(reply.version, 0);
+        tokio::time::timeout(LOOK_EVERY, held.built()).await.is_ok()
+    })
+    .await;
+    let (position, put_at) = stand.put(id).await;
+    stand.is_shipped(position).await;
+    held.release();
+    stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
+    stand.is_stored(path, "en", 1).await;
+}
+
+async fn when_the_purge_races_with_a_304(stand: Arc<Stand>) {
+    let (path, id) = ("/validated/5", 5);
+    stand.balancer.route(path, READER);
+    eventually("it is stored", async || stand.get(path, "en").await.is_hit).await;
+    let requests = stand.balancer.requests(path);
+    eventually("its age has passed, and a 304 has freshened it", async || {
+        stand.get(path, "en").await;
+        stand.balancer.requests(path) > requests
+    })
+    .await;
+    let held = stand.balancer.hold_next(path);
+    let asking = tokio::spawn({
+        let stand = Arc::clone(&stand);
+        async move { while stand.get(path, "en").await.version == 0 {} }
+    });
+    held.built().await;
+    let (position, put_at) = stand.put(id).await;
+    stand.is_shipped(position).await;
+    held.release();
+    stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
+    stand.is_stored(path, "en", 1).await;
+    tokio::time::timeout(BOUND, asking)
+        .await
+        .expect("whoever goes on asking gets the new one")
+        .expect("it does not fail");
+}
+
+async fn when_the_purge_races_with_a_variant(stand: Arc<Stand>) {
+    let (path, id) = ("/items/6", 6);
+    stand.balancer.route(path, READER);
+    for language in ["en", "de"] {
+        stand.is_stored(path, language, 0).await;
+    }
+    let held = stand.held_on_its_way(path, "fr").await;
+    let (position, put_at) = stand.put(id).await;
+    stand.is_shipped(position).await;
+    held.release();
+    tokio::join!(
+        stand.nothing_outlives_the_bound(path, "en", 1, put_at),
+        stand.nothing_outlives_the_bound(path, "de", 1, put_at),
+        stand.nothing_outlives_the_bound(path, "fr", 1, put_at),
+    );
+}
+
+/// A test by its function's name.
+macro_rules! trials {
+    ($runtime:ident, $stand:ident: $($name:ident),* $(,)?) => {
+        vec![$({
+            let (runtime, stand) = (Arc::clone(&$runtime), Arc::clone(&$stand));
+            Trial::test(concat!("no_response_outlives_the_bound::", stringify!($name)), move || {
+                runtime.block_on($name(stand));
+                Ok(())
+            })
+        }),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They spend their time waiting.
+    arguments.test_threads = arguments.test_threads.or(Some(8));
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let stand = Arc::new(runtime.block_on(Stand::start()));
+    let trials = trials![runtime, stand:
+        while_a_process_lags,
+        with_many_writes_and_all_processes_in_turn,
+        when_the_purge_races_with_a_fill,
+        when_the_purge_races_with_a_background_refresh,
+        when_the_purge_races_with_a_304,
+        when_the_purge_races_with_a_variant,
+    ];
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Stops the worker: nothing else holds the stand any more.
+    drop(stand);
+    conclusion.exit_code()
+}
