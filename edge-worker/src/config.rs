@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind};
 const ORIGIN: &str = "ORIGIN";
 /// Name of the variable with the longest time, in seconds, that an isolate serves without news from the journal.
 const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
+/// Name of the variable with the time, in seconds, for which stored responses are served beyond that while the journal cannot
+/// be reached.
+const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
 /// Name of the variable that switches the log line per request on.
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
 /// Name of the secret that purge messages are signed with.
@@ -25,6 +28,9 @@ pub struct Config {
     pub origin: Option<Url>,
     /// An isolate whose journal is older than this asks for it before it serves anything stored; 1 to 3,600 seconds, default 5.
     pub journal_max_lag: Duration,
+    /// How much longer stored responses are served while the journal cannot be reached; 0 to 86,400 seconds, default 0: then
+    /// requests go to the origin at once.
+    pub journal_max_outage: Duration,
     /// One JSON line per request on the console; default off.
     pub log_requests: bool,
     /// What purge messages are signed with; `None` closes the purge endpoint.
@@ -41,9 +47,13 @@ impl Config {
         Ok(Self {
             origin: variable(ORIGIN).map(|value| base_url(&value)).transpose()?,
             journal_max_lag: variable(JOURNAL_MAX_LAG_SECS)
-                .map(|value| max_lag(&value))
+                .map(|value| seconds(JOURNAL_MAX_LAG_SECS, &value, 1, 3600))
                 .transpose()?
                 .unwrap_or(DEFAULT_JOURNAL_MAX_LAG),
+            journal_max_outage: variable(JOURNAL_MAX_OUTAGE_SECS)
+                .map(|value| seconds(JOURNAL_MAX_OUTAGE_SECS, &value, 0, 86_400))
+                .transpose()?
+                .unwrap_or_default(),
             log_requests: variable(LOG_REQUESTS).is_some_and(|value| value == "1"),
             purge_secret: variable(PURGE_SECRET).and_then(|value| Secret::new(value).ok()),
         })
@@ -67,14 +77,12 @@ fn base_url(value: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-fn max_lag(value: &str) -> Result<Duration, Error> {
+fn seconds(name: &str, value: &str, min: u64, max: u64) -> Result<Duration, Error> {
     match value.trim().parse() {
-        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if (min..=max).contains(&seconds) => Ok(Duration::from_secs(seconds)),
         _ => Err(Error::new(
             ErrorKind::Config,
-            format!(
-                "{JOURNAL_MAX_LAG_SECS}: expected whole seconds from 1 to 3600, got {value:?}; set it in wrangler.toml"
-            ),
+            format!("{name}: expected whole seconds from {min} to {max}, got {value:?}; set it in wrangler.toml"),
         )),
     }
 }
@@ -93,7 +101,7 @@ mod tests {
         for variables in [&[][..], &[(ORIGIN, ""), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]] {
             let config = read(variables).unwrap();
             assert!(config.origin.is_none() && config.purge_secret.is_none() && !config.log_requests);
-            assert_eq!(config.journal_max_lag.as_secs(), 5);
+            assert_eq!((config.journal_max_lag.as_secs(), config.journal_max_outage.as_secs()), (5, 0));
         }
     }
 
@@ -107,6 +115,8 @@ mod tests {
             (JOURNAL_MAX_LAG_SECS, "0"),
             (JOURNAL_MAX_LAG_SECS, "5s"),
             (JOURNAL_MAX_LAG_SECS, "3601"),
+            (JOURNAL_MAX_OUTAGE_SECS, "-1"),
+            (JOURNAL_MAX_OUTAGE_SECS, "86401"),
         ] {
             let error = read(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(name) && error.contains(value), "{error}");

@@ -20,6 +20,7 @@ use shared_keys::{Record, Seq};
 use url::Url;
 use worker::{Delay, Env, Response, Stub};
 
+use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::runtime;
 use crate::snapshot::{Snapshot, SnapshotText, recent_window};
@@ -72,15 +73,21 @@ pub(crate) struct Journal {
     env: Env,
     shared_url: String,
     max_lag: Duration,
+    max_outage: Duration,
 }
 
 impl Journal {
     /// For requests to `url`'s site.
-    pub(crate) fn new(env: Env, url: &Url, max_lag: Duration) -> Self {
+    pub(crate) fn new(env: Env, url: &Url, config: &Config) -> Self {
         let mut shared = url.clone();
         shared.set_path(SHARED_PATH);
         shared.set_query(None);
-        Self { env, shared_url: shared.to_string(), max_lag }
+        Self {
+            env,
+            shared_url: shared.to_string(),
+            max_lag: config.journal_max_lag,
+            max_outage: config.journal_max_outage,
+        }
     }
 
     /// Reads what is known; `None` if nothing ever was.
@@ -93,14 +100,22 @@ impl Journal {
         self.read(Snapshot::seq).unwrap_or_default()
     }
 
-    /// Makes sure that what is known is recent enough to serve by.
+    /// Makes sure that what is known is recent enough to serve by, or as recent as the configuration asks for while the
+    /// journal cannot be asked.
     ///
     /// # Errors
     /// If it is not, and the journal cannot be asked.
     pub(crate) async fn ensure(&self) -> Result<(), Error> {
-        match self.age() {
-            Some(age) if age <= self.max_lag => Ok(()),
-            _ => self.refresh().await,
+        let within = |bound: Duration| self.age().is_some_and(|age| age <= bound);
+        if within(self.max_lag) {
+            return Ok(());
+        }
+        match self.refresh().await {
+            Err(error) if within(self.max_lag + self.max_outage) => {
+                worker::console_warn!("served without news of purges: {error}");
+                Ok(())
+            }
+            ended => ended,
         }
     }
 

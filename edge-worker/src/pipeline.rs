@@ -57,7 +57,7 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
     let mut headers = runtime::from_runtime(request.headers());
-    let journal = Journal::new(env, &url, config.journal_max_lag);
+    let journal = Journal::new(env, &url, &config);
     if url.path().starts_with(RESERVED_PATH) {
         return match url.path() {
             HEALTH_PATH => runtime::json(StatusCode::OK, &json!({ "ok": true })),
