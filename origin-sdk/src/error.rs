@@ -37,6 +37,12 @@ pub enum BuildError {
         /// What was given.
         url: String,
     },
+    /// There is no such plan.
+    #[error("zone: expected the plan free, pro, business or enterprise, got {name:?}")]
+    Plan {
+        /// What was given.
+        name: String,
+    },
     /// An API token has characters that no token has.
     #[error("zone: expected an API token of printable ASCII characters")]
     ApiToken,

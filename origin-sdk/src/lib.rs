@@ -56,6 +56,7 @@ mod stampede;
 mod store;
 mod sweep;
 mod task;
+pub mod verify;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{

@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
+mod attacks;
 mod caching;
 mod collapse;
 mod gate;
@@ -11,6 +12,7 @@ mod invalidation;
 mod memory;
 mod safety;
 mod stale;
+mod verify;
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -174,12 +176,26 @@ fn main() -> ExitCode {
         invalidation::an_invalidation_in_the_sdk_reaches_the_edge,
         invalidation::a_purge_of_a_key_finds_the_response_that_it_was_folded_into,
         invalidation::an_unsafe_method_invalidates_its_target,
-        safety::a_purge_that_is_not_signed_right_changes_nothing,
+        attacks::a_purge_that_is_signed_by_a_stranger_is_refused,
+        attacks::a_purge_whose_body_was_changed_is_refused,
+        attacks::a_purge_with_a_truncated_mac_is_refused,
+        attacks::a_purge_without_a_signature_is_refused,
+        attacks::a_purge_from_another_time_is_refused,
+        attacks::a_purge_that_is_replayed_is_refused,
+        attacks::a_nonce_that_was_used_for_another_purge_is_refused,
+        attacks::a_purge_with_a_huge_body_is_refused,
+        attacks::a_purge_with_a_malformed_scope_is_refused_as_a_whole,
+        attacks::only_a_post_purges,
         safety::internal_headers_cross_neither_way,
         safety::a_client_cannot_name_a_variant,
         safety::the_origin_sees_no_parameter_that_the_key_drops,
         safety::a_status_that_cannot_be_passed_on_is_a_bad_gateway,
         safety::only_a_websocket_goes_past_the_cache,
+        verify::a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable,
+        verify::another_secret_fails,
+        verify::without_credentials_nothing_passes_that_needs_them,
+        verify::a_page_that_is_not_stored_fails,
+        verify::what_is_no_worker_fails,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Stops the worker: nothing else holds the stack any more.

@@ -1,42 +1,9 @@
 //! G8 from outside: nothing that a client or a stranger sends poisons, forges or breaks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use origin_sdk::Secret;
 use reqwest::Method;
-use shared_keys::purge::PURGE_PATH;
-use strata_tests::{Edge, OriginReply, eventually};
+use strata_tests::{OriginReply, eventually};
 
 use crate::Stack;
-
-const PURGE_ALL: &str = r#"{"v":1,"records":[{"scope":"tag:guarded","mode":"remove"}]}"#;
-
-pub(crate) async fn a_purge_that_is_not_signed_right_changes_nothing(stack: &Stack) {
-    let path = "/safety/guarded";
-    let headers = [("cdn-cache-control", "max-age=600"), ("cache-tag", "guarded")];
-    stack.origin_answers(path, move |_| OriginReply::ok(&headers, "x"));
-    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
-    let requests = stack.origin_requests(path);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let (secret, stranger) = (Edge::secret(), Secret::new("guessed").unwrap());
-    let (edge, nonce) = (&stack.edge, "nonce-of-the-safety-test");
-
-    assert_eq!(edge.purge(&stranger, now, nonce, PURGE_ALL).await.status(), 401, "another secret");
-    assert_eq!(edge.purge(&secret, now - 301, nonce, PURGE_ALL).await.status(), 401, "too old");
-    assert_eq!(edge.purge(&secret, now + 320, nonce, PURGE_ALL).await.status(), 401, "from the future");
-    assert_eq!(edge.purge(&secret, now, nonce, r#"{"v":1,"records":[{"scope":"x"}]}"#).await.status(), 400);
-    assert_eq!(edge.purge(&secret, now, nonce, &" ".repeat((1 << 20) + 1)).await.status(), 413);
-    let unsigned = edge.request(Method::POST, PURGE_PATH).body(PURGE_ALL).send().await.unwrap();
-    assert_eq!(unsigned.status(), 401);
-    assert_eq!(edge.request(Method::GET, PURGE_PATH).send().await.unwrap().status(), 405);
-    assert!(stack.get(path).await.is_hit(), "nothing was purged");
-    assert_eq!(stack.origin_requests(path), requests);
-
-    let other = PURGE_ALL.replace("guarded", "something-else");
-    assert_eq!(edge.purge(&secret, now, nonce, &other).await.status(), 200);
-    assert_eq!(edge.purge(&secret, now, nonce, &other).await.status(), 401, "replayed");
-    assert_eq!(edge.purge(&secret, now, nonce, PURGE_ALL).await.status(), 401, "a nonce is used once");
-}
 
 pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
     let path = "/safety/internal";

@@ -36,7 +36,7 @@ pub async fn edge_copy(url: &str) -> Result<EdgeCopy, BoxError> {
         Url::parse(url).map_err(|error| format!("--edge: expected a URL of a response, got {url:?}: {error}"))?;
     let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
     let answer = client.head(parsed).send().await?;
-    let cache_status = member_of(answer.headers()).ok_or_else(|| {
+    let cache_status = edge_member(answer.headers()).ok_or_else(|| {
         format!("expected the worker's {EDGE} in Cache-Status of {url}, got none: something else answers there")
     })?;
     let age = answer.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -44,7 +44,7 @@ pub async fn edge_copy(url: &str) -> Result<EdgeCopy, BoxError> {
 }
 
 /// The worker's member, the last one of that name: caches append theirs (RFC 9211).
-fn member_of(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn edge_member(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all("cache-status").iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(", ")).map(str::trim);
     members.filter(|member| member.split(';').next().map(str::trim) == Some(EDGE)).last().map(str::to_owned)

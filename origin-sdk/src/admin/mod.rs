@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
+pub(crate) use self::edge::edge_member;
 pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{Covering, Inspection, StoredEntry};
 use crate::clock::Clock;

@@ -20,5 +20,5 @@ pub(crate) use self::shipper::{ShipGauges, Shipper};
 pub use self::status::ShipStatus;
 pub(crate) use self::target::Target;
 pub(crate) use self::worker::WorkerEndpoint;
-pub(crate) use self::zone::ZoneApi;
 pub use self::zone::{ApiToken, Plan, Zone};
+pub(crate) use self::zone::{CLOUDFLARE_API, ZoneApi};

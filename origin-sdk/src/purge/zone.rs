@@ -7,6 +7,7 @@
 //! `…/api/resources/cache/` (requests and answers), `…/fundamentals/api/reference/limits/` (429 and `Retry-After`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use reqwest::Url;
@@ -20,7 +21,8 @@ use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 
-const API: &str = "https://api.cloudflare.com/client/v4/";
+/// Where Cloudflare's API is.
+pub(crate) const CLOUDFLARE_API: &str = "https://api.cloudflare.com/client/v4/";
 /// Tags in one call, on every plan.
 const MAX_OPERATIONS: usize = 100;
 /// Takes what it names out of the caches.
@@ -52,7 +54,7 @@ pub struct Zone {
 impl Zone {
     /// The zone of this ID (32 hexadecimal digits), and a token with the permission *Cache Purge* for it.
     pub fn new(id: impl Into<String>, token: ApiToken) -> Self {
-        Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: API.to_owned() }
+        Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: CLOUDFLARE_API.to_owned() }
     }
 
     /// The plan that the account has, by which calls are paced. Default [`Plan::Free`].
@@ -84,6 +86,13 @@ impl ApiToken {
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    /// The value of `Authorization`.
+    pub(crate) fn authorization(&self) -> Result<HeaderValue, BuildError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
 }
 
 impl fmt::Debug for ApiToken {
@@ -107,12 +116,27 @@ pub enum Plan {
 }
 
 impl Plan {
-    const fn rate(self) -> Rate {
+    pub(crate) const fn rate(self) -> Rate {
         match self {
             Self::Free => Rate { per_second: 5.0 / 60.0, burst: 25 },
             Self::Pro => Rate { per_second: 5.0, burst: 25 },
             Self::Business => Rate { per_second: 10.0, burst: 50 },
             Self::Enterprise => Rate { per_second: 50.0, burst: 500 },
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = BuildError;
+
+    /// The plan that Cloudflare calls so: `free`, `pro`, `business` or `enterprise`.
+    fn from_str(name: &str) -> Result<Self, BuildError> {
+        match name {
+            "free" => Ok(Self::Free),
+            "pro" => Ok(Self::Pro),
+            "business" => Ok(Self::Business),
+            "enterprise" => Ok(Self::Enterprise),
+            _ => Err(BuildError::Plan { name: name.to_owned() }),
         }
     }
 }
@@ -136,9 +160,7 @@ impl ZoneApi {
         let base = format!("{}/zones/{id}/", api.trim_end_matches('/'));
         let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| BuildError::ZoneApi { url: api.clone() })?;
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {}", token.0)).map_err(|_| BuildError::ApiToken)?;
-        authorization.set_sensitive(true);
+        let authorization = token.authorization()?;
         Ok(Self {
             name: format!("zone:{id}"),
             url,

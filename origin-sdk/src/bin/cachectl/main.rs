@@ -20,7 +20,7 @@ use self::settings::Settings;
 /// Looks into, purges and checks a Strata cache.
 ///
 /// Settings come from flags, then from the environment, then from a TOML file (--config, or strata.toml in this folder) with
-/// the keys redis, app, edge, purge_secret, zone and api_token. Secrets are taken from the environment or the file only.
+/// the keys redis, app, purge_secret, zone, plan and api_token. Secrets are taken from the environment or the file only.
 #[derive(Parser)]
 #[command(name = "cachectl", version, disable_help_subcommand = true, after_help = output::EXIT_CODES)]
 struct Arguments {
@@ -45,6 +45,8 @@ enum Command {
     /// Show and tidy how the journal is shipped to the edge
     #[command(subcommand)]
     Ship(commands::ship::Ship),
+    /// Check that a deployed worker, its secret and its zone do what Strata assumes of them
+    Verify(commands::verify::Verify),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
 }
@@ -76,6 +78,7 @@ async fn run(settings: Settings, command: Command, output: &mut Output) -> outpu
         Command::Inspect(inspect) => inspect.run(&session, output).await,
         Command::Journal(journal) => journal.run(&session, output).await,
         Command::Ship(ship) => ship.run(&session, output).await,
+        Command::Verify(verify) => verify.run(&session, output).await,
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
     }
 }

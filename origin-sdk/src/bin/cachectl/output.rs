@@ -17,6 +17,7 @@ pub(crate) enum Exit {
     Failed,
     NotServable,
     StillWaiting,
+    Refuted,
 }
 
 pub(crate) const EXIT_CODES: &str = "\
@@ -25,7 +26,8 @@ Exit codes:
   1  failed: Redis or the edge cannot be reached, or a setting is wrong
   2  the arguments are wrong
   3  inspect: nothing is stored under the key, or it may not be served
-  4  purge --wait: a target had not confirmed when the time was over; the purge stands all the same";
+  4  purge --wait: a target had not confirmed when the time was over; the purge stands all the same
+  5  verify: a check failed";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -34,6 +36,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::NotServable => 3,
             Exit::StillWaiting => 4,
+            Exit::Refuted => 5,
         })
     }
 }

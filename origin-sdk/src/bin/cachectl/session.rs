@@ -8,7 +8,7 @@ use crate::settings::Resolved;
 
 /// One run of the tool.
 pub(crate) struct Session {
-    settings: Resolved,
+    pub(crate) settings: Resolved,
 }
 
 impl Session {

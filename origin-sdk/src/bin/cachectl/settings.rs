@@ -35,6 +35,8 @@ pub(crate) struct Resolved {
     pub(crate) purge_secret: Option<String>,
     /// The zone's ID.
     pub(crate) zone: Option<String>,
+    /// The plan that its account has.
+    pub(crate) plan: Option<String>,
     /// A token that may purge the zone.
     pub(crate) api_token: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Settings {
             app: self.app.or(file.app),
             purge_secret: variable("STRATA_PURGE_SECRET").or(file.purge_secret),
             zone: variable("STRATA_ZONE").or(file.zone),
+            plan: variable("STRATA_PLAN").or(file.plan),
             api_token: variable("STRATA_API_TOKEN").or(file.api_token),
         })
     }

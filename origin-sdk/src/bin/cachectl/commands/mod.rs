@@ -5,3 +5,4 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod purge;
 pub(crate) mod ship;
+pub(crate) mod verify;

@@ -1,0 +1,70 @@
+//! `cachectl verify` against the worker in workerd: what can be seen here passes, and what needs a zone never does.
+
+use origin_sdk::verify::{Verdict, Verify};
+use origin_sdk::{ApiToken, Secret};
+use strata_tests::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, Edge, FakeCloudflare, OriginReply};
+
+use crate::Stack;
+
+async fn verdicts(verify: Verify) -> Vec<(&'static str, Verdict, String)> {
+    let checks = verify.run().await.unwrap();
+    checks.into_iter().map(|check| (check.rule, check.verdict, check.detail)).collect()
+}
+
+fn page(stack: &Stack, path: &str, headers: &'static [(&'static str, &'static str)]) -> String {
+    stack.origin_answers(path, |request| {
+        OriginReply::ok(headers, format!("{:?}", request.headers.get("accept-language")))
+    });
+    format!("{}{path}", stack.edge.url())
+}
+
+const STORED: &[(&str, &str)] =
+    &[("cdn-cache-control", "max-age=600"), ("vary", "accept-language"), ("cache-tag", "v")];
+
+pub(crate) async fn a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable(stack: &Stack) {
+    let cloud = FakeCloudflare::start().await;
+    let verify = Verify::url(page(stack, "/verify/right", STORED)).secret(Edge::secret()).tag("v");
+    let verify = verify.zone(CLOUDFLARE_ZONE, ApiToken::new(CLOUDFLARE_TOKEN)).api(cloud.url());
+    let seen = verdicts(verify).await;
+    for (rule, verdict, detail) in &seen {
+        let expected = if rule.contains("zone purge") { Verdict::NotCheckable } else { Verdict::Pass };
+        assert_eq!(*verdict, expected, "{rule}: {detail}");
+    }
+    assert_eq!(seen.len(), 8);
+    assert!(cloud.calls().is_empty(), "without a zone in front nothing is purged");
+}
+
+pub(crate) async fn another_secret_fails(stack: &Stack) {
+    let verify = Verify::url(page(stack, "/verify/secret", STORED)).secret(Secret::new("guessed").unwrap());
+    for (rule, verdict, detail) in verdicts(verify).await {
+        let needs_secret = ["secret", "clocks", "by the journal"].iter().any(|part| rule.contains(part));
+        assert_eq!(verdict == Verdict::Fail, needs_secret, "{rule}: {detail}");
+        assert!(!needs_secret || detail.contains("401"), "{rule}: {detail}");
+    }
+}
+
+pub(crate) async fn without_credentials_nothing_passes_that_needs_them(stack: &Stack) {
+    for (rule, verdict, detail) in verdicts(Verify::url(page(stack, "/verify/bare", STORED))).await {
+        let is_open =
+            ["the worker answers", "a page is stored, and hit twice in one data centre", "variants stay apart"];
+        assert_eq!(verdict == Verdict::Pass, is_open.contains(&rule), "{rule}: {detail}");
+        assert_ne!(verdict, Verdict::Fail, "{rule}: {detail}");
+    }
+}
+
+pub(crate) async fn a_page_that_is_not_stored_fails(stack: &Stack) {
+    let verify = Verify::url(page(stack, "/verify/private", &[("cache-control", "private")])).secret(Edge::secret());
+    let seen = verdicts(verify).await;
+    let of = |part: &str| seen.iter().find(|(rule, ..)| rule.contains(part)).map(|(_, verdict, _)| *verdict);
+    assert_eq!(of("hit twice"), Some(Verdict::Fail));
+    assert_eq!(of("by the journal"), Some(Verdict::NotCheckable));
+}
+
+/// Something else at the address, which answers 200 to anything.
+pub(crate) async fn what_is_no_worker_fails(stack: &Stack) {
+    stack.origin_answers("/verify/none", |_| OriginReply::ok(STORED, "x"));
+    let verify = Verify::url(format!("{}/verify/none", stack.origin.url())).secret(Edge::secret());
+    let seen = verdicts(verify).await;
+    let passed: Vec<_> = seen.iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).collect();
+    assert!(passed.is_empty(), "{passed:?}");
+}
