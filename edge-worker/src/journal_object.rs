@@ -18,10 +18,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use serde::Deserialize;
 use shared_keys::purge::{CLOCK_WINDOW, PurgeMessage};
 use shared_keys::{Position, Record, Seq, Stamp};
-use worker::{DurableObject, Env, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object};
+use wasm_bindgen::JsValue;
+use worker::js_sys::Reflect;
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object,
+};
 
 use crate::journal::Appended;
 use crate::runtime;
@@ -142,30 +145,27 @@ struct Table {
     sql: SqlStorage,
 }
 
-#[derive(Deserialize)]
 struct Counter {
     first: u64,
     seq: u64,
 }
 
-#[derive(Deserialize)]
-struct Row {
-    scope: String,
-    mode: String,
-    seq: u64,
-    position: Option<String>,
-}
+/// A row of a result. Read by its columns' names: a deserializer for each kind of row is much code.
+struct Row(JsValue);
 
-#[derive(Deserialize)]
-struct Mark {
-    placed: u8,
-    seq: u64,
-    position: Option<String>,
-}
+impl Row {
+    fn number(&self, column: &str) -> Result<u64> {
+        let number = self.column(column).as_f64().map(|number| number as u64);
+        number.ok_or_else(|| Error::RustError(format!("expected a number in the column {column}")))
+    }
 
-#[derive(Deserialize)]
-struct Number {
-    value: u64,
+    fn text(&self, column: &str) -> Option<String> {
+        self.column(column).as_string()
+    }
+
+    fn column(&self, name: &str) -> JsValue {
+        Reflect::get(&self.0, &name.into()).unwrap_or_default()
+    }
 }
 
 impl Table {
@@ -180,20 +180,31 @@ impl Table {
     }
 
     fn counter(&self) -> Result<Counter> {
-        self.sql.exec("SELECT first, seq FROM counter", None)?.one()
+        let row = self.row("SELECT first, seq FROM counter", vec![])?;
+        Ok(Counter { first: row.number("first")?, seq: row.number("seq")? })
+    }
+
+    fn rows(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Vec<Row>> {
+        self.sql.exec(query, values)?.map(|row| row.map(Row)).collect()
+    }
+
+    /// The one row of a result.
+    fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Row> {
+        let row = self.rows(query, values)?.into_iter().next();
+        row.ok_or_else(|| Error::RustError(format!("expected a row from {query}")))
+    }
+
+    /// The one value of a result.
+    fn number(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<u64> {
+        self.row(query, values)?.number("value")
     }
 
     /// Remembers a nonce; `false` if it was there.
     fn remember(&self, nonce: &str, now_ms: u64) -> Result<bool> {
         self.sql.exec("DELETE FROM nonces WHERE expires_ms < ?", vec![integer(now_ms)])?;
         let expires_ms = integer(now_ms + NONCE_KEPT_MS);
-        let inserted: Vec<Number> = self
-            .sql
-            .exec(
-                "INSERT OR IGNORE INTO nonces (nonce, expires_ms) VALUES (?, ?) RETURNING 1 AS value",
-                vec![nonce.into(), expires_ms],
-            )?
-            .to_array()?;
+        let query = "INSERT OR IGNORE INTO nonces (nonce, expires_ms) VALUES (?, ?) RETURNING 1 AS value";
+        let inserted = self.rows(query, vec![nonce.into(), expires_ms])?;
         Ok(!inserted.is_empty())
     }
 
@@ -223,14 +234,13 @@ impl Table {
 
     /// Drops the older quarter once there are too many, and lets the floor stand for it.
     fn compact(&self) -> Result<()> {
-        let rows: Number = self.sql.exec("SELECT count(*) AS value FROM records", None)?.one()?;
-        if rows.value <= MAX_RECORDS as u64 {
+        let rows = self.number("SELECT count(*) AS value FROM records", vec![])?;
+        if rows <= MAX_RECORDS as u64 {
             return Ok(());
         }
-        let dropped = integer(rows.value - (MAX_RECORDS - MAX_RECORDS / 4) as u64);
-        let cut: Number =
-            self.sql.exec("SELECT seq AS value FROM records ORDER BY seq LIMIT 1 OFFSET ?", vec![dropped])?.one()?;
-        let cut = integer(cut.value);
+        let dropped = integer(rows - (MAX_RECORDS - MAX_RECORDS / 4) as u64);
+        let cut = self.number("SELECT seq AS value FROM records ORDER BY seq LIMIT 1 OFFSET ?", vec![dropped])?;
+        let cut = integer(cut);
         self.sql.exec(
             "INSERT INTO floors (placed, seq, position) \
              SELECT placed, max(seq), max(position) FROM records WHERE seq < ? GROUP BY placed \
@@ -255,30 +265,24 @@ impl Table {
     /// The last number that was given before that second, or `first` if none is known.
     fn mark_before(&self, at_s: u64, first: u64) -> Result<u64> {
         let query = "SELECT coalesce(max(seq), ?) AS value FROM marks WHERE at_s < ?";
-        let mark: Number = self.sql.exec(query, vec![integer(first), integer(at_s)])?.one()?;
-        Ok(mark.value)
+        self.number(query, vec![integer(first), integer(at_s)])
     }
 
     /// The records behind `after`.
     fn snapshot(&self, first: u64, after: u64, seq: u64) -> Result<SnapshotText> {
-        let floors: Vec<Mark> =
-            self.sql.exec("SELECT placed, seq, position FROM floors ORDER BY placed DESC", None)?.to_array()?;
-        let rows: Vec<Row> = self
-            .sql
-            .exec(
-                "SELECT scope, mode, seq, position FROM records WHERE seq > ? ORDER BY seq DESC",
-                vec![integer(after)],
-            )?
-            .to_array()?;
+        let floors = self.rows("SELECT placed, seq, position FROM floors ORDER BY placed DESC", vec![])?;
+        let query = "SELECT scope, mode, seq, position FROM records WHERE seq > ? ORDER BY seq DESC";
+        let records = self.rows(query, vec![integer(after)])?;
+        let floor = |row: &Row| {
+            let placed = row.number("placed")? == 1;
+            Ok(stamp(row.number("seq")?, row.text("position").filter(|_| placed).as_deref()))
+        };
         Ok(SnapshotText {
             first: Seq(first),
             after: Seq(after),
             seq: Seq(seq),
-            floors: floors
-                .into_iter()
-                .map(|floor| stamp(floor.seq, (floor.placed == 1).then_some(floor.position).flatten().as_deref()))
-                .collect(),
-            records: rows.iter().filter_map(record).collect(),
+            floors: floors.iter().map(floor).collect::<Result<_>>()?,
+            records: records.iter().filter_map(|row| record(row).transpose()).collect::<Result<_>>()?,
         })
     }
 }
@@ -287,12 +291,12 @@ fn now_s() -> u64 {
     unix_ms(runtime::now()) / 1000
 }
 
-fn record(row: &Row) -> Option<Record> {
-    Some(Record {
-        scope: row.scope.parse().ok()?,
-        mode: row.mode.parse().ok()?,
-        stamp: stamp(row.seq, row.position.as_deref()),
-    })
+/// `None` if it is not a scope and a mode of this version.
+fn record(row: &Row) -> Result<Option<Record>> {
+    let stamp = stamp(row.number("seq")?, row.text("position").as_deref());
+    let scope = row.text("scope").and_then(|scope| scope.parse().ok());
+    let mode = row.text("mode").and_then(|mode| mode.parse().ok());
+    Ok(scope.zip(mode).map(|(scope, mode)| Record { scope, mode, stamp }))
 }
 
 fn stamp(seq: u64, position: Option<&str>) -> Stamp {

@@ -45,18 +45,22 @@ fn canonical(coding: &str) -> &str {
 
 /// The language that the lookup of RFC 4647, 3.4 finds; else the first that is not refused by a weight of zero, else the first.
 pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
-    let mut ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
+    let ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let acceptable: Vec<&str> = offered.iter().map(AsRef::as_ref).filter(|tag| !is_refused(tag, &ranges)).collect();
-    ranges.retain(|range| range.weight > 0);
-    // Stable: of equal weights, the order of the field counts.
-    ranges.sort_by_key(|range| Reverse(range.weight));
-    let found = ranges.iter().find_map(|range| {
+    // The heaviest range that leads to one; of equal weights, the order of the field counts.
+    let mut best = (0, None);
+    for range in &ranges {
         let mut fallbacks = core::iter::successors(Some(range.name()), |tag| Some(tag.rsplit_once('-')?.0));
         // The RFC also takes off a single letter that the last subtag leaves at the end; no tag on offer ends in one.
         // `*` is skipped: what it leads to, the default, also follows when no other range leads to anything.
-        fallbacks.find_map(|tag| acceptable.iter().find(|known| known.eq_ignore_ascii_case(tag)))
-    });
-    found.or(acceptable.first()).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
+        if range.weight > best.0
+            && let Some(found) =
+                fallbacks.find_map(|tag| acceptable.iter().find(|known| known.eq_ignore_ascii_case(tag)))
+        {
+            best = (range.weight, Some(found));
+        }
+    }
+    best.1.or(acceptable.first()).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
 }
 
 /// Whether the longest range that covers the tag (RFC 4647, 3.3.1) has the weight zero.
