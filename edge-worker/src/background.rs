@@ -6,11 +6,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::StatusCode;
 use worker::Context;
 
 use crate::collapse::{self, Role};
 use crate::error::Error;
-use crate::pipeline::{Confirmed, Exchange, Received, is_failure};
+use crate::pipeline::{Confirmed, Exchange, Received, Wanted, is_failure};
 use crate::policy::select::VaryMarker;
 use crate::policy::{StoredResponse, validate};
 use crate::runtime::now;
@@ -43,8 +44,10 @@ async fn try_refresh(
     marker: Option<VaryMarker>,
 ) -> Result<(), Error> {
     let condition = Some(stored).filter(|stored| validate::has_validator(&stored.headers));
-    let received = exchange.ask(condition).await?;
-    let received = match exchange.confirm(stored, received).await? {
+    // The client's range is of no interest to what is stored whole.
+    let wanted = if stored.status == StatusCode::PARTIAL_CONTENT { Wanted::Part } else { Wanted::Whole };
+    let received = exchange.ask(wanted, condition).await?;
+    let received = match exchange.confirm(stored, received, wanted).await? {
         // An error is no news of the resource: what is stored stays for `stale-if-error`.
         Confirmed::Replaced(received) if is_failure(received.response.status) => return Ok(()),
         Confirmed::Replaced(received) => received,

@@ -6,6 +6,7 @@ use shared_keys::purge::Secret;
 use url::Url;
 
 use crate::error::{Error, ErrorKind};
+use crate::policy::Choices;
 
 /// Name of the variable with the base URL that requests are forwarded to.
 const ORIGIN: &str = "ORIGIN";
@@ -16,6 +17,10 @@ const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
 const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
 /// Name of the variable that switches the log line per request on.
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
+/// Name of the variable that lets responses with `Set-Cookie` be stored.
+const STORE_SET_COOKIE: &str = "STORE_SET_COOKIE";
+/// Name of the variable that makes the worker obey the cache directives of requests.
+const OBEY_REQUESTS: &str = "OBEY_REQUESTS";
 /// Name of the secret that purge messages are signed with.
 pub const PURGE_SECRET: &str = "PURGE_SECRET";
 
@@ -33,6 +38,8 @@ pub struct Config {
     pub journal_max_outage: Duration,
     /// One JSON line per request on the console; default off.
     pub log_requests: bool,
+    /// Where HTTP leaves a choice; all off by default.
+    pub choices: Choices,
     /// What purge messages are signed with; `None` closes the purge endpoint.
     pub purge_secret: Option<Secret>,
 }
@@ -44,6 +51,7 @@ impl Config {
     /// [`ErrorKind::Config`], naming the variable.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
+        let is_on = |name| variable(name).is_some_and(|value| value == "1");
         Ok(Self {
             origin: variable(ORIGIN).map(|value| base_url(&value)).transpose()?,
             journal_max_lag: variable(JOURNAL_MAX_LAG_SECS)
@@ -54,7 +62,8 @@ impl Config {
                 .map(|value| seconds(JOURNAL_MAX_OUTAGE_SECS, &value, 0, 86_400))
                 .transpose()?
                 .unwrap_or_default(),
-            log_requests: variable(LOG_REQUESTS).is_some_and(|value| value == "1"),
+            log_requests: is_on(LOG_REQUESTS),
+            choices: Choices { store_set_cookie: is_on(STORE_SET_COOKIE), obey_requests: is_on(OBEY_REQUESTS) },
             purge_secret: variable(PURGE_SECRET).and_then(|value| Secret::new(value).ok()),
         })
     }

@@ -21,9 +21,9 @@ use crate::headers::{remove_for_the_edge, remove_hop_by_hop};
 use crate::invalidated::Invalidated;
 use crate::journal::Journal;
 use crate::origin::{self, Journey};
-use crate::policy::lifetime::freshness_lifetime;
+use crate::policy::range::{self, Part};
 use crate::policy::select::{VaryMarker, variant_key};
-use crate::policy::storable::{MAX_STORED_BYTES, NotStored, keep_for};
+use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, keep_for};
 use crate::policy::{
     Decision, Detail, Forward, ForwardReason, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by,
     validate,
@@ -120,6 +120,17 @@ pub(crate) struct Received {
     pub(crate) body: Option<Body>,
 }
 
+/// What of the target is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of it.
+    Whole,
+    /// The range that the client names.
+    Part,
+    /// What a HEAD gets.
+    Fields,
+}
+
 /// What became of a stored response that the origin was asked about.
 pub(crate) enum Confirmed {
     /// It holds, and is as fresh as the 304 that says so.
@@ -130,7 +141,16 @@ pub(crate) enum Confirmed {
 
 impl Exchange {
     fn request(&self) -> Request<'_> {
-        Request { method: &self.method, headers: &self.headers }
+        Request { method: &self.method, headers: &self.headers, choices: self.config.choices }
+    }
+
+    /// What of the target the client asks for.
+    fn wanted(&self) -> Wanted {
+        match self.method {
+            Method::HEAD => Wanted::Fields,
+            _ if self.headers.contains_key(header::RANGE) => Wanted::Part,
+            _ => Wanted::Whole,
+        }
     }
 
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
@@ -162,10 +182,11 @@ impl Exchange {
         let found = self.lookup().await;
         match (self.decide(&found).await, found) {
             (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
-                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context)
+                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
-            (Decision::Forward(forward), found) if self.method == Method::HEAD => {
-                self.pass_or_stale(request, forward, found).await
+            (Decision::Forward(forward), _) if self.request().is_only_if_cached() => {
+                let forward = Forward { detail: Some(Detail::OnlyIfCached), ..forward };
+                failed(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this", Forwarded::new(forward, None))
             }
             (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
             // Only what was found is decided to be served; should that ever not hold, the origin answers.
@@ -220,13 +241,13 @@ impl Exchange {
         let found = self.lookup_in(&self.store.memory()).await;
         match (self.decide(&found).await, found.stored) {
             (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
-                Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }))
+                Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)
             }
             _ => None,
         }
     }
 
-    fn serve(
+    async fn serve(
         self: &Rc<Self>,
         stored: Stored,
         marker: Option<VaryMarker>,
@@ -238,21 +259,24 @@ impl Exchange {
             let (exchange, response) = (Rc::clone(self), stored.response.clone());
             background::refresh(exchange, stored.key, response, marker, context);
         }
-        self.reuse(stored.response, stored.body, hit, status)
+        self.reuse(stored.response, stored.body, hit, status).await
     }
 
-    fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
-        let mut headers = stored.headers;
+    async fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
+        let mut headers = stored.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
-        self.finish(stored.status, headers, body, hit.not_modified, status)
+        let (code, body) =
+            if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
+        self.finish(code, headers, body, hit.not_modified, status)
     }
 
     /// The stored response in place of a failed one, if it is allowed and still valid: a purge may have come meanwhile.
-    async fn stale_if_error(&self, forward: Forward, found: &mut Found) -> Option<(Stored, Hit)> {
-        forward.on_error?;
+    async fn stale_instead(&self, forward: Forward, found: &mut Found, disconnected: bool) -> Option<(Stored, Hit)> {
+        let allowed = |forward: Forward| if disconnected { forward.on_disconnect } else { forward.on_error };
+        allowed(forward)?;
         match self.decide(found).await {
-            Decision::Forward(Forward { on_error: Some(hit), .. }) => Some((found.stored.take()?, hit)),
-            _ => None,
+            Decision::Forward(forward) => allowed(forward).zip(found.stored.take()).map(|(hit, stored)| (stored, hit)),
+            Decision::Serve(_) => None,
         }
     }
 
@@ -261,8 +285,10 @@ impl Exchange {
     /// Asks the origin, unless another request of this isolate is at it: then what that one stores is the answer.
     async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
         let deadline = now() + FOLLOW_LIMIT;
-        // What answers a request with credentials is mostly for that client alone: nobody waits for it.
+        // What answers a request with credentials is mostly for that client alone, and a part for those who want the same: nobody waits
+        // for it.
         while forward.reason != ForwardReason::Bypass
+            && self.wanted() == Wanted::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
             && let Some(key) = self.stored_under(&found)
         {
@@ -275,7 +301,7 @@ impl Exchange {
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
                     let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.served(hit);
-                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context);
+                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
                 (Decision::Serve(_), None) => break,
@@ -303,58 +329,82 @@ impl Exchange {
         lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
+        let wanted = self.wanted();
         let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
-        let received = match self.ask(condition).await {
+        let received = match self.ask(wanted, condition).await {
             Ok(received) if !is_failure(received.response.status) => received,
-            outcome => match (self.stale_if_error(forward, &mut found).await, outcome) {
-                (Some((stored, hit)), outcome) => {
-                    let status = outcome.ok().map(|received| received.response.status);
-                    let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
-                    return self.reuse(stored.response, stored.body, hit, status);
+            outcome => {
+                let disconnected = outcome.as_ref().map_or(true, |received| is_disconnected(received.response.status));
+                match (self.stale_instead(forward, &mut found, disconnected).await, outcome) {
+                    (Some((stored, hit)), outcome) => {
+                        let status = outcome.ok().map(|received| received.response.status);
+                        let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
+                        return self.reuse(stored.response, stored.body, hit, status).await;
+                    }
+                    (None, Ok(received)) => received,
+                    (None, Err(error)) => return unreachable(forward, &error),
                 }
-                (None, Ok(received)) => received,
-                (None, Err(error)) => return unreachable(forward, &error),
-            },
+            }
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
         let Found { stored, marker } = found;
-        let received = match stored {
-            Some(stored) if forward.validate => match self.confirm(&stored.response, received).await {
-                Ok(Confirmed::Freshened(response)) => Received { response, body: stored.body },
-                Ok(Confirmed::Replaced(received)) => {
-                    forwarded.status = Some(received.response.status);
-                    received
+        let (received, freshened) = match stored {
+            Some(stored) if forward.validate || wanted == Wanted::Fields => {
+                match self.confirm(&stored.response, received, wanted).await {
+                    Ok(Confirmed::Freshened(response)) => (Received { response, body: stored.body }, true),
+                    Ok(Confirmed::Replaced(received)) => {
+                        forwarded.status = Some(received.response.status);
+                        // A HEAD that describes another representation: what is stored is outdated (4.3.5).
+                        if wanted == Wanted::Fields
+                            && received.response.status == StatusCode::OK
+                            && let Err(error) = self.store.delete(&stored.key).await
+                        {
+                            worker::console_warn!("not dropped: {error}");
+                        }
+                        (received, false)
+                    }
+                    Err(error) => return unreachable(forward, &error),
                 }
-                Err(error) => return unreachable(forward, &error),
-            },
-            _ => received,
+            }
+            _ => (received, false),
         };
-        self.deliver(forwarded, received, marker, lead, context)
+        self.deliver(forwarded, received, freshened, marker, lead, context).await
     }
 
-    fn deliver(
+    /// Sends what came, or what is stored and was `freshened` by it, and stores it if it may be.
+    async fn deliver(
         self: &Rc<Self>,
         forwarded: Forwarded,
         received: Received,
+        freshened: bool,
         marker: Option<VaryMarker>,
         lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
         let Received { response, mut body } = received;
-        let storable = self.storable(&response);
-        let validated = forwarded.status == Some(StatusCode::NOT_MODIFIED);
+        let is_head = self.method == Method::HEAD;
+        let storable = if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response) };
         // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
-        let shared = storable.is_ok() || (validated && storable != Err(NotStored::SetCookie));
+        let shared = (storable.is_ok() || freshened || is_head) && !response.headers.contains_key(header::SET_COOKIE);
         let not_modified = shared && validate::not_modified(&self.headers, &response);
         let status = CacheStatus::Forwarded(forwarded.filled(storable.map(|_| ttl_secs(&response))));
         let mut headers = response.headers.clone();
-        if validated {
+        if freshened {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
         }
-        let code = response.status;
+        let kept = match storable {
+            Ok(_) if not_modified || is_head => body.take(),
+            Ok(_) => tee(&mut body),
+            Err(_) => None,
+        };
+        // What the origin sends is the part that was asked for already.
+        let part = if freshened { range::select(self.request(), &response) } else { None };
+        let (code, body) = match part {
+            Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
+            _ => (response.status, body),
+        };
         match (storable, lead) {
             (Ok(keep_for), lead) => {
-                let kept = if not_modified { body.take() } else { tee(&mut body) };
                 let exchange = Rc::clone(self);
                 context.wait_until(async move {
                     let kept = exchange.keep(Received { response, body: kept }, keep_for, marker).await;
@@ -382,19 +432,27 @@ impl Exchange {
             return Err(NotStored::Outdated);
         }
         self.journal
-            .read(|snapshot| keep_for(&self.headers, response, snapshot.applied()))
+            .read(|snapshot| keep_for(self.request(), response, snapshot.applied()))
             .unwrap_or(Err(NotStored::Outdated))
     }
 
     /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
-    pub(crate) async fn ask(&self, condition: Option<&StoredResponse>) -> Result<Received, Error> {
+    pub(crate) async fn ask(&self, wanted: Wanted, condition: Option<&StoredResponse>) -> Result<Received, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
         let mut headers = origin::fill_headers(&self.headers, &self.vary_rules, &self.url);
         if let Some(stored) = condition {
             validate::set_condition(&mut headers, stored);
         }
+        if wanted == Wanted::Part {
+            for name in [header::RANGE, header::IF_RANGE] {
+                if let Some(value) = self.headers.get(&name) {
+                    headers.insert(name, value.clone());
+                }
+            }
+        }
+        let method = if wanted == Wanted::Fields { Method::HEAD } else { Method::GET };
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
-        let answer = origin::fetch(&Method::GET, &url, &headers, None).await?;
+        let answer = origin::fetch(&method, &url, &headers, None).await?;
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let status = origin::status(answer.status())?;
         let response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
@@ -402,18 +460,28 @@ impl Exchange {
     }
 
     /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged
-    /// while the origin was asked, confirms nothing: the origin is then asked for the whole.
-    pub(crate) async fn confirm(&self, stored: &StoredResponse, answer: Received) -> Result<Confirmed, Error> {
-        if answer.response.status != StatusCode::NOT_MODIFIED {
-            return Ok(Confirmed::Replaced(answer));
+    /// while the origin was asked, confirms nothing: the origin is then asked without a condition.
+    pub(crate) async fn confirm(
+        &self,
+        stored: &StoredResponse,
+        answer: Received,
+        wanted: Wanted,
+    ) -> Result<Confirmed, Error> {
+        let freshened = match answer.response.status {
+            StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
+            StatusCode::OK if wanted == Wanted::Fields => validate::freshen_by_head(stored, answer.response.clone()),
+            _ => None,
+        };
+        if let Some(response) = freshened {
+            let verdict = self.by_the_journal(|journal| stored.verdict(journal)).await;
+            if verdict.is_some_and(|verdict| verdict != Verdict::Removed) {
+                return Ok(Confirmed::Freshened(response));
+            }
         }
-        let verdict = self.by_the_journal(|journal| stored.verdict(journal)).await;
-        if verdict.is_some_and(|verdict| verdict != Verdict::Removed)
-            && let Some(response) = validate::freshen(stored, answer.response)
-        {
-            return Ok(Confirmed::Freshened(response));
+        if answer.response.status == StatusCode::NOT_MODIFIED {
+            return Ok(Confirmed::Replaced(self.ask(wanted, None).await?));
         }
-        Ok(Confirmed::Replaced(self.ask(None).await?))
+        Ok(Confirmed::Replaced(answer))
     }
 
     /// Forwards the client's request with its body, and drops what its answer invalidates.
@@ -449,23 +517,6 @@ impl Exchange {
         self.finish(code, headers, answer.body().map(Body::Stream), false, status)
     }
 
-    /// A HEAD that the store cannot answer: nothing is stored for it, so its own conditions hold.
-    async fn pass_or_stale(&self, request: &web_sys::Request, forward: Forward, mut found: Found) -> Answer {
-        let answer = self.pass(request, forward).await?;
-        let failed = StatusCode::from_u16(answer.0.status()).is_ok_and(is_failure);
-        if !failed {
-            return Ok(answer);
-        }
-        match self.stale_if_error(forward, &mut found).await {
-            Some((stored, hit)) => {
-                let failed = StatusCode::from_u16(answer.0.status()).ok();
-                let status = CacheStatus::Forwarded(Forwarded::new(forward, failed).served(hit));
-                self.reuse(stored.response, None, hit, status)
-            }
-            None => Ok(answer),
-        }
-    }
-
     // Store.
 
     /// Puts a response where a later request will look for it; `marker` is what stands under the target key now.
@@ -487,6 +538,7 @@ impl Exchange {
         if self.is_invalidated(&response) {
             return Ok(());
         }
+        let Some(response) = range::as_stored(storable::without_unshared(response)) else { return Ok(()) };
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.vary_rules);
         variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await
@@ -516,7 +568,40 @@ impl Exchange {
 
 /// Statuses that stand for "the origin failed" (RFC 5861 section 4).
 pub(crate) fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+    matches!(status.as_u16(), 500 | 502 | 503 | 504) || is_disconnected(status)
+}
+
+/// Statuses by which Cloudflare says that it did not reach the origin.
+fn is_disconnected(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 520..=527 | 530)
+}
+
+/// What of a stored response is sent, with the fields that say so: all, a part (206), or that there is no such part (416).
+async fn cut(
+    stored: &StoredResponse,
+    headers: &mut HeaderMap,
+    body: Option<Body>,
+    part: Part,
+) -> Result<(StatusCode, Option<Body>), Error> {
+    match part {
+        Part::Whole => Ok((stored.status, body)),
+        Part::Octets(octets) => {
+            let before = range::held(stored).map_or(0, |held| held.first);
+            let (first, end) = (octets.first - before, octets.last + 1 - before);
+            headers.insert(header::CONTENT_RANGE, octets.content_range());
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(octets.count()));
+            let body = match body {
+                Some(body) => Some(body.slice(first, end, MAX_STORED_BYTES).await?),
+                None => None,
+            };
+            Ok((StatusCode::PARTIAL_CONTENT, body))
+        }
+        Part::Unsatisfiable { length } => {
+            validate::retain_not_modified_fields(headers);
+            headers.insert(header::CONTENT_RANGE, range::unsatisfied(length));
+            Ok((StatusCode::RANGE_NOT_SATISFIABLE, None))
+        }
+    }
 }
 
 fn unreachable(forward: Forward, error: &Error) -> Answer {
@@ -534,8 +619,7 @@ fn failed(status: StatusCode, message: &str, forwarded: Forwarded) -> Answer {
 
 /// Seconds of freshness that a response has left when it is stored.
 fn ttl_secs(response: &StoredResponse) -> i64 {
-    let lifetime =
-        freshness_lifetime(&response.directives(), response.status, &response.headers, response.response_time);
+    let lifetime = response.freshness_lifetime();
     let secs = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     secs(lifetime.duration).saturating_sub(secs(response.current_age(now())))
 }

@@ -69,6 +69,15 @@ impl Body {
         }
     }
 
+    /// Its octets from `first` to before `end`, once all of it is there.
+    ///
+    /// # Errors
+    /// If it breaks off, or is longer than `max_bytes`.
+    pub(crate) async fn slice(self, first: u64, end: u64, max_bytes: u64) -> Result<Self, Error> {
+        let offset = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+        Ok(Self::Whole(self.whole(max_bytes).await?.subarray(offset(first), offset(end))))
+    }
+
     /// As the runtime takes it. A `BodyInit` is any of several types, for each of which the bindings have a constructor of their own.
     fn as_init(&self) -> &web_sys::ReadableStream {
         match self {

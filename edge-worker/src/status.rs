@@ -128,6 +128,7 @@ fn reuse_detail(reuse: Reuse) -> Option<&'static str> {
         Reuse::Fresh => None,
         Reuse::StaleWhileRevalidate => Some(Detail::StaleWhileRevalidate.as_str()),
         Reuse::StaleIfError => Some(Detail::StaleIfError.as_str()),
+        Reuse::MaxStale => Some(Detail::MaxStale.as_str()),
     }
 }
 
@@ -141,9 +142,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::policy::range::Part;
 
     fn used(reuse: Reuse, ttl_secs: i64) -> Hit {
-        Hit { reuse, age: Duration::ZERO, ttl_secs, not_modified: false }
+        Hit { reuse, age: Duration::ZERO, ttl_secs, not_modified: false, part: Part::Whole }
     }
 
     fn hit(reuse: Reuse, ttl_secs: i64) -> CacheStatus {
@@ -171,7 +173,7 @@ mod tests {
         let collapsed = Forwarded { collapsed: true, ..Forwarded::new(Forward::miss(), None) };
         for (forwarded, member) in [
             (ok(method), "fwd=method; fwd-status=200"),
-            (Forwarded::new(Forward::refused(Detail::Range), None), "fwd=bypass; detail=range"),
+            (Forwarded::new(Forward::refused(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
             (ok(Forward::miss()).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
             (ok(purged).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
             (

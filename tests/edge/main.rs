@@ -10,6 +10,7 @@ mod collapse;
 mod gate;
 mod invalidation;
 mod memory;
+mod ranges;
 mod safety;
 mod stale;
 mod verify;
@@ -164,6 +165,10 @@ fn main() -> ExitCode {
         memory::a_large_response_is_served_from_the_store,
         memory::a_purge_drops_what_is_in_memory,
         memory::variants_stay_apart_in_memory,
+        ranges::a_part_is_cut_from_what_is_stored_whole,
+        ranges::a_part_that_came_answers_for_itself_and_not_for_the_whole,
+        ranges::a_part_of_the_whole_length_is_stored_as_the_whole,
+        ranges::a_head_updates_what_is_stored_or_drops_it,
         stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
         stale::stale_is_served_if_the_origin_fails,
         stale::without_a_window_stale_is_not_served,

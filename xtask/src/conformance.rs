@@ -18,6 +18,9 @@ use suite::Suite;
 
 const FOLDER: &str = "tests/conformance";
 
+/// The suite takes for granted what HTTP only allows: that a cache stores `Set-Cookie`, and obeys what clients ask of it.
+const CHOICES: [&str; 2] = ["STORE_SET_COOKIE:1", "OBEY_REQUESTS:1"];
+
 /// What to run.
 pub(crate) struct Options {
     /// A copy of the suite other than the one that is pinned; nothing is then held to the floor.
@@ -64,6 +67,7 @@ async fn through_a_worker(suite: &Suite, passthrough: bool) -> Result<String> {
         origin: origin.url(),
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
+        vars: &CHOICES,
         config: passthrough.then_some(config.as_path()),
     };
     let mut worker = Worker::start(&settings, None).await?;

@@ -19,7 +19,8 @@ pub(crate) async fn run(origin: &str, wanted_port: Option<u16>) -> Result<()> {
     };
     build::edge().await?;
     let secret = stack::purge_secret()?;
-    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, config: None };
+    let settings =
+        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &[], config: None };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("takes about 10 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -82,6 +82,7 @@ impl Stack {
                 origin: &format!("http://127.0.0.1:{}", ports[0]),
                 purge_secret: &secret,
                 log_requests: plan.log_requests,
+                vars: &[],
                 config: None,
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);

@@ -32,6 +32,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) purge_secret: &'a str,
     /// Whether the worker's own lines are wanted, a line per request among them; costs time under load.
     pub(crate) log_requests: bool,
+    /// More variables, as "NAME:value".
+    pub(crate) vars: &'a [&'a str],
     /// Another worker's wrangler.toml in place of ours.
     pub(crate) config: Option<&'a Path>,
 }
@@ -57,6 +59,9 @@ impl Worker {
             // Several workers of this name may run at once, and none of them should find another.
             .env("WRANGLER_REGISTRY_PATH", folder.path().join("registry"))
             .env("WRANGLER_LOG_PATH", folder.path().join("logs"));
+        for var in settings.vars {
+            command.args(["--var", var]);
+        }
         if let Some(config) = settings.config {
             command.arg("--config").arg(config);
         }

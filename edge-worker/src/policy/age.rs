@@ -6,13 +6,14 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
+use shared_keys::{MAX_DELTA, delta_seconds, split_list};
 
-use super::directives::{MAX_DELTA, delta_seconds, split_outside_quotes};
+use super::date::date;
 
 /// The age when the response arrived: the largest of what its own clock and what its `Age` suggest.
 pub fn corrected_initial_age(headers: &HeaderMap, request_time: SystemTime, response_time: SystemTime) -> Duration {
     // Dates have whole seconds: the part of a second that they leave out is no age.
-    let apparent_age = date(headers, header::DATE)
+    let apparent_age = date(headers, header::DATE, response_time)
         .and_then(|date_value| response_time.duration_since(date_value).ok())
         .map(|age| Duration::from_secs(age.as_secs()))
         .unwrap_or_default();
@@ -32,17 +33,9 @@ pub fn current_age(
     corrected_initial_age(headers, request_time, response_time).saturating_add(resident_time).min(MAX_DELTA)
 }
 
-/// A date in any of the three forms (RFC 9110 section 5.6.7); `None` if the field is absent or is not a date.
-pub fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok()
-}
-
 /// The `Age` field's first member, zero if it is absent or not a number (5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
-    headers
-        .get(header::AGE)
-        .and_then(|value| delta_seconds(split_outside_quotes(value.as_bytes()).first()?))
-        .unwrap_or_default()
+    headers.get(header::AGE).and_then(|value| delta_seconds(split_list(value.as_bytes()).next()?)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
+use shared_keys::{Directives, MAX_DELTA};
 
-use super::age::date;
-use super::directives::{Directives, MAX_DELTA};
+use super::date::date;
 
 /// The heuristic lifetime is this share of the time since `Last-Modified`, as RFC 9111 section 4.2.2 suggests.
 const HEURISTIC_DIVISOR: u32 = 10;
@@ -63,9 +63,11 @@ pub fn freshness_lifetime(
 
 /// `Expires` minus `Date`; zero if `Expires` is not a date (5.3), and a missing `Date` is the time it came (RFC 9110 section 6.6.1).
 fn explicit_expiration(headers: &HeaderMap, response_time: SystemTime) -> Duration {
-    let date_value = date(headers, header::DATE).unwrap_or(response_time);
+    let date_value = date(headers, header::DATE, response_time).unwrap_or(response_time);
     // Several Expires lines: the first counts, as for directives (4.2.1).
-    date(headers, header::EXPIRES).and_then(|expires| expires.duration_since(date_value).ok()).unwrap_or_default()
+    date(headers, header::EXPIRES, response_time)
+        .and_then(|expires| expires.duration_since(date_value).ok())
+        .unwrap_or_default()
 }
 
 fn heuristic_lifetime(
@@ -77,8 +79,8 @@ fn heuristic_lifetime(
     if !(heuristically_cacheable(status) || directives.public) {
         return None;
     }
-    let last_modified = date(headers, header::LAST_MODIFIED)?;
-    let date_value = date(headers, header::DATE).unwrap_or(response_time);
+    let last_modified = date(headers, header::LAST_MODIFIED, response_time)?;
+    let date_value = date(headers, header::DATE, response_time).unwrap_or(response_time);
     let unchanged = date_value.duration_since(last_modified).ok()?;
     Some((unchanged / HEURISTIC_DIVISOR).min(HEURISTIC_MAX))
 }
@@ -91,12 +93,13 @@ pub fn heuristically_cacheable(status: StatusCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::directives::directives;
     use crate::policy::testing::{at, headers, http_date};
 
     fn lifetime(status: u16, fields: &[(&str, &str)]) -> (u64, LifetimeSource) {
         let headers = headers(fields);
         let status = StatusCode::from_u16(status).unwrap();
-        let lifetime = freshness_lifetime(&Directives::of(&headers), status, &headers, at(1_000_000));
+        let lifetime = freshness_lifetime(&directives(&headers), status, &headers, at(1_000_000));
         (lifetime.duration.as_secs(), lifetime.source)
     }
 

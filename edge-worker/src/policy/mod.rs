@@ -5,20 +5,23 @@
 //! always an argument.
 //!
 //! Stance, where the RFC leaves room:
-//! - Request directives are not obeyed (see [`directives`]).
-//! - Stale is served only inside a window that the response declares, never merely because the origin is away.
+//! - Request directives are obeyed only where a deployment chooses so (see [`asked`]).
+//! - Stale is served inside a window that the response declares, and for ten minutes if the origin cannot be reached at all.
 //! - A journal record that removes a response also removes it for validation and for errors; one that expires it makes
 //!   it as stale as it is old, since no clock says when it expired.
-//! - A response to a request with `Range` is neither looked up nor stored; the origin answers such requests itself.
+//! - A request for a part that is not stored is forwarded as it is, and the part that comes is stored as one (see [`range`]): to ask
+//!   for the whole in its place would fetch all of a film for its first seconds.
 
 pub mod age;
+pub mod asked;
+pub mod date;
 pub mod directives;
 pub mod invalidate;
 pub mod lifetime;
+pub mod range;
 pub mod select;
 pub mod stale;
 pub mod storable;
-mod targeted;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
@@ -26,10 +29,12 @@ pub mod validate;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, header};
-use shared_keys::{Applied, ScopeHash, Stamp, Verdict};
+use shared_keys::{Applied, Directives, ScopeHash, Stamp, Verdict};
 
-use self::directives::Directives;
-use self::lifetime::freshness_lifetime;
+use self::asked::Asked;
+use self::directives::directives;
+use self::lifetime::{FreshnessLifetime, freshness_lifetime};
+use self::range::Part;
 use self::select::Selected;
 
 /// The part of a request that caching depends on.
@@ -39,6 +44,25 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// The client's fields.
     pub headers: &'a HeaderMap,
+    /// What the deployment chose.
+    pub choices: Choices,
+}
+
+impl Request<'_> {
+    /// What is not stored is not to be asked for: the answer is a 504 (5.2.1.7).
+    pub fn is_only_if_cached(&self) -> bool {
+        self.choices.obey_requests && Asked::by(self.headers).only_if_cached
+    }
+}
+
+/// What a deployment may choose where the RFC leaves room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid; default `false`. Right only if no origin sets
+    /// a cookie of one user on a response that its directives let be shared.
+    pub store_set_cookie: bool,
+    /// Obey what clients ask of caches (5.2.1); default `false`. Then any client can make the origin answer again.
+    pub obey_requests: bool,
 }
 
 /// A response and all that is known of how it came.
@@ -61,7 +85,12 @@ pub struct StoredResponse {
 impl StoredResponse {
     /// The directives that hold for it.
     pub fn directives(&self) -> Directives {
-        Directives::of(&self.headers)
+        directives(&self.headers)
+    }
+
+    /// How long it is fresh (4.2.1).
+    pub fn freshness_lifetime(&self) -> FreshnessLifetime {
+        freshness_lifetime(&self.directives(), self.status, &self.headers, self.response_time)
     }
 
     /// Its age at `now` (4.2.3).
@@ -95,6 +124,8 @@ pub struct Hit {
     pub ttl_secs: i64,
     /// The client's validators match: answer 304 without a body.
     pub not_modified: bool,
+    /// What of it is sent otherwise.
+    pub part: Part,
 }
 
 /// On what ground a stored response is used.
@@ -104,8 +135,10 @@ pub enum Reuse {
     Fresh,
     /// It is stale within `stale-while-revalidate`: refresh it in the background (RFC 5861 section 3).
     StaleWhileRevalidate,
-    /// It is stale within `stale-if-error` and the origin failed (RFC 5861 section 4).
+    /// It is stale within `stale-if-error` and the origin failed (RFC 5861 section 4), or the origin cannot be reached (4.2.4).
     StaleIfError,
+    /// It is stale, and the client takes it so (5.2.1.2).
+    MaxStale,
 }
 
 /// How the origin is asked.
@@ -119,11 +152,13 @@ pub struct Forward {
     pub validate: bool,
     /// Answer with the stored response if the origin fails.
     pub on_error: Option<Hit>,
+    /// Answer with the stored response if the origin cannot be reached.
+    pub on_disconnect: Option<Hit>,
 }
 
 impl Forward {
     fn because(reason: ForwardReason, detail: Option<Detail>) -> Self {
-        Self { reason, detail, validate: false, on_error: None }
+        Self { reason, detail, validate: false, on_error: None, on_disconnect: None }
     }
 
     /// Passed by, not looked up, for a reason that is not the request's.
@@ -150,6 +185,10 @@ pub enum ForwardReason {
     VaryMiss,
     /// What is stored is stale.
     Stale,
+    /// What is stored is fresh, and the request's directives do not take it.
+    Request,
+    /// What is stored is a part, and not the one that is asked for.
+    Partial,
 }
 
 impl ForwardReason {
@@ -161,6 +200,8 @@ impl ForwardReason {
             Self::UriMiss => "uri-miss",
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
+            Self::Request => "request",
+            Self::Partial => "partial",
         }
     }
 }
@@ -172,8 +213,6 @@ pub enum Detail {
     Purged,
     /// The stored response may not be used for a request with credentials (3.5).
     Authorization,
-    /// The request asks for a part.
-    Range,
     /// The request asks for another protocol.
     Upgrade,
     /// The journal's state is not known well enough to serve or store.
@@ -182,6 +221,10 @@ pub enum Detail {
     StaleWhileRevalidate,
     /// Stale, and the origin failed.
     StaleIfError,
+    /// Stale, and the client takes it so.
+    MaxStale,
+    /// The client asks not to forward, and what is stored does not answer (5.2.1.7).
+    OnlyIfCached,
     /// No connection to the origin, and nothing to serve in its place.
     OriginUnreachable,
     /// The request came through this cache before (RFC 8586).
@@ -194,11 +237,12 @@ impl Detail {
         match self {
             Self::Purged => "purged",
             Self::Authorization => "authorization",
-            Self::Range => "range",
             Self::Upgrade => "upgrade",
             Self::JournalUnreachable => "journal-unreachable",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
+            Self::MaxStale => "max-stale",
+            Self::OnlyIfCached => "only-if-cached",
             Self::OriginUnreachable => "origin-unreachable",
             Self::Loop => "loop",
         }
@@ -208,16 +252,13 @@ impl Detail {
 /// The reason to pass a request by without a lookup, or `None` if the store is to be asked; `websocket` if it asks to go on
 /// as one.
 pub fn passed_by(request: Request<'_>, websocket: bool) -> Option<Forward> {
-    let detail = if !matches!(*request.method, Method::GET | Method::HEAD) {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(Forward::because(ForwardReason::Method, None));
-    } else if websocket {
-        Detail::Upgrade
-    } else if request.headers.contains_key(header::RANGE) {
-        Detail::Range
-    } else {
-        return None;
-    };
-    Some(Forward::because(ForwardReason::Bypass, Some(detail)))
+    }
+    if websocket {
+        return Some(Forward::refused(Detail::Upgrade));
+    }
+    None
 }
 
 /// What to do with a GET or HEAD request, given what was found for it.
@@ -236,6 +277,11 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
         return Decision::Forward(Forward::because(ForwardReason::Bypass, Some(Detail::Authorization)));
     }
 
+    let Some(part) = range::select(request, stored) else {
+        return Decision::Forward(Forward::because(ForwardReason::Partial, None));
+    };
+    let asked = if request.choices.obey_requests { Asked::by(request.headers) } else { Asked::default() };
+
     let age = stored.current_age(now);
     let lifetime = match verdict {
         // No clock says when the record was made, only that it was after the response: count its whole age as stale.
@@ -247,20 +293,28 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
         age,
         ttl_secs: seconds(lifetime).saturating_sub(seconds(age)),
         not_modified: validate::not_modified(request.headers, stored),
+        part,
     };
     // Fresh means a lifetime strictly greater than the age (4.2).
-    if lifetime > age && !directives.no_cache {
-        return Decision::Serve(hit(Reuse::Fresh));
-    }
+    let is_fresh = lifetime > age && !directives.no_cache;
     let staleness = age.saturating_sub(lifetime);
-    if stale::while_revalidate(&directives, staleness) {
-        return Decision::Serve(hit(Reuse::StaleWhileRevalidate));
+    if !asked.refuses(age, lifetime.saturating_sub(age)) {
+        if is_fresh {
+            return Decision::Serve(hit(Reuse::Fresh));
+        }
+        if stale::while_revalidate(&directives, staleness) {
+            return Decision::Serve(hit(Reuse::StaleWhileRevalidate));
+        }
+        if !directives.forbids_stale() && asked.max_stale.is_some_and(|max_stale| staleness <= max_stale) {
+            return Decision::Serve(hit(Reuse::MaxStale));
+        }
     }
     Decision::Forward(Forward {
-        reason: ForwardReason::Stale,
+        reason: if is_fresh { ForwardReason::Request } else { ForwardReason::Stale },
         detail: None,
         validate: validate::has_validator(&stored.headers),
         on_error: stale::if_error(&directives, staleness).then(|| hit(Reuse::StaleIfError)),
+        on_disconnect: stale::if_disconnected(&directives, staleness).then(|| hit(Reuse::StaleIfError)),
     })
 }
 

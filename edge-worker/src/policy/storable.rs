@@ -3,21 +3,23 @@
 //! In: the request, the response with its place in the journal, and the journal as known now. Out: how long to keep it,
 //! or the one reason not to.
 //!
-//! Stricter than the RFC in three points: responses with `Set-Cookie` are not stored (they are one user's, whatever the
-//! directives say), neither are those that a journal record already covers, and neither are those without any word about
-//! caching that could only ever be validated.
+//! Stricter than the RFC in three points: responses with `Set-Cookie` are not stored unless the deployment chooses so or the response
+//! says to keep that field out (they are one user's, whatever the other directives say), neither are those that a journal record
+//! already covers, and neither are those without any word about caching that could only ever be validated.
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header};
-use shared_keys::{Applied, Verdict};
+use http::{StatusCode, header};
+use shared_keys::{Applied, Directives, Verdict};
+use url::Url;
 
-use super::StoredResponse;
-use super::directives::Directives;
-use super::lifetime::{LifetimeSource, freshness_lifetime, heuristically_cacheable};
+use super::asked::Asked;
+use super::lifetime::{LifetimeSource, heuristically_cacheable};
+use super::range::Octets;
 use super::select::{can_select, vary_fields};
-use super::stale::longest_window;
+use super::stale::{grace, longest_window};
 use super::validate::has_validator;
+use super::{Request, StoredResponse};
 
 /// A response with a validator is kept this much longer than it can be served, so that the origin can answer 304 (4.3).
 const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -32,8 +34,11 @@ pub const MAX_STORED_BYTES: u64 = 8 << 20;
 /// Why a response was passed on and not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Partial, not modified, interim, or not understood where `must-understand` asks for it.
+    /// Not modified, interim, the answer to one range that cannot be placed in the whole, or not understood where
+    /// `must-understand` asks for it.
     Status,
+    /// The request has a method whose responses are not stored, or asked not to (5.2.1.5).
+    Request,
     /// `no-store`.
     NoStore,
     /// `private`.
@@ -59,6 +64,7 @@ impl NotStored {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
+            Self::Request => "request",
             Self::NoStore => "no-store",
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
@@ -79,18 +85,21 @@ impl NotStored {
     }
 }
 
-/// How long to keep the response to a GET with these fields, from when it arrived.
+/// How long to keep the response that this request would select, from when it arrived.
 ///
 /// # Errors
 /// The reason not to store it.
-pub fn keep_for(request: &HeaderMap, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
+pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
     let directives = response.directives();
-    // 206 is stored by no one here: a part must never stand for the whole (3.3).
     if response.status.is_informational()
-        || matches!(response.status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+        || matches!(response.status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
+        || (response.status == StatusCode::PARTIAL_CONTENT && !is_whole_part(request, response))
         || (directives.must_understand && !understood(response.status))
     {
         return Err(NotStored::Status);
+    }
+    if request.choices.obey_requests && Asked::by(request.headers).no_store {
+        return Err(NotStored::Request);
     }
     if directives.private {
         return Err(NotStored::Private);
@@ -99,14 +108,17 @@ pub fn keep_for(request: &HeaderMap, response: &StoredResponse, journal: &Applie
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
-    if response.headers.contains_key(header::SET_COOKIE) {
+    if response.headers.contains_key(header::SET_COOKIE)
+        && !directives.not_stored.iter().any(|name| **name == *header::SET_COOKIE.as_str())
+        && !request.choices.store_set_cookie
+    {
         return Err(NotStored::SetCookie);
     }
-    if request.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
+    if request.headers.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
         return Err(NotStored::Authorization);
     }
     let Some(selecting) = vary_fields(&response.headers) else { return Err(NotStored::VaryAny) };
-    if !can_select(&selecting, request) {
+    if !can_select(&selecting, request.headers) {
         return Err(NotStored::VaryUnreadable);
     }
     if content_length(response).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
@@ -122,17 +134,43 @@ pub fn keep_for(request: &HeaderMap, response: &StoredResponse, journal: &Applie
     Ok(keep_for)
 }
 
+/// A 206 that says where its part stands, with all the fields that a 200 would have: with `If-Range` an origin leaves some out
+/// (RFC 9110 section 15.3.7).
+fn is_whole_part(request: Request<'_>, response: &StoredResponse) -> bool {
+    !request.headers.contains_key(header::IF_RANGE) && Octets::from_content_range(&response.headers).is_some()
+}
+
+/// Takes out the fields that the response says not to store.
+pub fn without_unshared(mut response: StoredResponse) -> StoredResponse {
+    for name in response.directives().not_stored {
+        response.headers.remove(&*name);
+    }
+    response
+}
+
+/// Whether the answer to a POST may be stored for the GETs that follow (RFC 9110 section 9.3.3): it says that it is what they
+/// would get, and for how long.
+pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
+    let location = response.headers.get(header::CONTENT_LOCATION).and_then(|value| value.to_str().ok());
+    response.status == StatusCode::OK
+        && location.and_then(|location| target.join(location).ok()).is_some_and(|location| location == *target)
+        && is_declared(response.freshness_lifetime().source)
+}
+
 /// The time until the response can no longer be served in any way; whole seconds, zero if it never can.
 fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
-    let lifetime = freshness_lifetime(directives, response.status, &response.headers, response.response_time);
+    let lifetime = response.freshness_lifetime();
     // Without an explicit lifetime, only `public` or the status allows to store it at all (section 3); a window does not.
-    let declared =
-        matches!(lifetime.source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires);
-    if !(declared || directives.public || heuristically_cacheable(response.status)) {
+    if !(is_declared(lifetime.source) || directives.public || heuristically_cacheable(response.status)) {
         return Duration::ZERO;
     }
     let age = response.current_age(response.response_time);
-    let servable = (lifetime.duration + longest_window(directives)).saturating_sub(age);
+    let window = longest_window(directives);
+    let mut servable = (lifetime.duration + window).saturating_sub(age);
+    // Only what is of use anyway is kept for when the origin is away.
+    if !servable.is_zero() {
+        servable = (lifetime.duration + window.max(grace(directives))).saturating_sub(age);
+    }
     let told = directives.explicit || lifetime.source != LifetimeSource::None;
     let validation = if told && has_validator(&response.headers) { KEEP_FOR_VALIDATION } else { Duration::ZERO };
     Duration::from_secs((servable + validation).min(KEEP_MAX).as_secs())
@@ -141,6 +179,11 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
 /// How long the body is, if the origin said so before it sent it.
 fn content_length(response: &StoredResponse) -> Option<u64> {
     response.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The origin named the lifetime.
+fn is_declared(source: LifetimeSource) -> bool {
+    matches!(source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires)
 }
 
 /// The final statuses whose caching behaviour this cache implements (5.2.2.3).
@@ -153,12 +196,16 @@ mod tests {
     use shared_keys::{Mode, Position, Record, Scope, Seq, Stamp};
 
     use super::*;
-    use crate::policy::testing::{headers, http_date, nothing_applied, stored};
+    use crate::policy::Choices;
+    use crate::policy::testing::{get, headers, http_date, nothing_applied, stored};
+
+    /// What is servable at all is kept so much longer for when the origin is away.
+    const AWAY: u64 = 600;
 
     fn of(status: u16, fields: &[(&str, &str)]) -> Result<u64, NotStored> {
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
-        keep_for(&headers(&[]), &response, &nothing_applied()).map(|keep| keep.as_secs())
+        keep_for(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
     }
 
     #[test]
@@ -166,13 +213,14 @@ mod tests {
         let modified = http_date(0);
         #[expect(clippy::type_complexity, reason = "a table's row")]
         let rows: Vec<(u16, Vec<(&str, &str)>, Result<u64, NotStored>)> = vec![
-            (200, vec![("cache-control", "max-age=60")], Ok(60)),
+            (200, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
             (200, vec![("cache-control", "s-maxage=60")], Ok(60)),
             (200, vec![("cache-control", "no-store, max-age=60")], Err(NotStored::NoStore)),
             (200, vec![("cache-control", "private, max-age=60")], Err(NotStored::Private)),
             (200, vec![("cache-control", "private, no-store")], Err(NotStored::Private)),
-            (200, vec![("cache-control", "private=\"x\", max-age=60")], Err(NotStored::Private)),
-            (200, vec![("cache-control", "private"), ("cdn-cache-control", "max-age=60")], Ok(60)),
+            (200, vec![("cache-control", "private=\"x\", max-age=60")], Ok(60 + AWAY)),
+            (200, vec![("cache-control", "private=\"set-cookie\", max-age=60"), ("set-cookie", "a=b")], Ok(60 + AWAY)),
+            (200, vec![("cache-control", "private"), ("cdn-cache-control", "max-age=60")], Ok(60 + AWAY)),
             (200, vec![("cache-control", "max-age=60"), ("cdn-cache-control", "no-store")], Err(NotStored::NoStore)),
             (200, vec![("cache-control", "max-age=60"), ("set-cookie", "a=b")], Err(NotStored::SetCookie)),
             (200, vec![("cache-control", "max-age=60"), ("vary", "*")], Err(NotStored::VaryAny)),
@@ -181,22 +229,25 @@ mod tests {
             (200, vec![("etag", "\"a\"")], Err(NotStored::NoLifetime)),
             (200, vec![("cache-control", "max-age=0")], Err(NotStored::NoLifetime)),
             (200, vec![("cache-control", "max-age=60"), ("age", "60")], Err(NotStored::NoLifetime)),
-            (200, vec![("cache-control", "max-age=60"), ("age", "20")], Ok(40)),
+            (200, vec![("cache-control", "max-age=60"), ("age", "20")], Ok(40 + AWAY)),
             (200, vec![("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(86_400)),
-            (200, vec![("last-modified", &modified)], Ok(2 * 86_400)),
-            (200, vec![("cache-control", "max-age=60"), ("content-length", "8388608")], Ok(60)),
+            (200, vec![("last-modified", &modified)], Ok(2 * 86_400 + AWAY)),
+            (200, vec![("cache-control", "max-age=60"), ("content-length", "8388608")], Ok(60 + AWAY)),
             (200, vec![("cache-control", "max-age=60"), ("content-length", "8388609")], Err(NotStored::TooLarge)),
             (206, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
+            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/*")], Err(NotStored::Status)),
+            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")], Ok(60 + AWAY)),
+            (416, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (304, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
-            (404, vec![("cache-control", "max-age=60")], Ok(60)),
+            (404, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
             (403, vec![("cache-control", "stale-while-revalidate=60")], Err(NotStored::NoLifetime)),
             (403, vec![("cache-control", "no-cache"), ("etag", "\"a\"")], Err(NotStored::NoLifetime)),
-            (403, vec![("cache-control", "public, stale-while-revalidate=60")], Ok(60)),
-            (404, vec![("cache-control", "stale-while-revalidate=60")], Ok(60)),
-            (500, vec![("cache-control", "max-age=60")], Ok(60)),
-            (299, vec![("cache-control", "max-age=60")], Ok(60)),
+            (403, vec![("cache-control", "public, stale-while-revalidate=60")], Ok(AWAY)),
+            (404, vec![("cache-control", "stale-while-revalidate=60")], Ok(AWAY)),
+            (500, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
+            (299, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
             (299, vec![("cache-control", "max-age=60, must-understand")], Err(NotStored::Status)),
-            (200, vec![("cache-control", "max-age=60, must-understand, no-store")], Ok(60)),
+            (200, vec![("cache-control", "max-age=60, must-understand, no-store")], Ok(60 + AWAY)),
         ];
         for (status, fields, expected) in rows {
             assert_eq!(of(status, &fields), expected, "{status} {fields:?}");
@@ -205,10 +256,56 @@ mod tests {
 
     #[test]
     fn rfc5861_a_copy_is_kept_to_the_end_of_the_longest_window() {
-        let windows = "max-age=60, stale-while-revalidate=30, stale-if-error=300";
-        assert_eq!(of(200, &[("cache-control", windows)]), Ok(360));
+        let windows = "max-age=60, stale-while-revalidate=700, stale-if-error=900";
+        assert_eq!(of(200, &[("cache-control", windows)]), Ok(960));
         assert_eq!(of(200, &[("cache-control", &format!("{windows}, must-revalidate"))]), Ok(60));
-        assert_eq!(of(200, &[("cache-control", "max-age=0, stale-while-revalidate=30")]), Ok(30));
+        assert_eq!(of(200, &[("cache-control", "max-age=0, stale-while-revalidate=700")]), Ok(700));
+        assert_eq!(of(200, &[("cache-control", "max-age=0, stale-while-revalidate=30")]), Ok(AWAY));
+    }
+
+    #[test]
+    fn rfc9110_15_3_7_a_part_that_came_for_if_range_may_lack_fields() {
+        let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")];
+        let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
+        let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
+        assert_eq!(keep_for(get(&request), &part, &nothing_applied()), Err(NotStored::Status));
+    }
+
+    #[test]
+    fn rfc9111_7_3_cookies_are_stored_where_a_deployment_chooses_so() {
+        let response = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
+        let (fields, choices) = (headers(&[]), Choices { store_set_cookie: true, ..Choices::default() });
+        assert!(keep_for(Request { choices, ..get(&fields) }, &response, &nothing_applied()).is_ok());
+    }
+
+    #[test]
+    fn rfc9111_5_2_1_5_no_store_of_a_request_is_obeyed_where_a_deployment_chooses_so() {
+        let response = stored(&[("cache-control", "max-age=60")]);
+        let (fields, choices) =
+            (headers(&[("cache-control", "no-store")]), Choices { obey_requests: true, ..Choices::default() });
+        let result = keep_for(Request { choices, ..get(&fields) }, &response, &nothing_applied());
+        assert_eq!(result, Err(NotStored::Request));
+        assert!(keep_for(get(&fields), &response, &nothing_applied()).is_ok());
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_4_and_7_the_fields_that_are_named_are_not_stored() {
+        let control = ("cache-control", "max-age=60, private=\"Set-Cookie\", no-cache=\"x\"");
+        let response = without_unshared(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
+        assert_eq!(response.headers, headers(&[control, ("y", "2")]));
+    }
+
+    #[test]
+    fn rfc9110_9_3_3_a_post_answers_gets_if_it_says_so() {
+        let target = Url::parse("https://shop.example/a?b").unwrap();
+        let of = |fields: &[(&str, &str)]| answers_gets(&target, &stored(fields));
+        let fresh = ("cache-control", "max-age=60");
+        assert!(of(&[fresh, ("content-location", "/a?b")]));
+        assert!(of(&[fresh, ("content-location", "https://shop.example/a?b")]));
+        for location in ["/a", "https://other.example/a?b", "http://["] {
+            assert!(!of(&[fresh, ("content-location", location)]), "{location}");
+        }
+        assert!(!of(&[fresh]) && !of(&[("content-location", "/a?b")]));
     }
 
     #[test]
@@ -221,7 +318,7 @@ mod tests {
             ("s-maxage=60", true),
             ("max-age=60, proxy-revalidate", false),
         ] {
-            let result = keep_for(&request, &stored(&[("cache-control", value)]), &nothing_applied());
+            let result = keep_for(get(&request), &stored(&[("cache-control", value)]), &nothing_applied());
             assert_eq!(result.is_ok(), allowed, "{value}");
         }
     }
@@ -230,8 +327,8 @@ mod tests {
     fn rfc9111_4_1_a_value_that_cannot_be_read_selects_nothing() {
         let request = headers(&[("x-name", "Zo\u{FFFD}")]);
         let response = |vary| stored(&[("cache-control", "max-age=60"), ("vary", vary)]);
-        assert_eq!(keep_for(&request, &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
-        assert!(keep_for(&request, &response("accept"), &nothing_applied()).is_ok());
+        assert_eq!(keep_for(get(&request), &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
+        assert!(keep_for(get(&request), &response("accept"), &nothing_applied()).is_ok());
     }
 
     #[test]
@@ -249,11 +346,11 @@ mod tests {
         let mut journal = nothing_applied();
         let stamp = Stamp { origin: Some(Position::new(200, 0)), edge: Some(Seq(7)) };
         journal.apply(Record { scope: tag.hash(), mode: Mode::Expire, stamp });
-        for (position, expected) in [(199, Err(NotStored::Outdated)), (200, Ok(60)), (201, Ok(60))] {
+        for (position, expected) in [(199, Err(NotStored::Outdated)), (200, Ok(60 + AWAY)), (201, Ok(60 + AWAY))] {
             let mut response = stored(&[("cache-control", "max-age=60")]);
             response.scopes = vec![tag.hash()];
             response.stamp = Stamp { origin: Some(Position::new(position, 0)), edge: Some(Seq(6)) };
-            let result = keep_for(&headers(&[]), &response, &journal).map(|keep| keep.as_secs());
+            let result = keep_for(get(&headers(&[])), &response, &journal).map(|keep| keep.as_secs());
             assert_eq!(result, expected, "{position}");
         }
     }

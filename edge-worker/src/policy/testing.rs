@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use shared_keys::{Applied, Seq, Stamp};
 
-use super::{Request, StoredResponse};
+use super::{Choices, Request, StoredResponse};
 
 /// The time at which [`stored`] responses arrive, in seconds since 1970.
 pub(crate) const ARRIVED: u64 = 100 * 86_400 * 10;
@@ -37,7 +37,7 @@ pub(crate) fn nothing_applied() -> Applied {
 }
 
 pub(crate) fn get(headers: &HeaderMap) -> Request<'_> {
-    Request { method: &Method::GET, headers }
+    Request { method: &Method::GET, headers, choices: Choices::default() }
 }
 
 /// A 200 that was asked for and arrived at [`ARRIVED`], when the edge journal stood at 1.

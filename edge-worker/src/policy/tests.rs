@@ -67,8 +67,7 @@ fn rfc9111_5_2_2_4_no_cache_is_validated_before_each_use() {
 fn g3_removed_is_neither_served_nor_validated_nor_a_fallback() {
     let response = tagged(&[("cache-control", WINDOWS), ("etag", "\"a\"")]);
     for secs in [0, 15, 40] {
-        let expected =
-            Forward { reason: ForwardReason::UriMiss, detail: Some(Detail::Purged), validate: false, on_error: None };
+        let expected = Forward { detail: Some(Detail::Purged), ..Forward::miss() };
         assert_eq!(forward(after(secs, &response, &record(Mode::Remove))), expected, "{secs}");
     }
 }
@@ -103,6 +102,97 @@ fn rfc9111_3_5_a_request_with_credentials_gets_only_what_is_meant_to_be_shared()
     hit(decide_for(&stored(&[("cache-control", "max-age=10, public")])));
 }
 
+fn obeying(headers: &HeaderMap) -> Request<'_> {
+    Request { choices: Choices { obey_requests: true, ..Choices::default() }, ..get(headers) }
+}
+
+#[test]
+fn rfc9111_5_2_1_request_directives_are_obeyed_where_a_deployment_chooses_so() {
+    let response = stored(&[("cache-control", "max-age=10, stale-while-revalidate=99"), ("etag", "\"a\"")]);
+    for (value, secs, expected) in [
+        ("no-cache", 0, Err(ForwardReason::Request)),
+        ("no-cache", 11, Err(ForwardReason::Stale)),
+        ("max-age=5", 5, Ok(Reuse::Fresh)),
+        ("max-age=5", 6, Err(ForwardReason::Request)),
+        ("min-fresh=5", 5, Ok(Reuse::Fresh)),
+        ("min-fresh=5", 6, Err(ForwardReason::Request)),
+        ("max-age=99", 11, Ok(Reuse::StaleWhileRevalidate)),
+        ("no-store", 0, Ok(Reuse::Fresh)),
+        ("only-if-cached", 0, Ok(Reuse::Fresh)),
+    ] {
+        let fields = headers(&[("cache-control", value)]);
+        let decision = decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
+        let found = match decision {
+            Decision::Serve(hit) => Ok(hit.reuse),
+            Decision::Forward(forward) => {
+                assert!(forward.validate, "{value}");
+                Err(forward.reason)
+            }
+        };
+        assert_eq!(found, expected, "{value} after {secs} s");
+    }
+    assert!(obeying(&headers(&[("cache-control", "only-if-cached")])).is_only_if_cached());
+    assert!(!get(&headers(&[("cache-control", "only-if-cached")])).is_only_if_cached());
+}
+
+#[test]
+fn rfc9111_5_2_1_2_max_stale_takes_what_is_not_forbidden() {
+    let fields = headers(&[("cache-control", "max-stale=5")]);
+    for (value, secs, served) in [
+        ("max-age=10", 15, true),
+        ("max-age=10", 16, false),
+        ("max-age=10, must-revalidate", 11, false),
+        ("s-maxage=10", 11, false),
+        ("no-cache, max-age=10", 1, false),
+    ] {
+        let response = stored(&[("cache-control", value)]);
+        let decision = decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
+        assert_eq!(matches!(decision, Decision::Serve(Hit { reuse: Reuse::MaxStale, .. })), served, "{value} {secs}");
+    }
+}
+
+#[test]
+fn rfc9111_3_4_what_lies_outside_a_stored_part_is_forwarded() {
+    let fields = [("cache-control", "max-age=10"), ("content-range", "bytes 4-8/10"), ("content-length", "5")];
+    let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
+    let of = |method: &Method, fields: &[(&str, &str)]| {
+        let headers = headers(fields);
+        let request = Request { method, ..get(&headers) };
+        decide(request, Selected::Response(&part), at(ARRIVED), &nothing_applied())
+    };
+    let Decision::Serve(hit) = of(&Method::GET, &[("range", "bytes=6-8")]) else { panic!("expected a hit") };
+    assert_eq!(hit.part, Part::Octets(range::Octets { first: 6, last: 8, length: 10 }));
+    for (method, fields) in [
+        (Method::GET, &[][..]),
+        (Method::HEAD, &[]),
+        (Method::GET, &[("range", "bytes=0-8")]),
+        (Method::GET, &[("range", "x")]),
+    ] {
+        let forward = forward(of(&method, fields));
+        assert_eq!((forward.reason, forward.validate), (ForwardReason::Partial, false), "{method} {fields:?}");
+    }
+}
+
+#[test]
+fn rfc9110_13_2_2_conditions_come_before_the_range() {
+    let response = stored(&[("cache-control", "max-age=10"), ("content-length", "10"), ("etag", "\"a\"")]);
+    let fields = headers(&[("range", "bytes=0-1"), ("if-none-match", "\"a\"")]);
+    let Decision::Serve(hit) = decide(get(&fields), Selected::Response(&response), at(ARRIVED), &nothing_applied())
+    else {
+        panic!("expected a hit")
+    };
+    assert!(hit.not_modified);
+}
+
+#[test]
+fn rfc9111_4_2_4_without_a_window_stale_is_for_when_the_origin_is_away() {
+    for (value, disconnected) in [("max-age=10", true), ("max-age=10, must-revalidate", false), ("s-maxage=10", false)]
+    {
+        let forward = forward(after(11, &stored(&[("cache-control", value)]), &nothing_applied()));
+        assert_eq!((forward.on_error.is_some(), forward.on_disconnect.is_some()), (false, disconnected), "{value}");
+    }
+}
+
 #[test]
 fn rfc9111_5_2_1_request_directives_are_advisory_and_not_obeyed() {
     for value in ["no-cache", "no-store", "max-age=0", "only-if-cached"] {
@@ -125,13 +215,13 @@ fn rfc9211_2_2_misses_say_of_which_kind() {
 fn requests_that_are_passed_by() {
     let row = |method: Method, fields: &[(&str, &str)]| {
         let headers = headers(fields);
-        passed_by(Request { method: &method, headers: &headers }, false).map(|forward| (forward.reason, forward.detail))
+        passed_by(Request { method: &method, ..get(&headers) }, false).map(|forward| (forward.reason, forward.detail))
     };
     assert_eq!(row(Method::GET, &[]), None);
     assert_eq!(row(Method::HEAD, &[]), None);
     assert_eq!(row(Method::PUT, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::OPTIONS, &[]), Some((ForwardReason::Method, None)));
-    assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), Some((ForwardReason::Bypass, Some(Detail::Range))));
+    assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), None);
     let websocket = passed_by(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
     assert_eq!(websocket, Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
 }

@@ -4,10 +4,10 @@
 //! and the stored response freshened by a 304 (4.3.4, 3.2).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use shared_keys::split_list;
 
 use super::StoredResponse;
-use super::age::date;
-use super::directives::split_outside_quotes;
+use super::date::date;
 
 /// The fields that make a GET or HEAD conditional (RFC 9110 section 13.1).
 pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
@@ -45,23 +45,22 @@ pub fn has_validator(headers: &HeaderMap) -> bool {
 
 /// Whether the client has what is stored: its `If-None-Match`, or without one its `If-Modified-Since`, matches.
 pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
-    // Preconditions are evaluated only against what would be a 200 (RFC 9110 section 13.2.1).
-    if stored.status != StatusCode::OK {
+    // Preconditions are evaluated only against what would be a 200, or a 206 (RFC 9110 section 13.2.1).
+    if !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return false;
     }
     if request.contains_key(header::IF_NONE_MATCH) {
         let etag = stored.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
-        return request.get_all(header::IF_NONE_MATCH).iter().any(|line| {
-            split_outside_quotes(line.as_bytes())
-                .into_iter()
-                .any(|member| member == b"*" || Some(opaque_tag(member)) == etag)
-        });
+        return request
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .any(|line| split_list(line.as_bytes()).any(|member| member == b"*" || Some(opaque_tag(member)) == etag));
     }
-    let Some(since) = date(request, header::IF_MODIFIED_SINCE) else {
+    let Some(since) = date(request, header::IF_MODIFIED_SINCE, stored.response_time) else {
         return false;
     };
-    let modified = date(&stored.headers, header::LAST_MODIFIED)
-        .or_else(|| date(&stored.headers, header::DATE))
+    let modified = date(&stored.headers, header::LAST_MODIFIED, stored.response_time)
+        .or_else(|| date(&stored.headers, header::DATE, stored.response_time))
         .unwrap_or(stored.response_time);
     modified <= since
 }
@@ -101,16 +100,30 @@ pub fn remove_conditions(request: &mut HeaderMap) {
 
 /// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times and place in the
 /// journal), or `None` if the 304 names another representation (4.3.4).
+///
+/// A 304 without validators is taken for what it was asked about, since it was asked about one response.
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
     let pair = |name| answer.headers.get(&name).zip(stored.headers.get(&name));
-    let same = match (pair(header::ETAG), pair(header::LAST_MODIFIED)) {
-        (Some((new, old)), _) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
-        (None, Some((new, old))) => new == old,
-        (None, None) => true,
+    let same = match (answer.headers.get(header::ETAG), stored.headers.get(header::ETAG)) {
+        // A strong tag names what has the same strong one, and nothing else.
+        (Some(new), old) if !is_weak(new) => Some(new) == old,
+        (Some(new), Some(old)) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
+        _ => pair(header::LAST_MODIFIED).is_none_or(|(new, old)| new == old),
     };
-    if !same {
-        return None;
-    }
+    same.then(|| update(stored, answer))
+}
+
+/// The stored response, updated by the 200 to a HEAD that arrived as `answer`, or `None` if that is of another representation: then what
+/// is stored is to be taken for stale (4.3.5).
+pub fn freshen_by_head(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
+    let matches = |name| answer.headers.get(&name).is_none_or(|new| Some(new) == stored.headers.get(&name));
+    let same = stored.status == StatusCode::OK
+        && [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH].into_iter().all(matches);
+    same.then(|| update(stored, answer))
+}
+
+/// Puts the fields of `answer` in the place of those that are stored (3.2).
+fn update(stored: &StoredResponse, answer: StoredResponse) -> StoredResponse {
     let mut headers = stored.headers.clone();
     // The age starts again with the 304: what the old response said of its own must not count.
     headers.remove(header::AGE);
@@ -125,14 +138,18 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     }
     let mut scopes = answer.scopes;
     scopes.extend(stored.scopes.iter().filter(|scope| !scopes.contains(scope)).copied().collect::<Vec<_>>());
-    Some(StoredResponse {
+    StoredResponse {
         status: stored.status,
         headers,
         request_time: answer.request_time,
         response_time: answer.response_time,
         stamp: answer.stamp,
         scopes,
-    })
+    }
+}
+
+fn is_weak(tag: &HeaderValue) -> bool {
+    tag.as_bytes().trim_ascii_start().starts_with(b"W/")
 }
 
 /// An entity tag without its weakness mark: what a weak comparison compares (RFC 9110 section 8.8.3.2).
@@ -233,6 +250,37 @@ mod tests {
         let modified = |date| stored(&[("last-modified", date)]);
         assert!(freshen(&modified(&then), modified(&later)).is_none());
         assert!(freshen(&modified(&then), modified(&then)).is_some());
+    }
+
+    #[test]
+    fn rfc9111_4_3_4_a_strong_tag_names_the_same_strong_tag_and_a_weak_one_either() {
+        for (stored_tag, answered, freshened) in [
+            ("\"a\"", "\"a\"", true),
+            ("\"a\"", "W/\"a\"", true),
+            ("W/\"a\"", "W/\"a\"", true),
+            ("W/\"a\"", "\"a\"", false),
+            ("\"a\"", "W/\"b\"", false),
+        ] {
+            let answer = stored(&[("etag", answered)]);
+            assert_eq!(
+                freshen(&stored(&[("etag", stored_tag)]), answer).is_some(),
+                freshened,
+                "{stored_tag} {answered}"
+            );
+        }
+        assert!(freshen(&stored(&[("last-modified", "x")]), stored(&[("etag", "\"a\"")])).is_none());
+        assert!(freshen(&stored(&[("etag", "\"a\"")]), stored(&[])).is_some());
+    }
+
+    #[test]
+    fn rfc9111_4_3_5_a_head_updates_what_it_describes_and_nothing_else() {
+        let old = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
+        let fresh = freshen_by_head(&old, stored(&[("content-length", "5"), ("cache-control", "max-age=9")])).unwrap();
+        assert_eq!(fresh.headers["cache-control"], "max-age=9");
+        assert_eq!((&fresh.headers["x"], &fresh.headers["etag"]), (&old.headers["x"], &old.headers["etag"]));
+        for other in [("etag", "\"b\""), ("etag", "W/\"a\""), ("last-modified", "x"), ("content-length", "6")] {
+            assert!(freshen_by_head(&old, stored(&[other])).is_none(), "{other:?}");
+        }
     }
 
     #[test]

@@ -34,17 +34,19 @@ const MARKER: HeaderName = HeaderName::from_static("strata-marker");
 const KEPT_PREFIX: &str = "strata-h-";
 
 /// The fields that a store or the network before it might act on, add or replace.
-const KEPT: [&str; 12] = [
+const KEPT: [&str; 14] = [
     "age",
     "cache-control",
     "cdn-cache-control",
     "cf-cache-status",
     "cloudflare-cdn-cache-control",
     "content-encoding",
+    "content-range",
     "date",
     "expires",
     "last-modified",
     "pragma",
+    "set-cookie",
     "surrogate-control",
     "vary",
 ];

@@ -1,0 +1,357 @@
+//! Parts of a response (RFC 9110 section 14, RFC 9111 sections 3.3 and 3.4).
+//!
+//! In: a request and what is stored. Out: which octets of it answer the request. A stored response is either whole (200) or one part
+//! (206), which says with `Content-Range` where it stands; a part never stands for the whole.
+//!
+//! Where the RFC leaves room:
+//! - Ranges that are several after those that touch were joined are answered with the whole (14.2: `Range` may be ignored).
+//! - A part that is shorter than its `Content-Range` says is its first octets; one that is longer is not stored.
+//! - Parts are not put together: each fill replaces what is stored, and a part of the whole length is stored as the whole.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::date::date;
+use super::{Request, StoredResponse};
+
+/// No more ranges are looked at: so many are a mistake or an attack (14.2).
+const MAX_RANGES: usize = 16;
+
+/// Octets `first` to `last`, both included, of `length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Octets {
+    /// Where the first stands.
+    pub first: u64,
+    /// Where the last stands.
+    pub last: u64,
+    /// How many the whole has.
+    pub length: u64,
+}
+
+/// What of a stored response answers a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// These octets of the whole: a 206.
+    Octets(Octets),
+    /// None: a 416. The whole has `length` octets.
+    Unsatisfiable {
+        /// How many the whole has.
+        length: u64,
+    },
+}
+
+impl Octets {
+    /// How many they are.
+    pub fn count(self) -> u64 {
+        self.last - self.first + 1
+    }
+
+    /// Whether they are the whole.
+    pub fn is_whole(self) -> bool {
+        self.count() == self.length
+    }
+
+    /// The octets that a `Content-Range` field names; `None` if it does not name some of a known length (14.4).
+    pub fn from_content_range(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+        let (unit, range) = value.split_once(' ')?;
+        let (range, length) = range.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let octets = Self { first: number(first)?, last: number(last)?, length: number(length)? };
+        let valid = unit.eq_ignore_ascii_case("bytes") && octets.first <= octets.last && octets.last < octets.length;
+        valid.then_some(octets)
+    }
+
+    /// The `Content-Range` that names them.
+    pub fn content_range(self) -> HeaderValue {
+        text(format!("bytes {}-{}/{}", self.first, self.last, self.length))
+    }
+}
+
+/// The `Content-Range` of a 416: the whole has `length` octets (15.5.17).
+pub fn unsatisfied(length: u64) -> HeaderValue {
+    text(format!("bytes */{length}"))
+}
+
+fn text(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// A response with its length as it is stored: a part that is the whole as a 200, and none if what part it is cannot be told.
+pub fn as_stored(mut response: StoredResponse) -> Option<StoredResponse> {
+    if response.status == StatusCode::PARTIAL_CONTENT && held(&response)?.is_whole() {
+        response.status = StatusCode::OK;
+        response.headers.remove(header::CONTENT_RANGE);
+    }
+    Some(response)
+}
+
+/// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response with a body has; `None` if that or
+/// the place of a part cannot be told.
+pub fn held(stored: &StoredResponse) -> Option<Octets> {
+    let held = stored.headers.get(header::CONTENT_LENGTH).and_then(|value| number(value.to_str().ok()?))?;
+    if stored.status != StatusCode::PARTIAL_CONTENT {
+        return Some(Octets { first: 0, last: held.checked_sub(1)?, length: held });
+    }
+    let named = Octets::from_content_range(&stored.headers)?;
+    (1..=named.count()).contains(&held).then(|| Octets { last: named.first + held - 1, ..named })
+}
+
+/// What of `stored` answers the request, whose other conditions have been evaluated (13.2.2); `None` if that is not all stored.
+pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
+    let whole = (stored.status != StatusCode::PARTIAL_CONTENT).then_some(Part::Whole);
+    // Only for GET a range means something, and only of what would be a 200.
+    if *request.method != Method::GET || !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        return whole;
+    }
+    let Some(range) = request.headers.get(header::RANGE) else { return whole };
+    let (Some(held), true) = (held(stored), if_range_holds(request.headers, stored)) else { return whole };
+    match wanted(range.as_bytes(), held.length) {
+        Part::Whole => whole,
+        Part::Octets(wanted) => {
+            (held.first <= wanted.first && wanted.last <= held.last).then_some(Part::Octets(wanted))
+        }
+        unsatisfiable => Some(unsatisfiable),
+    }
+}
+
+/// What a `Range` field asks for of so many octets; the whole if it is to be ignored.
+fn wanted(range: &[u8], length: u64) -> Part {
+    let Some(ranges) = str::from_utf8(range).ok().and_then(|range| satisfiable(range, length)) else {
+        return Part::Whole;
+    };
+    let Some((first, mut last)) = ranges.first().copied() else { return Part::Unsatisfiable { length } };
+    // Sorted by their first octet: joined as far as they touch.
+    for (next_first, next_last) in &ranges[1..] {
+        if *next_first > last.saturating_add(1) {
+            return Part::Whole;
+        }
+        last = last.max(*next_last);
+    }
+    Part::Octets(Octets { first, last, length })
+}
+
+/// The ranges that can be satisfied, in ascending order; `None` if the field is not valid or its unit is another (14.1.1, 14.2).
+fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
+    let (unit, set) = range.split_once('=')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let (mut ranges, mut any) = (Vec::new(), false);
+    for spec in set.split(',').map(|spec| spec.trim_matches([' ', '\t'])).filter(|spec| !spec.is_empty()) {
+        any = true;
+        let (first, last) = spec.split_once('-')?;
+        let (first, last) = if first.is_empty() {
+            let suffix = number(last)?.min(length);
+            // A suffix of none, and any part of an empty whole, cannot be satisfied.
+            (length - suffix, length.saturating_sub(1))
+        } else {
+            let first = number(first)?;
+            let last = if last.is_empty() { u64::MAX } else { number(last)? };
+            if last < first {
+                return None;
+            }
+            (first, last.min(length.saturating_sub(1)))
+        };
+        if first < length {
+            if ranges.len() == MAX_RANGES {
+                return None;
+            }
+            // Few: inserted in their place.
+            let at = ranges.iter().take_while(|(before, _)| *before <= first).count();
+            ranges.insert(at, (first, last));
+        }
+    }
+    any.then_some(ranges)
+}
+
+/// Whether the client's part is of what is stored: `If-Range` is absent or the same strong validator (13.1.5).
+fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
+    let Some(condition) = request.get(header::IF_RANGE) else { return true };
+    if condition.as_bytes().starts_with(b"\"") {
+        return stored.headers.get(header::ETAG) == Some(condition);
+    }
+    let modified = date(&stored.headers, header::LAST_MODIFIED, stored.response_time);
+    let generated = date(&stored.headers, header::DATE, stored.response_time);
+    // A date is a strong validator if the response is from at least a second later (8.8.2.2). A weak tag never is one.
+    modified.zip(generated).is_some_and(|(modified, generated)| modified < generated)
+        && date(request, header::IF_RANGE, stored.response_time) == modified
+}
+
+/// Digits alone; a number beyond all lengths is the largest.
+fn number(text: &str) -> Option<u64> {
+    let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    all_digits.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::testing::{ARRIVED, get, headers, http_date, stored};
+
+    fn octets(first: u64, last: u64, length: u64) -> Part {
+        Part::Octets(Octets { first, last, length })
+    }
+
+    #[test]
+    fn rfc9110_14_1_2_single_ranges() {
+        for (range, expected) in [
+            ("bytes=0-1", octets(0, 1, 10)),
+            ("Bytes=9-9", octets(9, 9, 10)),
+            ("bytes=1-", octets(1, 9, 10)),
+            ("bytes=-1", octets(9, 9, 10)),
+            ("bytes=-99", octets(0, 9, 10)),
+            ("bytes=3-99999999999999999999999", octets(3, 9, 10)),
+            ("bytes= 3-4 ,", octets(3, 4, 10)),
+            ("bytes=10-", Part::Unsatisfiable { length: 10 }),
+            ("bytes=99999999999999999999999-", Part::Unsatisfiable { length: 10 }),
+            ("bytes=-0", Part::Unsatisfiable { length: 10 }),
+        ] {
+            assert_eq!(wanted(range.as_bytes(), 10), expected, "{range}");
+        }
+        assert_eq!(wanted(b"bytes=-5", 0), Part::Unsatisfiable { length: 0 });
+    }
+
+    #[test]
+    fn rfc9110_14_2_what_is_not_valid_is_ignored() {
+        for range in [
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=2-1",
+            "bytes=1-2-3",
+            "bytes=+1-2",
+            "bytes=0-1, x",
+            "lines=0-1",
+            "0-1",
+            "bytes=0 -1",
+        ] {
+            assert_eq!(wanted(range.as_bytes(), 10), Part::Whole, "{range}");
+        }
+        let many: Vec<String> = (0..=MAX_RANGES).map(|at| format!("{at}-{at}")).collect();
+        assert_eq!(wanted(format!("bytes={}", many.join(",")).as_bytes(), 100), Part::Whole);
+    }
+
+    #[test]
+    fn rfc9110_15_3_7_2_several_ranges_are_joined_or_answered_with_the_whole() {
+        for (range, expected) in [
+            ("bytes=0-1, 2-3", octets(0, 3, 10)),
+            ("bytes=5-6, 0-5", octets(0, 6, 10)),
+            ("bytes=0-1, 20-30", octets(0, 1, 10)),
+            ("bytes=0-1, -2", Part::Whole),
+            ("bytes=20-30, 40-", Part::Unsatisfiable { length: 10 }),
+        ] {
+            assert_eq!(wanted(range.as_bytes(), 10), expected, "{range}");
+        }
+    }
+
+    fn select_of(stored: &StoredResponse, fields: &[(&str, &str)]) -> Option<Part> {
+        select(get(&headers(fields)), stored)
+    }
+
+    #[test]
+    fn rfc9110_14_2_only_a_get_of_a_200_has_parts() {
+        let mut response = stored(&[("content-length", "10")]);
+        let range = headers(&[("range", "bytes=0-1")]);
+        assert_eq!(select(get(&range), &response), Some(octets(0, 1, 10)));
+        assert_eq!(select(Request { method: &Method::HEAD, ..get(&range) }, &response), Some(Part::Whole));
+        response.status = StatusCode::NOT_FOUND;
+        assert_eq!(select(get(&range), &response), Some(Part::Whole));
+        assert_eq!(select(get(&range), &stored(&[])), Some(Part::Whole), "a length that is not known");
+    }
+
+    #[test]
+    fn rfc9110_13_1_5_if_range_takes_a_strong_validator() {
+        let part = octets(0, 1, 10);
+        let (modified, later) = (http_date(ARRIVED - 1), http_date(ARRIVED));
+        let dated = |date: &str| {
+            stored(&[("content-length", "10"), ("etag", "\"a\""), ("last-modified", &modified), ("date", date)])
+        };
+        let response = dated(&later);
+        let of = |response: &StoredResponse, condition| {
+            select_of(response, &[("range", "bytes=0-1"), ("if-range", condition)])
+        };
+        for (condition, expected) in [
+            ("\"a\"", part),
+            ("\"b\"", Part::Whole),
+            ("W/\"a\"", Part::Whole),
+            (modified.as_str(), part),
+            (later.as_str(), Part::Whole),
+            ("a", Part::Whole),
+        ] {
+            assert_eq!(of(&response, condition), Some(expected), "{condition}");
+        }
+        assert_eq!(of(&dated(&modified), &modified), Some(Part::Whole), "it may have changed within that second");
+        let weak = stored(&[("content-length", "10"), ("etag", "W/\"a\"")]);
+        assert_eq!(of(&weak, "W/\"a\""), Some(Part::Whole));
+    }
+
+    #[test]
+    fn rfc9111_3_3_a_part_answers_only_what_lies_inside_it() {
+        let part = |content_range, length| {
+            let fields = [("content-range", content_range), ("content-length", length), ("etag", "\"a\"")];
+            StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) }
+        };
+        let response = part("bytes 4-8/10", "5");
+        for (range, expected) in [
+            ("bytes=6-8", Some(octets(6, 8, 10))),
+            ("bytes=4-8", Some(octets(4, 8, 10))),
+            ("bytes=3-5", None),
+            ("bytes=6-", None),
+            ("bytes=-1", None),
+            ("bytes=x", None),
+            ("bytes=10-", Some(Part::Unsatisfiable { length: 10 })),
+        ] {
+            assert_eq!(select_of(&response, &[("range", range)]), expected, "{range}");
+        }
+        assert_eq!(select_of(&response, &[]), None);
+        assert_eq!(select_of(&response, &[("range", "bytes=6-8"), ("if-range", "\"b\"")]), None);
+        // Shorter than it says: its first octets. Longer, or nowhere: nothing is known.
+        assert_eq!(held(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
+        for (content_range, length) in [
+            ("bytes 4-8/10", "6"),
+            ("bytes 4-8/10", "0"),
+            ("bytes 4-8/*", "5"),
+            ("bytes */10", "5"),
+            ("bytes 8-4/10", "5"),
+            ("bytes 4-10/10", "7"),
+            ("lines 4-8/10", "5"),
+            ("4-8/10", "5"),
+        ] {
+            assert_eq!(held(&part(content_range, length)), None, "{content_range} {length}");
+        }
+    }
+
+    proptest! {
+        /// Whatever is asked for, what comes is inside the whole and inside what is held.
+        #[test]
+        fn what_is_answered_is_held(
+            range in "bytes=[0-9]{0,2}-[0-9]{0,2}(, ?[0-9]{0,2}-[0-9]{0,2}){0,2}|[ -~]{0,20}", first in 0u64..20, more in 0u64..20, after in 0u64..20,
+        ) {
+            let named = Octets { first, last: first + more, length: first + more + 1 + after };
+            let fields = [("content-range", named.content_range().to_str().unwrap().to_owned()), ("content-length", named.count().to_string())];
+            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
+            prop_assert_eq!(held(&part), Some(named));
+            match select_of(&part, &[("range", &range)]) {
+                Some(Part::Octets(octets)) => {
+                    prop_assert!(octets.first <= octets.last && octets.length == named.length);
+                    prop_assert!(named.first <= octets.first && octets.last <= named.last);
+                }
+                Some(Part::Whole) => prop_assert!(false, "a part is not the whole"),
+                Some(Part::Unsatisfiable { length }) => prop_assert_eq!(length, named.length),
+                None => {}
+            }
+        }
+
+        #[test]
+        fn hostile_ranges_never_panic(range in proptest::collection::vec(any::<u8>(), 0..40), length in any::<u64>()) {
+            wanted(&range, length);
+        }
+    }
+}

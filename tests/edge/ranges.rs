@@ -1,0 +1,94 @@
+//! Parts from outside (RFC 9110 section 14): cut from what is stored whole, stored as parts, never taken for the whole.
+
+use reqwest::Method;
+use strata_tests::{OriginReply, OriginRequest, eventually};
+
+use crate::{Reply, Stack};
+
+const DIGITS: &str = "0123456789";
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
+pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
+    let path = "/ranges/whole";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], DIGITS));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let requests = stack.origin_requests(path);
+    for (range, status, content_range, body) in [
+        ("bytes=2-4", 206, "bytes 2-4/10", "234"),
+        ("bytes=-1", 206, "bytes 9-9/10", "9"),
+        ("bytes=8-", 206, "bytes 8-9/10", "89"),
+        ("bytes=0-1, 2-3", 206, "bytes 0-3/10", "0123"),
+        ("bytes=0-1, 8-9", 200, "", DIGITS),
+        ("bytes=4-2", 200, "", DIGITS),
+        ("bytes=20-", 416, "bytes */10", ""),
+    ] {
+        let reply = stack.get_with(path, &[("range", range)]).await;
+        assert!(reply.is_hit(), "{range}");
+        assert_eq!((reply.status, reply.header("content-range")), (status, content_range), "{range}");
+        assert_eq!(
+            (reply.body.as_str(), reply.header("content-length")),
+            (body, body.len().to_string().as_str()),
+            "{range}"
+        );
+    }
+    let of = async |condition| stack.get_with(path, &[("range", "bytes=2-4"), condition]).await.status;
+    assert_eq!(of(("if-range", "\"v1\"")).await, 206);
+    assert_eq!(of(("if-range", "\"v0\"")).await, 200);
+    assert_eq!(of(("if-none-match", "\"v1\"")).await, 304);
+    assert_eq!(stack.origin_requests(path), requests);
+}
+
+pub(crate) async fn a_part_that_came_answers_for_itself_and_not_for_the_whole(stack: &Stack) {
+    let path = "/ranges/part";
+    stack.origin_answers(path, |request: &OriginRequest| match request.headers.get("range") {
+        Some(_) => OriginReply {
+            status: 206,
+            ..OriginReply::ok(&[SHARED, ("content-range", "bytes 4-8/10"), ("etag", "\"v1\"")], &DIGITS[4..=8])
+        },
+        None => OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], DIGITS),
+    });
+    let first = stack.get_with(path, &[("range", "bytes=4-8")]).await;
+    assert_eq!((first.status, first.body.as_str()), (206, "45678"));
+    let inside = async || stack.get_with(path, &[("range", "bytes=5-6")]).await;
+    eventually("the part is stored", async || inside().await.is_hit()).await;
+    let reply = inside().await;
+    assert_eq!((reply.status, reply.header("content-range"), reply.body.as_str()), (206, "bytes 5-6/10", "56"));
+    let whole = stack.get(path).await;
+    assert_eq!((whole.status, whole.body.as_str()), (200, DIGITS));
+    assert!(whole.edge_status().contains("fwd=partial"), "{}", whole.edge_status());
+    eventually("the whole has taken its place", async || stack.get(path).await.is_hit()).await;
+}
+
+pub(crate) async fn a_part_of_the_whole_length_is_stored_as_the_whole(stack: &Stack) {
+    let path = "/ranges/all";
+    stack.origin_answers(path, |_| OriginReply {
+        status: 206,
+        ..OriginReply::ok(&[SHARED, ("content-range", "bytes 0-9/10")], DIGITS)
+    });
+    assert_eq!(stack.get_with(path, &[("range", "bytes=0-")]).await.status, 206);
+    eventually("it is stored", async || stack.get_with(path, &[("range", "bytes=0-")]).await.is_hit()).await;
+    let whole = stack.get(path).await;
+    assert_eq!((whole.status, whole.body.as_str(), whole.header("content-range")), (200, DIGITS, ""));
+    assert!(whole.is_hit());
+}
+
+pub(crate) async fn a_head_updates_what_is_stored_or_drops_it(stack: &Stack) {
+    for (path, etag, updated) in [("/ranges/head/same", "\"v1\"", true), ("/ranges/head/other", "\"v2\"", false)] {
+        stack.origin_answers(path, move |request: &OriginRequest| match request.method {
+            // The server sends no body to a HEAD, and the length of the one it would have.
+            Method::HEAD => OriginReply::ok(&[SHARED, ("etag", etag), ("x-new", "1")], DIGITS),
+            _ => OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], DIGITS),
+        });
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+        eventually("its age has passed, and a HEAD has reached the origin", async || {
+            let head = stack.edge.request(Method::HEAD, path).send().await.unwrap();
+            Reply::read(head).await.header("x-new") == "1"
+        })
+        .await;
+        if updated {
+            eventually("the fields are updated", async || stack.get(path).await.header("x-new") == "1").await;
+        }
+        let reply = stack.get(path).await;
+        assert_eq!((reply.header("x-new") == "1", reply.body.as_str()), (updated, DIGITS), "{path}");
+    }
+}
