@@ -1,9 +1,14 @@
 //! What a hit in memory costs. Alone in its binary, since it counts what its allocator does.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::{Request, Response};
 use futures_util::FutureExt;
+use origin_sdk::http::CacheLayer;
 use origin_sdk::{Cache, Layer, Lifetime, Namespace, Tag};
+use tower::{Layer as _, ServiceExt, service_fn};
 
 origin_sdk::keys! {
     app "shop" version 1;
@@ -35,4 +40,30 @@ async fn a_hit_in_memory_allocates_nothing() {
     });
     assert_eq!(layers, [Some(Layer::Memory); 2]);
     assert_eq!(cost.count_total, 0, "{cost:?}");
+}
+
+/// The entries are held, and spelled out only once the request has run: of many reads only the map of them grows.
+#[tokio::test]
+async fn a_hit_in_a_request_spells_nothing_and_a_repeated_one_allocates_nothing() {
+    let cache = Cache::builder("shop").build().await.unwrap();
+    let pages: Namespace<Page, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
+    let keys: Vec<_> = (0..100).map(|product| Page { product, shop: "berlin mitte".to_owned(), page: 3 }).collect();
+    for key in &keys {
+        pages.get_or_load(key, |_| async { Ok::<_, Infallible>("a page".to_owned()) }).await.unwrap();
+    }
+    let handler = service_fn(move |_: Request<Body>| {
+        let (pages, keys) = (pages.clone(), keys.clone());
+        async move {
+            let read_all = || {
+                let hits = keys.iter().filter(|key| pages.get(key).now_or_never().flatten().is_some());
+                assert_eq!(hits.count(), keys.len());
+            };
+            let (first, again) = (allocation_counter::measure(read_all), allocation_counter::measure(read_all));
+            assert!(first.count_total < 10, "{first:?}");
+            assert_eq!(again.count_total, 0, "{again:?}");
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }
+    });
+    let response = CacheLayer::new(&cache).layer(handler).oneshot(Request::new(Body::empty())).await.unwrap();
+    assert!(response.headers().contains_key("cache-tag"), "the reads were the request's");
 }
