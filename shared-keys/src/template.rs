@@ -84,6 +84,8 @@ macro_rules! keys {
         $(
             $(#[$meta])*
             #[doc = concat!("\n\nTemplate: `", $template, "`.")]
+            $( #[doc = concat!("\n\nUnder: `", stringify!($parent), "`.")] )*
+            $( #[doc = concat!("\n\nTags: ", $("`", stringify!($tag), "`, ",)* "and what a loader adds.")] )?
             #[derive(Debug, Clone, PartialEq, Eq, Hash)]
             $vis struct $name { $(
                 #[doc = concat!("`{", stringify!($field), "}` of the template.")]
