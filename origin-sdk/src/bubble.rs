@@ -45,6 +45,11 @@ impl Gathering {
         REQUEST.scope(self.clone(), request).await
     }
 
+    /// That of the request which this task serves, if it serves one.
+    fn current() -> Option<Self> {
+        REQUEST.try_with(Self::clone).ok()
+    }
+
     /// What has been gathered; taken out, since nothing reads on once the request has run.
     pub(crate) fn take(&self) -> Gathered {
         mem::take(&mut self.lock())
@@ -61,6 +66,36 @@ impl Gathered {
         let mut tags = TagSet::default();
         self.dependencies.values().for_each(|dependency| dependency.add_to(&mut tags));
         tags
+    }
+}
+
+/// The task, made to count for the request that is served where this is called: what it reads through the cache bubbles up
+/// into that request's response, also if it is spawned. What it reads after the handler has returned comes too late.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use origin_sdk::{Cache, Lifetime, Namespace, http::for_this_request};
+/// # origin_sdk::keys! {
+/// #     app "shop" version 1;
+/// #     /// A name.
+/// #     pub key Name { id: u64 } = "name:{id}";
+/// # }
+/// # async fn load(id: u64) -> Result<String, std::io::Error> { Ok(id.to_string()) }
+/// async fn two_names(names: Namespace<Name, String>) -> Option<String> {
+///     let other = names.clone();
+///     let read = async move { other.get_or_load(&Name { id: 1 }, |_| load(1)).await };
+///     let one = tokio::spawn(for_this_request(read));
+///     let two = names.get_or_load(&Name { id: 2 }, |_| load(2)).await.ok()?;
+///     Some(format!("{} {}", one.await.ok()?.ok()?.value, two.value))
+/// }
+/// ```
+pub fn for_this_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    let request = Gathering::current();
+    async move {
+        match request {
+            Some(request) => request.scope(task).await,
+            None => task.await,
+        }
     }
 }
 

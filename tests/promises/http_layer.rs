@@ -7,7 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use origin_sdk::http::CacheLayer;
+use origin_sdk::http::{CacheLayer, for_this_request};
 use origin_sdk::{Cache, Clock, Key, Lifetime, Load, Namespace, Scope, TypedTag};
 use shared_keys::{TagSet, scopes_from_header};
 use strata_tests::{Database, Group, Item, ItemPart};
@@ -288,4 +288,44 @@ async fn what_read_nothing_failed_or_is_no_get_is_not_touched() {
             assert_eq!(reply.header(name), "", "{method} {path} {name}");
         }
     }
+}
+
+/// A service of one route, whose handler reads item 1 in a task that it spawns.
+async fn spawning(carried: bool) -> (Router, Cache) {
+    let cache = Cache::builder("test").build().await.unwrap();
+    let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
+    let handler = move || async move {
+        let read = async move {
+            let hit = items.get_or_load(&Item { id: 1 }, Database::default().loader(1)).await;
+            hit.unwrap().value.to_string()
+        };
+        if carried { tokio::spawn(for_this_request(read)).await.unwrap() } else { tokio::spawn(read).await.unwrap() }
+    };
+    (Router::new().route("/", get(handler)).layer(CacheLayer::new(&cache)), cache)
+}
+
+#[tokio::test]
+async fn what_a_spawned_task_reads_counts_if_it_is_carried_there() {
+    for carried in [true, false] {
+        let (app, _cache) = spawning(carried).await;
+        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        let tags = response.headers().get("cache-tag").map_or("", |tags| tags.to_str().unwrap());
+        let scope = Scope::Key(Item { id: 1 }.to_text().into()).hash();
+        assert_eq!(scopes_from_header(tags).any(|hash| hash == scope), carried);
+    }
+}
+
+#[tokio::test]
+async fn a_weak_etag_says_so_and_still_gets_a_304() {
+    let cache = Cache::builder("test").build().await.unwrap();
+    let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
+    let handler = move || async move {
+        items.get_or_load(&Item { id: 1 }, Database::default().loader(1)).await.unwrap().value.to_string()
+    };
+    let app = Router::new().route("/", get(handler)).layer(CacheLayer::new(&cache).weak_etag(true));
+    let first = app.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+    let tag = first.headers()["etag"].clone();
+    assert!(tag.to_str().unwrap().starts_with("W/\""), "{tag:?}");
+    let asked = Request::builder().header("if-none-match", tag).body(Body::empty()).unwrap();
+    assert_eq!(app.oneshot(asked).await.unwrap().status(), StatusCode::NOT_MODIFIED);
 }

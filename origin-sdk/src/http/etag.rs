@@ -1,4 +1,4 @@
-//! A strong validator from the body (RFC 9110, 8.8.3), and the question whether the client has it already.
+//! A validator from the body (RFC 9110, 8.8.3), and the question whether the client has it already.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 const HASH_BYTES: usize = 16;
 
 /// The tag of a body.
-pub(super) fn of(body: &[u8]) -> HeaderValue {
-    let mut tag = String::from("\"");
+pub(super) fn of(body: &[u8], weak: bool) -> HeaderValue {
+    let mut tag = String::from(if weak { "W/\"" } else { "\"" });
     for byte in Sha256::digest(body).iter().take(HASH_BYTES) {
         // Writing to a String does not fail.
         let _ = write!(tag, "{byte:02x}");

@@ -26,14 +26,15 @@ pub struct CacheService<S> {
     cache: Cache,
     /// The value of `Vary` that is added; `None` if nothing is.
     vary: Option<HeaderValue>,
+    weak_etag: bool,
 }
 
 impl<S> CacheService<S> {
-    pub(super) fn new(inner: S, cache: Cache, vary: &[HeaderName]) -> Self {
+    pub(super) fn new(inner: S, cache: Cache, vary: &[HeaderName], weak_etag: bool) -> Self {
         let names = vary.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
         // Field names are valid in a value.
         let vary = HeaderValue::from_str(&names).ok().filter(|value| !value.is_empty());
-        Self { inner, cache, vary }
+        Self { inner, cache, vary, weak_etag }
     }
 }
 
@@ -57,7 +58,7 @@ where
         // The clone takes the place of the one that was polled ready (tower's documented way).
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let (cache, vary) = (self.cache.clone(), self.vary.clone());
+        let (cache, vary, weak_etag) = (self.cache.clone(), self.vary.clone(), self.weak_etag);
         async move {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 return Ok(inner.call(request).await?.map(Either::Left));
@@ -73,7 +74,7 @@ where
                 response.headers_mut().append(header::VARY, vary);
             }
             if headers::describe(&mut response, &gathered, position, &cache.core().metrics) {
-                return Ok(with_etag(response, &method, &asked).await);
+                return Ok(with_etag(response, &method, &asked, weak_etag).await);
             }
             Ok(response.map(Either::Left))
         }
@@ -82,7 +83,12 @@ where
 }
 
 /// The response with an `ETag`, or the 304 that the client's own validators ask for.
-async fn with_etag<B>(response: Response<B>, method: &Method, asked: &[HeaderValue]) -> Response<Either<B, Full<Bytes>>>
+async fn with_etag<B>(
+    response: Response<B>,
+    method: &Method,
+    asked: &[HeaderValue],
+    weak: bool,
+) -> Response<Either<B, Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -110,7 +116,7 @@ where
             return Response::from_parts(parts, Either::Right(Full::default()));
         }
     };
-    let tag = etag::of(&bytes);
+    let tag = etag::of(&bytes, weak);
     let is_current = etag::matches(asked, &tag);
     parts.headers.insert(header::ETAG, tag);
     if is_current { not_modified(parts) } else { Response::from_parts(parts, Either::Right(Full::new(bytes))) }
