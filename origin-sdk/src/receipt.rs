@@ -48,8 +48,8 @@ pub enum Delivery {
 pub struct Written<V> {
     /// What the writer returned.
     pub value: Arc<V>,
-    /// Whether the value was also cached. It is not if another write came between, or the journal could not be reached:
-    /// the next read loads it then.
+    /// Whether the value was also cached. It is not if another write came between, a newer version may have been written, or
+    /// the journal could not be reached: the next read loads it then.
     pub cached: bool,
     /// How far the invalidation of the old value has come.
     pub receipt: Receipt,

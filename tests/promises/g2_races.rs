@@ -203,3 +203,26 @@ async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is
     assert!(!written.cached);
     assert!(items(&a).get(&Item { id: 1 }).await.is_none());
 }
+
+/// Messages about changes of a row, handled in the wrong order. Each writer begins after the one before has ended, so the
+/// journal shows nothing between them.
+#[tokio::test]
+async fn a_write_through_of_an_older_version_than_was_written_is_refused() {
+    let redis = RedisServer::start().await;
+    let cache = redis.cache().build().await.unwrap();
+    let (items, database) = (items(&cache), Database::default());
+    database.write(1, 9);
+    let heard = async |version: u64| {
+        let writer = move |_| async move { Ok::<_, std::io::Error>((version, version)) };
+        items.write_through_version(&Item { id: 1 }, [], writer).await.unwrap().cached
+    };
+    assert!(!heard(2).await, "before it nothing is known, perhaps because it was forgotten");
+    assert!(heard(9).await);
+    assert_eq!((read(&items, &database).await, database.reads()), (9, 0));
+    assert!(!heard(8).await && !heard(3).await);
+    assert_eq!((read(&items, &database).await, database.reads()), (9, 1), "the next read loads");
+    assert!(heard(9).await, "the same version comes twice");
+    let () = redis.run(&["DEL", "test:version:v1:{item:1}"]).await;
+    assert!(!heard(4).await, "a version that was lost makes nothing valid");
+    assert_eq!((read(&items, &database).await, database.reads()), (9, 2));
+}

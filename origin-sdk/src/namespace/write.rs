@@ -1,6 +1,5 @@
 //! The write path: database → journal → tiers.
 
-use std::convert::identity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,10 +48,57 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         L: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
+        self.write_in_a_task(key, also, boxed(writer, |value| (value, None))).await
+    }
+
+    /// The same, for writers that commit in one order and get here in another, as those that handle messages about changes
+    /// do: `writer` returns the value and its version, a number that grows with each change of the row. A value is cached only
+    /// if its version is not older than the highest that was written through before. The first write of a key in a day is not
+    /// cached either, since a newer version may have been forgotten; nor is one while the shared tier cannot be reached.
+    /// Its record is appended in any case, so that the next read loads.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Lifetime, Namespace};
+    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let heard = async |name: &'static str, version| {
+    ///     let writer = move |_| async move { Ok::<_, std::io::Error>((name.to_owned(), version)) };
+    ///     names.write_through_version(&Product { id: 7 }, [], writer).await.unwrap().cached
+    /// };
+    /// assert_eq!((heard("Lamp", 5).await, heard("Lamp, large", 7).await), (false, true));
+    /// assert!(!heard("Lamp, red", 6).await, "it was overtaken");
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Namespace::write_through`].
+    pub async fn write_through_version<F, L, E>(
+        &self,
+        key: &K,
+        also: impl IntoIterator<Item = Tag>,
+        writer: F,
+    ) -> Result<Written<V>, LoadError>
+    where
+        F: FnOnce(Load) -> L + Send + 'static,
+        L: Future<Output = Result<(V, u64), E>> + Send + 'static,
+        E: Into<BoxError> + 'static,
+    {
+        self.write_in_a_task(key, also, boxed(writer, |(value, version)| (value, Some(version)))).await
+    }
+
+    async fn write_in_a_task(
+        &self,
+        key: &K,
+        also: impl IntoIterator<Item = Tag>,
+        writer: BoxLoader<(V, Option<u64>)>,
+    ) -> Result<Written<V>, LoadError> {
         let (inner, load, text) = (Arc::clone(&self.inner), self.load_handle(key), key.to_text());
         let mut covered = vec![Scope::Key(text.as_str().into())];
         covered.extend(also.into_iter().map(Scope::Tag));
-        let task = tokio::spawn(async move { inner.write(&text, covered, load, boxed(writer, identity)).await });
+        let task = tokio::spawn(async move { inner.write(&text, covered, load, writer).await });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 }
@@ -99,12 +145,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         key: &str,
         covered: Vec<Scope>,
         load: Load,
-        writer: BoxLoader<V>,
+        writer: BoxLoader<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let core = &self.core;
         let since = core.journal.position();
-        let value = match call(writer, load.clone()).await {
-            Ok(value) => Arc::new(value),
+        let (value, version) = match call(writer, load.clone()).await {
+            Ok((value, version)) => (Arc::new(value), version),
             Err(error) => {
                 core.invalidate(Mode::Remove, covered).await;
                 return Err(error);
@@ -115,6 +161,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
         scopes.push(Scope::All);
 
+        // Before the record: of two writers one either sees the other's version here, or its record below.
+        let is_newest = match version {
+            Some(version) => core.store.raise_version(key, version).await.unwrap_or(false),
+            None => true,
+        };
         let unless = Unless { since, scopes: &scopes };
         let appended = match core.journal.append(Mode::Remove, &covered, Some(unless)).await {
             Ok(appended) => appended,
@@ -124,7 +175,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
             }
         };
-        let cached = appended.clean && !core.bypass;
+        let cached = appended.clean && is_newest && !core.bypass;
         if cached {
             meta.loaded_at = appended.position;
             self.keep(key, &self.entry(key, Arc::clone(&value), meta), None).await;

@@ -1,11 +1,13 @@
 //! A store inside the process: for services of one process, and for tests. Everything ends with the process.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use lru::LruCache;
 use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
@@ -23,9 +25,14 @@ const MAX_FEED: usize = 10_000;
 /// Scopes that the ledger keeps.
 const MAX_LEDGER: usize = 100_000;
 
+/// Keys whose version is known.
+const MAX_VERSIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
 /// Values in an LRU, the journal in a queue.
 pub(crate) struct EmbeddedStore {
     values: Memory,
+    /// The highest version of each key that was written with one.
+    versions: Mutex<LruCache<Box<str>, u64>>,
     journal: Mutex<JournalState>,
     appended: Notify,
     clock: Clock,
@@ -70,6 +77,7 @@ impl EmbeddedStore {
         journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
         Self {
             values: Memory::new(max_entries, max_bytes),
+            versions: Mutex::new(LruCache::new(MAX_VERSIONS)),
             journal: Mutex::new(journal),
             appended: Notify::new(),
             clock,
@@ -158,6 +166,16 @@ impl Store for EmbeddedStore {
         let (size, until) = (bytes.len(), self.clock.now().saturating_add(ttl));
         self.values.put(key, Arc::new(Value { bytes, until }), size);
         ready(Ok(true)).boxed()
+    }
+
+    fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = versions.get(key).copied();
+        let is_newest = known.is_none_or(|known| known <= version);
+        if is_newest {
+            versions.put(key.into(), version);
+        }
+        ready(Ok(is_newest && known.is_some())).boxed()
     }
 
     /// Everyone gets the lease: a process's own callers share one flight already.

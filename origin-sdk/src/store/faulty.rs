@@ -163,6 +163,10 @@ impl Store for FaultyStore {
         self.unless_struck(move |inner| inner.put(key, bytes, ttl, lease))
     }
 
+    fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.unless_struck(move |inner| inner.raise_version(key, version))
+    }
+
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
             self.faults.strike().await?;

@@ -169,6 +169,10 @@ pub(crate) trait Store: Send + Sync + 'static {
         lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
+    /// Notes a version of the key's value, and keeps the highest for a day at least. `true` if a version was known and this
+    /// one is not older: when none is known, a newer one may have been forgotten.
+    fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>>;
+
     /// Takes the key's lease unless another caller holds it, and reads the key in the same step.
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>>;
 

@@ -1,4 +1,4 @@
-//! The scripts by which a key is claimed, filled and released. A lease lies in its key's slot.
+//! The scripts by which a key is claimed, filled and released, and its version raised. What belongs to a key lies in its slot.
 
 use std::time::Duration;
 
@@ -19,11 +19,15 @@ macro_rules! frees {
     ($($script:literal),+) => { Script::new(concat!("#!lua flags=allow-oom\n", $(include_str!($script)),+)) };
 }
 
+/// How long the version of a key's last write is remembered: longer than a message about an older one can be on its way.
+const VERSION_KEPT: Duration = Duration::from_secs(24 * 3600);
+
 pub(super) struct LeaseScripts {
     claim: Script,
     put: Script,
     release: Script,
     renew: Script,
+    raise_version: Script,
 }
 
 impl LeaseScripts {
@@ -33,6 +37,7 @@ impl LeaseScripts {
             put: writes!("end_lease.lua", "put.lua"),
             release: frees!("end_lease.lua", "release.lua"),
             renew: Script::new(include_str!("renew.lua")),
+            raise_version: Script::new(include_str!("raise_version.lua")),
         }
     }
 
@@ -95,6 +100,17 @@ impl LeaseScripts {
         call.key(lease_key(key)).arg(token.as_str()).arg(to_millis(ttl));
         connection.run_script(&call).await
     }
+
+    pub(super) async fn raise_version(
+        &self,
+        connection: &Connection,
+        key: &str,
+        version: u64,
+    ) -> Result<bool, StoreError> {
+        let mut call = self.raise_version.prepare_invoke();
+        call.key(beside(key, "version")).arg(format!("{version:020}")).arg(to_millis(VERSION_KEPT));
+        connection.run_script(&call).await
+    }
 }
 
 fn on_key<'a>(script: &'a Script, key: &str) -> ScriptInvocation<'a> {
@@ -103,11 +119,15 @@ fn on_key<'a>(script: &'a Script, key: &str) -> ScriptInvocation<'a> {
     call
 }
 
-/// `APP:lease:vVERSION:{family}:rest`. No data key has that text, since its second segment is a version; and it stays
-/// under the app's name, by which access to Redis may be limited.
 fn lease_key(key: &str) -> String {
+    beside(key, "lease")
+}
+
+/// `APP:what:vVERSION:{family}:rest`. No data key has that text, since its second segment is a version; and it stays under the
+/// app's name, by which access to Redis may be limited.
+fn beside(key: &str, what: &str) -> String {
     let (app, rest) = key.split_once(':').unwrap_or((key, ""));
-    format!("{app}:lease:{rest}")
+    format!("{app}:{what}:{rest}")
 }
 
 #[cfg(test)]

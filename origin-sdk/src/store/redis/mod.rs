@@ -106,6 +106,10 @@ impl Store for RedisStore {
         async move { self.leases.put(&self.commands, key, &bytes, ttl, lease).await }.boxed()
     }
 
+    fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move { self.leases.raise_version(&self.commands, key, version).await }.boxed()
+    }
+
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move { self.leases.claim(&self.commands, key, &request, self.inbox.channel()).await }.boxed()
     }
