@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::pipeline::{Confirmed, Exchange, Received, Wanted, is_failure};
 use crate::policy::select::VaryMarker;
 use crate::policy::{StoredResponse, validate};
-use crate::runtime::now;
+use crate::runtime::{self, now};
 use crate::store::{Entry, Store};
 
 /// The runtime ends what still runs 30 s after the response; a refresh gives up before.
@@ -29,7 +29,7 @@ pub(crate) fn refresh(
     context: &Context,
 ) {
     let Role::Lead(lead) = collapse::forwards().join(&key, now(), REFRESH_LIMIT) else { return };
-    context.wait_until(async move {
+    runtime::afterwards(context, async move {
         if let Err(error) = try_refresh(&exchange, &key, &stored, marker).await {
             worker::console_warn!("not refreshed: {error}");
         }

@@ -9,9 +9,10 @@
 //!   for that key: an uncacheable URL is not answered one client after the other (hit-for-miss).
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// After so long a leader no longer counts, and a follower takes its place (nginx: `proxy_cache_lock_age`).
 pub const LEAD_LIMIT: Duration = Duration::from_secs(5);
@@ -31,13 +32,16 @@ pub struct Forwards(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    keys: HashMap<String, Entry>,
+    /// In the order of their keys.
+    entries: Vec<Entry>,
     last_id: u64,
 }
 
 /// What is known of a key.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
+    /// The key's hash. Two keys with one wait for each other in vain, nothing more: a follower reads its own.
+    key: u64,
     /// Who leads; `None` if what came was not storable.
     leader: Option<u64>,
     /// Until when that holds.
@@ -59,7 +63,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Lead {
     forwards: Forwards,
-    key: String,
+    key: u64,
     id: u64,
 }
 
@@ -67,41 +71,67 @@ impl Forwards {
     /// The part of a request for `key`; a leader has `limit` to report back.
     pub fn join(&self, key: &str, now: SystemTime, limit: Duration) -> Role {
         let mut state = self.0.borrow_mut();
-        match state.keys.get(key) {
-            Some(Entry { leader, until }) if *until > now => {
-                return if leader.is_some() { Role::Follow } else { Role::Pass };
-            }
-            _ => {}
+        let key = xxh3_64_with_seed(key.as_bytes(), 0);
+        if let Some(entry) = state.entry(key).filter(|entry| entry.until > now) {
+            return if entry.leader.is_some() { Role::Follow } else { Role::Pass };
         }
-        if state.keys.len() >= MAX_KEYS {
-            state.keys.retain(|_, entry| entry.until > now);
-            if state.keys.len() >= MAX_KEYS {
+        if state.entries.len() >= MAX_KEYS {
+            state.entries.retain(|entry| entry.until > now);
+            if state.entries.len() >= MAX_KEYS {
                 return Role::Pass;
             }
         }
         state.last_id += 1;
         let id = state.last_id;
-        state.keys.insert(key.to_owned(), Entry { leader: Some(id), until: now + limit });
-        Role::Lead(Lead { forwards: self.clone(), key: key.to_owned(), id })
+        let entry = Entry { key, leader: Some(id), until: now + limit };
+        match state.place(key) {
+            Ok(place) => state.entries[place] = entry,
+            Err(place) => state.entries.insert(place, entry),
+        }
+        Role::Lead(Lead { forwards: self.clone(), key, id })
     }
 
     /// Whether a leader is asking for `key`.
     pub fn is_led(&self, key: &str, now: SystemTime) -> bool {
-        self.0.borrow().keys.get(key).is_some_and(|entry| entry.leader.is_some() && entry.until > now)
+        let mut state = self.0.borrow_mut();
+        state
+            .entry(xxh3_64_with_seed(key.as_bytes(), 0))
+            .is_some_and(|entry| entry.leader.is_some() && entry.until > now)
     }
 
     /// Nobody is to wait for what is being asked under `key` any more: it was invalidated meanwhile.
     pub fn forget(&self, key: &str) {
-        self.0.borrow_mut().keys.remove(key);
+        self.0.borrow_mut().remove(xxh3_64_with_seed(key.as_bytes(), 0));
+    }
+}
+
+impl State {
+    fn place(&self, key: u64) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&key, |entry| entry.key)
+    }
+
+    fn entry(&mut self, key: u64) -> Option<&mut Entry> {
+        let place = self.place(key).ok()?;
+        self.entries.get_mut(place)
+    }
+
+    /// The entry of this leader, unless another has taken its place.
+    fn led_by(&mut self, lead: &Lead) -> Option<&mut Entry> {
+        self.entry(lead.key).filter(|entry| entry.leader == Some(lead.id))
+    }
+
+    fn remove(&mut self, key: u64) {
+        if let Ok(place) = self.place(key) {
+            self.entries.remove(place);
+        }
     }
 }
 
 impl Lead {
     /// What came may not be stored: lets the followers go, and those that come soon.
     pub fn pass(self, now: SystemTime) {
-        if let Some(entry) = self.forwards.0.borrow_mut().keys.get_mut(&self.key).filter(|e| e.leader == Some(self.id))
-        {
-            *entry = Entry { leader: None, until: now + PASS_FOR };
+        if let Some(entry) = self.forwards.0.borrow_mut().led_by(&self) {
+            (entry.leader, entry.until) = (None, now + PASS_FOR);
         }
     }
 }
@@ -109,9 +139,8 @@ impl Lead {
 impl Drop for Lead {
     fn drop(&mut self) {
         let mut state = self.forwards.0.borrow_mut();
-        // Another may have taken its place.
-        if state.keys.get(&self.key).is_some_and(|entry| entry.leader == Some(self.id)) {
-            state.keys.remove(&self.key);
+        if state.led_by(self).is_some() {
+            state.remove(self.key);
         }
     }
 }

@@ -4,8 +4,9 @@
 //! that is under way. It is told by its time: what was asked for no later than the invalidation came from before it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How long a target is remembered: longer than anything that was under way can still take to be stored.
 const REMEMBER_FOR: Duration = Duration::from_secs(120);
@@ -19,14 +20,15 @@ pub struct Invalidated(RefCell<State>);
 
 #[derive(Debug)]
 struct State {
-    targets: HashMap<String, SystemTime>,
+    /// Hashes of targets, in order, and when each was invalidated. Two with one hash cover each other's, which is safe.
+    targets: Vec<(u64, SystemTime)>,
     /// All that was asked for until then.
     floor: SystemTime,
 }
 
 impl Default for Invalidated {
     fn default() -> Self {
-        Self(RefCell::new(State { targets: HashMap::new(), floor: SystemTime::UNIX_EPOCH }))
+        Self(RefCell::new(State { targets: Vec::new(), floor: SystemTime::UNIX_EPOCH }))
     }
 }
 
@@ -35,19 +37,34 @@ impl Invalidated {
     pub fn add(&self, target: &str, now: SystemTime) {
         let mut state = self.0.borrow_mut();
         if state.targets.len() >= MAX_TARGETS {
-            state.targets.retain(|_, at| *at + REMEMBER_FOR > now);
+            state.targets.retain(|(_, at)| *at + REMEMBER_FOR > now);
             if state.targets.len() >= MAX_TARGETS {
                 state.targets.clear();
                 state.floor = now;
             }
         }
-        state.targets.insert(target.to_owned(), now);
+        let hash = xxh3_64_with_seed(target.as_bytes(), 0);
+        match state.place(hash) {
+            Ok(place) => state.targets[place].1 = now,
+            Err(place) => state.targets.insert(place, (hash, now)),
+        }
     }
 
     /// Whether a response for `target` that was asked for at `request_time` is from before.
     pub fn covers(&self, target: &str, request_time: SystemTime) -> bool {
         let state = self.0.borrow();
-        request_time <= state.floor || state.targets.get(target).is_some_and(|at| request_time <= *at)
+        if state.targets.is_empty() {
+            return request_time <= state.floor;
+        }
+        let at =
+            state.place(xxh3_64_with_seed(target.as_bytes(), 0)).map_or(state.floor, |place| state.targets[place].1);
+        request_time <= at.max(state.floor)
+    }
+}
+
+impl State {
+    fn place(&self, hash: u64) -> Result<usize, usize> {
+        self.targets.binary_search_by_key(&hash, |(hash, _)| *hash)
     }
 }
 

@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 use shared_keys::{Record, Seq};
 use url::Url;
 use worker::{Delay, Env, Response, Stub};
@@ -59,12 +58,24 @@ thread_local! {
 }
 
 /// What the journal object answers to an accepted purge.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     /// How many records it took.
     pub(crate) accepted: usize,
     /// The number of the last of them.
     pub(crate) seq: u64,
+}
+
+impl Appended {
+    /// `<accepted> <seq>`.
+    pub(crate) fn render(self) -> String {
+        format!("{} {}", self.accepted, self.seq)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (accepted, seq) = text.split_once(' ')?;
+        Some(Self { accepted: accepted.parse().ok()?, seq: seq.parse().ok()? })
+    }
 }
 
 /// The way to the journal object, and to the text that the data centre shares.
@@ -170,7 +181,11 @@ impl Journal {
         let request = worker::web_sys::Request::new_with_str_and_init(&url, &init)?;
         let mut answer = patiently(PATIENCE_FOR_APPEND, self.stub()?.fetch_with_request(request.into())).await?;
         match answer.status_code() {
-            200 => Ok(Some(answer.json().await?)),
+            200 => {
+                let text = answer.text().await?;
+                let what = || format!("expected two numbers from the journal object, got {text:?}");
+                Appended::parse(&text).map(Some).ok_or_else(|| Error::new(ErrorKind::Journal, what()))
+            }
             status if status == StatusCode::CONFLICT.as_u16() => Ok(None),
             status => Err(unexpected(status)),
         }

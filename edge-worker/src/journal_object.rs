@@ -80,7 +80,7 @@ impl DurableObject for JournalObject {
             ("POST", "/append") => {
                 let message = PurgeMessage::parse(&request.bytes().await?).map_err(|error| error.to_string())?;
                 match self.append(parameter("nonce"), message).await? {
-                    Some(appended) => Response::from_json(&appended),
+                    Some(appended) => Response::ok(appended.render()),
                     None => Response::error("this nonce was used before", 409),
                 }
             }

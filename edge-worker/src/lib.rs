@@ -23,6 +23,7 @@ pub mod origin;
 mod pipeline;
 pub mod policy;
 pub mod purge;
+pub mod rules;
 #[cfg(target_arch = "wasm32")]
 mod runtime;
 pub mod snapshot;

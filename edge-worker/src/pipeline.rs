@@ -3,13 +3,13 @@
 //! The only place that orders these phases; each phase's rules are in `policy`. Whatever fails on the way (the store, the
 //! journal), the request goes to the origin.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::json;
 use shared_keys::purge::PURGE_PATH;
-use shared_keys::{Applied, QueryRules, TargetKey, VaryRules, Verdict};
+use shared_keys::{Applied, TargetKey, Verdict};
 use url::Url;
 use worker::{Context, Env, web_sys};
 
@@ -29,6 +29,7 @@ use crate::policy::{
     validate,
 };
 use crate::purge;
+use crate::rules::{self, RULES, Rule};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
 use crate::store::tiered::Tiered;
@@ -36,10 +37,11 @@ use crate::store::{Store, variants};
 
 /// Paths below it are this worker's own and never the origin's.
 const RESERVED_PATH: &str = "/__strata/";
-/// Answers that the worker is up.
+/// Answers that the worker is up, and whether it can use its configuration.
 const HEALTH_PATH: &str = "/__strata/health";
 
 thread_local! {
+    static CONFIG: OnceCell<Result<Rc<Config>, Error>> = const { OnceCell::new() };
     static INVALIDATED: Invalidated = Invalidated::default();
 }
 
@@ -49,7 +51,7 @@ thread_local! {
 /// If the runtime refuses to make a response.
 pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context) -> Result<web_sys::Response, Error> {
     let started = now();
-    let config = match Config::read(|name| env.var(name).ok().map(|value| value.to_string())) {
+    let config = match config(&env) {
         Ok(config) => config,
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
@@ -60,40 +62,61 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
     let journal = Journal::new(env, &url, &config);
     if url.path().starts_with(RESERVED_PATH) {
         return match url.path() {
-            HEALTH_PATH => runtime::json(StatusCode::OK, &json!({ "ok": true })),
+            HEALTH_PATH => health(&config),
             PURGE_PATH => purge::handle(&method, &headers, request.body(), &config, &journal, &context).await,
             _ => refuse(StatusCode::NOT_FOUND, "this path is reserved for Strata"),
         };
     }
-    let log = config.log_requests;
-    let (query_rules, vary_rules) = (QueryRules::default(), VaryRules::default());
-    let Ok(target) = TargetKey::with_rules(url.as_str(), &query_rules) else {
+    let Ok(plain) = TargetKey::parse(url.as_str()) else {
+        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    };
+    let rule = Rc::clone(config.rules.of(&method, &plain));
+    let Some(target) = rule.target(url.as_str(), plain) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
     // From here on, what is keyed is what is forwarded: nothing that the key leaves out, or that ends at this hop, is left.
-    let query = query_rules.forwarded(url.query());
+    let query = rule.query.forwarded(url.query());
     url.set_query(query.as_deref());
     let websocket = origin::is_websocket(&method, &headers);
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
-    let exchange = Rc::new(Exchange { method, url, target, vary_rules, headers, websocket, config, store, journal });
+    let exchange = Rc::new(Exchange { method, url, target, rule, headers, websocket, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
-    if log {
-        let ms = now().duration_since(started).unwrap_or_default().as_millis();
-        let line = json!({
-            "method": exchange.method.as_str(),
-            "path": exchange.url.path(),
-            "status": response.status(),
-            "layer": status.layer(),
-            "ms": u64::try_from(ms).unwrap_or(u64::MAX),
-        });
+    if exchange.config.log_requests {
+        let line = runtime::json_text(&[
+            ("method", exchange.method.as_str().into()),
+            ("path", exchange.url.path().into()),
+            ("status", response.status().into()),
+            ("layer", status.layer().into()),
+            ("ms", millis_since(started).into()),
+        ]);
         worker::console_log!("{line}");
     }
     Ok(response)
 }
 
+/// The configuration, which is read once: the runtime starts another isolate for another.
+fn config(env: &Env) -> Result<Rc<Config>, Error> {
+    let read = || {
+        let rules = runtime::json_variable(env, RULES);
+        let config = Config::read(|name| runtime::variable(env, name), rules).map(Rc::new);
+        if let Some(fault) = config.as_ref().map_or_else(Some, |config| config.fault.as_ref()) {
+            worker::console_error!("nothing is served from the store: {fault}");
+        }
+        config
+    };
+    CONFIG.with(|config| config.get_or_init(read).clone())
+}
+
+fn health(config: &Config) -> Result<web_sys::Response, Error> {
+    match &config.fault {
+        None => runtime::json(StatusCode::OK, &[("ok", true.into())]),
+        Some(fault) => runtime::json(StatusCode::OK, &[("ok", false.into()), ("error", fault.to_string().into())]),
+    }
+}
+
 fn refuse(status: StatusCode, message: &str) -> Result<web_sys::Response, Error> {
-    runtime::json(status, &json!({ "error": message }))
+    runtime::json(status, &[("error", message.into())])
 }
 
 type Found = variants::Found<Body>;
@@ -105,11 +128,12 @@ pub(crate) struct Exchange {
     method: Method,
     url: Url,
     target: TargetKey,
-    vary_rules: VaryRules,
+    /// What the deployment decided for such requests.
+    rule: Rc<Rule>,
     /// Without hop-by-hop fields.
     headers: HeaderMap,
     websocket: bool,
-    config: Config,
+    config: Rc<Config>,
     pub(crate) store: Tiered,
     journal: Journal,
 }
@@ -161,7 +185,7 @@ impl Exchange {
                 Forwarded::new(Forward::refused(Detail::Loop), None),
             );
         }
-        if let Some(forward) = passed_by(self.request(), self.websocket) {
+        if let Some(forward) = passed_by(self.request(), self.websocket).or_else(|| self.passed_by_choice()) {
             return self.pass(request, forward).await;
         }
         if let Err(error) = self.journal.ensure().await {
@@ -170,7 +194,7 @@ impl Exchange {
         }
         if self.journal.wants_refresh() {
             let journal = self.journal.clone();
-            context.wait_until(async move {
+            runtime::afterwards(context, async move {
                 if let Err(error) = journal.refresh().await {
                     worker::console_warn!("{error}");
                 }
@@ -194,6 +218,15 @@ impl Exchange {
         }
     }
 
+    /// Why the deployment's configuration keeps the request from the store.
+    fn passed_by_choice(&self) -> Option<Forward> {
+        if self.config.fault.is_some() {
+            Some(Forward::refused(Detail::Misconfigured))
+        } else {
+            self.rule.passes(&self.headers).then(|| Forward::refused(Detail::Rule))
+        }
+    }
+
     // Lookup.
 
     async fn lookup(&self) -> Found {
@@ -201,7 +234,7 @@ impl Exchange {
     }
 
     async fn lookup_in(&self, store: &impl Store<Body = Body>) -> Found {
-        match variants::lookup(store, &self.target, &self.vary_rules, &self.headers).await {
+        match variants::lookup(store, &self.target, &self.rule.vary, &self.headers).await {
             Ok(found) if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(&stored.response)) => {
                 Found::nothing()
             }
@@ -314,7 +347,7 @@ impl Exchange {
     fn stored_under(&self, found: &Found) -> Option<String> {
         match &found.marker {
             Some(marker) => {
-                let key = variant_key(&self.target, &marker.fields, &self.vary_rules, &self.headers)?;
+                let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;
                 Some(key.as_str().to_owned())
             }
             None => Some(self.target.as_str().to_owned()),
@@ -406,7 +439,7 @@ impl Exchange {
         match (storable, lead) {
             (Ok(keep_for), lead) => {
                 let exchange = Rc::clone(self);
-                context.wait_until(async move {
+                runtime::afterwards(context, async move {
                     let kept = exchange.keep(Received { response, body: kept }, keep_for, marker).await;
                     match (kept, lead) {
                         // Those that waited find it.
@@ -431,6 +464,9 @@ impl Exchange {
         if self.is_invalidated(response) {
             return Err(NotStored::Outdated);
         }
+        if self.rule.is_deceptive(rules::path_of(&self.target), response) {
+            return Err(NotStored::Deceptive);
+        }
         self.journal
             .read(|snapshot| keep_for(self.request(), response, snapshot.applied()))
             .unwrap_or(Err(NotStored::Outdated))
@@ -439,7 +475,7 @@ impl Exchange {
     /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
     pub(crate) async fn ask(&self, wanted: Wanted, condition: Option<&StoredResponse>) -> Result<Received, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
-        let mut headers = origin::fill_headers(&self.headers, &self.vary_rules, &self.url);
+        let mut headers = origin::fill_headers(&self.headers, &self.rule.vary, &self.url);
         if let Some(stored) = condition {
             validate::set_condition(&mut headers, stored);
         }
@@ -455,7 +491,10 @@ impl Exchange {
         let answer = origin::fetch(&method, &url, &headers, None).await?;
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let status = origin::status(answer.status())?;
-        let response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
+        let mut response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
+        if status != StatusCode::NOT_MODIFIED {
+            self.rule.set_lifetime(&mut response);
+        }
         Ok(Received { response, body: answer.body().map(Body::Stream) })
     }
 
@@ -472,7 +511,8 @@ impl Exchange {
             StatusCode::OK if wanted == Wanted::Fields => validate::freshen_by_head(stored, answer.response.clone()),
             _ => None,
         };
-        if let Some(response) = freshened {
+        if let Some(mut response) = freshened {
+            self.rule.set_lifetime(&mut response);
             let verdict = self.by_the_journal(|journal| stored.verdict(journal)).await;
             if verdict.is_some_and(|verdict| verdict != Verdict::Removed) {
                 return Ok(Confirmed::Freshened(response));
@@ -506,7 +546,8 @@ impl Exchange {
         };
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
-        for key in invalidate::invalidated(&self.method, &self.url, code, &headers) {
+        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
+        {
             INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now()));
             collapse::forwards().forget(key.as_str());
             if let Err(error) = self.store.delete(key.as_str()).await {
@@ -540,7 +581,7 @@ impl Exchange {
         }
         let Some(response) = range::as_stored(storable::without_unshared(response)) else { return Ok(()) };
         let body = body.map(Body::Whole);
-        let (target, rules) = (&self.target, &self.vary_rules);
+        let (target, rules) = (&self.target, &self.rule.vary);
         variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await
     }
 
@@ -615,6 +656,10 @@ fn failed(status: StatusCode, message: &str, forwarded: Forwarded) -> Answer {
     let response = refuse(status, message)?;
     response.headers().set("cache-status", &cache_status.to_string())?;
     Ok((response, cache_status))
+}
+
+fn millis_since(started: SystemTime) -> f64 {
+    now().duration_since(started).unwrap_or_default().as_secs_f64() * 1000.0
 }
 
 /// Seconds of freshness that a response has left when it is stored.

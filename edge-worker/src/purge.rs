@@ -105,7 +105,6 @@ pub(crate) use adapter::handle;
 mod adapter {
     use futures_util::StreamExt;
     use http::{HeaderMap, Method, StatusCode};
-    use serde_json::json;
     use shared_keys::purge::{MAX_BODY_BYTES, PurgeMessage};
     use shared_keys::{Record, Seq, Stamp};
     use worker::{ByteStream, Context, web_sys};
@@ -128,16 +127,22 @@ mod adapter {
         match accept(method, headers, body, config, journal).await {
             Ok(appended) => {
                 let journal = journal.clone();
-                context.wait_until(async move {
+                runtime::afterwards(context, async move {
                     if let Err(error) = journal.refresh_from_object().await {
                         worker::console_warn!("after a purge: {error}");
                     }
                 });
-                runtime::json(StatusCode::OK, &json!({ "accepted": appended.accepted, "seq": appended.seq }))
+                runtime::json(
+                    StatusCode::OK,
+                    &[("accepted", appended.accepted.into()), ("seq", (appended.seq as f64).into())],
+                )
             }
             Err(refusal) => {
                 worker::console_warn!("purge refused: {}", refusal.as_str());
-                runtime::json(refusal.status(), &json!({ "error": refusal.as_str(), "message": refusal.advice() }))
+                runtime::json(
+                    refusal.status(),
+                    &[("error", refusal.as_str().into()), ("message", refusal.advice().into())],
+                )
             }
         }
     }

@@ -1,19 +1,64 @@
 //! The runtime's types ↔ ours: time, fields, responses.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::futures::JsFuture;
 use worker::js_sys::{self, Reflect, Uint8Array};
-use worker::web_sys;
+use worker::{Context, Env, web_sys};
 
 use crate::error::{Error, ErrorKind};
+use crate::rules::Json;
 use crate::store::isolate::Measured;
 
 /// The runtime's time. It stands still between I/O.
 pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(worker::Date::now().as_millis())
+}
+
+/// A variable of the worker that is a text.
+pub(crate) fn variable(env: &Env, name: &str) -> Option<String> {
+    Reflect::get(env, &name.into()).ok()?.as_string()
+}
+
+/// A variable of the worker that is JSON, as a text or as what `wrangler.toml` makes of tables; `None` if it is absent or empty. What
+/// is no JSON comes back as the text that it is.
+pub(crate) fn json_variable(env: &Env, name: &str) -> Option<Json> {
+    let value = Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined())?;
+    match value.as_string() {
+        Some(text) if text.trim().is_empty() => None,
+        Some(text) => Some(js_sys::JSON::parse(&text).map_or(Json::Text(text), |value| from_json(&value))),
+        None => Some(from_json(&value)),
+    }
+}
+
+fn from_json(value: &JsValue) -> Json {
+    if let Some(value) = value.as_bool() {
+        Json::Bool(value)
+    } else if let Some(number) = value.as_f64() {
+        Json::Number(number)
+    } else if let Some(text) = value.as_string() {
+        Json::Text(text)
+    } else if js_sys::Array::is_array(value) {
+        Json::List(js_sys::Array::from(value).iter().map(|item| from_json(&item)).collect())
+    } else if value.is_object() {
+        let members = js_sys::Object::entries(value.unchecked_ref());
+        let member = |entry: JsValue| {
+            let entry: &js_sys::Array = entry.unchecked_ref();
+            (entry.get(0).as_string().unwrap_or_default(), from_json(&entry.get(1)))
+        };
+        Json::Object(members.iter().map(member).collect())
+    } else {
+        Json::Null
+    }
+}
+
+/// Runs `work` once the response is sent. All work has one type, as the runtime's side of it is generated per type.
+pub(crate) fn afterwards(context: &Context, work: impl Future<Output = ()> + 'static) {
+    let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    context.wait_until(work);
 }
 
 /// The runtime's fields as ours; what is no field is left out. The runtime decodes values as UTF-8, and what is not becomes
@@ -145,13 +190,23 @@ async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Ar
     Ok(whole)
 }
 
-/// A response of this worker's own, as JSON.
-pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Result<web_sys::Response, Error> {
+/// A JSON object with these members, as text.
+pub(crate) fn json_text(members: &[(&str, JsValue)]) -> String {
+    let object = js_sys::Object::new();
+    for (name, value) in members {
+        // Setting a member of a plain object does not fail.
+        let _ = Reflect::set(&object, &(*name).into(), value);
+    }
+    js_sys::JSON::stringify(&object).ok().and_then(|text| text.as_string()).unwrap_or_default()
+}
+
+/// A response of this worker's own: a JSON object with these members.
+pub(crate) fn json(status: StatusCode, members: &[(&str, JsValue)]) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());
     let headers = worker::Headers::new();
     headers.set("content-type", "application/json")?;
     headers.set("cache-control", "no-store")?;
     init.set_headers(&headers.0);
-    Ok(web_sys::Response::new_with_opt_str_and_init(Some(&value.to_string()), &init)?)
+    Ok(web_sys::Response::new_with_opt_str_and_init(Some(&json_text(members)), &init)?)
 }

@@ -11,6 +11,7 @@ mod gate;
 mod invalidation;
 mod memory;
 mod ranges;
+mod rules;
 mod safety;
 mod stale;
 mod verify;
@@ -49,7 +50,7 @@ impl Stack {
             move |request| scripts.answer(request)
         })
         .await;
-        let edge = Edge::start(origin.url()).await;
+        let edge = Edge::start_with(origin.url(), &["--var", &format!("RULES:{}", rules::RULES)]).await;
         let cache = Cache::builder("test").edge(edge.url(), Edge::secret()).build().await.expect("a cache");
         // A new journal begins with a record that covers everything; the tests begin after it.
         eventually("the first record is shipped", async || cache.stats().records_shipped == 1).await;
@@ -169,6 +170,18 @@ fn main() -> ExitCode {
         ranges::a_part_that_came_answers_for_itself_and_not_for_the_whole,
         ranges::a_part_of_the_whole_length_is_stored_as_the_whole,
         ranges::a_head_updates_what_is_stored_or_drops_it,
+        rules::a_lifetime_holds_where_the_origin_declares_none,
+        rules::an_override_holds_whatever_the_origin_declares,
+        rules::what_the_origin_forbids_stays_forbidden,
+        rules::dropped_parameters_are_neither_keyed_nor_forwarded,
+        rules::languages_that_select_the_same_share_a_variant,
+        rules::cookies_and_fields_bypass,
+        rules::a_path_is_passed,
+        rules::errors_have_lifetimes,
+        rules::stale_is_allowed_where_a_rule_says_so,
+        rules::an_unsafe_request_invalidates_what_its_url_is_keyed_as,
+        rules::a_page_that_looks_like_a_file_is_not_stored,
+        rules::wrong_rules_send_everything_to_the_origin_and_say_so,
         stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
         stale::stale_is_served_if_the_origin_fails,
         stale::without_a_window_stale_is_not_served,

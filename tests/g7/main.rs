@@ -51,7 +51,7 @@ impl Stand {
         let lagging = redis.cache().redis(lag.url()).build().await.expect("a cache");
         let processes: Vec<_> = [writer, reader, lagging].map(|cache| Process::new(cache, database.clone())).into();
         let (balancer, origin) = Balancer::start(processes.clone()).await;
-        let edge = Edge::start_on(edge_port, &origin).await;
+        let edge = Edge::start_on(edge_port, &origin, &[]).await;
         let stand = Self { _redis: redis, lag, processes, balancer, edge };
         // A new journal begins with a record that covers everything; the tests begin after it.
         let writer = &stand.processes[WRITER].cache;

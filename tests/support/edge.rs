@@ -27,13 +27,18 @@ pub struct Edge {
 impl Edge {
     /// A worker that answers, in front of `origin`.
     pub async fn start(origin: &str) -> Self {
-        Self::start_on(free_port(), origin).await
+        Self::start_with(origin, &[]).await
+    }
+
+    /// The same with more options of `cargo xtask edge`.
+    pub async fn start_with(origin: &str, options: &[&str]) -> Self {
+        Self::start_on(free_port(), origin, options).await
     }
 
     /// The same on a port of the caller's choice, which must be free.
-    pub async fn start_on(port: u16, origin: &str) -> Self {
+    pub async fn start_on(port: u16, origin: &str, options: &[&str]) -> Self {
         let mut command = xtask();
-        command.args(["edge", "--origin", origin, "--port", &port.to_string()]);
+        command.args(["edge", "--origin", origin, "--port", &port.to_string()]).args(options);
         let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("cargo xtask runs");
         let (stdout, log) = (child.stdout.take().expect("it is piped"), Arc::<Mutex<Vec<String>>>::default());

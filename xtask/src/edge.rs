@@ -1,5 +1,7 @@
 //! `cargo xtask edge`: only the worker, in front of an origin that someone already has.
 
+use std::path::Path;
+
 use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
@@ -11,7 +13,7 @@ use crate::{build, http, port, stack, up};
 ///
 /// # Errors
 /// If the origin is no base URL, the port is taken, or the worker cannot be built, started, or ends.
-pub(crate) async fn run(origin: &str, wanted_port: Option<u16>) -> Result<()> {
+pub(crate) async fn run(origin: &str, wanted_port: Option<u16>, vars: &[String], config: Option<&Path>) -> Result<()> {
     let origin = base_url(origin)?;
     let port = match wanted_port {
         Some(port) => port::exactly(port)?,
@@ -19,8 +21,8 @@ pub(crate) async fn run(origin: &str, wanted_port: Option<u16>) -> Result<()> {
     };
     build::edge().await?;
     let secret = stack::purge_secret()?;
-    let settings =
-        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &[], config: None };
+    let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
+    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, config };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("takes about 10 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -64,6 +64,12 @@ enum Command {
         /// Port to listen on; 8787 or another free one if left out
         #[arg(long, value_name = "N")]
         port: Option<u16>,
+        /// A variable of wrangler.toml to set, such as SERVER_TIMING:1; may be repeated
+        #[arg(long = "var", value_name = "NAME:VALUE")]
+        vars: Vec<String>,
+        /// Another wrangler.toml in place of the project's
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Take a tour through all layers that checks what it claims, then measure them; writes an HTML report
     Demo {
@@ -137,7 +143,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::all().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
-        Command::Edge { origin, port } => edge::run(&origin, port).await,
+        Command::Edge { origin, port, vars, config } => edge::run(&origin, port, &vars, config.as_deref()).await,
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
         Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).await,

@@ -6,14 +6,24 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
 
+/// What a rule of this deployment says in the place of the origin's directives; wins over all of them. Internal: it neither comes
+/// from an origin nor leaves the edge.
+pub const RULE_CACHE_CONTROL: HeaderName = HeaderName::from_static("strata-cache-control");
+
 /// The targeted field that only this kind of edge reads; wins over [`CDN_CACHE_CONTROL`].
 pub const CLOUDFLARE_CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cloudflare-cdn-cache-control");
 
 /// The targeted field for every CDN (RFC 9213 section 3); wins over `Cache-Control`.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Those of the first targeted field that parses and is not empty, else of `Cache-Control`.
+/// Those of a rule, else the origin's.
 pub fn directives(headers: &HeaderMap) -> Directives {
+    let rule = headers.get(RULE_CACHE_CONTROL).and_then(|value| Directives::from_targeted(value.as_bytes()));
+    rule.unwrap_or_else(|| of_the_origin(headers))
+}
+
+/// Those of the first targeted field that parses and is not empty, else of `Cache-Control`.
+pub fn of_the_origin(headers: &HeaderMap) -> Directives {
     for name in [CLOUDFLARE_CDN_CACHE_CONTROL, CDN_CACHE_CONTROL] {
         if headers.contains_key(&name)
             && let Some(targeted) = Directives::from_targeted(&joined(headers, &name))

@@ -215,6 +215,10 @@ pub enum Detail {
     Authorization,
     /// The request asks for another protocol.
     Upgrade,
+    /// A rule of the deployment sends such requests to the origin.
+    Rule,
+    /// A variable of the deployment cannot be used, so nothing is served from the store.
+    Misconfigured,
     /// The journal's state is not known well enough to serve or store.
     JournalUnreachable,
     /// Stale, and being refreshed in the background.
@@ -238,6 +242,8 @@ impl Detail {
             Self::Purged => "purged",
             Self::Authorization => "authorization",
             Self::Upgrade => "upgrade",
+            Self::Rule => "rule",
+            Self::Misconfigured => "misconfigured",
             Self::JournalUnreachable => "journal-unreachable",
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",

@@ -55,6 +55,8 @@ pub enum NotStored {
     NoLifetime,
     /// The body is longer than 8 MiB.
     TooLarge,
+    /// The response is not of the type that its URL's extension says, and the origin did not say that it may be stored.
+    Deceptive,
     /// A journal record covers it: the origin process had not yet applied a purge that this cache knows.
     Outdated,
 }
@@ -73,6 +75,7 @@ impl NotStored {
             Self::VaryUnreadable => "vary-unreadable",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
+            Self::Deceptive => "content-type",
             Self::Outdated => "outdated",
         }
     }

@@ -34,7 +34,7 @@ const MARKER: HeaderName = HeaderName::from_static("strata-marker");
 const KEPT_PREFIX: &str = "strata-h-";
 
 /// The fields that a store or the network before it might act on, add or replace.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 15] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -47,6 +47,8 @@ const KEPT: [&str; 14] = [
     "last-modified",
     "pragma",
     "set-cookie",
+    // Not a store's business, but `strata-` fields are taken out of what is read; see `rules::lifetime`.
+    "strata-cache-control",
     "surrogate-control",
     "vary",
 ];

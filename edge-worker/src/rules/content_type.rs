@@ -1,0 +1,69 @@
+//! Cache deception: a response that is not what its URL looks like.
+//!
+//! An attacker has a user open `/account/x.css`. Where the application answers such paths with the account page, and says nothing
+//! about caching, a cache that goes by the extension keeps that page for everybody. So where a lifetime is not the origin's own word,
+//! a response whose URL ends like that of a static file must be of that kind.
+
+use http::{HeaderMap, header};
+
+/// Extensions of static files, and what their type begins with or contains.
+const KINDS: [(&[&str], &[&str]); 7] = [
+    (&["avif", "bmp", "gif", "ico", "jpeg", "jpg", "png", "svg", "tif", "tiff", "webp"], &["image/"]),
+    (&["css"], &["text/css"]),
+    (&["js", "mjs"], &["javascript"]),
+    (&["eot", "otf", "ttf", "woff", "woff2"], &["font", "octet-stream"]),
+    (&["avi", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "ogg", "wav", "webm"], &["audio/", "video/", "octet-stream"]),
+    (&["csv", "map", "txt"], &["text/csv", "text/plain", "json", "octet-stream"]),
+    (
+        &[
+            "7z", "bin", "bz2", "dmg", "doc", "docx", "exe", "gz", "iso", "jar", "pdf", "ppt", "pptx", "rar", "tar",
+            "wasm", "xls", "xlsx", "zip", "zst",
+        ],
+        &["application/"],
+    ),
+];
+
+/// Whether the last segment of `path` has the extension of a static file and the response is of another type. A response without
+/// a type is taken for what its URL says: what an application makes up has one.
+pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
+    let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) else { return false };
+    let Some(content_type) = response.get(header::CONTENT_TYPE) else { return false };
+    let content_type = String::from_utf8_lossy(content_type.as_bytes()).to_ascii_lowercase();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    let extension = extension.to_ascii_lowercase();
+    let kind = KINDS.iter().find(|(extensions, _)| extensions.contains(&extension.as_str()));
+    // XHTML is an `application/` and as much of a page as any.
+    kind.is_some_and(|(_, types)| essence.contains("html") || !types.iter().any(|part| essence.contains(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::headers;
+
+    #[test]
+    fn a_page_is_no_style_sheet() {
+        for (path, content_type, contradiction) in [
+            ("/account/x.css", "text/html; charset=utf-8", true),
+            ("/account/x.CSS", "Text/HTML", true),
+            ("/account;x.png", "application/xhtml+xml", true),
+            ("/account/x.zip", "application/xhtml+xml", true),
+            ("/a/x.css", "text/css", false),
+            ("/a/x.js", "application/javascript; charset=utf-8", false),
+            ("/a/x.js", "application/json", true),
+            ("/a/x.woff2", "application/font-woff2", false),
+            ("/a/x.svg", "image/svg+xml", false),
+            ("/a.css/x", "text/html", false),
+            ("/a/x.html", "text/html", false),
+            ("/a/x", "text/html", false),
+            ("/a/x.", "text/html", false),
+        ] {
+            assert_eq!(
+                contradicts(path, &headers(&[("content-type", content_type)])),
+                contradiction,
+                "{path} {content_type}"
+            );
+        }
+        assert!(!contradicts("/a/x.css", &headers(&[])));
+    }
+}

@@ -1,0 +1,202 @@
+//! What a rule makes of a response's lifetime.
+//!
+//! In: the rule, and a response as the origin sent it or a 304 freshened it. Out: the same response with one field more, which the policy
+//! reads before all others ([`RULE_CACHE_CONTROL`]); it is kept in the store and never leaves the edge.
+//!
+//! A rule says how long, never whether: what the origin forbids to store or to share stays forbidden. A lifetime is for answers and
+//! redirects; errors have lifetimes of their own.
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode};
+use shared_keys::{Directives, Lifetime};
+
+use super::{Rule, content_type};
+use crate::policy::StoredResponse;
+use crate::policy::directives::{self, RULE_CACHE_CONTROL};
+use crate::policy::lifetime::{FreshnessLifetime, LifetimeSource, freshness_lifetime, heuristically_cacheable};
+
+impl Rule {
+    /// Adds to a response what this rule says of its lifetime, in the place of what it may have said before.
+    pub fn set_lifetime(&self, response: &mut StoredResponse) {
+        response.headers.remove(RULE_CACHE_CONTROL);
+        let (declared, lifetime) = of_the_origin(response);
+        if let Some(directives) = self.directives(response.status, &declared, lifetime)
+            && let Ok(value) = HeaderValue::try_from(directives)
+        {
+            response.headers.insert(RULE_CACHE_CONTROL, value);
+        }
+    }
+
+    /// Whether a response for `path` may not be what it seems, and nothing that the origin said lets it be stored.
+    pub fn is_deceptive(&self, path: &str, response: &StoredResponse) -> bool {
+        if !self.check_extension || !content_type::contradicts(path, &response.headers) {
+            return false;
+        }
+        let (_, lifetime) = of_the_origin(response);
+        !is_explicit(lifetime.source) || (self.over_the_origin && self.fresh.is_some())
+    }
+
+    /// The directives that take the place of the origin's; `None` if these hold.
+    fn directives(&self, status: StatusCode, declared: &Directives, lifetime: FreshnessLifetime) -> Option<String> {
+        if declared.private || declared.no_store || !declared.not_stored.is_empty() {
+            return None;
+        }
+        let explicit = is_explicit(lifetime.source) || declared.no_cache;
+        if status.is_client_error() || status.is_server_error() {
+            let (_, fresh) = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit)?;
+            return Some(Lifetime::fresh(*fresh).to_directives());
+        }
+        if !heuristically_cacheable(status) {
+            return None;
+        }
+        let part = |own: Option<Duration>, declared: Option<Duration>| {
+            own.filter(|_| self.over_the_origin || declared.is_none())
+        };
+        let fresh = part(self.fresh, explicit.then_some(lifetime.duration));
+        let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
+        let if_error = part(self.stale_if_error, declared.stale_if_error);
+        let lifts = self.allow_stale && declared.forbids_stale();
+        if fresh.or(while_revalidate).or(if_error).is_none() && !lifts {
+            return None;
+        }
+        let windows = Lifetime::fresh(fresh.unwrap_or(lifetime.duration))
+            .stale_while_revalidate(while_revalidate.or(declared.stale_while_revalidate).unwrap_or_default())
+            .stale_if_error(if_error.or(declared.stale_if_error).unwrap_or_default());
+        let mut directives = windows.to_directives();
+        // `s-maxage` forbids stale as `proxy-revalidate` does; where the rule's lifetime takes its place, so do the rule's windows.
+        let s_maxage_holds = declared.s_maxage.is_some() && fresh.is_none();
+        for (holds, name) in [
+            (declared.no_cache && fresh.is_none(), ", no-cache"),
+            (declared.must_revalidate && !self.allow_stale, ", must-revalidate"),
+            ((declared.proxy_revalidate || s_maxage_holds) && !self.allow_stale, ", proxy-revalidate"),
+            (declared.allows_authorized(), ", public"),
+            (declared.must_understand, ", must-understand"),
+        ] {
+            directives += if holds { name } else { "" };
+        }
+        Some(directives)
+    }
+}
+
+fn of_the_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
+    let declared = directives::of_the_origin(&response.headers);
+    let lifetime = freshness_lifetime(&declared, response.status, &response.headers, response.response_time);
+    (declared, lifetime)
+}
+
+fn is_explicit(source: LifetimeSource) -> bool {
+    matches!(source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_keys::TargetKey;
+
+    use super::*;
+    use crate::policy::testing::{ARRIVED, http_date, stored};
+    use crate::rules::Rules;
+    use crate::rules::read::tests::json;
+
+    /// What a rule with these members says of a response with this status and fields.
+    #[track_caller]
+    fn says(members: &str, status: u16, fields: &[(&str, &str)]) -> String {
+        let rules = Rules::read(&json(&format!(r#"[{{"path": "/**", {members}}}]"#))).unwrap();
+        let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+        let mut response = stored(fields);
+        response.status = StatusCode::from_u16(status).unwrap();
+        rule.set_lifetime(&mut response);
+        let before = response.headers.clone();
+        rule.set_lifetime(&mut response);
+        assert_eq!(response.headers, before, "said twice is said once");
+        response.headers.get(RULE_CACHE_CONTROL).map_or("", |value| value.to_str().unwrap()).to_owned()
+    }
+
+    #[test]
+    fn a_default_holds_where_the_origin_declares_nothing() {
+        const RULE: &str = r#""lifetime": {"fresh": 60, "stale_if_error": 600}"#;
+        let modified = http_date(ARRIVED - 1000);
+        for (fields, expected) in [
+            (&[][..], "max-age=60, stale-if-error=600"),
+            (&[("last-modified", modified.as_str())][..], "max-age=60, stale-if-error=600"),
+            (&[("cache-control", "public")][..], "max-age=60, stale-if-error=600, public"),
+            (&[("cache-control", "max-age=5")][..], "max-age=5, stale-if-error=600"),
+            (&[("cache-control", "max-age=5, stale-if-error=1")][..], ""),
+            (&[("cache-control", "s-maxage=5")][..], "max-age=5, stale-if-error=600, proxy-revalidate, public"),
+            (&[("cache-control", "no-cache")][..], "max-age=0, stale-if-error=600, no-cache"),
+            (&[("expires", "0")][..], "max-age=0, stale-if-error=600"),
+        ] {
+            assert_eq!(says(RULE, 200, fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn an_override_holds_whatever_the_origin_declares_but_never_shares_what_it_forbids() {
+        const RULE: &str = r#""lifetime": {"fresh": 60, "override": true}"#;
+        for (cache_control, expected) in [
+            ("max-age=5", "max-age=60"),
+            ("no-cache", "max-age=60"),
+            ("max-age=5, stale-while-revalidate=9", "max-age=60, stale-while-revalidate=9"),
+            ("s-maxage=5, stale-while-revalidate=9", "max-age=60, stale-while-revalidate=9, public"),
+            ("must-revalidate", "max-age=60, must-revalidate, public"),
+            ("private, max-age=5", ""),
+            ("no-store", ""),
+        ] {
+            assert_eq!(says(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_for_answers_and_redirects_and_errors_have_their_own() {
+        const RULE: &str = r#""lifetime": {"fresh": 60, "override": true}, "errors": {"404": 10, "503": 1}"#;
+        for (status, cache_control, expected) in [
+            (301, "", "max-age=60"),
+            (302, "", ""),
+            (206, "", ""),
+            (404, "", "max-age=10"),
+            (404, "max-age=5", ""),
+            (404, "no-store", ""),
+            (404, "no-cache", ""),
+            (503, "", "max-age=1"),
+            (500, "", ""),
+            (410, "", ""),
+        ] {
+            assert_eq!(says(RULE, status, &[("cache-control", cache_control)]), expected, "{status} {cache_control}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_4_2_4_stale_is_allowed_where_the_rule_says_so() {
+        const RULE: &str = r#""allow_stale": true"#;
+        for (cache_control, expected) in [
+            ("s-maxage=5, stale-while-revalidate=9", "max-age=5, stale-while-revalidate=9, public"),
+            ("max-age=5, must-revalidate, stale-if-error=9", "max-age=5, stale-if-error=9, public"),
+            ("max-age=5, proxy-revalidate, stale-if-error=9", "max-age=5, stale-if-error=9"),
+            ("max-age=5, stale-if-error=9", ""),
+            ("s-maxage=5, no-cache, stale-if-error=9", "max-age=5, stale-if-error=9, no-cache, public"),
+        ] {
+            assert_eq!(says(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+        }
+        let expires = http_date(ARRIVED + 7);
+        let date = http_date(ARRIVED);
+        let fields = [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];
+        assert_eq!(says(RULE, 200, &fields), "max-age=7, public");
+    }
+
+    #[test]
+    fn a_page_that_looks_like_a_file_is_stored_only_at_the_origins_word() {
+        let deceptive = |rule: &str, cache_control: &str| {
+            let rules = Rules::read(&json(&format!(r#"[{{"path": "/**"{rule}}}]"#))).unwrap();
+            let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+            let mut response = stored(&[("content-type", "text/html"), ("cache-control", cache_control)]);
+            rule.set_lifetime(&mut response);
+            rule.is_deceptive("/account/x.css", &response)
+        };
+        assert!(deceptive("", ""));
+        assert!(!deceptive("", "max-age=60"));
+        assert!(deceptive(r#", "lifetime": {"fresh": 60}"#, ""));
+        assert!(!deceptive(r#", "lifetime": {"fresh": 60}"#, "max-age=60"));
+        assert!(deceptive(r#", "lifetime": {"fresh": 60, "override": true}"#, "max-age=60"));
+        assert!(!deceptive(r#", "check_extension": false"#, ""));
+    }
+}

@@ -1,0 +1,369 @@
+//! The variable `RULES` → [`Rules`]; its JSON is drawn in edge-worker/README.md.
+//!
+//! Nothing is passed over: an unknown member, a wrong type or a value out of range is an error that names its place, such as
+//! `RULES[2].lifetime.fresh`. Any of them could have been meant to keep something out of the cache.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderName, Method, StatusCode};
+use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
+
+use super::glob::Glob;
+use super::{Rule, Rules};
+use crate::error::{Error, ErrorKind};
+
+/// Name of the variable with the rules.
+pub const RULES: &str = "RULES";
+
+/// No lifetime is longer, and none need be.
+const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
+
+const MEND: &str = "see the rules in edge-worker/README.md";
+
+/// A JSON value. The runtime has a parser already, so none is built into the module.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Json {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// Any number.
+    Number(f64),
+    /// A text.
+    Text(String),
+    /// An array.
+    List(Vec<Json>),
+    /// An object's members.
+    Object(Vec<(String, Json)>),
+}
+
+impl Rules {
+    /// The rules that a JSON array describes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`], naming the member, what was expected and what came.
+    pub fn read(json: &Json) -> Result<Self, Error> {
+        let mut rules = Vec::new();
+        for (index, place) in (Place { path: RULES.to_owned(), value: json }).items()?.iter().enumerate() {
+            rules.push(Rc::new(rule(place, index)?));
+        }
+        Ok(Self { rules, ..Self::default() })
+    }
+}
+
+/// A value and where it stands.
+struct Place<'a> {
+    path: String,
+    value: &'a Json,
+}
+
+type Read<T> = Result<T, Error>;
+
+fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
+    let mut rule = Rule { name: format!("rule-{}", index + 1).into(), ..Rule::default() };
+    for (name, member) in place.members()? {
+        match name {
+            "name" => rule.name = member.text()?.into(),
+            "path" => rule.paths = member.globs(|text| text.starts_with('/') || text.starts_with("**"))?,
+            "methods" => {
+                for text in member.texts()? {
+                    let method =
+                        text.parse::<Method>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
+                    rule.methods.push(method.ok_or_else(|| member.wrong("methods in capitals"))?);
+                }
+            }
+            "pass" => rule.pass = member.boolean()?,
+            "bypass" => bypass(&mut rule, &member)?,
+            "query" => rule.query = query(&member)?,
+            "vary" => rule.vary = vary(&member)?,
+            "lifetime" => lifetime(&mut rule, &member)?,
+            "errors" => errors(&mut rule, &member)?,
+            "allow_stale" => rule.allow_stale = member.boolean()?,
+            "check_extension" => rule.check_extension = member.boolean()?,
+            _ => return Err(member.unknown()),
+        }
+    }
+    if rule.paths.is_empty() {
+        return Err(place.wrong("a member `path`"));
+    }
+    Ok(rule)
+}
+
+fn bypass(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
+    for (name, member) in place.members()? {
+        match name {
+            "cookies" => rule.bypass_cookies = member.globs(|_| true)?,
+            "headers" => {
+                for text in member.texts()? {
+                    rule.bypass_headers.push(member.field_name(text)?);
+                }
+            }
+            _ => return Err(member.unknown()),
+        }
+    }
+    Ok(())
+}
+
+fn query(place: &Place<'_>) -> Read<QueryRules> {
+    let mut query = QueryRules::default();
+    for (name, member) in place.members()? {
+        query = match name {
+            "keep" => query.keeping(member.texts()?).map_err(|error| member.says(&error))?,
+            "drop" => query.dropping(member.texts()?).map_err(|error| member.says(&error))?,
+            "sort" if member.boolean()? => query,
+            "sort" => query.in_order(),
+            _ => return Err(member.unknown()),
+        };
+    }
+    Ok(query)
+}
+
+fn vary(place: &Place<'_>) -> Read<VaryRules> {
+    let mut rules = VaryRules::default();
+    for (name, member) in place.members()? {
+        member.field_name(name)?;
+        rules = rules.field(name, normaliser(&member)?);
+    }
+    Ok(rules)
+}
+
+fn normaliser(place: &Place<'_>) -> Read<Normaliser> {
+    const EXPECTED: &str =
+        "`verbatim`, `list`, `drop`, or one of `coding`, `language`, `media_type`, `cookies` with a list of values";
+    match place.value {
+        Json::Text(text) => match text.as_str() {
+            "verbatim" => Ok(Normaliser::verbatim()),
+            "list" => Ok(Normaliser::lower_case_list()),
+            "drop" => Ok(Normaliser::dropped()),
+            _ => Err(place.wrong(EXPECTED)),
+        },
+        _ => {
+            let [(kind, values)] = &place.members()?[..] else { return Err(place.wrong(EXPECTED)) };
+            let list = values.texts()?;
+            let normaliser = match *kind {
+                "coding" => Normaliser::coding(list),
+                "language" => Normaliser::language(list),
+                "media_type" => Normaliser::media_type(list),
+                "cookies" => Normaliser::cookies(list),
+                _ => return Err(place.wrong(EXPECTED)),
+            };
+            normaliser.map_err(|error| values.says(&error))
+        }
+    }
+}
+
+fn lifetime(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
+    for (name, member) in place.members()? {
+        match name {
+            "fresh" => rule.fresh = Some(member.seconds()?),
+            "stale_while_revalidate" => rule.stale_while_revalidate = Some(member.seconds()?),
+            "stale_if_error" => rule.stale_if_error = Some(member.seconds()?),
+            "override" => rule.over_the_origin = member.boolean()?,
+            _ => return Err(member.unknown()),
+        }
+    }
+    Ok(())
+}
+
+fn errors(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
+    for (name, member) in place.members()? {
+        let status = name.parse().ok().filter(|status: &StatusCode| (400..600).contains(&status.as_u16()));
+        let status = status.ok_or_else(|| member.wrong("a status from 400 to 599 as the member's name"))?;
+        rule.errors.push((status, member.seconds()?));
+    }
+    Ok(())
+}
+
+impl<'a> Place<'a> {
+    fn members(&self) -> Read<Vec<(&'a str, Self)>> {
+        let Json::Object(members) = self.value else { return Err(self.wrong("an object")) };
+        let mut places = Vec::with_capacity(members.len());
+        for (name, value) in members {
+            places.push((name.as_str(), Self { path: format!("{}.{name}", self.path), value }));
+        }
+        Ok(places)
+    }
+
+    fn items(&self) -> Read<Vec<Self>> {
+        let Json::List(items) = self.value else { return Err(self.wrong("an array")) };
+        let mut places = Vec::with_capacity(items.len());
+        for (index, value) in items.iter().enumerate() {
+            places.push(Self { path: format!("{}[{index}]", self.path), value });
+        }
+        Ok(places)
+    }
+
+    fn text(&self) -> Read<&'a str> {
+        match self.value {
+            Json::Text(text) if !text.is_empty() => Ok(text),
+            _ => Err(self.wrong("a text")),
+        }
+    }
+
+    /// A text, or several.
+    fn texts(&self) -> Read<Vec<&'a str>> {
+        if matches!(self.value, Json::Text(_)) {
+            return Ok(vec![self.text()?]);
+        }
+        let mut texts = Vec::new();
+        for item in self.items()? {
+            texts.push(item.text()?);
+        }
+        Ok(texts)
+    }
+
+    fn globs(&self, is_path: fn(&str) -> bool) -> Read<Vec<Glob>> {
+        let mut globs = Vec::new();
+        for text in self.texts()? {
+            if !is_path(text) {
+                return Err(self.wrong("a path that begins with `/`"));
+            }
+            globs.push(Glob::new(text));
+        }
+        Ok(globs)
+    }
+
+    fn field_name(&self, text: &str) -> Read<HeaderName> {
+        text.parse().map_err(|_| self.wrong("the name of a field"))
+    }
+
+    fn boolean(&self) -> Read<bool> {
+        match self.value {
+            Json::Bool(value) => Ok(*value),
+            _ => Err(self.wrong("true or false")),
+        }
+    }
+
+    fn seconds(&self) -> Read<Duration> {
+        match self.value {
+            Json::Number(secs) if (0.0..=MAX_SECS).contains(secs) && secs.trunc() == *secs => {
+                Ok(Duration::from_secs_f64(*secs))
+            }
+            _ => Err(self.wrong("whole seconds from 0 to 31536000 (a year)")),
+        }
+    }
+
+    fn unknown(&self) -> Error {
+        self.error("expected no such member")
+    }
+
+    fn says(&self, error: &ParseError) -> Error {
+        self.error(&error.to_string())
+    }
+
+    fn wrong(&self, expected: &str) -> Error {
+        let came = match self.value {
+            Json::Null => "null".to_owned(),
+            Json::Bool(value) => value.to_string(),
+            Json::Number(value) => value.to_string(),
+            Json::Text(text) => format!("\"{}\"", text.chars().take(64).collect::<String>()),
+            Json::List(items) => format!("an array of {}", items.len()),
+            Json::Object(members) => format!("an object of {}", members.len()),
+        };
+        self.error(&format!("expected {expected}, got {came}"))
+    }
+
+    fn error(&self, text: &str) -> Error {
+        Error::new(ErrorKind::Config, format!("{}: {text}; {MEND}", self.path))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    impl From<Value> for Json {
+        fn from(value: Value) -> Self {
+            match value {
+                Value::Null => Self::Null,
+                Value::Bool(value) => Self::Bool(value),
+                Value::Number(number) => Self::Number(number.as_f64().unwrap()),
+                Value::String(text) => Self::Text(text),
+                Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
+                Value::Object(members) => Self::Object(members.into_iter().map(|(k, v)| (k, v.into())).collect()),
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(in crate::rules) fn json(text: &str) -> Json {
+        serde_json::from_str::<Value>(text).unwrap().into()
+    }
+
+    #[test]
+    fn an_error_names_the_member_and_what_came() {
+        for (text, place, says) in [
+            ("{}", "RULES: ", "expected an array, got an object of 0"),
+            ("[7]", "RULES[0]: ", "expected an object, got 7"),
+            ("[{}]", "RULES[0]: ", "`path`"),
+            (r#"[{"path": "/a", "ttl": 1}]"#, "RULES[0].ttl: ", "no such member"),
+            (r#"[{"path": []}]"#, "RULES[0]: ", "`path`"),
+            (r#"[{"path": "img/*"}]"#, "RULES[0].path: ", "begins with `/`"),
+            (r#"[{"path": "/a"}, {"path": ["/b", 3]}]"#, "RULES[1].path[1]: ", "expected a text, got 3"),
+            (r#"[{"path": "/a", "methods": ["get"]}]"#, "RULES[0].methods: ", "capitals"),
+            (r#"[{"path": "/a", "pass": "yes"}]"#, "RULES[0].pass: ", r#"true or false, got "yes""#),
+            (r#"[{"path": "/a", "lifetime": {"fresh": -1}}]"#, "RULES[0].lifetime.fresh: ", "got -1"),
+            (r#"[{"path": "/a", "lifetime": {"fresh": 1.5}}]"#, "RULES[0].lifetime.fresh: ", "got 1.5"),
+            (r#"[{"path": "/a", "lifetime": {"fresh": 31536001}}]"#, "RULES[0].lifetime.fresh: ", "31536000"),
+            (r#"[{"path": "/a", "errors": {"200": 1}}]"#, "RULES[0].errors.200: ", "400 to 599"),
+            (r#"[{"path": "/a", "query": {"drop": ["*_x"]}}]"#, "RULES[0].query.drop: ", "parameter's name"),
+            (r#"[{"path": "/a", "vary": {"a b": "drop"}}]"#, "RULES[0].vary.a b: ", "name of a field"),
+            (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
+            (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
+            (r#"[{"path": "/a", "vary": {"x": {"language": ["e n"]}}}]"#, "RULES[0].vary.x.language: ", "language tag"),
+            (r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#, "RULES[0].bypass.headers: ", "name of a field"),
+        ] {
+            let error = Rules::read(&json(text)).unwrap_err();
+            let message = error.to_string();
+            assert!(
+                error.kind() == ErrorKind::Config && message.starts_with(place) && message.contains(says),
+                "{message}"
+            );
+            assert!(message.ends_with(MEND), "{message}");
+        }
+    }
+
+    #[test]
+    fn every_member_is_read() {
+        let rules = json(
+            r#"[{
+                "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
+                "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
+                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
+                "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
+                "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
+                "errors": {"404": 4}, "allow_stale": true, "check_extension": false
+            }]"#,
+        );
+        let rule = &Rules::read(&rules).unwrap().rules[0];
+        assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.pass), ("all", 2, 2, true));
+        assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
+        assert_eq!(
+            rule.query,
+            QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()
+        );
+        assert_eq!(rule.vary.normal("accept-language", Some("de")).as_deref(), Some("en"));
+        assert_eq!(rule.vary.normal("x-a", Some("de")), None);
+        let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
+        let parts = [rule.fresh, rule.stale_while_revalidate, rule.stale_if_error].map(secs);
+        assert_eq!((parts, rule.over_the_origin), ([Some(1), Some(2), Some(3)], true));
+        assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
+        assert!(rule.allow_stale && !rule.check_extension);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_read_panics(name in "[a-z_]{0,8}|path|query|vary|errors", value in "[a-z/*0-9]{0,6}", number: f64) {
+            for value in [Json::Text(value.clone()), Json::Number(number), Json::List(vec![Json::Text(value), Json::Null])] {
+                for value in [value.clone(), Json::Object(vec![(name.clone(), value)])] {
+                    let members = vec![("path".to_owned(), Json::Text("/a".to_owned())), (name.clone(), value)];
+                    let _ = Rules::read(&Json::List(vec![Json::Object(members)]));
+                }
+            }
+        }
+    }
+}

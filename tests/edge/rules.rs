@@ -1,0 +1,157 @@
+//! Rules from the configuration.
+
+use reqwest::Method;
+use strata_tests::{Edge, OriginReply, eventually};
+
+use crate::{Reply, Stack};
+
+/// What the worker of all tests is started with.
+pub(crate) const RULES: &str = r#"[
+    {"name": "lifetime", "path": "/rules/lifetime/**", "lifetime": {"fresh": 600}},
+    {"name": "override", "path": "/rules/override/**", "lifetime": {"fresh": 600, "override": true}},
+    {"name": "query", "path": "/rules/query", "query": {"drop": ["utm_*"]}},
+    {"name": "language", "path": "/rules/language", "vary": {"Accept-Language": {"language": ["en", "de"]}}},
+    {"name": "bypass", "path": "/rules/bypass", "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]}},
+    {"name": "pass", "path": "/rules/pass/*", "pass": true},
+    {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
+    {"name": "stale", "path": "/rules/stale", "allow_stale": true}
+]"#;
+
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
+async fn is_stored(stack: &Stack, path: &str, script: OriginReply) -> bool {
+    stack.origin_answers(path, move |_| script.clone());
+    let first = stack.get(path).await;
+    if !first.edge_status().contains("; stored") {
+        return false;
+    }
+    eventually("it is a hit", async || stack.get(path).await.is_hit()).await;
+    true
+}
+
+pub(crate) async fn a_lifetime_holds_where_the_origin_declares_none(stack: &Stack) {
+    assert!(is_stored(stack, "/rules/lifetime/none", OriginReply::ok(&[], "x")).await);
+    let reply = stack.get("/rules/lifetime/none").await;
+    assert!(reply.edge_status().contains("; ttl=600") || reply.edge_status().contains("; ttl=59"));
+    assert!(!reply.headers.keys().any(|name| name.as_str().contains("strata")), "{:?}", reply.headers);
+    let declared = OriginReply::ok(&[("cache-control", "max-age=0")], "x");
+    assert!(!is_stored(stack, "/rules/lifetime/declared", declared).await);
+    assert!(!is_stored(stack, "/rules/other", OriginReply::ok(&[], "x")).await);
+}
+
+pub(crate) async fn an_override_holds_whatever_the_origin_declares(stack: &Stack) {
+    for (path, declared) in [("/rules/override/zero", "max-age=0"), ("/rules/override/no-cache", "no-cache")] {
+        assert!(is_stored(stack, path, OriginReply::ok(&[("cache-control", declared)], "x")).await, "{declared}");
+        assert_eq!(stack.get(path).await.header("cache-control"), declared, "what the client is told stays");
+    }
+}
+
+pub(crate) async fn what_the_origin_forbids_stays_forbidden(stack: &Stack) {
+    for (path, field) in [
+        ("/rules/override/private", ("cache-control", "private")),
+        ("/rules/override/no-store", ("cache-control", "no-store")),
+        ("/rules/override/cookie", ("set-cookie", "a=1")),
+    ] {
+        assert!(!is_stored(stack, path, OriginReply::ok(&[field], "x")).await, "{field:?}");
+    }
+}
+
+pub(crate) async fn dropped_parameters_are_neither_keyed_nor_forwarded(stack: &Stack) {
+    stack.origin_answers("/rules/query", |request| OriginReply::ok(&[SHARED], request.target.clone()));
+    let first = stack.get("/rules/query?b=1&utm_source=mail&a=2").await;
+    assert_eq!(first.body, "/rules/query?b=1&a=2", "the origin cannot show what is not keyed");
+    eventually("it is stored", async || stack.get("/rules/query?a=2&b=1&utm_id=7").await.is_hit()).await;
+    assert_eq!(stack.get("/rules/query?a=2&b=1").await.body, first.body);
+}
+
+pub(crate) async fn languages_that_select_the_same_share_a_variant(stack: &Stack) {
+    let path = "/rules/language";
+    stack.origin_answers(path, |request| {
+        let language = request.headers.get("accept-language").map_or("none", |value| value.to_str().unwrap());
+        OriginReply::ok(&[SHARED, ("vary", "accept-language")], language)
+    });
+    let of = async |language: &str| stack.get_with(path, &[("accept-language", language)]).await;
+    assert_eq!(of("de-AT, en;q=0.3").await.body, "de");
+    eventually("it is stored", async || of("fr, de;q=0.9").await.is_hit()).await;
+    assert_eq!(of("ja").await.body, "en");
+    assert_eq!(stack.origin_requests(path), 2);
+}
+
+pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
+    let path = "/rules/bypass";
+    assert!(is_stored(stack, path, OriginReply::ok(&[SHARED], "shared")).await);
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "own"));
+    for field in [("cookie", "a=1; sid=7"), ("x-preview", "1")] {
+        let reply = stack.get_with(path, &[field]).await;
+        assert!(reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule"));
+    }
+    assert_eq!(stack.get_with(path, &[("cookie", "a=1")]).await.body, "shared");
+}
+
+pub(crate) async fn a_path_is_passed(stack: &Stack) {
+    assert!(!is_stored(stack, "/rules/pass/x", OriginReply::ok(&[SHARED], "x")).await);
+    assert!(is_stored(stack, "/rules/pass/x/y", OriginReply::ok(&[SHARED], "x")).await, "a star ends at the segment");
+    let escaped = stack.get("/rules/%70ass/x").await;
+    assert!(escaped.edge_status().contains("detail=rule"), "{}", escaped.edge_status());
+}
+
+pub(crate) async fn errors_have_lifetimes(stack: &Stack) {
+    let error = |status| OriginReply { status, ..OriginReply::ok(&[], "missing") };
+    assert!(is_stored(stack, "/rules/errors/404", error(404)).await);
+    assert_eq!(stack.get("/rules/errors/404").await.status, 404);
+    assert!(!is_stored(stack, "/rules/errors/410", error(410)).await);
+}
+
+pub(crate) async fn stale_is_allowed_where_a_rule_says_so(stack: &Stack) {
+    let headers = [("cache-control", "s-maxage=1, stale-while-revalidate=600")];
+    for (path, allowed) in [("/rules/stale", true), ("/rules/not-stale", false)] {
+        stack.origin_answers(path, move |request| OriginReply::ok(&headers, format!("answer {}", request.number)));
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+        let old = stack.get(path).await.body;
+        eventually("its age has passed", async || {
+            let reply = stack.get(path).await;
+            let stale = reply.edge_status().contains("detail=stale-while-revalidate");
+            assert!(allowed || !stale, "{}", reply.edge_status());
+            if allowed { stale } else { reply.body != old }
+        })
+        .await;
+    }
+}
+
+pub(crate) async fn an_unsafe_request_invalidates_what_its_url_is_keyed_as(stack: &Stack) {
+    let path = "/rules/query?c=3";
+    stack.origin_answers("/rules/query?c", |_| OriginReply::ok(&[SHARED], "old"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers("/rules/query?c", |_| OriginReply::ok(&[SHARED], "new"));
+    let put = stack.edge.request(Method::PUT, "/rules/query?c=3&utm_source=x").send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    assert_eq!(stack.get(path).await.body, "new");
+}
+
+/// `/account/x.css` shows the account: the lifetime is not the origin's word, so the type must fit.
+pub(crate) async fn a_page_that_looks_like_a_file_is_not_stored(stack: &Stack) {
+    let page = OriginReply::ok(&[("content-type", "text/html")], "your account");
+    assert!(!is_stored(stack, "/rules/lifetime/account/x.css", page.clone()).await);
+    let reply = stack.get("/rules/lifetime/account/x.css").await;
+    assert!(reply.edge_status().contains("detail=content-type"), "{}", reply.edge_status());
+    assert!(is_stored(stack, "/rules/lifetime/account/x", page).await);
+    let file = OriginReply::ok(&[("content-type", "text/css")], "a {}");
+    assert!(is_stored(stack, "/rules/lifetime/y.css", file).await);
+    let declared = OriginReply::ok(&[SHARED, ("content-type", "text/html")], "a page");
+    assert!(is_stored(stack, "/rules/lifetime/z.css", declared).await, "at the origin's word");
+}
+
+pub(crate) async fn wrong_rules_send_everything_to_the_origin_and_say_so(stack: &Stack) {
+    let path = "/rules/wrong";
+    stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], format!("answer {}", request.number)));
+    let wrong = r#"RULES:[{"path": "/a", "lifetime": {"fresh": "long"}}]"#;
+    let edge = Edge::start_with(stack.origin.url(), &["--var", wrong]).await;
+    for number in 1..=3 {
+        let reply = Reply::read(edge.get(path).await).await;
+        assert_eq!(reply.status, 200);
+        assert!(reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=misconfigured"));
+        assert_eq!(stack.origin_requests(path), number);
+    }
+    let health = edge.get("/__strata/health").await.text().await.unwrap();
+    assert!(health.contains(r#""ok":false"#) && health.contains("RULES[0].lifetime.fresh: expected"), "{health}");
+}
