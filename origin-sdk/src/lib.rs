@@ -1,7 +1,7 @@
 //! The origin layers of Strata: memory in each process, Redis for the fleet, and one journal that keeps both honest.
 //!
 //! * [`Cache`] is built once per process and cheap to clone; [`Namespace`] gives it the type of a key and a value.
-//! * A read goes memory → Redis → loader, and fills on its way back. Callers of one key share one load.
+//! * A read goes memory → Redis → loader, and fills on its way back. Callers of one key share one load, in the whole fleet.
 //! * A write goes database → journal → tiers ([`Namespace::write_through`]), or says only that something changed
 //!   ([`Namespace::invalidate`], [`Cache::invalidate`]). Every process of the fleet follows the journal.
 //! * [`http::CacheLayer`] turns what a request has read into `Cache-Control`, `Cache-Tag`, `ETag` and the journal position,

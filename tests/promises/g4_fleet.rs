@@ -133,6 +133,21 @@ async fn a_crashed_loader_costs_at_most_its_lease() {
 }
 
 #[tokio::test]
+async fn a_process_that_hangs_does_not_keep_the_others_from_loading() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let ((_a, of_a), (b, _)) = (process(&redis, LONG).await, process(&redis, LONG).await);
+    let of_b = b.namespace(LIFETIME).hard_timeout(Duration::from_secs(2)).build();
+    let (has_read, never) = gates();
+    let hanging = read_with(&of_a, database.slow_loader(1, &has_read, &never));
+    has_read.acquire().await.unwrap().forget();
+    let asked = Instant::now();
+    assert_eq!(in_time(read_with(&of_b, database.loader(1))).await, (0, Layer::Loader));
+    assert!(asked.elapsed() >= Duration::from_secs(1), "it gave the other one half of its time");
+    assert_eq!(b.stats().lease_waits, 1);
+    hanging.abort();
+}
+
+#[tokio::test]
 async fn after_an_invalidation_nobody_waits_for_another_processs_load_that_began_before_it() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((a, of_a), (_b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);

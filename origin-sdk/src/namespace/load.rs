@@ -273,7 +273,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn applicant(&self, flight: &Flight<V>) -> Applicant {
         let core = &self.core;
-        Applicant::new(&core.store, &core.journal, &flight.key, flight.begun.position, core.lease_ttl)
+        Applicant::new(&core.store, &core.journal, &flight.key, core.lease_ttl)
     }
 
     pub(super) async fn ask(&self, applicant: &Applicant, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {
@@ -285,14 +285,25 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         applicant.ask(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
     }
 
-    /// Waits for the turn after having been told to.
+    /// Waits for the turn after having been told to, for half of the hard timeout at most: that another process hangs must not
+    /// keep this one from loading.
     pub(super) async fn wait_for_turn(
+        &self,
+        applicant: &mut Applicant,
+        flight: &Flight<V>,
+        left: Duration,
+    ) -> Turn<Arc<Entry<V>>> {
+        self.core.metrics.lease_waits.add(1);
+        let turn = self.next_turn(applicant, flight, left);
+        tokio::time::timeout(self.options.hard_timeout / 2, turn).await.unwrap_or(Turn::Alone)
+    }
+
+    async fn next_turn(
         &self,
         applicant: &mut Applicant,
         flight: &Flight<V>,
         mut left: Duration,
     ) -> Turn<Arc<Entry<V>>> {
-        self.core.metrics.lease_waits.add(1);
         loop {
             match applicant.wait(left).await {
                 Ok(Outcome::NotShared) => return Turn::Alone,

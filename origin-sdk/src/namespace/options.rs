@@ -149,8 +149,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         self
     }
 
-    /// How long a load may take, from when its first caller asks: waiting for another process that loads the same key, waiting
-    /// for a place among the loaders, and the loader itself. Then the loader is aborted at its next `await`, and its callers get
+    /// How long a load may take, from when its first caller asks: waiting for another process that loads the same key (for half
+    /// of the time at most; then both load), waiting for a place among the loaders, and the loader itself. Then the loader is aborted at its next `await`, and its callers get
     /// a stale value or an error. Default 30 s.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.options.hard_timeout = timeout;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_keys::{Position, ScopeHash, Verdict};
+use shared_keys::{ScopeHash, Verdict};
 
 use crate::error::StoreError;
 use crate::journal::Journal;
@@ -33,28 +33,19 @@ pub(crate) struct Applicant {
     key: Box<str>,
     scopes: Vec<ScopeHash>,
     token: LeaseToken,
-    began_at: Position,
     ttl: Duration,
     watch: Option<Watch>,
 }
 
 impl Applicant {
-    /// One who began at this position, and will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it
-    /// must be up with the journal.
-    pub(crate) fn new(
-        store: &Arc<dyn Store>,
-        journal: &Arc<Journal>,
-        key: &str,
-        began_at: Position,
-        ttl: Duration,
-    ) -> Self {
+    /// One who will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it must be up with the journal.
+    pub(crate) fn new(store: &Arc<dyn Store>, journal: &Arc<Journal>, key: &str, ttl: Duration) -> Self {
         Self {
             store: Arc::clone(store),
             journal: Arc::clone(journal),
             key: key.into(),
             scopes: ScopeHash::of_key(key),
             token: LeaseToken::random(),
-            began_at,
             ttl,
             watch: None,
         }
@@ -67,8 +58,9 @@ impl Applicant {
     pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<Turn<T>, StoreError> {
         let mut replaces = None;
         loop {
-            let (token, position, ttl) = (&self.token, self.began_at, self.ttl);
-            let request = ClaimRequest { token, position, ttl, replaces: replaces.as_ref() };
+            // The load begins after this.
+            let (token, position) = (&self.token, self.journal.position());
+            let request = ClaimRequest { token, position, ttl: self.ttl, replaces: replaces.as_ref() };
             let claim = self.store.claim(&self.key, request).await?;
             let found = claim.stored.as_ref().and_then(&accept);
             match (found, claim.holder) {
