@@ -22,7 +22,8 @@ fn gates() -> (Arc<Semaphore>, Arc<Semaphore>) {
     (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)))
 }
 
-/// A foreground load that has read the old row when the invalidation comes, and stores it afterwards.
+/// A foreground load that has read the old row when the invalidation comes, and stores it afterwards: FusionCache #535 and #625,
+/// HybridCache, moka's `get_with`.
 #[tokio::test]
 async fn a_load_overtaken_by_an_invalidation_is_not_served_afterwards() {
     let redis = RedisServer::start().await;
@@ -45,6 +46,7 @@ async fn a_load_overtaken_by_an_invalidation_is_not_served_afterwards() {
     assert_eq!(read(&theirs, &database).await, 1);
 }
 
+/// moka: who came after the invalidation got what a load before it had read.
 #[tokio::test]
 async fn a_caller_after_the_invalidation_does_not_join_the_load_before_it() {
     let redis = RedisServer::start().await;
@@ -96,6 +98,7 @@ async fn a_caller_after_the_invalidation_of_a_tag_gets_no_value_loaded_before_it
     assert_eq!((early.await.unwrap(), late.await.unwrap()), (0, 1));
 }
 
+/// FusionCache #628: the refresh stored its value without asking.
 #[tokio::test]
 async fn a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards() {
     let clock = Clock::manual();
@@ -118,7 +121,7 @@ async fn a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwa
     assert_eq!(read(&items, &database).await, 1);
 }
 
-/// Process B holds nothing; Redis holds the old value, put there by a load that an invalidation has overtaken.
+/// Process B holds nothing; Redis holds the old value, put there by a load that an invalidation has overtaken: lettuce #3481.
 #[tokio::test]
 async fn what_redis_holds_from_before_an_invalidation_is_not_promoted() {
     let redis = RedisServer::start().await;
@@ -225,4 +228,31 @@ async fn a_write_through_of_an_older_version_than_was_written_is_refused() {
     let () = redis.run(&["DEL", "test:version:v1:{item:1}"]).await;
     assert!(!heard(4).await, "a version that was lost makes nothing valid");
     assert_eq!((read(&items, &database).await, database.reads()), (9, 2));
+}
+
+/// The same, and a failover has lost the tag's record: the journal does not know it any more, but the writer's process does.
+#[tokio::test]
+async fn a_write_through_overtaken_by_a_record_that_was_lost_is_not_cached_by_who_knew_it() {
+    let redis = RedisServer::start().await;
+    let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
+    let (writing, on) = (a.clone(), redis.url());
+    let writer = |load: origin_sdk::Load| async move {
+        load.tag(Group { id: 7 }.to_tag());
+        let applied = writing.stats().records_applied;
+        let record = b.invalidate([Group { id: 7 }.to_tag()]).await.position.unwrap();
+        let arrived = async {
+            while writing.stats().records_applied == applied {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+        let client = redis::Client::open(on).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut lose = redis::pipe();
+        lose.cmd("XDEL").arg("test:{journal}:feed").arg(record.to_string());
+        lose.cmd("ZREM").arg("test:{journal}:ledger").arg("remove tag:group:7");
+        lose.exec_async(&mut connection).await.unwrap();
+        Ok::<_, std::io::Error>(1)
+    };
+    assert!(!items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap().cached);
 }

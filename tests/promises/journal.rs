@@ -89,6 +89,26 @@ async fn a_feed_that_lost_its_end_makes_everything_invalid_though_it_has_grown_a
     eventually("the loss is noticed", async || b.read(&database).await.0 == 1).await;
 }
 
+/// A process appends, and a failover loses the record before the process is told of it: what it had applied last is still there.
+#[tokio::test]
+async fn a_record_of_ones_own_that_is_lost_is_missed_though_the_one_applied_last_is_there() {
+    let (redis, a, _database) = held_old_value().await;
+    let (before, own) = (a.invalidate_something(1).await, a.invalidate_something(2).await);
+    let (journal, follow) = (
+        include_str!("../../origin-sdk/src/store/redis/journal.lua"),
+        include_str!("../../origin-sdk/src/store/redis/follow.lua"),
+    );
+    let (script, before, own) = (format!("{journal}{follow}"), before.to_string(), own.to_string());
+    let ask = async || {
+        let command = ["EVAL", &script, "2", FEED, LEDGER, "1000", "1000", &before, "100", &own];
+        let (_, _, _, rows): (String, u8, u8, Vec<Vec<String>>) = redis.run(&command).await;
+        rows.into_iter().map(|row| row[1..].join(" ")).collect::<Vec<_>>()
+    };
+    assert_eq!(ask().await, ["remove tag:other:2"]);
+    let _: i64 = redis.run(&["XDEL", FEED, &own]).await;
+    assert_eq!(ask().await, ["remove all"]);
+}
+
 #[tokio::test]
 async fn a_process_that_missed_trimmed_records_reads_the_ledger() {
     let (redis, a, database) = held_old_value().await;

@@ -41,6 +41,8 @@ pub(crate) struct Journal {
     /// The clock's nanoseconds at which the process last knew all there was.
     confirmed_at: AtomicU64,
     reached_once: AtomicBool,
+    /// The store's connections when that was.
+    confirmed_over: AtomicU64,
     /// Held while asking the store, so that records are applied once and in order. Holds the number of the last catch-up
     /// that succeeded.
     asking: tokio::sync::Mutex<u64>,
@@ -69,6 +71,8 @@ struct State {
     position: Position,
     /// When the position moved, and where to, as far back as anyone asks.
     history: VecDeque<(Duration, Position)>,
+    /// Records that this process has appended and was not told of yet: they stand behind `position`, or a failover has lost them.
+    appended: Vec<Position>,
     /// Scopes of queued invalidations. They have no position yet, so they cover everything until they get one.
     pending: HashMap<ScopeHash, Mode>,
 }
@@ -93,6 +97,7 @@ impl Journal {
             applied: Applied::new(MAX_SCOPES),
             position: Position::ZERO,
             history: VecDeque::new(),
+            appended: Vec::new(),
             pending: HashMap::new(),
         };
         Self {
@@ -106,6 +111,7 @@ impl Journal {
             news: Arc::default(),
             confirmed_at: AtomicU64::new(0),
             reached_once: AtomicBool::new(false),
+            confirmed_over: AtomicU64::new(0),
             asking: tokio::sync::Mutex::default(),
             begun: AtomicU64::new(0),
             queue: Mutex::default(),
@@ -162,10 +168,13 @@ impl Journal {
         self.max_lag
     }
 
-    /// Whether the process may be further behind at the clock's reading `now` than it is allowed to.
+    /// Whether the process may be further behind at the clock's reading `now` than it is allowed to, or has a connection over
+    /// which it has not followed yet: it can lead to a primary that has lost what this process knows.
     pub(crate) fn is_suspect(&self, now: Duration) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
-        !self.reached_once.load(Ordering::Acquire) || now.saturating_sub(confirmed) > self.max_lag
+        !self.reached_once.load(Ordering::Acquire)
+            || now.saturating_sub(confirmed) > self.max_lag
+            || self.confirmed_over.load(Ordering::Acquire) != self.store.connections()
     }
 
     /// Catches up if the process is suspect. `false` if it still is: nothing it holds counts as fresh then.
@@ -188,10 +197,13 @@ impl Journal {
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         loop {
             // Taken before asking: what was appended before this moment will be in the reply.
-            let asked_at = self.clock.now();
-            let progress = self.store.follow(self.position()).await?;
-            self.apply(&progress.records, progress.position);
-            if !progress.more {
+            let (asked_at, connections) = (self.clock.now(), self.store.connections());
+            let (cursor, appended) = self.cursor();
+            let progress = self.store.follow(cursor, &appended).await?;
+            self.apply(&progress.records, progress.position, &appended);
+            // A new connection may lead to another server than the one that answered.
+            if !progress.more && connections == self.store.connections() {
+                self.confirmed_over.store(connections, Ordering::Release);
                 self.confirmed_at.store(nanos(asked_at), Ordering::Release);
                 self.reached_once.store(true, Ordering::Release);
                 *last = number;
@@ -222,13 +234,20 @@ impl Journal {
         let appended = self.store.append(self.position(), mode, scopes, unless).await.inspect_err(|_| {
             self.metrics.store_errors.add(1);
         })?;
+        // The ledger that was asked can be that of a new primary, which has not got what this process knows of.
+        let is_known_old = |unless: Unless<'_>| {
+            let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
+            self.verdict(&hashes, unless.since) != Verdict::Valid
+        };
+        let clean = appended.clean && !unless.is_some_and(is_known_old);
         // The position does not move yet: records of others may stand before this one.
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
-        self.apply(&[own], Position::ZERO);
+        self.write().appended.push(appended.position);
+        self.apply(&[own], Position::ZERO, &[]);
         // What is loaded from now on shall not look older than this record.
         let caught_up = self.catch_up().await.is_ok();
         // The store looked for records of the value's own scopes; those of several tags only the whole journal tells.
-        let clean = appended.clean && unless.is_none_or(|unless| caught_up && !self.is_hit_by_all_tags(unless));
+        let clean = clean && unless.is_none_or(|unless| caught_up && !self.is_hit_by_all_tags(unless));
         Ok(Appended { clean, ..appended })
     }
 
@@ -285,7 +304,14 @@ impl Journal {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn apply(&self, records: &[FeedRecord], position: Position) {
+    /// The position, and own records that the store has to have as well.
+    fn cursor(&self) -> (Position, Vec<Position>) {
+        let state = self.read();
+        (state.position, state.appended.clone())
+    }
+
+    /// Takes records in and moves on to a position. The `seen` ones of this process's own were found in the store.
+    fn apply(&self, records: &[FeedRecord], position: Position, seen: &[Position]) {
         let mut state = self.write();
         for record in records {
             for scope in &record.scopes {
@@ -297,6 +323,8 @@ impl Journal {
             let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
             state.move_to(position, now, now.saturating_sub(memory));
         }
+        // From here on they are as safe as the record applied last.
+        state.appended.retain(|own| *own > position || !seen.contains(own));
         drop(state);
         if !records.is_empty() {
             self.metrics.records_applied.add(records.len() as u64);

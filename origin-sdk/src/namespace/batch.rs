@@ -180,6 +180,8 @@ where
             core.metrics.store_errors.add(1);
             texts.iter().map(|_| None).collect()
         });
+        // Getting them may have taken a new connection.
+        core.journal.ensure_current().await;
         for ((index, text), stored) in missing.into_iter().zip(&texts).zip(stored) {
             if let Found::Nothing(held) = mem::replace(&mut found[index], Found::Nothing(None)) {
                 let fallback = inner.fallback_of(text, held);

@@ -165,6 +165,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         draw: impl FnOnce() -> f64,
     ) -> Found<V> {
         let Some(entry) = entry else { return Found::Nothing(None) };
+        // It can have come over a new connection, from a primary that has lost what this process knows.
+        if layer == Layer::Redis && self.core.journal.is_suspect(now) {
+            return Found::Nothing(None);
+        }
         match entry.standing(&self.core.journal, now) {
             Standing::Fresh => {
                 let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
@@ -225,6 +229,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             self.core.metrics.store_errors.add(1);
             None
         })?;
+        // Getting it may have taken a new connection.
+        self.core.journal.ensure_current().await;
         self.promote(key, &stored)
     }
 

@@ -213,7 +213,15 @@ impl Store for EmbeddedStore {
         ready(Ok(Appended { position, clean })).boxed()
     }
 
-    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
+    fn connections(&self) -> u64 {
+        0
+    }
+
+    fn follow<'a>(
+        &'a self,
+        cursor: Position,
+        _appended: &'a [Position],
+    ) -> BoxFuture<'a, Result<Progress, StoreError>> {
         let journal = self.journal();
         let records = journal.after(cursor, MAX_FEED);
         ready(Ok(Progress { records, position: journal.last, more: false })).boxed()

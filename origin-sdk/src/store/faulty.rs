@@ -208,8 +208,12 @@ impl Store for FaultyStore {
         self.unless_struck(move |inner| inner.append(seen, mode, scopes, unless))
     }
 
-    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
-        self.unless_struck(move |inner| inner.follow(cursor))
+    fn connections(&self) -> u64 {
+        self.inner.connections()
+    }
+
+    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>> {
+        self.unless_struck(move |inner| inner.follow(cursor, appended))
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {

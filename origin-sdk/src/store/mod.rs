@@ -204,8 +204,13 @@ pub(crate) trait Store: Send + Sync + 'static {
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>>;
 
-    /// What came after `cursor`, or everything that matters if that can no longer be told.
-    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>>;
+    /// What came after `cursor`, or everything that matters if that can no longer be told. `appended` are records of the
+    /// caller's own that it has not been told of yet: they must still be there.
+    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>>;
+
+    /// How many connections have been made. Behind a new one there can be another server, which may not know what the caller
+    /// does: it has to follow before it believes anything else.
+    fn connections(&self) -> u64;
 
     /// Returns when there may be a record after `cursor`, at the latest after `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;

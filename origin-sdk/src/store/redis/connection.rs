@@ -3,6 +3,7 @@
 //! `redis`'s own connection manager neither notices nor reports a server that is frozen; here every command has a
 //! deadline, and whatever fails it gives the connection up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,20 +50,33 @@ pub(super) struct Connection {
     state: Mutex<State>,
     /// Held while connecting, so that many callers make one connection.
     connecting: tokio::sync::Mutex<()>,
+    /// How many connections have been made.
+    made: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     /// The connection and its number, by which a late failure is told from one of the current connection.
     open: Option<(u64, MultiplexedConnection)>,
-    made: u64,
     pause: Duration,
     closed_until: Duration,
 }
 
 impl Connection {
     pub(super) fn new(primary: Primary, timeouts: Timeouts, clock: Clock) -> Self {
-        Self { primary, timeouts, clock, state: Mutex::default(), connecting: tokio::sync::Mutex::default() }
+        Self {
+            primary,
+            timeouts,
+            clock,
+            state: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    /// How many connections have been made.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::Acquire)
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
@@ -133,8 +147,7 @@ impl Connection {
 
     fn opened(&self, connection: MultiplexedConnection) -> (u64, MultiplexedConnection) {
         let mut state = self.state();
-        state.made += 1;
-        let open = (state.made, connection);
+        let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, connection);
         state.open = Some(open.clone());
         open
     }

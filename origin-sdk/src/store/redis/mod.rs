@@ -146,8 +146,12 @@ impl Store for RedisStore {
         async move { self.scripts.append(&self.commands, seen, mode, scopes, unless).await }.boxed()
     }
 
-    fn follow(&self, cursor: Position) -> BoxFuture<'_, Result<Progress, StoreError>> {
-        async move { self.scripts.follow(&self.commands, cursor, FOLLOW_LIMIT).await }.boxed()
+    fn connections(&self) -> u64 {
+        self.commands.made()
+    }
+
+    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>> {
+        async move { self.scripts.follow(&self.commands, cursor, appended, FOLLOW_LIMIT).await }.boxed()
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {

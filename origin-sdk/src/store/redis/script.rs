@@ -72,11 +72,15 @@ impl JournalScripts {
         &self,
         connection: &Connection,
         cursor: Position,
+        appended: &[Position],
         limit: usize,
     ) -> Result<Progress, StoreError> {
         let mut call = self.follow.prepare_invoke();
         call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
         call.arg(cursor.to_string()).arg(limit);
+        for own in appended {
+            call.arg(own.to_string());
+        }
         let (position, more, gap, rows): (String, bool, bool, Vec<Row>) = connection.run_script(&call).await?;
         // The position was taken first: what comes while the pages are read is told by the next call as well.
         let rows = if gap { self.ledger(connection).await? } else { rows };
