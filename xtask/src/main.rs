@@ -1,4 +1,4 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | conformance | simulate | fuzz | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | model | chaos | conformance | simulate | fuzz | build-edge`.
 
 mod build;
 mod cache_status;
@@ -15,6 +15,7 @@ mod paths;
 mod port;
 mod process;
 mod progress;
+mod proofs;
 mod redis;
 mod request_log;
 mod setup;
@@ -91,6 +92,24 @@ enum Command {
         #[arg(value_name = "TARGET")]
         targets: Vec<String>,
     },
+    /// Visit every state of the model of the journal, within larger bounds than the tests do
+    Model {
+        /// One more write or fault per step; each step takes many times longer
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        depth: u8,
+    },
+    /// Kill, freeze and cut off the processes of a fleet and its Redis at random, and check its history
+    Chaos {
+        /// How long
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        minutes: u64,
+        /// How long, for runs of less than a minute
+        #[arg(long, value_name = "N", conflicts_with = "minutes")]
+        seconds: Option<u64>,
+        /// Replay what a run has printed
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
     /// Start the worker that checks the golden vectors of tests/vectors; the tests do
     Vectors {
         /// Port to listen on
@@ -147,6 +166,10 @@ async fn run(command: Command) -> Result<()> {
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
         Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).await,
+        Command::Model { depth } => proofs::model(depth).await,
+        Command::Chaos { minutes, seconds, seed } => {
+            proofs::chaos(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
+        }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Simulate { options } => {
             let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "edge-worker"]);

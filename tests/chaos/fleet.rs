@@ -1,0 +1,186 @@
+//! The fleet under test: processes, their Redis and the way there, and what is done to them.
+
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
+use rustix::process::{Pid, Signal, kill_process};
+use strata_tests::history::{Event, Moment, Span};
+use strata_tests::{PATIENCE, Passage, Proxy, RedisServer, Source};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::checker::{History, Process, Trouble};
+
+/// What every process is started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) seed: u64,
+    pub(crate) processes: usize,
+    pub(crate) tasks: u64,
+    pub(crate) items: u64,
+    pub(crate) max_lag: Duration,
+}
+
+pub(crate) struct Fleet {
+    settings: Settings,
+    source: Source,
+    proxy: Proxy,
+    redis: RedisServer,
+    workers: Vec<Worker>,
+    started: usize,
+    history: Arc<Mutex<History>>,
+}
+
+struct Worker {
+    process: Process,
+    child: Child,
+    /// Reads what it prints. Gives whether it has said that all is well.
+    log: JoinHandle<bool>,
+}
+
+/// Enough for the fleet's own keys, and little enough to be filled.
+const REDIS_MEMORY: &str = "4mb";
+
+impl Fleet {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let redis = RedisServer::start().await;
+        let proxy = Proxy::start(redis.port()).await;
+        let source = Source::start().await;
+        let mut fleet =
+            Self { settings, source, proxy, redis, workers: Vec::new(), started: 0, history: Arc::default() };
+        fleet.bound_memory().await;
+        for _ in 0..fleet.settings.processes {
+            let worker = fleet.start_worker();
+            fleet.workers.push(worker);
+        }
+        fleet
+    }
+
+    /// Does something to it, at random, and lets it be for a while.
+    pub(crate) async fn disturb(&mut self, random: &mut Xoshiro256PlusPlus) {
+        let victim = random.random_range(0..self.workers.len());
+        let short = Duration::from_millis(random.random_range(50..400));
+        let long = Duration::from_millis(random.random_range(500..3000));
+        let start = Moment::now();
+        let mut process = None;
+        match random.random_range(0..10) {
+            0 => {
+                process = Some(self.workers[victim].process);
+                self.kill_worker(victim).await;
+            }
+            1 | 2 => {
+                process = Some(self.workers[victim].process);
+                self.signal(victim, Signal::STOP);
+                tokio::time::sleep(long).await;
+                self.signal(victim, Signal::CONT);
+            }
+            3 => self.pass(Passage::Closed, short).await,
+            4 => self.pass(Passage::Slow(short / 4), long).await,
+            5 => self.pass(Passage::Stuck, long).await,
+            6 => {
+                self.redis.kill();
+                tokio::time::sleep(short).await;
+                self.redis.restart().await;
+                self.bound_memory().await;
+            }
+            7 => {
+                self.redis.freeze();
+                tokio::time::sleep(long).await;
+                self.redis.thaw();
+            }
+            8 => self.fill_redis().await,
+            _ => {
+                let _: i64 = self.redis.run(&["DEL", "test:{journal}:feed"]).await;
+            }
+        }
+        let span = Span::until_now(start);
+        lock(&self.history).troubles.push(Trouble { span, process });
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
+    }
+
+    /// Ends the run when all is well again, and gives what has happened; or says which process does not get well.
+    pub(crate) async fn end(mut self) -> Result<History, String> {
+        for worker in &mut self.workers {
+            let input = worker.child.stdin.as_mut().ok_or("a worker has an input")?;
+            input
+                .write_all(b"over\n")
+                .await
+                .map_err(|error| format!("process {} has ended: {error}", worker.process))?;
+        }
+        for worker in &mut self.workers {
+            let Worker { process, child, log } = worker;
+            match tokio::time::timeout(2 * PATIENCE, &mut *log).await {
+                Ok(Ok(true)) => {}
+                Ok(_) => return Err(format!("process {process} has ended before its time: {:?}", child.try_wait())),
+                Err(_) => return Err(format!("G5: process {process} reads through its loader for {:?}", 2 * PATIENCE)),
+            }
+        }
+        // Their inputs end with the fleet, and they with those.
+        Ok(std::mem::take(&mut *lock(&self.history)))
+    }
+
+    fn start_worker(&mut self) -> Worker {
+        let process = self.started;
+        self.started += 1;
+        let Settings { seed, tasks, items, max_lag, .. } = &self.settings;
+        let seed = seed.wrapping_add(process as u64 * tasks);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos-worker"));
+        command.args(["--redis", &self.proxy.redis_url(), "--source", self.source.address(), "random"]);
+        command.args(["--seed", &seed.to_string(), "--tasks", &tasks.to_string(), "--items", &items.to_string()]);
+        command.args(["--max-lag-ms", &max_lag.as_millis().to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let history = Arc::clone(&self.history);
+        let log = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.is_empty() {
+                    return true;
+                }
+                let event: Event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                lock(&history).events.push((process, event));
+            }
+            false
+        });
+        Worker { process, child, log }
+    }
+
+    /// Kills a process and starts another one in its place.
+    async fn kill_worker(&mut self, victim: usize) {
+        let next = self.start_worker();
+        let mut killed = std::mem::replace(&mut self.workers[victim], next);
+        killed.child.kill().await.unwrap();
+    }
+
+    fn signal(&self, victim: usize, signal: Signal) {
+        let id = self.workers[victim].child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        // One that has ended by itself is found out at the end.
+        let _ = id.map(|id| kill_process(id, signal));
+    }
+
+    async fn pass(&self, passage: Passage, time: Duration) {
+        self.proxy.set(passage);
+        tokio::time::sleep(time).await;
+        self.proxy.set(Passage::Open);
+    }
+
+    async fn bound_memory(&self) {
+        let _: String = self.redis.run(&["CONFIG", "SET", "maxmemory", REDIS_MEMORY]).await;
+        let _: String = self.redis.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await;
+    }
+
+    /// More than fits, so that Redis evicts at random: entries, leases, the feed, the ledger.
+    async fn fill_redis(&self) {
+        let fill = "for i = 1, 4000 do redis.call('SET', 'junk:' .. i, string.rep('x', 1000), 'PX', 2000) end";
+        for _ in 0..3 {
+            let _: redis::Value = self.redis.run(&["EVAL", fill, "0"]).await;
+        }
+    }
+}
+
+fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
+}

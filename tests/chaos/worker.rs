@@ -1,0 +1,260 @@
+//! One process of a fleet. It ends when its standard input does.
+//!
+//! `random`: it reads, loads, writes and invalidates at random, and prints all that it did, a line of JSON each; after a line
+//! on its input it only reads until all is well again, and says so by an empty line. `stampede`: it prints a line when it is
+//! ready, and after a line on its input reads one key with many callers at once, and prints how many were answered.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use origin_sdk::{
+    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, Load, LoadErrorKind, Namespace, Scope, TypedTag,
+};
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use strata_tests::history::{Answer, Event, Moment, Span, WRITTEN, group_of};
+use strata_tests::{Group, Item, Source};
+use tokio::io::AsyncBufReadExt;
+
+/// So short that values also go stale and out of their windows.
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_millis(1500))
+    .stale_while_revalidate(Duration::from_secs(3))
+    .stale_if_error(Duration::from_secs(20));
+
+/// How long a read can wait in vain for a process that was killed while it loaded.
+const LEASE: Duration = Duration::from_secs(1);
+
+#[derive(Parser, Clone)]
+struct Arguments {
+    /// Redis, behind the proxy.
+    #[arg(long)]
+    redis: String,
+    /// The source of truth.
+    #[arg(long)]
+    source: String,
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Subcommand, Clone)]
+enum Work {
+    Random(Random),
+    Stampede {
+        #[arg(long)]
+        callers: usize,
+    },
+}
+
+#[derive(clap::Args, Clone)]
+struct Random {
+    #[arg(long)]
+    seed: u64,
+    #[arg(long)]
+    items: u64,
+    #[arg(long)]
+    tasks: u64,
+    #[arg(long)]
+    max_lag_ms: u64,
+}
+
+struct Worker {
+    cache: Cache,
+    items: Namespace<Item, u64>,
+    source: Source,
+    count: u64,
+    is_over: AtomicBool,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended = match &arguments.work {
+        Work::Random(random) => work_at_random(&arguments, random).await,
+        Work::Stampede { callers } => stampede(&arguments, *callers).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Many callers of one cold key.
+async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError> {
+    // As long as it takes on a machine that is busy: a command that times out would excuse a second load.
+    let builder = Cache::builder("test").redis(&arguments.redis).command_timeout(Duration::from_secs(20));
+    let builder = builder.overall_timeout(Duration::from_secs(40));
+    let items: Namespace<Item, u64> =
+        builder.build().await?.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
+    let mut orders = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    println!("ready");
+    orders.next_line().await?;
+    let source = Source::at(&arguments.source);
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (items, source) = (items.clone(), source.clone());
+            let loader = move |_| async move {
+                let version = source.read(1).await?;
+                // The others come meanwhile.
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok::<_, std::io::Error>(version)
+            };
+            tokio::spawn(async move { items.get_or_load(&Item { id: 1 }, loader).await.is_ok() })
+        })
+        .collect();
+    let mut answered = 0;
+    for caller in callers {
+        answered += usize::from(caller.await?);
+    }
+    println!("{answered}");
+    while orders.next_line().await?.is_some() {}
+    Ok(())
+}
+
+async fn work_at_random(arguments: &Arguments, random: &Random) -> Result<(), BoxError> {
+    let cache = Cache::builder("test")
+        .redis(&arguments.redis)
+        .command_timeout(Duration::from_millis(200))
+        .max_lag(Duration::from_millis(random.max_lag_ms))
+        .lease_ttl(LEASE)
+        .build()
+        .await?;
+    let items = cache.namespace(LIFETIME).build();
+    let source = Source::at(&arguments.source);
+    let worker = Arc::new(Worker { cache, items, source, count: random.items, is_over: AtomicBool::new(false) });
+    let tasks: Vec<_> = (0..random.tasks)
+        .map(|task| {
+            let (worker, random) = (Arc::clone(&worker), Xoshiro256PlusPlus::seed_from_u64(random.seed + task));
+            tokio::spawn(async move { worker.work(random).await })
+        })
+        .collect();
+    let mut orders = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    if orders.next_line().await?.is_some() {
+        worker.is_over.store(true, Ordering::Release);
+        for task in tasks {
+            task.await?;
+        }
+        worker.read_until_well().await;
+        // Only the end of the input ends the process: who counts on it still runs.
+        while orders.next_line().await?.is_some() {}
+    }
+    Ok(())
+}
+
+impl Worker {
+    async fn work(&self, mut random: Xoshiro256PlusPlus) {
+        while !self.is_over.load(Ordering::Acquire) {
+            match random.random_range(0..30) {
+                0 => self.write(random.random_range(0..WRITTEN), &mut random).await,
+                1 => self.write_through(random.random_range(0..WRITTEN), &mut random).await,
+                _ => self.read(random.random_range(0..self.count), &mut random).await,
+            }
+            tokio::time::sleep(Duration::from_millis(random.random_range(0..20))).await;
+        }
+    }
+
+    async fn read(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
+        let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
+        let fails = random.random_ratio(1, 20);
+        let source = self.source.clone();
+        let loader = move |load: Load| async move {
+            let start = Moment::now();
+            load.tag(group(item));
+            let version = source.read(item).await?;
+            // Invalidations come in between.
+            tokio::time::sleep(slow).await;
+            log(&Event::Loaded { item, span: Span::until_now(start) });
+            if fails { Err(std::io::Error::other("the source fails at random")) } else { Ok(version) }
+        };
+        self.read_with(item, loader).await;
+    }
+
+    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(Load) -> L + Send + 'static) -> Option<Layer>
+    where
+        L: Future<Output = std::io::Result<u64>> + Send + 'static,
+    {
+        let start = Moment::now();
+        let hit = self.items.get_or_load(&Item { id: item }, loader).await;
+        let layer = hit.as_ref().ok().map(|hit| hit.layer);
+        let answer = match hit {
+            Ok(hit) => Answer::Value {
+                version: *hit.value,
+                fresh: hit.freshness == Freshness::Fresh,
+                layer: hit.layer.as_str().to_owned(),
+            },
+            Err(error) if error.kind() == LoadErrorKind::Failed => Answer::LoaderFailed,
+            Err(error) => Answer::Error(error.to_string()),
+        };
+        log(&Event::Read { item, span: Span::until_now(start), answer });
+        layer
+    }
+
+    /// The source first, then one of the ways to let everyone know.
+    async fn write(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
+        // A process that cannot reach the source any more is about to end.
+        let Ok(version) = self.source.bump(item).await else { return };
+        let start = Moment::now();
+        let key = Item { id: item };
+        let (way, remove, receipt) = match random.random_range(0..50) {
+            0..10 => ("expire", false, self.items.expire(&key).await),
+            10..20 => ("tag", true, self.cache.invalidate([group(item)]).await),
+            20..30 => ("prefix", true, self.cache.invalidate([key.prefix()]).await),
+            30 => ("all", true, self.cache.invalidate([Scope::All]).await),
+            _ => ("key", true, self.items.invalidate(&key).await),
+        };
+        let done = receipt.journal == Delivery::Done;
+        log(&Event::Invalidated { item, version, way: way.to_owned(), remove, done, span: Span::until_now(start) });
+    }
+
+    async fn write_through(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
+        let slow = Duration::from_millis(random.random_range(0..10));
+        let source = self.source.clone();
+        let start = Moment::now();
+        let writer = move |load: Load| async move {
+            load.tag(group(item));
+            let version = source.bump(item).await?;
+            tokio::time::sleep(slow).await;
+            Ok::<_, std::io::Error>(version)
+        };
+        let Ok(written) = self.items.write_through(&Item { id: item }, [], writer).await else { return };
+        let done = written.receipt.journal == Delivery::Done;
+        let (way, span) = ("write_through".to_owned(), Span::until_now(start));
+        log(&Event::Invalidated { item, version: *written.value, way, remove: true, done, span });
+    }
+
+    /// Until every item is answered by a layer that is not the loader. There is no deadline here: the controller has one.
+    async fn read_until_well(&self) {
+        for item in 0..self.count {
+            loop {
+                let source = self.source.clone();
+                let loader = move |load: Load| async move {
+                    load.tag(group(item));
+                    source.read(item).await
+                };
+                if self.read_with(item, loader).await.is_some_and(|layer| layer != Layer::Loader) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        println!();
+    }
+}
+
+fn group(item: u64) -> origin_sdk::Tag {
+    Group { id: group_of(item) }.to_tag()
+}
+
+/// One write, so that a line is whole or not there when the process is killed.
+fn log(event: &Event) {
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    // Nobody reads any more: the run is over.
+    let _ = std::io::stdout().lock().write_all(&line);
+}
