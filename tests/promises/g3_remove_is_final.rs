@@ -64,6 +64,7 @@ async fn what_was_expired_is_served_stale_and_says_so() {
     eventually("the refresh is in", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
 }
 
+/// bentocache #71: what had been purged came back when the loader failed.
 #[tokio::test]
 async fn when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed() {
     let (clock, items, _database) = start(Lifetime::fresh(FRESH).stale_if_error(WINDOW)).await;

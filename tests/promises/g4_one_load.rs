@@ -34,6 +34,7 @@ async fn a_thousand_callers_of_a_cold_key_cost_one_load() {
     assert_eq!(database.reads(), 1);
 }
 
+/// moka #240: with the leader's future its load was dropped, under those who waited.
 #[tokio::test]
 async fn a_caller_that_goes_away_cancels_nothing() {
     let ((cache, items), database) = (items().await, Database::default());
