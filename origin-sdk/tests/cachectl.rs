@@ -52,6 +52,7 @@ async fn fleet() -> (RedisServer, Cache, Namespace<Item, u64>, Database) {
         let database = database.clone();
         move |load: origin_sdk::Load| async move {
             load.tag(Tag::new("shelf:1").unwrap());
+            load.tag(Tag::new("colour:red").unwrap());
             Ok::<_, std::convert::Infallible>(database.read(1))
         }
     };
@@ -66,7 +67,9 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_of_whatever_covers_an_entry_is_obeyed_by_the_fleet() {
-    for what in [&["key", KEY][..], &["tag", "shelf:1"], &["prefix", "test:v1:"], &["all"]] {
+    for what in
+        [&["key", KEY][..], &["tag", "shelf:1"], &["tag", "shelf:1", "colour:red"], &["prefix", "test:v1:"], &["all"]]
+    {
         let (redis, _cache, items, database) = fleet().await;
         assert_eq!(read(&items, &database).await, 0, "nobody has purged it");
         let run = cachectl(&redis, &[&["purge"], what].concat());
@@ -131,7 +134,9 @@ async fn an_inspection_tells_the_entry_and_which_record_covers_it() {
     assert_eq!(covering.len(), 1, "{covering:?}");
     assert_eq!(covering[0]["position"], position.to_string());
 
-    cache.invalidate([Tag::new("shelf:1").unwrap()]).await;
+    cachectl(&redis, &["purge", "tag", "shelf:1", "colour:blue"]);
+    assert_eq!(cachectl(&redis, &["inspect", KEY]).code, 0, "it carries only one of them");
+    cachectl(&redis, &["purge", "tag", "shelf:1", "colour:red"]);
     let run = cachectl(&redis, &["inspect", KEY]);
     assert_eq!(run.code, 3);
     assert!(

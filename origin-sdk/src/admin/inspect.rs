@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use shared_keys::{Mode, Position, Scope};
+use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 
 use super::{all_as_text, as_text, mode_as_text};
 use crate::codec;
 use crate::error::BoxError;
-use crate::store::{RedisStore, Store};
+use crate::store::{FeedRecord, RedisStore, Store};
 
 /// What Redis holds under a key, and what the journal says of it. Each process's memory holds its own copies, which obey the
 /// same rule and cannot be seen from outside.
@@ -22,7 +22,8 @@ pub struct Inspection {
     /// The key's and the entry's scopes: a record of any of these covers it.
     #[serde(serialize_with = "all_as_text")]
     pub scopes: Vec<Scope>,
-    /// The last records of these scopes that the journal's ledger knows, latest first, each with whether it covers the entry.
+    /// The last records that cover one of these scopes, as far as the journal's ledger knows them, latest first, each with
+    /// whether it covers the entry.
     pub records: Vec<Covering>,
     /// `fresh`, `stale` (too old), `expired` (a record says so), `removed`, `absent`, or `foreign` (no entry of this SDK).
     pub verdict: &'static str,
@@ -51,7 +52,7 @@ pub struct StoredEntry {
     pub load_ms: u64,
 }
 
-/// The last record of one of the scopes.
+/// A record that covers something with the key's scopes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Covering {
@@ -77,12 +78,7 @@ pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection,
     }
     scopes.push(Scope::All);
     let loaded_at = found.as_ref().map(|(_, meta)| meta.loaded_at);
-    let last = store.last_of(&scopes).await?;
-    let mut records: Vec<_> = last
-        .into_iter()
-        .map(|(scope, mode, position)| Covering { scope, mode, position, covers: Some(position) > loaded_at })
-        .collect();
-    records.sort_by_key(|record| std::cmp::Reverse(record.position));
+    let records = records_of(store, &scopes, loaded_at).await?;
 
     let entry = found.map(|(stored, meta)| StoredEntry {
         bytes: stored.bytes.len(),
@@ -100,6 +96,29 @@ pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection,
         Some(entry) => verdict(entry, &records),
     };
     Ok(Inspection { key: key.to_owned(), entry, scopes, records, verdict })
+}
+
+/// The ledger's records that cover something with these scopes, by the rule itself.
+async fn records_of(
+    store: &RedisStore,
+    scopes: &[Scope],
+    loaded_at: Option<Position>,
+) -> Result<Vec<Covering>, BoxError> {
+    let hashes: Vec<_> = scopes.iter().map(Scope::hash).collect();
+    let covers = |scope: &Scope, mode, position, loaded_at| {
+        let mut alone = Applied::new(2);
+        alone.apply_scope(scope, mode, Stamp::origin(position));
+        alone.verdict(hashes.iter().copied(), Stamp::origin(loaded_at)) != Verdict::Valid
+    };
+    let mut records = Vec::new();
+    for FeedRecord { position, mode, scopes } in store.ledger().await? {
+        for scope in scopes.into_iter().filter(|scope| covers(scope, mode, position, Position::ZERO)) {
+            let covers = loaded_at.is_some_and(|loaded_at| covers(&scope, mode, position, loaded_at));
+            records.push(Covering { scope, mode, position, covers });
+        }
+    }
+    records.sort_by_key(|record| std::cmp::Reverse(record.position));
+    Ok(records)
 }
 
 fn verdict(entry: &StoredEntry, records: &[Covering]) -> &'static str {

@@ -1,6 +1,6 @@
 //! What people ask of the journal and the keyspace, and services never do.
 
-use shared_keys::{Mode, Position, Scope};
+use shared_keys::Position;
 
 use super::RedisStore;
 use super::script::{Row, record_of_row};
@@ -51,31 +51,15 @@ impl RedisStore {
         records_of(self.commands.run(&range).await?)
     }
 
-    /// For each scope and mode that the ledger knows, the position of its last record.
-    pub(crate) async fn last_of(&self, scopes: &[Scope]) -> Result<Vec<(Scope, Mode, Position)>, StoreError> {
-        let rows = || scopes.iter().flat_map(|scope| [(scope, Mode::Remove), (scope, Mode::Expire)]);
-        let mut ask = redis::pipe();
-        for (scope, mode) in rows() {
-            ask.cmd("ZSCORE").arg(self.scripts.ledger_key()).arg(format!("{} {scope}", mode.as_str()));
-        }
-        let scores: Vec<Option<f64>> = self.commands.run_pipeline(&ask).await?;
-        let known =
-            rows().zip(scores).filter_map(|((scope, mode), score)| Some((scope.clone(), mode, position_of(score?))));
-        Ok(known.collect())
+    /// The last record of each scope and mode that the ledger knows.
+    pub(crate) async fn ledger(&self) -> Result<Vec<FeedRecord>, StoreError> {
+        self.scripts.ledger(&self.commands).await
     }
 
     /// Takes a target out of the shipping. If a process still ships to it, it comes back, and is told everything again.
     pub(crate) async fn forget_target(&self, target: &str) -> Result<bool, StoreError> {
         self.ship.forget(&self.commands, target).await
     }
-}
-
-/// The position that a score of the ledger stands for; `journal.lua` makes them.
-fn position_of(score: f64) -> Position {
-    const PER_MS: u64 = 1024;
-    // Scores are whole numbers below 2^53.
-    let score = score as u64;
-    Position::new(score / PER_MS, score % PER_MS)
 }
 
 fn records_of(entries: Vec<StreamEntry>) -> Result<Vec<FeedRecord>, StoreError> {

@@ -43,10 +43,6 @@ impl JournalScripts {
         &self.feed_key
     }
 
-    pub(super) fn ledger_key(&self) -> &str {
-        &self.ledger_key
-    }
-
     pub(super) async fn append(
         &self,
         connection: &Connection,
@@ -83,20 +79,19 @@ impl JournalScripts {
         }
         let (position, more, gap, rows): (String, bool, bool, Vec<Row>) = connection.run_script(&call).await?;
         // The position was taken first: what comes while the pages are read is told by the next call as well.
-        let rows = if gap { self.ledger(connection).await? } else { rows };
-        let records = rows.iter().map(|row| record_of_row(row)).collect::<Result<_, _>>()?;
+        let records = if gap { self.ledger(connection).await? } else { records_of(&rows)? };
         Ok(Progress { records, position: position.parse()?, more })
     }
 
-    /// All rows of the ledger, a page at a time, so that no single command takes long.
-    async fn ledger(&self, connection: &Connection) -> Result<Vec<Row>, StoreError> {
+    /// The last record of every scope and mode that the ledger has, a page at a time, so that no single command takes long.
+    pub(super) async fn ledger(&self, connection: &Connection) -> Result<Vec<FeedRecord>, StoreError> {
         let (mut from, mut all) = ("-inf".to_owned(), Vec::new());
         loop {
             let mut call = self.ledger.prepare_invoke();
             call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
             call.arg(&from).arg(LEDGER_PAGE);
             let (next, rows): (String, Vec<Row>) = connection.run_script(&call).await?;
-            all.extend(rows);
+            all.extend(records_of(&rows)?);
             if next.is_empty() || next == from {
                 return Ok(all);
             }
@@ -107,6 +102,10 @@ impl JournalScripts {
 
 /// `[id, mode, scope, …]` as bytes: whoever can write to Redis can write anything.
 pub(super) type Row = Vec<Vec<u8>>;
+
+fn records_of(rows: &[Row]) -> Result<Vec<FeedRecord>, StoreError> {
+    rows.iter().map(|row| record_of_row(row)).collect()
+}
 
 /// A scope that does not parse was written by a newer version or a stranger: what it covers is
 /// unknown, so it counts as `all`.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use origin_sdk::{Mode, Scope};
+use origin_sdk::{Mode, Scope, Tag};
 use serde::Serialize;
 
 use crate::output::{Exit, Output, Result, human_ms};
@@ -32,8 +32,11 @@ pub(crate) struct Purge {
 enum What {
     /// One data key, such as 'shop:v1:{product:7}'
     Key { key: String },
-    /// Everything that carries a tag, such as category:7
-    Tag { tag: String },
+    /// Everything that carries a tag, such as category:7; of several tags, what carries all of them
+    Tag {
+        #[arg(required = true)]
+        tags: Vec<String>,
+    },
     /// A key and all keys below it, such as 'shop:v1:{user:42}:'
     Prefix { prefix: String },
     /// A URL path and all paths below it, such as shop.example/api/products
@@ -46,7 +49,10 @@ impl What {
     fn scope(&self) -> Result<Scope> {
         let text = match self {
             Self::Key { key } => format!("key:{key}"),
-            Self::Tag { tag } => format!("tag:{tag}"),
+            Self::Tag { tags } => {
+                let tags = tags.iter().map(|tag| Ok(Tag::new(tag)?)).collect::<Result<Vec<_>>>()?;
+                return Ok(Scope::all_tags(tags)?);
+            }
             Self::Prefix { prefix } => format!("prefix:{prefix}"),
             Self::Path { path } => format!("path:{path}"),
             Self::All => "all".to_owned(),
