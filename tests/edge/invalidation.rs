@@ -1,5 +1,6 @@
 //! G7 from outside: no response outlives a purge of what it was built from by more than `JOURNAL_MAX_LAG` + 5 s.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -155,4 +156,27 @@ pub(crate) async fn an_unsafe_method_invalidates_its_target(stack: &Stack) {
     let put = stack.edge.request(Method::PUT, path).body("1").send().await.unwrap();
     assert_eq!(put.status(), 200);
     expect_within_the_bound(stack, path, "1").await;
+}
+
+/// The README's example for any other system, as it stands there, by a real shell, openssl and curl.
+pub(crate) async fn the_readmes_curl_example_purges_what_any_origin_tagged(stack: &Stack) {
+    let readme = include_str!("../../README.md");
+    let script = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let script = script.into_iter().find(|script| script.contains("openssl dgst")).unwrap();
+    let script = script.replace("http://localhost:8787", stack.edge.url());
+    // A foreign origin, once with each header; `Surrogate-Key` has spaces between its tags.
+    for (path, header, tags) in
+        [("/purge/curl/tag", "cache-tag", "a,category:7"), ("/purge/curl/key", "surrogate-key", "a category:7 b")]
+    {
+        let (value, script_of_origin) = showing(vec![lifetime("max-age=600"), (header, tags.into())]);
+        stack.origin_answers(path, script_of_origin);
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+        value.store(1, Ordering::SeqCst);
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", &script]).env("STRATA_PURGE_SECRET", Edge::SECRET);
+        let run = tokio::task::block_in_place(|| shell.output().unwrap());
+        let answer = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(run.status.success() && answer.contains(r#""accepted":1"#), "{answer} {run:?}");
+        expect_within_the_bound(stack, path, "1").await;
+    }
 }

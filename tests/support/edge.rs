@@ -10,8 +10,6 @@ use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign
 
 use crate::{free_port, xtask};
 
-/// The secret that the worker under test has.
-const SECRET: &str = "a secret of the tests alone";
 /// Building and starting the worker, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(300);
 
@@ -25,6 +23,9 @@ pub struct Edge {
 }
 
 impl Edge {
+    /// The text of the secret that the worker under test has.
+    pub const SECRET: &str = "a secret of the tests alone";
+
     /// A worker that answers, in front of `origin`.
     pub async fn start(origin: &str) -> Self {
         Self::start_with(origin, &[]).await
@@ -39,7 +40,7 @@ impl Edge {
     pub async fn start_on(port: u16, origin: &str, options: &[&str]) -> Self {
         let mut command = xtask();
         command.args(["edge", "--origin", origin, "--port", &port.to_string()]).args(options);
-        let child = command.env("STRATA_PURGE_SECRET", SECRET).stdout(Stdio::piped()).spawn();
+        let child = command.env("STRATA_PURGE_SECRET", Self::SECRET).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("cargo xtask runs");
         let (stdout, log) = (child.stdout.take().expect("it is piped"), Arc::<Mutex<Vec<String>>>::default());
         let lines = Arc::clone(&log);
@@ -68,7 +69,7 @@ impl Edge {
     /// The secret that signs purges.
     #[must_use]
     pub fn secret() -> Secret {
-        Secret::new(SECRET).expect("it is not empty")
+        Secret::new(Self::SECRET).expect("it is not empty")
     }
 
     /// A request for a path.
