@@ -1,5 +1,6 @@
 //! The cache as a whole: what its namespaces share, and invalidations that concern no single key.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::CacheBuilder;
 use crate::error::BoxError;
 use crate::journal::Journal;
 use crate::memory::Memory;
-use crate::metrics::{Metrics, Stats};
+use crate::metrics::{Metrics, NamespaceMetrics, Stats};
 use crate::namespace::NamespaceBuilder;
 use crate::purge::ShipStatus;
 use crate::random::Randomness;
@@ -29,7 +30,9 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Arc<Journal>,
+    /// What concerns no single namespace.
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) namespaces: NamespaceMetrics,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     pub(crate) lease_ttl: Duration,
@@ -106,7 +109,28 @@ impl Cache {
     /// What the cache has done since it was built.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.metrics.snapshot()
+        let of_namespaces = self.0.namespaces.snapshot().into_values();
+        of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
+    }
+
+    /// The part of [`Cache::stats`] that each namespace has in it, by the name of its key's type. What concerns no single
+    /// namespace, as the journal, is zero. Namespaces of one key type count together.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Lifetime, Namespace};
+    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let cache = Cache::builder("shop").build().await.unwrap();
+    /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let load = |_| async { Ok::<_, std::io::Error>("Lamp".to_owned()) };
+    /// names.get_or_load(&Product { id: 7 }, load).await.unwrap();
+    /// assert_eq!(cache.namespace_stats()["Product"].loads, 1);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn namespace_stats(&self) -> BTreeMap<&'static str, Stats> {
+        self.0.namespaces.snapshot()
     }
 
     /// How far each target of the shipper has come, by what the store knows: also of those that other processes ship to.

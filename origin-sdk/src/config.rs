@@ -11,7 +11,7 @@ use crate::codec::{Codec, Format};
 use crate::error::BuildError;
 use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::purge::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::random::Randomness;
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
@@ -220,6 +220,7 @@ impl CacheBuilder {
             store,
             journal,
             metrics,
+            namespaces: NamespaceMetrics::default(),
             clock: self.clock,
             codec: self.codec,
             lease_ttl: self.lease_ttl,

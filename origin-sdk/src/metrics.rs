@@ -1,6 +1,8 @@
 //! Counters of what the cache did.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -18,6 +20,12 @@ macro_rules! counters {
         impl Metrics {
             pub(crate) fn snapshot(&self) -> Stats {
                 Stats { $( $name: self.$name.get(), )* }
+            }
+        }
+
+        impl Stats {
+            pub(crate) fn plus(self, other: Self) -> Self {
+                Self { $( $name: self.$name + other.$name, )* }
             }
         }
     };
@@ -82,5 +90,23 @@ impl Counter {
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of each namespace, by its name.
+#[derive(Debug, Default)]
+pub(crate) struct NamespaceMetrics(Mutex<BTreeMap<&'static str, Arc<Metrics>>>);
+
+impl NamespaceMetrics {
+    pub(crate) fn metrics_of(&self, name: &'static str) -> Arc<Metrics> {
+        Arc::clone(self.lock().entry(name).or_default())
+    }
+
+    pub(crate) fn snapshot(&self) -> BTreeMap<&'static str, Stats> {
+        self.lock().iter().map(|(name, metrics)| (*name, metrics.snapshot())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Arc<Metrics>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -136,7 +136,7 @@ where
             });
         }
         let refreshing = self.take_seats(&refreshes, &loader).iter().filter(|seat| seat.leads).count();
-        self.inner.core.metrics.refreshes.add(refreshing as u64);
+        self.inner.metrics.refreshes.add(refreshing as u64);
 
         let seats = self.take_seats(&misses, &loader);
         let landings = misses.into_iter().zip(seats).map(|(wanted, seat)| {
@@ -177,7 +177,7 @@ where
         let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
         let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
-            core.metrics.store_errors.add(1);
+            self.inner.metrics.store_errors.add(1);
             texts.iter().map(|_| None).collect()
         });
         // Getting them may have taken a new connection.

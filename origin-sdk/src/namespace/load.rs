@@ -89,7 +89,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         tokio::pin!(load);
         match tokio::time::timeout(soft, &mut load).await {
             Err(_) if inner.may_serve_on_error(&stale) => {
-                inner.core.metrics.soft_timeouts.add(1);
+                inner.metrics.soft_timeouts.add(1);
                 let freshness = Freshness::Stale(StaleReason::SoftTimeout);
                 Ok(Some(inner.serve(&stale, Layer::Memory, freshness, inner.core.clock.now())))
             }
@@ -110,7 +110,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let asked_at = core.clock.now();
         loop {
             if !seat.leads {
-                core.metrics.coalesced.add(1);
+                self.inner.metrics.coalesced.add(1);
             }
             match seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
                 // A flight that this caller joined can have begun before an invalidation that the caller came after: one that
@@ -129,7 +129,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// Starts a refresh in the background, unless a load runs already.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<Option<V>>, rand: f64) {
         if self.take_seat(key, &mut Some(loader), None, rand).leads {
-            self.inner.core.metrics.refreshes.add(1);
+            self.inner.metrics.refreshes.add(1);
         }
     }
 
@@ -293,7 +293,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         flight: &Flight<V>,
         left: Duration,
     ) -> Turn<Arc<Entry<V>>> {
-        self.core.metrics.lease_waits.add(1);
+        self.metrics.lease_waits.add(1);
         let turn = self.next_turn(applicant, flight, left);
         tokio::time::timeout(self.options.hard_timeout / 2, turn).await.unwrap_or(Turn::Alone)
     }
@@ -319,7 +319,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     fn no_lease<T>(&self, key: &str, error: &StoreError) -> Turn<T> {
         tracing::debug!(%error, key, "no lease could be taken: loading without one");
-        self.core.metrics.store_errors.add(1);
+        self.metrics.store_errors.add(1);
         Turn::Alone
     }
 
@@ -342,7 +342,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     ) -> Result<T, LoadError> {
         let timeout = self.options.hard_timeout;
         tokio::time::timeout(timeout, load).await.unwrap_or_else(|_| {
-            self.core.metrics.load_errors.add(1);
+            self.metrics.load_errors.add(1);
             Err(LoadError::timed_out(timeout))
         })
     }
@@ -358,11 +358,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let began = self.begin();
         match call(loader, load).await {
             Ok(value) => {
-                self.core.metrics.loads.add(1);
+                self.metrics.loads.add(1);
                 Ok(Made { value, began, delta: self.core.clock.now().saturating_sub(began.at) })
             }
             Err(error) => {
-                self.core.metrics.load_errors.add(1);
+                self.metrics.load_errors.add(1);
                 Err(error)
             }
         }

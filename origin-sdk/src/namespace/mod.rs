@@ -24,6 +24,7 @@ use self::options::{Negative, Options, TagsOf};
 use crate::cache::Core;
 use crate::entry::{Entry, Meta};
 use crate::load::Load;
+use crate::metrics::Metrics;
 use crate::stampede::{Flights, Lease};
 use crate::store::Outcome;
 
@@ -43,6 +44,7 @@ impl<K, V> Clone for Namespace<K, V> {
 /// What a namespace's tasks share.
 struct Inner<V> {
     core: Arc<Core>,
+    metrics: Arc<Metrics>,
     options: Options,
     negative: Option<Negative<V>>,
     /// Reads of the shared tier.
@@ -101,7 +103,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),
         };
         if stored.is_err() {
-            self.core.metrics.store_errors.add(1);
+            self.metrics.store_errors.add(1);
         }
     }
 

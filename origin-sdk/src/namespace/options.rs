@@ -169,6 +169,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         self.core.journal.remember_for(self.options.source_lag);
         Namespace {
             inner: Arc::new(Inner {
+                metrics: self.core.namespaces.metrics_of(K::NAME),
                 core: self.core,
                 options: self.options,
                 negative: self.negative,

@@ -183,7 +183,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Standing::IfError => Found::Nothing(Some(entry)),
             Standing::Dead { by_journal } => {
                 if by_journal {
-                    self.core.metrics.refused_by_journal.add(1);
+                    self.metrics.refused_by_journal.add(1);
                 }
                 Found::Nothing(Some(entry))
             }
@@ -226,7 +226,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     async fn look_up(&self, key: &str) -> Option<Arc<Entry<V>>> {
         let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
-            self.core.metrics.store_errors.add(1);
+            self.metrics.store_errors.add(1);
             None
         })?;
         // Getting it may have taken a new connection.
@@ -237,7 +237,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What is stored, now also in memory. It may be covered already; memory checks it at every read like everything else.
     pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
         let Some(entry) = self.decoded(key, stored) else {
-            self.core.metrics.undecodable.add(1);
+            self.metrics.undecodable.add(1);
             return None;
         };
         self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
@@ -254,7 +254,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// The answer to a caller, counted, and noted for the response that it is read for.
     pub(super) fn serve(&self, entry: &Arc<Entry<V>>, layer: Layer, freshness: Freshness, now: Duration) -> Hit<V> {
-        let metrics = &self.core.metrics;
+        let metrics = &self.metrics;
         match layer {
             Layer::Memory => metrics.memory_hits.add(1),
             Layer::Redis => metrics.redis_hits.add(1),
