@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: each fuzz target for a while, on its seeds and on what earlier runs have found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::command::{command, run_for_lines, run_quietly};
 use crate::error::{Doing, Error, Result};
@@ -24,6 +24,7 @@ pub(crate) async fn run(seconds: u32, wanted: &[String]) -> Result<()> {
         );
     }
     setup::fuzz_tools().await?;
+    take_lock()?;
     run_quietly("building the fuzz targets", Some("takes a minute or two"), cargo_fuzz("build", &[])).await?;
     for target in all.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
         fuzz(target, seconds).await?;
@@ -58,6 +59,16 @@ fn cargo_fuzz(verb: &str, args: &[&str]) -> tokio::process::Command {
     // Its flags differ from those of every other build.
     cargo_fuzz.env("CARGO_TARGET_DIR", paths::target().join("fuzz"));
     cargo_fuzz
+}
+
+/// What is fuzzed has the versions that ship: the targets' own lock only adds to the project's.
+fn take_lock() -> Result<()> {
+    let (project, own) = (paths::root().join("Cargo.lock"), folder().join("Cargo.lock"));
+    let written = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    if written(&own) < written(&project) {
+        std::fs::copy(&project, &own).doing(|| format!("copying Cargo.lock to {}", own.display()))?;
+    }
+    Ok(())
 }
 
 /// The targets' names, sorted.
