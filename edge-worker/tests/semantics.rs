@@ -1,0 +1,254 @@
+//! The policy against `http-cache-semantics`, an independent reading of the same RFCs: where both should agree they do, and where not,
+//! a table says who is right by which section.
+
+#![expect(clippy::expect_used, reason = "a test panics to fail")]
+
+use std::time::{Duration, SystemTime};
+
+use edge_worker::policy::select::Selected;
+use edge_worker::policy::storable::keep_for;
+use edge_worker::policy::{Choices, Decision, Request, Reuse, StoredResponse, decide};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_cache_semantics::{CacheOptions, CachePolicy};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use shared_keys::{Applied, Seq, Stamp};
+
+/// When responses arrive, in seconds since 1970.
+const ARRIVED: u64 = 1_795_564_800;
+
+fn at(unix_secs: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs)
+}
+
+fn http_date(unix_secs: u64) -> String {
+    httpdate::fmt_http_date(at(unix_secs))
+}
+
+fn headers(fields: &[(String, String)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
+        headers.append(name, HeaderValue::from_str(value).expect("a field value"));
+    }
+    headers
+}
+
+/// One response, and a request for it that comes later.
+#[derive(Debug, Clone)]
+struct Case {
+    status: u16,
+    response: Vec<(String, String)>,
+    request: Vec<(String, String)>,
+    after_secs: u64,
+}
+
+impl Case {
+    fn new(status: u16, response: &[(&str, &str)], request: &[(&str, &str)], after_secs: u64) -> Self {
+        let owned =
+            |fields: &[(&str, &str)]| fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Self { status, response: owned(response), request: owned(request), after_secs }
+    }
+
+    /// Whether we answer from the store without asking.
+    fn is_served_here(&self) -> bool {
+        let (request, time) = (headers(&self.request), at(ARRIVED));
+        let choices = Choices { obey_requests: true, ..Choices::default() };
+        let request = Request { method: &Method::GET, headers: &request, choices };
+        let stored = StoredResponse {
+            status: StatusCode::from_u16(self.status).expect("a status"),
+            headers: headers(&self.response),
+            request_time: time,
+            response_time: time,
+            stamp: Stamp { origin: None, edge: Some(Seq(1)) },
+            scopes: Vec::new(),
+        };
+        let journal = Applied::new(10);
+        let decision = decide(request, Selected::Response(&stored), at(ARRIVED + self.after_secs), &journal);
+        keep_for(request, &stored, &journal).is_ok()
+            && matches!(decision, Decision::Serve(hit) if hit.reuse == Reuse::Fresh)
+    }
+
+    /// Whether the other one does.
+    fn is_served_there(&self) -> bool {
+        let mut request = http::Request::get("https://shop.example/a").body(()).expect("a request");
+        *request.headers_mut() = headers(&self.request);
+        let mut response = http::Response::builder().status(self.status).body(()).expect("a response");
+        *response.headers_mut() = headers(&self.response);
+        let policy = CachePolicy::new_options(&request, &response, at(ARRIVED), CacheOptions::default());
+        let now = at(ARRIVED + self.after_secs);
+        policy.is_storable() && policy.before_request(&request, now).satisfies_without_revalidation()
+    }
+}
+
+fn directives() -> impl Strategy<Value = String> {
+    let flags = vec!["no-store", "no-cache", "private", "public", "must-revalidate", "x-unknown=1"];
+    let seconds = || proptest::option::weighted(0.6, 0u64..100);
+    (subsequence(flags, 0..=2), seconds(), proptest::option::weighted(0.3, 0u64..100)).prop_map(
+        |(flags, age, shared)| {
+            let mut list: Vec<String> = flags.into_iter().map(str::to_owned).collect();
+            list.extend(age.map(|secs| format!("max-age={secs}")));
+            list.extend(shared.map(|secs| format!("s-maxage=\"{secs}\"")));
+            list.join(", ")
+        },
+    )
+}
+
+prop_compose! {
+    fn case()(
+        status in select(vec![200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 501]),
+        cache_control in proptest::option::weighted(0.8, directives()),
+        expires in proptest::option::weighted(0.3, prop_oneof![(0u64..200).prop_map(|secs| http_date(ARRIVED + secs)), Just("0".to_owned())]),
+        unchanged_secs in proptest::option::weighted(0.3, 0u64..1000),
+        age in proptest::option::weighted(0.3, 0u64..100),
+        vary in proptest::option::weighted(0.2, select(vec!["Accept", "*"])),
+        asked in proptest::option::weighted(0.3, prop_oneof![
+            Just("no-cache".to_owned()), Just("no-store".to_owned()),
+            (0u64..100).prop_map(|secs| format!("max-age={secs}")), (0u64..100).prop_map(|secs| format!("min-fresh={secs}")),
+        ]),
+        authorized in proptest::bool::weighted(0.2),
+        after_secs in 0u64..150,
+    ) -> Case {
+        let mut response = vec![("date".to_owned(), http_date(ARRIVED))];
+        let mut field = |name: &str, value: Option<String>| response.extend(value.map(|value| (name.to_owned(), value)));
+        field("cache-control", cache_control);
+        field("expires", expires);
+        field("last-modified", unchanged_secs.map(|secs| http_date(ARRIVED - secs * 10)));
+        field("age", age.map(|secs| secs.to_string()));
+        field("vary", vary.map(str::to_owned));
+        let mut request = vec![("accept".to_owned(), "*/*".to_owned())];
+        request.extend(asked.map(|value| ("cache-control".to_owned(), value)));
+        request.extend(authorized.then(|| ("authorization".to_owned(), "Basic eDp5".to_owned())));
+        Case { status, response, request, after_secs }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn both_serve_the_same_where_they_read_the_rfc_alike(case in case()) {
+        prop_assert_eq!(case.is_served_here(), case.is_served_there(), "{:?}", case);
+    }
+}
+
+#[test]
+fn where_they_differ_a_section_says_who_is_right() {
+    let (date, earlier, long_ago) = (http_date(ARRIVED), http_date(ARRIVED - 30), http_date(ARRIVED - 3_000_000));
+    let (later, rfc850) = (http_date(ARRIVED + 60), "Friday, 27-Nov-26 00:00:00 GMT");
+    let fresh = ("cache-control", "max-age=60");
+    let none: &[(&str, &str)] = &[];
+    #[expect(clippy::type_complexity, reason = "a table's row")]
+    let rows: &[(&str, bool, bool, u16, &[(&str, &str)], &[(&str, &str)], u64)] = &[
+        (
+            "5.2.2.8: proxy-revalidate is about what is stale",
+            true,
+            false,
+            200,
+            &[("cache-control", "max-age=60, proxy-revalidate")],
+            none,
+            1,
+        ),
+        ("3: an explicit lifetime makes any final status storable", true, false, 500, &[fresh], none, 1),
+        ("4.2.3: the apparent age counts", false, true, 200, &[fresh, ("date", &earlier)], none, 40),
+        ("5.1: of several ages the first counts", true, true, 200, &[fresh, ("age", "0, 90")], none, 1),
+        ("5.1: of several ages the first counts", false, true, 200, &[fresh, ("age", "90, 0")], none, 1),
+        ("5.2: names are case-insensitive", true, false, 200, &[("cache-control", "Max-Age=60")], none, 1),
+        ("5.2: names are case-insensitive", false, true, 200, &[("cache-control", "max-age=60, No-Store")], none, 1),
+        (
+            "5.2: a comma in a quoted string separates nothing",
+            true,
+            false,
+            200,
+            &[("cache-control", "x=\"a, no-store, b\", max-age=60")],
+            none,
+            1,
+        ),
+        (
+            "5.2.2.4: a qualified no-cache spares the rest",
+            true,
+            false,
+            200,
+            &[("cache-control", "max-age=60, no-cache=\"x\"")],
+            none,
+            1,
+        ),
+        (
+            "5.2.2.3: must-understand and no-store",
+            true,
+            false,
+            200,
+            &[("cache-control", "max-age=60, no-store, must-understand")],
+            none,
+            1,
+        ),
+        (
+            "4.2.1: of duplicates the first counts",
+            true,
+            true,
+            200,
+            &[("cache-control", "max-age=60, max-age=1")],
+            none,
+            2,
+        ),
+        (
+            "RFC 9110 5.6.7: all three forms of dates are read",
+            true,
+            false,
+            200,
+            &[("date", &date), ("expires", rfc850)],
+            none,
+            1,
+        ),
+        (
+            "4.2.2: no limit is set; here a heuristic lives for a day",
+            false,
+            true,
+            200,
+            &[("date", &date), ("last-modified", &long_ago)],
+            none,
+            90_000,
+        ),
+        (
+            "RFC 8246: immutable is for browsers that reload, and no lifetime",
+            false,
+            true,
+            200,
+            &[("cache-control", "immutable")],
+            none,
+            1,
+        ),
+        (
+            "by choice: what sets a cookie is one user's, public or not",
+            false,
+            true,
+            200,
+            &[("cache-control", "public, max-age=60"), ("set-cookie", "a=b")],
+            none,
+            1,
+        ),
+        (
+            "RFC 9213: the targeted field is the one that counts",
+            true,
+            false,
+            200,
+            &[("cache-control", "no-store"), ("cdn-cache-control", "max-age=60")],
+            none,
+            1,
+        ),
+        ("5.4: Pragma is deprecated", true, false, 200, &[fresh], &[("pragma", "no-cache")], 1),
+        (
+            "4.2.1: a number that is none is stale",
+            false,
+            false,
+            200,
+            &[("cache-control", "max-age=x"), ("date", &date), ("expires", &later)],
+            none,
+            1,
+        ),
+    ];
+    for (why, here, there, status, response, request, after_secs) in rows {
+        let case = Case::new(*status, response, request, *after_secs);
+        assert_eq!((case.is_served_here(), case.is_served_there()), (*here, *there), "{why}: {case:?}");
+    }
+}
