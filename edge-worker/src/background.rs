@@ -1,7 +1,8 @@
 //! Refreshes of stale responses that run after the client has its answer.
 //!
 //! A stale hit on a popular key would start one refresh per request. A refresh therefore leads its key as any other request to the
-//! origin does (see `collapse`): while one is under way in the isolate, no other begins.
+//! origin does (see `collapse`): while one is under way in the isolate, no other begins. A short entry in the data centre's store, the
+//! *lease*, keeps other isolates from it. Two may still take it at once, which costs a request.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,7 +31,16 @@ pub(crate) fn refresh(
 ) {
     let Role::Lead(lead) = collapse::forwards().join(&key, now(), REFRESH_LIMIT) else { return };
     runtime::afterwards(context, async move {
-        if let Err(error) = try_refresh(&exchange, &key, &stored, marker).await {
+        let refreshed = runtime::within(REFRESH_LIMIT, async {
+            // Another isolate of the data centre may be at it.
+            if !exchange.store.lease(&key, REFRESH_LIMIT).await? {
+                return Ok(());
+            }
+            let refreshed = try_refresh(&exchange, &key, &stored, marker).await;
+            exchange.store.release(&key).await?;
+            refreshed
+        });
+        if let Err(error) = refreshed.await {
             worker::console_warn!("not refreshed: {error}");
         }
         drop(lead);
@@ -61,7 +71,7 @@ async fn try_refresh(
             _ => return Ok(()),
         },
     };
-    match exchange.storable(&received.response) {
+    match exchange.storable(&received.response, marker.as_ref()) {
         Ok(keep_for) => exchange.keep(received, keep_for, marker).await,
         // The origin no longer lets it be stored: then it must not be served stale either.
         Err(reason) if reason.withdraws(received.response.status) => exchange.store.delete(key).await,

@@ -27,7 +27,7 @@ const HOP_BY_HOP: [&str; 9] = [
 const FOR_THE_EDGE: [&str; 5] =
     ["cache-tag", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
-const UNKEYED: [&str; 12] = [
+const UNKEYED: [&str; 18] = [
     "forwarded",
     "front-end-https",
     "x-envoy-original-path",
@@ -35,9 +35,15 @@ const UNKEYED: [&str; 12] = [
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-matched-path",
     "x-method-override",
+    "x-middleware-rewrite",
+    "x-middleware-subrequest",
     "x-original-host",
+    "x-original-uri",
     "x-original-url",
+    "x-proxy-url",
+    "x-rewrite-uri",
     "x-rewrite-url",
     "x-url-scheme",
 ];
@@ -51,6 +57,22 @@ const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded
 /// section 2), is not the client's to say.
 const NOT_THE_CLIENTS: [HeaderName; 2] =
     [HeaderName::from_static("cdn-loop"), HeaderName::from_static("cf-connecting-ip")];
+
+/// Whether two hops could see the end of such a request's body in different places (RFC 9112 section 6.3): a length that is no number, or
+/// several that differ, or one beside a transfer coding, or a coding other than `chunked`. The runtime refuses most of these itself.
+pub fn is_ambiguous(headers: &HeaderMap) -> bool {
+    let lengths = headers.get_all(header::CONTENT_LENGTH);
+    let mut lengths =
+        lengths.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let first = lengths.next();
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    first.is_some_and(|first| !is_number(first) || lengths.any(|other| other != first))
+        || coding.is_some_and(|coding| {
+            first.is_some() || codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+        })
+}
 
 /// Takes out what belongs to the connection the message came by.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -115,6 +137,25 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut fields);
         assert_eq!(fields, headers(&[("x-end", "1"), ("cdn-loop", "strata-edge")]));
+    }
+
+    #[test]
+    fn rfc9112_6_3_a_body_that_ends_in_two_places_is_ambiguous() {
+        for (fields, ambiguous) in [
+            (&[][..], false),
+            (&[("content-length", "5")][..], false),
+            (&[("content-length", "5, 5")][..], false),
+            (&[("content-length", "5"), ("content-length", "6")][..], true),
+            (&[("content-length", "5, 6")][..], true),
+            (&[("content-length", "+5")][..], true),
+            (&[("content-length", "")][..], true),
+            (&[("transfer-encoding", "Chunked")][..], false),
+            (&[("transfer-encoding", "gzip, chunked")][..], true),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")][..], true),
+            (&[("transfer-encoding", "chunked"), ("content-length", "5")][..], true),
+        ] {
+            assert_eq!(is_ambiguous(&headers(fields)), ambiguous, "{fields:?}");
+        }
     }
 
     #[test]

@@ -190,7 +190,24 @@ mod adapter {
         if let Some(body) = body {
             init.set_body(body);
         }
-        answer(scope().fetch_with_str_and_init(url.as_str(), &init)).await
+        let mut abort = AbortOnDrop(Some(web_sys::AbortController::new()?));
+        if let Some(controller) = &abort.0 {
+            init.set_signal(Some(&controller.signal()));
+        }
+        let response = answer(scope().fetch_with_str_and_init(url.as_str(), &init)).await;
+        abort.0 = None;
+        response
+    }
+
+    /// Ends a fetch that is given up, so that its connection is free for others: of these there are six.
+    struct AbortOnDrop(Option<web_sys::AbortController>);
+
+    impl Drop for AbortOnDrop {
+        fn drop(&mut self) {
+            if let Some(controller) = &self.0 {
+                controller.abort();
+            }
+        }
     }
 
     /// The origin's response to the client's own request under another URL: for protocol upgrades, whose connection the

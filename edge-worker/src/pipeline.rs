@@ -17,12 +17,12 @@ use crate::background;
 use crate::collapse::{self, FOLLOW_LIMIT, LEAD_LIMIT, Lead, Role};
 use crate::config::Config;
 use crate::error::Error;
-use crate::headers::{remove_for_the_edge, remove_hop_by_hop};
+use crate::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop};
 use crate::invalidated::Invalidated;
 use crate::journal::Journal;
 use crate::origin::{self, Journey};
 use crate::policy::range::{self, Part};
-use crate::policy::select::{VaryMarker, variant_key};
+use crate::policy::select::{VaryMarker, variant_key, vary_fields};
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, keep_for};
 use crate::policy::{
     Decision, Detail, Forward, ForwardReason, Hit, Request, Reuse, StoredResponse, decide, invalidate, passed_by,
@@ -59,7 +59,10 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
     let mut headers = runtime::from_runtime(request.headers());
-    let journal = Journal::new(env, &url, &config);
+    if is_ambiguous(&headers) {
+        return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
+    }
+    let journal = Journal::new(env.clone(), &url, &config);
     if url.path().starts_with(RESERVED_PATH) {
         return match url.path() {
             HEALTH_PATH => health(&config),
@@ -364,7 +367,13 @@ impl Exchange {
     ) -> Answer {
         let wanted = self.wanted();
         let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
-        let received = match self.ask(wanted, condition).await {
+        let asked = self.ask(wanted, condition);
+        // Where something can be served in its place, the origin is not waited for as long as the platform lets it.
+        let asked = match forward.on_error {
+            Some(_) => runtime::within(self.config.origin_timeout, asked).await,
+            None => asked.await,
+        };
+        let received = match asked {
             Ok(received) if !is_failure(received.response.status) => received,
             outcome => {
                 let disconnected = outcome.as_ref().map_or(true, |received| is_disconnected(received.response.status));
@@ -416,7 +425,8 @@ impl Exchange {
     ) -> Answer {
         let Received { response, mut body } = received;
         let is_head = self.method == Method::HEAD;
-        let storable = if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response) };
+        let storable =
+            if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
         // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
         let shared = (storable.is_ok() || freshened || is_head) && !response.headers.contains_key(header::SET_COOKIE);
         let not_modified = shared && validate::not_modified(&self.headers, &response);
@@ -460,12 +470,21 @@ impl Exchange {
     }
 
     /// How long to keep a response to a GET for this target, or why not.
-    pub(crate) fn storable(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
+    pub(crate) fn storable(
+        &self,
+        response: &StoredResponse,
+        marker: Option<&VaryMarker>,
+    ) -> Result<Duration, NotStored> {
         if self.is_invalidated(response) {
             return Err(NotStored::Outdated);
         }
         if self.rule.is_deceptive(rules::path_of(&self.target), response) {
             return Err(NotStored::Deceptive);
+        }
+        if let Some((marker, fields)) = marker.zip(vary_fields(&response.headers))
+            && !variants::has_room(&self.target, &self.rule.vary, &self.headers, marker, fields)
+        {
+            return Err(NotStored::TooManyVariants);
         }
         self.journal
             .read(|snapshot| keep_for(self.request(), response, snapshot.applied()))

@@ -3,11 +3,12 @@
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::futures::JsFuture;
 use worker::js_sys::{self, Reflect, Uint8Array};
-use worker::{Context, Env, web_sys};
+use worker::{Context, Delay, Env, web_sys};
 
 use crate::error::{Error, ErrorKind};
 use crate::rules::Json;
@@ -80,6 +81,14 @@ pub(crate) fn to_runtime(headers: &HeaderMap) -> worker::Headers {
         let _ = target.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
     }
     target
+}
+
+/// What `work` comes to, unless it takes longer: then it is dropped.
+pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match select(std::pin::pin!(work), Delay::from(limit)).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => Err(Error::new(ErrorKind::Origin, format!("no answer within {} s", limit.as_secs()))),
+    }
 }
 
 /// A response's body.

@@ -28,6 +28,8 @@ pub struct VaryMarker {
     /// Ties variants to their marker: a variant of another generation is not selected. So removing the marker removes
     /// all variants, and writing a new one does not bring them back.
     pub generation: u64,
+    /// Which variants have been stored, each by a hash.
+    pub variants: Vec<u32>,
 }
 
 /// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a line that cannot be read),

@@ -55,6 +55,8 @@ pub enum NotStored {
     NoLifetime,
     /// The body is longer than 8 MiB.
     TooLarge,
+    /// It would be one variant too many of its URL.
+    TooManyVariants,
     /// The response is not of the type that its URL's extension says, and the origin did not say that it may be stored.
     Deceptive,
     /// A journal record covers it: the origin process had not yet applied a purge that this cache knows.
@@ -75,6 +77,7 @@ impl NotStored {
             Self::VaryUnreadable => "vary-unreadable",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
+            Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
             Self::Outdated => "outdated",
         }

@@ -25,6 +25,21 @@ impl CacheApi {
     pub(crate) async fn open() -> Self {
         Self { cache: Cache::open(CACHE_NAME.to_owned()).await }
     }
+
+    /// Puts an empty entry under `key` unless there is one; whether it did. Two that ask at once may both be told so.
+    ///
+    /// # Errors
+    /// If the runtime refuses it.
+    pub(crate) async fn put_if_absent(&self, key: &str, keep_for: Duration) -> Result<bool, Error> {
+        if self.cache.get(key, false).await?.is_some() {
+            return Ok(false);
+        }
+        let mut headers = HeaderMap::new();
+        keep(&mut headers, keep_for);
+        let response = runtime::response(StatusCode::OK, &headers, None)?;
+        self.cache.put(key, Response::from(response)).await?;
+        Ok(true)
+    }
 }
 
 impl Store for CacheApi {

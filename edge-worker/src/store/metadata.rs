@@ -9,6 +9,7 @@
 //! strata-h-NAME: …                                      the origin's field NAME
 //!
 //! strata-marker: 1 <generation> <field>, <field> …      instead of all these, in a marker
+//! strata-variants: <hash> <hash> …                      beside it: the variants that were stored, in hexadecimal
 //! ```
 //!
 //! The store sees every response as a plain 200: it might not keep other statuses, and it would decode and encode again what
@@ -31,6 +32,7 @@ const VERSION: &str = "1";
 const ENTRY: HeaderName = HeaderName::from_static("strata-entry");
 const SCOPES: HeaderName = HeaderName::from_static("strata-scopes");
 const MARKER: HeaderName = HeaderName::from_static("strata-marker");
+const VARIANTS: HeaderName = HeaderName::from_static("strata-variants");
 const KEPT_PREFIX: &str = "strata-h-";
 
 /// The fields that a store or the network before it might act on, add or replace.
@@ -83,6 +85,8 @@ pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
 /// The fields to keep a marker under.
 pub fn encode_marker(marker: &VaryMarker) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    let variants: Vec<String> = marker.variants.iter().map(|hash| format!("{hash:x}")).collect();
+    set(&mut headers, VARIANTS, &variants.join(" "));
     set(&mut headers, MARKER, &format!("{VERSION} {} {}", marker.generation, marker.fields.to_header()));
     headers
 }
@@ -96,7 +100,15 @@ pub fn decode_marker(headers: &HeaderMap) -> Result<Option<VaryMarker>, Error> {
     let marker = || {
         let mut parts = value.to_str().ok()?.splitn(3, ' ');
         (parts.next()? == VERSION).then_some(())?;
-        Some(VaryMarker { generation: parts.next()?.parse().ok()?, fields: VaryFields::parse([parts.next()?])? })
+        let mut variants = Vec::new();
+        for hash in headers.get(VARIANTS)?.to_str().ok()?.split_ascii_whitespace() {
+            variants.push(u32::from_str_radix(hash, 16).ok()?);
+        }
+        Some(VaryMarker {
+            generation: parts.next()?.parse().ok()?,
+            fields: VaryFields::parse([parts.next()?])?,
+            variants,
+        })
     };
     marker().map(Some).ok_or_else(|| unreadable(&MARKER))
 }
@@ -234,8 +246,11 @@ mod tests {
             ("strata-scopes", "0000000000001 0000000000002"),
         ]);
         assert_eq!(encode(&response(&fields, stamp, vec![ScopeHash(1), ScopeHash(2)]), None), expected);
-        let marker = VaryMarker { generation: 9, fields: VaryFields::parse(["B, a"]).unwrap() };
-        assert_eq!(encode_marker(&marker), headers(&[("strata-marker", "1 9 a, b")]));
+        let marker =
+            VaryMarker { generation: 9, fields: VaryFields::parse(["B, a"]).unwrap(), variants: vec![10, 255] };
+        let expected = headers(&[("strata-variants", "a ff"), ("strata-marker", "1 9 a, b")]);
+        assert_eq!(encode_marker(&marker), expected);
+        assert_eq!(decode_marker(&expected), Ok(Some(marker)));
     }
 
     #[test]

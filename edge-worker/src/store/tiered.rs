@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header;
+use shared_keys::RESERVED_PREFIX;
 
 use super::cache_api::CacheApi;
 use super::isolate::{AtTime, Isolate, MAX_BODY_BYTES};
@@ -37,6 +38,22 @@ impl Tiered {
     /// Only what is in memory now.
     pub(crate) fn memory(&self) -> AtTime<'_, Body> {
         self.memory.at(now(), self.trust)
+    }
+
+    /// Whether the caller is the one in the data centre that refreshes what stands under `key`, for so long or until it releases it.
+    ///
+    /// # Errors
+    /// If the Cache API cannot be asked.
+    pub(crate) async fn lease(&self, key: &str, duration: Duration) -> Result<bool, Error> {
+        self.cache().await.put_if_absent(&lease_key(key), duration).await
+    }
+
+    /// The refresh is over.
+    ///
+    /// # Errors
+    /// If the Cache API cannot be asked.
+    pub(crate) async fn release(&self, key: &str) -> Result<(), Error> {
+        self.cache().await.delete(&lease_key(key)).await
     }
 
     async fn cache(&self) -> &CacheApi {
@@ -75,6 +92,12 @@ impl Store for Tiered {
         self.memory.remove(key);
         self.cache().await.delete(key).await
     }
+}
+
+/// Where the lease for what stands under `key` is: in a parameter that no client's request has.
+fn lease_key(key: &str) -> String {
+    let separator = if key.contains('?') { '&' } else { '?' };
+    format!("{key}{separator}{RESERVED_PREFIX}lease")
 }
 
 /// Whether all of its body may be waited for, and kept in memory. What is stored says its length.

@@ -3,13 +3,20 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use shared_keys::{TargetKey, VaryRules};
+use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::metadata::unix_ms;
 use super::{Entry, Store};
 use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
+
+/// No URL has more variants stored: what varies by a field that has another value in each request would only fill the store.
+pub const MAX_VARIANTS: usize = 50;
+
+/// How long a marker of so many is kept: then others have their turn.
+const KEEP_FULL_MARKER: Duration = Duration::from_secs(60 * 60);
 
 /// How long a marker is kept. Without it its variants are misses, so those that are kept longer cost a request each.
 const KEEP_MARKER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -97,15 +104,49 @@ pub async fn keep<S: Store>(
     if fields.is_empty() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
     }
-    let Some(key) = variant_key(target, &fields, rules, request) else { return Ok(()) };
-    let known = marker.filter(|marker| marker.fields == fields);
-    let generation = known.as_ref().map_or_else(|| unix_ms(response.response_time), |marker| marker.generation);
-    let entry = Entry::Response { response, generation: Some(generation), body };
+    let mut marker = widened(marker, fields, unix_ms(response.response_time));
+    let Some(key) = variant_key(target, &marker.fields, rules, request) else { return Ok(()) };
+    let entry = Entry::Response { response, generation: Some(marker.generation), body };
     store.put(key.as_str(), entry, keep_for).await?;
-    if known.is_none() {
-        store.put(target.as_str(), Entry::Marker(VaryMarker { fields, generation }), KEEP_MARKER).await?;
+    let id = id_of(&key);
+    if !marker.variants.contains(&id) {
+        marker.variants.push(id);
+        let keep_for = if marker.variants.len() < MAX_VARIANTS { KEEP_MARKER } else { KEEP_FULL_MARKER };
+        store.put(target.as_str(), Entry::Marker(marker), keep_for).await?;
     }
     Ok(())
+}
+
+/// Whether a response that varies by `fields` may be stored for a request: it is one of the variants, or there is room for one more.
+pub fn has_room(
+    target: &TargetKey,
+    rules: &VaryRules,
+    request: &HeaderMap,
+    marker: &VaryMarker,
+    fields: VaryFields,
+) -> bool {
+    if marker.variants.len() < MAX_VARIANTS || fields.is_empty() {
+        return true;
+    }
+    let widened = widened(Some(marker.clone()), fields, 0);
+    let key = variant_key(target, &widened.fields, rules, request);
+    widened.variants.is_empty() || key.is_some_and(|key| widened.variants.contains(&id_of(&key)))
+}
+
+/// The marker for a response that varies by `fields`: the one that is there if it tells them apart, else a new one, by all fields of both.
+/// So responses of one URL that name different fields do not take turns in replacing each other.
+fn widened(marker: Option<VaryMarker>, fields: VaryFields, generation: u64) -> VaryMarker {
+    let Some(marker) = marker else { return VaryMarker { fields, generation, variants: Vec::new() } };
+    let both = VaryFields::parse([marker.fields.to_header().as_str(), fields.to_header().as_str()]);
+    match both {
+        Some(both) if both != marker.fields => VaryMarker { fields: both, generation, variants: Vec::new() },
+        _ => marker,
+    }
+}
+
+/// What a marker knows a variant by. If two have one, one variant more is stored than the marker counts.
+fn id_of(key: &VariantKey) -> u32 {
+    xxh3_64_with_seed(key.as_str().as_bytes(), 0) as u32
 }
 
 #[cfg(test)]
@@ -157,6 +198,32 @@ mod tests {
         assert_eq!(get_or_fill(&store, "de", "Accept-Language", 3), None);
         assert_eq!(get_or_fill(&store, "en", "Accept-Language", 4), None, "the new marker does not bring it back");
         assert_eq!(get_or_fill(&store, "en", "Accept-Language", 5).as_deref(), Some("en at 4"));
+    }
+
+    #[test]
+    fn rfc9111_4_1_responses_that_name_different_fields_do_not_replace_each_other() {
+        let store = FakeStore::default();
+        get_or_fill(&store, "de", "Accept-Language, Cookie", 1);
+        get_or_fill(&store, "en", "Accept-Language", 2);
+        assert_eq!(get_or_fill(&store, "de", "Accept-Language, Cookie", 3).as_deref(), Some("de at 1"));
+        assert_eq!(get_or_fill(&store, "en", "Accept-Language", 3).as_deref(), Some("en at 2"));
+    }
+
+    #[test]
+    fn a_url_has_a_bounded_number_of_variants() {
+        let (store, rules) = (FakeStore::default(), VaryRules::default());
+        let room = |language: &str, vary: &str| {
+            let request = headers(&[("accept-language", language)]);
+            let marker = ready(lookup(&store, &target(), &rules, &request)).unwrap().marker.unwrap();
+            has_room(&target(), &rules, &request, &marker, VaryFields::parse([vary]).unwrap())
+        };
+        for number in 0..MAX_VARIANTS {
+            get_or_fill(&store, &format!("x-{number}"), "Accept-Language", number as u64);
+            assert_eq!(room("one-more", "Accept-Language"), number + 1 < MAX_VARIANTS);
+        }
+        assert!(room("x-7", "Accept-Language"), "one of them is replaced");
+        assert!(room("one-more", ""), "a response that does not vary takes the place of all");
+        assert!(room("one-more", "Accept-Language, Cookie"), "and so do those that vary by more");
     }
 
     #[test]
