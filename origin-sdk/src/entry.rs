@@ -49,11 +49,16 @@ pub(crate) enum Standing {
     },
 }
 
+/// The scopes of a value: its key, the key's prefixes, its tags.
+pub(crate) fn scopes(key: &str, tags: &[Tag]) -> Vec<ScopeHash> {
+    let tags = tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
+    ScopeHash::of_key(key).into_iter().chain(tags).collect()
+}
+
 impl<V> Entry<V> {
     /// An entry of this age at the clock's reading `now`.
     pub(crate) fn new(key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Self {
-        let tags = meta.tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
-        let scopes = ScopeHash::of_key(key).into_iter().chain(tags).collect();
+        let scopes = scopes(key, &meta.tags).into();
         Self { value, meta, key: key.into(), scopes, made_at: now, age_then: age, valid_at: AtomicU64::new(0) }
     }
 

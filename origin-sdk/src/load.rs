@@ -59,6 +59,11 @@ impl Load {
         self.said().built_on_stale = true;
     }
 
+    /// The tags that were given so far.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        self.said().tags.clone()
+    }
+
     pub(crate) fn is_built_on_stale(&self) -> bool {
         self.said().built_on_stale
     }

@@ -1,10 +1,10 @@
 //! The tier in this process's memory: a sharded LRU of decoded values, bounded by count and bytes.
 
 use std::any::Any;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
+use lru::{DefaultHasher, LruCache};
 
 /// Enough that two threads seldom meet in one shard.
 const SHARDS: usize = 16;
@@ -14,7 +14,7 @@ const OVERHEAD_BYTES: usize = 256;
 /// Values of any type behind their keys. A hit clones one `Arc` under one shard's lock.
 pub(crate) struct Memory {
     shards: Vec<Mutex<Shard>>,
-    hasher: RandomState,
+    hasher: DefaultHasher,
     max_entries: usize,
     max_bytes: usize,
 }
@@ -35,7 +35,7 @@ impl Memory {
         let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 });
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
+            hasher: DefaultHasher::default(),
             max_entries: max_entries.div_ceil(SHARDS),
             max_bytes: max_bytes.div_ceil(SHARDS),
         }

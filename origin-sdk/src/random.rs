@@ -7,6 +7,14 @@ use rand::{RngExt, SeedableRng};
 
 /// Where a cache gets its chance from: for jitter, and for refreshes ahead of expiry.
 ///
+/// ```
+/// # use origin_sdk::{Cache, Randomness};
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// // For a test in which nothing is left to chance:
+/// let cache = Cache::builder("shop").randomness(Randomness::fixed(0.0)).build().await.unwrap();
+/// # });
+/// ```
+///
 /// Names and tokens that must differ between processes come from the system whatever is set here.
 #[derive(Debug, Clone)]
 pub struct Randomness(Source);

@@ -16,7 +16,7 @@ use super::load::{Begun, Flight, Landed, Made};
 use super::read::Found;
 use super::{Inner, Namespace};
 use crate::bubble;
-use crate::entry::Entry;
+use crate::entry::{self, Entry};
 use crate::error::{BoxError, LoadError};
 use crate::hit::{Freshness, Hit, Layer};
 use crate::load::{BoxLoader, Load, Loads};
@@ -197,11 +197,12 @@ where
         let begun = self.inner.begin();
         let mut led = Vec::new();
         let seats = wanted.iter().map(|wanted| {
-            let text = wanted.key.to_text();
-            let (seat, takeoff) = self.inner.place(&text, begun);
+            let (text, load) = (wanted.key.to_text(), self.load_handle(&wanted.key));
+            let scopes = entry::scopes(&text, &load.tags());
+            let (seat, takeoff) = self.inner.place(&text, &scopes, begun);
             if let Some(takeoff) = takeoff {
-                let (load, fallback) = (self.load_handle(&wanted.key), wanted.fallback.clone());
-                let flight = Flight { key: text.into(), begun, load, fallback, rand: wanted.rand };
+                let (fallback, rand) = (wanted.fallback.clone(), wanted.rand);
+                let flight = Flight { key: text.into(), scopes, begun, load, fallback, rand };
                 led.push(Led { key: wanted.key.clone(), flight, takeoff });
             }
             seat

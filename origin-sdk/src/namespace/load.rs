@@ -11,7 +11,7 @@ use shared_keys::{Key, Position, ScopeHash, Verdict};
 use super::read::Found;
 use super::{Inner, Namespace};
 use crate::bubble::Gathering;
-use crate::entry::Entry;
+use crate::entry::{self, Entry};
 use crate::error::{LoadError, StoreError};
 use crate::hit::{Freshness, Hit, Layer, StaleReason};
 use crate::load::{BoxLoader, Load};
@@ -50,6 +50,8 @@ impl<V> Clone for Loaded<V> {
 /// What a flight is about.
 pub(super) struct Flight<V> {
     pub(super) key: Box<str>,
+    /// The scopes that are known before the value is: of the key, and of the tags that follow from it.
+    pub(super) scopes: Vec<ScopeHash>,
     pub(super) begun: Begun,
     pub(super) load: Load,
     /// What to serve if the loader fails.
@@ -113,8 +115,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 self.inner.metrics.coalesced.add(1);
             }
             match seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
-                // A flight that this caller joined can have begun before an invalidation that the caller came after: one that
-                // only the value's tags tell of, or that this process had not heard of then. Whoever led the flight gets its
+                // A flight that this caller joined can have begun before an invalidation that the caller came after: one of a tag
+                // that the loader gave, or that this process had not heard of then. Whoever led the flight gets its
                 // value in any case: its read began before.
                 Some(loaded) if seat.leads || loaded.began > asked_at || loaded.is_still_good(core) => {
                     let now = core.clock.now();
@@ -141,10 +143,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
     ) -> Seat<Landed<V>> {
-        let (text, begun) = (key.to_text(), self.inner.begin());
-        let (seat, takeoff) = self.inner.place(&text, begun);
+        let (text, load, begun) = (key.to_text(), self.load_handle(key), self.inner.begin());
+        let scopes = entry::scopes(&text, &load.tags());
+        let (seat, takeoff) = self.inner.place(&text, &scopes, begun);
         if let Some(takeoff) = takeoff {
-            let flight = Flight { key: text.into(), begun, load: self.load_handle(key), fallback, rand };
+            let flight = Flight { key: text.into(), scopes, begun, load, fallback, rand };
             let (inner, loader) = (Arc::clone(&self.inner), loader.take());
             tokio::spawn(async move {
                 let landed = match loader {
@@ -174,11 +177,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// A place in the key's flight. After an invalidation a new caller never joins a flight that began before it. Cut off from
     /// the journal, nobody can know, so a flight may be no older than the lag that is allowed.
-    pub(super) fn place(&self, key: &str, now: Begun) -> Place<Landed<V>, Begun> {
+    pub(super) fn place(&self, key: &str, scopes: &[ScopeHash], now: Begun) -> Place<Landed<V>, Begun> {
         let journal = &self.core.journal;
         let may_join = |begun: &Begun| {
-            let nothing_since = begun.changes == now.changes
-                || journal.verdict(&ScopeHash::of_key(key), begun.position) == Verdict::Valid;
+            let nothing_since =
+                begun.changes == now.changes || journal.verdict(scopes, begun.position) == Verdict::Valid;
             nothing_since && (!journal.is_suspect(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
         };
         self.loads.join_or_lead(key, may_join, now)
@@ -273,7 +276,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     pub(super) fn applicant(&self, flight: &Flight<V>) -> Applicant {
         let core = &self.core;
-        Applicant::new(&core.store, &core.journal, &flight.key, core.lease_ttl)
+        Applicant::new(&core.store, &core.journal, &flight.key, &flight.scopes, core.lease_ttl)
     }
 
     pub(super) async fn ask(&self, applicant: &Applicant, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {

@@ -41,6 +41,23 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// processes wait for it. It runs in a task of its own: dropping the returned future cancels nothing that others wait for.
     /// A stale value is served at once while a refresh runs, if the lifetime allows it.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Freshness, Layer, Lifetime, Namespace};
+    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let key = Product { id: 7 };
+    /// let hit = names.get_or_load(&key, |_load| async { Ok::<_, std::io::Error>("Lamp".to_owned()) }).await.unwrap();
+    /// match hit.freshness {
+    ///     Freshness::Fresh => println!("{} from {}, {:?} old", hit.value, hit.layer.as_str(), hit.age),
+    ///     Freshness::Stale(reason) => println!("{}, stale: {}", hit.value, reason.as_str()),
+    /// }
+    /// # assert_eq!(hit.layer, Layer::Loader);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// If the loader fails, panics or takes too long, and nothing may be served stale.
     pub async fn get_or_load<F, L, E>(&self, key: &K, loader: F) -> Result<Hit<V>, LoadError>

@@ -31,7 +31,8 @@ pub(crate) struct Applicant {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
     key: Box<str>,
-    scopes: Vec<ScopeHash>,
+    /// Those of the value that are known before it is loaded.
+    scopes: Box<[ScopeHash]>,
     token: LeaseToken,
     ttl: Duration,
     watch: Option<Watch>,
@@ -39,12 +40,18 @@ pub(crate) struct Applicant {
 
 impl Applicant {
     /// One who will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it must be up with the journal.
-    pub(crate) fn new(store: &Arc<dyn Store>, journal: &Arc<Journal>, key: &str, ttl: Duration) -> Self {
+    pub(crate) fn new(
+        store: &Arc<dyn Store>,
+        journal: &Arc<Journal>,
+        key: &str,
+        scopes: &[ScopeHash],
+        ttl: Duration,
+    ) -> Self {
         Self {
             store: Arc::clone(store),
             journal: Arc::clone(journal),
             key: key.into(),
-            scopes: ScopeHash::of_key(key),
+            scopes: scopes.into(),
             token: LeaseToken::random(),
             ttl,
             watch: None,
@@ -53,7 +60,7 @@ impl Applicant {
 
     /// Takes the key's lease unless another process holds it. `accept` says whether what the key holds will do.
     ///
-    /// The lease of a holder that began before an invalidation of the key is taken over: what that one loads is dead, and
+    /// The lease of a holder that began before an invalidation of the value is taken over: what that one loads is dead, and
     /// it will not be stored.
     pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<Turn<T>, StoreError> {
         let mut replaces = None;

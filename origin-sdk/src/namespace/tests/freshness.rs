@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
 use crate::clock::READS;
-use crate::{Clock, Faults, Freshness, Hit, Layer, Lifetime, Namespace, Randomness, StaleReason, WhenSuspect};
+use crate::{Clock, Faults, Freshness, Hit, Layer, Lifetime, Loads, Namespace, Randomness, StaleReason, WhenSuspect};
 
 /// The draw by which a value is due for a refresh twice its loading time before it expires: −ln(rand) = 2.
 fn twice() -> Randomness {
@@ -136,6 +136,24 @@ async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
     assert_eq!(*load(&loading, 2).await.value, 2);
     faults.cut(false);
     assert_eq!(load(&serving, 3).await.freshness, Freshness::Fresh);
+}
+
+#[tokio::test]
+async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
+    let faults = Faults::seeded(1);
+    let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
+    let by = |choice| cache.namespace(LIFETIME).when_suspect(choice).build();
+    let (loading, serving) = (by(WhenSuspect::Load), by(WhenSuspect::ServeStale));
+    load(&loading, 1).await;
+    faults.cut(true);
+    clock.advance(3 * SECOND);
+    let read = async |numbers: &Namespace<Number, u64>| {
+        let loader = |_: Vec<Number>, _: Loads| async { Ok::<_, io::Error>([(KEY, 2), (Number { id: 2 }, 2)]) };
+        let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await.unwrap();
+        hits.into_iter().map(|hit| hit.map(|hit| *hit.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&serving).await, [Some(1), Some(2)]);
+    assert_eq!(read(&loading).await, [Some(2), Some(2)]);
 }
 
 #[tokio::test]

@@ -33,6 +33,24 @@ async fn without_a_stale_value_the_soft_timeout_does_not_matter() {
     assert_eq!(*numbers.get_or_load(&KEY, slow).await.unwrap().value, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_while_a_caller_waited_is_not_served_at_the_soft_timeout() {
+    let (_cache, clock, numbers) = numbers(|numbers| numbers.soft_timeout(SECOND)).await;
+    load(&numbers, 1).await;
+    clock.advance(FRESH);
+    let slow = |_| async {
+        tokio::time::sleep(10 * SECOND).await;
+        Ok::<_, io::Error>(2)
+    };
+    let waiting = numbers.get_or_load(&KEY, slow);
+    let removing = async {
+        tokio::time::sleep(SECOND / 2).await;
+        numbers.invalidate(&KEY).await
+    };
+    let (hit, _) = tokio::join!(waiting, removing);
+    assert_eq!(*hit.unwrap().value, 2);
+}
+
 /// Notes that it is dropped.
 struct Dropped(Arc<AtomicUsize>);
 
