@@ -54,7 +54,6 @@ mod random;
 mod receipt;
 mod stampede;
 mod store;
-mod sweep;
 mod task;
 pub mod verify;
 
@@ -77,4 +76,3 @@ pub use purge::{ApiToken, Plan, ShipStatus, Zone};
 pub use random::Randomness;
 pub use receipt::{Delivery, Receipt, Written};
 pub use store::{Faults, Topology};
-pub use sweep::{Sweep, Swept};

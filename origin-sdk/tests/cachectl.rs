@@ -97,6 +97,19 @@ async fn a_dry_run_appends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_takes_dead_entries_out() {
+    let (redis, cache, ..) = fleet().await;
+    cache.invalidate([Tag::new("shelf:1").unwrap()]).await;
+    let swept = cachectl(&redis, &["--json", "sweep"]).json();
+    assert_eq!((&swept["dead"], &swept["unlinked"]), (&1.into(), &1.into()));
+    assert!(!redis.run::<bool>(&["EXISTS", KEY]).await);
+    let run = cachectl(&redis, &["--app", "shpo", "sweep"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.contains("expected shpo's journal"), "{}", run.stderr);
+    assert!(!redis.run::<bool>(&["EXISTS", "shpo:{journal}:feed"]).await, "it makes no journal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purge_that_waits_comes_back_once_the_edge_has_confirmed() {
     let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
     let _cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use origin_sdk::{Cache, Key, Lifetime, Namespace, Scope, Sweep, Swept, Topology, TypedTag};
+use origin_sdk::admin::{Admin, Sweep, Swept};
+use origin_sdk::{BoxError, Cache, Key, Lifetime, Namespace, Scope, Topology, TypedTag};
 use strata_tests::{Group, Item, RedisServer};
 
 const ITEMS: u64 = 250;
@@ -26,8 +27,8 @@ async fn filled(redis: &RedisServer) -> Cache {
     cache
 }
 
-async fn swept(redis: &RedisServer, sweep: Sweep) -> Swept {
-    sweep.run(&Topology::Standalone { url: redis.url() }, "test").await.unwrap()
+async fn swept(redis: &RedisServer, sweep: Sweep) -> Result<Swept, BoxError> {
+    Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(sweep).await
 }
 
 async fn exists(redis: &RedisServer, key: &str) -> bool {
@@ -44,11 +45,11 @@ async fn dead_entries_go_and_all_else_stays() {
     cache.invalidate([Group { id: 1 }.to_tag()]).await;
     cache.expire([Scope::All]).await;
 
-    let counted = swept(&redis, paced().dry_run(true)).await;
+    let counted = swept(&redis, paced().dry_run(true)).await.unwrap();
     assert_eq!((counted.dead, counted.unlinked, counted.foreign), (ITEMS / 2, 0, 1));
     assert!(exists(&redis, &Item { id: 1 }.to_text()).await);
 
-    let swept = swept(&redis, paced()).await;
+    let swept = swept(&redis, paced()).await.unwrap();
     assert_eq!((swept.dead, swept.unlinked, swept.foreign), (ITEMS / 2, ITEMS / 2, 1));
     for id in 0..ITEMS {
         assert_eq!(exists(&redis, &Item { id }.to_text()).await, id % 2 == 0, "item {id}");
@@ -60,6 +61,5 @@ async fn dead_entries_go_and_all_else_stays() {
 async fn a_sweep_that_cannot_know_what_is_dead_ends_with_an_error() {
     let mut redis = RedisServer::start().await;
     redis.kill();
-    assert!(paced().run(&Topology::Standalone { url: redis.url() }, "test").await.is_err());
-    assert!(paced().run(&Topology::Embedded, "test").await.is_err());
+    assert!(swept(&redis, paced()).await.is_err());
 }

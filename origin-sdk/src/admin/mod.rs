@@ -5,7 +5,9 @@
 
 mod edge;
 mod inspect;
+mod sweep;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -14,6 +16,7 @@ use shared_keys::{Mode, Position, Scope};
 pub(crate) use self::edge::edge_member;
 pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{Covering, Inspection, StoredEntry};
+pub use self::sweep::{Sweep, Swept};
 use crate::clock::Clock;
 use crate::error::BoxError;
 use crate::purge::ShipStatus;
@@ -29,7 +32,7 @@ const PAGE: usize = 1000;
 /// A person's hand on a fleet's Redis.
 pub struct Admin {
     app: String,
-    store: RedisStore,
+    store: Arc<RedisStore>,
 }
 
 impl Admin {
@@ -39,7 +42,7 @@ impl Admin {
     /// If the topology names no server or it cannot be reached, or if no name is given and there is not exactly one app.
     pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, BoxError> {
         let primary = topology.primary()?.ok_or("expected a Redis, got the embedded topology")?;
-        let store = |app: &str| RedisStore::new(&primary, app, Timeouts::default(), &Clock::system());
+        let store = |app: &str| Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &Clock::system()));
         if let Some(app) = app {
             return Ok(Self { app: app.to_owned(), store: store(app) });
         }
@@ -119,6 +122,26 @@ impl Admin {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Takes dead entries out of Redis, once through its keyspace. A future that is dropped leaves what it has done so far.
+    ///
+    /// ```no_run
+    /// # use std::num::NonZeroU32;
+    /// # use origin_sdk::Topology;
+    /// # use origin_sdk::admin::{Admin, Sweep};
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let redis = Topology::Standalone { url: "redis://127.0.0.1:6379".into() };
+    /// let swept = Admin::connect(&redis, Some("shop")).await?.sweep(Sweep::paced(NonZeroU32::new(1000).unwrap())).await?;
+    /// println!("{} of {} were dead", swept.dead, swept.scanned);
+    /// # Ok::<_, origin_sdk::BoxError>(())
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, or stops answering.
+    pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, BoxError> {
+        sweep::sweep(&self.store, &self.app, sweep).await
     }
 
     /// Takes a target that nobody ships to any more out of the status; whether there was one. If a process still ships to it,

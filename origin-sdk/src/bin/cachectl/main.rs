@@ -45,6 +45,8 @@ enum Command {
     /// Show and tidy how the journal is shipped to the edge
     #[command(subcommand)]
     Ship(commands::ship::Ship),
+    /// Give back the memory of entries in Redis that the journal has made dead
+    Sweep(commands::sweep::Sweep),
     /// Check that a deployed worker, its secret and its zone do what Strata assumes of them
     Verify(commands::verify::Verify),
     /// Print a completion script for a shell
@@ -78,6 +80,7 @@ async fn run(settings: Settings, command: Command, output: &mut Output) -> outpu
         Command::Inspect(inspect) => inspect.run(&session, output).await,
         Command::Journal(journal) => journal.run(&session, output).await,
         Command::Ship(ship) => ship.run(&session, output).await,
+        Command::Sweep(sweep) => sweep.run(&session, output).await,
         Command::Verify(verify) => verify.run(&session, output).await,
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
     }

@@ -5,4 +5,5 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod purge;
 pub(crate) mod ship;
+pub(crate) mod sweep;
 pub(crate) mod verify;

@@ -15,7 +15,7 @@ use crate::codec;
 use crate::error::BoxError;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::store::{RedisStore, Timeouts, Topology};
+use crate::store::RedisStore;
 
 /// Keys looked at in one page: what Redis does for one command stays below a millisecond.
 const PAGE: u32 = 100;
@@ -53,56 +53,43 @@ impl Sweep {
         self.dry_run = dry_run;
         self
     }
+}
 
-    /// Sweeps the app's entries once through.
-    ///
-    /// A future that is dropped leaves what it has done so far.
-    ///
-    /// ```no_run
-    /// # use std::num::NonZeroU32;
-    /// # use origin_sdk::{Sweep, Topology};
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// let redis = Topology::Standalone { url: "redis://127.0.0.1:6379".into() };
-    /// let swept = Sweep::paced(NonZeroU32::new(1000).unwrap()).run(&redis, "shop").await?;
-    /// println!("{} of {} were dead", swept.dead, swept.scanned);
-    /// # Ok::<_, origin_sdk::BoxError>(())
-    /// # });
-    /// ```
-    ///
-    /// # Errors
-    /// If the topology names no server, or the server cannot be reached or stops answering.
-    pub async fn run(self, topology: &Topology, app: &str) -> Result<Swept, BoxError> {
-        let primary = topology.primary()?.ok_or("expected a Redis to sweep, got the embedded topology")?;
-        let clock = Clock::system();
-        let store = Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &clock));
-        let journal = Journal::new(Arc::clone(&store) as _, clock, Arc::new(Metrics::default()), Duration::MAX);
-        // What is dead by the journal as it is now stays dead, however long the sweep takes.
-        journal.catch_up().await?;
+pub(super) async fn sweep(store: &Arc<RedisStore>, app: &str, sweep: Sweep) -> Result<Swept, BoxError> {
+    // To follow a journal that is not there would make one.
+    if !store.apps().await?.iter().any(|known| known == app) {
+        return Err(
+            format!("expected {app}'s journal in this Redis, found none: see whether the app's name is right").into()
+        );
+    }
+    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::default()));
+    let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Duration::MAX);
+    // What is dead by the journal as it is now stays dead, however long the sweep takes.
+    journal.catch_up().await?;
 
-        let page = self.keys_per_sec.get().min(PAGE);
-        let mut pace = tokio::time::interval(Duration::from_secs(1) * page / self.keys_per_sec.get());
-        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut cursor, mut swept) = (0, Swept::default());
-        loop {
-            pace.tick().await;
-            let keys;
-            (cursor, keys) = store.scan(app, cursor, page).await?;
-            for (key, head) in store.heads(keys).await? {
-                swept.scanned += 1;
-                match verdict(&journal, &key, &head) {
-                    None => swept.foreign += 1,
-                    Some(Verdict::Removed) => {
-                        swept.dead += 1;
-                        if !self.dry_run && store.unlink_unless_replaced(&key, &head).await? {
-                            swept.unlinked += 1;
-                        }
+    let page = sweep.keys_per_sec.get().min(PAGE);
+    let mut pace = tokio::time::interval(Duration::from_secs(1) * page / sweep.keys_per_sec.get());
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut cursor, mut swept) = (0, Swept::default());
+    loop {
+        pace.tick().await;
+        let keys;
+        (cursor, keys) = store.scan(app, cursor, page).await?;
+        for (key, head) in store.heads(keys).await? {
+            swept.scanned += 1;
+            match verdict(&journal, &key, &head) {
+                None => swept.foreign += 1,
+                Some(Verdict::Removed) => {
+                    swept.dead += 1;
+                    if !sweep.dry_run && store.unlink_unless_replaced(&key, &head).await? {
+                        swept.unlinked += 1;
                     }
-                    Some(Verdict::Valid | Verdict::Expired) => {}
                 }
+                Some(Verdict::Valid | Verdict::Expired) => {}
             }
-            if cursor == 0 {
-                return Ok(swept);
-            }
+        }
+        if cursor == 0 {
+            return Ok(swept);
         }
     }
 }
