@@ -133,8 +133,10 @@ impl Snapshot {
     /// Applies a record ahead of the text that will bring it. What is complete grows only if the record is the very next.
     pub fn apply(&mut self, record: Record) {
         self.applied.apply(record);
-        if record.stamp.edge == Some(Seq(self.seq.0 + 1)) {
-            self.seq.0 += 1;
+        if let Some(next) = self.seq.0.checked_add(1).map(Seq)
+            && record.stamp.edge == Some(next)
+        {
+            self.seq = next;
         }
     }
 
@@ -166,7 +168,9 @@ impl Snapshot {
 fn parse_head(line: &str) -> Option<(Seq, Seq, Seq)> {
     let parts: Vec<&str> = line.split(' ').collect();
     let ["strata-journal", VERSION, first, after, seq] = parts[..] else { return None };
-    Some((Seq(first.parse().ok()?), Seq(after.parse().ok()?), Seq(seq.parse().ok()?)))
+    let (first, after, seq) = (first.parse().ok()?, after.parse().ok()?, seq.parse().ok()?);
+    // What is complete up to before where it begins would let an isolate take it for another journal, and drop what it knows.
+    (first <= after && after <= seq).then_some((Seq(first), Seq(after), Seq(seq)))
 }
 
 fn unreadable(line: &str) -> Error {
@@ -264,6 +268,22 @@ mod tests {
         assert_eq!(snapshot.seq(), Seq(900));
         assert_eq!(snapshot.applied().verdict([TAG], stamp(105, None)), Verdict::Removed);
         assert_eq!(snapshot.applied().verdict([Scope::All.hash()], stamp(900, None)), Verdict::Valid);
+    }
+
+    #[test]
+    fn a_text_whose_numbers_contradict_each_other_is_refused() {
+        for (head, is_read) in
+            [("100 100 100", true), ("100 103 106", true), ("100 100 10", false), ("100 99 106", false)]
+        {
+            assert_eq!(SnapshotText::parse(&format!("strata-journal 1 {head}\n")).is_ok(), is_read, "{head}");
+        }
+    }
+
+    #[test]
+    fn the_last_number_of_all_has_none_after_it() {
+        let mut snapshot = Snapshot::new(&text(100, u64::MAX, vec![]), at(10)).unwrap();
+        snapshot.apply(record(0, None));
+        assert_eq!(snapshot.seq(), Seq(u64::MAX));
     }
 
     proptest! {
