@@ -20,8 +20,8 @@ pub(crate) struct History {
 #[derive(Debug, Clone)]
 pub(crate) struct Trouble {
     pub(crate) span: Span,
-    /// The process that it was done to; `None` if it was Redis or the way there.
-    pub(crate) process: Option<Process>,
+    /// The process that could not do anything then, if there was one.
+    pub(crate) frozen: Option<Process>,
 }
 
 /// What the fleet has promised.
@@ -154,7 +154,7 @@ fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item 
         let took = span.end.since(span.start);
         // A process that is frozen cannot answer.
         let was_frozen =
-            || history.troubles.iter().any(|trouble| trouble.process == Some(*process) && trouble.span.overlaps(*span));
+            || history.troubles.iter().any(|trouble| trouble.frozen == Some(*process) && trouble.span.overlaps(*span));
         (took > promises.answer_within && !was_frozen()).then(|| violation(format!("a read took {took:?}")))
     })
 }
@@ -275,7 +275,7 @@ mod tests {
         let loads = vec![loaded(1, 1000, 1100), loaded(2, 1050, 1150)];
         assert_eq!(broken(loads.clone(), vec![]), ["G4"]);
         assert!(broken(vec![loaded(1, 1000, 1100), loaded(2, 1100, 1150)], vec![]).is_empty());
-        let trouble = |start, end| Trouble { span: span(start, end), process: None };
+        let trouble = |start, end| Trouble { span: span(start, end), frozen: None };
         assert!(broken(loads.clone(), vec![trouble(0, 600)]).is_empty());
         assert_eq!(broken(loads.clone(), vec![trouble(0, 400)]), ["G4"], "long over");
         assert_eq!(broken(loads.clone(), vec![trouble(1060, 1070)]), ["G4"], "too late to be the reason");
@@ -288,7 +288,7 @@ mod tests {
     fn reads_have_to_be_answered_in_time_and_without_an_error_of_the_caches_own() {
         let slow = (1, Event::Read { item: 1, span: span(0, 2001), answer: Answer::LoaderFailed });
         assert_eq!(broken(vec![slow.clone()], vec![]), ["G5"]);
-        let frozen = |process| Trouble { span: span(100, 200), process: Some(process) };
+        let frozen = |process| Trouble { span: span(100, 200), frozen: Some(process) };
         assert!(broken(vec![slow.clone()], vec![frozen(1)]).is_empty());
         assert_eq!(broken(vec![slow], vec![frozen(2)]), ["G5"]);
         let failed = |answer| broken(vec![(1, Event::Read { item: 1, span: span(0, 1), answer })], vec![]);

@@ -1,5 +1,6 @@
 //! The fleet under test: processes, their Redis and the way there, and what is done to them.
 
+use std::ops::Range;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +29,6 @@ pub(crate) struct Settings {
 pub(crate) struct Fleet {
     settings: Settings,
     source: Source,
-    proxy: Proxy,
     redis: RedisServer,
     workers: Vec<Worker>,
     started: usize,
@@ -40,6 +40,8 @@ struct Worker {
     child: Child,
     /// Reads what it prints. Gives whether it has said that all is well.
     log: JoinHandle<bool>,
+    /// Its way to Redis.
+    proxy: Proxy,
 }
 
 /// Enough for the fleet's own keys, and little enough to be filled.
@@ -48,58 +50,64 @@ const REDIS_MEMORY: &str = "4mb";
 impl Fleet {
     pub(crate) async fn start(settings: Settings) -> Self {
         let redis = RedisServer::start().await;
-        let proxy = Proxy::start(redis.port()).await;
         let source = Source::start().await;
-        let mut fleet =
-            Self { settings, source, proxy, redis, workers: Vec::new(), started: 0, history: Arc::default() };
+        let mut fleet = Self { settings, source, redis, workers: Vec::new(), started: 0, history: Arc::default() };
         fleet.bound_memory().await;
         for _ in 0..fleet.settings.processes {
-            let worker = fleet.start_worker();
+            let worker = fleet.start_worker().await;
             fleet.workers.push(worker);
         }
         fleet
     }
 
-    /// Does something to it, at random, and lets it be for a while.
+    /// Does something to it, at random, and lets it be for a while. Half of the time one process sleeps through it all.
     pub(crate) async fn disturb(&mut self, random: &mut Xoshiro256PlusPlus) {
-        let victim = random.random_range(0..self.workers.len());
-        let short = Duration::from_millis(random.random_range(50..400));
-        let long = Duration::from_millis(random.random_range(500..3000));
+        let sleeper = random.random_bool(0.5).then(|| self.any_worker(random));
+        let frozen = sleeper.map(|sleeper| self.workers[sleeper].process);
         let start = Moment::now();
-        let mut process = None;
-        match random.random_range(0..10) {
-            0 => {
-                process = Some(self.workers[victim].process);
-                self.kill_worker(victim).await;
-            }
-            1 | 2 => {
-                process = Some(self.workers[victim].process);
-                self.signal(victim, Signal::STOP);
-                tokio::time::sleep(long).await;
-                self.signal(victim, Signal::CONT);
-            }
-            3 => self.pass(Passage::Closed, short).await,
-            4 => self.pass(Passage::Slow(short / 4), long).await,
-            5 => self.pass(Passage::Stuck, long).await,
-            6 => {
+        if let Some(sleeper) = sleeper {
+            self.signal(sleeper, Signal::STOP);
+        }
+        self.strike(random).await;
+        if let Some(sleeper) = sleeper {
+            self.signal(sleeper, Signal::CONT);
+        }
+        lock(&self.history).troubles.push(Trouble { span: Span::until_now(start), frozen });
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
+    }
+
+    async fn strike(&mut self, random: &mut Xoshiro256PlusPlus) {
+        let victim = self.any_worker(random);
+        let short = Duration::from_millis(random.random_range(50..400));
+        let long = Duration::from_millis(random.random_range(500..2500));
+        // One process may be cut off alone, while the others go on.
+        let ways = if random.random_bool(0.5) { victim..victim + 1 } else { 0..self.workers.len() };
+        match random.random_range(0..9) {
+            0 => self.kill_worker(victim).await,
+            1 => tokio::time::sleep(long).await,
+            2 => self.pass(ways, Passage::Closed, long).await,
+            3 => self.pass(ways, Passage::Slow(short / 4), long).await,
+            4 => self.pass(ways, Passage::Stuck, long).await,
+            5 => {
                 self.redis.kill();
                 tokio::time::sleep(short).await;
                 self.redis.restart().await;
                 self.bound_memory().await;
             }
-            7 => {
+            6 => {
                 self.redis.freeze();
                 tokio::time::sleep(long).await;
                 self.redis.thaw();
             }
-            8 => self.fill_redis().await,
+            7 => self.fill_redis().await,
             _ => {
                 let _: i64 = self.redis.run(&["DEL", "test:{journal}:feed"]).await;
             }
         }
-        let span = Span::until_now(start);
-        lock(&self.history).troubles.push(Trouble { span, process });
-        tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
+    }
+
+    fn any_worker(&self, random: &mut Xoshiro256PlusPlus) -> usize {
+        random.random_range(0..self.workers.len())
     }
 
     /// Ends the run when all is well again, and gives what has happened; or says which process does not get well.
@@ -112,7 +120,7 @@ impl Fleet {
                 .map_err(|error| format!("process {} has ended: {error}", worker.process))?;
         }
         for worker in &mut self.workers {
-            let Worker { process, child, log } = worker;
+            let Worker { process, child, log, .. } = worker;
             match tokio::time::timeout(2 * PATIENCE, &mut *log).await {
                 Ok(Ok(true)) => {}
                 Ok(_) => return Err(format!("process {process} has ended before its time: {:?}", child.try_wait())),
@@ -123,13 +131,14 @@ impl Fleet {
         Ok(std::mem::take(&mut *lock(&self.history)))
     }
 
-    fn start_worker(&mut self) -> Worker {
+    async fn start_worker(&mut self) -> Worker {
+        let proxy = Proxy::start(self.redis.port()).await;
         let process = self.started;
         self.started += 1;
         let Settings { seed, tasks, items, max_lag, .. } = &self.settings;
         let seed = seed.wrapping_add(process as u64 * tasks);
         let mut command = Command::new(env!("CARGO_BIN_EXE_chaos-worker"));
-        command.args(["--redis", &self.proxy.redis_url(), "--source", self.source.address(), "random"]);
+        command.args(["--redis", &proxy.redis_url(), "--source", self.source.address(), "random"]);
         command.args(["--seed", &seed.to_string(), "--tasks", &tasks.to_string(), "--items", &items.to_string()]);
         command.args(["--max-lag-ms", &max_lag.as_millis().to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -145,12 +154,12 @@ impl Fleet {
             }
             false
         });
-        Worker { process, child, log }
+        Worker { process, child, log, proxy }
     }
 
     /// Kills a process and starts another one in its place.
     async fn kill_worker(&mut self, victim: usize) {
-        let next = self.start_worker();
+        let next = self.start_worker().await;
         let mut killed = std::mem::replace(&mut self.workers[victim], next);
         killed.child.kill().await.unwrap();
     }
@@ -161,10 +170,14 @@ impl Fleet {
         let _ = id.map(|id| kill_process(id, signal));
     }
 
-    async fn pass(&self, passage: Passage, time: Duration) {
-        self.proxy.set(passage);
+    async fn pass(&self, ways: Range<usize>, passage: Passage, time: Duration) {
+        for worker in &self.workers[ways.clone()] {
+            worker.proxy.set(passage);
+        }
         tokio::time::sleep(time).await;
-        self.proxy.set(Passage::Open);
+        for worker in &self.workers[ways] {
+            worker.proxy.set(Passage::Open);
+        }
     }
 
     async fn bound_memory(&self) {

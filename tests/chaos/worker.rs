@@ -21,8 +21,8 @@ use strata_tests::{Group, Item, Source};
 use tokio::io::AsyncBufReadExt;
 
 /// So short that values also go stale and out of their windows.
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_millis(1500))
-    .stale_while_revalidate(Duration::from_secs(3))
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(3))
+    .stale_while_revalidate(Duration::from_secs(2))
     .stale_if_error(Duration::from_secs(20));
 
 /// How long a read can wait in vain for a process that was killed while it loaded.
