@@ -89,8 +89,9 @@ impl Fleet {
             3 => self.pass(ways, Passage::Slow(short / 4), long).await,
             4 => self.pass(ways, Passage::Stuck, long).await,
             5 => {
-                self.redis.kill();
+                // What is invalidated until then the one that sleeps will never be told of.
                 tokio::time::sleep(short).await;
+                self.redis.kill();
                 self.redis.restart().await;
                 self.bound_memory().await;
             }
