@@ -67,6 +67,8 @@ impl Fleet {
         let start = Moment::now();
         if let Some(sleeper) = sleeper {
             self.signal(sleeper, Signal::STOP);
+            // The others go on: it has something to hear of when it wakes.
+            tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
         }
         self.strike(random).await;
         if let Some(sleeper) = sleeper {
@@ -89,9 +91,8 @@ impl Fleet {
             3 => self.pass(ways, Passage::Slow(short / 4), long).await,
             4 => self.pass(ways, Passage::Stuck, long).await,
             5 => {
-                // What is invalidated until then the one that sleeps will never be told of.
-                tokio::time::sleep(short).await;
                 self.redis.kill();
+                tokio::time::sleep(short).await;
                 self.redis.restart().await;
                 self.bound_memory().await;
             }
