@@ -62,28 +62,6 @@ async fn callers_in_several_processes_cost_one_load_and_are_woken_by_its_end() {
     assert_eq!(redis.run::<u8>(&["EXISTS", LEASE_KEY]).await, 0, "the lease has ended with the load");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_callers_through_eight_caches_cost_one_load() {
-    let (redis, database) = (RedisServer::start().await, Database::default());
-    let mut processes = Vec::new();
-    for _ in 0..8 {
-        processes.push(process(&redis, LONG).await);
-    }
-    let callers: Vec<_> = (0..10_000)
-        .map(|n| {
-            let database = database.clone();
-            read_with(&processes[n % 8].1, move |_| async move {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                Ok::<_, std::io::Error>(database.read(1))
-            })
-        })
-        .collect();
-    for caller in callers {
-        assert_eq!(in_time(caller).await.0, 0);
-    }
-    assert_eq!(database.reads(), 1);
-}
-
 #[tokio::test]
 async fn a_load_that_outlasts_its_lease_keeps_it() {
     let (redis, database) = (RedisServer::start().await, Database::default());
@@ -214,6 +192,21 @@ async fn values_that_are_not_kept_are_loaded_side_by_side() {
     for other in others {
         assert_eq!(in_time(other).await, (0, Layer::Loader));
     }
+}
+
+#[tokio::test]
+async fn a_redis_whose_memory_is_full_gives_leases_and_takes_no_values() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
+    let _: String = redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    let (has_read, may_end) = gates();
+    let leader = read_with(&of_a, database.slow_loader(1, &has_read, &may_end));
+    has_read.acquire().await.unwrap().forget();
+    let waiter = read_with(&of_b, database.loader(1));
+    eventually("the other process waits", async || b.stats().lease_waits == 1).await;
+    may_end.add_permits(1);
+    assert_eq!((in_time(leader).await, in_time(waiter).await), ((0, Layer::Loader), (0, Layer::Loader)));
+    assert_eq!(redis.run::<u8>(&["EXISTS", LEASE_KEY, "test:v1:{item:1}"]).await, 0);
 }
 
 #[tokio::test]

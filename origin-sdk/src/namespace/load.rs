@@ -203,6 +203,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             match turn.await {
                 Turn::Found(entry) => return Ok(Source::Elsewhere(entry)),
                 Turn::Lead(taken) => lease = Some(taken),
+                // There is no waiting left to do.
                 Turn::Alone | Turn::Wait(_) => {}
             }
             self.call_loader(loader, flight.load.clone()).await.map(Source::Loader)
