@@ -1,6 +1,7 @@
 //! The real `cachectl` on a real Redis.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use origin_sdk::{Cache, Lifetime, Namespace, Position, Scope, Tag};
@@ -172,6 +173,22 @@ async fn the_tail_of_the_journal_is_in_its_order() {
     let scopes: Vec<_> = lines.iter().map(|line| line["scopes"][0].as_str().unwrap()).collect();
     assert_eq!(scopes, ["tag:t:2", "tag:t:3", "tag:t:4"]);
     assert!(cachectl(&redis, &["journal", "tail", "-n", "1"]).stdout.trim_end().ends_with("remove tag:t:4"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_the_journal_goes_on_with_what_comes() {
+    let (redis, cache, ..) = fleet().await;
+    let mut command = bare();
+    command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
+    let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the record that the journal began with");
+    for n in 0..3 {
+        cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
+        assert!(lines.next().unwrap().unwrap().contains(&format!("tag:t:{n}")));
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -215,6 +215,7 @@ fn main() -> ExitCode {
         verify::without_credentials_nothing_passes_that_needs_them,
         verify::a_page_that_is_not_stored_fails,
         verify::what_is_no_worker_fails,
+        verify::the_edge_tells_what_it_holds_and_stores_nothing_for_being_asked,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Stops the worker: nothing else holds the stack any more.

@@ -1,8 +1,9 @@
-//! `cachectl verify` against the worker in workerd: what can be seen here passes, and what needs a zone never does.
+//! `cachectl verify` and `inspect --edge` against the worker in workerd: what can be seen here passes, and what needs a zone never does.
 
+use origin_sdk::admin::edge_copy;
 use origin_sdk::verify::{Verdict, Verify};
 use origin_sdk::{ApiToken, Secret};
-use strata_tests::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, Edge, FakeCloudflare, OriginReply};
+use strata_tests::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, Edge, FakeCloudflare, OriginReply, eventually};
 
 use crate::Stack;
 
@@ -67,4 +68,17 @@ pub(crate) async fn what_is_no_worker_fails(stack: &Stack) {
     let seen = verdicts(verify).await;
     let passed: Vec<_> = seen.iter().filter(|(_, verdict, _)| *verdict == Verdict::Pass).collect();
     assert!(passed.is_empty(), "{passed:?}");
+}
+
+pub(crate) async fn the_edge_tells_what_it_holds_and_stores_nothing_for_being_asked(stack: &Stack) {
+    let url = page(stack, "/verify/copy", STORED);
+    for _ in 0..2 {
+        let copy = edge_copy(&url).await.unwrap();
+        assert!(copy.status == 200 && copy.cache_status.contains("fwd="), "{copy:?}");
+    }
+    eventually("it is stored", async || stack.get("/verify/copy").await.is_hit()).await;
+    let copy = edge_copy(&url).await.unwrap();
+    assert!(copy.cache_status.starts_with("strata-edge; hit") && copy.age_secs.is_some(), "{copy:?}");
+    let no_worker = edge_copy(stack.origin.url()).await.unwrap_err();
+    assert!(no_worker.to_string().contains("something else answers there"), "{no_worker}");
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use origin_sdk::{Cache, Position, Scope, Tag};
+use origin_sdk::{Cache, Plan, Position, Scope, Tag};
 use strata_tests::{
-    CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, RedisServer, StepProxy, StopAt, eventually, worker_secret,
+    CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, RedisServer, StallProxy, StepProxy, StopAt, eventually,
+    worker_secret,
 };
 
 /// Redis, the worker's endpoint and the zone's API.
@@ -48,7 +49,7 @@ impl Stand {
 
     fn has_told_worker(&self, tag: &str) -> bool {
         let scope = scope(tag);
-        self.worker.accepted().iter().any(|record| record.scope == scope || record.scope == Scope::All)
+        self.worker.accepted().iter().any(|record| record.scope == scope)
     }
 
     fn has_told_zone(&self, tag: &str) -> bool {
@@ -267,6 +268,47 @@ async fn a_redis_that_comes_back_empty_purges_everything_and_ships_on() {
     let told = || stand.worker.accepted().iter().map(|record| record.scope.to_string()).collect::<Vec<_>>();
     eventually("both are told", async || told().len() >= 3 && told().contains(&"tag:a".to_owned())).await;
     assert!(told()[1..].contains(&"all".to_owned()), "{:?}", told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_paced_by_the_plan() {
+    let stand = Stand::start().await;
+    let began = Instant::now();
+    let cache = stand.redis.cache().zone(stand.cloud.zone().plan(Plan::Free)).build().await.unwrap();
+    eventually("the first record is told", async || stand.cloud.calls().len() == 1).await;
+    // 25 calls at once, of which that took one; the next comes after 12 s.
+    for n in 1..25 {
+        invalidate(&cache, &format!("tag:{n}")).await;
+        eventually("it is told", async || stand.cloud.calls().len() > n).await;
+    }
+    invalidate(&cache, "late").await;
+    eventually("it waits", async || cache.stats().ship_queued > 0).await;
+    eventually("it is told", async || stand.cloud.calls().len() > 25).await;
+    // So 26 calls take 12 s at least, however slow the machine is.
+    assert!(began.elapsed() > Duration::from_millis(11_900), "{:?}", began.elapsed());
+    assert_eq!(stand.cloud.accepted_tags().concat().last().map(String::as_str), Some("late"));
+}
+
+/// Cut off from Redis it cannot know whether it still holds its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_cut_off_from_redis_gives_its_turn_up() {
+    let stand = Stand::start().await;
+    let proxy = StallProxy::start(stand.redis.port()).await;
+    let builder = stand.redis.cache().redis(proxy.url());
+    let cut_off = builder.edge(stand.worker.url(), worker_secret()).build().await.unwrap();
+    eventually("it ships", async || cut_off.stats().records_shipped > 0).await;
+    let (other, writing) = (stand.shipping().await, stand.writing().await);
+    proxy.stall(true);
+    for tag in ["a", "b", "a"] {
+        invalidate(&writing, tag).await;
+    }
+    eventually("another takes over", async || stand.has_told_worker("b")).await;
+    assert!(other.stats().records_shipped > 0);
+    proxy.stall(false);
+    let last = invalidate(&writing, "a").await;
+    eventually("the last is told", async || stand.worker.accepted().iter().any(|record| record.position == Some(last)))
+        .await;
+    assert_in_order(&stand.worker);
 }
 
 /// A process of its own; killed when dropped.
