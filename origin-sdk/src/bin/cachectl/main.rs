@@ -1,6 +1,6 @@
 //! `cachectl`: what people do with a running fleet. Arguments → one library call → print.
 //!
-//! A subcommand is a file in `commands/`: its arguments, and what it does with a [`Session`](session::Session).
+//! A subcommand is a file in `commands/`: its arguments, and what it does with a [`Session`].
 
 #![expect(clippy::print_stderr, reason = "a command line tool says on the error stream what went wrong")]
 

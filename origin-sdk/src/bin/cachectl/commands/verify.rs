@@ -16,7 +16,7 @@ use crate::session::Session;
 /// it under some random queries.
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// A page behind the worker that it may store, such as https://shop.example/api/products/7
+    /// A page behind the worker that it may store, such as `https://shop.example/api/products/7`
     url: String,
     /// The worker's `JOURNAL_MAX_LAG_SECS`
     #[arg(long, value_name = "SECS", default_value_t = 5)]
