@@ -3,13 +3,11 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
-use core::marker::PhantomData;
 use core::str::FromStr;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
+use super::reader::Reader;
 use super::{MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, VERSION};
 use crate::{Mode, ParseError, Position, Scope};
 
@@ -45,63 +43,28 @@ pub struct PurgeMessage {
     pub records: Vec<PurgeRecord>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Serialize)]
 struct WireMessage {
     v: u32,
-    records: Vec<Object<WireRecord>>,
+    records: Vec<WireRecord>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireRecord {
-    scope: String,
-    mode: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    position: Option<String>,
-}
-
-/// What any version of a message has.
-#[derive(Deserialize)]
-struct WireVersion {
-    v: u32,
-}
-
-/// A `T` that must be written as an object: what serde derives takes an array of the fields' values as well.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(Fields(PhantomData))
-    }
+#[derive(Default, Serialize)]
+pub(super) struct WireRecord {
+    pub(super) scope: String,
+    pub(super) mode: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) position: Option<String>,
 }
 
 impl PurgeMessage {
     /// The message as JSON, version 1. Nothing is checked here: [`parse`](Self::parse) refuses one that passes the bounds.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let record = |record: &PurgeRecord| {
-            Object(WireRecord {
-                scope: record.scope.to_string(),
-                mode: record.mode.as_str().to_string(),
-                position: record.position.map(|position| position.to_string()),
-            })
+        let record = |record: &PurgeRecord| WireRecord {
+            scope: record.scope.to_string(),
+            mode: record.mode.as_str().to_string(),
+            position: record.position.map(|position| position.to_string()),
         };
         let message = WireMessage { v: VERSION, records: self.records.iter().map(record).collect() };
         // Strings and numbers always serialise.
@@ -124,14 +87,15 @@ impl PurgeMessage {
             return Err(MessageError::whole("at most 1 MiB in a message", MAX_BODY_BYTES, ""));
         }
         let text = core::str::from_utf8(body).map_err(|error| MessageError::whole("UTF-8", error.valid_up_to(), ""))?;
-        let message: Object<WireMessage> = serde_json::from_str(text).map_err(|error| not_a_message(text, &error))?;
-        let Object(WireMessage { v: VERSION, records }) = message else {
-            return Err(MessageError::whole("message version 1", 0, text));
+        let records = match Reader::new(text).message() {
+            Ok((VERSION, records)) => records,
+            Ok(_) => return Err(MessageError::whole("message version 1", 0, text)),
+            Err(at) => return Err(not_a_message(text, at)),
         };
         if records.len() > MAX_RECORDS {
             return Err(MessageError::whole("at most 10,000 records in a message", 0, text));
         }
-        let records = records.iter().enumerate().map(|(number, Object(record))| record.parse(number));
+        let records = records.iter().enumerate().map(|(number, record)| record.parse(number));
         Ok(Self { records: records.collect::<Result<_, _>>()? })
     }
 }
@@ -155,19 +119,11 @@ fn parse_field<T: FromStr<Err = ParseError>>(record: usize, name: &'static str, 
 }
 
 /// Whoever sends another version learns that, and not which of its fields version 1 lacks.
-fn not_a_message(text: &str, error: &serde_json::Error) -> MessageError {
-    match serde_json::from_str(text) {
-        Ok(Object(WireVersion { v })) if v != VERSION => MessageError::whole("message version 1", 0, text),
-        _ => {
-            MessageError::whole(r#"{"v":1,"records":[{"scope":…,"mode":…,"position"?:…}]}"#, offset(text, error), text)
-        }
+fn not_a_message(text: &str, at: usize) -> MessageError {
+    match Reader::new(text).version() {
+        Ok(version) if version != VERSION => MessageError::whole("message version 1", 0, text),
+        _ => MessageError::whole(r#"{"v":1,"records":[{"scope":…,"mode":…,"position"?:…}]}"#, at, text),
     }
-}
-
-/// The byte at which serde_json stopped, which it gives as a line and a column, both from 1.
-fn offset(text: &str, error: &serde_json::Error) -> usize {
-    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
-    (lines.map(str::len).sum::<usize>() + error.column().saturating_sub(1)).min(text.len())
 }
 
 /// Why a body is no purge message: what was expected and where, and in which field of which record.

@@ -22,6 +22,7 @@
 //! [`verify`].
 
 mod message;
+mod reader;
 mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
