@@ -6,7 +6,7 @@ use std::time::Duration;
 use origin_sdk::{Cache, CacheBuilder};
 use tempfile::TempDir;
 
-use crate::{eventually, free_port};
+use crate::{PATIENCE, eventually, free_port};
 
 /// A running `redis-server`, without persistence. Killed when dropped.
 pub struct RedisServer {
@@ -82,7 +82,12 @@ impl RedisServer {
             command.arg(argument);
         });
         let client = redis::Client::open(self.url()).expect("the URL is well-formed");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("the server answers");
+        // Longer than the client's own half a second, which a busy machine may take.
+        let patient = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connecting = client.get_multiplexed_async_connection_with_config(&patient);
+        let mut connection = connecting.await.expect("the server answers");
         command.query_async(&mut connection).await.expect("the command is accepted")
     }
 

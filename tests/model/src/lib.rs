@@ -6,12 +6,14 @@
 //! |---|---|
 //! | [`journal`] | `origin-sdk/src/store/redis/*.lua` |
 //! | [`process`] | `origin-sdk/src/journal/mod.rs`, `entry.rs`, `namespace/` |
+//! | [`edge`] | `edge-worker/src/journal_object.rs`, `journal.rs`, `pipeline.rs` |
 //! | the verdict | nothing: `shared_keys::Applied` itself is asked |
 //!
-//! Left out is what cannot make a value servable: lifetimes (whatever may be served stale counts as stale at any time), the
-//! bytes of an entry, coalescing across processes (any two processes may load the same key at once, which is more than a
-//! lease allows), and pages of the ledger.
+//! Left out of the origin's part is what cannot make a value servable: lifetimes (whatever may be served stale counts as
+//! stale at any time), the bytes of an entry, coalescing across processes (any two processes may load the same key at once,
+//! which is more than a lease allows), and pages of the ledger.
 
+pub mod edge;
 pub mod journal;
 pub mod process;
 pub mod protocol;
