@@ -10,6 +10,7 @@ mod collapse;
 mod gate;
 mod invalidation;
 mod memory;
+mod outage;
 mod ranges;
 mod rules;
 mod safety;
@@ -210,6 +211,7 @@ fn main() -> ExitCode {
         safety::the_origin_sees_no_parameter_that_the_key_drops,
         safety::a_status_that_cannot_be_passed_on_is_a_bad_gateway,
         safety::only_a_websocket_goes_past_the_cache,
+        outage::what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back,
         verify::a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable,
         verify::another_secret_fails,
         verify::without_credentials_nothing_passes_that_needs_them,
