@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use origin_sdk::Position;
-use strata_tests::{Database, Edge, RedisServer, StallProxy, eventually};
+use strata_tests::{Database, Edge, Passage, Proxy, RedisServer, eventually};
 use tokio::runtime::Runtime;
 
 use self::service::{Balancer, Held, Process};
@@ -33,7 +33,7 @@ const LAGGING: usize = 2;
 
 struct Stand {
     _redis: RedisServer,
-    lag: StallProxy,
+    lag: Proxy,
     processes: Vec<Process>,
     balancer: Arc<Balancer>,
     edge: Edge,
@@ -42,13 +42,13 @@ struct Stand {
 impl Stand {
     async fn start() -> Self {
         let (redis, database) = (RedisServer::start().await, Database::default());
-        let lag = StallProxy::start(redis.port()).await;
+        let lag = Proxy::start(redis.port()).await;
         // The port is known before the worker runs, since the writer ships to it.
         let edge_port = strata_tests::free_port();
         let edge_url = format!("http://127.0.0.1:{edge_port}");
         let writer = redis.cache().edge(&edge_url, Edge::secret()).build().await.expect("a cache");
         let reader = redis.cache().build().await.expect("a cache");
-        let lagging = redis.cache().redis(lag.url()).build().await.expect("a cache");
+        let lagging = redis.cache().redis(lag.redis_url()).build().await.expect("a cache");
         let processes: Vec<_> = [writer, reader, lagging].map(|cache| Process::new(cache, database.clone())).into();
         let (balancer, origin) = Balancer::start(processes.clone()).await;
         let edge = Edge::start_on(edge_port, &origin, &[]).await;
@@ -133,11 +133,11 @@ async fn while_a_process_lags(stand: Arc<Stand>) {
     stand.balancer.route(path, LAGGING);
     stand.is_stored(path, "en", 0).await;
     // It has the row in its memory, and hears nothing of what follows.
-    stand.lag.stall(true);
+    stand.lag.set(Passage::Stuck);
     let (_, put_at) = stand.put(id).await;
     stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
     // What it builds by a journal that it does not hear is passed on and not kept; now it hears again.
-    stand.lag.stall(false);
+    stand.lag.set(Passage::Open);
     stand.is_stored(path, "en", 1).await;
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use origin_sdk::{Cache, Plan, Position, Scope, Tag};
 use strata_tests::{
-    CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, RedisServer, StallProxy, StepProxy, StopAt, eventually,
+    CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, Passage, Proxy, RedisServer, StepProxy, StopAt, eventually,
     worker_secret,
 };
 
@@ -293,18 +293,18 @@ async fn calls_are_paced_by_the_plan() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_cut_off_from_redis_gives_its_turn_up() {
     let stand = Stand::start().await;
-    let proxy = StallProxy::start(stand.redis.port()).await;
-    let builder = stand.redis.cache().redis(proxy.url());
+    let proxy = Proxy::start(stand.redis.port()).await;
+    let builder = stand.redis.cache().redis(proxy.redis_url());
     let cut_off = builder.edge(stand.worker.url(), worker_secret()).build().await.unwrap();
     eventually("it ships", async || cut_off.stats().records_shipped > 0).await;
     let (other, writing) = (stand.shipping().await, stand.writing().await);
-    proxy.stall(true);
+    proxy.set(Passage::Stuck);
     for tag in ["a", "b", "a"] {
         invalidate(&writing, tag).await;
     }
     eventually("another takes over", async || stand.has_told_worker("b")).await;
     assert!(other.stats().records_shipped > 0);
-    proxy.stall(false);
+    proxy.set(Passage::Open);
     let last = invalidate(&writing, "a").await;
     eventually("the last is told", async || stand.worker.accepted().iter().any(|record| record.position == Some(last)))
         .await;

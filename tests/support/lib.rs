@@ -13,7 +13,6 @@ mod origin;
 mod proxy;
 mod redis_server;
 mod source;
-mod stall_proxy;
 mod step_proxy;
 mod vectors_worker;
 
@@ -29,7 +28,6 @@ pub use self::origin::{Origin, OriginReply, OriginRequest, Rest};
 pub use self::proxy::{Passage, Proxy};
 pub use self::redis_server::RedisServer;
 pub use self::source::Source;
-pub use self::stall_proxy::StallProxy;
 pub use self::step_proxy::{StepProxy, StopAt};
 pub use self::vectors_worker::VectorsWorker;
 
