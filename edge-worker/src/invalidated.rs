@@ -14,6 +14,9 @@ const REMEMBER_FOR: Duration = Duration::from_secs(120);
 /// More targets are not kept apart: beyond it, all that was asked for before counts as invalidated.
 const MAX_TARGETS: usize = 1000;
 
+/// The runtime's clock knows no less.
+pub const TICK: Duration = Duration::from_millis(1);
+
 /// The invalidations of one isolate.
 #[derive(Debug)]
 pub struct Invalidated(RefCell<State>);
@@ -33,8 +36,8 @@ impl Default for Invalidated {
 }
 
 impl Invalidated {
-    /// The responses for `target` are not to be used any more.
-    pub fn add(&self, target: &str, now: SystemTime) {
+    /// The responses for `target` are not to be used any more. When that was comes back: of two at once, the second is later.
+    pub fn add(&self, target: &str, now: SystemTime) -> SystemTime {
         let mut state = self.0.borrow_mut();
         if state.targets.len() >= MAX_TARGETS {
             state.targets.retain(|(_, at)| *at + REMEMBER_FOR > now);
@@ -45,8 +48,15 @@ impl Invalidated {
         }
         let hash = xxh3_64_with_seed(target.as_bytes(), 0);
         match state.place(hash) {
-            Ok(place) => state.targets[place].1 = now,
-            Err(place) => state.targets.insert(place, (hash, now)),
+            Ok(place) => {
+                let at = now.max(state.targets[place].1 + TICK);
+                state.targets[place].1 = at;
+                at
+            }
+            Err(place) => {
+                state.targets.insert(place, (hash, now));
+                now
+            }
         }
     }
 
@@ -80,6 +90,15 @@ mod tests {
         assert!(invalidated.covers("a", at(99)));
         assert!(invalidated.covers("a", at(100)), "nobody knows which came first");
         assert!(!invalidated.covers("a", at(101)) && !invalidated.covers("b", at(99)));
+    }
+
+    #[test]
+    fn of_two_unsafe_requests_at_once_the_second_covers_what_the_first_answered() {
+        let invalidated = Invalidated::default();
+        let answered = invalidated.add("a", at(100)) + TICK;
+        assert!(!invalidated.covers("a", answered));
+        invalidated.add("a", at(100));
+        assert!(invalidated.covers("a", answered));
     }
 
     #[test]

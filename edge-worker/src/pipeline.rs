@@ -17,8 +17,8 @@ use crate::background;
 use crate::collapse::{self, FOLLOW_LIMIT, LEAD_LIMIT, Lead, Role};
 use crate::config::Config;
 use crate::error::Error;
-use crate::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop};
-use crate::invalidated::Invalidated;
+use crate::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop, remove_unkeyed};
+use crate::invalidated::{Invalidated, TICK};
 use crate::journal::Journal;
 use crate::origin::{self, Journey};
 use crate::policy::range::{self, Part};
@@ -189,11 +189,11 @@ impl Exchange {
             );
         }
         if let Some(forward) = passed_by(self.request(), self.websocket).or_else(|| self.passed_by_choice()) {
-            return self.pass(request, forward).await;
+            return self.pass(request, forward, context).await;
         }
         if let Err(error) = self.journal.ensure().await {
             worker::console_warn!("not served from the store: {error}");
-            return self.pass(request, Forward::refused(Detail::JournalUnreachable)).await;
+            return self.pass(request, Forward::refused(Detail::JournalUnreachable), context).await;
         }
         if self.journal.wants_refresh() {
             let journal = self.journal.clone();
@@ -544,7 +544,8 @@ impl Exchange {
     }
 
     /// Forwards the client's request with its body, and drops what its answer invalidates.
-    async fn pass(&self, request: &web_sys::Request, forward: Forward) -> Answer {
+    async fn pass(self: &Rc<Self>, request: &web_sys::Request, forward: Forward, context: &Context) -> Answer {
+        let (edge_seq, request_time) = (self.journal.seq(), now());
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
         let answer = if self.websocket {
             origin::fetch_as_is(request, &url).await
@@ -565,16 +566,49 @@ impl Exchange {
         };
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
+        let journey = Journey { request_time, response_time: now(), edge_seq };
+        let for_gets = self.as_answer_to_gets(code, &headers, journey);
+        let mut invalidated_at = request_time;
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
         {
-            INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now()));
+            invalidated_at = INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now())).max(invalidated_at);
             collapse::forwards().forget(key.as_str());
             if let Err(error) = self.store.delete(key.as_str()).await {
                 worker::console_warn!("not invalidated: {error}");
             }
         }
-        let status = CacheStatus::Forwarded(Forwarded::new(forward, Some(code)));
-        self.finish(code, headers, answer.body().map(Body::Stream), false, status)
+        let mut body = answer.body().map(Body::Stream);
+        let mut forwarded = Forwarded::new(forward, Some(code));
+        if let Some((mut response, keep_for)) = for_gets {
+            forwarded = forwarded.filled(Ok(ttl_secs(&response)));
+            // What it has itself invalidated is from before it.
+            response.request_time = invalidated_at + TICK;
+            let (exchange, received) = (Rc::clone(self), Received { response, body: tee(&mut body) });
+            context.wait_until(async move {
+                if let Err(error) = exchange.keep(received, keep_for, None).await {
+                    worker::console_warn!("not stored: {error}");
+                }
+            });
+        }
+        self.finish(code, headers, body, false, CacheStatus::Forwarded(forwarded))
+    }
+
+    /// The answer to a POST as GETs that follow will get it, and for how long, if it says that it is that.
+    fn as_answer_to_gets(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        journey: Journey,
+    ) -> Option<(StoredResponse, Duration)> {
+        let mut keyed = self.headers.clone();
+        remove_unkeyed(&mut keyed);
+        // Fields that no key holds may have made it what it is; and what varies was asked for in the client's own words.
+        if self.method != Method::POST || keyed.len() != self.headers.len() || headers.contains_key(header::VARY) {
+            return None;
+        }
+        let response = origin::received(status, headers.clone(), &self.target, journey);
+        let keep_for = self.storable(&response, None).ok()?;
+        storable::answers_gets(&self.url, &response).then_some((response, keep_for))
     }
 
     // Store.

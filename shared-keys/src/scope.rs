@@ -147,13 +147,16 @@ impl Scope {
     /// # Errors
     /// If there is no tag: everything carries all of none, which nobody means.
     pub fn all_tags(tags: impl IntoIterator<Item = Tag>) -> Result<Self, ParseError> {
-        let mut tags: Vec<Tag> = tags.into_iter().collect();
-        tags.sort_unstable();
-        tags.dedup();
-        match tags.len() {
+        let mut sorted: Vec<Tag> = Vec::new();
+        for tag in tags {
+            if let Err(place) = sorted.binary_search(&tag) {
+                sorted.insert(place, tag);
+            }
+        }
+        match sorted.len() {
             0 => Err(ParseError::new("one or more tags", 0, "")),
-            1 => Ok(Self::Tag(tags.remove(0))),
-            _ => Ok(Self::AllTags(tags.into())),
+            1 => Ok(Self::Tag(sorted.remove(0))),
+            _ => Ok(Self::AllTags(sorted.into())),
         }
     }
 

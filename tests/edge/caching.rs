@@ -29,6 +29,30 @@ pub(crate) async fn a_head_is_answered_from_a_stored_get(stack: &Stack) {
     assert_eq!(stack.origin_requests("/caching/head"), requests);
 }
 
+pub(crate) async fn an_answer_to_a_post_is_stored_if_it_says_that_gets_get_it(stack: &Stack) {
+    for (path, location, stored) in
+        [("/caching/post/own", "/caching/post/own", true), ("/caching/post/other", "/caching/post", false)]
+    {
+        stack.origin_answers(path, move |request| {
+            OriginReply::ok(&[SHARED, ("content-location", location)], request.method.as_str())
+        });
+        let post = async || {
+            let reply = stack.edge.request(Method::POST, path).body("x").send().await.unwrap();
+            assert_eq!(Reply::read(reply).await.body, "POST");
+        };
+        post().await;
+        if stored {
+            eventually("it is stored", async || stack.get(path).await.body == "POST").await;
+            stack.origin_answers(path, |_| OriginReply::ok(&[], "next"));
+            let next = stack.edge.request(Method::POST, path).body("x").send().await.unwrap();
+            assert_eq!(Reply::read(next).await.body, "next");
+            assert_eq!(stack.get(path).await.body, "next", "and the next POST invalidates it");
+        } else {
+            assert_eq!(stack.get(path).await.body, "GET");
+        }
+    }
+}
+
 pub(crate) async fn a_client_that_has_the_current_representation_gets_a_304(stack: &Stack) {
     stack.origin_answers("/caching/etag", |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], "body"));
     eventually("it is stored", async || stack.get("/caching/etag").await.is_hit()).await;

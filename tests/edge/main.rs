@@ -39,7 +39,7 @@ struct Stack {
 
 type Script = Box<dyn Fn(&OriginRequest) -> OriginReply + Send + Sync>;
 
-/// What the origin answers below each path.
+/// What the origin answers below each path; of several that match, the longest counts.
 #[derive(Default)]
 struct Scripts(Mutex<HashMap<String, Arc<Script>>>);
 
@@ -90,7 +90,8 @@ impl Stack {
 impl Scripts {
     fn answer(&self, request: &OriginRequest) -> OriginReply {
         let scripts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let script = scripts.iter().find(|(path, _)| request.target.starts_with(path.as_str()));
+        let below = scripts.iter().filter(|(path, _)| request.target.starts_with(path.as_str()));
+        let script = below.max_by_key(|(path, _)| path.len());
         let script = script.map(|(_, script)| Arc::clone(script));
         drop(scripts);
         script
@@ -147,6 +148,7 @@ fn main() -> ExitCode {
     let trials = trials![runtime, stack:
         caching::a_miss_is_stored_and_the_next_request_is_a_hit,
         caching::a_head_is_answered_from_a_stored_get,
+        caching::an_answer_to_a_post_is_stored_if_it_says_that_gets_get_it,
         caching::a_client_that_has_the_current_representation_gets_a_304,
         caching::variants_stay_apart,
         caching::the_order_of_query_parameters_does_not_matter,

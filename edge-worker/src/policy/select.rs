@@ -5,7 +5,7 @@
 //! differs in a selecting field therefore has another key, and no stored request needs to be compared.
 
 use http::{HeaderMap, HeaderName, header};
-use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
+use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
 
 use super::StoredResponse;
 
@@ -55,13 +55,17 @@ pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
     !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
-/// All lines of a request field as one value; `None` if it is absent, which differs from empty.
+/// All lines of a request field as one value, with one space behind each comma that separates members (RFC 9111 section 4.1 allows to
+/// add and remove such white space); `None` if it is absent, which differs from empty.
 pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
     // Cookie is no list: RFC 9113 section 8.2.3 says how its lines are joined.
-    let separator = if name == header::COOKIE { "; " } else { ", " };
-    let mut lines = request.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let first = lines.next()?.into_owned();
+    let (is_list, separator) = if name == header::COOKIE { (false, "; ") } else { (true, ", ") };
+    let mut lines = request.get_all(name).iter().map(|value| match value.as_bytes() {
+        list if is_list => String::from_utf8_lossy(&split_list(list).collect::<Vec<_>>().join(&b", "[..])).into_owned(),
+        value => String::from_utf8_lossy(value).into_owned(),
+    });
+    let first = lines.next()?;
     Some(lines.fold(first, |all, line| all + separator + &line))
 }
 
@@ -79,6 +83,21 @@ mod tests {
         assert_ne!(key("Zoë"), key("Zoè"));
         assert_eq!(key("Zo\u{FFFD}"), None);
         assert!(variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-other", "\u{FFFD}")])).is_some());
+    }
+
+    #[test]
+    fn rfc9111_4_1_white_space_between_members_does_not_select() {
+        for (value, normal) in [
+            ("1,2", "1, 2"),
+            (" 1 ,\t 2 ", "1, 2"),
+            ("1, \"a,b\"", "1, \"a,b\""),
+            ("1  2", "1  2"),
+            ("", ""),
+            ("1,,2", "1, , 2"),
+        ] {
+            assert_eq!(combined(&headers(&[("foo", value)]), "foo").as_deref(), Some(normal), "{value}");
+        }
+        assert_eq!(combined(&headers(&[("cookie", "a=1,2;b")]), "cookie").as_deref(), Some("a=1,2;b"));
     }
 
     #[test]

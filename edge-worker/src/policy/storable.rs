@@ -179,7 +179,9 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     }
     let told = directives.explicit || lifetime.source != LifetimeSource::None;
     let validation = if told && has_validator(&response.headers) { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-    Duration::from_secs((servable + validation).min(KEEP_MAX).as_secs())
+    // Rounded up: a part of a second is of use too, and whether it is over is asked when it is read.
+    let kept = (servable + validation).min(KEEP_MAX);
+    Duration::from_secs(kept.as_secs() + u64::from(kept.subsec_nanos() > 0))
 }
 
 /// How long the body is, if the origin said so before it sent it.
@@ -257,6 +259,16 @@ mod tests {
         ];
         for (status, fields, expected) in rows {
             assert_eq!(of(status, &fields), expected, "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_fresh_for_less_than_a_second_is_of_use() {
+        let mut response = stored(&[("cache-control", "s-maxage=1")]);
+        for (delay_ms, kept) in [(1, Ok(1)), (999, Ok(1)), (1000, Err(NotStored::NoLifetime))] {
+            response.request_time = response.response_time - Duration::from_millis(delay_ms);
+            let result = keep_for(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
+            assert_eq!(result, kept, "{delay_ms}");
         }
     }
 
