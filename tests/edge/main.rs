@@ -213,6 +213,7 @@ fn main() -> ExitCode {
         safety::the_origin_sees_no_parameter_that_the_key_drops,
         safety::a_status_that_cannot_be_passed_on_is_a_bad_gateway,
         safety::only_a_websocket_goes_past_the_cache,
+        outage::what_is_stored_is_served_for_as_long_as_the_configuration_says,
         outage::what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back,
         verify::a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable,
         verify::another_secret_fails,

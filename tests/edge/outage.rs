@@ -1,18 +1,43 @@
 //! A worker whose journal cannot be reached.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use strata_tests::{Edge, OriginReply};
+use strata_tests::{Edge, OriginReply, eventually};
+use tempfile::TempDir;
 
 use crate::{Reply, Stack};
 
-/// The project's `wrangler.toml` without the journal's object.
-fn config() -> String {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let project = include_str!("../../wrangler.toml")
-        .replace("\"edge-worker/build/index.js\"", &format!("\"{root}/edge-worker/build/index.js\""));
-    let (before, _) = project.split_once("[[durable_objects.bindings]]").expect("it binds the journal's object");
-    before.to_owned()
+/// The built worker, which loses its way to the journal's object at the first request for `/cut`.
+const CUT_OFF: &str = r#"
+import Worker, { JournalObject } from "BUILD/index.js";
+export { JournalObject };
+let cut = false;
+export default {
+  fetch(request, env, context) {
+    cut ||= new URL(request.url).pathname === "/cut";
+    return new Worker(context, cut ? { ...env, JOURNAL: undefined } : env).fetch(request);
+  },
+};
+"#;
+
+/// The project's `wrangler.toml`, for a worker whose journal can be cut off. Its folder goes with the first of the two.
+fn config() -> (TempDir, PathBuf) {
+    let build = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker/build");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("index.js"), CUT_OFF.replace("BUILD", build)).expect("it is writable");
+    let project = include_str!("../../wrangler.toml").replace("edge-worker/build/index.js", "index.js");
+    let file = folder.path().join("wrangler.toml");
+    std::fs::write(&file, project).expect("it is writable");
+    (folder, file)
+}
+
+/// The worker's files go with the first of the two.
+async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
+    let (folder, file) = config();
+    let mut options = vec!["--config", file.to_str().expect("a path of text")];
+    vars.iter().for_each(|var| options.extend(["--var", var]));
+    (folder, Edge::start_with(stack.origin.url(), &options).await)
 }
 
 /// Also where stored responses may be served for a while without it: this worker has never known the journal.
@@ -21,11 +46,8 @@ pub(crate) async fn what_is_stored_is_not_served_without_a_journal_and_a_purge_i
     stack.origin_answers(path, |request| {
         OriginReply::ok(&[("cdn-cache-control", "max-age=600")], format!("answer {}", request.number))
     });
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("wrangler.toml");
-    std::fs::write(&file, config()).expect("it is writable");
-    let options = ["--config", file.to_str().expect("a path of text"), "--var", "JOURNAL_MAX_OUTAGE_SECS:60"];
-    let edge = Edge::start_with(stack.origin.url(), &options).await;
+    let (_folder, edge) = start(stack, &["JOURNAL_MAX_OUTAGE_SECS:60"]).await;
+    edge.get("/cut").await;
     let mut bodies = Vec::new();
     for _ in 0..3 {
         let reply = Reply::read(edge.get(path).await).await;
@@ -39,4 +61,29 @@ pub(crate) async fn what_is_stored_is_not_served_without_a_journal_and_a_purge_i
     let purge = r#"{"v":1,"records":[{"scope":"tag:a","mode":"remove"}]}"#;
     let answer = edge.purge(&Edge::secret(), now, "nonce-of-an-outage", purge).await;
     assert_eq!(answer.status(), 503, "the sender tries again");
+}
+
+pub(crate) async fn what_is_stored_is_served_for_as_long_as_the_configuration_says(stack: &Stack) {
+    let path = "/outage/bounded";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cdn-cache-control", "max-age=600")], "x"));
+    let (_folder, edge) = start(stack, &["JOURNAL_MAX_LAG_SECS:1", "JOURNAL_MAX_OUTAGE_SECS:4"]).await;
+    let ask = async || Reply::read(edge.get(path).await).await;
+    eventually("it is stored", async || ask().await.is_hit()).await;
+    edge.get("/cut").await;
+    let since = Instant::now();
+    let (mut last_hit, mut first_miss) = (Duration::ZERO, None);
+    eventually("it is not served any more", async || {
+        let asked_at = since.elapsed();
+        if ask().await.is_hit() {
+            last_hit = asked_at;
+        } else {
+            first_miss.get_or_insert(asked_at);
+        }
+        first_miss.is_some()
+    })
+    .await;
+    // The journal was known to be complete at most a second before the cut.
+    assert!(last_hit > Duration::from_secs(2), "served beyond the lag: {last_hit:?}");
+    assert!(last_hit <= Duration::from_secs(6), "and not beyond both: {last_hit:?}");
+    assert!(edge.logged("served without news of purges") > 0);
 }
