@@ -85,6 +85,7 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
     let store = Tiered::new(config.journal_max_lag);
     let exchange = Rc::new(Exchange { method, url, target, rule, headers, websocket, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
+    exchange.tell(&env, &response, status, started);
     if exchange.config.log_requests {
         let line = runtime::json_text(&[
             ("method", exchange.method.as_str().into()),
@@ -636,6 +637,21 @@ impl Exchange {
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
         variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await
+    }
+
+    /// Says how long it took, to the client and to Workers Analytics Engine, where that is wanted.
+    fn tell(&self, env: &Env, response: &web_sys::Response, status: CacheStatus, started: SystemTime) {
+        let ms = millis_since(started);
+        if self.config.server_timing {
+            // The fields of an upgrade's response cannot be added to.
+            let _ = response.headers().append("server-timing", &format!("edge;desc={};dur={ms}", status.layer()));
+        }
+        runtime::write_data_point(
+            env,
+            &[&self.rule.name],
+            &[status.layer(), self.method.as_str()],
+            &[runtime::content_length(response), ms],
+        );
     }
 
     // Answer the client.

@@ -199,6 +199,27 @@ async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Ar
     Ok(whole)
 }
 
+/// Writes a data point if a Workers Analytics Engine dataset is bound as `ANALYTICS`. Costs no I/O; that it fails is not told.
+pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doubles: &[f64]) {
+    let Ok(dataset) = Reflect::get(env, &"ANALYTICS".into()) else { return };
+    let Ok(write) = Reflect::get(&dataset, &"writeDataPoint".into()) else { return };
+    let texts = |texts: &[&str]| texts.iter().map(|text| JsValue::from(*text)).collect::<js_sys::Array>();
+    let numbers: js_sys::Array = doubles.iter().map(|number| JsValue::from(*number)).collect();
+    let point = js_sys::Object::new();
+    for (name, values) in [("indexes", texts(indexes)), ("blobs", texts(blobs)), ("doubles", numbers)] {
+        let _ = Reflect::set(&point, &name.into(), &values);
+    }
+    if let Some(write) = write.dyn_ref::<js_sys::Function>() {
+        let _ = write.call1(&dataset, &point);
+    }
+}
+
+/// The length that a response says it has; zero if it says none.
+pub(crate) fn content_length(response: &web_sys::Response) -> f64 {
+    let length = response.headers().get("content-length").ok().flatten();
+    length.and_then(|length| length.parse::<u32>().ok()).unwrap_or_default().into()
+}
+
 /// A JSON object with these members, as text.
 pub(crate) fn json_text(members: &[(&str, JsValue)]) -> String {
     let object = js_sys::Object::new();

@@ -163,3 +163,50 @@ pub(crate) async fn the_networks_own_cache_is_passed_by(stack: &Stack) {
         assert_eq!(request.headers["cache-control"], "no-cache", "{}", request.method);
     }
 }
+
+pub(crate) async fn a_url_has_a_bounded_number_of_variants(stack: &Stack) {
+    let path = "/caching/many-variants";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("vary", "x-number")], "x"));
+    let of = async |number: usize| stack.get_with(path, &[("x-number", &number.to_string())]).await;
+    for number in 0..50 {
+        assert!(of(number).await.edge_status().contains("; stored"), "{number}");
+        eventually("the variant is stored", async || of(number).await.is_hit()).await;
+    }
+    for number in 50..53 {
+        let reply = of(number).await;
+        assert!(reply.status == 200 && reply.edge_status().contains("detail=variants"), "{}", reply.edge_status());
+    }
+    assert!(of(7).await.is_hit(), "those that are stored stay");
+}
+
+pub(crate) async fn responses_that_name_different_fields_do_not_replace_each_other(stack: &Stack) {
+    let path = "/caching/changing-vary";
+    stack.origin_answers(path, |request| {
+        let user = request.headers.get("x-user").map_or("nobody", |value| value.to_str().unwrap());
+        let vary = if user == "nobody" { "x-colour" } else { "x-colour, x-user" };
+        OriginReply::ok(&[SHARED, ("vary", vary)], user)
+    });
+    let of = async |user: &str| {
+        let fields: &[(&str, &str)] = if user == "nobody" { &[] } else { &[("x-user", user)] };
+        stack.get_with(path, fields).await
+    };
+    for _ in 0..2 {
+        for user in ["ann", "eve", "nobody"] {
+            eventually("it is stored", async || of(user).await.is_hit()).await;
+        }
+    }
+    let requests = stack.origin_requests(path);
+    for user in ["nobody", "ann", "eve", "ann", "nobody"] {
+        let reply = of(user).await;
+        assert!(reply.is_hit() && reply.body == user, "{user}: {}", reply.edge_status());
+    }
+    assert_eq!(stack.origin_requests(path), requests);
+}
+
+pub(crate) async fn server_timing_names_the_layer(stack: &Stack) {
+    let path = "/caching/timing";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
+    assert!(stack.get(path).await.header("server-timing").starts_with("edge;desc=origin;dur="));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    assert!(stack.get(path).await.header("server-timing").starts_with("edge;desc=edge;dur="));
+}

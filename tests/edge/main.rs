@@ -51,7 +51,18 @@ impl Stack {
             move |request| scripts.answer(request)
         })
         .await;
-        let edge = Edge::start_with(origin.url(), &["--var", &format!("RULES:{}", rules::RULES)]).await;
+        let edge = Edge::start_with(
+            origin.url(),
+            &[
+                "--var",
+                &format!("RULES:{}", rules::RULES),
+                "--var",
+                "ORIGIN_TIMEOUT_SECS:5",
+                "--var",
+                "SERVER_TIMING:1",
+            ],
+        )
+        .await;
         let cache = Cache::builder("test").edge(edge.url(), Edge::secret()).build().await.expect("a cache");
         // A new journal begins with a record that covers everything; the tests begin after it.
         eventually("the first record is shipped", async || cache.stats().records_shipped == 1).await;
@@ -157,6 +168,9 @@ fn main() -> ExitCode {
         caching::values_beyond_ascii_arrive_whole_and_select,
         caching::a_value_that_cannot_be_told_selects_nothing,
         caching::the_cookie_of_a_response_that_is_not_stored_arrives,
+        caching::a_url_has_a_bounded_number_of_variants,
+        caching::responses_that_name_different_fields_do_not_replace_each_other,
+        caching::server_timing_names_the_layer,
         caching::the_networks_own_cache_is_passed_by,
         collapse::cold_misses_become_one_request,
         collapse::variants_collapse_each_for_itself,
@@ -187,6 +201,8 @@ fn main() -> ExitCode {
         rules::wrong_rules_send_everything_to_the_origin_and_say_so,
         stale::stale_is_served_while_it_is_revalidated_and_then_the_new,
         stale::stale_is_served_if_the_origin_fails,
+        stale::stale_is_served_if_the_origin_takes_too_long,
+        stale::many_stale_hits_start_one_refresh,
         stale::without_a_window_stale_is_not_served,
         stale::a_purge_is_obeyed_that_comes_while_the_origin_is_asked,
         stale::what_the_origin_tells_one_client_does_not_remove_what_is_stale,
@@ -212,6 +228,10 @@ fn main() -> ExitCode {
         safety::a_client_cannot_name_a_variant,
         safety::the_origin_sees_no_parameter_that_the_key_drops,
         safety::a_status_that_cannot_be_passed_on_is_a_bad_gateway,
+        safety::fields_that_frameworks_act_on_do_not_reach_the_origin_unkeyed,
+        safety::a_body_of_ambiguous_length_is_refused,
+        safety::a_body_goes_on_in_a_frame_of_its_own,
+        safety::a_loop_is_detected,
         safety::only_a_websocket_goes_past_the_cache,
         outage::what_is_stored_is_served_for_as_long_as_the_configuration_says,
         outage::what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back,

@@ -3,6 +3,8 @@
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::Stack;
 
 pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
@@ -74,4 +76,75 @@ pub(crate) async fn only_a_websocket_goes_past_the_cache(stack: &Stack) {
     let status = "strata-edge; fwd=bypass; fwd-status=200; detail=upgrade";
     assert!(refused.status == 200 && refused.edge_status().starts_with(status), "{}", refused.edge_status());
     assert!(!refused.headers.contains_key("cache-tag"), "an ordinary answer is finished as one");
+}
+
+pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeyed(stack: &Stack) {
+    let path = "/safety/unkeyed";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
+    let fields = [
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-scheme", "http"),
+        ("x-forwarded-port", "81"),
+        ("x-forwarded-prefix", "/evil"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("x-http-method-override", "DELETE"),
+        ("x-middleware-subrequest", "middleware"),
+        ("forwarded", "host=evil.example"),
+    ];
+    assert_eq!(stack.get_with(path, &fields).await.status, 200);
+    let request = &stack.origin.requests(path)[0];
+    for (name, _) in fields {
+        if name != "x-forwarded-host" {
+            assert!(!request.headers.contains_key(name), "{name}");
+        }
+    }
+    assert_eq!(request.headers["x-forwarded-host"], *stack.edge.url().trim_start_matches("http://"));
+}
+
+/// Sent as no client library would; the server in front of the worker may be the one that refuses it.
+pub(crate) async fn a_body_of_ambiguous_length_is_refused(stack: &Stack) {
+    let path = "/safety/length";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "reached"));
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: 5, 6",
+        "Content-Length: +5",
+        "Transfer-Encoding: xchunked",
+    ] {
+        let answer = raw(stack, path, fields).await;
+        assert!(!answer.contains("reached") && !answer.starts_with("HTTP/1.1 2"), "{fields}: {answer}");
+    }
+    assert_eq!(stack.origin_requests(path), 0);
+}
+
+/// The runtime goes by the transfer coding, as it may (RFC 9112, 6.3), and does not show the length: what goes on has one of them.
+pub(crate) async fn a_body_goes_on_in_a_frame_of_its_own(stack: &Stack) {
+    let path = "/safety/frame";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "reached"));
+    raw(stack, path, "Content-Length: 5\r\nTransfer-Encoding: chunked").await;
+    for request in stack.origin.requests(path) {
+        let (length, coding) = (request.headers.get("content-length"), request.headers.get("transfer-encoding"));
+        assert!(length.is_none_or(|length| length == "0") || coding.is_none(), "{:?}", request.headers);
+        assert!(length.is_none_or(|length| length != "5"), "{:?}", request.headers);
+    }
+}
+
+/// The answer to a POST with these lines in its head, and an empty chunked body with a byte more.
+async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
+    let host = stack.edge.url().trim_start_matches("http://");
+    let mut connection = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n\r\n0\r\n\r\nx");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(strata_tests::PATIENCE, connection.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "{fields}: no end of the answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub(crate) async fn a_loop_is_detected(stack: &Stack) {
+    let path = "/safety/loop";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
+    let reply = stack.get_with(path, &[("cdn-loop", "other, strata-edge")]).await;
+    assert_eq!((reply.status, stack.origin_requests(path)), (508, 0));
 }

@@ -1,10 +1,12 @@
 //! Stale responses: RFC 5861 and RFC 9111, 4.2.4.
 
 use std::sync::{Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use strata_tests::{OriginReply, PATIENCE, eventually};
 
 use crate::Stack;
+use crate::gate::Gate;
 use crate::invalidation::purge;
 
 fn counting(lifetime: &'static str) -> impl Fn(&strata_tests::OriginRequest) -> OriginReply {
@@ -112,4 +114,53 @@ pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_sta
         })
         .await;
     }
+}
+
+/// The worker of these tests gives the origin 5 s.
+pub(crate) async fn stale_is_served_if_the_origin_takes_too_long(stack: &Stack) {
+    let path = "/stale/slow";
+    stack.origin_answers(path, counting("max-age=1, stale-if-error=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let old = stack.get(path).await.body;
+    let gate = Gate::default();
+    let closed = gate.clone();
+    stack.origin_answers(path, move |_| {
+        closed.pass();
+        OriginReply::ok(&[], "too late")
+    });
+    let since = Instant::now();
+    eventually("its age has passed", async || {
+        let reply = stack.get(path).await;
+        assert_eq!((reply.status, &reply.body), (200, &old), "{}", reply.edge_status());
+        reply.edge_status().starts_with("strata-edge; fwd=stale; ttl=")
+            && reply.edge_status().contains("stale-if-error")
+    })
+    .await;
+    assert!(since.elapsed() < Duration::from_secs(12), "{:?}", since.elapsed());
+    gate.open();
+}
+
+pub(crate) async fn many_stale_hits_start_one_refresh(stack: &Stack) {
+    let path = "/stale/one-refresh";
+    stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let requests = stack.origin_requests(path);
+    let gate = Gate::default();
+    let closed = gate.clone();
+    stack.origin_answers(path, move |_| {
+        closed.pass();
+        OriginReply::ok(&[("cache-control", "max-age=600")], "new")
+    });
+    eventually("a refresh has begun", async || {
+        stack.get(path).await;
+        stack.origin_requests(path) > requests
+    })
+    .await;
+    for reply in stack.get_at_once(20, path).join_all().await {
+        assert!(reply.edge_status().contains("stale-while-revalidate"), "{}", reply.edge_status());
+    }
+    assert_eq!(stack.origin_requests(path), requests + 1);
+    gate.open();
+    eventually("the new one is in", async || stack.get(path).await.body == "new").await;
+    assert_eq!(stack.origin_requests(path), requests + 1);
 }
