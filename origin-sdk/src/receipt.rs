@@ -12,8 +12,11 @@ pub struct Receipt {
     pub position: Option<Position>,
     /// This process: always [`Delivery::Done`]; it will not serve what was covered.
     pub memory: Delivery,
-    /// The fleet's journal, and with it every other process and what Redis holds: within milliseconds if `Done`, and
-    /// at the latest after the maximum lag.
+    /// The shared tier: what it held is refused by all who know the record. After a write-through, whether it has the new
+    /// value; if that `Failed`, the next process to read it loads it.
+    pub redis: Delivery,
+    /// The fleet's journal, and with it every other process: within milliseconds if `Done`, and at the latest after the
+    /// maximum lag.
     pub journal: Delivery,
     /// The edge.
     pub edge: Delivery,
@@ -21,10 +24,12 @@ pub struct Receipt {
 
 impl Receipt {
     pub(crate) fn new(position: Option<Position>, has_edge: bool) -> Self {
+        let journal = if position.is_some() { Delivery::Done } else { Delivery::Queued };
         Self {
             position,
             memory: Delivery::Done,
-            journal: if position.is_some() { Delivery::Done } else { Delivery::Queued },
+            redis: journal,
+            journal,
             edge: if has_edge { Delivery::Queued } else { Delivery::NotConfigured },
         }
     }
@@ -38,6 +43,8 @@ pub enum Delivery {
     Done,
     /// It will get it: the SDK tries until it is taken.
     Queued,
+    /// It could not take it, and nothing tries again. No layer serves anything old for that.
+    Failed,
     /// There is no such layer.
     NotConfigured,
 }

@@ -55,8 +55,8 @@ async fn invalidating_a_key_is_seen_here_at_once_and_there_soon() {
     fleet.warm().await;
     let receipt = fleet.a.1.invalidate(&Item { id: 3 }).await;
     assert_eq!(
-        (receipt.memory, receipt.journal, receipt.edge),
-        (Delivery::Done, Delivery::Done, Delivery::NotConfigured)
+        (receipt.memory, receipt.redis, receipt.journal, receipt.edge),
+        (Delivery::Done, Delivery::Done, Delivery::Done, Delivery::NotConfigured)
     );
     fleet.expect_new_everywhere().await;
 }

@@ -69,7 +69,8 @@ async fn an_invalidation_while_redis_is_down_holds_here_at_once_and_reaches_the_
     redis.kill();
     database.write(1, 1);
     let receipt = items_a.invalidate(&Item { id: 1 }).await;
-    assert_eq!((receipt.memory, receipt.journal, receipt.position), (Delivery::Done, Delivery::Queued, None));
+    assert_eq!((receipt.memory, receipt.redis, receipt.journal), (Delivery::Done, Delivery::Queued, Delivery::Queued));
+    assert_eq!(receipt.position, None);
     assert_eq!(read(&items_a, &database).await.0, 1);
     redis.restart().await;
     eventually("the other process reads the new value", async || read(&items_b, &database).await.0 == 1).await;
@@ -96,4 +97,18 @@ async fn foreign_bytes_under_a_key_are_a_miss() {
     let _: String = redis.run(&["SET", "test:v1:{item:1}", "not an entry", "PX", "60000"]).await;
     assert_eq!(read(&items, &database).await, (0, Layer::Loader));
     assert_eq!(cache.stats().undecodable, 1);
+}
+
+#[tokio::test]
+async fn a_full_redis_takes_invalidations_and_the_receipt_says_that_it_took_no_value() {
+    let redis = RedisServer::start().await;
+    let ((_cache, items), database) = (process(&redis).await, Database::default());
+    assert_eq!(read(&items, &database).await, (0, Layer::Loader));
+    let _: String = redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    database.write(1, 1);
+    let written = items.write_through(&Item { id: 1 }, [], |_| async { Ok::<_, std::io::Error>(1) }).await.unwrap();
+    assert_eq!((written.receipt.journal, written.receipt.redis), (Delivery::Done, Delivery::Failed));
+    let (newcomer, elsewhere) = process(&redis).await;
+    assert_eq!(read(&elsewhere, &database).await, (1, Layer::Loader), "what Redis still holds is refused");
+    drop(newcomer);
 }

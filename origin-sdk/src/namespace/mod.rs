@@ -87,15 +87,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Puts an entry into both tiers, into the shared one only while the lease that it was loaded under is held. A failing tier
-    /// costs speed later on, nothing else.
-    async fn keep(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) {
+    /// costs speed later on, nothing else. Whether the shared one has taken it.
+    async fn keep(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
         let bytes = if ttl.is_zero() { None } else { self.encoded(key, entry) };
         let Some(bytes) = bytes else {
             if let Some(lease) = lease {
                 lease.release(Outcome::NotShared).await;
             }
-            return;
+            return false;
         };
         self.core.memory.put(key, Arc::clone(entry), bytes.len());
         let stored = match lease {
@@ -105,6 +105,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if stored.is_err() {
             self.metrics.store_errors.add(1);
         }
+        stored.is_ok()
     }
 
     fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<bytes::Bytes> {

@@ -11,7 +11,7 @@ use super::load::call;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
 use crate::load::{BoxLoader, Load, boxed};
-use crate::receipt::{Receipt, Written};
+use crate::receipt::{Delivery, Receipt, Written};
 use crate::store::Unless;
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -176,10 +176,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             }
         };
         let cached = appended.clean && is_newest && !core.bypass;
+        let mut receipt = Receipt::new(Some(appended.position), core.has_edge);
         if cached {
             meta.loaded_at = appended.position;
-            self.keep(key, &self.entry(key, Arc::clone(&value), meta), None).await;
+            let is_shared = self.keep(key, &self.entry(key, Arc::clone(&value), meta), None).await;
+            receipt.redis = if is_shared { Delivery::Done } else { Delivery::Failed };
         }
-        Ok(Written { value, cached, receipt: Receipt::new(Some(appended.position), core.has_edge) })
+        Ok(Written { value, cached, receipt })
     }
 }
