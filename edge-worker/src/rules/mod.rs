@@ -4,7 +4,7 @@
 //! once per isolate ([`read`](Rules::read)); one that cannot be read spoils them all, since nobody knows what it should have kept out of
 //! the cache: then every request goes to the origin.
 //!
-//! - Which requests: [`glob`], `methods`.
+//! - Which requests: `glob`, `methods`.
 //! - What of a request counts: `query`, `vary`, `bypass`, `pass`.
 //! - How long a response lives: [`lifetime`].
 //! - Whether a response is what its URL says: [`content_type`].
