@@ -12,9 +12,13 @@ use crate::percent::{form_bytes, push_normal};
 /// that is. A client's own are dropped, so that none can name another's variant.
 pub const RESERVED_PREFIX: &str = "__strata_";
 
+/// Parameters of one query that are sorted.
+const MAX_SORTED: usize = 256;
+
 /// Which query parameters count, and whether their order does.
 ///
-/// By default all of them count, but those whose name begins with [`RESERVED_PREFIX`], and they are sorted by name.
+/// By default all of them count, but those whose name begins with [`RESERVED_PREFIX`], and they are sorted by name. More than 256
+/// are not sorted: no page has so many, and a hostile query shall not cost the edge its time.
 ///
 /// **What the key drops, the origin does not see either** ([`forwarded`](Self::forwarded)). If it did, a client could have the
 /// answer to `?utm_source=…` stored for all who ask without it.
@@ -108,12 +112,13 @@ impl QueryRules {
     /// The query as it stands in the key.
     pub(crate) fn normal(&self, query: Option<&str>) -> Option<String> {
         let forwarded = self.forwarded(query)?;
+        let is_sorted = !self.in_order && forwarded.split('&').count() <= MAX_SORTED;
         let mut parameters: Vec<&str> = Vec::new();
         for parameter in forwarded.split('&') {
             // By what the names mean: those that an origin may take for one name keep their order, however they are spelled. Put in
             // their place one by one, since they are few, and a sort is much code for the edge.
             let is_before = |before: &&str| form_bytes(name_of(before)).le(form_bytes(name_of(parameter)));
-            let place = if self.in_order { parameters.len() } else { parameters.partition_point(is_before) };
+            let place = if is_sorted { parameters.partition_point(is_before) } else { parameters.len() };
             parameters.insert(place, parameter);
         }
         let mut normal = String::with_capacity(forwarded.len());
@@ -182,6 +187,15 @@ mod tests {
     fn key(query: Option<&str>, rules: &QueryRules) -> String {
         let url = query.map_or("http://a.example/".into(), |query| alloc::format!("http://a.example/?{query}"));
         TargetKey::with_rules(&url, rules).unwrap().as_str().into()
+    }
+
+    #[test]
+    fn more_parameters_than_any_page_has_stay_in_their_order() {
+        let all = QueryRules::default();
+        let descending =
+            |count: usize| (0..count).rev().map(|n| alloc::format!("p{n:03}")).collect::<Vec<_>>().join("&");
+        let sorted = |count: usize| key(Some(&descending(count)), &all).contains("?p000&p001&");
+        assert!(sorted(MAX_SORTED) && !sorted(MAX_SORTED + 1));
     }
 
     #[test]
