@@ -217,13 +217,19 @@ impl Journal {
                 }
                 // If every isolate that waited asked then, an object that is slow would be asked ever more.
                 Ok(Shared::Asking) => {
-                    FAILED_AT.set(Some(runtime::now()));
+                    // Counted once: under steady traffic it would otherwise never be over.
+                    if !failed_lately() {
+                        FAILED_AT.set(Some(runtime::now()));
+                    }
                     return Err(Error::new(ErrorKind::Journal, "the journal object does not answer another isolate"));
                 }
                 Ok(Shared::Nothing) | Err(_) => break,
             }
         }
-        self.put_shared(part, "", PATIENCE, ASKING, "1").await;
+        // Who will not ask does not say that it asks: others would wait for nothing, and this isolate after them.
+        if !failed_lately() {
+            self.put_shared(part, "", PATIENCE, ASKING, "1").await;
+        }
         self.ask_object(part).await
     }
 

@@ -7,6 +7,7 @@
 mod attacks;
 mod caching;
 mod collapse;
+mod faults;
 mod gate;
 mod invalidation;
 mod memory;
@@ -224,6 +225,7 @@ fn main() -> ExitCode {
         attacks::a_purge_with_a_huge_body_is_refused,
         attacks::a_purge_with_a_malformed_scope_is_refused_as_a_whole,
         attacks::only_a_post_purges,
+        faults::whatever_fails_the_origin_answers,
         safety::internal_headers_cross_neither_way,
         safety::a_client_cannot_name_a_variant,
         safety::the_origin_sees_no_parameter_that_the_key_drops,

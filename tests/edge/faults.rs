@@ -1,0 +1,81 @@
+//! Parts of the platform that fail: the origin answers all the same.
+
+use strata_tests::{Edge, OriginReply, eventually};
+
+use crate::{Reply, Stack};
+
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
+/// One worker for all of them, as it takes seconds to start.
+pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/edge/faulty.toml");
+    let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
+    a_broken_cache(stack, &edge).await;
+    a_broken_journal(stack, &edge).await;
+    a_lease_that_another_isolate_holds(stack, &edge).await;
+    data_points(stack, &edge).await;
+}
+
+async fn get(edge: &Edge, path: &str) -> Reply {
+    Reply::read(edge.get(path).await).await
+}
+
+async fn a_broken_cache(stack: &Stack, edge: &Edge) {
+    let path = "/faults/cache";
+    // Larger than what is kept in memory.
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x".repeat(100_000)));
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    let requests = stack.origin_requests(path);
+    get(edge, "/__fault/break?what=cache").await;
+    for number in 1..=3 {
+        let reply = get(edge, path).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 100_000), "{}", reply.edge_status());
+        assert_eq!(stack.origin_requests(path), requests + number);
+    }
+    let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
+    assert_eq!(put.status(), 200, "what cannot be invalidated does not fail the request");
+    get(edge, "/__fault/mend?what=cache").await;
+    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+}
+
+async fn a_broken_journal(stack: &Stack, edge: &Edge) {
+    let path = "/faults/journal";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    get(edge, "/__fault/break?what=journal").await;
+    eventually("nothing is served without news of purges", async || {
+        let reply = get(edge, path).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
+        reply.edge_status().contains("detail=journal-unreachable")
+    })
+    .await;
+    get(edge, "/__fault/mend?what=journal").await;
+    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+}
+
+async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
+    let path = "/faults/lease";
+    stack.origin_answers(path, |request| {
+        OriginReply::ok(
+            &[("cache-control", "max-age=1, stale-while-revalidate=600")],
+            format!("answer {}", request.number),
+        )
+    });
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    let key = format!("{}{path}?__strata_lease", edge.url());
+    get(edge, &format!("/__fault/lease?what={key}")).await;
+    let requests = stack.origin_requests(path);
+    eventually("it is stale", async || get(edge, path).await.edge_status().contains("stale-while-revalidate")).await;
+    for _ in 0..20 {
+        assert!(get(edge, path).await.edge_status().contains("stale-while-revalidate"));
+    }
+    assert_eq!(stack.origin_requests(path), requests, "the other refreshes it");
+}
+
+async fn data_points(stack: &Stack, edge: &Edge) {
+    let path = "/faults/points";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "12345"));
+    get(edge, path).await;
+    let points = get(edge, "/__fault/points").await.body;
+    assert!(points.contains(r#"{"indexes":["default"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
+}

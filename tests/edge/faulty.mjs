@@ -1,0 +1,55 @@
+// The built worker on a platform whose parts a test can break: what stands here is the platform's side, nothing of it ships.
+import Worker, { JournalObject } from "../../edge-worker/build/index.js";
+
+export { JournalObject };
+
+const real = globalThis.caches;
+const broken = new Set();
+const points = [];
+
+const cacheApi = {
+  async open(name) {
+    const cache = await real.open(name);
+    const call = (method) => async (...args) => {
+      if (broken.has("cache") && name === "strata") throw new Error("the Cache API is broken");
+      return cache[method](...args);
+    };
+    return { match: call("match"), put: call("put"), delete: call("delete") };
+  },
+};
+Object.defineProperty(globalThis, "caches", { configurable: true, value: cacheApi });
+
+const platform = (env) => ({
+  ...env,
+  get JOURNAL() {
+    return broken.has("journal") ? {} : env.JOURNAL;
+  },
+  ANALYTICS: { writeDataPoint: (point) => points.push(point) },
+});
+
+export default class extends Worker {
+  constructor(context, env) {
+    super(context, platform(env));
+  }
+
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    const what = searchParams.get("what");
+    switch (pathname) {
+      case "/__fault/break":
+        broken.add(what);
+        return new Response("broken");
+      case "/__fault/mend":
+        broken.delete(what);
+        return new Response("mended");
+      case "/__fault/points":
+        return Response.json(points);
+      case "/__fault/lease": {
+        const cache = await real.open("strata");
+        await cache.put(what, new Response("", { headers: { "cache-control": "max-age=60" } }));
+        return new Response("taken");
+      }
+    }
+    return super.fetch(request);
+  }
+}
