@@ -1,5 +1,5 @@
 //! G7, end to end: an edge response never outlives a purge of any datum that it was built from by more than
-//! `JOURNAL_MAX_LAG` + 5 s. Real Redis, the SDK's HTTP layer in three processes' caches, the built worker in workerd.
+//! `JOURNAL_MAX_LAG` + 5 s. Real Redis, the SDK's HTTP layer in three processes, the built worker in workerd.
 //!
 //! All tests share one stand, each with rows and paths of its own.
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
 use origin_sdk::Position;
-use strata_tests::{Database, Edge, Passage, Proxy, RedisServer, eventually};
+use strata_tests::{Edge, Passage, Proxy, RedisServer, Source, eventually};
 use tokio::runtime::Runtime;
 
 use self::service::{Balancer, Held, Process};
@@ -34,28 +34,27 @@ const LAGGING: usize = 2;
 struct Stand {
     _redis: RedisServer,
     lag: Proxy,
-    processes: Vec<Process>,
+    processes: Arc<Vec<Process>>,
     balancer: Arc<Balancer>,
     edge: Edge,
 }
 
 impl Stand {
     async fn start() -> Self {
-        let (redis, database) = (RedisServer::start().await, Database::default());
+        let (redis, source) = (RedisServer::start().await, Source::start().await);
         let lag = Proxy::start(redis.port()).await;
         // The port is known before the worker runs, since the writer ships to it.
         let edge_port = strata_tests::free_port();
         let edge_url = format!("http://127.0.0.1:{edge_port}");
-        let writer = redis.cache().edge(&edge_url, Edge::secret()).build().await.expect("a cache");
-        let reader = redis.cache().build().await.expect("a cache");
-        let lagging = redis.cache().redis(lag.redis_url()).build().await.expect("a cache");
-        let processes: Vec<_> = [writer, reader, lagging].map(|cache| Process::new(cache, database.clone())).into();
-        let (balancer, origin) = Balancer::start(processes.clone()).await;
+        let writer = Process::start(&redis.url(), source.address(), Some(&edge_url)).await;
+        let reader = Process::start(&redis.url(), source.address(), None).await;
+        let lagging = Process::start(&lag.redis_url(), source.address(), None).await;
+        let processes = Arc::new(vec![writer, reader, lagging]);
+        let (balancer, origin) = Balancer::start(Arc::clone(&processes)).await;
         let edge = Edge::start_on(edge_port, &origin, &[]).await;
         let stand = Self { _redis: redis, lag, processes, balancer, edge };
         // A new journal begins with a record that covers everything; the tests begin after it.
-        let writer = &stand.processes[WRITER].cache;
-        eventually("the first record is shipped", async || writer.stats().records_shipped >= 1).await;
+        stand.is_shipped(Position::new(0, 1)).await;
         stand
     }
 
@@ -66,11 +65,8 @@ impl Stand {
 
     /// Waits until the edge's journal has the record.
     async fn is_shipped(&self, position: Position) {
-        eventually("the edge's journal has the record", async || {
-            let status = self.processes[WRITER].cache.ship_status().await.expect("Redis is there");
-            status.iter().any(|target| target.confirmed >= Some(position))
-        })
-        .await;
+        let writer = &self.processes[WRITER];
+        eventually("the edge's journal has the record", async || writer.shipped().await >= Some(position)).await;
     }
 
     async fn get(&self, path: &str, language: &str) -> Reply {

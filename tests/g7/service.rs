@@ -2,69 +2,62 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::Path;
-use axum::http::{HeaderMap, Request, Response, header};
-use axum::response::AppendHeaders;
-use axum::routing::{MethodRouter, get};
-use origin_sdk::http::CacheLayer;
-use origin_sdk::{Cache, Lifetime, Namespace, Position};
-use strata_tests::{Database, Item};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{Request, Response, header};
+use origin_sdk::Position;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
-use tower::ServiceExt;
 
-/// One process: its cache, and the routes that read through it.
-#[derive(Clone)]
+/// One process of the service (`origin.rs`). Killed when dropped.
 pub(crate) struct Process {
-    pub(crate) cache: Cache,
-    app: Router,
-    items: Namespace<Item, u64>,
-    database: Database,
+    _child: Child,
+    url: String,
+    client: reqwest::Client,
 }
 
 impl Process {
-    pub(crate) fn new(cache: Cache, database: Database) -> Self {
-        let items = cache.namespace(Lifetime::fresh(Duration::from_secs(86_400))).build();
-        let reads = |lifetime| reads(&items, &database, lifetime);
-        let app = Router::new()
-            .route("/items/{id}", reads(None))
-            .route("/refreshed/{id}", reads(Some("max-age=1, stale-while-revalidate=86400")))
-            .route("/validated/{id}", reads(Some("max-age=1, stale-if-error=86400")))
-            .layer(CacheLayer::new(&cache).vary([header::ACCEPT_LANGUAGE]));
-        Self { cache, app, items, database }
+    /// A process that listens; it ships to the edge if it is given one.
+    pub(crate) async fn start(redis: &str, source: &str, edge: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_g7-origin"));
+        command.args([redis, source]).args(edge).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the process starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let address = lines.next_line().await.expect("it prints text").expect("it prints its address");
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        Self { _child: child, url: format!("http://{address}"), client }
     }
 
-    /// What a `PUT` does: writes the next version of the row, and invalidates it. Where its record stands comes back.
+    /// Writes the next version of a row and invalidates it. Where its record stands comes back.
     pub(crate) async fn put(&self, id: u64) -> Position {
-        self.database.bump(id);
-        self.items.invalidate(&Item { id }).await.position.expect("Redis is there")
+        let answer = self.client.put(format!("{}/rows/{id}", self.url)).send().await.expect("the process answers");
+        answer.text().await.expect("the body arrives").parse().expect("a position")
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let Ok(response) = self.app.clone().oneshot(request).await;
+    /// The last position that the edge has confirmed to the fleet.
+    pub(crate) async fn shipped(&self) -> Option<Position> {
+        let answer = self.client.get(format!("{}/shipped", self.url)).send().await.expect("the process answers");
+        answer.text().await.expect("the body arrives").parse().ok()
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Bytes> {
+        let (mut parts, body) = request.into_parts();
+        parts.headers.remove(header::HOST);
+        let body = to_bytes(body, usize::MAX).await.expect("the body arrives");
+        let target = format!("{}{}", self.url, parts.uri);
+        let asked = self.client.request(parts.method, target).headers(parts.headers).body(body).send().await;
+        let mut answer = asked.expect("the process answers");
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let mut response = Response::new(answer.bytes().await.expect("the body arrives"));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         response
     }
-}
-
-/// A handler that shows the row's version and the language that it was asked for in, with a lifetime of its own at the edge or
-/// the row's.
-fn reads(items: &Namespace<Item, u64>, database: &Database, lifetime: Option<&'static str>) -> MethodRouter {
-    let (items, database) = (items.clone(), database.clone());
-    get(move |Path(id): Path<u64>, headers: HeaderMap| {
-        let (items, database) = (items.clone(), database.clone());
-        async move {
-            let hit = items.get_or_load(&Item { id }, database.loader(id)).await;
-            let language = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or("-");
-            let version = hit.map_or_else(|error| error.to_string(), |hit| hit.value.to_string());
-            let lifetime = lifetime.map(|lifetime| [("cdn-cache-control", lifetime)]);
-            (lifetime.map(AppendHeaders), format!("{version} {language}"))
-        }
-    })
 }
 
 /// A response on its way.
@@ -87,7 +80,7 @@ impl Held {
 
 /// Who answers the edge: the processes in turn, unless a path has one of its own.
 pub(crate) struct Balancer {
-    processes: Vec<Process>,
+    processes: Arc<Vec<Process>>,
     turn: AtomicUsize,
     rules: Mutex<Rules>,
 }
@@ -101,7 +94,7 @@ struct Rules {
 
 impl Balancer {
     /// Listens; its base URL comes back.
-    pub(crate) async fn start(processes: Vec<Process>) -> (Arc<Self>, String) {
+    pub(crate) async fn start(processes: Arc<Vec<Process>>) -> (Arc<Self>, String) {
         let balancer = Arc::new(Self { processes, turn: AtomicUsize::new(0), rules: Mutex::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
@@ -136,13 +129,12 @@ impl Balancer {
             let turn = || self.turn.fetch_add(1, Ordering::SeqCst) % self.processes.len();
             (rules.process.get(&path).copied().unwrap_or_else(turn), rules.hold.remove(&path))
         };
-        let (parts, body) = self.processes[process].answer(request).await.into_parts();
-        let body = to_bytes(body, usize::MAX).await.expect("the body is in memory");
+        let response = self.processes[process].answer(request).await;
         if let Some(held) = held {
             held.built.add_permits(1);
             held.may_go.acquire().await.expect("it is never closed").forget();
         }
-        Ok(Response::from_parts(parts, Body::from(body)))
+        Ok(response.map(Body::from))
     }
 
     fn rules(&self) -> MutexGuard<'_, Rules> {
