@@ -1,0 +1,92 @@
+//! What goes past the store: forwarded as it is, and what it changes is invalidated.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use worker::{Context, web_sys};
+
+use super::{Answer, Exchange, INVALIDATED, Received, tee, ttl_secs, unreachable};
+use crate::collapse;
+use crate::headers::{remove_hop_by_hop, remove_unkeyed};
+use crate::invalidated::TICK;
+use crate::origin::{self, Journey};
+use crate::policy::{Forward, StoredResponse, invalidate, storable};
+use crate::runtime::{self, Body, now};
+use crate::status::{CacheStatus, Forwarded};
+use crate::store::Store;
+
+impl Exchange {
+    /// Forwards the client's request with its body, and drops what its answer invalidates.
+    pub(super) async fn pass(
+        self: &Rc<Self>,
+        request: &web_sys::Request,
+        forward: Forward,
+        context: &Context,
+    ) -> Answer {
+        let (edge_seq, request_time) = (self.journal.seq(), now());
+        let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let answer = if self.websocket {
+            origin::fetch_as_is(request, &url).await
+        } else {
+            let headers = origin::passed_headers(&self.headers, &self.url);
+            let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
+            origin::fetch(&self.method, &url, &headers, body.as_ref()).await
+        };
+        let (answer, code) = match answer {
+            Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Ok((answer, CacheStatus::Forwarded(Forwarded::new(forward, None))));
+            }
+            Ok(answer) => match origin::status(answer.status()) {
+                Ok(code) => (answer, code),
+                Err(error) => return unreachable(forward, &error),
+            },
+            Err(error) => return unreachable(forward, &error),
+        };
+        let mut headers = runtime::from_runtime(answer.headers());
+        remove_hop_by_hop(&mut headers);
+        let journey = Journey { request_time, response_time: now(), edge_seq };
+        let for_gets = self.as_answer_to_gets(code, &headers, journey);
+        let mut invalidated_at = request_time;
+        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
+        {
+            invalidated_at = INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now())).max(invalidated_at);
+            collapse::forwards().forget(key.as_str());
+            if let Err(error) = self.store.delete(key.as_str()).await {
+                worker::console_warn!("not invalidated: {error}");
+            }
+        }
+        let mut body = answer.body().map(Body::Stream);
+        let mut forwarded = Forwarded::new(forward, Some(code));
+        if let Some((mut response, keep_for)) = for_gets {
+            forwarded = forwarded.filled(Ok(ttl_secs(&response)));
+            // What it has itself invalidated is from before it.
+            response.request_time = invalidated_at + TICK;
+            let (exchange, received) = (Rc::clone(self), Received { response, body: tee(&mut body) });
+            context.wait_until(async move {
+                if let Err(error) = exchange.keep(received, keep_for, None).await {
+                    worker::console_warn!("not stored: {error}");
+                }
+            });
+        }
+        self.finish(code, headers, body, false, CacheStatus::Forwarded(forwarded))
+    }
+
+    /// The answer to a POST as GETs that follow will get it, and for how long, if it says that it is that.
+    pub(super) fn as_answer_to_gets(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        journey: Journey,
+    ) -> Option<(StoredResponse, Duration)> {
+        let mut keyed = self.headers.clone();
+        remove_unkeyed(&mut keyed);
+        // Fields that no key holds may have made it what it is; and what varies was asked for in the client's own words.
+        if self.method != Method::POST || keyed.len() != self.headers.len() || headers.contains_key(header::VARY) {
+            return None;
+        }
+        let response = origin::received(status, headers.clone(), &self.target, journey);
+        let keep_for = self.storable(&response, None).ok()?;
+        storable::answers_gets(&self.url, &response).then_some((response, keep_for))
+    }
+}
