@@ -235,6 +235,8 @@ fn main() -> ExitCode {
         safety::a_body_goes_on_in_a_frame_of_its_own,
         safety::a_loop_is_detected,
         safety::only_a_websocket_goes_past_the_cache,
+        safety::a_websocket_reaches_the_origin_and_back,
+        safety::the_body_of_an_unsafe_request_is_streamed,
         outage::what_is_stored_is_served_for_as_long_as_the_configuration_says,
         outage::what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back,
         verify::a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable,

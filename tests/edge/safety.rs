@@ -1,9 +1,10 @@
 //! G8 from outside: nothing that a client or a stranger sends poisons, forges or breaks.
 
+use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::Stack;
 
@@ -76,6 +77,30 @@ pub(crate) async fn only_a_websocket_goes_past_the_cache(stack: &Stack) {
     let status = "strata-edge; fwd=bypass; fwd-status=200; detail=upgrade";
     assert!(refused.status == 200 && refused.edge_status().starts_with(status), "{}", refused.edge_status());
     assert!(!refused.headers.contains_key("cache-tag"), "an ordinary answer is finished as one");
+}
+
+pub(crate) async fn a_websocket_reaches_the_origin_and_back(stack: &Stack) {
+    let url = format!("{}/websocket/echo", stack.edge.url().replace("http://", "ws://"));
+    let (mut socket, response) = tokio_tungstenite::connect_async(url).await.unwrap();
+    assert_eq!(response.status(), 101);
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+}
+
+/// The origin has the beginning while the client has not sent the end.
+pub(crate) async fn the_body_of_an_unsafe_request_is_streamed(stack: &Stack) {
+    let (pieces, receive) = tokio::sync::mpsc::unbounded_channel::<Result<String, std::io::Error>>();
+    let mut receive = receive;
+    let body = reqwest::Body::wrap_stream(futures_util::stream::poll_fn(move |context| receive.poll_recv(context)));
+    let asking = tokio::spawn(stack.edge.request(Method::PUT, "/uploads/streamed").body(body).send());
+    pieces.send(Ok("begin".repeat(20_000))).unwrap();
+    eventually("the beginning is there", async || stack.origin.uploaded("streamed").starts_with("begin")).await;
+    pieces.send(Ok("end".to_owned())).unwrap();
+    drop(pieces);
+    assert_eq!(asking.await.unwrap().unwrap().status(), 200);
+    eventually("the end is there", async || stack.origin.uploaded("streamed").ends_with("end")).await;
 }
 
 pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeyed(stack: &Stack) {

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use futures_util::StreamExt;
 
 /// A request as the origin got it.
@@ -60,6 +62,7 @@ struct OriginState {
     script: Mutex<Arc<Script>>,
     requests: Mutex<Vec<OriginRequest>>,
     rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<String>>>,
+    uploads: Mutex<HashMap<String, String>>,
 }
 
 impl Origin {
@@ -69,10 +72,12 @@ impl Origin {
             script: Mutex::new(Arc::new(script)),
             requests: Mutex::default(),
             rests: Mutex::default(),
+            uploads: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
-        let app = Router::new().fallback(answer).with_state(Arc::clone(&state));
+        let app = Router::new().route("/websocket/echo", any(echo)).route("/uploads/{name}", any(upload));
+        let app = app.fallback(answer).with_state(Arc::clone(&state));
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, state }
     }
@@ -101,6 +106,36 @@ impl Origin {
     pub fn requests(&self, target: &str) -> Vec<OriginRequest> {
         let requests = self.state.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|request| request.target == target).cloned().collect()
+    }
+}
+
+impl Origin {
+    /// What has come so far of the body of a request for `/uploads/{name}`, which is answered with 200 once it has ended.
+    #[must_use]
+    pub fn uploaded(&self, name: &str) -> String {
+        let uploads = self.state.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// Sends each text back.
+async fn echo(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |mut socket| {
+        while let Some(Ok(message)) = socket.recv().await {
+            if let Message::Text(_) = message
+                && socket.send(message).await.is_err()
+            {
+                return;
+            }
+        }
+    })
+}
+
+async fn upload(State(state): State<Arc<OriginState>>, Path(name): Path<String>, body: Body) {
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        let mut uploads = state.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.entry(name.clone()).or_default().push_str(&String::from_utf8_lossy(&piece));
     }
 }
 
