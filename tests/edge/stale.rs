@@ -164,3 +164,19 @@ pub(crate) async fn many_stale_hits_start_one_refresh(stack: &Stack) {
     eventually("the new one is in", async || stack.get(path).await.body == "new").await;
     assert_eq!(stack.origin_requests(path), requests + 1);
 }
+
+/// The runtime would end it after 30 s, whatever it has not done yet.
+pub(crate) async fn a_refresh_that_takes_too_long_is_given_up_and_another_begins(stack: &Stack) {
+    let path = "/stale/held-up";
+    stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let (old, requests) = (stack.get(path).await.body, stack.origin_requests(path));
+    let endless = stack.origin.body_goes_on(path);
+    eventually("a refresh has begun", async || {
+        assert_eq!(stack.get(path).await.body, old);
+        stack.origin_requests(path) > requests
+    })
+    .await;
+    tokio::time::timeout(2 * PATIENCE, endless.closed()).await.expect("the origin's connection is closed");
+    eventually("another refresh brings the new one", async || stack.get(path).await.body != old).await;
+}
