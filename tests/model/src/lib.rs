@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`journal`] | `origin-sdk/src/store/redis/*.lua` |
 //! | [`process`] | `origin-sdk/src/journal/mod.rs`, `entry.rs`, `namespace/` |
-//! | [`edge`] | `edge-worker/src/journal_object.rs`, `journal.rs`, `pipeline.rs` |
+//! | [`edge`] | `edge-worker/src/journal_object.rs`, `journal.rs`, `pipeline/` |
 //! | the verdict | nothing: `shared_keys::Applied` itself is asked |
 //!
 //! Left out of the origin's part is what cannot make a value servable: lifetimes (whatever may be served stale counts as
