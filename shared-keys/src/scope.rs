@@ -179,14 +179,18 @@ impl Scope {
         if let Some(at) = text.find(['?', '#']) {
             return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
         }
-        // A default port is left out, of whichever scheme it is.
-        let host = text.split('/').next().unwrap_or_default();
-        let scheme = if host.ends_with(":80") { "http://" } else { "https://" };
         // Nothing that the parser would leave out or take for something else.
+        let host = text.split('/').next().unwrap_or_default();
         let is_host = !host.is_empty() && !host.contains(['@', '\\']);
-        let target = is_host.then(|| TargetKey::parse(&[scheme, text].concat()).ok()).flatten();
-        let target = target.ok_or_else(|| ParseError::new("`host/path` of a URL", 0, text))?;
-        let path = target.as_str().strip_prefix(scheme).unwrap_or_default();
+        let normal = |scheme: &str| {
+            let target = TargetKey::parse(&[scheme, text].concat()).ok()?;
+            target.as_str().strip_prefix(scheme).map(String::from)
+        };
+        // A default port is left out, of whichever scheme it is and however it is spelled.
+        let has_port_80 = |path: &str| path.split('/').next().is_some_and(|host| host.ends_with(":80"));
+        let path = is_host.then(|| normal("https://")).flatten();
+        let path = path.and_then(|path| if has_port_80(&path) { normal("http://") } else { Some(path) });
+        let path = path.ok_or_else(|| ParseError::new("`host/path` of a URL", 0, text))?;
         Ok(Self::Path(path.trim_end_matches('/').into()))
     }
 
@@ -430,6 +434,7 @@ mod tests {
             ("a.example", "https://a.example/"),
             ("a.example:443/x", "https://a.example/x"),
             ("a.example:80/x", "http://a.example/x"),
+            ("a.example:080/x", "http://a.example/x"),
             ("a.example:8080/x", "http://a.example:8080/x?y"),
             ("a.example/x/../b", "https://a.example/b/c"),
         ] {

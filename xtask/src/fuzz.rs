@@ -11,12 +11,12 @@ const MAX_BYTES: u32 = 4096;
 /// A single input that takes longer is a finding.
 const MAX_SECS: u32 = 10;
 
-/// Runs the named targets, or all, for `seconds` each.
+/// Runs the named targets, or all, for `seconds` each; with a seed, on the same inputs for the same build.
 ///
 /// # Errors
 /// If there is no such target, the tools cannot be installed, or a target finds something; what it printed is then shown, with the
 /// file that has the input.
-pub(crate) async fn run(seconds: u32, wanted: &[String]) -> Result<()> {
+pub(crate) async fn run(seconds: u32, seed: Option<u32>, wanted: &[String]) -> Result<()> {
     let all = targets()?;
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {
         return Err(
@@ -27,18 +27,20 @@ pub(crate) async fn run(seconds: u32, wanted: &[String]) -> Result<()> {
     take_lock()?;
     run_quietly("building the fuzz targets", Some("takes a minute or two"), cargo_fuzz("build", &[])).await?;
     for target in all.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
-        fuzz(target, seconds).await?;
+        fuzz(target, seconds, seed).await?;
     }
     Ok(())
 }
 
-async fn fuzz(target: &str, seconds: u32) -> Result<()> {
+async fn fuzz(target: &str, seconds: u32, seed: Option<u32>) -> Result<()> {
     let corpus = folder().join("corpus").join(target);
     std::fs::create_dir_all(&corpus).doing(|| format!("making {}", corpus.display()))?;
     let corpus = corpus.display().to_string();
     let seeds = folder().join("seeds").join(target).display().to_string();
     let mut run = cargo_fuzz("run", &[target, &corpus, &seeds]);
     run.arg("--").arg(format!("-max_total_time={seconds}"));
+    // Its own meaning of 0 is one by chance.
+    run.arg(format!("-seed={}", seed.unwrap_or_default()));
     run.arg(format!("-max_len={MAX_BYTES}")).arg(format!("-timeout={MAX_SECS}"));
     let printed = run_for_lines(&format!("fuzzing {target}"), Some(&format!("takes {seconds} s")), run).await?;
     println!("  {}", summary(&printed));

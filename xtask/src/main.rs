@@ -88,6 +88,9 @@ enum Command {
         /// Seconds for each target
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
         seconds: u32,
+        /// What chance follows from; other inputs each time if left out
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        seed: Option<u32>,
         /// Targets to run; all if left out
         #[arg(value_name = "TARGET")]
         targets: Vec<String>,
@@ -165,7 +168,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Edge { origin, port, vars, config } => edge::run(&origin, port, &vars, config.as_deref()).await,
         Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
         Command::Test => test::run().await,
-        Command::Fuzz { seconds, targets } => fuzz::run(seconds, &targets).await,
+        Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
         Command::Model { depth } => proofs::model(depth).await,
         Command::Chaos { minutes, seconds, seed } => {
             proofs::chaos(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
