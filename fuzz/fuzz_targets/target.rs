@@ -22,8 +22,9 @@ fuzz_target!(|text: &str| {
     assert_eq!(key.of_method("HEAD"), key);
     assert_ne!(key.of_method("POST"), key);
 
-    // The origin is asked with what the key holds. Controls are taken out of URLs before anyone looks at their parts.
-    if url.contains('#') || url.contains(char::is_control) || url.ends_with(' ') {
+    // The origin is asked with what the key holds. Controls, and spaces at the end, are taken out of URLs before anyone looks at
+    // their parts; the worker has parsed them before.
+    if url.contains('#') || url.contains(char::is_control) || url.contains(' ') {
         return;
     }
     let (head, query) = url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
