@@ -43,24 +43,21 @@ fn canonical(coding: &str) -> &str {
     if doubled && x.eq_ignore_ascii_case("x-") { name } else { coding }
 }
 
-/// The language that the lookup of RFC 4647, 3.4 finds; else the first that is not refused by a weight of zero, else the first.
+/// The language that the lookup of RFC 4647, 3.4 finds for the heaviest range that leads to one; of equal ones the first on offer, since
+/// the order of the field means nothing (RFC 9110, 12.5.4). Else the first that is not refused by a weight of zero, else the first.
 pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
     let ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let acceptable: Vec<&str> = offered.iter().map(AsRef::as_ref).filter(|tag| !is_refused(tag, &ranges)).collect();
-    // The heaviest range that leads to one; of equal weights, the order of the field counts.
-    let mut best = (0, None);
-    for range in &ranges {
+    let leads_to = |range: &Member<'_>| {
         let mut fallbacks = core::iter::successors(Some(range.name()), |tag| Some(tag.rsplit_once('-')?.0));
         // The RFC also takes off a single letter that the last subtag leaves at the end; no tag on offer ends in one.
         // `*` is skipped: what it leads to, the default, also follows when no other range leads to anything.
-        if range.weight > best.0
-            && let Some(found) =
-                fallbacks.find_map(|tag| acceptable.iter().find(|known| known.eq_ignore_ascii_case(tag)))
-        {
-            best = (range.weight, Some(found));
-        }
-    }
-    best.1.or(acceptable.first()).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
+        fallbacks.find_map(|tag| acceptable.iter().position(|known| known.eq_ignore_ascii_case(tag)))
+    };
+    let found =
+        ranges.iter().filter(|range| range.weight > 0).filter_map(|range| Some((range.weight, leads_to(range)?)));
+    let best = found.max_by_key(|(weight, place)| (*weight, Reverse(*place))).map_or(0, |(_, place)| place);
+    acceptable.get(best).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
 }
 
 /// Whether the longest range that covers the tag (RFC 4647, 3.3.1) has the weight zero.
@@ -228,8 +225,10 @@ mod tests {
             ("i-de", "en"),
             ("ja, de;q=0.5", "de"),
             ("de;q=0.5, pt-BR;q=0.8", "pt-BR"),
+            // Of equal weight, the first on offer.
             ("de;q=0.8, pt-BR;q=0.8", "de"),
-            ("pt-BR, de", "pt-BR"),
+            ("pt-BR, de", "de"),
+            ("ja, pt-BR, fr-CH", "fr-CH"),
             // `*` leads to the default, and only if no range behind it leads to anything.
             ("*", "en"),
             ("*, de", "de"),
