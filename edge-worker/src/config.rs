@@ -7,7 +7,6 @@ use shared_keys::purge::Secret;
 use url::Url;
 
 use crate::error::{Error, ErrorKind};
-use crate::policy::Choices;
 #[cfg(doc)]
 use crate::rules::RULES;
 use crate::rules::{Json, Rules};
@@ -25,10 +24,6 @@ const ORIGIN_TIMEOUT_SECS: &str = "ORIGIN_TIMEOUT_SECS";
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
 /// Name of the variable that switches `Server-Timing` on.
 const SERVER_TIMING: &str = "SERVER_TIMING";
-/// Name of the variable that lets responses with `Set-Cookie` be stored.
-const STORE_SET_COOKIE: &str = "STORE_SET_COOKIE";
-/// Name of the variable that makes the worker obey the cache directives of requests.
-const OBEY_REQUESTS: &str = "OBEY_REQUESTS";
 /// Name of the secret that purge messages are signed with.
 pub const PURGE_SECRET: &str = "PURGE_SECRET";
 
@@ -53,8 +48,6 @@ pub struct Config {
     pub log_requests: bool,
     /// `Server-Timing` on responses; default off.
     pub server_timing: bool,
-    /// Where HTTP leaves a choice; all off by default.
-    pub choices: Choices,
     /// What purge messages are signed with; `None` closes the purge endpoint.
     pub purge_secret: Option<Secret>,
     /// A variable that cannot be used. Nothing is served from the store or stored then: it could have been meant to forbid that.
@@ -95,7 +88,6 @@ impl Config {
             rules,
             log_requests: is_on(LOG_REQUESTS),
             server_timing: is_on(SERVER_TIMING),
-            choices: Choices { store_set_cookie: is_on(STORE_SET_COOKIE), obey_requests: is_on(OBEY_REQUESTS) },
             purge_secret: variable(PURGE_SECRET).and_then(|value| Secret::new(value).ok()),
             fault,
         })

@@ -91,8 +91,8 @@ impl Normaliser {
         checked(codings, EXPECTED, wrong, negotiate::same_coding).map(Kind::Coding).map(Self)
     }
 
-    /// For `Accept-Language`: the one of these languages that the lookup of RFC 4647, 3.4 finds by falling weight. The first is
-    /// the default: for clients that send no field, and for those that take none of them.
+    /// For `Accept-Language`: the one of these languages that the lookup of RFC 4647, 3.4 finds by falling weight, of
+    /// equal ones the first of the list. The first is also the default: for clients that send no field, and for those that take none.
     ///
     /// ```
     /// use shared_keys::Normaliser;

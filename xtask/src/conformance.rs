@@ -18,8 +18,8 @@ use suite::Suite;
 
 const FOLDER: &str = "tests/conformance";
 
-/// The suite takes for granted what HTTP only allows: that a cache stores `Set-Cookie`, and obeys what clients ask of it.
-const CHOICES: [&str; 2] = ["STORE_SET_COOKIE:1", "OBEY_REQUESTS:1"];
+/// The worker's rules for the suite's origin; the README tells why.
+const RULES: &str = "rules.json";
 
 /// What to run.
 pub(crate) struct Options {
@@ -61,13 +61,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn through_a_worker(suite: &Suite, passthrough: bool) -> Result<String> {
     let client = http::client()?;
     let origin = suite.start_origin(&client).await?;
-    let config = paths::root().join(FOLDER).join("passthrough.toml");
+    let folder = paths::root().join(FOLDER);
+    let config = folder.join("passthrough.toml");
+    let rules = format!("RULES:{}", read(&folder.join(RULES))?);
     let settings = Settings {
         port: port::free()?,
         origin: origin.url(),
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
-        vars: &CHOICES,
+        vars: &[&rules],
         config: passthrough.then_some(config.as_path()),
     };
     let mut worker = Worker::start(&settings, None).await?;

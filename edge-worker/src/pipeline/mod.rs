@@ -170,7 +170,7 @@ pub(crate) enum Confirmed {
 
 impl Exchange {
     fn request(&self) -> Request<'_> {
-        Request { method: &self.method, headers: &self.headers, choices: self.config.choices }
+        Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
     }
 
     /// What of the target the client asks for.

@@ -44,7 +44,7 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// The client's fields.
     pub headers: &'a HeaderMap,
-    /// What the deployment chose.
+    /// What the deployment chose for such requests.
     pub choices: Choices,
 }
 

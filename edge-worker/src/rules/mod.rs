@@ -7,6 +7,7 @@
 //! - Which requests: `glob`, `methods`.
 //! - What of a request counts: `query`, `vary`, `bypass`, `pass`.
 //! - How long a response lives: [`lifetime`].
+//! - Where HTTP leaves a choice: [`Choices`].
 //! - Whether a response is what its URL says: [`content_type`].
 
 pub mod content_type;
@@ -22,6 +23,7 @@ use shared_keys::{QueryRules, TargetKey, VaryRules};
 
 use self::glob::Glob;
 pub use self::read::{Json, RULES};
+use crate::policy::Choices;
 
 /// The rules in their order.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +43,8 @@ pub struct Rule {
     pub vary: VaryRules,
     /// Requests go to the origin and nothing is stored.
     pub pass: bool,
+    /// Where HTTP leaves a choice; all off by default.
+    pub choices: Choices,
     /// One of these matches.
     paths: Vec<Glob>,
     /// Empty: all.
@@ -68,6 +72,7 @@ impl Default for Rule {
             query: QueryRules::default(),
             vary: VaryRules::default(),
             pass: false,
+            choices: Choices::default(),
             paths: Vec::new(),
             methods: Vec::new(),
             bypass_cookies: Vec::new(),

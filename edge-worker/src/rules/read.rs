@@ -79,6 +79,8 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "vary" => rule.vary = vary(&member)?,
             "lifetime" => lifetime(&mut rule, &member)?,
             "errors" => errors(&mut rule, &member)?,
+            "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
+            "obey_requests" => rule.choices.obey_requests = member.boolean()?,
             "allow_stale" => rule.allow_stale = member.boolean()?,
             "check_extension" => rule.check_extension = member.boolean()?,
             _ => return Err(member.unknown()),
@@ -275,6 +277,7 @@ pub(super) mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::policy::Choices;
 
     impl From<Value> for Json {
         fn from(value: Value) -> Self {
@@ -336,7 +339,8 @@ pub(super) mod tests {
                 "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
-                "errors": {"404": 4}, "allow_stale": true, "check_extension": false
+                "errors": {"404": 4}, "allow_stale": true, "check_extension": false,
+                "store_set_cookie": true, "obey_requests": true
             }]"#,
         );
         let rule = &Rules::read(&rules).unwrap().rules[0];
@@ -353,6 +357,7 @@ pub(super) mod tests {
         assert_eq!((parts, rule.over_the_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
         assert!(rule.allow_stale && !rule.check_extension);
+        assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }
 
     proptest! {
