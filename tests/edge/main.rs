@@ -186,6 +186,7 @@ fn main() -> ExitCode {
         memory::variants_stay_apart_in_memory,
         ranges::a_part_is_cut_from_what_is_stored_whole,
         ranges::a_part_that_came_answers_for_itself_and_not_for_the_whole,
+        ranges::several_parts_answer_the_field_that_they_came_for,
         ranges::a_part_of_the_whole_length_is_stored_as_the_whole,
         ranges::a_head_updates_what_is_stored_or_drops_it,
         rules::a_lifetime_holds_where_the_origin_declares_none,

@@ -59,6 +59,25 @@ pub(crate) async fn a_part_that_came_answers_for_itself_and_not_for_the_whole(st
     eventually("the whole has taken its place", async || stack.get(path).await.is_hit()).await;
 }
 
+pub(crate) async fn several_parts_answer_the_field_that_they_came_for(stack: &Stack) {
+    let path = "/ranges/several";
+    let parts =
+        "--a\r\nContent-Range: bytes 0-0/10\r\n\r\n0\r\n--a\r\nContent-Range: bytes 9-9/10\r\n\r\n9\r\n--a--\r\n";
+    let multipart = ("content-type", "multipart/byteranges; boundary=a");
+    stack.origin_answers(path, move |request: &OriginRequest| match request.headers.get("range") {
+        Some(_) => OriginReply { status: 206, ..OriginReply::ok(&[SHARED, multipart], parts) },
+        None => OriginReply::ok(&[SHARED], DIGITS),
+    });
+    let several = async || stack.get_with(path, &[("range", "bytes=0-0, -1")]).await;
+    eventually("they are stored", async || several().await.is_hit()).await;
+    let reply = several().await;
+    assert_eq!((reply.status, reply.body.as_str(), reply.header("content-type")), (206, parts, multipart.1));
+    assert!(!reply.headers.contains_key("strata-range") && !reply.headers.contains_key("content-range"));
+    assert!(!stack.get_with(path, &[("range", "bytes=0-0")]).await.is_hit());
+    let whole = stack.get(path).await;
+    assert_eq!((whole.status, whole.body.as_str()), (200, DIGITS));
+}
+
 pub(crate) async fn a_part_of_the_whole_length_is_stored_as_the_whole(stack: &Stack) {
     let path = "/ranges/all";
     stack.origin_answers(path, |_| OriginReply {

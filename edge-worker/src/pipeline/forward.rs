@@ -218,6 +218,11 @@ impl Exchange {
         if status != StatusCode::NOT_MODIFIED {
             self.rule.set_lifetime(&mut response);
         }
+        if status == StatusCode::PARTIAL_CONTENT
+            && let Some(range) = headers.remove(header::RANGE)
+        {
+            response.headers.insert(range::ANSWERED_RANGE, range);
+        }
         Ok(Received { response, body: answer.body().map(Body::Stream) })
     }
 

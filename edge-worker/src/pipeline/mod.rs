@@ -251,7 +251,7 @@ impl Exchange {
         if self.is_invalidated(&response) {
             return Ok(());
         }
-        let Some(response) = range::as_stored(storable::without_unshared(response)) else { return Ok(()) };
+        let response = range::as_stored(storable::without_unshared(response));
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
         variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await

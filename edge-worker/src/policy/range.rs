@@ -7,14 +7,19 @@
 //! - Ranges that are several after those that touch were joined are answered with the whole (14.2: `Range` may be ignored).
 //! - A part that is shorter than its `Content-Range` says is its first octets; one that is longer is not stored.
 //! - Parts are not put together: each fill replaces what is stored, and a part of the whole length is stored as the whole.
+//! - What came for a `Range` also answers that very field again, as it came. So several parts in one message, and a part of a whole whose
+//!   length is not known, are of use too.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::date::date;
 use super::{Request, StoredResponse};
 
 /// No more ranges are looked at: so many are a mistake or an attack (14.2).
 const MAX_RANGES: usize = 16;
+
+/// The internal field of a stored 206: the `Range` that it is the answer to.
+pub const ANSWERED_RANGE: HeaderName = HeaderName::from_static("strata-range");
 
 /// Octets `first` to `last`, both included, of `length`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub struct Octets {
 /// What of a stored response answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All of it.
+    /// All that is stored, as it is.
     Whole,
     /// These octets of the whole: a 206.
     Octets(Octets),
@@ -78,13 +83,14 @@ fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A response with its length as it is stored: a part that is the whole as a 200, and none if what part it is cannot be told.
-pub fn as_stored(mut response: StoredResponse) -> Option<StoredResponse> {
-    if response.status == StatusCode::PARTIAL_CONTENT && held(&response)?.is_whole() {
+/// A response with its length as it is stored: a part that is the whole as a 200.
+pub fn as_stored(mut response: StoredResponse) -> StoredResponse {
+    if response.status == StatusCode::PARTIAL_CONTENT && held(&response).is_some_and(Octets::is_whole) {
         response.status = StatusCode::OK;
         response.headers.remove(header::CONTENT_RANGE);
+        response.headers.remove(ANSWERED_RANGE);
     }
-    Some(response)
+    response
 }
 
 /// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response with a body has; `None` if that or
@@ -106,7 +112,13 @@ pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
         return whole;
     }
     let Some(range) = request.headers.get(header::RANGE) else { return whole };
-    let (Some(held), true) = (held(stored), if_range_holds(request.headers, stored)) else { return whole };
+    if !if_range_holds(request.headers, stored) {
+        return whole;
+    }
+    if stored.headers.get(ANSWERED_RANGE) == Some(range) {
+        return Some(Part::Whole);
+    }
+    let Some(held) = held(stored) else { return whole };
     match wanted(range.as_bytes(), held.length) {
         Part::Whole => whole,
         Part::Octets(wanted) => {
@@ -310,6 +322,7 @@ mod tests {
             assert_eq!(select_of(&response, &[("range", range)]), expected, "{range}");
         }
         assert_eq!(select_of(&response, &[]), None);
+        assert_eq!(held(&as_stored(response.clone())), held(&response));
         assert_eq!(select_of(&response, &[("range", "bytes=6-8"), ("if-range", "\"b\"")]), None);
         // Shorter than it says: its first octets. Longer, or nowhere: nothing is known.
         assert_eq!(held(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
@@ -325,6 +338,29 @@ mod tests {
         ] {
             assert_eq!(held(&part(content_range, length)), None, "{content_range} {length}");
         }
+    }
+
+    #[test]
+    fn rfc9111_3_3_a_part_answers_the_field_that_it_came_for() {
+        let asked = "bytes=0-0, -1";
+        for content in [("content-type", "multipart/byteranges; boundary=a"), ("content-range", "bytes 0-0/*")] {
+            let fields = [content, ("content-length", "40"), ("etag", "\"a\""), ("strata-range", asked)];
+            let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
+            let part = as_stored(part);
+            assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+            for (fields, expected) in [
+                (vec![("range", asked)], Some(Part::Whole)),
+                (vec![("range", asked), ("if-range", "\"a\"")], Some(Part::Whole)),
+                (vec![("range", asked), ("if-range", "\"b\"")], None),
+                (vec![("range", "bytes=0-0")], None),
+                (vec![], None),
+            ] {
+                assert_eq!(select_of(&part, &fields), expected, "{fields:?}");
+            }
+        }
+        let whole = [("content-range", "bytes 0-9/10"), ("content-length", "10"), ("strata-range", "bytes=0-")];
+        let whole = as_stored(StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&whole) });
+        assert_eq!((whole.status, whole.headers.len()), (StatusCode::OK, 1), "{:?}", whole.headers);
     }
 
     proptest! {

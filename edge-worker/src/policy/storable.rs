@@ -15,7 +15,7 @@ use url::Url;
 
 use super::asked::Asked;
 use super::lifetime::{LifetimeSource, heuristically_cacheable};
-use super::range::Octets;
+use super::range::ANSWERED_RANGE;
 use super::select::{can_select, vary_fields};
 use super::stale::{grace, longest_window};
 use super::validate::has_validator;
@@ -99,7 +99,7 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     let directives = response.directives();
     if response.status.is_informational()
         || matches!(response.status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
-        || (response.status == StatusCode::PARTIAL_CONTENT && !is_whole_part(request, response))
+        || (response.status == StatusCode::PARTIAL_CONTENT && !is_known_part(request, response))
         || (directives.must_understand && !understood(response.status))
     {
         return Err(NotStored::Status);
@@ -140,10 +140,17 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     Ok(keep_for)
 }
 
-/// A 206 that says where its part stands, with all the fields that a 200 would have: with `If-Range` an origin leaves some out
-/// (RFC 9110 section 15.3.7).
-fn is_whole_part(request: Request<'_>, response: &StoredResponse) -> bool {
-    !request.headers.contains_key(header::IF_RANGE) && Octets::from_content_range(&response.headers).is_some()
+/// A 206 to a known `Range` that says what parts it has, with all the fields that a 200 would have: with `If-Range` an origin leaves
+/// some out (RFC 9110 section 15.3.7).
+fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
+    let is_multipart = |value: &[u8]| {
+        const MULTIPART: &[u8] = b"multipart/byteranges";
+        value.get(..MULTIPART.len()).is_some_and(|start| start.eq_ignore_ascii_case(MULTIPART))
+    };
+    response.headers.contains_key(ANSWERED_RANGE)
+        && !request.headers.contains_key(header::IF_RANGE)
+        && (response.headers.contains_key(header::CONTENT_RANGE)
+            || response.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_multipart(value.as_bytes())))
 }
 
 /// Takes out the fields that the response says not to store.
@@ -243,8 +250,7 @@ mod tests {
             (200, vec![("cache-control", "max-age=60"), ("content-length", "8388608")], Ok(60 + AWAY)),
             (200, vec![("cache-control", "max-age=60"), ("content-length", "8388609")], Err(NotStored::TooLarge)),
             (206, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
-            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/*")], Err(NotStored::Status)),
-            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")], Ok(60 + AWAY)),
+            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")], Err(NotStored::Status)),
             (416, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (304, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (404, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
@@ -282,8 +288,23 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_15_3_7_a_part_says_what_it_is_and_what_it_answers() {
+        let (lifetime, asked) = (("cache-control", "max-age=60"), ("strata-range", "bytes=0-1"));
+        for (fields, expected) in [
+            (vec![lifetime, asked, ("content-range", "bytes 0-1/9")], Ok(60 + AWAY)),
+            (vec![lifetime, asked, ("content-range", "bytes 0-1/*")], Ok(60 + AWAY)),
+            (vec![lifetime, asked, ("content-type", "Multipart/ByteRanges; boundary=a")], Ok(60 + AWAY)),
+            (vec![lifetime, asked, ("content-type", "text/plain")], Err(NotStored::Status)),
+            (vec![lifetime, asked], Err(NotStored::Status)),
+            (vec![lifetime, ("content-range", "bytes 0-1/9")], Err(NotStored::Status)),
+        ] {
+            assert_eq!(of(206, &fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
     fn rfc9110_15_3_7_a_part_that_came_for_if_range_may_lack_fields() {
-        let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")];
+        let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9"), ("strata-range", "bytes=0-1")];
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
         let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
         assert_eq!(keep_for(get(&request), &part, &nothing_applied()), Err(NotStored::Status));

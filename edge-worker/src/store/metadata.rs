@@ -36,7 +36,7 @@ const VARIANTS: HeaderName = HeaderName::from_static("strata-variants");
 const KEPT_PREFIX: &str = "strata-h-";
 
 /// The fields that a store or the network before it might act on, add or replace.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 16] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -49,8 +49,9 @@ const KEPT: [&str; 15] = [
     "last-modified",
     "pragma",
     "set-cookie",
-    // Not a store's business, but `strata-` fields are taken out of what is read; see `rules::lifetime`.
+    // Not a store's business, but `strata-` fields are taken out of what is read; see `rules::lifetime` and `policy::range`.
     "strata-cache-control",
+    "strata-range",
     "surrogate-control",
     "vary",
 ];
