@@ -12,6 +12,8 @@ pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
     let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
     a_broken_cache(stack, &edge).await;
     a_broken_journal(stack, &edge).await;
+    a_hit_in_memory_calls_nothing(stack, &edge).await;
+    rules_as_tables(stack, &edge).await;
     a_lease_that_another_isolate_holds(stack, &edge).await;
     data_points(stack, &edge).await;
 }
@@ -72,10 +74,44 @@ async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
     assert_eq!(stack.origin_requests(path), requests, "the other refreshes it");
 }
 
+async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {
+    let path = "/faults/calls";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], "small"));
+    let calls = async || get(edge, "/__fault/calls").await.body;
+    // Memory is trusted for a while only, so that the store is asked in between: of several tries one is all from memory.
+    eventually("hits in memory make no call of the Cache API", async || {
+        let before = calls().await;
+        let mut all_from_memory = true;
+        for _ in 0..5 {
+            all_from_memory &= get(edge, path).await.edge_status().contains("; detail=memory");
+        }
+        let after = calls().await;
+        assert!(!all_from_memory || before == after, "{before} {after}");
+        all_from_memory
+    })
+    .await;
+    stack.origin_answers("/faults/large", |_| OriginReply::ok(&[SHARED], "x".repeat(100_000)));
+    eventually("it is stored", async || get(edge, "/faults/large").await.is_hit()).await;
+    let before = calls().await;
+    get(edge, "/faults/large").await;
+    assert_ne!(before, calls().await, "the calls are counted");
+}
+
+async fn rules_as_tables(stack: &Stack, edge: &Edge) {
+    stack.origin_answers("/faults/tables", |request| OriginReply::ok(&[], request.target.clone()));
+    eventually("a lifetime holds, and a parameter does not count", async || {
+        get(edge, "/faults/tables/a?utm_source=x&b=1").await.is_hit()
+    })
+    .await;
+    assert_eq!(get(edge, "/faults/tables/a?b=1").await.body, "/faults/tables/a?b=1");
+    stack.origin_answers("/faults/passed", |_| OriginReply::ok(&[SHARED], "x"));
+    assert!(get(edge, "/faults/passed").await.edge_status().contains("detail=rule"));
+}
+
 async fn data_points(stack: &Stack, edge: &Edge) {
     let path = "/faults/points";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "12345"));
     get(edge, path).await;
     let points = get(edge, "/__fault/points").await.body;
-    assert!(points.contains(r#"{"indexes":["default"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
+    assert!(points.contains(r#"{"indexes":["tables"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
 }

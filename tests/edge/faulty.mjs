@@ -6,11 +6,14 @@ export { JournalObject };
 const real = globalThis.caches;
 const broken = new Set();
 const points = [];
+// Calls of the worker's own cache, by method.
+const calls = { match: 0, put: 0, delete: 0 };
 
 const cacheApi = {
   async open(name) {
     const cache = await real.open(name);
     const call = (method) => async (...args) => {
+      if (name === "strata") calls[method] += 1;
       if (broken.has("cache") && name === "strata") throw new Error("the Cache API is broken");
       return cache[method](...args);
     };
@@ -44,6 +47,8 @@ export default class extends Worker {
         return new Response("mended");
       case "/__fault/points":
         return Response.json(points);
+      case "/__fault/calls":
+        return Response.json(calls);
       case "/__fault/lease": {
         const cache = await real.open("strata");
         await cache.put(what, new Response("", { headers: { "cache-control": "max-age=60" } }));
