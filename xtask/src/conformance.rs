@@ -27,58 +27,54 @@ pub(crate) struct Options {
     pub(crate) suite: Option<PathBuf>,
     /// Where the outcome of each case is written.
     pub(crate) json: Option<PathBuf>,
-    /// Run a worker that only forwards, in place of ours.
-    pub(crate) passthrough: bool,
 }
 
-/// Runs the suite and prints what came out beside the published results of other caches.
+/// Runs the suite through the worker, and then through one that only forwards, and prints what came out beside the published results
+/// of other caches.
 ///
 /// # Errors
-/// If something cannot be started, the pinned suite passes fewer cases than the floor, or the README does not name exactly
-/// those that it does not pass.
+/// If something cannot be started, the pinned suite passes fewer cases than the floor, the README does not name exactly those that it
+/// does not pass, or one that it says the runtime cannot carry fails through the other worker in another way.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     setup::node_tools().await?;
     let suite = Suite::open(options.suite.as_deref())?;
-    if !options.passthrough {
-        build::edge().await?;
-    }
-    let progress = Progress::start("running the suite", Some("takes about a minute"));
-    let results = through_a_worker(&suite, options.passthrough).await?;
-    let report = suite.judge(&results).await?;
+    build::edge().await?;
+    let folder = paths::root().join(FOLDER);
+    let progress = Progress::start("running the suite twice", Some("takes about a minute"));
+    let report = through_a_worker(&suite, None).await?;
+    let bare = through_a_worker(&suite, Some(&folder.join("passthrough.toml"))).await?;
     progress.done();
-    let name = if options.passthrough { "pass-through" } else { "strata-edge" };
-    report.print(name);
+    report.print(&bare);
     if let Some(file) = &options.json {
         report.write(file)?;
     }
-    if options.suite.is_none() && !options.passthrough {
-        hold(&report)?;
+    if options.suite.is_none() {
+        hold(&report, &bare)?;
     }
     Ok(())
 }
 
-/// The suite's results, as it prints them.
-async fn through_a_worker(suite: &Suite, passthrough: bool) -> Result<String> {
+/// What comes of the suite through our worker, or the one that `config` describes.
+async fn through_a_worker(suite: &Suite, config: Option<&Path>) -> Result<Report> {
     let client = http::client()?;
     let origin = suite.start_origin(&client).await?;
-    let folder = paths::root().join(FOLDER);
-    let config = folder.join("passthrough.toml");
-    let rules = format!("RULES:{}", read(&folder.join(RULES))?);
+    let rules = format!("RULES:{}", read(&paths::root().join(FOLDER).join(RULES))?);
     let settings = Settings {
         port: port::free()?,
         origin: origin.url(),
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
         vars: &[&rules],
-        config: passthrough.then_some(config.as_path()),
+        config,
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&client).await?;
-    suite.run(worker.url()).await
+    let results = suite.run(worker.url()).await?;
+    suite.judge(&results).await
 }
 
 /// Compares with what is checked in.
-fn hold(report: &Report) -> Result<()> {
+fn hold(report: &Report, bare: &Report) -> Result<()> {
     let folder = paths::root().join(FOLDER);
     let floor: Counts = serde_json::from_str(&read(&folder.join("floor.json"))?).doing(|| "floor.json".to_owned())?;
     let counts = report.counts();
@@ -86,7 +82,7 @@ fn hold(report: &Report) -> Result<()> {
         return Err(Error::new(format!("passed {counts}, and the floor is {floor}"))
             .mend("the cases that failed stand above; what is passed must stay passed"));
     }
-    let wrong = report.differs_from_readme(&read(&folder.join("README.md"))?);
+    let wrong = report.differs_from_readme(&read(&folder.join("README.md"))?, bare);
     if !wrong.is_empty() {
         return Err(Error::new(format!("{FOLDER}/README.md: {}", wrong.join("; ")))
             .mend("name each case not passed there, with the reason, and no other"));

@@ -127,9 +127,6 @@ enum Command {
         /// Write the outcome of each case to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Run a worker that only forwards, to see what workerd itself cannot carry
-        #[arg(long)]
-        passthrough: bool,
     },
     /// Simulate the edge journal for a planet of isolates: its load, and how long a purge takes to reach the last of them
     Simulate {
@@ -179,9 +176,7 @@ async fn run(command: Command) -> Result<()> {
             simulate.args(["--example", "simulate", "--"]).args(options);
             command::run_shown("the simulation", simulate).await
         }
-        Command::Conformance { suite, json, passthrough } => {
-            conformance::run(&conformance::Options { suite, json, passthrough }).await
-        }
+        Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
         Command::BuildEdge => build::edge().await,
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Result};
 
+/// The README's heading above what the runtime is the reason for.
+const RUNTIMES_HEADING: &str = "workerd cannot carry them\n";
+
 /// What a case asks for, in the suite's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,11 +105,13 @@ impl Report {
         self.passed(true, |id| self.outcome(id))
     }
 
-    /// Prints the counts side by side, then what was not passed.
-    pub(crate) fn print(&self, name: &str) {
+    /// Prints the counts side by side, then what was not passed, and whether `bare`, the run through a worker that only forwards, came
+    /// to the same.
+    pub(crate) fn print(&self, bare: &Self) {
         let of = Counts::count(self.cases.iter().filter(|case| case.counted));
         println!("\n{:<24}{:>16}{:>16}{:>16}", "", "required", "optimal", "check");
-        print_row(name, self.counts(), of);
+        print_row("strata-edge", self.counts(), of);
+        print_row("pass-through", bare.counts(), of);
         for cache in &self.caches {
             print_row(&cache.name, self.passed(true, |id| cache.outcomes.get(id).map_or("", String::as_str)), of);
         }
@@ -114,7 +119,7 @@ impl Report {
         if of != Counts::default() {
             let passed = self.passed(false, |id| self.outcome(id));
             println!("\nbesides, what the suite runs and does not count:");
-            print_row(name, passed, of);
+            print_row("strata-edge", passed, of);
         }
         for kind in Kind::ALL {
             let cases: Vec<&Case> =
@@ -122,7 +127,8 @@ impl Report {
             println!("\n{}, not passed: {}", kind.as_str(), cases.len());
             for case in cases {
                 let (outcome, message) = self.ours.get(&case.id).cloned().unwrap_or_default();
-                println!("  {:<58} {outcome}: {message}", case.id);
+                let alike = if self.is_alike(bare, &case.id) { " (pass-through: the same)" } else { "" };
+                println!("  {:<58} {outcome}: {message}{alike}", case.id);
             }
         }
     }
@@ -133,10 +139,10 @@ impl Report {
         std::fs::write(file, serde_json::to_string_pretty(self).doing(writing)?).doing(writing)
     }
 
-    /// How the cases that a README names in the first column of its tables differ from those not passed; checks are not told.
-    pub(crate) fn differs_from_readme(&self, readme: &str) -> Vec<String> {
-        let told: BTreeSet<&str> =
-            readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    /// How the cases that a README names in the first column of its tables differ from those not passed; checks are not told. What it
+    /// lays to the runtime must have come to the same in `bare`.
+    pub(crate) fn differs_from_readme(&self, readme: &str, bare: &Self) -> Vec<String> {
+        let told: BTreeSet<&str> = cases_in(readme).collect();
         let failed: BTreeSet<&str> = self
             .cases
             .iter()
@@ -145,7 +151,19 @@ impl Report {
             .collect();
         let missing = failed.difference(&told).map(|id| format!("{id} is not passed and not told of"));
         let extra = told.difference(&failed).map(|id| format!("{id} is told of and passed, or no case"));
-        missing.chain(extra).collect()
+        let carried = runtimes_part(readme).filter(|id| !self.is_alike(bare, id));
+        let carried = carried.map(|id| {
+            let (outcome, message) = bare.ours.get(id).cloned().unwrap_or_default();
+            format!("the runtime is not shown to be the reason for {id}: through the pass-through worker, {outcome}: {message}")
+        });
+        missing.chain(extra).chain(carried).collect()
+    }
+
+    /// Whether a case came to the same words in `bare`; its outcome there may be another, where a case that it depends on failed.
+    fn is_alike(&self, bare: &Self, id: &str) -> bool {
+        let words =
+            |report: &Self| report.ours.get(id).map(|(_, message)| message.clone()).filter(|text| !text.is_empty());
+        words(self).is_some_and(|ours| words(bare) == Some(ours))
     }
 
     fn is_passed(&self, case: &Case) -> bool {
@@ -159,6 +177,17 @@ impl Report {
     fn passed<'a>(&'a self, counted: bool, outcome: impl Fn(&str) -> &'a str) -> Counts {
         Counts::count(self.cases.iter().filter(|case| case.counted == counted && is_pass(outcome(&case.id))))
     }
+}
+
+/// The cases in the first column of tables.
+fn cases_in(readme: &str) -> impl Iterator<Item = &str> {
+    readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+}
+
+/// The cases that a README lays to the runtime.
+fn runtimes_part(readme: &str) -> impl Iterator<Item = &str> {
+    let section = readme.split("\n### ").find(|section| section.starts_with(RUNTIMES_HEADING));
+    cases_in(section.unwrap_or_default())
 }
 
 fn is_pass(outcome: &str) -> bool {
@@ -183,7 +212,7 @@ mod tests {
                 { "id": "d", "group": "g", "kind": "check", "counted": true },
                 { "id": "e", "group": "h", "kind": "required", "counted": false }
             ],
-            "ours": { "a": ["pass", ""], "b": ["dependency failed", ""], "c": ["fail", "why"], "d": ["no", ""], "e": ["pass", ""] },
+            "ours": { "a": ["pass", ""], "b": ["dependency failed", "what"], "c": ["fail", "why"], "d": ["no", ""], "e": ["pass", ""] },
             "caches": [{ "name": "x", "outcomes": { "a": "pass", "c": "pass" } }]
         }"#;
         serde_json::from_str(described).unwrap()
@@ -204,8 +233,19 @@ mod tests {
     #[test]
     fn the_readme_names_what_is_not_passed_and_nothing_else() {
         let told = "Text with `x`.\n\n| case | why |\n|---|---|\n| `b` | because |\n| `c` | because |\n";
-        assert!(report().differs_from_readme(told).is_empty());
+        assert!(report().differs_from_readme(told, &report()).is_empty());
         let wrong = told.replace("`c`", "`a`");
-        assert_eq!(report().differs_from_readme(&wrong).len(), 2);
+        assert_eq!(report().differs_from_readme(&wrong, &report()).len(), 2);
+    }
+
+    #[test]
+    fn what_is_laid_to_the_runtime_fails_in_the_same_words_without_us() {
+        let told = "# T\n\n### workerd cannot carry them\n\n| `b` | x |\n\n### Others\n\n| `c` | y |\n";
+        let mut bare = report();
+        bare.ours.insert("c".to_owned(), ("fail".to_owned(), "for another reason".to_owned()));
+        bare.ours.insert("b".to_owned(), ("fail".to_owned(), "what".to_owned()));
+        assert!(report().differs_from_readme(told, &bare).is_empty());
+        bare.ours.insert("b".to_owned(), ("fail".to_owned(), "for another reason".to_owned()));
+        assert_eq!(report().differs_from_readme(told, &bare).len(), 1);
     }
 }
