@@ -205,6 +205,7 @@ fn main() -> ExitCode {
         stale::stale_is_served_if_the_origin_fails,
         stale::stale_is_served_if_the_origin_takes_too_long,
         stale::many_stale_hits_start_one_refresh,
+        stale::an_origin_that_fails_is_not_asked_for_every_stale_hit,
         stale::a_refresh_that_takes_too_long_is_given_up_and_another_begins,
         stale::without_a_window_stale_is_not_served,
         stale::a_purge_is_obeyed_that_comes_while_the_origin_is_asked,

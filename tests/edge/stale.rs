@@ -116,6 +116,28 @@ pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_sta
     }
 }
 
+pub(crate) async fn an_origin_that_fails_is_not_asked_for_every_stale_hit(stack: &Stack) {
+    let path = "/stale/failing";
+    stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let (old, requests) = (stack.get(path).await.body, stack.origin_requests(path));
+    stack.origin_answers(path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+    eventually("a refresh has failed", async || {
+        stack.get(path).await;
+        stack.origin_requests(path) > requests
+    })
+    .await;
+    let since = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(stack.get(path).await.body, old);
+    }
+    // Asked again at most every 5 s, and once more by a hit that came before the lease was extended.
+    let asked = stack.origin_requests(path) - requests;
+    assert!(asked as u64 <= 2 + since.elapsed().as_secs() / 5, "{asked} in {:?}", since.elapsed());
+    stack.origin_answers(path, counting("max-age=600"));
+    eventually("it is asked again", async || stack.get(path).await.body != old).await;
+}
+
 /// The worker of these tests gives the origin 5 s.
 pub(crate) async fn stale_is_served_if_the_origin_takes_too_long(stack: &Stack) {
     let path = "/stale/slow";

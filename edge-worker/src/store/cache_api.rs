@@ -34,11 +34,19 @@ impl CacheApi {
         if self.cache.get(key, false).await?.is_some() {
             return Ok(false);
         }
+        self.put_empty(key, keep_for).await?;
+        Ok(true)
+    }
+
+    /// Puts an empty entry under `key`.
+    ///
+    /// # Errors
+    /// If the runtime refuses it.
+    pub(crate) async fn put_empty(&self, key: &str, keep_for: Duration) -> Result<(), Error> {
         let mut headers = HeaderMap::new();
         keep(&mut headers, keep_for);
         let response = runtime::response(StatusCode::OK, &headers, None)?;
-        self.cache.put(key, Response::from(response)).await?;
-        Ok(true)
+        Ok(self.cache.put(key, Response::from(response)).await?)
     }
 }
 

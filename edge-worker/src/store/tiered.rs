@@ -48,6 +48,14 @@ impl Tiered {
         self.cache().await.put_if_absent(&lease_key(key), duration).await
     }
 
+    /// The caller has the lease for so long from now.
+    ///
+    /// # Errors
+    /// If the Cache API cannot be asked.
+    pub(crate) async fn extend_lease(&self, key: &str, duration: Duration) -> Result<(), Error> {
+        self.cache().await.put_empty(&lease_key(key), duration).await
+    }
+
     /// The refresh is over.
     ///
     /// # Errors
