@@ -2,12 +2,13 @@
 //!
 //! - Hop-by-hop fields and those that `Connection` names (RFC 9110 section 7.6.1).
 //! - Strata's own: `strata-…` from a client is forged, and from an origin it is for the edge only.
-//! - What an origin tells the edge: tags and targeted directives. A targeted field must not go on, since a shared cache
-//!   further out would keep the response by it, and no purge reaches that cache.
+//! - What an origin tells the edge: tags, and directives for it alone.
 //! - Request fields that frameworks act on although no cache key holds them. They are taken out where a response could be
 //!   stored under a key that does not say so; requests that are never answered from the store keep them.
 
 use http::{HeaderMap, HeaderName, header};
+
+use crate::policy::directives::CDN_CACHE_CONTROL;
 
 /// What begins the name of every field that only Strata's layers exchange.
 pub const INTERNAL_PREFIX: &str = "strata-";
@@ -24,8 +25,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-const FOR_THE_EDGE: [&str; 5] =
-    ["cache-tag", "cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
+const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
 const UNKEYED: [&str; 18] = [
     "forwarded",
@@ -102,10 +102,16 @@ pub fn remove_internal(headers: &mut HeaderMap) {
 }
 
 /// Takes out of a response what the origin said to the edge alone.
-pub fn remove_for_the_edge(headers: &mut HeaderMap) {
+///
+/// `CDN-Cache-Control` goes on to shared caches further out, as RFC 9213 section 3 has it; but not from a service of ours (`is_ours`), as
+/// its lifetime counts on purges, and none reaches those caches.
+pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
     remove_internal(headers);
     for name in FOR_THE_EDGE {
         headers.remove(name);
+    }
+    if is_ours {
+        headers.remove(CDN_CACHE_CONTROL);
     }
 }
 
@@ -179,10 +185,14 @@ mod tests {
             ("strata-position", "1-0"),
             ("strata-anything", "x"),
             ("cache-tag", "a"),
+            ("surrogate-key", "a"),
+            ("cloudflare-cdn-cache-control", "max-age=70"),
             ("cdn-cache-control", "max-age=60"),
             ("cache-control", "no-cache"),
         ]);
-        remove_for_the_edge(&mut fields);
+        remove_for_the_edge(&mut fields, false);
+        assert_eq!(fields, headers(&[("cdn-cache-control", "max-age=60"), ("cache-control", "no-cache")]));
+        remove_for_the_edge(&mut fields, true);
         assert_eq!(fields, headers(&[("cache-control", "no-cache")]));
     }
 }

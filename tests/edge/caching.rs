@@ -109,11 +109,18 @@ pub(crate) async fn what_must_not_be_stored_is_not(stack: &Stack) {
 }
 
 pub(crate) async fn a_targeted_field_wins_over_cache_control(stack: &Stack) {
-    let headers = [("cache-control", "public, no-cache"), ("cdn-cache-control", "max-age=600")];
+    let headers = [
+        ("cache-control", "public, no-cache"),
+        ("cdn-cache-control", "max-age=600"),
+        ("cloudflare-cdn-cache-control", "max-age=500"),
+    ];
     stack.origin_answers("/caching/targeted", move |_| OriginReply::ok(&headers, "x"));
     eventually("it is stored", async || stack.get("/caching/targeted").await.is_hit()).await;
     let reply = stack.get("/caching/targeted").await;
     assert_eq!(reply.header("cache-control"), "public, no-cache", "what the browser is told stays");
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=600", "and what other CDNs are told");
+    assert!(reply.edge_status().contains("; ttl=500") || reply.edge_status().contains("; ttl=49"));
+    assert!(!reply.headers.contains_key("cloudflare-cdn-cache-control"), "for this edge alone");
 }
 
 /// The edge passes a client's bytes on, and what differs in them differs in the key.

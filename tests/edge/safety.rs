@@ -19,6 +19,7 @@ pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
     for reply in [miss, hit] {
         let seen: Vec<_> = reply.headers.keys().filter(|name| name.as_str().starts_with("strata-")).collect();
         assert!(seen.is_empty() && !reply.headers.contains_key("cache-tag"), "{:?}", reply.headers);
+        assert!(!reply.headers.contains_key("cdn-cache-control"), "no purge reaches a cache further out");
     }
     for request in stack.origin.requests(path) {
         assert!(!request.headers.keys().any(|name| name.as_str().starts_with("strata-")), "{:?}", request.headers);

@@ -128,7 +128,7 @@ impl Exchange {
         context: &Context,
     ) -> Answer {
         let Received { response, mut body } = received;
-        let is_head = self.method == Method::HEAD;
+        let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
         let storable =
             if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
         // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
@@ -170,7 +170,7 @@ impl Exchange {
             (Err(_), Some(lead)) => lead.pass(now()),
             (Err(_), None) => {}
         }
-        self.finish(code, headers, body, not_modified, status)
+        self.finish(code, headers, body, not_modified, is_ours, status)
     }
 
     /// How long to keep a response to a GET for this target, or why not.

@@ -278,9 +278,10 @@ impl Exchange {
         mut headers: HeaderMap,
         body: Option<Body>,
         not_modified: bool,
+        is_ours: bool,
         cache_status: CacheStatus,
     ) -> Answer {
-        remove_for_the_edge(&mut headers);
+        remove_for_the_edge(&mut headers, is_ours);
         cache_status.append_to(&mut headers, Some(&self.target));
         let (status, body) = if not_modified {
             validate::retain_not_modified_fields(&mut headers);

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
+use shared_keys::POSITION_HEADER;
 use worker::{Context, web_sys};
 
 use super::{Answer, Exchange, INVALIDATED, Received, tee, ttl_secs, unreachable};
@@ -45,6 +46,7 @@ impl Exchange {
         };
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
+        let is_ours = headers.contains_key(POSITION_HEADER);
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let for_gets = self.as_answer_to_gets(code, &headers, journey);
         let mut invalidated_at = request_time;
@@ -69,7 +71,7 @@ impl Exchange {
                 }
             });
         }
-        self.finish(code, headers, body, false, CacheStatus::Forwarded(forwarded))
+        self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
     }
 
     /// The answer to a POST as GETs that follow will get it, and for how long, if it says that it is that.

@@ -89,11 +89,12 @@ impl Exchange {
         hit: Hit,
         status: CacheStatus,
     ) -> Answer {
+        let is_ours = stored.is_ours();
         let mut headers = stored.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
         let (code, body) =
             if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
-        self.finish(code, headers, body, hit.not_modified, status)
+        self.finish(code, headers, body, hit.not_modified, is_ours, status)
     }
 
     /// The stored response in place of a failed one, if it is allowed and still valid: a purge may have come meanwhile.

@@ -83,6 +83,11 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
+    /// Whether a service of ours made it: it says at which place of the journal.
+    pub fn is_ours(&self) -> bool {
+        self.stamp.origin.is_some()
+    }
+
     /// The directives that hold for it.
     pub fn directives(&self) -> Directives {
         directives(&self.headers)

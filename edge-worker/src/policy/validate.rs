@@ -14,13 +14,14 @@ pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
 /// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain the answer.
-const NOT_MODIFIED_FIELDS: [&str; 12] = [
+const NOT_MODIFIED_FIELDS: [&str; 13] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
     "cache-control",
     "cache-status",
+    "cdn-cache-control",
     "content-location",
     "date",
     "etag",
