@@ -46,6 +46,12 @@ fuzz_target!(|text: &[u8]| {
     let (decoded, generation) = metadata::decode(metadata::encode(&stored, Some(7))).expect("what was encoded");
     assert_eq!((decoded.headers, generation), (stored.headers, Some(7)));
 
+    // What a store gives back is read as anybody's.
+    let _ = metadata::decode(headers.clone());
+    if let Ok(Some(marker)) = metadata::decode_marker(&headers) {
+        assert_eq!(metadata::decode_marker(&metadata::encode_marker(&marker)), Ok(Some(marker)));
+    }
+
     let mut once = headers;
     remove_hop_by_hop(&mut once);
     remove_unkeyed(&mut once);
