@@ -85,9 +85,9 @@ fn heuristic_lifetime(
     Some((unchanged / HEURISTIC_DIVISOR).min(HEURISTIC_MAX))
 }
 
-/// The statuses that may be stored without an explicit lifetime (RFC 9110 section 15.1), except 206, which is never stored here.
+/// The statuses that may be stored without an explicit lifetime (RFC 9110 section 15.1).
 pub fn heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 #[cfg(test)]
@@ -137,6 +137,15 @@ mod tests {
         for expires in day {
             let fields = [("date", "Sun, 06 Nov 1994 08:49:00 GMT"), ("expires", expires)];
             assert_eq!(lifetime(200, &fields), (37, LifetimeSource::Expires), "{expires}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_15_1_the_statuses_that_are_heuristically_cacheable() {
+        let listed = [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
+        for status in 200..600 {
+            let cacheable = heuristically_cacheable(StatusCode::from_u16(status).unwrap());
+            assert_eq!(cacheable, listed.contains(&status), "{status}");
         }
     }
 

@@ -6,11 +6,12 @@
 
 use http::{HeaderMap, header};
 
-/// Extensions of static files, and what their type begins with or contains.
+/// Extensions of static files, and what their type begins with or contains. Where nobody said a file's type, object stores send it as
+/// octets; no application sends a page so.
 const KINDS: [(&[&str], &[&str]); 7] = [
-    (&["avif", "bmp", "gif", "ico", "jpeg", "jpg", "png", "svg", "tif", "tiff", "webp"], &["image/"]),
-    (&["css"], &["text/css"]),
-    (&["js", "mjs"], &["javascript"]),
+    (&["avif", "bmp", "gif", "ico", "jpeg", "jpg", "png", "svg", "tif", "tiff", "webp"], &["image/", "octet-stream"]),
+    (&["css"], &["text/css", "octet-stream"]),
+    (&["js", "mjs"], &["javascript", "octet-stream"]),
     (&["eot", "otf", "ttf", "woff", "woff2"], &["font", "octet-stream"]),
     (&["avi", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "ogg", "wav", "webm"], &["audio/", "video/", "octet-stream"]),
     (&["csv", "map", "txt"], &["text/csv", "text/plain", "json", "octet-stream"]),
@@ -52,6 +53,7 @@ mod tests {
             ("/a/x.js", "application/javascript; charset=utf-8", false),
             ("/a/x.js", "application/json", true),
             ("/a/x.woff2", "application/font-woff2", false),
+            ("/a/x.png", "binary/octet-stream", false),
             ("/a/x.svg", "image/svg+xml", false),
             ("/a.css/x", "text/html", false),
             ("/a/x.html", "text/html", false),

@@ -30,7 +30,9 @@ impl Rule {
 
     /// Whether a response for `path` may not be what it seems, and nothing that the origin said lets it be stored.
     pub fn is_deceptive(&self, path: &str, response: &StoredResponse) -> bool {
-        if !self.check_extension || !content_type::contradicts(path, &response.headers) {
+        // An error or a redirect shows no account; only what passes for the file may.
+        let is_answer = matches!(response.status.as_u16(), 200 | 203 | 206);
+        if !self.check_extension || !is_answer || !content_type::contradicts(path, &response.headers) {
             return false;
         }
         let (_, lifetime) = of_the_origin(response);
@@ -152,7 +154,8 @@ mod tests {
         for (status, cache_control, expected) in [
             (301, "", "max-age=60"),
             (302, "", ""),
-            (206, "", ""),
+            (206, "", "max-age=60"),
+            (206, "max-age=5", "max-age=60"),
             (404, "", "max-age=10"),
             (404, "max-age=5", ""),
             (404, "no-store", ""),
@@ -185,13 +188,20 @@ mod tests {
 
     #[test]
     fn a_page_that_looks_like_a_file_is_stored_only_at_the_origins_word() {
-        let deceptive = |rule: &str, cache_control: &str| {
+        let deceptive_as = |status: u16, rule: &str, cache_control: &str| {
             let rules = Rules::read(&json(&format!(r#"[{{"path": "/**"{rule}}}]"#))).unwrap();
             let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
             let mut response = stored(&[("content-type", "text/html"), ("cache-control", cache_control)]);
+            response.status = StatusCode::from_u16(status).unwrap();
             rule.set_lifetime(&mut response);
             rule.is_deceptive("/account/x.css", &response)
         };
+        let deceptive = |rule: &str, cache_control: &str| deceptive_as(200, rule, cache_control);
+        assert!(deceptive_as(206, "", "") && deceptive_as(203, "", ""));
+        assert!(
+            ![301, 404, 410, 503].into_iter().any(|status| deceptive_as(status, "", "")),
+            "they have pages of their own"
+        );
         assert!(deceptive("", ""));
         assert!(!deceptive("", "max-age=60"));
         assert!(deceptive(r#", "lifetime": {"fresh": 60}"#, ""));

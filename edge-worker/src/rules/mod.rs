@@ -116,13 +116,17 @@ impl Rule {
     }
 
     fn has_bypass_cookie(&self, request: &HeaderMap) -> bool {
-        let lines = request.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let mut names =
-            lines.flat_map(|line| line.split(';')).map(|pair| pair.split('=').next().unwrap_or(pair).trim());
-        names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
+        request.get_all(header::COOKIE).iter().any(|line| {
+            // A value may have any bytes, and must not hide the cookies beside it.
+            let line = String::from_utf8_lossy(line.as_bytes());
+            let mut names = line.split(';').map(|pair| pair.split('=').next().unwrap_or(pair).trim());
+            names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
+        })
     }
 
     fn matches(&self, method: &Method, path: &str) -> bool {
+        // A HEAD is answered from what is stored for GETs.
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
         (self.methods.is_empty() || self.methods.contains(method)) && self.paths.iter().any(|glob| glob.matches(path))
     }
 }
@@ -152,13 +156,14 @@ mod tests {
     fn the_first_that_matches_path_and_method_holds() {
         let rules = rules(
             r#"[{"name": "writes", "path": "/api/**", "methods": ["POST", "PUT"]},
-                {"name": "api", "path": ["/api/**", "/rpc"]}, {"path": "/img/*"}]"#,
+                {"name": "api", "path": ["/api/**", "/rpc"]}, {"path": "/img/*", "methods": ["GET"]}]"#,
         );
         for (method, url, name) in [
             ("POST", "https://a.example/api/x", "writes"),
             ("GET", "https://a.example/api/x?y", "api"),
             ("GET", "https://a.example/rpc", "api"),
             ("GET", "https://a.example/img/x", "rule-3"),
+            ("HEAD", "https://a.example/img/x", "rule-3"),
             ("GET", "https://a.example/img/x/y", "default"),
             ("GET", "https://a.example/", "default"),
         ] {
@@ -181,6 +186,7 @@ mod tests {
         for (fields, passes) in [
             (&[("cookie", "a=1; sid=2")][..], true),
             (&[("cookie", "a=1"), ("cookie", "wp_logged_in=")][..], true),
+            (&[("cookie", "name=Zo\u{eb}; sid=1")][..], true),
             (&[("cookie", "a=sid; sid2=1; xwp_=1")][..], false),
             (&[("x-preview", "")][..], true),
             (&[][..], false),

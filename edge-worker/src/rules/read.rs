@@ -70,7 +70,8 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
                 for text in member.texts()? {
                     let method =
                         text.parse::<Method>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
-                    rule.methods.push(method.ok_or_else(|| member.wrong("methods in capitals"))?);
+                    let method = method.ok_or_else(|| member.wrong("methods in capitals"))?;
+                    rule.methods.push(if method == Method::HEAD { Method::GET } else { method });
                 }
             }
             "pass" => rule.pass = member.boolean()?,
