@@ -16,6 +16,8 @@ pub enum ErrorKind {
     Journal,
     /// The store holds something that this version did not write.
     Store,
+    /// No answer came from the origin, or none in time.
+    Unreachable,
     /// The origin answered what cannot be passed on, or not be kept.
     Origin,
     /// The runtime refused a call.

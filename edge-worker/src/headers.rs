@@ -13,10 +13,12 @@ use crate::policy::directives::CDN_CACHE_CONTROL;
 /// What begins the name of every field that only Strata's layers exchange.
 pub const INTERNAL_PREFIX: &str = "strata-";
 
-const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
+    // RFC 9111 section 3.1 names it beside the two around it.
+    "proxy-authentication-info",
     "proxy-authorization",
     "proxy-connection",
     "te",
@@ -27,24 +29,43 @@ const HOP_BY_HOP: [&str; 9] = [
 
 const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
-const UNKEYED: [&str; 18] = [
+const UNKEYED: [&str; 37] = [
     "forwarded",
     "front-end-https",
+    "true-client-ip",
+    "x-backend-host",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-envoy-original-path",
+    "x-forwarded",
     "x-host",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-invoke-output",
+    "x-invoke-path",
+    "x-invoke-query",
+    "x-invoke-status",
     "x-matched-path",
     "x-method-override",
+    "x-middleware-prefetch",
     "x-middleware-rewrite",
     "x-middleware-subrequest",
+    "x-nextjs-data",
+    "x-now-route-matches",
     "x-original-host",
     "x-original-uri",
     "x-original-url",
+    "x-prerender-revalidate",
     "x-proxy-url",
+    "x-react-router-prerender-data",
+    "x-react-router-spa-mode",
+    "x-real-host",
+    "x-real-ip",
     "x-rewrite-uri",
     "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
     "x-url-scheme",
 ];
 
@@ -53,10 +74,23 @@ const X_FORWARDED: &str = "x-forwarded-";
 /// Those of the family that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// Never taken out because a client's `Connection` names them: who the client is, and where the request has been (RFC 8586
-/// section 2), is not the client's to say.
-const NOT_THE_CLIENTS: [HeaderName; 2] =
-    [HeaderName::from_static("cdn-loop"), HeaderName::from_static("cf-connecting-ip")];
+/// Never taken out because `Connection` names them: who the client is, and where the request has been (RFC 8586 section 2), is not
+/// the client's to say; and what is for all recipients, as all that caches read is, must not be named there (RFC 9110 section 7.6.1).
+const FOR_ALL: [&str; 13] = [
+    "age",
+    "cache-control",
+    "cache-tag",
+    "cdn-cache-control",
+    "cdn-loop",
+    "cf-connecting-ip",
+    "cloudflare-cdn-cache-control",
+    "date",
+    "expires",
+    "strata-position",
+    "surrogate-key",
+    "vary",
+    "via",
+];
 
 /// Whether two hops could see the end of such a request's body in different places (RFC 9112 section 6.3): a length that is no number, or
 /// several that differ, or one beside a transfer coding, or a coding other than `chunked`. The runtime refuses most of these itself.
@@ -82,7 +116,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .filter(|name| !NOT_THE_CLIENTS.contains(name))
+        .filter(|name: &HeaderName| !FOR_ALL.contains(&name.as_str()))
         .collect();
     for name in named {
         headers.remove(name);
@@ -117,11 +151,13 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
 
 /// Takes out of a request what could change the response without being part of its key.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
-    for name in UNKEYED {
-        headers.remove(name);
-    }
-    let family = |name: &&HeaderName| name.as_str().starts_with(X_FORWARDED) && !SET_HERE.contains(&name.as_str());
-    for name in headers.keys().filter(family).cloned().collect::<Vec<_>>() {
+    let is_unkeyed = |name: &&HeaderName| {
+        // To what passes fields on as variables (CGI, WSGI, PHP) both spellings are one.
+        let spelled = name.as_str().replace('_', "-");
+        let family = spelled.starts_with(X_FORWARDED) && !SET_HERE.contains(&name.as_str());
+        family || UNKEYED.contains(&spelled.as_str())
+    };
+    for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
@@ -143,6 +179,38 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut fields);
         assert_eq!(fields, headers(&[("x-end", "1"), ("cdn-loop", "strata-edge")]));
+    }
+
+    #[test]
+    fn what_frameworks_act_on_is_taken_out_in_either_spelling() {
+        for name in UNKEYED {
+            for name in [name.to_owned(), name.replace('-', "_")] {
+                let mut fields = headers(&[(name.as_str(), "x")]);
+                remove_unkeyed(&mut fields);
+                assert!(fields.is_empty(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn rfc9111_3_1_what_is_for_one_connection_is_taken_out() {
+        for name in HOP_BY_HOP {
+            let mut fields = headers(&[(name, "x")]);
+            remove_hop_by_hop(&mut fields);
+            assert!(fields.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_7_6_1_what_caches_read_is_never_for_one_connection() {
+        let mut fields = headers(&[
+            ("connection", "Cache-Control, Vary, x-a"),
+            ("cache-control", "no-store"),
+            ("vary", "a"),
+            ("x-a", "1"),
+        ]);
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields, headers(&[("cache-control", "no-store"), ("vary", "a")]));
     }
 
     #[test]
@@ -173,6 +241,8 @@ mod tests {
             ("x-forwarded-ssl", "on"),
             ("x-forwarded-anything", "1"),
             ("x-original-host", "evil.example"),
+            ("x_forwarded_host", "evil.example"),
+            ("X_Original_URL", "/admin"),
         ]);
         remove_unkeyed(&mut fields);
         assert_eq!(fields.len(), 3);

@@ -17,24 +17,31 @@ use crate::policy::{StoredResponse, validate};
 
 /// RFC 8586 section 2: names the CDNs that a request went through.
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-/// This cache's name there.
-const CDN_ID: &str = "strata-edge";
+/// This software's name in `Via`.
+const PRODUCT: &str = "strata-edge";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What a hop says of the way that a request came.
+#[cfg(target_arch = "wasm32")]
+const SET_ON_THE_WAY: [HeaderName; 5] = [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 /// The tags of an origin that was written for another CDN, separated by spaces.
 const SURROGATE_KEY: &str = "surrogate-key";
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// Whether the request has been through this cache already: the origin's URL leads back here.
-pub fn is_loop(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CDN_LOOP)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|member| member.split(';').next().is_some_and(|id| id.trim().eq_ignore_ascii_case(CDN_ID)))
+/// Whether a request for `url` has been through this cache already: the origin's URL leads back here.
+///
+/// A site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin of another.
+pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
+    let own = host_and_port(url);
+    let is_own = |name: &str| name.eq_ignore_ascii_case(&own);
+    members(headers, CDN_LOOP).any(|member| member.split(';').next().is_some_and(|id| is_own(id.trim())))
+        || members(headers, header::VIA).any(|member| member.split_ascii_whitespace().nth(1).is_some_and(is_own))
+}
+
+fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
 }
 
 /// Whether the request asks to go on as a WebSocket (RFC 6455 section 4.1), the one protocol that is passed through.
@@ -68,7 +75,10 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
     headers.remove(header::HOST);
-    append(&mut headers, CDN_LOOP, CDN_ID.to_owned());
+    let own = host_and_port(url);
+    // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
+    append(&mut headers, header::VIA, format!("1.1 {own} ({PRODUCT})"));
+    append(&mut headers, CDN_LOOP, own);
     // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
         && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
@@ -85,6 +95,11 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
 pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
     let mut headers = passed_headers(client, url);
     remove_unkeyed(&mut headers);
+    // The way that the client names may be made up, and an origin may take its first address for the client's.
+    match client.get(CF_CONNECTING_IP) {
+        Some(ip) => headers.insert(X_FORWARDED_FOR, ip.clone()),
+        None => headers.remove(X_FORWARDED_FOR),
+    };
     validate::remove_conditions(&mut headers);
     for name in [header::RANGE, header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT] {
         headers.remove(name);
@@ -121,10 +136,7 @@ pub fn received(status: StatusCode, mut headers: HeaderMap, target: &TargetKey, 
     scopes.extend(target.scopes());
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
-    // RFC 9110 section 6.6.1: a recipient with a clock says when a response without a date came.
-    if !headers.contains_key(header::DATE) {
-        set(&mut headers, header::DATE, httpdate::fmt_http_date(journey.response_time));
-    }
+    date(&mut headers, journey.response_time);
     StoredResponse {
         status,
         headers,
@@ -133,6 +145,19 @@ pub fn received(status: StatusCode, mut headers: HeaderMap, target: &TargetKey, 
         stamp: Stamp { origin: position, edge: Some(journey.edge_seq) },
         scopes,
     }
+}
+
+/// A recipient with a clock says when a response without a date came (RFC 9110 section 6.6.1).
+pub fn date(headers: &mut HeaderMap, response_time: SystemTime) {
+    if !headers.contains_key(header::DATE) {
+        set(headers, header::DATE, httpdate::fmt_http_date(response_time));
+    }
+}
+
+/// How much further an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); `None` if it does not say, or is another.
+pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
+    let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
+    hops.to_str().ok()?.parse().ok()
 }
 
 fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
@@ -171,7 +196,8 @@ mod adapter {
     use worker::js_sys::{Promise, Reflect};
     use worker::web_sys;
 
-    use crate::error::Error;
+    use super::SET_ON_THE_WAY;
+    use crate::error::{Error, ErrorKind};
     use crate::headers::INTERNAL_PREFIX;
     use crate::runtime::to_runtime;
 
@@ -211,13 +237,22 @@ mod adapter {
     }
 
     /// The origin's response to the client's own request under another URL: for protocol upgrades, whose connection the
-    /// runtime ties to the request object.
-    pub async fn fetch_as_is(request: &web_sys::Request, url: &Url) -> Result<web_sys::Response, Error> {
+    /// runtime ties to the request object. Of `headers` it takes what this hop says of the way.
+    pub async fn fetch_as_is(
+        request: &web_sys::Request,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<web_sys::Response, Error> {
         let init: &web_sys::RequestInit = request.unchecked_ref();
         let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
-        let headers = worker::Headers(forwarded.headers());
-        for name in headers.keys().filter(|name| name.starts_with(INTERNAL_PREFIX)).collect::<Vec<_>>() {
-            headers.delete(&name)?;
+        let own = worker::Headers(forwarded.headers());
+        for name in own.keys().filter(|name| name.starts_with(INTERNAL_PREFIX)).collect::<Vec<_>>() {
+            own.delete(&name)?;
+        }
+        for name in SET_ON_THE_WAY {
+            if let Some(value) = headers.get(&name).and_then(|value| value.to_str().ok()) {
+                own.set(name.as_str(), value)?;
+            }
         }
         let init = web_sys::RequestInit::new();
         past_the_network(&init)?;
@@ -238,7 +273,10 @@ mod adapter {
     }
 
     async fn answer(promise: Promise) -> Result<web_sys::Response, Error> {
-        Ok(JsFuture::from(promise).await?.unchecked_into())
+        let answer = JsFuture::from(promise).await;
+        let answer =
+            answer.map_err(|cause| Error::new(ErrorKind::Unreachable, worker::Error::from(cause).to_string()))?;
+        Ok(answer.unchecked_into())
     }
 }
 
@@ -282,7 +320,8 @@ mod tests {
         let expected = headers(&[
             ("accept-encoding", "br"),
             ("cookie", "a=b"),
-            ("cdn-loop", "strata-edge"),
+            ("cdn-loop", "shop.example:8443"),
+            ("via", "1.1 shop.example:8443 (strata-edge)"),
             ("x-forwarded-host", "shop.example:8443"),
             ("x-forwarded-proto", "https"),
         ]);
@@ -377,9 +416,44 @@ mod tests {
     }
 
     #[test]
-    fn rfc8586_a_request_that_was_here_before_is_a_loop() {
-        assert!(is_loop(&headers(&[("cdn-loop", "other; a=b, Strata-Edge;x")])));
-        assert!(!is_loop(&headers(&[("cdn-loop", "other, strata-edges")])));
-        assert!(!is_loop(&headers(&[])));
+    fn rfc8586_2_and_rfc9110_7_6_3_a_request_that_was_here_before_is_a_loop() {
+        let site = url("https://shop.example:8443/a");
+        for (fields, looped) in [
+            (&[("cdn-loop", "other; a=b, Shop.example:8443;x")][..], true),
+            (&[("via", "1.0 fred, HTTP/2 shop.example:8443 (strata-edge)")][..], true),
+            (&[("cdn-loop", "other"), ("cdn-loop", "shop.example:8443")][..], true),
+            (&[("cdn-loop", "cloudflare; subreqs=1, shop.example"), ("via", "1.1 shop.example")][..], false),
+            (&[("cdn-loop", "other; shop.example:8443")][..], false),
+            (&[][..], false),
+        ] {
+            assert_eq!(is_loop(&headers(fields), &site), looped, "{fields:?}");
+        }
+        assert!(is_loop(&passed_headers(&headers(&[]), &site), &site));
+        let chained = passed_headers(&headers(&[("via", "1.1 a"), ("cdn-loop", "a")]), &site);
+        assert_eq!(
+            (&chained["via"], &chained["cdn-loop"]),
+            (
+                &HeaderValue::from_static("1.1 a, 1.1 shop.example:8443 (strata-edge)"),
+                &HeaderValue::from_static("a, shop.example:8443"),
+            )
+        );
+    }
+
+    #[test]
+    fn rfc9110_7_6_2_only_options_counts_its_hops() {
+        let hops = |method, value| max_forwards(&method, &headers(&[("max-forwards", value)]));
+        assert_eq!((hops(Method::OPTIONS, "0"), hops(Method::OPTIONS, "7")), (Some(0), Some(7)));
+        assert_eq!((hops(Method::OPTIONS, "x"), hops(Method::GET, "0")), (None, None));
+    }
+
+    #[test]
+    fn a_fill_names_the_client_as_the_runtime_does_and_not_as_the_client_does() {
+        let named = |fields| {
+            let filled = fill_headers(&headers(fields), &VaryRules::default(), &url("https://a.example/"));
+            filled.get(X_FORWARDED_FOR).cloned()
+        };
+        assert_eq!(named(&[("x-forwarded-for", "127.0.0.1")]), None);
+        let both = [("x-forwarded-for", "127.0.0.1"), ("cf-connecting-ip", "192.0.2.1")];
+        assert_eq!(named(&both), Some(HeaderValue::from_static("192.0.2.1")));
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn to_runtime(headers: &HeaderMap) -> worker::Headers {
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     match select(std::pin::pin!(work), Delay::from(limit)).await {
         Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => Err(Error::new(ErrorKind::Origin, format!("no answer within {} s", limit.as_secs()))),
+        Either::Right(_) => Err(Error::new(ErrorKind::Unreachable, format!("no answer within {} s", limit.as_secs()))),
     }
 }
 

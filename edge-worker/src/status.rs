@@ -32,6 +32,8 @@ pub enum CacheStatus {
     },
     /// From the origin, or from the store after the origin was asked.
     Forwarded(Forwarded),
+    /// Made here: nothing was stored for it, and nothing was asked for.
+    Own(Detail),
 }
 
 /// How a response came about that the origin was asked for.
@@ -47,6 +49,8 @@ pub struct Forwarded {
     pub collapsed: bool,
     /// Seconds of freshness left in what is served and stored, negative once stale.
     pub ttl_secs: Option<i64>,
+    /// How what was stored is used after all; `None` if the origin's answer is served.
+    pub reuse: Option<Reuse>,
     /// More, as a token.
     pub detail: Option<&'static str>,
 }
@@ -55,7 +59,7 @@ impl Forwarded {
     /// As far as the decision to forward says.
     pub fn new(forward: Forward, status: Option<StatusCode>) -> Self {
         let detail = forward.detail.map(Detail::as_str);
-        Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, detail }
+        Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, reuse: None, detail }
     }
 
     /// The answer is being stored, or is not for the reason given.
@@ -70,7 +74,8 @@ impl Forwarded {
     /// What was stored before was served all the same.
     #[must_use]
     pub fn served(self, hit: Hit) -> Self {
-        Self { ttl_secs: Some(hit.ttl_secs), detail: reuse_detail(hit.reuse).or(self.detail), ..self }
+        let detail = reuse_detail(hit.reuse).or(self.detail);
+        Self { ttl_secs: Some(hit.ttl_secs), reuse: Some(hit.reuse), detail, ..self }
     }
 }
 
@@ -80,7 +85,8 @@ impl CacheStatus {
         match self {
             Self::Hit { hit: Hit { reuse: Reuse::Fresh, .. }, .. } => "edge",
             Self::Hit { .. } => "edge-stale",
-            Self::Forwarded(forwarded) if forwarded.collapsed => "edge",
+            Self::Forwarded(Forwarded { reuse: Some(Reuse::Fresh), .. }) | Self::Own(_) => "edge",
+            Self::Forwarded(Forwarded { reuse: Some(_), .. }) => "edge-stale",
             Self::Forwarded(_) => "origin",
         }
     }
@@ -115,6 +121,7 @@ impl fmt::Display for CacheStatus {
                 }
                 (forwarded.ttl_secs, forwarded.detail)
             }
+            Self::Own(detail) => (None, Some(detail.as_str())),
         };
         if let Some(ttl_secs) = ttl_secs {
             write!(f, "; ttl={ttl_secs}")?;
@@ -185,6 +192,26 @@ mod tests {
             (collapsed.served(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
         ] {
             assert_eq!(CacheStatus::Forwarded(forwarded).to_string(), format!("strata-edge; {member}"));
+        }
+    }
+
+    #[test]
+    fn rfc9211_2_2_what_did_not_go_forward_says_so() {
+        assert_eq!(CacheStatus::Own(Detail::OnlyIfCached).to_string(), "strata-edge; detail=only-if-cached");
+    }
+
+    #[test]
+    fn the_layer_is_where_the_response_came_from() {
+        let forwarded = Forwarded::new(Forward::miss(), Some(StatusCode::OK));
+        for (status, layer) in [
+            (hit(Reuse::Fresh, 1), "edge"),
+            (hit(Reuse::StaleWhileRevalidate, -1), "edge-stale"),
+            (CacheStatus::Forwarded(forwarded), "origin"),
+            (CacheStatus::Forwarded(forwarded.served(used(Reuse::StaleIfError, -1))), "edge-stale"),
+            (CacheStatus::Forwarded(forwarded.served(used(Reuse::Fresh, 1))), "edge"),
+            (CacheStatus::Own(Detail::Loop), "edge"),
+        ] {
+            assert_eq!(status.layer(), layer, "{status}");
         }
     }
 

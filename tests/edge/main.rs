@@ -237,6 +237,8 @@ fn main() -> ExitCode {
         safety::a_body_of_ambiguous_length_is_refused,
         safety::a_body_goes_on_in_a_frame_of_its_own,
         safety::a_loop_is_detected,
+        safety::an_origin_that_leads_back_here_is_told_of,
+        safety::a_request_goes_no_further_than_it_says,
         safety::only_a_websocket_goes_past_the_cache,
         safety::a_websocket_reaches_the_origin_and_back,
         safety::the_body_of_an_unsafe_request_is_streamed,

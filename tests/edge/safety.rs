@@ -2,11 +2,11 @@
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
-use strata_tests::{OriginReply, eventually};
+use strata_tests::{Edge, OriginReply, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::Stack;
+use crate::{Reply, Stack};
 
 pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
     let path = "/safety/internal";
@@ -74,10 +74,16 @@ pub(crate) async fn only_a_websocket_goes_past_the_cache(stack: &Stack) {
         ("sec-websocket-version", "13"),
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ];
-    let refused = stack.get_with(path, &websocket).await;
+    let forged = [&websocket[..], &[("x-forwarded-host", "evil.example"), ("strata-x", "1")]].concat();
+    let refused = stack.get_with(path, &forged).await;
     let status = "strata-edge; fwd=bypass; fwd-status=200; detail=upgrade";
     assert!(refused.status == 200 && refused.edge_status().starts_with(status), "{}", refused.edge_status());
     assert!(!refused.headers.contains_key("cache-tag"), "an ordinary answer is finished as one");
+    let requests = stack.origin.requests(path);
+    let seen = &requests.last().expect("the upgrade").headers;
+    let site = stack.edge.url().trim_start_matches("http://");
+    assert_eq!((seen["x-forwarded-host"].as_bytes(), seen["cdn-loop"].as_bytes()), (site.as_bytes(), site.as_bytes()));
+    assert!(!seen.contains_key("strata-x"));
 }
 
 pub(crate) async fn a_websocket_reaches_the_origin_and_back(stack: &Stack) {
@@ -171,6 +177,37 @@ async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
 pub(crate) async fn a_loop_is_detected(stack: &Stack) {
     let path = "/safety/loop";
     stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
-    let reply = stack.get_with(path, &[("cdn-loop", "other, strata-edge")]).await;
-    assert_eq!((reply.status, stack.origin_requests(path)), (508, 0));
+    let site = stack.edge.url().trim_start_matches("http://");
+    for (name, value) in [("cdn-loop", format!("other, {site}")), ("via", format!("1.1 other, 1.1 {site}"))] {
+        let reply = stack.get_with(path, &[(name, &value)]).await;
+        assert_eq!((reply.status, reply.edge_status()), (508, "strata-edge; detail=loop"), "{name}");
+    }
+    assert_eq!(stack.origin_requests(path), 0);
+    assert_eq!(stack.get_with(path, &[("via", "1.1 other"), ("cdn-loop", "other")]).await.status, 200);
+    let seen = &stack.origin.requests(path)[0].headers;
+    assert_eq!(seen["via"], format!("1.1 other, 1.1 {site} (strata-edge)"));
+    assert_eq!(seen["cdn-loop"], format!("other, {site}"));
+}
+
+pub(crate) async fn an_origin_that_leads_back_here_is_told_of(_: &Stack) {
+    let port = free_port();
+    let edge = Edge::start_on(port, &format!("http://127.0.0.1:{port}"), &[]).await;
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    for (method, fields) in [(Method::GET, &[][..]), (Method::POST, &[][..]), (Method::GET, &upgrade[..])] {
+        let request = edge.request(method.clone(), "/");
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        assert_eq!(request.send().await.unwrap().status(), 508, "{method} {fields:?}");
+    }
+}
+
+pub(crate) async fn a_request_goes_no_further_than_it_says(stack: &Stack) {
+    let path = "/safety/hops";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
+    for (hops, forwarded) in [("0", None), ("7", Some("6"))] {
+        let options = stack.edge.request(Method::OPTIONS, path).header("max-forwards", hops);
+        let reply = Reply::read(options.send().await.unwrap()).await;
+        assert_eq!((reply.status, reply.edge_status().contains("detail=max-forwards")), (200, forwarded.is_none()));
+        let seen = stack.origin.requests(path).pop().map(|request| request.headers["max-forwards"].clone());
+        assert_eq!(seen.as_ref().map(|value| value.to_str().unwrap()), forwarded);
+    }
 }

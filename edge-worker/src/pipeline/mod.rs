@@ -20,7 +20,7 @@ use worker::{Context, Env, web_sys};
 
 pub(crate) use self::forward::is_failure;
 use crate::config::Config;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop};
 use crate::invalidated::Invalidated;
 use crate::journal::Journal;
@@ -183,12 +183,12 @@ impl Exchange {
     }
 
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
-        if origin::is_loop(&self.headers) {
-            return failed(
-                StatusCode::LOOP_DETECTED,
-                "ORIGIN leads back to this worker: set it to the origin's own URL",
-                Forwarded::new(Forward::refused(Detail::Loop), None),
-            );
+        if origin::is_loop(&self.headers, &self.url) {
+            let message = "ORIGIN leads back to this worker: set it to the origin's own URL";
+            return own(StatusCode::LOOP_DETECTED, message, Detail::Loop);
+        }
+        if matches!(self.method, Method::TRACE | Method::CONNECT) {
+            return own(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
         }
         if let Some(forward) = passed_by(self.request(), self.websocket).or_else(|| self.passed_by_choice()) {
             return self.pass(request, forward, context).await;
@@ -213,9 +213,8 @@ impl Exchange {
             (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
                 self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
-            (Decision::Forward(forward), _) if self.request().is_only_if_cached() => {
-                let forward = Forward { detail: Some(Detail::OnlyIfCached), ..forward };
-                failed(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this", Forwarded::new(forward, None))
+            (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
+                own(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this", Detail::OnlyIfCached)
             }
             (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
             // Only what was found is decided to be served; should that ever not hold, the origin answers.
@@ -296,11 +295,20 @@ impl Exchange {
 fn unreachable(forward: Forward, error: &Error) -> Answer {
     worker::console_error!("the origin cannot be reached: {error}");
     let forward = Forward { detail: Some(Detail::OriginUnreachable), ..forward };
-    failed(StatusCode::BAD_GATEWAY, "the origin cannot be reached", Forwarded::new(forward, None))
+    let (status, message) = match error.kind() {
+        ErrorKind::Origin => (StatusCode::BAD_GATEWAY, "the origin's answer cannot be passed on"),
+        // RFC 9110 section 15.6.5, and RFC 9111 section 5.2.2.2 of a cache that is cut off.
+        _ => (StatusCode::GATEWAY_TIMEOUT, "the origin cannot be reached"),
+    };
+    made_here(status, message, CacheStatus::Forwarded(Forwarded::new(forward, None)))
 }
 
-fn failed(status: StatusCode, message: &str, forwarded: Forwarded) -> Answer {
-    let cache_status = CacheStatus::Forwarded(forwarded);
+/// An answer without the origin.
+fn own(status: StatusCode, message: &str, detail: Detail) -> Answer {
+    made_here(status, message, CacheStatus::Own(detail))
+}
+
+fn made_here(status: StatusCode, message: &str, cache_status: CacheStatus) -> Answer {
     let response = refuse(status, message)?;
     response.headers().set("cache-status", &cache_status.to_string())?;
     Ok((response, cache_status))

@@ -3,16 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use shared_keys::POSITION_HEADER;
 use worker::{Context, web_sys};
 
-use super::{Answer, Exchange, INVALIDATED, Received, tee, ttl_secs, unreachable};
+use super::{Answer, Exchange, INVALIDATED, Received, own, tee, ttl_secs, unreachable};
 use crate::collapse;
 use crate::headers::{remove_hop_by_hop, remove_unkeyed};
 use crate::invalidated::TICK;
 use crate::origin::{self, Journey};
-use crate::policy::{Forward, StoredResponse, invalidate, storable};
+use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
 use crate::store::Store;
@@ -25,12 +25,19 @@ impl Exchange {
         forward: Forward,
         context: &Context,
     ) -> Answer {
+        let hops = origin::max_forwards(&self.method, &self.headers);
+        if hops == Some(0) {
+            return own(StatusCode::OK, "this is as far as the request was to go", Detail::MaxForwards);
+        }
         let (edge_seq, request_time) = (self.journal.seq(), now());
         let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let mut headers = origin::passed_headers(&self.headers, &self.url);
+        if let Some(hops) = hops {
+            headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops - 1));
+        }
         let answer = if self.websocket {
-            origin::fetch_as_is(request, &url).await
+            origin::fetch_as_is(request, &url, &headers).await
         } else {
-            let headers = origin::passed_headers(&self.headers, &self.url);
             let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
             origin::fetch(&self.method, &url, &headers, body.as_ref()).await
         };
@@ -46,6 +53,7 @@ impl Exchange {
         };
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
+        origin::date(&mut headers, now());
         let is_ours = headers.contains_key(POSITION_HEADER);
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let for_gets = self.as_answer_to_gets(code, &headers, journey);
@@ -84,7 +92,11 @@ impl Exchange {
         let mut keyed = self.headers.clone();
         remove_unkeyed(&mut keyed);
         // Fields that no key holds may have made it what it is; and what varies was asked for in the client's own words.
-        if self.method != Method::POST || keyed.len() != self.headers.len() || headers.contains_key(header::VARY) {
+        if self.method != Method::POST
+            || self.passed_by_choice().is_some()
+            || keyed.len() != self.headers.len()
+            || headers.contains_key(header::VARY)
+        {
             return None;
         }
         let response = origin::received(status, headers.clone(), &self.target, journey);

@@ -238,6 +238,10 @@ pub enum Detail {
     OriginUnreachable,
     /// The request came through this cache before (RFC 8586).
     Loop,
+    /// The request was to go no further than here (RFC 9110 section 7.6.2).
+    MaxForwards,
+    /// The runtime cannot forward such a request.
+    Method,
 }
 
 impl Detail {
@@ -256,6 +260,8 @@ impl Detail {
             Self::OnlyIfCached => "only-if-cached",
             Self::OriginUnreachable => "origin-unreachable",
             Self::Loop => "loop",
+            Self::MaxForwards => "max-forwards",
+            Self::Method => "method",
         }
     }
 }
