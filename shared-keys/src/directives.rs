@@ -69,12 +69,8 @@ impl Directives {
     pub fn from_cache_control<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
         for (name, argument) in lines.into_iter().flat_map(cache_directives) {
-            match argument.as_deref().and_then(field_names) {
-                Some(fields) if matches!(name.as_str(), "no-cache" | "private") => {
-                    directives.not_stored.extend(fields);
-                    directives.explicit = true;
-                }
-                _ => directives.set(&name, argument.as_deref().map(delta_seconds)),
+            if !argument.as_deref().is_some_and(|argument| directives.qualify(&name, argument)) {
+                directives.set(&name, argument.as_deref().map(delta_seconds));
             }
         }
         directives
@@ -101,7 +97,8 @@ impl Directives {
                     let seconds = u64::try_from(*seconds).ok();
                     directives.set(name, Some(seconds.map(|s| Duration::from_secs(s).min(MAX_DELTA))));
                 }
-                Member::Other => directives.set(name, Some(None)),
+                Member::String(text) if directives.qualify(name, text) => {}
+                Member::String(_) | Member::Other => directives.set(name, Some(None)),
             }
         }
         (!members.is_empty()).then_some(directives)
@@ -146,6 +143,16 @@ impl Directives {
     #[must_use]
     pub fn allows_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
+    /// Takes a directive with an argument for the qualified form that it may be, and tells whether it is (RFC 9111, 5.2.2.4 and 5.2.2.7,
+    /// and RFC 9213, 2.1).
+    fn qualify(&mut self, name: &str, argument: &[u8]) -> bool {
+        let fields = field_names(argument).filter(|_| matches!(name, "no-cache" | "private"));
+        let Some(fields) = fields else { return false };
+        self.not_stored.extend(fields);
+        self.explicit = true;
+        true
     }
 
     /// Sets one directive unless it is set already; `argument` is `Some(None)` if there is one that is not a number.
@@ -302,8 +309,11 @@ mod tests {
         }
         let both = cache_control("private=\"x\", private, no-cache, no-cache=\"x\"");
         assert!(both.private && both.no_cache);
-        let targeted = targeted("no-cache=\"x\", private=x").unwrap();
-        assert!(targeted.private && targeted.no_cache, "structured fields have no qualified form");
+        let qualified = targeted("no-cache=\"x , Y\", private=\"z\", max-age=5").unwrap();
+        assert!(!qualified.private && !qualified.no_cache && qualified.explicit);
+        assert_eq!(qualified.not_stored, ["x", "y", "z"].map(Box::from));
+        let other = targeted("no-cache=\"\", private=x").unwrap();
+        assert!(other.private && other.no_cache, "a string of names, and nothing else, is the qualified form");
     }
 
     #[test]

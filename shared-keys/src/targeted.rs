@@ -1,7 +1,7 @@
 //! Structured-field dictionaries (RFC 9651 section 4.2.2), as far as targeted cache control needs them (RFC 9213 section 2.1).
 //!
 //! In: a field value. Out: its members in order, each key once with its last value; `None` if any part of the value does
-//! not parse, since the whole field is then to be ignored. Integers and booleans are kept, other types only recognised.
+//! not parse, since the whole field is then to be ignored. Integers, booleans and strings are kept, other types only recognised.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -10,13 +10,15 @@ use alloc::vec::Vec;
 use crate::list::is_token_byte;
 
 /// The value of a dictionary's member; its parameters are checked and dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Member {
     /// An integer of at most 15 digits.
     Integer(i64),
     /// A boolean, or a key without a value (which is true).
     Boolean(bool),
-    /// A decimal, string, token, byte sequence, date, display string or inner list.
+    /// A string without its quotes and escapes.
+    String(Vec<u8>),
+    /// A decimal, token, byte sequence, date, display string or inner list.
     Other,
 }
 
@@ -143,7 +145,7 @@ impl Input<'_> {
             }
             b'%' => {
                 self.next();
-                self.string()
+                self.string().map(|_| Member::Other)
             }
             _ => None,
         }
@@ -169,15 +171,12 @@ impl Input<'_> {
 
     fn string(&mut self) -> Option<Member> {
         self.expect(b'"')?;
+        let mut text = Vec::new();
         loop {
             match self.next()? {
-                b'"' => return Some(Member::Other),
-                b'\\' => {
-                    if !matches!(self.next()?, b'"' | b'\\') {
-                        return None;
-                    }
-                }
-                b' '..=b'~' => {}
+                b'"' => return Some(Member::String(text)),
+                b'\\' => text.push(self.next().filter(|byte| matches!(byte, b'"' | b'\\'))?),
+                byte @ b' '..=b'~' => text.push(byte),
                 _ => return None,
             }
         }
