@@ -13,8 +13,9 @@ use worker::Context;
 
 use crate::collapse::{self, Role};
 use crate::error::Error;
-use crate::pipeline::{Confirmed, Exchange, Received, Wanted, is_failure};
+use crate::pipeline::{Condition, Confirmed, Exchange, Received, Wanted};
 use crate::policy::select::VaryMarker;
+use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, validate};
 use crate::runtime::{self, now};
 use crate::store::{Entry, Store};
@@ -62,14 +63,15 @@ async fn try_refresh(
     stored: &StoredResponse,
     marker: Option<VaryMarker>,
 ) -> Result<bool, Error> {
-    let condition = Some(stored).filter(|stored| validate::has_validator(&stored.headers));
+    let has_validator = validate::has_validator(&stored.headers);
+    let condition = if has_validator { Condition::Stored(stored) } else { Condition::None };
     // The client's range is of no interest to what is stored whole.
     let wanted = if stored.status == StatusCode::PARTIAL_CONTENT { Wanted::Part } else { Wanted::Whole };
     let received = exchange.ask(wanted, condition).await?;
     let received = match exchange.confirm(stored, received, wanted).await? {
         // An error is no news of the resource: what is stored stays for `stale-if-error`.
         Confirmed::Replaced(received) if is_failure(received.response.status) => return Ok(false),
-        Confirmed::Replaced(received) => received,
+        Confirmed::Replaced(received) | Confirmed::Untold(received) => received,
         // The client took the body that was read with `stored`: read it again, if it is still the one confirmed.
         Confirmed::Freshened(response) => match exchange.store.get(key).await? {
             Some(Entry::Response { response: current, body, .. })

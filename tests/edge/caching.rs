@@ -156,7 +156,50 @@ pub(crate) async fn the_cookie_of_a_response_that_is_not_stored_arrives(stack: &
     let headers = [("cache-control", "max-age=600"), ("etag", "\"v1\""), ("set-cookie", "session=1")];
     stack.origin_answers("/caching/cookie", move |_| OriginReply::ok(&headers, "x"));
     let reply = stack.get_with("/caching/cookie", &[("if-none-match", "\"v1\"")]).await;
-    assert_eq!((reply.status, reply.header("set-cookie"), reply.body.as_str()), (200, "session=1", "x"));
+    assert_eq!((reply.status, reply.header("set-cookie"), reply.body.as_str()), (304, "session=1", ""));
+    assert!(reply.edge_status().contains("detail=set-cookie"), "{}", reply.edge_status());
+}
+
+/// A client is not sent again what it has, though nothing of it is stored here.
+pub(crate) async fn what_is_not_stored_answers_conditions_too(stack: &Stack) {
+    for (name, extra) in
+        [("no-store", ("cache-control", "no-store")), ("private", ("cache-control", "private, no-cache"))]
+    {
+        let path = format!("/caching/conditions/{name}");
+        stack.origin_answers(&path, move |_| OriginReply::ok(&[extra, ("etag", "\"v1\"")], "x"));
+        assert_eq!(stack.get_with(&path, &[("if-none-match", "\"v1\"")]).await.status, 304, "{name}");
+        assert_eq!(stack.get_with(&path, &[("if-none-match", "\"v0\"")]).await.status, 200, "{name}");
+        // It is known now that nothing is stored, so the origin can say so itself and save the body.
+        let seen = stack.origin.requests(&path).pop().expect("a request");
+        assert_eq!(seen.headers["if-none-match"], "\"v0\"", "{name}");
+    }
+}
+
+pub(crate) async fn a_precondition_is_for_the_origin_to_judge(stack: &Stack) {
+    let path = "/caching/precondition";
+    stack.origin_answers(path, |request| match request.headers.get("if-match") {
+        Some(wanted) if wanted != "\"v1\"" => OriginReply { status: 412, ..OriginReply::ok(&[SHARED], "") },
+        _ => OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], "x"),
+    });
+    assert_eq!(stack.get_with(path, &[("if-match", "\"v0\""), ("range", "bytes=0-0")]).await.status, 412);
+    assert_eq!(stack.get(path).await.status, 200, "the failure is not kept");
+}
+
+/// What was stored is not what the resource is now, though the new answer is not stored in its place.
+pub(crate) async fn a_newer_answer_that_is_not_stored_ends_the_old_one(stack: &Stack) {
+    for (name, status, newer) in [("forbidden", 200, "no-store"), ("gone", 404, "")] {
+        let path = format!("/caching/ends/{name}");
+        let stale = [("cache-control", "max-age=1, stale-if-error=600")];
+        stack.origin_answers(&path, move |_| OriginReply::ok(&stale, "old"));
+        eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
+        stack.origin_answers(&path, move |_| OriginReply {
+            status,
+            ..OriginReply::ok(&[("cache-control", newer)], "new")
+        });
+        eventually("the newer answer is seen", async || stack.get(&path).await.body == "new").await;
+        stack.origin_answers(&path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+        assert_eq!(stack.get(&path).await.status, 503, "{name}: the old one is not served in its place");
+    }
 }
 
 /// It would keep what no purge through the journal reaches. The runtime tells the origin so too.

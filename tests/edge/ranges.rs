@@ -91,6 +91,18 @@ pub(crate) async fn a_part_of_the_whole_length_is_stored_as_the_whole(stack: &St
     assert!(whole.is_hit());
 }
 
+async fn a_head_that_names_no_representation_changes_nothing(stack: &Stack) {
+    let path = "/ranges/head/silent";
+    stack.origin_answers(path, move |_| OriginReply::ok(&[("cache-control", "max-age=1")], DIGITS));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    eventually("its age has passed, and a HEAD has reached the origin", async || {
+        let head = stack.edge.request(Method::HEAD, path).send().await.unwrap();
+        Reply::read(head).await.edge_status().contains("fwd=stale")
+    })
+    .await;
+    assert!(!stack.get(path).await.is_hit(), "the body is no fresher for it");
+}
+
 pub(crate) async fn a_head_updates_what_is_stored_or_drops_it(stack: &Stack) {
     for (path, etag, updated) in [("/ranges/head/same", "\"v1\"", true), ("/ranges/head/other", "\"v2\"", false)] {
         stack.origin_answers(path, move |request: &OriginRequest| match request.method {
@@ -110,4 +122,5 @@ pub(crate) async fn a_head_updates_what_is_stored_or_drops_it(stack: &Stack) {
         let reply = stack.get(path).await;
         assert_eq!((reply.header("x-new") == "1", reply.body.as_str()), (updated, DIGITS), "{path}");
     }
+    a_head_that_names_no_representation_changes_nothing(stack).await;
 }

@@ -8,13 +8,15 @@ use shared_keys::Verdict;
 use worker::Context;
 
 use super::serve::cut;
-use super::{Answer, Confirmed, Exchange, Found, Received, Wanted, tee, ttl_secs, unreachable};
+use super::{Answer, Before, Condition, Confirmed, Exchange, Found, Received, Wanted, tee, ttl_secs, unreachable};
 use crate::collapse::{self, FOLLOW_LIMIT, LEAD_LIMIT, Lead, Role};
 use crate::error::Error;
 use crate::origin::{self, Journey};
 use crate::policy::range;
 use crate::policy::select::{VaryMarker, variant_key, vary_fields};
+use crate::policy::stale::{is_disconnected, is_failure};
 use crate::policy::storable::{NotStored, keep_for};
+use crate::policy::validate::Head;
 use crate::policy::{Decision, Forward, ForwardReason, StoredResponse, validate};
 use crate::rules;
 use crate::runtime::{self, Body, now};
@@ -25,11 +27,12 @@ impl Exchange {
     /// Asks the origin, unless another request of this isolate is at it: then what that one stores is the answer.
     pub(super) async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
         let deadline = now() + FOLLOW_LIMIT;
-        // What answers a request with credentials is mostly for that client alone, and a part for those who want the same: nobody waits
-        // for it.
+        // What answers a request with credentials or a precondition is mostly for that client alone, and a part for those who want the
+        // same: nobody waits for it.
         while forward.reason != ForwardReason::Bypass
             && self.wanted() == Wanted::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
+            && !validate::has_precondition(&self.headers)
             && let Some(key) = self.stored_under(&found)
         {
             match collapse::forwards().join(&key, now(), LEAD_LIMIT) {
@@ -70,7 +73,14 @@ impl Exchange {
         context: &Context,
     ) -> Answer {
         let wanted = self.wanted();
-        let condition = found.stored.as_ref().filter(|_| forward.validate).map(|stored| &stored.response);
+        let condition = match &found.stored {
+            _ if validate::has_precondition(&self.headers) => Condition::Client,
+            Some(stored) if forward.validate => Condition::Stored(&stored.response),
+            // Nobody waits for the answer, so it need not be one that can be stored.
+            _ if lead.is_none() => Condition::Client,
+            _ => Condition::None,
+        };
+        let validates = matches!(condition, Condition::Stored(_));
         let asked = self.ask(wanted, condition);
         // Where something can be served in its place, the origin is not waited for as long as the platform lets it.
         let asked = match forward.on_error {
@@ -94,46 +104,53 @@ impl Exchange {
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
         let Found { stored, marker } = found;
-        let (received, freshened) = match stored {
-            Some(stored) if forward.validate || wanted == Wanted::Fields => {
-                match self.confirm(&stored.response, received, wanted).await {
-                    Ok(Confirmed::Freshened(response)) => (Received { response, body: stored.body }, true),
-                    Ok(Confirmed::Replaced(received)) => {
-                        forwarded.status = Some(received.response.status);
-                        // A HEAD that describes another representation: what is stored is outdated (4.3.5).
-                        if wanted == Wanted::Fields
-                            && received.response.status == StatusCode::OK
-                            && let Err(error) = self.store.delete(&stored.key).await
-                        {
-                            worker::console_warn!("not dropped: {error}");
-                        }
-                        (received, false)
-                    }
+        // The answer is about what this request could have been answered with (4.3.3, 4.3.5), and about nothing else.
+        let selected = stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
+        let (received, before) = match selected {
+            Some(stored)
+                if validates || (wanted == Wanted::Fields && received.response.status != StatusCode::NOT_MODIFIED) =>
+            {
+                let confirmed = match self.confirm(&stored.response, received, wanted).await {
+                    Ok(confirmed) => confirmed,
                     Err(error) => return unreachable(forward, &error),
+                };
+                match confirmed {
+                    Confirmed::Freshened(response) => (Received { response, body: stored.body }, Before::Freshened),
+                    Confirmed::Untold(received) => (received, Before::Nothing),
+                    Confirmed::Replaced(received) => {
+                        forwarded.status = Some(received.response.status);
+                        (received, Before::Replaced(stored.key))
+                    }
                 }
             }
-            _ => (received, false),
+            Some(stored) => (received, Before::Replaced(stored.key)),
+            None => (received, Before::Nothing),
         };
-        self.deliver(forwarded, received, freshened, marker, lead, context).await
+        self.deliver(forwarded, received, before, marker, lead, context).await
     }
 
-    /// Sends what came, or what is stored and was `freshened` by it, and stores it if it may be.
+    /// Sends what came, or what is stored and was freshened by it, and stores it if it may be.
     pub(super) async fn deliver(
         self: &Rc<Self>,
         forwarded: Forwarded,
         received: Received,
-        freshened: bool,
+        before: Before,
         marker: Option<VaryMarker>,
         lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
         let Received { response, mut body } = received;
         let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
+        let freshened = matches!(before, Before::Freshened);
         let storable =
             if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
-        // A 304 made here drops what the stored response does not have, such as a cookie; so only what is shared is compared.
-        let shared = (storable.is_ok() || freshened || is_head) && !response.headers.contains_key(header::SET_COOKIE);
-        let not_modified = shared && validate::not_modified(&self.headers, &response);
+        if let (Before::Replaced(key), Err(reason)) = (&before, storable)
+            && ((is_head && response.status == StatusCode::OK) || reason.withdraws(response.status))
+            && let Err(error) = self.store.delete(key).await
+        {
+            worker::console_warn!("not dropped: {error}");
+        }
+        let not_modified = validate::not_modified(&self.headers, &response);
         let status = CacheStatus::Forwarded(forwarded.filled(storable.map(|_| ttl_secs(&response))));
         let mut headers = response.headers.clone();
         if freshened {
@@ -196,11 +213,13 @@ impl Exchange {
     }
 
     /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
-    pub(crate) async fn ask(&self, wanted: Wanted, condition: Option<&StoredResponse>) -> Result<Received, Error> {
+    pub(crate) async fn ask(&self, wanted: Wanted, condition: Condition<'_>) -> Result<Received, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
         let mut headers = origin::fill_headers(&self.headers, &self.rule.vary, &self.url);
-        if let Some(stored) = condition {
-            validate::set_condition(&mut headers, stored);
+        match condition {
+            Condition::None => {}
+            Condition::Stored(stored) => validate::set_condition(&mut headers, stored),
+            Condition::Client => validate::copy_conditions(&self.headers, &mut headers),
         }
         if wanted == Wanted::Part {
             for name in [header::RANGE, header::IF_RANGE] {
@@ -227,7 +246,7 @@ impl Exchange {
     }
 
     /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged
-    /// while the origin was asked, confirms nothing: the origin is then asked without a condition.
+    /// while the origin was asked, confirms nothing: the origin is then asked without a condition. Of a HEAD only a 200 says anything.
     pub(crate) async fn confirm(
         &self,
         stored: &StoredResponse,
@@ -236,7 +255,12 @@ impl Exchange {
     ) -> Result<Confirmed, Error> {
         let freshened = match answer.response.status {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
-            StatusCode::OK if wanted == Wanted::Fields => validate::freshen_by_head(stored, answer.response.clone()),
+            StatusCode::OK if wanted == Wanted::Fields => match validate::by_head(stored, answer.response.clone()) {
+                Head::Updates(updated) => Some(updated),
+                Head::Outdates => None,
+                Head::Silent => return Ok(Confirmed::Untold(answer)),
+            },
+            _ if wanted == Wanted::Fields => return Ok(Confirmed::Untold(answer)),
             _ => None,
         };
         if let Some(mut response) = freshened {
@@ -247,18 +271,8 @@ impl Exchange {
             }
         }
         if answer.response.status == StatusCode::NOT_MODIFIED {
-            return Ok(Confirmed::Replaced(self.ask(wanted, None).await?));
+            return Ok(Confirmed::Replaced(self.ask(wanted, Condition::None).await?));
         }
         Ok(Confirmed::Replaced(answer))
     }
-}
-
-/// Statuses that stand for "the origin failed" (RFC 5861 section 4).
-pub(crate) fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504) || is_disconnected(status)
-}
-
-/// Statuses by which Cloudflare says that it did not reach the origin.
-fn is_disconnected(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 520..=527 | 530)
 }

@@ -18,7 +18,6 @@ use shared_keys::purge::PURGE_PATH;
 use url::Url;
 use worker::{Context, Env, web_sys};
 
-pub(crate) use self::forward::is_failure;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop};
@@ -160,12 +159,35 @@ pub(crate) enum Wanted {
     Fields,
 }
 
+/// On what condition the origin is to answer with a representation.
+#[derive(Clone, Copy)]
+pub(crate) enum Condition<'a> {
+    /// In any case.
+    None,
+    /// Unless it is the one that is stored.
+    Stored(&'a StoredResponse),
+    /// What the client said: the answer may be for this client alone.
+    Client,
+}
+
 /// What became of a stored response that the origin was asked about.
 pub(crate) enum Confirmed {
-    /// It holds, and is as fresh as the 304 that says so.
+    /// It holds, and is as fresh as the answer that says so.
     Freshened(StoredResponse),
     /// Another has taken its place.
     Replaced(Received),
+    /// The answer says nothing of it.
+    Untold(Received),
+}
+
+/// What a request came to before its answer is delivered.
+pub(crate) enum Before {
+    /// Nothing that the answer is about was stored.
+    Nothing,
+    /// What is stored was freshened, and is the answer.
+    Freshened,
+    /// The answer takes the place of what is stored under this key.
+    Replaced(String),
 }
 
 impl Exchange {

@@ -48,6 +48,11 @@ impl Asked {
         asked
     }
 
+    /// Whether what is stale is not taken, however short: who says how old it may be takes it so only with `max-stale` (5.2.1.1).
+    pub fn refuses_stale(&self) -> bool {
+        self.max_age.is_some() && self.max_stale.is_none()
+    }
+
     /// Whether a response of this age and with so much freshness left is not good enough.
     pub fn refuses(&self, age: Duration, left: Duration) -> bool {
         self.no_cache

@@ -319,7 +319,7 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
         if is_fresh {
             return Decision::Serve(hit(Reuse::Fresh));
         }
-        if stale::while_revalidate(&directives, staleness) {
+        if stale::while_revalidate(&directives, staleness) && !asked.refuses_stale() {
             return Decision::Serve(hit(Reuse::StaleWhileRevalidate));
         }
         if !directives.forbids_stale() && asked.max_stale.is_some_and(|max_stale| staleness <= max_stale) {

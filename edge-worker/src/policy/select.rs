@@ -32,11 +32,11 @@ pub struct VaryMarker {
     pub variants: Vec<u32>,
 }
 
-/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a line that cannot be read),
-/// empty if it does not vary.
+/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a line that cannot be read, or a name that
+/// is none), empty if it does not vary.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
-    VaryFields::parse(lines?)
+    VaryFields::parse(lines?).filter(|fields| fields.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok()))
 }
 
 /// The key of the variant that these request fields select; `None` if one of their values was not UTF-8, since different
@@ -111,6 +111,9 @@ mod tests {
     #[test]
     fn rfc9111_4_1_a_vary_line_that_cannot_be_read_counts_as_any() {
         assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
+        for name in ["Foo Bar", "\"Foo\"", "a:b"] {
+            assert_eq!(vary_fields(&headers(&[("vary", name)])), None, "{name}");
+        }
         assert_eq!(vary_fields(&headers(&[])), Some(VaryFields::default()));
     }
 }

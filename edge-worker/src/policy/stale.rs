@@ -5,11 +5,22 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use shared_keys::Directives;
 
 /// For so long a response is served after its lifetime while the origin cannot be reached at all, though it declares no window: to a
 /// cache that is disconnected 4.2.4 allows it. An answer that says "error" is not that.
 const GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// Statuses that stand for "the origin failed" (RFC 5861 section 4).
+pub fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504) || is_disconnected(status)
+}
+
+/// Statuses by which Cloudflare says that it did not reach the origin.
+pub fn is_disconnected(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 520..=527 | 530)
+}
 
 /// Whether to serve now and refresh in the background.
 pub fn while_revalidate(directives: &Directives, staleness: Duration) -> bool {
@@ -48,6 +59,14 @@ mod tests {
     use super::*;
     use crate::policy::directives::directives;
     use crate::policy::testing::headers;
+
+    #[test]
+    fn rfc5861_4_the_answers_that_are_failures() {
+        for status in 200..600 {
+            let expected = [500, 502, 503, 504, 530].contains(&status) || (520..=527).contains(&status);
+            assert_eq!(is_failure(StatusCode::from_u16(status).unwrap()), expected, "{status}");
+        }
+    }
 
     #[test]
     fn rfc5861_3_and_4_windows_begin_when_the_lifetime_ends() {

@@ -27,6 +27,21 @@ const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
 /// No stored copy is kept longer; the runtime's store takes no more either.
 const KEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The fields that are read again of what is stored. Without one of them it would be taken for another response.
+const NEEDED: [&str; 11] = [
+    "age",
+    "cache-control",
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "expires",
+    "vary",
+];
+
 /// A longer body is not stored: until the last of it has come it is held in the isolate's memory, of which there are 128 MB
 /// for all requests.
 pub const MAX_STORED_BYTES: u64 = 8 << 20;
@@ -43,6 +58,8 @@ pub enum NotStored {
     NoStore,
     /// `private`.
     Private,
+    /// `private` or `no-cache` names a field that this cache could not do without.
+    Qualified,
     /// The response sets a cookie.
     SetCookie,
     /// The request had credentials and the response does not allow sharing (3.5).
@@ -71,6 +88,7 @@ impl NotStored {
             Self::Request => "request",
             Self::NoStore => "no-store",
             Self::Private => "private",
+            Self::Qualified => "qualified",
             Self::SetCookie => "set-cookie",
             Self::Authorization => "authorization",
             Self::VaryAny => "vary-any",
@@ -83,11 +101,16 @@ impl NotStored {
         }
     }
 
-    /// Whether a response of this status takes back what was stored for the resource before: the origin no longer lets it be
-    /// shared. Other statuses (forbidden, too many requests) may be about the client that happened to ask.
+    /// Whether a response of this status takes the place of what was stored for the same request, though it is not stored itself: what
+    /// was stored is not what the resource is now (4.3.3). Not if only the request, or how far the origin was behind, kept it out. And
+    /// other statuses (forbidden, too many requests) may be about the client that happened to ask.
     pub fn withdraws(self, status: StatusCode) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
-        about_the_resource && matches!(self, Self::NoStore | Self::Private | Self::SetCookie | Self::VaryAny)
+        let about_the_request = matches!(
+            self,
+            Self::Status | Self::Request | Self::Authorization | Self::VaryUnreadable | Self::TooManyVariants
+        );
+        about_the_resource && !about_the_request && self != Self::Outdated
     }
 }
 
@@ -98,7 +121,7 @@ impl NotStored {
 pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
     let directives = response.directives();
     if response.status.is_informational()
-        || matches!(response.status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE)
+        || matches!(response.status.as_u16(), 304 | 412 | 416)
         || (response.status == StatusCode::PARTIAL_CONTENT && !is_known_part(request, response))
         || (directives.must_understand && !understood(response.status))
     {
@@ -109,6 +132,9 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     }
     if directives.private {
         return Err(NotStored::Private);
+    }
+    if directives.not_stored.iter().any(|name| NEEDED.contains(&&**name)) {
+        return Err(NotStored::Qualified);
     }
     // must-understand tells a cache that understands the status to ignore no-store (5.2.2.3).
     if directives.no_store && !directives.must_understand {
@@ -308,6 +334,29 @@ mod tests {
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
         let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
         assert_eq!(keep_for(get(&request), &part, &nothing_applied()), Err(NotStored::Status));
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_4_and_7_what_could_not_be_understood_without_a_field_is_not_stored() {
+        for name in NEEDED {
+            for form in ["private", "no-cache"] {
+                let cache_control = format!("max-age=60, {form}=\"x, {name}\"");
+                assert_eq!(of(200, &[("cache-control", &cache_control)]), Err(NotStored::Qualified), "{cache_control}");
+            }
+        }
+        assert_eq!(of(200, &[("cache-control", "max-age=60, private=\"x\"")]), Ok(60 + AWAY));
+    }
+
+    #[test]
+    fn rfc9111_4_3_3_a_newer_answer_withdraws_what_was_stored_unless_the_request_kept_it_out() {
+        let withdraws = |reason: NotStored, status| reason.withdraws(StatusCode::from_u16(status).unwrap());
+        for reason in [NotStored::NoStore, NotStored::NoLifetime, NotStored::TooLarge, NotStored::Deceptive] {
+            assert!([200, 301, 404, 410].into_iter().all(|status| withdraws(reason, status)), "{reason:?}");
+            assert!(![401, 403, 429, 500, 503].into_iter().any(|status| withdraws(reason, status)), "{reason:?}");
+        }
+        for reason in [NotStored::Request, NotStored::Authorization, NotStored::VaryUnreadable, NotStored::Outdated] {
+            assert!(!withdraws(reason, 200), "{reason:?}");
+        }
     }
 
     #[test]

@@ -116,7 +116,8 @@ fn rfc9111_5_2_1_request_directives_are_obeyed_where_a_deployment_chooses_so() {
         ("max-age=5", 6, Err(ForwardReason::Request)),
         ("min-fresh=5", 5, Ok(Reuse::Fresh)),
         ("min-fresh=5", 6, Err(ForwardReason::Request)),
-        ("max-age=99", 11, Ok(Reuse::StaleWhileRevalidate)),
+        ("max-age=99", 11, Err(ForwardReason::Stale)),
+        ("max-age=99, max-stale", 11, Ok(Reuse::StaleWhileRevalidate)),
         ("no-store", 0, Ok(Reuse::Fresh)),
         ("only-if-cached", 0, Ok(Reuse::Fresh)),
     ] {

@@ -14,7 +14,7 @@ pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
 /// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain the answer.
-const NOT_MODIFIED_FIELDS: [&str; 13] = [
+const NOT_MODIFIED_FIELDS: [&str; 14] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
     "access-control-expose-headers",
@@ -27,6 +27,8 @@ const NOT_MODIFIED_FIELDS: [&str; 13] = [
     "etag",
     "expires",
     "last-modified",
+    // Not of the representation: an origin that sets a cookie with a 200 sets it with the 304 as well.
+    "set-cookie",
     "vary",
 ];
 
@@ -38,6 +40,12 @@ const NOT_FRESHENED: [HeaderName; 5] = [
     HeaderName::from_static("content-md5"),
     header::TRANSFER_ENCODING,
 ];
+
+/// Whether the client's request is to fail unless a condition holds. That is for the origin to say: a cache may ignore it only where it
+/// answers from what is stored (RFC 9110 sections 13.1.1 and 13.1.4).
+pub fn has_precondition(request: &HeaderMap) -> bool {
+    request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
+}
 
 /// Whether there is anything to ask the origin by.
 pub fn has_validator(headers: &HeaderMap) -> bool {
@@ -92,6 +100,15 @@ pub fn set_condition(request: &mut HeaderMap, stored: &StoredResponse) {
     }
 }
 
+/// Puts in the client's own conditions, but for the one of a range.
+pub fn copy_conditions(from: &HeaderMap, to: &mut HeaderMap) {
+    for name in CONDITIONAL_FIELDS.into_iter().filter(|name| *name != header::IF_RANGE) {
+        for value in from.get_all(&name) {
+            to.append(&name, value.clone());
+        }
+    }
+}
+
 /// Takes the client's conditions out, so that the origin's answer can be stored; they are evaluated here instead.
 pub fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONAL_FIELDS {
@@ -114,13 +131,32 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     same.then(|| update(stored, answer))
 }
 
-/// The stored response, updated by the 200 to a HEAD that arrived as `answer`, or `None` if that is of another representation: then what
-/// is stored is to be taken for stale (4.3.5).
-pub fn freshen_by_head(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
-    let matches = |name| answer.headers.get(&name).is_none_or(|new| Some(new) == stored.headers.get(&name));
-    let same = stored.status == StatusCode::OK
-        && [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH].into_iter().all(matches);
-    same.then(|| update(stored, answer))
+/// What the 200 to a HEAD says of a stored response to a GET (4.3.5).
+#[derive(Debug)]
+pub enum Head {
+    /// It is of the same representation: this is the stored response, updated.
+    Updates(StoredResponse),
+    /// It is of another: what is stored is outdated.
+    Outdates,
+    /// Neither can be told from it.
+    Silent,
+}
+
+/// What the 200 to a HEAD that arrived as `answer` says of `stored`.
+///
+/// The RFC would also take an answer without validators for an update. But such an answer says nothing of the stored body, and a monitor
+/// that asks every minute would keep an old page fresh for ever.
+pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
+    if stored.status != StatusCode::OK {
+        return Head::Silent;
+    }
+    let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
+    let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
+    match (validators.contains(&Some(false)) || compare(header::CONTENT_LENGTH) == Some(false), validators) {
+        (true, _) => Head::Outdates,
+        (false, [None, None]) => Head::Silent,
+        (false, _) => Head::Updates(update(stored, answer)),
+    }
 }
 
 /// Puts the fields of `answer` in the place of those that are stored (3.2).
@@ -276,12 +312,18 @@ mod tests {
     #[test]
     fn rfc9111_4_3_5_a_head_updates_what_it_describes_and_nothing_else() {
         let old = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
-        let fresh = freshen_by_head(&old, stored(&[("content-length", "5"), ("cache-control", "max-age=9")])).unwrap();
+        let same = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=9")]);
+        let Head::Updates(fresh) = by_head(&old, same.clone()) else { panic!("the same representation") };
         assert_eq!(fresh.headers["cache-control"], "max-age=9");
         assert_eq!((&fresh.headers["x"], &fresh.headers["etag"]), (&old.headers["x"], &old.headers["etag"]));
         for other in [("etag", "\"b\""), ("etag", "W/\"a\""), ("last-modified", "x"), ("content-length", "6")] {
-            assert!(freshen_by_head(&old, stored(&[other])).is_none(), "{other:?}");
+            assert!(matches!(by_head(&old, stored(&[other])), Head::Outdates), "{other:?}");
         }
+        for nothing in [&[][..], &[("content-length", "5")], &[("cache-control", "max-age=9")]] {
+            assert!(matches!(by_head(&old, stored(nothing)), Head::Silent), "{nothing:?}");
+        }
+        let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..old };
+        assert!(matches!(by_head(&part, same), Head::Silent), "its length is not that of the whole");
     }
 
     #[test]
