@@ -84,7 +84,7 @@ async fn try_refresh(
         },
     };
     match exchange.storable(&received.response, marker.as_ref()) {
-        Ok(keep_for) => exchange.keep(received, keep_for, marker).await?,
+        Ok(keep_for) => exchange.keep(received, keep_for).await?,
         // The origin no longer lets it be stored: then it must not be served stale either.
         Err(reason) if reason.withdraws(received.response.status) => exchange.store.delete(key).await?,
         Err(_) => return Ok(false),

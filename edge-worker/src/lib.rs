@@ -38,5 +38,7 @@ async fn fetch(
     env: worker::Env,
     context: worker::Context,
 ) -> Result<worker::web_sys::Response, error::Error> {
+    // Should the worker fail all the same, the zone's own origin answers.
+    context.pass_through_on_exception();
     pipeline::handle(request, env, context).await
 }

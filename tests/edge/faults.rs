@@ -11,6 +11,7 @@ pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/edge/faulty.toml");
     let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
     a_broken_cache(stack, &edge).await;
+    a_cache_that_does_not_answer(stack, &edge).await;
     a_broken_journal(stack, &edge).await;
     a_hit_in_memory_calls_nothing(stack, &edge).await;
     rules_as_tables(stack, &edge).await;
@@ -37,6 +38,21 @@ async fn a_broken_cache(stack: &Stack, edge: &Edge) {
     let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
     assert_eq!(put.status(), 200, "what cannot be invalidated does not fail the request");
     get(edge, "/__fault/mend?what=cache").await;
+    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+}
+
+async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
+    let path = "/faults/silent";
+    // Larger than what is kept in memory.
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x".repeat(100_000)));
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    for what in ["silent", "body"] {
+        get(edge, &format!("/__fault/break?what={what}")).await;
+        let part = edge.request(reqwest::Method::GET, path).header("range", "bytes=0-4").send();
+        let reply = Reply::read(part.await.unwrap()).await;
+        assert_eq!((reply.status, reply.body.contains("xxxxx"), reply.is_hit()), (200, true, false), "{what}");
+        get(edge, &format!("/__fault/mend?what={what}")).await;
+    }
     eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
 }
 

@@ -9,13 +9,19 @@ const points = [];
 // Calls of the worker's own cache, by method.
 const calls = { match: 0, put: 0, delete: 0 };
 
+const breaksOff = () => new ReadableStream({
+  start: (controller) => controller.error(new Error("the body breaks off")),
+});
+
 const cacheApi = {
   async open(name) {
     const cache = await real.open(name);
     const call = (method) => async (...args) => {
       if (name === "strata") calls[method] += 1;
       if (broken.has("cache") && name === "strata") throw new Error("the Cache API is broken");
-      return cache[method](...args);
+      if (broken.has("silent") && name === "strata") return new Promise(() => {});
+      const answer = await cache[method](...args);
+      return broken.has("body") && answer instanceof Response ? new Response(breaksOff(), answer) : answer;
     };
     return { match: call("match"), put: call("put"), delete: call("delete") };
   },

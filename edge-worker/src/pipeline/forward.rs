@@ -44,13 +44,24 @@ impl Exchange {
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
                     let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.served(hit);
-                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
+                    let rest = Found { stored: None, marker: found.marker.clone() };
+                    return match self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await
+                    {
+                        Err(error) => self.fill_after(&error, rest, context).await,
+                        answer => answer,
+                    };
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
                 (Decision::Serve(_), None) => break,
             }
         }
         self.fill(forward, found, None, context).await
+    }
+
+    /// Asks the origin after all, since what is stored could not be read to its end.
+    pub(super) async fn fill_after(self: &Rc<Self>, error: &Error, rest: Found, context: &Context) -> Answer {
+        worker::console_warn!("counted as a miss: {error}");
+        self.fill(Forward::miss(), rest, None, context).await
     }
 
     /// The key that the answer to this request will be found under, as far as is known; `None` if it cannot be told apart.
@@ -95,7 +106,10 @@ impl Exchange {
                     (Some((stored, hit)), outcome) => {
                         let status = outcome.ok().map(|received| received.response.status);
                         let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
-                        return self.reuse(stored.response, stored.body, hit, status).await;
+                        return match self.reuse(stored.response, stored.body, hit, status).await {
+                            Err(error) => unreachable(forward, &error),
+                            answer => answer,
+                        };
                     }
                     (None, Ok(received)) => received,
                     (None, Err(error)) => return unreachable(forward, &error),
@@ -171,7 +185,7 @@ impl Exchange {
             (Ok(keep_for), lead) => {
                 let exchange = Rc::clone(self);
                 runtime::afterwards(context, async move {
-                    let kept = exchange.keep(Received { response, body: kept }, keep_for, marker).await;
+                    let kept = exchange.keep(Received { response, body: kept }, keep_for).await;
                     match (kept, lead) {
                         // Those that waited find it.
                         (Ok(()), lead) => drop(lead),

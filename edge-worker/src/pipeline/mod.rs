@@ -25,7 +25,6 @@ use crate::invalidated::Invalidated;
 use crate::journal::Journal;
 use crate::origin;
 use crate::policy::range;
-use crate::policy::select::VaryMarker;
 use crate::policy::storable::{self, MAX_STORED_BYTES};
 use crate::policy::{Decision, Detail, Forward, Request, StoredResponse, passed_by, validate};
 use crate::purge;
@@ -227,13 +226,17 @@ impl Exchange {
                 }
             });
         }
-        if let Some(answer) = self.serve_from_memory().await {
-            return answer;
+        if let Some(Ok(answer)) = self.serve_from_memory().await {
+            return Ok(answer);
         }
         let found = self.lookup().await;
         match (self.decide(&found).await, found) {
             (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
-                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
+                let rest = Found { stored: None, marker: marker.clone() };
+                match self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await {
+                    Err(error) => self.fill_after(&error, rest, context).await,
+                    answer => answer,
+                }
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
                 own(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this", Detail::OnlyIfCached)
@@ -253,13 +256,8 @@ impl Exchange {
         }
     }
 
-    /// Puts a response where a later request will look for it; `marker` is what stands under the target key now.
-    pub(crate) async fn keep(
-        &self,
-        received: Received,
-        keep_for: Duration,
-        marker: Option<VaryMarker>,
-    ) -> Result<(), Error> {
+    /// Puts a response where a later request will look for it.
+    pub(crate) async fn keep(&self, received: Received, keep_for: Duration) -> Result<(), Error> {
         let Received { mut response, body } = received;
         // The runtime's store keeps what came of a body that broke off, as if that were all.
         let body = match body {
@@ -275,7 +273,7 @@ impl Exchange {
         let response = range::as_stored(storable::without_unshared(response));
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
-        variants::keep(&self.store, target, rules, &self.headers, marker, (response, body), keep_for).await
+        variants::keep(&self.store, target, rules, &self.headers, (response, body), keep_for).await
     }
 
     /// Says how long it took, to the client and to Workers Analytics Engine, where that is wanted.

@@ -74,7 +74,7 @@ impl Exchange {
             response.request_time = invalidated_at + TICK;
             let (exchange, received) = (Rc::clone(self), Received { response, body: tee(&mut body) });
             context.wait_until(async move {
-                if let Err(error) = exchange.keep(received, keep_for, None).await {
+                if let Err(error) = exchange.keep(received, keep_for).await {
                     worker::console_warn!("not stored: {error}");
                 }
             });

@@ -1,6 +1,7 @@
 //! What is stored: looked up, judged by the journal as it is now, and served.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use shared_keys::Applied;
@@ -13,17 +14,22 @@ use crate::policy::range::{self, Part};
 use crate::policy::select::VaryMarker;
 use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
-use crate::runtime::{Body, now};
+use crate::runtime::{self, Body, now};
 use crate::status::CacheStatus;
-use crate::store::{Store, variants};
+use crate::store::variants;
+
+/// A store that takes longer is worth no waiting: the origin is asked instead.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
 impl Exchange {
+    /// What the store has, if it says so in time.
     pub(super) async fn lookup(&self) -> Found {
-        self.lookup_in(&self.store).await
+        let lookup = variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers);
+        self.found(runtime::within(LOOKUP_LIMIT, lookup).await)
     }
 
-    pub(super) async fn lookup_in(&self, store: &impl Store<Body = Body>) -> Found {
-        match variants::lookup(store, &self.target, &self.rule.vary, &self.headers).await {
+    fn found(&self, looked_up: Result<Found, Error>) -> Found {
+        match looked_up {
             Ok(found) if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(&stored.response)) => {
                 Found::nothing()
             }
@@ -58,7 +64,8 @@ impl Exchange {
 
     /// What is in memory and fresh. What is stale there may have been replaced in the store.
     pub(super) async fn serve_from_memory(self: &Rc<Self>) -> Option<Answer> {
-        let found = self.lookup_in(&self.store.memory()).await;
+        let looked_up = variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
+        let found = self.found(looked_up);
         match (self.decide(&found).await, found.stored) {
             (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
                 Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)

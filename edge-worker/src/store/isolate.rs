@@ -215,7 +215,7 @@ mod tests {
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::keep(&store, &target, &rules, &request("de"), None, german, Duration::from_secs(60))).unwrap();
+        ready(variants::keep(&store, &target, &rules, &request("de"), german, Duration::from_secs(60))).unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

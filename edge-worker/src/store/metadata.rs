@@ -6,7 +6,7 @@
 //! ```text
 //! strata-entry:  1 <status> <request ms> <response ms> <edge seq or -> <origin position or -> <generation or ->
 //! strata-scopes: <scope hash> <scope hash> …            the scopes, 13 characters each
-//! strata-h-NAME: …                                      the origin's field NAME
+//! strata-h-NAME: …                                      the origin's field NAME; lines of Set-Cookie are numbered
 //!
 //! strata-marker: 1 <generation> <field>, <field> …      instead of all these, in a marker
 //! strata-variants: <hash> <hash> …                      beside it: the variants that were stored, in hexadecimal
@@ -18,7 +18,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use shared_keys::{Position, ScopeHash, Seq, Stamp, VaryFields};
 
 use crate::error::{Error, ErrorKind};
@@ -59,9 +59,11 @@ const KEPT: [&str; 16] = [
 /// The fields to keep a response under.
 pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, value) in &response.headers {
+    for (number, (name, value)) in response.headers.iter().enumerate() {
         if KEPT.contains(&name.as_str()) {
-            if let Ok(kept) = format!("{KEPT_PREFIX}{name}").parse::<HeaderName>() {
+            // The runtime joins the lines of a field; those of this one are no list (RFC 9110 section 5.3).
+            let number = if *name == header::SET_COOKIE { format!("-{number}") } else { String::new() };
+            if let Ok(kept) = format!("{KEPT_PREFIX}{name}{number}").parse::<HeaderName>() {
                 headers.append(kept, value.clone());
             }
         } else {
@@ -134,7 +136,11 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
     }
     let kept: Vec<(HeaderName, HeaderValue)> = headers
         .iter()
-        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(KEPT_PREFIX)?.parse().ok()?, value.clone())))
+        .filter_map(|(name, value)| {
+            let name = name.as_str().strip_prefix(KEPT_PREFIX)?;
+            let name = if name.starts_with("set-cookie-") { header::SET_COOKIE } else { name.parse().ok()? };
+            Some((name, value.clone()))
+        })
         .collect();
     remove_internal(&mut headers);
     for (name, value) in kept {
@@ -283,6 +289,22 @@ mod tests {
         assert!(decode(HeaderMap::new()).is_err());
         assert!(decode_marker(&headers(&[("strata-marker", "2 1 a")])).is_err());
         assert_eq!(decode_marker(&headers(&[("etag", "x")])), Ok(None));
+    }
+
+    #[test]
+    fn rfc9110_5_3_lines_of_set_cookie_are_not_joined() {
+        let response =
+            crate::policy::testing::stored(&[("set-cookie", "a=1; Path=/"), ("vary", "a"), ("set-cookie", "b=2")]);
+        let mut joined = HeaderMap::new();
+        // As the runtime gives them back: a line for each name.
+        for (name, value) in &encode(&response, None) {
+            assert!(!joined.contains_key(name), "{name}");
+            joined.append(name, value.clone());
+        }
+        let cookies = decode(joined).unwrap().0.headers;
+        let cookies: Vec<_> = cookies.get_all("set-cookie").iter().collect();
+        assert_eq!(cookies.len(), 2);
+        assert!(cookies.contains(&&HeaderValue::from_static("b=2")));
     }
 
     proptest! {

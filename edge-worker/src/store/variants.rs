@@ -87,29 +87,41 @@ pub async fn lookup<S: Store>(
     Ok(Found { stored, marker: Some(marker) })
 }
 
-/// Puts the response to a request with these fields where [`lookup`] finds it, if it can; `marker` is what the lookup found.
+/// Puts the response to a request with these fields where [`lookup`] finds it, if it can.
+///
+/// The marker is read again, since others may have changed it while this response was on its way: several that wrote one from what each had
+/// found before would forget each other's variants, or bring back what was removed with it.
 ///
 /// # Errors
-/// If the store refuses it.
+/// If the store cannot be read, or refuses it.
 pub async fn keep<S: Store>(
     store: &S,
     target: &TargetKey,
     rules: &VaryRules,
     request: &HeaderMap,
-    marker: Option<VaryMarker>,
     (response, body): (StoredResponse, Option<S::Body>),
     keep_for: Duration,
 ) -> Result<(), Error> {
     let fields = vary_fields(&response.headers).unwrap_or_default();
-    if fields.is_empty() {
+    let marker = match store.get(target.as_str()).await? {
+        Some(Entry::Marker(marker)) => Some(marker),
+        _ => None,
+    };
+    // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1). Only where
+    // no more variants can be told apart it takes the place of all.
+    if fields.is_empty() && marker.as_ref().is_none_or(|marker| marker.variants.len() >= MAX_VARIANTS) {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
     }
     let mut marker = widened(marker, fields, unix_ms(response.response_time));
     let Some(key) = variant_key(target, &marker.fields, rules, request) else { return Ok(()) };
+    let id = id_of(&key);
+    let is_new = !marker.variants.contains(&id);
+    if is_new && marker.variants.len() >= MAX_VARIANTS {
+        return Ok(());
+    }
     let entry = Entry::Response { response, generation: Some(marker.generation), body };
     store.put(key.as_str(), entry, keep_for).await?;
-    let id = id_of(&key);
-    if !marker.variants.contains(&id) {
+    if is_new {
         marker.variants.push(id);
         let keep_for = if marker.variants.len() < MAX_VARIANTS { KEEP_MARKER } else { KEEP_FULL_MARKER };
         store.put(target.as_str(), Entry::Marker(marker), keep_for).await?;
@@ -168,8 +180,7 @@ mod tests {
         }
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
-        ready(keep(store, &target(), &rules, &request, found.marker, (response, body), Duration::from_secs(60)))
-            .unwrap();
+        ready(keep(store, &target(), &rules, &request, (response, body), Duration::from_secs(60))).unwrap();
         None
     }
 
@@ -187,6 +198,32 @@ mod tests {
         let store = FakeStore::default();
         assert_eq!(get_or_fill(&store, "de", "", 1), None);
         assert_eq!(get_or_fill(&store, "en", "", 2).as_deref(), Some("de at 1"));
+    }
+
+    #[test]
+    fn rfc9111_4_1_a_response_that_omits_vary_is_for_its_own_request_where_others_vary() {
+        let store = FakeStore::default();
+        get_or_fill(&store, "de", "Accept-Language", 1);
+        assert_eq!(get_or_fill(&store, "en", "", 2), None);
+        assert_eq!(get_or_fill(&store, "de", "", 3).as_deref(), Some("de at 1"));
+        assert_eq!(get_or_fill(&store, "en", "", 3).as_deref(), Some("en at 2"));
+        assert_eq!(get_or_fill(&store, "fr", "", 3), None);
+    }
+
+    #[test]
+    fn fills_that_ran_at_the_same_time_know_of_each_others_variants() {
+        let (store, rules) = (FakeStore::default(), VaryRules::default());
+        // All of them had looked up before any of them kept.
+        for number in 0..2 * MAX_VARIANTS {
+            let request = headers(&[("accept-language", &format!("x-{number}"))]);
+            let response = (stored(&[("vary", "Accept-Language")]), None);
+            ready(keep(&store, &target(), &rules, &request, response, Duration::from_secs(60))).unwrap();
+        }
+        let is_stored = |number: usize| {
+            let request = headers(&[("accept-language", &format!("x-{number}"))]);
+            ready(lookup(&store, &target(), &rules, &request)).unwrap().stored.is_some()
+        };
+        assert_eq!((0..2 * MAX_VARIANTS).filter(|number| is_stored(*number)).count(), MAX_VARIANTS);
     }
 
     #[test]
