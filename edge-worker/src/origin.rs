@@ -318,7 +318,7 @@ mod tests {
             ("cookie", "a=b"),
         ]);
         let expected = headers(&[
-            ("accept-encoding", "br"),
+            ("accept-encoding", "br, gzip"),
             ("cookie", "a=b"),
             ("cdn-loop", "shop.example:8443"),
             ("via", "1.1 shop.example:8443 (strata-edge)"),

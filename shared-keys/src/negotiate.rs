@@ -3,6 +3,7 @@
 //! In: a request field and what the origin has to offer. Out: one of those, always; that the client takes none of them counts as
 //! if it had not said anything, as 12.1 allows. A weight that is malformed is zero, and of members that repeat the first counts.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -12,23 +13,21 @@ use crate::list::{Member, members, split_outside_quotes};
 /// The coding of a body that is not encoded (RFC 9110, 12.5.3).
 pub(crate) const IDENTITY: &str = "identity";
 
-/// The content coding of the highest weight, by RFC 9110, 12.5.3; of equal ones the first on offer, and identity last.
+/// Those of the content codings on offer that a client takes, by RFC 9110, 12.5.3, in their order; `identity` if there is none, or if the
+/// client likes it better than any.
 ///
 /// A client that sends no field takes any coding, but most such clients cannot decode: identity.
-pub(crate) fn coding<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
+pub(crate) fn codings<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> Cow<'a, str> {
     let members: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
-    let weight_of = |coding: &str| {
-        let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name));
-        named(coding).or_else(|| named("*")).map_or(0, |member| member.weight)
+    let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name)).map(|member| member.weight);
+    let (identity, any) = (named(IDENTITY).unwrap_or_default(), named("*").unwrap_or_default());
+    let is_taken = |coding: &&str| {
+        let weight = named(coding).unwrap_or(any);
+        weight > 0 && weight >= identity
     };
-    let mut best = (0, IDENTITY);
-    for coding in offered.iter().map(AsRef::as_ref).chain([IDENTITY]) {
-        let weight = weight_of(coding);
-        if weight > best.0 {
-            best = (weight, coding);
-        }
-    }
-    best.1
+    let mut taken = offered.iter().map(AsRef::as_ref).filter(is_taken);
+    let Some(first) = taken.next() else { return IDENTITY.into() };
+    taken.fold(first.into(), |all, coding| all + ", " + coding)
 }
 
 /// Whether two names are of one content coding.
@@ -147,43 +146,44 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_12_5_3_the_coding_of_the_highest_weight() {
-        for (list, value, best) in [
-            ("br gzip", "gzip, deflate, br", "br"),
-            ("gzip br", "gzip, deflate, br", "gzip"),
-            ("zstd br gzip", "gzip, deflate, br, zstd", "zstd"),
+    fn rfc9110_12_5_3_the_codings_that_are_taken() {
+        for (list, value, taken) in [
+            ("br gzip", "gzip, deflate, br", "br, gzip"),
+            ("gzip br", "gzip, deflate, br", "gzip, br"),
+            ("zstd br gzip", "gzip, deflate, br, zstd", "zstd, br, gzip"),
             ("br gzip", "zstd", "identity"),
             ("br gzip", "gzip", "gzip"),
-            ("br gzip", "br;q=0.5, gzip;q=0.8", "gzip"),
-            ("br gzip", "br;q=0.5,gzip ; q=0.501", "gzip"),
-            ("br gzip", "br;Q=0.5, gzip;q=0.8", "gzip"),
+            // Any of them may be sent, whatever their weights.
+            ("br gzip", "br;q=0.5, gzip;q=0.8", "br, gzip"),
+            ("br gzip", "br;q=0, gzip;q=0.8", "gzip"),
+            ("br gzip", "br;Q=0.5,gzip ; q=0.501", "br, gzip"),
             ("br gzip", "BR", "br"),
             ("br gzip", "x-gzip", "gzip"),
-            ("br gzip", "X-GZip;q=0.9, br;q=0.8", "gzip"),
+            ("br gzip", "X-GZip;q=0.9, br;q=0.8", "br, gzip"),
             ("x-gzip", "gzip", "x-gzip"),
             ("x-gzip", "x-gzip", "x-gzip"),
             // `*` is any that is not named.
-            ("br gzip", "*", "br"),
+            ("br gzip", "*", "br, gzip"),
             ("br gzip", "br;q=0, *", "gzip"),
-            ("br gzip", "gzip;q=0.3, *;q=0.5", "br"),
-            ("gzip", "gzip;q=0.3, *;q=0.5", "identity"),
+            ("br gzip", "gzip;q=0.3, *;q=0.5", "br, gzip"),
             ("br gzip", "*;q=0", "identity"),
             ("br gzip", "*;q=0, gzip", "gzip"),
-            // Identity is acceptable unless it is refused, and of equal weight the last.
+            // Identity is acceptable unless it is refused, and the choice only of who likes it better.
             ("br gzip", "identity", "identity"),
             ("br gzip", "identity, gzip", "gzip"),
             ("br gzip", "identity;q=1, gzip;q=0.5", "identity"),
+            ("br gzip", "identity;q=0.5, gzip;q=0.4, br;q=0.6", "br"),
             ("br gzip", "identity;q=0, br;q=0.001", "br"),
-            ("identity br", "identity, br", "identity"),
+            ("identity br", "identity, br", "identity, br"),
             // Nothing on offer is taken: as if nothing had been said.
             ("br gzip", "identity;q=0", "identity"),
             ("br gzip", "", "identity"),
             ("br gzip", " , ,", "identity"),
         ] {
             let list: Vec<&str> = list.split(' ').collect();
-            assert_eq!(coding(Some(value), &offered(&list)), best, "{value} of {list:?}");
+            assert_eq!(codings(Some(value), &offered(&list)), taken, "{value} of {list:?}");
         }
-        assert_eq!(coding(None, &offered(&["br"])), "identity");
+        assert_eq!(codings(None, &offered(&["br"])), "identity");
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             ("q=", "identity"),
             ("q =0.5", "gzip"),
         ] {
-            assert_eq!(coding(Some(&alloc::format!("gzip;{weight}")), &offered(&["gzip"])), best, "{weight}");
+            assert_eq!(codings(Some(&alloc::format!("gzip;{weight}")), &offered(&["gzip"])), best, "{weight}");
         }
     }
 
@@ -316,8 +316,8 @@ mod tests {
             let list = offered(&["en", "text/html;level=1", "gzip"]);
             let on_offer = |choice: &str| list.iter().any(|offer| **offer == *choice);
             prop_assert!(on_offer(language(Some(&value), &list)) && on_offer(media_type(Some(&value), &list)));
-            let coding = coding(Some(&value), &list);
-            prop_assert!(on_offer(coding) || coding == IDENTITY);
+            let codings = codings(Some(&value), &list);
+            prop_assert!(codings == IDENTITY || codings.split(", ").all(on_offer));
         }
     }
 }

@@ -58,7 +58,7 @@ impl Normaliser {
     }
 
     /// A list in lower case and without optional spaces, its members in their order: for lists whose members mean something
-    /// to the origin that the cache does not know.
+    /// to the origin that the cache does not know. Quoted strings stay as they are.
     ///
     /// ```
     /// let list = shared_keys::Normaliser::lower_case_list();
@@ -69,16 +69,17 @@ impl Normaliser {
         Self(Kind::LowerCaseList)
     }
 
-    /// For `Accept-Encoding`: the one of these content codings, the preferred first, that has the highest weight (RFC 9110, 12.5.3),
-    /// or `identity`, which need not be listed and is then the last choice.
+    /// For `Accept-Encoding`: those of these content codings that the client takes (RFC 9110, 12.5.3), in the order of the list, or
+    /// `identity` if it takes none, or likes that better than any. Which of them comes is for the origin to choose: one that cannot do
+    /// the first may be able to do the next.
     ///
     /// A client that sends no field gets `identity`: it may take any coding, but most such clients cannot decode.
     ///
     /// ```
     /// use shared_keys::Normaliser;
     /// let coding = Normaliser::coding(["br", "gzip"])?;
-    /// assert_eq!(coding.normal(Some("gzip, deflate, br, zstd")).as_deref(), Some("br"));
-    /// assert_eq!(coding.normal(Some("br;q=0.5, gzip")).as_deref(), Some("gzip"));
+    /// assert_eq!(coding.normal(Some("gzip, deflate, br, zstd")).as_deref(), Some("br, gzip"));
+    /// assert_eq!(coding.normal(Some("br;q=0, gzip")).as_deref(), Some("gzip"));
     /// assert_eq!(coding.normal(None).as_deref(), Some("identity"));
     /// # Ok::<_, shared_keys::ParseError>(())
     /// ```
@@ -161,7 +162,7 @@ impl Normaliser {
             Kind::Verbatim => value.map(|value| value.trim_ascii().into()),
             Kind::Dropped => None,
             Kind::LowerCaseList => value.map(|value| lower_case_list(value).into()),
-            Kind::Coding(codings) => Some(negotiate::coding(value, codings).into()),
+            Kind::Coding(codings) => Some(negotiate::codings(value, codings)),
             Kind::Language(tags) => Some(negotiate::language(value, tags).into()),
             Kind::MediaType(types) => Some(negotiate::media_type(value, types).into()),
             Kind::Cookies(names) => cookies(value?, names).map(Cow::Owned),
@@ -171,13 +172,23 @@ impl Normaliser {
 
 fn lower_case_list(value: &str) -> String {
     let mut list = String::with_capacity(value.len());
-    for member in value.split(',') {
+    for (_, member) in split_outside_quotes(value, b',') {
         let before = list.len();
         if before > 0 {
             list.push(',');
         }
         let start = list.len();
-        list.extend(member.chars().filter(|char| !char.is_ascii_whitespace()).map(|char| char.to_ascii_lowercase()));
+        let (mut quoted, mut escaped) = (false, false);
+        for char in member.chars() {
+            match char {
+                '"' if !escaped => quoted = !quoted,
+                _ if quoted => {}
+                _ if char.is_ascii_whitespace() => continue,
+                _ => {}
+            }
+            escaped = quoted && char == '\\' && !escaped;
+            list.push(if quoted { char } else { char.to_ascii_lowercase() });
+        }
         if list.len() == start {
             list.truncate(before);
         }

@@ -61,7 +61,7 @@ impl VaryFields {
 
 /// How the values of selecting fields are made equal where they select the same response: a [`Normaliser`] per field name.
 ///
-/// By default `Accept-Encoding` becomes the best of `br`, `gzip` and `identity` that the client takes, `Accept` and
+/// By default `Accept-Encoding` becomes those of `br` and `gzip` that the client takes, else `identity`, `Accept` and
 /// `Accept-Language` lose case and spaces, and any other field is taken verbatim: what its value means, only the origin knows.
 ///
 /// **What the key holds is what the origin sees**: [`forwarded`](Self::forwarded) gives each field that has a normaliser as the
@@ -119,7 +119,7 @@ impl VaryRules {
     /// let client = |name: &str| (name == "accept-encoding").then(|| "gzip, br".to_string());
     /// let rules = VaryRules::default();
     /// let forwarded: Vec<_> = rules.forwarded(client).collect();
-    /// assert_eq!(forwarded[0], ("accept-encoding", Some("br".to_string())));
+    /// assert_eq!(forwarded[0], ("accept-encoding", Some("br, gzip".to_string())));
     /// assert_eq!(forwarded[1], ("accept", None));
     /// ```
     pub fn forwarded(&self, field: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = (&str, Option<String>)> {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn values_of_one_normal_form_select_one_variant() {
         for (name, same) in [
-            ("accept-encoding", ["gzip, br", "br;q=0.9"]),
+            ("accept-encoding", ["gzip, br", "br;q=0.9, gzip;q=0.1"]),
             ("accept-language", ["DE, en", "de,en"]),
             ("accept", ["text/HTML", " text/html"]),
             ("x-cookie", ["b=1; sid=7; a=2", "a=2;b=1"]),
