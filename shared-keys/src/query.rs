@@ -21,7 +21,8 @@ const MAX_SORTED: usize = 256;
 /// are not sorted: no page has so many, and a hostile query shall not cost the edge its time.
 ///
 /// **What the key drops, the origin does not see either** ([`forwarded`](Self::forwarded)). If it did, a client could have the
-/// answer to `?utm_source=…` stored for all who ask without it.
+/// answer to `?utm_source=…` stored for all who ask without it. Nor does it see the client's order where the answer may be stored
+/// ([`sorted`](Self::sorted)).
 ///
 /// * A parameter is what stands between two `&`; `;` separates nothing. Repeated ones keep their order.
 /// * Names are compared as a form decodes them, so no spelling of a name gets around a rule: `utm%5Fid` is `utm_id`, and `a+b`
@@ -109,8 +110,16 @@ impl QueryRules {
         (!parameters.is_empty()).then(|| parameters.join("&"))
     }
 
-    /// The query as it stands in the key.
-    pub(crate) fn normal(&self, query: Option<&str>) -> Option<String> {
+    /// The query to ask the origin with for an answer that may be stored: as [`forwarded`](Self::forwarded), but in the order of the
+    /// key, so that no order that a client chose decides what others get.
+    ///
+    /// ```
+    /// let rules = shared_keys::QueryRules::default();
+    /// assert_eq!(rules.sorted(Some("b=2&a=%7e&b=1")).as_deref(), Some("a=%7e&b=2&b=1"));
+    /// assert_eq!(rules.in_order().sorted(Some("b=2&a=1")).as_deref(), Some("b=2&a=1"));
+    /// ```
+    #[must_use]
+    pub fn sorted(&self, query: Option<&str>) -> Option<String> {
         let forwarded = self.forwarded(query)?;
         let is_sorted = !self.in_order && forwarded.split('&').count() <= MAX_SORTED;
         let mut parameters: Vec<&str> = Vec::new();
@@ -121,8 +130,14 @@ impl QueryRules {
             let place = if is_sorted { parameters.partition_point(is_before) } else { parameters.len() };
             parameters.insert(place, parameter);
         }
-        let mut normal = String::with_capacity(forwarded.len());
-        push_normal(&parameters.join("&"), &mut normal);
+        Some(parameters.join("&"))
+    }
+
+    /// The query as it stands in the key.
+    pub(crate) fn normal(&self, query: Option<&str>) -> Option<String> {
+        let sorted = self.sorted(query)?;
+        let mut normal = String::with_capacity(sorted.len());
+        push_normal(&sorted, &mut normal);
         Some(normal)
     }
 

@@ -243,7 +243,8 @@ impl Exchange {
             }
         }
         let method = if wanted == Wanted::Fields { Method::HEAD } else { Method::GET };
-        let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let mut url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        url.set_query(self.rule.query.sorted(self.url.query()).as_deref());
         let answer = origin::fetch(&method, &url, &headers, None).await?;
         let journey = Journey { request_time, response_time: now(), edge_seq };
         let status = origin::status(answer.status())?;
