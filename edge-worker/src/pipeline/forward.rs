@@ -44,24 +44,13 @@ impl Exchange {
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
                     let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.served(hit);
-                    let rest = Found { stored: None, marker: found.marker.clone() };
-                    return match self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await
-                    {
-                        Err(error) => self.fill_after(&error, rest, context).await,
-                        answer => answer,
-                    };
+                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
                 (Decision::Serve(_), None) => break,
             }
         }
         self.fill(forward, found, None, context).await
-    }
-
-    /// Asks the origin after all, since what is stored could not be read to its end.
-    pub(super) async fn fill_after(self: &Rc<Self>, error: &Error, rest: Found, context: &Context) -> Answer {
-        worker::console_warn!("counted as a miss: {error}");
-        self.fill(Forward::miss(), rest, None, context).await
     }
 
     /// The key that the answer to this request will be found under, as far as is known; `None` if it cannot be told apart.
@@ -106,10 +95,7 @@ impl Exchange {
                     (Some((stored, hit)), outcome) => {
                         let status = outcome.ok().map(|received| received.response.status);
                         let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
-                        return match self.reuse(stored.response, stored.body, hit, status).await {
-                            Err(error) => unreachable(forward, &error),
-                            answer => answer,
-                        };
+                        return self.reuse(stored.response, stored.body, hit, status).await;
                     }
                     (None, Ok(received)) => received,
                     (None, Err(error)) => return unreachable(forward, &error),

@@ -203,7 +203,18 @@ impl Exchange {
         }
     }
 
+    /// The answer; from the origin if what is stored turns out to be broken while it is read.
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
+        match self.try_answer(request, context).await {
+            Err(error) if matches!(self.method, Method::GET | Method::HEAD) => {
+                worker::console_warn!("counted as a miss: {error}");
+                self.fill(Forward::miss(), Found::nothing(), None, context).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         if origin::is_loop(&self.headers, &self.url) {
             let message = "ORIGIN leads back to this worker: set it to the origin's own URL";
             return own(StatusCode::LOOP_DETECTED, message, Detail::Loop);
@@ -226,17 +237,13 @@ impl Exchange {
                 }
             });
         }
-        if let Some(Ok(answer)) = self.serve_from_memory().await {
-            return Ok(answer);
+        if let Some(answer) = self.serve_from_memory().await {
+            return answer;
         }
         let found = self.lookup().await;
         match (self.decide(&found).await, found) {
             (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
-                let rest = Found { stored: None, marker: marker.clone() };
-                match self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await {
-                    Err(error) => self.fill_after(&error, rest, context).await,
-                    answer => answer,
-                }
+                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
                 own(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this", Detail::OnlyIfCached)
