@@ -1,0 +1,242 @@
+//! A request and the origin's answer to it: forwarded, received, kept, decided, invalidated.
+#![no_main]
+
+mod fields;
+
+use std::time::{Duration, SystemTime};
+
+use edge_worker::headers::{is_ambiguous, remove_hop_by_hop, remove_unkeyed};
+use edge_worker::origin::{self, Journey, fill_headers, is_loop, is_websocket, passed_headers};
+use edge_worker::policy::directives::{directives, of_the_origin};
+use edge_worker::policy::select::{Selected, can_select, combined, variant_key, vary_fields};
+use edge_worker::policy::storable::{NotStored, answers_gets, keep_for, without_unshared};
+use edge_worker::policy::validate::{Head, by_head};
+use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, passed_by, range};
+use edge_worker::rules::{Json, Rule, Rules};
+use edge_worker::store::metadata;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use libfuzzer_sys::fuzz_target;
+use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
+use url::Url;
+
+/// Names that the worker itself sets on the way to the origin, whatever the client says there.
+const SET_HERE: [&str; 5] = ["cdn-loop", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+const ARRIVED: Duration = Duration::from_secs(1_795_564_800);
+
+thread_local! {
+    static RULES: Rules = rules();
+}
+
+// The first line is a method, a status, a path and how many seconds later the same is asked again; then the request's
+// fields, an empty line, and the response's fields.
+fuzz_target!(|text: &[u8]| {
+    let (first, rest) = split(text, b"\n");
+    let (asked, answered) = split(rest, b"\n\n");
+    let mut words = std::str::from_utf8(first).unwrap_or_default().split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    let Ok(method) = word().parse::<Method>() else { return };
+    let Some(status) = word().parse().ok().and_then(|code| origin::status(code).ok()) else { return };
+    let Ok(url) = Url::parse(&format!("https://shop.example/{}", word().trim_start_matches('/'))) else { return };
+    let later = Duration::from_secs(word().parse::<u32>().unwrap_or_default().into());
+    let Ok(plain) = TargetKey::parse(url.as_str()) else { return };
+
+    let mut client = fields::fields(asked).unwrap_or_default();
+    let mut answer = fields::fields(answered).unwrap_or_default();
+    // An assertion that is not in what ships, of a library, does not hold for capitals beside escapes in a host.
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        if answer.get(&name).is_some_and(|value| value.as_bytes().contains(&b'%')) {
+            answer.remove(name);
+        }
+    }
+    if is_ambiguous(&client) {
+        return;
+    }
+    assert!(!(client.contains_key(header::CONTENT_LENGTH) && client.contains_key(header::TRANSFER_ENCODING)));
+    RULES.with(|rules| {
+        let rule = rules.of(&method, &plain);
+        let Some(target) = rule.target(url.as_str(), plain) else { return };
+        let websocket = is_websocket(&method, &client);
+        remove_hop_by_hop(&mut client);
+        passes_what_it_should(rule, &client);
+        forwarded(rule, &client, &url, &answer);
+        invalidates_its_own_origin(rules, &method, &url, status, &answer);
+
+        let request = Request { method: &method, headers: &client, choices: rule.choices };
+        let time = SystemTime::UNIX_EPOCH + ARRIVED;
+        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(1) };
+        let mut response = origin::received(status, answer, &target, journey);
+        if answers_gets(&url, &response) {
+            assert!(status == StatusCode::OK && response.headers.contains_key(header::CONTENT_LOCATION));
+        }
+        sets_a_lifetime(rule, request, &mut response);
+        rule.is_deceptive(url.path(), &response);
+        if passed_by(request, websocket).is_none() && !rule.passes(&client) {
+            kept(request, &response, &target, rule, time + later);
+        }
+    });
+});
+
+/// Before and after the first `at`; all and nothing if it is not there.
+fn split<'a>(text: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
+    match text.windows(at.len()).position(|window| window == at) {
+        Some(place) => (&text[..place], &text[place + at.len()..]),
+        None => (text, &[]),
+    }
+}
+
+/// Nothing that stands before it hides a cookie that is never answered from the store.
+fn passes_what_it_should(rule: &Rule, client: &HeaderMap) {
+    if client.contains_key("x-preview") && rule.name.starts_with("bypass") {
+        assert!(rule.passes(client));
+    }
+    for line in client.get_all(header::COOKIE) {
+        let line = [line.as_bytes(), b"; sid=1"].concat();
+        let mut signed_in = HeaderMap::new();
+        signed_in.insert(header::COOKIE, HeaderValue::from_bytes(&line).expect("a field value"));
+        assert!(rule.passes(&signed_in) || !rule.name.starts_with("bypass"), "{line:?}");
+    }
+}
+
+/// The origin sees that the request was here, and nothing that no key holds.
+fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
+    let is_clean = |headers: &HeaderMap| {
+        let ends_here = ["connection", "host", "te", "upgrade", "transfer-encoding"];
+        !ends_here.into_iter().any(|name| headers.contains_key(name))
+            && !headers.keys().any(|name| name.as_str().starts_with("strata-"))
+    };
+    let passed = passed_headers(client, url);
+    let filled = fill_headers(client, &rule.vary, url);
+    assert!(is_loop(&passed, url) && is_loop(&filled, url) && is_clean(&passed) && is_clean(&filled));
+    let mut keyed = filled.clone();
+    remove_unkeyed(&mut keyed);
+    assert_eq!(keyed, filled);
+    let again = fill_headers(&filled, &rule.vary, url);
+
+    let Some(selecting) = vary_fields(answer) else { return };
+    if !can_select(&selecting, client) {
+        return;
+    }
+    for name in selecting.iter().filter(|name| !SET_HERE.contains(name)) {
+        let normal = |headers: &HeaderMap| {
+            let value = combined(headers, name);
+            rule.vary.normal(name, value.as_deref()).map(|normal| normal.into_owned())
+        };
+        let (asked, sent) = (normal(client), normal(&filled));
+        assert!(sent == asked || sent == normal(&HeaderMap::new()), "{name}: {sent:?} is not what selects, {asked:?}");
+        assert_eq!(normal(&again), sent, "{name}");
+    }
+}
+
+fn invalidates_its_own_origin(rules: &Rules, method: &Method, url: &Url, status: StatusCode, answer: &HeaderMap) {
+    for key in invalidate::invalidated(method, url, status, answer, |url| rules.target(url)) {
+        let key = Url::parse(key.as_str()).expect("a key is a URL");
+        assert!(key.origin() == url.origin() && !method.is_safe(), "{key}");
+    }
+}
+
+/// A rule says how long, never whether; said twice it is said once.
+fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredResponse) {
+    let declared = of_the_origin(&response.headers);
+    let before = keep_for(request, response, &journal());
+    rule.set_lifetime(response);
+    let once = response.headers.clone();
+    rule.set_lifetime(response);
+    assert_eq!(response.headers, once);
+    let after = keep_for(request, response, &journal());
+    assert!(after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)), "{before:?} by {declared:?}");
+    // What a rule says of an error is all that holds for it.
+    let is_error = response.status.is_client_error() || response.status.is_server_error();
+    if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" && !is_error {
+        assert!(directives(&response.headers).forbids_stale());
+    }
+}
+
+/// What is kept is read back as what it was, and never lets more be served than that.
+fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rule: &Rule, now: SystemTime) {
+    let selecting = vary_fields(&response.headers);
+    let Ok(keep) = keep_for(request, response, &journal()) else { return };
+    let held = response.directives();
+    assert!(!held.private && (!held.no_store || held.must_understand) && !keep.is_zero());
+    let selecting = selecting.expect("what may not be selected is not kept");
+    assert!(variant_key(target, &selecting, &rule.vary, request.headers).is_some());
+
+    let stored = range::as_stored(without_unshared(response.clone()));
+    let (read, _) = metadata::decode(metadata::encode(&stored, None)).expect("what was encoded");
+    let of = |response: &StoredResponse, now| decide(request, Selected::Response(response), now, &journal());
+    let (whole, kept) = (of(response, now), of(&read, now));
+    assert_eq!(of(&stored, now), kept);
+    assert!(is_servable(whole) || !is_servable(kept) || stored.status != response.status, "{whole:?} but {kept:?}");
+    if let Decision::Serve(hit) = kept {
+        assert!((hit.reuse == Reuse::Fresh) == (hit.ttl_secs > 0) || hit.age.subsec_nanos() > 0 || held.no_cache);
+    }
+    assert!(
+        !is_servable(kept) || is_servable(of(&read, now - Duration::from_secs(1))) || request.choices.obey_requests
+    );
+
+    if let Head::Updates(updated) = by_head(&read, fields::stored(response.headers.clone())) {
+        assert_eq!(updated.status, StatusCode::OK);
+    }
+    let removed = StoredResponse { scopes: vec![scope("tag:removed")], ..read };
+    assert!(!is_servable(of(&removed, now)), "a record takes it away, for errors too");
+}
+
+/// Whether it may be served, be it only because the origin is away.
+fn is_servable(decision: Decision) -> bool {
+    match decision {
+        Decision::Serve(_) => true,
+        Decision::Forward(forward) => forward.on_error.is_some() || forward.on_disconnect.is_some(),
+    }
+}
+
+fn scope(text: &str) -> shared_keys::ScopeHash {
+    text.parse::<Scope>().expect("a scope").hash()
+}
+
+/// After every response came a record that removes, or expires, what has its tag.
+fn journal() -> Applied {
+    let mut journal = Applied::new(10);
+    for (tag, mode) in [("tag:removed", Mode::Remove), ("tag:expired", Mode::Expire)] {
+        journal.apply(Record { scope: scope(tag), mode, stamp: Stamp { origin: None, edge: Some(Seq(2)) } });
+    }
+    journal
+}
+
+/// One rule for each thing that a rule can change, by the first segment of the path.
+fn rules() -> Rules {
+    let number = |value: f64| Json::Number(value);
+    let text = |value: &str| Json::Text(value.to_owned());
+    let on = || Json::Bool(true);
+    let object = |members: Vec<(&str, Json)>| {
+        Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    let lifetime = |is_override| {
+        let windows =
+            [("fresh", number(60.0)), ("stale_while_revalidate", number(30.0)), ("stale_if_error", number(90.0))];
+        object(windows.into_iter().chain([("override", Json::Bool(is_override))]).collect())
+    };
+    let errors = || object(vec![("404", number(10.0)), ("503", number(5.0))]);
+    let rule = |name: &str, member: Vec<(&str, Json)>| {
+        let own = [("name", text(name)), ("path", text(&format!("/{name}/**")))];
+        object(own.into_iter().chain(member).collect())
+    };
+    let list = |value: &str| Json::List(vec![text(value)]);
+    Rules::read(&Json::List(vec![
+        rule("bypass", vec![("bypass", object(vec![("cookies", list("s*d")), ("headers", list("X-Preview"))]))]),
+        rule("default", vec![("lifetime", lifetime(false)), ("errors", errors())]),
+        rule("override", vec![("lifetime", lifetime(true)), ("errors", errors())]),
+        rule("stale", vec![("allow_stale", on()), ("lifetime", lifetime(true))]),
+        rule(
+            "choices",
+            vec![("obey_requests", on()), ("store_set_cookie", on()), ("check_extension", Json::Bool(false))],
+        ),
+        rule(
+            "keyed",
+            vec![
+                ("query", object(vec![("keep", list("a"))])),
+                ("vary", object(vec![("cookie", object(vec![("cookies", list("group"))])), ("x-a", text("drop"))])),
+            ],
+        ),
+    ]))
+    .expect("rules")
+}
