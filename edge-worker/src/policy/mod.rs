@@ -23,6 +23,8 @@ pub mod select;
 pub mod stale;
 pub mod storable;
 #[cfg(test)]
+mod strictness;
+#[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
 
