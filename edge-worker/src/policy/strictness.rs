@@ -1,7 +1,7 @@
 //! What a stricter origin, client or journal lets us serve, a laxer one does too.
 //!
-//! Each case is decided twice, as it is and with one word more that can only forbid. The words that also allow something are
-//! told apart by the section that says so.
+//! Each case is decided twice, as it is and with one word more that can only forbid. The words that also allow something
+//! are told apart by the section that says so.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
@@ -115,9 +115,9 @@ enum Word {
 }
 
 impl Word {
-    /// Whether what it allows besides makes the difference: `must-revalidate` and `s-maxage` let a response to a request with
-    /// credentials be shared (3.5), a cookie that is not to be kept keeps nothing out, and no rule holds for what is not to be kept
-    /// as a whole, be it that the cache understands it (5.2.2.3).
+    /// Whether what it allows besides makes the difference: `must-revalidate` and `s-maxage` let a response to a request
+    /// with credentials be shared (3.5), a cookie that is not to be kept keeps nothing out, and no rule holds for what is
+    /// not to be kept as a whole, be it that the cache understands it (5.2.2.3).
     fn allows(&self, case: &Case) -> bool {
         match self {
             Self::Directive(word) if case.rule != NO_RULE && (word.contains('"') || *word == "no-store") => true,
@@ -195,7 +195,8 @@ prop_compose! {
         (cache_control, targeted) in (directives(), proptest::option::weighted(0.3, directives())),
         fields in subsequence(vec![
             ("set-cookie", "a=b".to_owned()), ("vary", "accept".to_owned()), ("etag", "\"a\"".to_owned()),
-            ("expires", http_date(ARRIVED + 30)), ("last-modified", http_date(ARRIVED - 300)), ("date", http_date(ARRIVED - 5)),
+            ("expires", http_date(ARRIVED + 30)), ("last-modified", http_date(ARRIVED - 300)),
+            ("date", http_date(ARRIVED - 5)),
         ], 0..4),
         age in proptest::option::of(0u64..50),
         asked in subsequence(vec!["max-stale=30", "max-stale", "max-age=40", "min-fresh=1"], 0..3),
@@ -209,7 +210,7 @@ prop_compose! {
         after_secs in 0u64..100,
         recorded in proptest::option::weighted(0.2, Just(Mode::Expire)),
     ) -> Case {
-        let field = |name: &'static str, value: String| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
+        let field = |name, value: String| (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
         let fields = fields.into_iter().map(|(name, value)| field(name, value));
         let age = age.map(|age| field("age", age.to_string()));
         let targeted = targeted.map(|value| field("cdn-cache-control", value));
