@@ -20,7 +20,7 @@ use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
 use url::Url;
 
 /// Names that the worker itself sets on the way to the origin, whatever the client says there.
-const SET_HERE: [&str; 5] = ["cdn-loop", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+const SET_HERE: [&str; 4] = ["cdn-loop", "via", "x-forwarded-host", "x-forwarded-proto"];
 
 const ARRIVED: Duration = Duration::from_secs(1_795_564_800);
 
@@ -146,8 +146,7 @@ fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredRespo
     let after = keep_for(request, response, &journal());
     assert!(after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)), "{before:?} by {declared:?}");
     // What a rule says of an error is all that holds for it.
-    let is_error = response.status.is_client_error() || response.status.is_server_error();
-    if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" && !is_error {
+    if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" {
         assert!(directives(&response.headers).forbids_stale());
     }
 }

@@ -36,7 +36,9 @@ pub struct VaryMarker {
 /// is none), empty if it does not vary.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
-    VaryFields::parse(lines?).filter(|fields| fields.iter().all(|name| HeaderName::from_bytes(name.as_bytes()).is_ok()))
+    // The origin is told the client's address by this hop, and not by the field that the client sent.
+    let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
+    VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
 }
 
 /// The key of the variant that these request fields select; `None` if one of their values was not UTF-8, since different
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn rfc9111_4_1_a_vary_line_that_cannot_be_read_counts_as_any() {
         assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
-        for name in ["Foo Bar", "\"Foo\"", "a:b"] {
+        for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For"] {
             assert_eq!(vary_fields(&headers(&[("vary", name)])), None, "{name}");
         }
         assert_eq!(vary_fields(&headers(&[])), Some(VaryFields::default()));

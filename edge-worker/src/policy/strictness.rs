@@ -120,7 +120,6 @@ impl Word {
     /// not to be kept as a whole, be it that the cache understands it (5.2.2.3).
     fn allows(&self, case: &Case) -> bool {
         match self {
-            Self::Directive(word) if case.rule != NO_RULE && (word.contains('"') || *word == "no-store") => true,
             Self::Directive("must-revalidate" | "s-maxage=0") => case.request.contains_key(header::AUTHORIZATION),
             Self::Directive(word) => word.contains("set-cookie") && case.response.contains_key(header::SET_COOKIE),
             _ => false,

@@ -41,13 +41,15 @@ impl Rule {
 
     /// The directives that take the place of the origin's; `None` if these hold.
     fn directives(&self, status: StatusCode, declared: &Directives, lifetime: FreshnessLifetime) -> Option<String> {
-        if declared.private || declared.no_store || !declared.not_stored.is_empty() {
+        if declared.private || (declared.no_store && !declared.must_understand) {
             return None;
         }
         let explicit = is_explicit(lifetime.source) || declared.no_cache;
         if status.is_client_error() || status.is_server_error() {
             let (_, fresh) = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit)?;
-            return Some(Lifetime::fresh(*fresh).to_directives());
+            let mut directives = Lifetime::fresh(*fresh).to_directives();
+            directives += if declared.forbids_stale() { ", proxy-revalidate" } else { "" };
+            return Some(with_kept_out(directives, declared));
         }
         if !heuristically_cacheable(status) {
             return None;
@@ -73,12 +75,21 @@ impl Rule {
             (declared.must_revalidate && !self.allow_stale, ", must-revalidate"),
             ((declared.proxy_revalidate || s_maxage_holds) && !self.allow_stale, ", proxy-revalidate"),
             (declared.allows_authorized(), ", public"),
+            (declared.no_store, ", no-store"),
             (declared.must_understand, ", must-understand"),
         ] {
             directives += if holds { name } else { "" };
         }
-        Some(directives)
+        Some(with_kept_out(directives, declared))
     }
+}
+
+/// With the fields that are not to be stored, whatever lifetime the rest has.
+fn with_kept_out(directives: String, declared: &Directives) -> String {
+    if declared.not_stored.is_empty() {
+        return directives;
+    }
+    format!("{directives}, private=\"{}\"", declared.not_stored.join(", "))
 }
 
 fn of_the_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
@@ -141,6 +152,8 @@ mod tests {
             ("max-age=5, stale-while-revalidate=9", "max-age=60, stale-while-revalidate=9"),
             ("s-maxage=5, stale-while-revalidate=9", "max-age=60, stale-while-revalidate=9, public"),
             ("must-revalidate", "max-age=60, must-revalidate, public"),
+            ("max-age=5, no-cache=\"x\", private=\"y\"", "max-age=60, private=\"x, y\""),
+            ("max-age=5, no-store, must-understand", "max-age=60, no-store, must-understand"),
             ("private, max-age=5", ""),
             ("no-store", ""),
         ] {
@@ -159,6 +172,8 @@ mod tests {
             (404, "", "max-age=10"),
             (404, "max-age=5", ""),
             (404, "no-store", ""),
+            (404, "must-revalidate", "max-age=10, proxy-revalidate"),
+            (404, "private=\"x\"", "max-age=10, private=\"x\""),
             (404, "no-cache", ""),
             (503, "", "max-age=1"),
             (500, "", ""),
