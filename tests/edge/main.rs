@@ -16,6 +16,7 @@ mod ranges;
 mod rules;
 mod safety;
 mod stale;
+mod validation;
 mod verify;
 
 use std::collections::HashMap;
@@ -213,6 +214,12 @@ fn main() -> ExitCode {
         stale::without_a_window_stale_is_not_served,
         stale::a_purge_is_obeyed_that_comes_while_the_origin_is_asked,
         stale::what_the_origin_tells_one_client_does_not_remove_what_is_stale,
+        validation::what_is_stale_is_confirmed_by_its_validator,
+        validation::a_304_for_another_representation_confirms_nothing,
+        validation::a_client_that_has_it_gets_a_304_with_what_a_cache_needs,
+        validation::what_credentials_got_is_not_shared_unless_the_origin_says_so,
+        validation::a_successful_post_invalidates_what_it_says_it_changed,
+        validation::a_body_that_breaks_off_is_not_stored,
         invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,

@@ -1,7 +1,7 @@
 //! A scripted origin behind the worker: it counts its requests and answers as the test says.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -46,8 +46,8 @@ impl OriginReply {
     }
 }
 
-/// The end of a body that is sent in pieces: each text is one, and dropping it ends the body.
-pub type Rest = tokio::sync::mpsc::UnboundedSender<String>;
+/// The end of a body that is sent in pieces: each text is one, an error breaks the body off, and dropping it ends the body.
+pub type Rest = tokio::sync::mpsc::UnboundedSender<io::Result<String>>;
 
 type Script = dyn Fn(&OriginRequest) -> OriginReply + Send + Sync;
 
@@ -61,7 +61,7 @@ pub struct Origin {
 struct OriginState {
     script: Mutex<Arc<Script>>,
     requests: Mutex<Vec<OriginRequest>>,
-    rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<String>>>,
+    rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<io::Result<String>>>>,
     uploads: Mutex<HashMap<String, String>>,
 }
 
@@ -160,8 +160,8 @@ async fn answer(
         None => reply.body.into_response(),
         Some(mut rest) => {
             let rest = futures_util::stream::poll_fn(move |context| rest.poll_recv(context));
-            let first = futures_util::stream::once(std::future::ready(reply.body));
-            Body::from_stream(first.chain(rest).map(Ok::<_, Infallible>)).into_response()
+            let first = futures_util::stream::once(std::future::ready(Ok(reply.body)));
+            Body::from_stream(first.chain(rest)).into_response()
         }
     };
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status code");

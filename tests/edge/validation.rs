@@ -1,0 +1,154 @@
+//! Validation from outside (RFC 9111 section 4.3): of what is stored by the origin, of what the client has by what is stored; and what
+//! credentials and bodies that break off keep out.
+
+use reqwest::Method;
+use strata_tests::{OriginReply, OriginRequest, eventually};
+
+use crate::Stack;
+
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn conditional(requests: &[OriginRequest], condition: &str) -> usize {
+    requests.iter().filter(|request| request.headers.contains_key(condition)).count()
+}
+
+pub(crate) async fn what_is_stale_is_confirmed_by_its_validator(stack: &Stack) {
+    for (validator, value, condition) in
+        [("etag", "\"v1\"", "if-none-match"), ("last-modified", MODIFIED, "if-modified-since")]
+    {
+        let path = format!("/validation/{validator}");
+        stack.origin_answers(&path, move |request| match request.headers.get(condition) {
+            Some(asked) if asked == value => {
+                let fields = [SHARED, (validator, value), ("x-new", "2"), ("content-encoding", "gzip")];
+                OriginReply { status: 304, ..OriginReply::ok(&fields, "") }
+            }
+            _ => OriginReply::ok(
+                &[("cache-control", "max-age=1"), (validator, value), ("x-new", "1"), ("x-kept", "1")],
+                "old",
+            ),
+        });
+        eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
+        eventually("its age has passed, and the origin confirms it", async || {
+            let reply = stack.get(&path).await;
+            assert_eq!((reply.status, reply.body.as_str()), (200, "old"));
+            reply.edge_status().starts_with("strata-edge; fwd=stale; fwd-status=304; stored; ttl=")
+        })
+        .await;
+        eventually("it is fresh again", async || stack.get(&path).await.is_hit()).await;
+        let reply = stack.get(&path).await;
+        assert_eq!((reply.header("x-new"), reply.header("x-kept"), reply.body.as_str()), ("2", "1", "old"));
+        assert_eq!(reply.header("content-encoding"), "", "how the stored body is encoded does not change");
+        assert!(reply.header("age").parse::<u64>().unwrap() < 60, "the age began again");
+        assert_eq!(conditional(&stack.origin.requests(&path), condition), 1);
+    }
+}
+
+/// RFC 9111, 4.3.4.
+pub(crate) async fn a_304_for_another_representation_confirms_nothing(stack: &Stack) {
+    let path = "/validation/other";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], "old"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers(path, |request| match request.headers.get("if-none-match") {
+        Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[SHARED, ("etag", "\"v2\"")], "") },
+        None => OriginReply::ok(&[SHARED, ("etag", "\"v2\"")], "new"),
+    });
+    eventually("the new one comes", async || stack.get(path).await.body == "new").await;
+    let requests = stack.origin.requests(path);
+    let asked = requests.iter().position(|request| request.headers.contains_key("if-none-match")).unwrap();
+    assert_eq!(requests.len(), asked + 2, "asked once more, without a condition");
+    assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
+}
+
+pub(crate) async fn a_client_that_has_it_gets_a_304_with_what_a_cache_needs(stack: &Stack) {
+    let path = "/validation/client";
+    let fields = [
+        SHARED,
+        ("etag", "W/\"v1\""),
+        ("last-modified", MODIFIED),
+        ("vary", "x-a"),
+        ("content-location", "/a"),
+        ("content-type", "text/plain"),
+        ("x-own", "1"),
+    ];
+    stack.origin_answers(path, move |_| OriginReply::ok(&fields, "x"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    for (condition, value, status) in [
+        ("if-none-match", "\"v0\", \"v1\"", 304),
+        ("if-none-match", "*", 304),
+        ("if-none-match", "\"v0\"", 200),
+        ("if-modified-since", MODIFIED, 304),
+        ("if-modified-since", "Sunday, 06-Nov-94 08:49:37 GMT", 304),
+        ("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT", 200),
+    ] {
+        let reply = stack.get_with(path, &[(condition, value)]).await;
+        assert_eq!((reply.status, reply.is_hit()), (status, true), "{condition}: {value}");
+        let has = |name: &str| reply.headers.contains_key(name);
+        assert!(["cache-control", "content-location", "date", "etag", "vary", "age"].into_iter().all(has));
+        assert_eq!((has("x-own"), has("content-type")), (status == 200, status == 200), "{condition}: {value}");
+    }
+}
+
+pub(crate) async fn what_credentials_got_is_not_shared_unless_the_origin_says_so(stack: &Stack) {
+    for (cache_control, shared) in [("max-age=600", false), ("max-age=600, public", true), ("s-maxage=600", true)] {
+        let path = format!("/validation/authorized/{}", cache_control.replace([' ', ','], "-"));
+        let fields = [("cache-control", cache_control)];
+        stack.origin_answers(&path, move |request| {
+            let user = request.headers.get("authorization").map_or("nobody", |value| value.to_str().unwrap());
+            OriginReply::ok(&fields, user)
+        });
+        let as_ann = async || stack.get_with(&path, &[("authorization", "ann")]).await;
+        if shared {
+            eventually("it is shared", async || as_ann().await.is_hit()).await;
+            assert_eq!(stack.get(&path).await.body, "ann");
+            continue;
+        }
+        assert_eq!(as_ann().await.body, "ann");
+        assert_eq!(stack.get(&path).await.body, "nobody", "Ann's is not for others");
+        eventually("the anonymous one is stored", async || stack.get(&path).await.is_hit()).await;
+        let reply = as_ann().await;
+        assert_eq!((reply.body.as_str(), reply.is_hit()), ("ann", false), "and theirs is not for Ann");
+    }
+}
+
+/// RFC 9111, 4.4.
+pub(crate) async fn a_successful_post_invalidates_what_it_says_it_changed(stack: &Stack) {
+    let other = "http://other.example/validation/changed/d";
+    for (number, (path, field, status, invalidated)) in [
+        ("/validation/changed/a", "location", 201, true),
+        ("/validation/changed/b", "content-location", 200, true),
+        ("/validation/changed/c", "location", 422, false),
+        (other, "location", 201, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stored = path.trim_start_matches("http://other.example");
+        stack.origin_answers(stored, move |request| OriginReply::ok(&[SHARED], request.number.to_string()));
+        eventually("it is stored", async || stack.get(stored).await.is_hit()).await;
+        let old = stack.get(stored).await.body;
+        let post = format!("/validation/post/{number}");
+        let fields = [(field, path)];
+        stack.origin_answers(&post, move |_| OriginReply { status, ..OriginReply::ok(&fields, "") });
+        let reply = stack.edge.request(Method::POST, &post).body("x").send().await.unwrap();
+        assert_eq!(reply.status(), status);
+        assert_eq!(stack.get(stored).await.body != old, invalidated, "{field}: {path} with {status}");
+    }
+}
+
+pub(crate) async fn a_body_that_breaks_off_is_not_stored(stack: &Stack) {
+    for (name, fields) in [("chunked", vec![SHARED]), ("length", vec![SHARED, ("content-length", "100")])] {
+        let path = format!("/validation/broken/{name}");
+        let broken = fields.clone();
+        stack.origin_answers(&path, move |_| OriginReply::ok(&broken, "one"));
+        let rest = stack.origin.body_goes_on(&path);
+        let first = stack.edge.get(&path).await;
+        assert_eq!(first.status(), 200);
+        rest.send(Err(std::io::Error::other("broken off"))).unwrap();
+        assert!(first.bytes().await.is_err(), "{name}: the client sees that it broke off");
+        stack.origin_answers(&path, |_| OriginReply::ok(&[SHARED], "one,two"));
+        assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
+        eventually("the whole one is stored", async || stack.get(&path).await.is_hit()).await;
+        assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
+    }
+}
