@@ -13,6 +13,7 @@ mod invalidation;
 mod memory;
 mod outage;
 mod ranges;
+mod responses;
 mod rules;
 mod safety;
 mod stale;
@@ -214,6 +215,14 @@ fn main() -> ExitCode {
         stale::without_a_window_stale_is_not_served,
         stale::a_purge_is_obeyed_that_comes_while_the_origin_is_asked,
         stale::what_the_origin_tells_one_client_does_not_remove_what_is_stale,
+        responses::why_nothing_is_stored_is_said,
+        responses::a_lifetime_is_what_the_fields_say,
+        responses::answers_of_many_statuses_are_stored,
+        responses::stale_is_not_served_where_it_is_forbidden,
+        responses::requests_are_obeyed_and_cookies_stored_where_a_rule_says_so,
+        responses::the_origin_is_asked_with_the_value_that_selects,
+        responses::fields_of_one_connection_end_here,
+        responses::other_methods_pass_with_their_bodies,
         validation::what_is_stale_is_confirmed_by_its_validator,
         validation::a_304_for_another_representation_confirms_nothing,
         validation::a_client_that_has_it_gets_a_304_with_what_a_cache_needs,

@@ -14,7 +14,11 @@ pub(crate) const RULES: &str = r#"[
     {"name": "bypass", "path": "/rules/bypass", "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]}},
     {"name": "pass", "path": "/rules/pass/*", "pass": true},
     {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
-    {"name": "stale", "path": "/rules/stale", "allow_stale": true}
+    {"name": "stale", "path": "/rules/stale", "allow_stale": true},
+    {"name": "obeyed", "path": "/responses/obeyed", "obey_requests": true, "store_set_cookie": true},
+    {"name": "vary", "path": "/responses/vary/*", "vary": {
+        "Accept": {"media_type": ["image/jpeg", "image/webp"]}, "Cookie": {"cookies": ["group"]}, "X-List": "list", "X-Dropped": "drop"
+    }}
 ]"#;
 
 const SHARED: (&str, &str) = ("cache-control", "max-age=600");

@@ -1,0 +1,159 @@
+//! What is stored, for how long, and how a request chooses among what is stored: rows of fields, seen through `Cache-Status`.
+
+use reqwest::Method;
+use strata_tests::{OriginReply, eventually};
+
+use crate::{Reply, Stack};
+
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+pub(crate) async fn why_nothing_is_stored_is_said(stack: &Stack) {
+    for (detail, status, fields) in [
+        ("private", 200, &[("cache-control", "private, max-age=60")][..]),
+        ("no-store", 200, &[("cache-control", "no-store")]),
+        ("qualified", 200, &[("cache-control", "max-age=60, private=\"vary\"")]),
+        ("set-cookie", 200, &[SHARED, ("set-cookie", "a=1")]),
+        ("vary-any", 200, &[SHARED, ("vary", "*")]),
+        ("vary-any", 200, &[SHARED, ("vary", "x-forwarded-for")]),
+        ("no-lifetime", 200, &[]),
+        ("no-lifetime", 302, &[]),
+        ("status", 299, &[("cache-control", "max-age=600, must-understand")]),
+    ] {
+        let path = format!("/responses/not/{detail}");
+        stack.origin_answers(&path, move |_| OriginReply { status, ..OriginReply::ok(fields, "x") });
+        let reply = stack.get(&path).await;
+        let expected = format!("strata-edge; fwd=uri-miss; fwd-status={status}; detail={detail}; key=");
+        assert!(reply.edge_status().starts_with(&expected), "{fields:?}: {}", reply.edge_status());
+    }
+}
+
+/// RFC 9111, 4.2.1 to 4.2.3, and RFC 9213.
+pub(crate) async fn a_lifetime_is_what_the_fields_say(stack: &Stack) {
+    const DAY: i64 = 24 * 60 * 60;
+    for (number, (ttl, fields)) in [
+        (500, &[SHARED, ("age", "100")][..]),
+        (500, &[SHARED, ("age", "100, 7")]),
+        (600, &[SHARED, ("age", "-1")]),
+        (60, &[SHARED, ("cdn-cache-control", "max-age=60")]),
+        (600, &[SHARED, ("cdn-cache-control", "max-age=60, &&&")]),
+        (600, &[("cache-control", "no-store, must-understand, max-age=600")]),
+        (DAY, &[("last-modified", LONG_AGO)]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/responses/lifetime/{number}");
+        stack.origin_answers(&path, move |_| OriginReply::ok(fields, "x"));
+        let reply = stack.get(&path).await;
+        let said = reply.edge_status().split("; ttl=").nth(1).and_then(|rest| rest.split(';').next()?.parse().ok());
+        let said: i64 = said.unwrap_or_else(|| panic!("{fields:?}: {}", reply.edge_status()));
+        assert!((ttl - 2..=ttl).contains(&said), "{fields:?}: {said}");
+    }
+}
+
+pub(crate) async fn answers_of_many_statuses_are_stored(stack: &Stack) {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    for status in [203, 204, 301, 302, 404, 410, 500, 503] {
+        let path = format!("/responses/status/{status}");
+        let fields = [SHARED, ("location", "/responses/elsewhere")];
+        stack.origin_answers(&path, move |_| OriginReply { status, ..OriginReply::ok(&fields, "") });
+        eventually("it is stored", async || {
+            let url = format!("{}{path}", stack.edge.url());
+            let reply = Reply::read(client.get(url).send().await.unwrap()).await;
+            assert_eq!(reply.status, status, "as it came, and no redirect is followed");
+            reply.is_hit()
+        })
+        .await;
+    }
+    assert_eq!(stack.origin_requests("/responses/elsewhere"), 0);
+}
+
+/// RFC 9111, 5.2.2.2 and 5.2.2.8.
+pub(crate) async fn stale_is_not_served_where_it_is_forbidden(stack: &Stack) {
+    for directive in ["must-revalidate", "proxy-revalidate", "no-cache=\"x\", s-maxage=1"] {
+        let path = format!("/responses/forbidden/{}", &directive[..4]);
+        let cache_control = format!("max-age=1, stale-while-revalidate=600, stale-if-error=600, {directive}");
+        stack.origin_answers(&path, move |_| OriginReply::ok(&[("cache-control", &cache_control)], "old"));
+        eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
+        stack.origin_answers(&path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+        eventually("its age has passed", async || {
+            let reply = stack.get(&path).await;
+            assert!(!reply.edge_status().contains("detail=stale"), "{directive}: {}", reply.edge_status());
+            reply.status == 503
+        })
+        .await;
+    }
+}
+
+/// RFC 9111, 5.2.1; by a rule, which also lets cookies be stored.
+pub(crate) async fn requests_are_obeyed_and_cookies_stored_where_a_rule_says_so(stack: &Stack) {
+    let path = "/responses/obeyed";
+    let fields = [SHARED, ("set-cookie", "a=1"), ("set-cookie", "b=2")];
+    stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.number.to_string()));
+    let only = stack.get_with(path, &[("cache-control", "only-if-cached")]).await;
+    assert_eq!((only.status, only.edge_status()), (504, "strata-edge; detail=only-if-cached"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let stored = stack.get(path).await;
+    assert_eq!(stored.headers.get_all("set-cookie").iter().count(), 2, "{:?}", stored.headers);
+    for (asked, taken) in [
+        ("max-age=600", true),
+        ("min-fresh=1", true),
+        ("only-if-cached", true),
+        ("no-cache", false),
+        ("min-fresh=601", false),
+    ] {
+        let reply = stack.get_with(path, &[("cache-control", asked)]).await;
+        assert_eq!(reply.is_hit(), taken, "{asked}: {}", reply.edge_status());
+        assert!(taken || reply.edge_status().contains("fwd=request"), "{asked}: {}", reply.edge_status());
+        eventually("what was asked for is stored", async || stack.get(path).await.is_hit()).await;
+    }
+}
+
+pub(crate) async fn the_origin_is_asked_with_the_value_that_selects(stack: &Stack) {
+    for (name, value, seen) in [
+        // The platform itself asks the worker with what it can decode for any client.
+        ("accept-encoding", "gzip", "br, gzip"),
+        ("accept", "image/webp, */*;q=0.1", "image/webp"),
+        ("cookie", "sid=7; group=b; x=1", "group=b"),
+        ("x-list", "B, a", "b,a"),
+        ("x-dropped", "1", "none"),
+    ] {
+        let path = format!("/responses/vary/{name}");
+        stack.origin_answers(&path, move |request| {
+            let value = request.headers.get(name).map_or("none", |value| value.to_str().unwrap());
+            OriginReply::ok(&[SHARED, ("vary", name), ("x-seen", value)], "")
+        });
+        assert_eq!(stack.get_with(&path, &[(name, value)]).await.header("x-seen"), seen, "{name}");
+        eventually("the variant is stored", async || stack.get_with(&path, &[(name, value)]).await.is_hit()).await;
+    }
+    let other = stack.get_with("/responses/vary/cookie", &[("cookie", "group=c")]).await;
+    assert!(other.edge_status().contains("fwd=vary-miss"), "{}", other.edge_status());
+}
+
+pub(crate) async fn fields_of_one_connection_end_here(stack: &Stack) {
+    let path = "/responses/hops";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("proxy-authentication-info", "x"), ("x-end", "1")], "x"));
+    let fields = [("connection", "x-hop"), ("x-hop", "1"), ("te", "trailers"), ("x-real", "1")];
+    let reply = stack.get_with(path, &fields).await;
+    assert!(!reply.headers.contains_key("proxy-authentication-info") && reply.header("x-end") == "1");
+    let seen = &stack.origin.requests(path)[0].headers;
+    assert!(!seen.contains_key("te") && seen.contains_key("x-real"), "{seen:?}");
+}
+
+pub(crate) async fn other_methods_pass_with_their_bodies(stack: &Stack) {
+    let path = "/responses/methods";
+    let fields = [SHARED, ("cache-tag", "a"), ("strata-position", "9000000000000-0")];
+    stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.method.as_str()));
+    for method in [Method::OPTIONS, Method::DELETE, Method::PATCH, Method::POST] {
+        let sent =
+            stack.edge.request(method.clone(), path).header("strata-x", "1").body("content").send().await.unwrap();
+        let reply = Reply::read(sent).await;
+        assert_eq!(reply.body, method.as_str());
+        assert!(reply.edge_status().starts_with("strata-edge; fwd=method; fwd-status=200"), "{}", reply.edge_status());
+        assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("strata-") || name == "cache-tag"));
+        let seen = stack.origin.requests(path).pop().unwrap();
+        assert_eq!(seen.headers["content-length"], "7");
+        assert!(!seen.headers.contains_key("strata-x"));
+    }
+}
