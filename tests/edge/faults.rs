@@ -128,6 +128,11 @@ async fn data_points(stack: &Stack, edge: &Edge) {
     let path = "/faults/points";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "12345"));
     get(edge, path).await;
+    stack.origin_answers("/faults/tables/point", |_| OriginReply::ok(&[SHARED], "1234567"));
+    eventually("a hit", async || get(edge, "/faults/tables/point").await.is_hit()).await;
     let points = get(edge, "/__fault/points").await.body;
     assert!(points.contains(r#"{"indexes":["tables"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
+    assert!(points.contains(r#"{"indexes":["tables"],"blobs":["edge","GET"],"doubles":[7,"#), "{points}");
+    get(edge, "/__fault/break?what=analytics").await;
+    assert_eq!(get(edge, path).await.body, "12345", "a dataset that fails costs the point alone");
 }

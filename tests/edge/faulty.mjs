@@ -33,7 +33,13 @@ const platform = (env) => ({
   get JOURNAL() {
     return broken.has("journal") ? {} : env.JOURNAL;
   },
-  ANALYTICS: { writeDataPoint: (point) => points.push(point) },
+  ANALYTICS: {
+    writeDataPoint(point) {
+      if (broken.has("analytics")) throw new Error("the dataset is broken");
+      env.ANALYTICS.writeDataPoint(point);
+      points.push(point);
+    },
+  },
 });
 
 export default class extends Worker {
