@@ -90,6 +90,10 @@ pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
         assert!(reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule"));
     }
     assert_eq!(stack.get_with(path, &[("cookie", "a=1")]).await.body, "shared");
+    stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "own"));
+    let post = stack.edge.request(Method::POST, path).header("cookie", "sid=7").body("x").send().await.unwrap();
+    let reply = Reply::read(post).await;
+    assert!(reply.headers.contains_key("date") && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
 }
 
 pub(crate) async fn a_path_is_passed(stack: &Stack) {
