@@ -162,7 +162,7 @@ pub(crate) async fn a_body_streams_to_the_first_client_while_it_is_stored(stack:
     let mut first = stack.edge.get(path).await;
     assert_eq!(first.chunk().await.unwrap().as_deref(), Some(&b"one,"[..]), "before the origin has sent the rest");
     let follower = stack.get_at_once(1, path);
-    rest.send(Ok("two".to_owned())).unwrap();
+    rest.send(Ok("two".into())).unwrap();
     drop(rest);
     assert_eq!(first.text().await.unwrap(), "two");
     assert!(follower.join_all().await.iter().all(|reply| reply.body == "one,two"));

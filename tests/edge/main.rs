@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
 mod attacks;
+mod bodies;
 mod caching;
 mod collapse;
 mod faults;
@@ -229,6 +230,9 @@ fn main() -> ExitCode {
         validation::what_credentials_got_is_not_shared_unless_the_origin_says_so,
         validation::a_successful_post_invalidates_what_it_says_it_changed,
         validation::a_body_that_breaks_off_is_not_stored,
+        bodies::a_body_beyond_the_limit_arrives_and_is_not_stored,
+        bodies::a_client_that_leaves_spoils_nothing,
+        bodies::an_encoded_body_arrives_as_the_origin_sent_it,
         invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,

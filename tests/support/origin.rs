@@ -46,8 +46,8 @@ impl OriginReply {
     }
 }
 
-/// The end of a body that is sent in pieces: each text is one, an error breaks the body off, and dropping it ends the body.
-pub type Rest = tokio::sync::mpsc::UnboundedSender<io::Result<String>>;
+/// The end of a body that is sent in pieces: each is one, an error breaks the body off, and dropping it ends the body.
+pub type Rest = tokio::sync::mpsc::UnboundedSender<io::Result<Bytes>>;
 
 type Script = dyn Fn(&OriginRequest) -> OriginReply + Send + Sync;
 
@@ -61,7 +61,7 @@ pub struct Origin {
 struct OriginState {
     script: Mutex<Arc<Script>>,
     requests: Mutex<Vec<OriginRequest>>,
-    rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<io::Result<String>>>>,
+    rests: Mutex<HashMap<String, tokio::sync::mpsc::UnboundedReceiver<io::Result<Bytes>>>>,
     uploads: Mutex<HashMap<String, String>>,
 }
 
@@ -160,7 +160,7 @@ async fn answer(
         None => reply.body.into_response(),
         Some(mut rest) => {
             let rest = futures_util::stream::poll_fn(move |context| rest.poll_recv(context));
-            let first = futures_util::stream::once(std::future::ready(Ok(reply.body)));
+            let first = futures_util::stream::once(std::future::ready(Ok(reply.body.into())));
             Body::from_stream(first.chain(rest)).into_response()
         }
     };
