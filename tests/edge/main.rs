@@ -18,6 +18,7 @@ mod responses;
 mod rules;
 mod safety;
 mod stale;
+mod unreachable;
 mod validation;
 mod verify;
 
@@ -267,6 +268,7 @@ fn main() -> ExitCode {
         safety::the_body_of_an_unsafe_request_is_streamed,
         outage::what_is_stored_is_served_for_as_long_as_the_configuration_says,
         outage::what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back,
+        unreachable::what_is_stored_stands_in_unless_it_is_forbidden,
         verify::a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable,
         verify::another_secret_fails,
         verify::without_credentials_nothing_passes_that_needs_them,

@@ -43,6 +43,12 @@ impl Proxy {
         Self { port, passage }
     }
 
+    /// The URL of an HTTP server behind it.
+    #[must_use]
+    pub fn http_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// The URL of a Redis behind it.
     #[must_use]
     pub fn redis_url(&self) -> String {
