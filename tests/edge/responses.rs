@@ -18,6 +18,8 @@ pub(crate) async fn why_nothing_is_stored_is_said(stack: &Stack) {
         ("vary-any", 200, &[SHARED, ("vary", "x-forwarded-for")]),
         ("no-lifetime", 200, &[]),
         ("no-lifetime", 302, &[]),
+        ("no-lifetime", 200, &[SHARED, ("age", "99999999999")]),
+        ("no-lifetime", 200, &[("cache-control", "public"), ("expires", "0")]),
         ("status", 299, &[("cache-control", "max-age=600, must-understand")]),
     ] {
         let path = format!("/responses/not/{detail}");
@@ -39,6 +41,8 @@ pub(crate) async fn a_lifetime_is_what_the_fields_say(stack: &Stack) {
         (600, &[SHARED, ("cdn-cache-control", "max-age=60, &&&")]),
         (600, &[("cache-control", "no-store, must-understand, max-age=600")]),
         (DAY, &[("last-modified", LONG_AGO)]),
+        // An origin whose clock is ahead.
+        (300, &[("date", "Fri, 01 Jan 2100 00:00:00 GMT"), ("expires", "Fri, 01 Jan 2100 00:05:00 GMT")]),
     ]
     .into_iter()
     .enumerate()
@@ -108,6 +112,30 @@ pub(crate) async fn requests_are_obeyed_and_cookies_stored_where_a_rule_says_so(
         assert!(taken || reply.edge_status().contains("fwd=request"), "{asked}: {}", reply.edge_status());
         eventually("what was asked for is stored", async || stack.get(path).await.is_hit()).await;
     }
+}
+
+/// RFC 9111, 5.2.1.1 and 5.2.1.2.
+pub(crate) async fn a_client_says_how_old_it_takes_a_response(stack: &Stack) {
+    for (path, lifetime) in [("/responses/obeyed/stale", "max-age=1"), ("/responses/obeyed/fresh", "max-age=600")] {
+        let fields = [("cache-control", lifetime)];
+        stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.number.to_string()));
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    }
+    let asking = async |path, asked| stack.get_with(path, &[("cache-control", asked)]).await;
+    let (path, requests) = ("/responses/obeyed/stale", stack.origin_requests("/responses/obeyed/stale"));
+    eventually("it is taken stale", async || {
+        let reply = asking(path, "max-stale=60").await;
+        assert!(reply.is_hit(), "{}", reply.edge_status());
+        reply.edge_status().contains("detail=max-stale")
+    })
+    .await;
+    assert_eq!(stack.origin_requests(path), requests);
+    assert!(!asking(path, "max-stale=0").await.is_hit());
+    let path = "/responses/obeyed/fresh";
+    eventually("it is older than is taken", async || {
+        asking(path, "max-age=0").await.edge_status().starts_with("strata-edge; fwd=request")
+    })
+    .await;
 }
 
 pub(crate) async fn the_origin_is_asked_with_the_value_that_selects(stack: &Stack) {

@@ -15,7 +15,13 @@ pub(crate) const RULES: &str = r#"[
     {"name": "pass", "path": "/rules/pass/*", "pass": true},
     {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
     {"name": "stale", "path": "/rules/stale", "allow_stale": true},
-    {"name": "obeyed", "path": "/responses/obeyed", "obey_requests": true, "store_set_cookie": true},
+    {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
+    {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
+    {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
+    {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
+    {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
+    {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
+        "store_set_cookie": true},
     {"name": "vary", "path": "/responses/vary/*", "vary": {
         "Accept": {"media_type": ["image/jpeg", "image/webp"]}, "Cookie": {"cookies": ["group"]}, "X-List": "list", "X-Dropped": "drop"
     }}
@@ -147,6 +153,45 @@ pub(crate) async fn a_page_that_looks_like_a_file_is_not_stored(stack: &Stack) {
     assert!(is_stored(stack, "/rules/lifetime/y.css", file).await);
     let declared = OriginReply::ok(&[SHARED, ("content-type", "text/html")], "a page");
     assert!(is_stored(stack, "/rules/lifetime/z.css", declared).await, "at the origin's word");
+}
+
+/// A lifetime from `Last-Modified` is no word of the origin's either.
+pub(crate) async fn a_guess_makes_no_page_a_file_unless_a_rule_says_so(stack: &Stack) {
+    let fields = [("content-type", "text/html"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    let page = OriginReply::ok(&fields, "your account");
+    for (path, stored) in
+        [("/rules/guessed/x.css", false), ("/rules/guessed/x", true), ("/rules/unchecked/x.css", true)]
+    {
+        assert_eq!(is_stored(stack, path, page.clone()).await, stored, "{path}");
+    }
+    let reply = stack.get("/rules/guessed/x.css").await;
+    assert!(reply.edge_status().contains("detail=content-type"), "{}", reply.edge_status());
+}
+
+pub(crate) async fn parameters_and_their_order_count_as_a_rule_says(stack: &Stack) {
+    for (asked, seen, same, other) in [
+        ("/rules/keep?sid=1&page=2", "/rules/keep?page=2", "/rules/keep?page=2&sid=2", "/rules/keep?page=3"),
+        ("/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?a=2&b=1"),
+    ] {
+        let path = asked.split('?').next().unwrap();
+        stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], request.target.clone()));
+        assert_eq!(stack.get(asked).await.body, seen);
+        eventually("it is stored", async || stack.get(same).await.is_hit()).await;
+        let reply = stack.get(other).await;
+        assert_eq!((reply.is_hit(), reply.body.as_str()), (false, other));
+    }
+}
+
+pub(crate) async fn a_rule_holds_for_its_methods(stack: &Stack) {
+    for (path, posts_are_passed) in [("/rules/methods/post", true), ("/rules/methods/get", false)] {
+        stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "x"));
+        let post = Reply::read(stack.edge.request(Method::POST, path).send().await.unwrap()).await;
+        assert_ne!(post.edge_status().contains("; stored"), posts_are_passed, "{}", post.edge_status());
+        for method in [Method::GET, Method::HEAD] {
+            let reply = Reply::read(stack.edge.request(method, path).send().await.unwrap()).await;
+            assert_ne!(reply.edge_status().contains("detail=rule"), posts_are_passed, "{}", reply.edge_status());
+        }
+    }
 }
 
 pub(crate) async fn wrong_rules_send_everything_to_the_origin_and_say_so(stack: &Stack) {
