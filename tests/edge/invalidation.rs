@@ -158,6 +158,23 @@ pub(crate) async fn an_unsafe_method_invalidates_its_target(stack: &Stack) {
     expect_within_the_bound(stack, path, "1").await;
 }
 
+pub(crate) async fn an_unsafe_method_invalidates_all_variants(stack: &Stack) {
+    let path = "/purge/variants";
+    let headers = vec![lifetime("max-age=600"), ("vary", "x-colour".into())];
+    let (value, script) = showing(headers);
+    stack.origin_answers(path, script);
+    let of = async |colour| stack.get_with(path, &[("x-colour", colour)]).await;
+    for colour in ["red", "blue"] {
+        eventually("it is stored", async || of(colour).await.is_hit()).await;
+    }
+    value.store(1, Ordering::SeqCst);
+    let put = stack.edge.request(Method::PUT, path).header("x-colour", "red").send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    for colour in ["red", "blue"] {
+        assert_eq!(of(colour).await.body, "1", "{colour}");
+    }
+}
+
 /// The README's example for any other system, as it stands there, by a real shell, openssl and curl.
 pub(crate) async fn the_readmes_curl_example_purges_what_any_origin_tagged(stack: &Stack) {
     let readme = include_str!("../../README.md");

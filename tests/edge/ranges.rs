@@ -10,7 +10,8 @@ const SHARED: (&str, &str) = ("cache-control", "max-age=600");
 
 pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
     let path = "/ranges/whole";
-    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], DIGITS));
+    let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\""), modified], DIGITS));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     let requests = stack.origin_requests(path);
     for (range, status, content_range, body) in [
@@ -34,6 +35,8 @@ pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
     let of = async |condition| stack.get_with(path, &[("range", "bytes=2-4"), condition]).await.status;
     assert_eq!(of(("if-range", "\"v1\"")).await, 206);
     assert_eq!(of(("if-range", "\"v0\"")).await, 200);
+    assert_eq!(of(("if-range", modified.1)).await, 206);
+    assert_eq!(of(("if-range", "Sun, 06 Nov 1994 08:49:38 GMT")).await, 200, "it is compared, and not ordered");
     assert_eq!(of(("if-none-match", "\"v1\"")).await, 304);
     assert_eq!(stack.origin_requests(path), requests);
 }
