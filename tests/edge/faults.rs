@@ -1,7 +1,10 @@
 //! Parts of the platform that fail: the origin answers all the same.
 
+use std::time::{Duration, Instant};
+
 use strata_tests::{Edge, OriginReply, eventually};
 
+use crate::gate::Gate;
 use crate::{Reply, Stack};
 
 const SHARED: (&str, &str) = ("cache-control", "max-age=600");
@@ -12,10 +15,12 @@ pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
     let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
     a_broken_cache(stack, &edge).await;
     a_cache_that_does_not_answer(stack, &edge).await;
+    what_no_worker_has_stored(stack, &edge).await;
     a_broken_journal(stack, &edge).await;
     a_hit_in_memory_calls_nothing(stack, &edge).await;
     rules_as_tables(stack, &edge).await;
     a_lease_that_another_isolate_holds(stack, &edge).await;
+    a_lease_of_its_own(stack, &edge).await;
     data_points(stack, &edge).await;
 }
 
@@ -56,6 +61,18 @@ async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
     eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
 }
 
+/// Another version of the worker, for one.
+async fn what_no_worker_has_stored(stack: &Stack, edge: &Edge) {
+    let path = "/faults/garbage";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
+    let key = format!("{}{path}", edge.url());
+    get(edge, &format!("/__fault/plant?what={key}")).await;
+    assert_eq!(get(edge, &format!("/__fault/holds?what={key}")).await.body, "true");
+    let reply = get(edge, path).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
+    assert!(reply.edge_status().starts_with("strata-edge; fwd=uri-miss"), "{}", reply.edge_status());
+}
+
 async fn a_broken_journal(stack: &Stack, edge: &Edge) {
     let path = "/faults/journal";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
@@ -81,13 +98,50 @@ async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
     });
     eventually("it is stored", async || get(edge, path).await.is_hit()).await;
     let key = format!("{}{path}?__strata_lease", edge.url());
-    get(edge, &format!("/__fault/lease?what={key}")).await;
+    get(edge, &format!("/__fault/plant?what={key}")).await;
     let requests = stack.origin_requests(path);
     eventually("it is stale", async || get(edge, path).await.edge_status().contains("stale-while-revalidate")).await;
     for _ in 0..20 {
         assert!(get(edge, path).await.edge_status().contains("stale-while-revalidate"));
     }
     assert_eq!(stack.origin_requests(path), requests, "the other refreshes it");
+}
+
+/// It is held while the origin is asked, and for some seconds after it had nothing.
+async fn a_lease_of_its_own(stack: &Stack, edge: &Edge) {
+    const STALE: [(&str, &str); 1] = [("cache-control", "max-age=1, stale-while-revalidate=600")];
+    let path = "/faults/own-lease";
+    let lease = format!("/__fault/holds?what={}{path}?__strata_lease", edge.url());
+    let is_held = async || get(edge, &lease).await.body == "true";
+    stack.origin_answers(path, |_| OriginReply::ok(&STALE, "old"));
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    assert!(!is_held().await);
+    for status in [503, 200] {
+        let (gate, requests) = (Gate::default(), stack.origin_requests(path));
+        let closed = gate.clone();
+        stack.origin_answers(path, move |_| {
+            closed.pass();
+            OriginReply { status, ..OriginReply::ok(&[SHARED], "new") }
+        });
+        eventually("a refresh has begun", async || {
+            get(edge, path).await;
+            stack.origin_requests(path) > requests
+        })
+        .await;
+        assert!(is_held().await);
+        let answered = Instant::now();
+        gate.open();
+        if status == 503 {
+            eventually("two seconds have passed", async || {
+                assert!(is_held().await, "{:?}", answered.elapsed());
+                answered.elapsed() > Duration::from_secs(2)
+            })
+            .await;
+        }
+        eventually("it is released", async || !is_held().await).await;
+        assert!(answered.elapsed() < Duration::from_secs(12), "the refresh itself had it for longer");
+    }
+    assert_eq!(get(edge, path).await.body, "new");
 }
 
 async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {

@@ -61,10 +61,14 @@ export default class extends Worker {
         return Response.json(points);
       case "/__fault/calls":
         return Response.json(calls);
-      case "/__fault/lease": {
+      case "/__fault/plant": {
         const cache = await real.open("strata");
         await cache.put(what, new Response("", { headers: { "cache-control": "max-age=60" } }));
-        return new Response("taken");
+        return new Response("planted");
+      }
+      case "/__fault/holds": {
+        const cache = await real.open("strata");
+        return Response.json(await cache.match(what) !== undefined);
       }
     }
     return super.fetch(request);
