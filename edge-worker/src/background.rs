@@ -74,9 +74,7 @@ async fn try_refresh(
         Confirmed::Replaced(received) | Confirmed::Untold(received) => received,
         // The client took the body that was read with `stored`: read it again, if it is still the one confirmed.
         Confirmed::Freshened(response) => match exchange.store.get(key).await? {
-            Some(Entry::Response { response: current, body, .. })
-                if validate::same_validators(&current.headers, &stored.headers) =>
-            {
+            Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
                 Received { response, body }
             }
             // Something newer has taken its place.

@@ -71,6 +71,7 @@ async fn what_no_worker_has_stored(stack: &Stack, edge: &Edge) {
     let reply = get(edge, path).await;
     assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
     assert!(reply.edge_status().starts_with("strata-edge; fwd=uri-miss"), "{}", reply.edge_status());
+    eventually("it is replaced", async || get(edge, path).await.is_hit()).await;
 }
 
 async fn a_broken_journal(stack: &Stack, edge: &Edge) {

@@ -206,12 +206,17 @@ impl Exchange {
     /// The answer; from the origin if what is stored turns out to be broken while it is read.
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         match self.try_answer(request, context).await {
-            Err(error) if matches!(self.method, Method::GET | Method::HEAD) => {
+            Err(error) if self.may_be_stored() && !self.request().is_only_if_cached() => {
                 worker::console_warn!("counted as a miss: {error}");
                 self.fill(Forward::miss(), Found::nothing(), None, context).await
             }
             answer => answer,
         }
+    }
+
+    /// Whether neither the request nor the configuration keeps the answer from the store.
+    fn may_be_stored(&self) -> bool {
+        passed_by(self.request(), self.websocket).is_none() && self.passed_by_choice().is_none()
     }
 
     async fn try_answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {

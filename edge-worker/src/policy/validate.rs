@@ -74,9 +74,11 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     modified <= since
 }
 
-/// Whether two responses carry the very same validators.
-pub fn same_validators(one: &HeaderMap, other: &HeaderMap) -> bool {
-    [header::ETAG, header::LAST_MODIFIED].iter().all(|name| one.get(name) == other.get(name))
+/// Whether two stored responses have the same body: the same validators, of the same part in the same coding.
+pub fn same_body(one: &StoredResponse, other: &StoredResponse) -> bool {
+    const TOLD_BY: [HeaderName; 5] =
+        [header::ETAG, header::LAST_MODIFIED, header::CONTENT_RANGE, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
+    one.status == other.status && TOLD_BY.iter().all(|name| one.headers.get(name) == other.headers.get(name))
 }
 
 /// Turns the header section of a 200 into that of the 304 which stands for it.
@@ -324,6 +326,19 @@ mod tests {
         }
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..old };
         assert!(matches!(by_head(&part, same), Head::Silent), "its length is not that of the whole");
+    }
+
+    #[test]
+    fn rfc9111_3_3_a_part_is_not_the_body_of_the_whole_that_shares_its_validator() {
+        let whole = stored(&[("etag", "\"a\""), ("content-length", "10")]);
+        assert!(same_body(&whole, &whole.clone()));
+        let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..whole.clone() };
+        assert!(!same_body(&whole, &part));
+        for other in [("content-length", "5"), ("content-encoding", "gzip"), ("content-range", "bytes 0-4/10")] {
+            let mut changed = whole.clone();
+            changed.headers.extend(headers(&[other]));
+            assert!(!same_body(&whole, &changed), "{other:?}");
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub async fn lookup<S: Store>(
 /// found before would forget each other's variants, or bring back what was removed with it.
 ///
 /// # Errors
-/// If the store cannot be read, or refuses it.
+/// If the store refuses it.
 pub async fn keep<S: Store>(
     store: &S,
     target: &TargetKey,
@@ -103,8 +103,9 @@ pub async fn keep<S: Store>(
     keep_for: Duration,
 ) -> Result<(), Error> {
     let fields = vary_fields(&response.headers).unwrap_or_default();
-    let marker = match store.get(target.as_str()).await? {
-        Some(Entry::Marker(marker)) => Some(marker),
+    let marker = match store.get(target.as_str()).await {
+        Ok(Some(Entry::Marker(marker))) => Some(marker),
+        // What cannot be read is replaced: else nothing could be stored here until it is gone.
         _ => None,
     };
     // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1). Only where
