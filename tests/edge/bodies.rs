@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
 
-use crate::{Reply, Stack};
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+use crate::{Reply, SHARED, Stack};
 
 /// Only the body itself says how long it is.
 pub(crate) async fn a_body_beyond_the_limit_arrives_and_is_not_stored(stack: &Stack) {

@@ -3,9 +3,7 @@
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
 
-use crate::{Reply, Stack};
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+use crate::{Reply, SHARED, Stack};
 
 pub(crate) async fn a_miss_is_stored_and_the_next_request_is_a_hit(stack: &Stack) {
     stack.origin_answers("/caching/miss", |request| OriginReply::ok(&[SHARED], format!("answer {}", request.number)));

@@ -10,9 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::gate::Gate;
 use crate::invalidation::purge;
-use crate::{Reply, Stack};
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+use crate::{Reply, SHARED, Stack};
 
 /// Requests that were sent have reached the worker by then; if not, a test shows less than it could.
 const UNDER_WAY: Duration = Duration::from_millis(300);

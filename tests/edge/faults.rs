@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::gate::Gate;
-use crate::{Reply, Stack};
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+use crate::{Reply, SHARED, Stack};
 
 /// One worker for all of them, as it takes seconds to start.
 pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {

@@ -42,6 +42,9 @@ struct Stack {
     cache: Cache,
 }
 
+/// What most origins say here: that all may keep the answer for longer than a test takes.
+const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
 type Script = Box<dyn Fn(&OriginRequest) -> OriginReply + Send + Sync>;
 
 /// What the origin answers below each path; of several that match, the longest counts.

@@ -2,10 +2,8 @@
 
 use strata_tests::{OriginReply, eventually};
 
-use crate::Stack;
 use crate::invalidation::purge;
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+use crate::{SHARED, Stack};
 
 async fn is_in_memory(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> bool {
     let reply = stack.get_with(path, headers).await;

@@ -3,11 +3,9 @@
 use reqwest::Method;
 use strata_tests::{OriginReply, OriginRequest, eventually};
 
-use crate::{Reply, Stack};
+use crate::{Reply, SHARED, Stack};
 
 const DIGITS: &str = "0123456789";
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
-
 pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
     let path = "/ranges/whole";
     let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");

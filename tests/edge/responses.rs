@@ -3,9 +3,8 @@
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
 
-use crate::{Reply, Stack};
+use crate::{Reply, SHARED, Stack};
 
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
 const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 pub(crate) async fn why_nothing_is_stored_is_said(stack: &Stack) {

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use strata_tests::{Edge, OriginReply, eventually};
 
-use crate::{Reply, Stack};
+use crate::{Reply, SHARED, Stack};
 
 /// What the worker of all tests is started with.
 pub(crate) const RULES: &str = r#"[
@@ -26,8 +26,6 @@ pub(crate) const RULES: &str = r#"[
         "Accept": {"media_type": ["image/jpeg", "image/webp"]}, "Cookie": {"cookies": ["group"]}, "X-List": "list", "X-Dropped": "drop"
     }}
 ]"#;
-
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
 
 async fn is_stored(stack: &Stack, path: &str, script: OriginReply) -> bool {
     stack.origin_answers(path, move |_| script.clone());

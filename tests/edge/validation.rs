@@ -4,9 +4,8 @@
 use reqwest::Method;
 use strata_tests::{OriginReply, OriginRequest, eventually};
 
-use crate::Stack;
+use crate::{SHARED, Stack};
 
-const SHARED: (&str, &str) = ("cache-control", "max-age=600");
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 fn conditional(requests: &[OriginRequest], condition: &str) -> usize {
