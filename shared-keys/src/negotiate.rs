@@ -1,7 +1,7 @@
 //! Proactive negotiation (RFC 9110, 12): which of the things on offer a request's preferences lead to.
 //!
-//! In: a request field and what the origin has to offer. Out: one of those, always; that the client takes none of them counts as
-//! if it had not said anything, as 12.1 allows. A weight that is malformed is zero, and of members that repeat the first counts.
+//! In: a request field and what the origin has to offer. Out: one of those, or of codings all that are taken, always; that the client takes
+//! none of them counts as if it had not said anything, as 12.1 allows. A weight that is malformed is zero, and of members that repeat the first counts.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

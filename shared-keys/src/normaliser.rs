@@ -180,14 +180,15 @@ fn lower_case_list(value: &str) -> String {
         let start = list.len();
         let (mut quoted, mut escaped) = (false, false);
         for char in member.chars() {
-            match char {
-                '"' if !escaped => quoted = !quoted,
-                _ if quoted => {}
-                _ if char.is_ascii_whitespace() => continue,
-                _ => {}
+            if char == '"' && !escaped {
+                quoted = !quoted;
             }
             escaped = quoted && char == '\\' && !escaped;
-            list.push(if quoted { char } else { char.to_ascii_lowercase() });
+            if quoted {
+                list.push(char);
+            } else if !char.is_ascii_whitespace() {
+                list.push(char.to_ascii_lowercase());
+            }
         }
         if list.len() == start {
             list.truncate(before);

@@ -206,7 +206,7 @@ impl Exchange {
     /// The answer; from the origin if what is stored turns out to be broken while it is read.
     async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         match self.try_answer(request, context).await {
-            Err(error) if self.may_be_stored() && !self.request().is_only_if_cached() => {
+            Err(error) if self.passed_because().is_none() && !self.request().is_only_if_cached() => {
                 worker::console_warn!("counted as a miss: {error}");
                 self.fill(Forward::miss(), Found::nothing(), None, context).await
             }
@@ -214,9 +214,9 @@ impl Exchange {
         }
     }
 
-    /// Whether neither the request nor the configuration keeps the answer from the store.
-    fn may_be_stored(&self) -> bool {
-        passed_by(self.request(), self.websocket).is_none() && self.passed_by_choice().is_none()
+    /// Why the request, or the configuration, keeps it from the store.
+    fn passed_because(&self) -> Option<Forward> {
+        passed_by(self.request(), self.websocket).or_else(|| self.passed_by_choice())
     }
 
     async fn try_answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
@@ -227,7 +227,7 @@ impl Exchange {
         if matches!(self.method, Method::TRACE | Method::CONNECT) {
             return own(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
         }
-        if let Some(forward) = passed_by(self.request(), self.websocket).or_else(|| self.passed_by_choice()) {
+        if let Some(forward) = self.passed_because() {
             return self.pass(request, forward, context).await;
         }
         if let Err(error) = self.journal.ensure().await {

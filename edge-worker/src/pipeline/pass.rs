@@ -53,9 +53,9 @@ impl Exchange {
         };
         let mut headers = runtime::from_runtime(answer.headers());
         remove_hop_by_hop(&mut headers);
-        origin::date(&mut headers, now());
-        let is_ours = headers.contains_key(POSITION_HEADER);
         let journey = Journey { request_time, response_time: now(), edge_seq };
+        origin::date(&mut headers, journey.response_time);
+        let is_ours = headers.contains_key(POSITION_HEADER);
         let for_gets = self.as_answer_to_gets(code, &headers, journey);
         let mut invalidated_at = request_time;
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))

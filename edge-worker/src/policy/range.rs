@@ -5,7 +5,7 @@
 //!
 //! Where the RFC leaves room:
 //! - Ranges that are several after those that touch were joined are answered with the whole (14.2: `Range` may be ignored).
-//! - A part that is shorter than its `Content-Range` says is its first octets; one that is longer is not stored.
+//! - A part that is shorter than its `Content-Range` says is its first octets. Of one that is longer, nothing is known to cut from.
 //! - Parts are not put together: each fill replaces what is stored, and a part of the whole length is stored as the whole.
 //! - What came for a `Range` also answers that very field again, as it came. So several parts in one message, and a part of a whole whose
 //!   length is not known, are of use too.

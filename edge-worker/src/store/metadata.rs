@@ -220,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::testing::{at, headers};
+    use crate::policy::testing::{at, headers, stored};
 
     fn response(fields: &[(&str, &str)], stamp: Stamp, scopes: Vec<ScopeHash>) -> StoredResponse {
         StoredResponse {
@@ -293,8 +293,7 @@ mod tests {
 
     #[test]
     fn rfc9110_5_3_lines_of_set_cookie_are_not_joined() {
-        let response =
-            crate::policy::testing::stored(&[("set-cookie", "a=1; Path=/"), ("vary", "a"), ("set-cookie", "b=2")]);
+        let response = stored(&[("set-cookie", "a=1; Path=/"), ("vary", "a"), ("set-cookie", "b=2")]);
         let mut joined = HeaderMap::new();
         // As the runtime gives them back: a line for each name.
         for (name, value) in &encode(&response, None) {
