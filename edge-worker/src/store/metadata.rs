@@ -62,7 +62,7 @@ pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
     for (number, (name, value)) in response.headers.iter().enumerate() {
         if KEPT.contains(&name.as_str()) {
             // The runtime joins the lines of a field; those of this one are no list (RFC 9110 section 5.3).
-            let number = if *name == header::SET_COOKIE { format!("-{number}") } else { String::new() };
+            let number = if *name == header::SET_COOKIE { format!("-{number:05}") } else { String::new() };
             if let Ok(kept) = format!("{KEPT_PREFIX}{name}{number}").parse::<HeaderName>() {
                 headers.append(kept, value.clone());
             }
@@ -134,17 +134,18 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
     for name in KEPT {
         headers.remove(name);
     }
-    let kept: Vec<(HeaderName, HeaderValue)> = headers
+    let mut kept: Vec<(String, HeaderValue)> = headers
         .iter()
-        .filter_map(|(name, value)| {
-            let name = name.as_str().strip_prefix(KEPT_PREFIX)?;
-            let name = if name.starts_with("set-cookie-") { header::SET_COOKIE } else { name.parse().ok()? };
-            Some((name, value.clone()))
-        })
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(KEPT_PREFIX)?.to_owned(), value.clone())))
         .collect();
+    // Of cookies of one name the last counts (RFC 6265 section 5.3), and a store need not give fields back in the order they came in.
+    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
     remove_internal(&mut headers);
     for (name, value) in kept {
-        headers.append(name, value);
+        let name = if name.starts_with("set-cookie-") { Ok(header::SET_COOKIE) } else { name.parse() };
+        if let Ok(name) = name {
+            headers.append(name, value);
+        }
     }
     let response = StoredResponse {
         status: entry.status,
@@ -292,18 +293,19 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_3_lines_of_set_cookie_are_not_joined() {
-        let response = stored(&[("set-cookie", "a=1; Path=/"), ("vary", "a"), ("set-cookie", "b=2")]);
-        let mut joined = HeaderMap::new();
-        // As the runtime gives them back: a line for each name.
-        for (name, value) in &encode(&response, None) {
-            assert!(!joined.contains_key(name), "{name}");
-            joined.append(name, value.clone());
+    fn rfc9110_5_3_lines_of_set_cookie_are_neither_joined_nor_mixed() {
+        let cookies: Vec<String> = (0..12).map(|number| format!("a={number}; Path=/")).collect();
+        let fields: Vec<(&str, &str)> =
+            cookies.iter().map(|cookie| ("set-cookie", cookie.as_str())).chain([("vary", "a")]).collect();
+        // As a store may give them back: a line for each name, in another order.
+        let kept = encode(&stored(&fields), None);
+        let mut reversed = HeaderMap::new();
+        for (name, value) in kept.iter().collect::<Vec<_>>().into_iter().rev() {
+            assert!(!reversed.contains_key(name), "{name}");
+            reversed.append(name, value.clone());
         }
-        let cookies = decode(joined).unwrap().0.headers;
-        let cookies: Vec<_> = cookies.get_all("set-cookie").iter().collect();
-        assert_eq!(cookies.len(), 2);
-        assert!(cookies.contains(&&HeaderValue::from_static("b=2")));
+        let decoded = decode(reversed).unwrap().0.headers;
+        assert!(decoded.get_all("set-cookie").iter().eq(&cookies), "{decoded:?}");
     }
 
     proptest! {
