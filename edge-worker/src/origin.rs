@@ -17,8 +17,8 @@ use crate::policy::{StoredResponse, validate};
 
 /// RFC 8586 section 2: names the CDNs that a request went through.
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
-/// This software's name in `Via`.
-const PRODUCT: &str = "strata-edge";
+/// This software's name in `Via`, as a comment (RFC 9110 section 7.6.3).
+const PRODUCT: &str = "(strata-edge)";
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -32,12 +32,17 @@ const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip")
 
 /// Whether a request for `url` has been through this cache already: the origin's URL leads back here.
 ///
-/// A site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin of another.
+/// A site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin of another. In `Via` the
+/// product counts as well: a proxy before this cache may call itself by the site's name.
 pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
     let own = host_and_port(url);
     let is_own = |name: &str| name.eq_ignore_ascii_case(&own);
+    let is_this = |member: &str| {
+        let mut words = member.split_ascii_whitespace().skip(1);
+        words.next().is_some_and(is_own) && words.next() == Some(PRODUCT)
+    };
     members(headers, CDN_LOOP).any(|member| member.split(';').next().is_some_and(|id| is_own(id.trim())))
-        || members(headers, header::VIA).any(|member| member.split_ascii_whitespace().nth(1).is_some_and(is_own))
+        || members(headers, header::VIA).any(is_this)
 }
 
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
@@ -77,7 +82,7 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers.remove(header::HOST);
     let own = host_and_port(url);
     // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
-    append(&mut headers, header::VIA, format!("1.1 {own} ({PRODUCT})"));
+    append(&mut headers, header::VIA, format!("1.1 {own} {PRODUCT}"));
     append(&mut headers, CDN_LOOP, own);
     // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
@@ -421,6 +426,8 @@ mod tests {
         for (fields, looped) in [
             (&[("cdn-loop", "other; a=b, Shop.example:8443;x")][..], true),
             (&[("via", "1.0 fred, HTTP/2 shop.example:8443 (strata-edge)")][..], true),
+            (&[("via", "1.1 shop.example:8443, 1.1 shop.example:8443 (haproxy)")][..], false),
+            (&[("via", "1.1 other.example (strata-edge)")][..], false),
             (&[("cdn-loop", "other"), ("cdn-loop", "shop.example:8443")][..], true),
             (&[("cdn-loop", "cloudflare; subreqs=1, shop.example"), ("via", "1.1 shop.example")][..], false),
             (&[("cdn-loop", "other; shop.example:8443")][..], false),
