@@ -121,8 +121,12 @@ pub fn remove_conditions(request: &mut HeaderMap) {
 /// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times and place in the
 /// journal), or `None` if the 304 names another representation (4.3.4).
 ///
-/// A 304 without validators is taken for what it was asked about, since it was asked about one response.
+/// A 304 without validators is taken for what it was asked about, since it was asked about one response. One that does not say where in
+/// the journal it stands confirms nothing that a service of ours made: nobody knows which purges that service had obeyed.
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
+    if stored.is_ours() && !answer.is_ours() {
+        return None;
+    }
     let pair = |name| answer.headers.get(&name).zip(stored.headers.get(&name));
     let same = match (answer.headers.get(header::ETAG), stored.headers.get(header::ETAG)) {
         // A strong tag names what has the same strong one, and nothing else.
@@ -149,12 +153,15 @@ pub enum Head {
 /// The RFC would also take an answer without validators for an update. But such an answer says nothing of the stored body, and a monitor
 /// that asks every minute would keep an old page fresh for ever.
 pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
-    if stored.status != StatusCode::OK {
+    if stored.status != StatusCode::OK || (stored.is_ours() && !answer.is_ours()) {
         return Head::Silent;
     }
     let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
     let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
-    match (validators.contains(&Some(false)) || compare(header::CONTENT_LENGTH) == Some(false), validators) {
+    // What is encoded in another way has another length (RFC 9110 section 8.6).
+    let same_coding = answer.headers.get(header::CONTENT_ENCODING) == stored.headers.get(header::CONTENT_ENCODING);
+    let other_length = same_coding && compare(header::CONTENT_LENGTH) == Some(false);
+    match (validators.contains(&Some(false)) || other_length, validators) {
         (true, _) => Head::Outdates,
         (false, [None, None]) => Head::Silent,
         (false, _) => Head::Updates(update(stored, answer)),
@@ -200,6 +207,7 @@ fn opaque_tag(tag: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use shared_keys::{Position, Seq, Stamp};
 
     use super::*;
     use crate::policy::testing::{at, headers, http_date, stored};
@@ -312,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn g2_what_does_not_say_where_it_stands_in_the_journal_confirms_nothing_of_ours() {
+        let stamp = Stamp { origin: Some(Position::new(5, 0)), edge: Some(Seq(7)) };
+        let (foreign, ours) = (stored(&[("etag", "\"a\"")]), StoredResponse { stamp, ..stored(&[("etag", "\"a\"")]) });
+        for (old, answer, confirmed) in [(&ours, &foreign, false), (&ours, &ours, true), (&foreign, &ours, true)] {
+            assert_eq!(freshen(old, answer.clone()).is_some(), confirmed);
+            assert_eq!(matches!(by_head(old, answer.clone()), Head::Updates(_)), confirmed);
+        }
+    }
+
+    #[test]
     fn rfc9111_4_3_5_a_head_updates_what_it_describes_and_nothing_else() {
         let old = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
         let same = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=9")]);
@@ -324,6 +342,9 @@ mod tests {
         for nothing in [&[][..], &[("content-length", "5")], &[("cache-control", "max-age=9")]] {
             assert!(matches!(by_head(&old, stored(nothing)), Head::Silent), "{nothing:?}");
         }
+        let encoded = stored(&[("etag", "\"a\""), ("content-length", "3"), ("content-encoding", "gzip")]);
+        let Head::Updates(fresh) = by_head(&old, encoded) else { panic!("lengths of two codings differ") };
+        assert_eq!(fresh.headers.get("content-encoding"), None);
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..old };
         assert!(matches!(by_head(&part, same), Head::Silent), "its length is not that of the whole");
     }
