@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::pipeline::{Condition, Confirmed, Exchange, Received, Wanted};
 use crate::policy::select::VaryMarker;
 use crate::policy::stale::is_failure;
-use crate::policy::{StoredResponse, validate};
+use crate::policy::{StoredResponse, storable, validate};
 use crate::runtime::{self, now};
 use crate::store::{Entry, Store};
 
@@ -73,9 +73,10 @@ async fn try_refresh(
         Confirmed::Replaced(received) if is_failure(received.response.status) => return Ok(false),
         Confirmed::Replaced(received) | Confirmed::Untold(received) => received,
         // The client took the body that was read with `stored`: read it again, if it is still the one confirmed.
-        Confirmed::Freshened(response) => match exchange.store.get(key).await? {
+        Confirmed::Freshened(mut response) => match exchange.store.get(key).await? {
             Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
-                Received { response, body }
+                storable::remove_the_clients(&mut response, exchange.request().choices);
+                Received { response, body, evaluated: false }
             }
             // Something newer has taken its place.
             _ => return Ok(true),

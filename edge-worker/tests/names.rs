@@ -75,6 +75,7 @@ pinned! { NOT_STORED, NotStored:
     TooLarge = "too-large",
     TooManyVariants = "variants",
     Deceptive = "content-type",
+    SelfRedirect = "self-redirect",
     Outdated = "outdated",
 }
 

@@ -160,7 +160,7 @@ fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rul
     let selecting = selecting.expect("what may not be selected is not kept");
     assert!(variant_key(target, &selecting, &rule.vary, request.headers).is_some());
 
-    let stored = range::as_stored(without_unshared(response.clone()));
+    let stored = range::as_stored(without_unshared(response.clone()), None);
     let (read, _) = metadata::decode(metadata::encode(&stored, None)).expect("what was encoded");
     let of = |response: &StoredResponse, now| decide(request, Selected::Response(response), now, &journal());
     let (whole, kept) = (of(response, now), of(&read, now));

@@ -85,6 +85,29 @@ pub(crate) async fn the_order_of_query_parameters_does_not_matter(stack: &Stack)
     assert!(!stack.get("/caching/query?a=2&b=1").await.is_hit());
 }
 
+/// An origin with an order of its own for parameters gets its way: its redirect would lead to the key that it is stored under.
+pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does_not_loop(stack: &Stack) {
+    let path = "/caching/order";
+    stack.origin_answers(path, |request| match request.target.as_str() {
+        "/caching/order?b=2&a=1" => OriginReply::ok(&[SHARED], "in order"),
+        _ => OriginReply { status: 301, ..OriginReply::ok(&[SHARED, ("location", "/caching/order?b=2&a=1")], "") },
+    });
+    // The client follows redirects.
+    assert_eq!(stack.get("/caching/order?a=1&b=2").await.body, "in order");
+    eventually("what came is stored", async || stack.get("/caching/order?a=1&b=2").await.is_hit()).await;
+
+    let path = "/caching/itself";
+    stack.origin_answers(path, |request| match request.headers.get("cookie") {
+        Some(_) => OriginReply::ok(&[SHARED], "seen"),
+        None => OriginReply { status: 301, ..OriginReply::ok(&[SHARED, ("location", "?")], "") },
+    });
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let url = format!("{}{path}?", stack.edge.url());
+    let reply = Reply::read(client.get(url).send().await.expect("the worker answers")).await;
+    assert!(reply.edge_status().contains("fwd-status=301; detail=self-redirect"), "{}", reply.edge_status());
+    assert_eq!(stack.get_with("/caching/itself?", &[("cookie", "a=1")]).await.body, "seen");
+}
+
 pub(crate) async fn what_must_not_be_stored_is_not(stack: &Stack) {
     let cases: [(&str, &[(&'static str, &str)]); 6] = [
         ("private", &[("cache-control", "private, max-age=600")]),

@@ -12,7 +12,7 @@ pub(crate) const RULES: &str = r#"[
     {"name": "query", "path": ["/rules/query", "/rules/unsafe"], "query": {"drop": ["utm_*"]}},
     {"name": "language", "path": "/rules/language", "vary": {"Accept-Language": {"language": ["en", "de"]}}},
     {"name": "bypass", "path": "/rules/bypass", "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]}},
-    {"name": "pass", "path": "/rules/pass/*", "pass": true},
+    {"name": "pass", "path": "/rules/pass/*", "pass": true, "query": {"drop": ["utm_*"]}},
     {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
     {"name": "stale", "path": "/rules/stale", "allow_stale": true},
     {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
@@ -105,6 +105,8 @@ pub(crate) async fn a_path_is_passed(stack: &Stack) {
     assert!(is_stored(stack, "/rules/pass/x/y", OriginReply::ok(&[SHARED], "x")).await, "a star ends at the segment");
     let escaped = stack.get("/rules/%70ass/x").await;
     assert!(escaped.edge_status().contains("detail=rule"), "{}", escaped.edge_status());
+    stack.get("/rules/pass/x?b=1&utm_source=y&a=2").await;
+    assert_eq!(stack.origin_requests("/rules/pass/x?b=1&a=2"), 1, "in the client's order, without what the rule drops");
 }
 
 pub(crate) async fn errors_have_lifetimes(stack: &Stack) {

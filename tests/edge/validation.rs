@@ -59,6 +59,65 @@ pub(crate) async fn a_304_for_another_representation_confirms_nothing(stack: &St
     assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
 }
 
+/// What validates is for all; a cookie that comes with it is not.
+pub(crate) async fn a_304_with_a_cookie_confirms_and_the_cookie_is_for_its_client(stack: &Stack) {
+    let path = "/validation/cookie";
+    stack.origin_answers(path, |request| match request.headers.get("if-none-match") {
+        Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[SHARED, ("set-cookie", "a=1")], "") },
+        None => OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], "x"),
+    });
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    eventually("its age has passed", async || {
+        let reply = stack.get(path).await;
+        let is_confirmed = reply.edge_status().contains("fwd-status=304; stored");
+        assert_eq!(reply.header("set-cookie"), if is_confirmed { "a=1" } else { "" });
+        is_confirmed
+    })
+    .await;
+    eventually("it is fresh again", async || stack.get(path).await.is_hit()).await;
+    assert!(!stack.get(path).await.headers.contains_key("set-cookie"));
+}
+
+/// Nor is what was stored of no use because this client got a cookie.
+pub(crate) async fn a_cookie_for_one_client_does_not_end_what_is_stored_for_all(stack: &Stack) {
+    let path = "/validation/session";
+    let stale = ("cache-control", "max-age=1, stale-while-revalidate=600");
+    stack.origin_answers(path, move |_| OriginReply::ok(&[stale], "old"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers(path, move |_| OriginReply::ok(&[stale, ("set-cookie", "a=1")], "old, for one"));
+    let asked = stack.origin_requests(path);
+    eventually("a refresh got a cookie", async || {
+        assert_eq!(stack.get(path).await.body, "old");
+        stack.origin_requests(path) > asked
+    })
+    .await;
+    // The refresh is over when another begins, which it does once the lease of the one in vain has ended.
+    eventually("another refresh begins", async || {
+        assert_eq!(stack.get(path).await.body, "old");
+        stack.origin_requests(path) > asked + 1
+    })
+    .await;
+}
+
+/// RFC 9110, 13.1.3: the origin knows by which dates its resource has changed, after a rollback too.
+pub(crate) async fn what_the_origin_answers_to_a_date_is_not_judged_again(stack: &Stack) {
+    for (name, control) in [("unstored", "no-store"), ("stored", "max-age=600")] {
+        let path = format!("/validation/rollback/{name}");
+        stack.origin_answers(&path, move |_| {
+            OriginReply::ok(&[("cache-control", control), ("last-modified", MODIFIED)], "rolled back")
+        });
+        // With a precondition, the origin is asked by all that the client says.
+        let fields = [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT"), ("if-unmodified-since", MODIFIED)];
+        let reply = stack.get_with(&path, &fields).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, "rolled back"), "{name}");
+        assert_eq!(
+            stack.get_with(&path, &fields[..1]).await.status,
+            if name == "stored" { 304 } else { 200 },
+            "{name}"
+        );
+    }
+}
+
 pub(crate) async fn a_client_that_has_it_gets_a_304_with_what_a_cache_needs(stack: &Stack) {
     let path = "/validation/client";
     let fields = [

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use shared_keys::Verdict;
+use url::Url;
 use worker::Context;
 
 use super::serve::cut;
@@ -15,9 +16,9 @@ use crate::origin::{self, Journey};
 use crate::policy::range;
 use crate::policy::select::{VaryMarker, variant_key, vary_fields};
 use crate::policy::stale::{is_disconnected, is_failure};
-use crate::policy::storable::{NotStored, keep_for};
+use crate::policy::storable::{self, NotStored, keep_for};
 use crate::policy::validate::Head;
-use crate::policy::{Decision, Forward, ForwardReason, StoredResponse, validate};
+use crate::policy::{Decision, Forward, ForwardReason, StoredResponse, invalidate, validate};
 use crate::rules;
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
@@ -115,7 +116,9 @@ impl Exchange {
                     Err(error) => return unreachable(forward, &error),
                 };
                 match confirmed {
-                    Confirmed::Freshened(response) => (Received { response, body: stored.body }, Before::Freshened),
+                    Confirmed::Freshened(response) => {
+                        (Received { response, body: stored.body, evaluated: false }, Before::Freshened)
+                    }
                     Confirmed::Untold(received) => (received, Before::Nothing),
                     Confirmed::Replaced(received) => {
                         forwarded.status = Some(received.response.status);
@@ -139,9 +142,14 @@ impl Exchange {
         lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
-        let Received { response, mut body } = received;
+        let Received { mut response, mut body, evaluated } = received;
         let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
         let freshened = matches!(before, Before::Freshened);
+        let mut headers = response.headers.clone();
+        if freshened {
+            headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
+            storable::remove_the_clients(&mut response, self.rule.choices);
+        }
         let storable =
             if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
         if let (Before::Replaced(key), Err(reason)) = (&before, storable)
@@ -150,12 +158,12 @@ impl Exchange {
         {
             worker::console_warn!("not dropped: {error}");
         }
-        let not_modified = validate::not_modified(&self.headers, &response);
+        let not_modified = match storable {
+            _ if freshened => validate::not_modified(&self.headers, &response),
+            Ok(_) if !evaluated => validate::not_modified(&self.headers, &response),
+            _ => validate::is_named(&self.headers, &response),
+        };
         let status = CacheStatus::Forwarded(forwarded.filled(storable.map(|_| ttl_secs(&response))));
-        let mut headers = response.headers.clone();
-        if freshened {
-            headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
-        }
         let kept = match storable {
             Ok(_) if not_modified || is_head => body.take(),
             Ok(_) => tee(&mut body),
@@ -171,7 +179,7 @@ impl Exchange {
             (Ok(keep_for), lead) => {
                 let exchange = Rc::clone(self);
                 runtime::afterwards(context, async move {
-                    let kept = exchange.keep(Received { response, body: kept }, keep_for).await;
+                    let kept = exchange.keep(Received { response, body: kept, evaluated }, keep_for).await;
                     match (kept, lead) {
                         // Those that waited find it.
                         (Ok(()), lead) => drop(lead),
@@ -196,8 +204,11 @@ impl Exchange {
         response: &StoredResponse,
         marker: Option<&VaryMarker>,
     ) -> Result<Duration, NotStored> {
-        if self.is_invalidated(response) {
+        if self.is_invalidated(response.request_time) {
             return Err(NotStored::Outdated);
+        }
+        if self.leads_back(response) {
+            return Err(NotStored::SelfRedirect);
         }
         if self.rule.is_deceptive(rules::path_of(&self.target), response) {
             return Err(NotStored::Deceptive);
@@ -229,21 +240,37 @@ impl Exchange {
             }
         }
         let method = if wanted == Wanted::Fields { Method::HEAD } else { Method::GET };
-        let mut url = origin::origin_url(self.config.origin.as_ref(), &self.url);
-        url.set_query(self.rule.query.sorted(self.url.query()).as_deref());
-        let answer = origin::fetch(&method, &url, &headers, None).await?;
-        let journey = Journey { request_time, response_time: now(), edge_seq };
-        let status = origin::status(answer.status())?;
-        let mut response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
-        if status != StatusCode::NOT_MODIFIED {
-            self.rule.set_lifetime(&mut response);
+        let own = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let mut sorted = own.clone();
+        sorted.set_query(self.rule.query.sorted(own.query()).as_deref());
+        let evaluated = matches!(condition, Condition::Client);
+        let fetch = async |url: &Url| {
+            let answer = origin::fetch(&method, url, &headers, None).await?;
+            let journey = Journey { request_time, response_time: now(), edge_seq };
+            let status = origin::status(answer.status())?;
+            let mut response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
+            if status != StatusCode::NOT_MODIFIED {
+                self.rule.set_lifetime(&mut response);
+            }
+            if status == StatusCode::PARTIAL_CONTENT
+                && let Some(range) = headers.get(header::RANGE)
+            {
+                response.headers.insert(range::ANSWERED_RANGE, range.clone());
+            }
+            Ok(Received { response, body: answer.body().map(Body::Stream), evaluated })
+        };
+        let received = fetch(&sorted).await?;
+        // An origin with an order of its own leads there what comes in another; as the client has it, it may be answered.
+        if sorted != own && self.leads_back(&received.response) {
+            return fetch(&own).await;
         }
-        if status == StatusCode::PARTIAL_CONTENT
-            && let Some(range) = headers.remove(header::RANGE)
-        {
-            response.headers.insert(range::ANSWERED_RANGE, range);
-        }
-        Ok(Received { response, body: answer.body().map(Body::Stream) })
+        Ok(received)
+    }
+
+    /// Whether a redirect leads to what has the same key. Stored, it would lead the client that follows it to itself.
+    fn leads_back(&self, response: &StoredResponse) -> bool {
+        let key_of = |url: &Url| self.config.rules.target(url.as_str());
+        invalidate::is_redirect_to(&self.target, &self.url, response.status, &response.headers, key_of)
     }
 
     /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged

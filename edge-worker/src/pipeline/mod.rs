@@ -12,7 +12,7 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use shared_keys::TargetKey;
 use shared_keys::purge::PURGE_PATH;
 use url::Url;
@@ -32,7 +32,7 @@ use crate::rules::{RULES, Rule};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
 use crate::store::tiered::Tiered;
-use crate::store::variants;
+use crate::store::{Store, variants};
 
 /// Paths below it are this worker's own and never the origin's.
 const RESERVED_PATH: &str = "/__strata/";
@@ -145,6 +145,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Received {
     pub(crate) response: StoredResponse,
     pub(crate) body: Option<Body>,
+    /// The origin had the client's conditions and answered all the same.
+    pub(crate) evaluated: bool,
 }
 
 /// What of the target is asked for.
@@ -190,7 +192,7 @@ pub(crate) enum Before {
 }
 
 impl Exchange {
-    fn request(&self) -> Request<'_> {
+    pub(crate) fn request(&self) -> Request<'_> {
         Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
     }
 
@@ -270,22 +272,26 @@ impl Exchange {
 
     /// Puts a response where a later request will look for it.
     pub(crate) async fn keep(&self, received: Received, keep_for: Duration) -> Result<(), Error> {
-        let Received { mut response, body } = received;
+        let Received { response, body, .. } = received;
         // The runtime's store keeps what came of a body that broke off, as if that were all.
         let body = match body {
             Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),
             None => None,
         };
-        if let Some(body) = &body {
-            response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
-        }
-        if self.is_invalidated(&response) {
+        let asked_at = response.request_time;
+        if self.is_invalidated(asked_at) {
             return Ok(());
         }
-        let response = range::as_stored(storable::without_unshared(response));
+        let length = body.as_ref().map(|body| u64::from(body.length()));
+        let response = range::as_stored(storable::without_unshared(response), length);
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
-        variants::keep(&self.store, target, rules, &self.headers, (response, body), keep_for).await
+        variants::keep(&self.store, target, rules, &self.headers, (response, body), keep_for).await?;
+        // An unsafe request that came while it was put has dropped a marker that this may have brought back, with all it leads to.
+        if self.is_invalidated(asked_at) {
+            self.store.delete(target.as_str()).await?;
+        }
+        Ok(())
     }
 
     /// Says how long it took, to the client and to Workers Analytics Engine, where that is wanted.

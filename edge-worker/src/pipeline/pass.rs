@@ -72,7 +72,7 @@ impl Exchange {
             forwarded = forwarded.filled(Ok(ttl_secs(&response)));
             // What it has itself invalidated is from before it.
             response.request_time = invalidated_at + TICK;
-            let (exchange, received) = (Rc::clone(self), Received { response, body: tee(&mut body) });
+            let (exchange, received) = (Rc::clone(self), Received { response, body: tee(&mut body), evaluated: false });
             context.wait_until(async move {
                 if let Err(error) = exchange.keep(received, keep_for).await {
                     worker::console_warn!("not stored: {error}");

@@ -1,7 +1,7 @@
 //! What is stored: looked up, judged by the journal as it is now, and served.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use shared_keys::Applied;
@@ -30,7 +30,9 @@ impl Exchange {
 
     fn found(&self, looked_up: Result<Found, Error>) -> Found {
         match looked_up {
-            Ok(found) if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(&stored.response)) => {
+            Ok(found)
+                if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
+            {
                 Found::nothing()
             }
             Ok(found) => found,
@@ -42,8 +44,8 @@ impl Exchange {
     }
 
     /// Whether an unsafe request to this isolate has invalidated what was asked for then.
-    pub(super) fn is_invalidated(&self, response: &StoredResponse) -> bool {
-        INVALIDATED.with(|invalidated| invalidated.covers(self.target.as_str(), response.request_time))
+    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
+        INVALIDATED.with(|invalidated| invalidated.covers(self.target.as_str(), request_time))
     }
 
     /// What to do by the journal as it is now, which is asked for if what was waited for before took long.

@@ -7,8 +7,8 @@
 //! - Ranges that are several after those that touch were joined are answered with the whole (14.2: `Range` may be ignored).
 //! - A part that is shorter than its `Content-Range` says is its first octets. Of one that is longer, nothing is known to cut from.
 //! - Parts are not put together: each fill replaces what is stored, and a part of the whole length is stored as the whole.
-//! - What came for a `Range` also answers that very field again, as it came. So several parts in one message, and a part of a whole whose
-//!   length is not known, are of use too.
+//! - What came for a `Range` also answers that very field again, as it came, unless it was cut off. So several parts in one message, and
+//!   a part of a whole whose length is not known, are of use too.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -83,8 +83,17 @@ fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A response with its length as it is stored: a part that is the whole as a 200.
-pub fn as_stored(mut response: StoredResponse) -> StoredResponse {
+/// A response whose body had so many octets, or that has none, as it is stored: with that length, and a part that is the whole as a 200.
+pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredResponse {
+    if let Some(length) = length {
+        let declared = response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        let named = Octets::from_content_range(&response.headers);
+        // Where nothing else says how long the body is, it ends with the connection: only what the part is called tells that it was cut
+        // off (RFC 9112 section 8), and then it is no answer to all that was asked for.
+        if declared.is_none() && named.is_some_and(|named| named.count() != length) {
+            response.headers.remove(ANSWERED_RANGE);
+        }
+    }
     if response.status == StatusCode::PARTIAL_CONTENT && held(&response).is_some_and(Octets::is_whole) {
         response.status = StatusCode::OK;
         response.headers.remove(header::CONTENT_RANGE);
@@ -322,7 +331,7 @@ mod tests {
             assert_eq!(select_of(&response, &[("range", range)]), expected, "{range}");
         }
         assert_eq!(select_of(&response, &[]), None);
-        assert_eq!(held(&as_stored(response.clone())), held(&response));
+        assert_eq!(held(&as_stored(response.clone(), None)), held(&response));
         assert_eq!(select_of(&response, &[("range", "bytes=6-8"), ("if-range", "\"b\"")]), None);
         // Shorter than it says: its first octets. Longer, or nowhere: nothing is known.
         assert_eq!(held(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
@@ -346,7 +355,7 @@ mod tests {
         for content in [("content-type", "multipart/byteranges; boundary=a"), ("content-range", "bytes 0-0/*")] {
             let fields = [content, ("content-length", "40"), ("etag", "\"a\""), ("strata-range", asked)];
             let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
-            let part = as_stored(part);
+            let part = as_stored(part, Some(40));
             assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
             for (fields, expected) in [
                 (vec![("range", asked)], Some(Part::Whole)),
@@ -359,8 +368,27 @@ mod tests {
             }
         }
         let whole = [("content-range", "bytes 0-9/10"), ("content-length", "10"), ("strata-range", "bytes=0-")];
-        let whole = as_stored(StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&whole) });
+        let whole = as_stored(StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&whole) }, Some(10));
         assert_eq!((whole.status, whole.headers.len()), (StatusCode::OK, 1), "{:?}", whole.headers);
+    }
+
+    #[test]
+    fn rfc9111_3_3_a_part_that_was_cut_off_is_no_answer_to_what_it_came_for() {
+        let asked = [("range", "bytes=4-9")];
+        for (declared, length, answers) in
+            [(None, 6, true), (None, 5, false), (Some("6"), 6, true), (Some("5"), 5, true)]
+        {
+            let mut part = stored(&[("content-range", "bytes 4-9/12"), ("strata-range", "bytes=4-9")]);
+            part.status = StatusCode::PARTIAL_CONTENT;
+            part.headers.extend(declared.map(|length| (header::CONTENT_LENGTH, HeaderValue::from_static(length))));
+            let part = as_stored(part, Some(length));
+            assert_eq!(select_of(&part, &asked) == Some(Part::Whole), answers, "{declared:?} {length}");
+            assert_eq!(
+                select_of(&part, &[("range", "bytes=5-6")]),
+                Some(octets(5, 6, 12)),
+                "its first octets are known"
+            );
+        }
     }
 
     proptest! {

@@ -19,7 +19,7 @@ use super::range::ANSWERED_RANGE;
 use super::select::{can_select, vary_fields};
 use super::stale::{grace, longest_window};
 use super::validate::has_validator;
-use super::{Request, StoredResponse};
+use super::{Choices, Request, StoredResponse};
 
 /// A response with a validator is kept this much longer than it can be served, so that the origin can answer 304 (4.3).
 const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -76,6 +76,8 @@ pub enum NotStored {
     TooManyVariants,
     /// The response is not of the type that its URL's extension says, and the origin did not say that it may be stored.
     Deceptive,
+    /// It leads to its own URL, as far as the key tells URLs apart.
+    SelfRedirect,
     /// A journal record covers it: the origin process had not yet applied a purge that this cache knows.
     Outdated,
 }
@@ -97,20 +99,34 @@ impl NotStored {
             Self::TooLarge => "too-large",
             Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
+            Self::SelfRedirect => "self-redirect",
             Self::Outdated => "outdated",
         }
     }
 
     /// Whether a response of this status takes the place of what was stored for the same request, though it is not stored itself: what
-    /// was stored is not what the resource is now (4.3.3). Not if only the request, or how far the origin was behind, kept it out. And
-    /// other statuses (forbidden, too many requests) may be about the client that happened to ask.
+    /// was stored is not what the resource is now (4.3.3). Not if the client that asked (a cookie is for it alone), or how far the origin
+    /// was behind, kept it out. And other statuses (forbidden, too many requests) may be about that client as well.
     pub fn withdraws(self, status: StatusCode) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
-        let about_the_request = matches!(
-            self,
-            Self::Status | Self::Request | Self::Authorization | Self::VaryUnreadable | Self::TooManyVariants
-        );
-        about_the_resource && !about_the_request && self != Self::Outdated
+        about_the_resource
+            && match self {
+                Self::NoStore
+                | Self::Private
+                | Self::Qualified
+                | Self::VaryAny
+                | Self::NoLifetime
+                | Self::TooLarge
+                | Self::Deceptive => true,
+                Self::Status
+                | Self::Request
+                | Self::SetCookie
+                | Self::Authorization
+                | Self::VaryUnreadable
+                | Self::TooManyVariants
+                | Self::SelfRedirect
+                | Self::Outdated => false,
+            }
     }
 }
 
@@ -179,6 +195,13 @@ fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
             || response.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_multipart(value.as_bytes())))
 }
 
+/// Takes out of a response that was freshened what the answer that did so has for one client.
+pub fn remove_the_clients(freshened: &mut StoredResponse, choices: Choices) {
+    if !choices.store_set_cookie {
+        freshened.headers.remove(header::SET_COOKIE);
+    }
+}
+
 /// Takes out the fields that the response says not to store.
 pub fn without_unshared(mut response: StoredResponse) -> StoredResponse {
     for name in response.directives().not_stored {
@@ -237,7 +260,6 @@ mod tests {
     use shared_keys::{Mode, Position, Record, Scope, Seq, Stamp};
 
     use super::*;
-    use crate::policy::Choices;
     use crate::policy::testing::{get, headers, http_date, nothing_applied, stored};
 
     /// What is servable at all is kept so much longer for when the origin is away.
@@ -354,8 +376,17 @@ mod tests {
             assert!([200, 301, 404, 410].into_iter().all(|status| withdraws(reason, status)), "{reason:?}");
             assert!(![401, 403, 429, 500, 503].into_iter().any(|status| withdraws(reason, status)), "{reason:?}");
         }
-        for reason in [NotStored::Request, NotStored::Authorization, NotStored::VaryUnreadable, NotStored::Outdated] {
+        for reason in [NotStored::Request, NotStored::Authorization, NotStored::SetCookie, NotStored::Outdated] {
             assert!(!withdraws(reason, 200), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_7_3_the_cookie_of_a_304_is_not_for_others() {
+        for (store_set_cookie, left) in [(false, 1), (true, 2)] {
+            let mut freshened = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
+            remove_the_clients(&mut freshened, Choices { store_set_cookie, ..Choices::default() });
+            assert_eq!(freshened.headers.len(), left);
         }
     }
 

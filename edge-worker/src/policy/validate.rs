@@ -54,24 +54,31 @@ pub fn has_validator(headers: &HeaderMap) -> bool {
 
 /// Whether the client has what is stored: its `If-None-Match`, or without one its `If-Modified-Since`, matches.
 pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
-    // Preconditions are evaluated only against what would be a 200, or a 206 (RFC 9110 section 13.2.1).
-    if !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-        return false;
-    }
     if request.contains_key(header::IF_NONE_MATCH) {
-        let etag = stored.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
-        return request
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .any(|line| split_list(line.as_bytes()).any(|member| member == b"*" || Some(opaque_tag(member)) == etag));
+        return is_named(request, stored);
     }
-    let Some(since) = date(request, header::IF_MODIFIED_SINCE, stored.response_time) else {
+    let Some(since) = date(request, header::IF_MODIFIED_SINCE, stored.response_time).filter(|_| is_evaluated(stored))
+    else {
         return false;
     };
     let modified = date(&stored.headers, header::LAST_MODIFIED, stored.response_time)
         .or_else(|| date(&stored.headers, header::DATE, stored.response_time))
         .unwrap_or(stored.response_time);
     modified <= since
+}
+
+/// Whether the client's `If-None-Match` names the response. All that can be said of one that is for this client alone, or that the origin
+/// sent although it had the client's conditions: by which dates a resource has changed, only the origin knows.
+pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
+    let etag = response.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
+    let names = |member: &[u8]| member == b"*" || Some(opaque_tag(member)) == etag;
+    let mut lines = request.get_all(header::IF_NONE_MATCH).iter();
+    is_evaluated(response) && lines.any(|line| split_list(line.as_bytes()).any(names))
+}
+
+/// Conditions are evaluated only against what would be a 200, or a 206 (RFC 9110 section 13.2.1).
+fn is_evaluated(response: &StoredResponse) -> bool {
+    matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
 }
 
 /// Whether two stored responses have the same body: the same validators, of the same part in the same coding.
@@ -241,6 +248,22 @@ mod tests {
         assert!(!not_modified(&headers(&[("if-modified-since", "yesterday")]), &response));
         let both = headers(&[("if-none-match", "\"x\""), ("if-modified-since", &http_date(501))]);
         assert!(!not_modified(&both, &response), "If-None-Match alone counts when both are there");
+    }
+
+    #[test]
+    fn rfc9110_13_1_3_only_what_is_stored_is_compared_by_date() {
+        let modified = http_date(500);
+        let response = stored(&[("etag", "\"a\""), ("last-modified", &modified)]);
+        for (fields, named) in [
+            (&[("if-modified-since", modified.as_str())][..], false),
+            (&[("if-none-match", "\"a\""), ("if-modified-since", modified.as_str())][..], true),
+            (&[("if-none-match", "\"b\"")][..], false),
+            (&[][..], false),
+        ] {
+            assert_eq!(is_named(&headers(fields), &response), named, "{fields:?}");
+        }
+        let error = StoredResponse { status: StatusCode::NOT_FOUND, ..response };
+        assert!(!is_named(&headers(&[("if-none-match", "\"a\"")]), &error));
     }
 
     #[test]
