@@ -57,6 +57,8 @@ pub struct Directives {
     pub proxy_revalidate: bool,
     /// `must-understand`.
     pub must_understand: bool,
+    /// `immutable` (RFC 8246); its argument, if any, means nothing.
+    pub immutable: bool,
     /// The directives come from a targeted field, so `Expires` does not count either (RFC 9213 section 2.2).
     pub targeted: bool,
     /// Any directive that this cache knows was there.
@@ -172,6 +174,7 @@ impl Directives {
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
             "must-understand" => self.must_understand = true,
+            "immutable" => self.immutable = true,
             _ => return,
         }
         self.explicit = true;

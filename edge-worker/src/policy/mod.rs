@@ -299,7 +299,7 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
     let Some(part) = range::select(request, stored) else {
         return Decision::Forward(Forward::because(ForwardReason::Partial, None));
     };
-    let asked = if request.choices.obey_requests { Asked::by(request.headers) } else { Asked::default() };
+    let mut asked = if request.choices.obey_requests { Asked::by(request.headers) } else { Asked::default() };
 
     let age = stored.current_age(now);
     let lifetime = match verdict {
@@ -317,6 +317,10 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
     // Fresh means a lifetime strictly greater than the age (4.2).
     let is_fresh = lifetime > age && !directives.no_cache;
     let staleness = age.saturating_sub(lifetime);
+    if directives.immutable && is_fresh {
+        // A reload asks for a maximal age of 0. Only no-cache says that it must be validated (RFC 8246 section 2.1).
+        asked.max_age = None;
+    }
     if !asked.refuses(age, lifetime.saturating_sub(age)) {
         if is_fresh {
             return Decision::Serve(hit(Reuse::Fresh));

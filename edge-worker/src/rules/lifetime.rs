@@ -77,6 +77,7 @@ impl Rule {
             (declared.allows_authorized(), ", public"),
             (declared.no_store, ", no-store"),
             (declared.must_understand, ", must-understand"),
+            (declared.immutable && fresh.is_none(), ", immutable"),
         ] {
             directives += if holds { name } else { "" };
         }
@@ -134,6 +135,7 @@ mod tests {
             (&[("last-modified", modified.as_str())][..], "max-age=60, stale-if-error=600"),
             (&[("cache-control", "public")][..], "max-age=60, stale-if-error=600, public"),
             (&[("cache-control", "max-age=5")][..], "max-age=5, stale-if-error=600"),
+            (&[("cache-control", "max-age=5, immutable")][..], "max-age=5, stale-if-error=600, immutable"),
             (&[("cache-control", "max-age=5, stale-if-error=1")][..], ""),
             (&[("cache-control", "s-maxage=5")][..], "max-age=5, stale-if-error=600, proxy-revalidate, public"),
             (&[("cache-control", "no-cache")][..], "max-age=0, stale-if-error=600, no-cache"),
@@ -154,6 +156,7 @@ mod tests {
             ("must-revalidate", "max-age=60, must-revalidate, public"),
             ("max-age=5, no-cache=\"x\", private=\"y\"", "max-age=60, private=\"x, y\""),
             ("max-age=5, no-store, must-understand", "max-age=60, no-store, must-understand"),
+            ("max-age=5, immutable", "max-age=60"),
             ("private, max-age=5", ""),
             ("no-store", ""),
         ] {

@@ -1,0 +1,269 @@
+//! What each cache directive makes of a response, by the section that defines it: from its arrival to a request at some age.
+
+#![expect(clippy::expect_used, reason = "a test panics to fail")]
+
+use std::time::{Duration, SystemTime};
+
+use edge_worker::policy::select::Selected;
+use edge_worker::policy::storable::{NotStored, keep_for};
+use edge_worker::policy::{Choices, Decision, ForwardReason, Request, Reuse, StoredResponse, decide};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use shared_keys::{Applied, Stamp};
+
+const ETAG: (&str, &str) = ("etag", "\"a\"");
+
+/// What becomes of a response and of a request for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It is not stored.
+    Passed(NotStored),
+    /// It answers.
+    Served(Reuse),
+    /// The origin is asked, by the stored validators if it has some.
+    Asked(ForwardReason, Validated),
+}
+use Outcome::{Asked, Passed, Served};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Validated {
+    Yes,
+    No,
+}
+
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+fn headers(fields: Fields<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let name: HeaderName = name.parse().expect("a field name");
+        headers.append(name, HeaderValue::from_str(value).expect("a field value"));
+    }
+    headers
+}
+
+/// What becomes of a response to a GET with these fields, when the same request comes `age` seconds after it.
+fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<'_>, age: u64) -> Outcome {
+    let arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_564_800);
+    let (request, journal) = (headers(request), Applied::new(10));
+    let request = Request { method: &Method::GET, headers: &request, choices };
+    let stored = StoredResponse {
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: headers(response),
+        request_time: arrived,
+        response_time: arrived,
+        stamp: Stamp::default(),
+        scopes: Vec::new(),
+    };
+    if let Err(reason) = keep_for(request, &stored, &journal) {
+        return Passed(reason);
+    }
+    match decide(request, Selected::Response(&stored), arrived + Duration::from_secs(age), &journal) {
+        Decision::Serve(hit) => Served(hit.reuse),
+        Decision::Forward(forward) => {
+            Asked(forward.reason, if forward.validate { Validated::Yes } else { Validated::No })
+        }
+    }
+}
+
+/// Rows of `Cache-Control`, age and outcome, for a response with a validator to a request without directives.
+#[track_caller]
+fn responses(rows: &[(&str, u64, Outcome)]) {
+    for (cache_control, age, expected) in rows {
+        let response = [ETAG, ("cache-control", cache_control)];
+        let seen = outcome(&[], Choices::default(), 200, &response, *age);
+        assert_eq!(seen, *expected, "{cache_control} at {age} s");
+    }
+}
+
+/// Rows of the request's directives, the response's, its age and the outcome, where requests are obeyed.
+#[track_caller]
+fn requests(rows: &[(&str, &str, u64, Outcome)]) {
+    let choices = Choices { obey_requests: true, ..Choices::default() };
+    for (asked, cache_control, age, expected) in rows {
+        let response = [ETAG, ("cache-control", cache_control)];
+        let seen = outcome(&[("cache-control", asked)], choices, 200, &response, *age);
+        assert_eq!(seen, *expected, "{asked} of {cache_control} at {age} s");
+        let by_default = outcome(&[("cache-control", asked)], Choices::default(), 200, &response, *age);
+        assert_eq!(by_default, outcome(&[], choices, 200, &response, *age), "{asked} by default");
+    }
+}
+
+const FRESH: Outcome = Served(Reuse::Fresh);
+const STALE: Outcome = Asked(ForwardReason::Stale, Validated::Yes);
+const REFUSED: Outcome = Asked(ForwardReason::Request, Validated::Yes);
+
+#[test]
+fn rfc9111_5_2_1_1_max_age_of_a_request() {
+    requests(&[
+        ("max-age=5", "max-age=10", 5, FRESH),
+        ("max-age=5", "max-age=10", 6, REFUSED),
+        ("max-age=0", "max-age=10", 0, FRESH),
+        ("max-age=99", "max-age=10", 10, STALE),
+        ("max-age=5", "max-age=1, stale-while-revalidate=60", 3, STALE),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_1_2_max_stale_of_a_request() {
+    requests(&[
+        ("max-stale=5", "max-age=10", 15, Served(Reuse::MaxStale)),
+        ("max-stale=5", "max-age=10", 16, STALE),
+        ("max-stale", "max-age=10", 600, Served(Reuse::MaxStale)),
+        ("max-stale", "max-age=10, must-revalidate", 15, STALE),
+        ("max-stale", "s-maxage=10", 15, STALE),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_1_3_min_fresh_of_a_request() {
+    requests(&[("min-fresh=5", "max-age=10", 5, FRESH), ("min-fresh=5", "max-age=10", 6, REFUSED)]);
+}
+
+#[test]
+fn rfc9111_5_2_1_4_no_cache_of_a_request() {
+    requests(&[("no-cache", "max-age=10", 1, REFUSED), ("no-cache=\"x\"", "max-age=10", 1, REFUSED)]);
+}
+
+#[test]
+fn rfc9111_5_2_1_5_no_store_of_a_request() {
+    requests(&[("no-store", "max-age=10", 1, Passed(NotStored::Request))]);
+}
+
+#[test]
+fn rfc9111_5_2_1_6_no_transform_of_a_request_changes_nothing() {
+    requests(&[("no-transform", "max-age=10", 1, FRESH)]);
+}
+
+#[test]
+fn rfc9111_5_2_2_1_max_age() {
+    responses(&[
+        ("max-age=10", 9, FRESH),
+        ("max-age=10", 10, STALE),
+        ("MAX-AGE=\"10\"", 9, FRESH),
+        ("max-age=10, max-age=0", 9, FRESH),
+        ("max-age=ten", 0, STALE),
+        ("max-age=-1", 0, STALE),
+        ("max-age=99999999999999999999", 4_000_000, FRESH),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_2_must_revalidate() {
+    responses(&[
+        ("max-age=10, must-revalidate", 9, FRESH),
+        ("max-age=10, must-revalidate, stale-while-revalidate=60", 10, STALE),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_3_must_understand() {
+    for (status, cache_control, expected) in [
+        (200, "max-age=10, must-understand", FRESH),
+        (200, "max-age=10, must-understand, no-store", FRESH),
+        (299, "max-age=10, must-understand", Passed(NotStored::Status)),
+        (299, "max-age=10, must-understand, no-store", Passed(NotStored::Status)),
+        (200, "max-age=10, no-store", Passed(NotStored::NoStore)),
+    ] {
+        let fields = [("cache-control", cache_control)];
+        assert_eq!(outcome(&[], Choices::default(), status, &fields, 1), expected, "{status} {cache_control}");
+    }
+}
+
+#[test]
+fn rfc9111_5_2_2_4_no_cache() {
+    responses(&[
+        ("no-cache, max-age=10", 0, STALE),
+        ("no-cache, max-age=10, stale-while-revalidate=60", 11, STALE),
+        ("no-cache=\"x-a\", max-age=10", 1, FRESH),
+        ("no-cache=\"vary\", max-age=10", 1, Passed(NotStored::Qualified)),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_5_no_store() {
+    responses(&[
+        ("no-store", 0, Passed(NotStored::NoStore)),
+        ("max-age=10, No-Store", 0, Passed(NotStored::NoStore)),
+        ("public, no-store=1", 0, Passed(NotStored::NoStore)),
+        ("max-age=10, x=\"no-store\"", 0, FRESH),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_6_no_transform_changes_nothing() {
+    responses(&[("no-transform, max-age=10", 9, FRESH), ("no-transform, max-age=10", 10, STALE)]);
+}
+
+#[test]
+fn rfc9111_5_2_2_7_private() {
+    responses(&[
+        ("private, max-age=10", 0, Passed(NotStored::Private)),
+        ("private, s-maxage=10", 0, Passed(NotStored::Private)),
+        ("private=\"x-a\", max-age=10", 0, FRESH),
+        ("private=\"\", max-age=10", 0, Passed(NotStored::Private)),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_8_proxy_revalidate() {
+    responses(&[
+        ("max-age=10, proxy-revalidate", 9, FRESH),
+        ("max-age=10, proxy-revalidate, stale-while-revalidate=60", 10, STALE),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_2_9_public() {
+    let authorized = [("authorization", "Basic eDp5")];
+    let with = |cache_control| outcome(&authorized, Choices::default(), 200, &[("cache-control", cache_control)], 1);
+    assert_eq!(with("max-age=10"), Passed(NotStored::Authorization));
+    assert_eq!(with("max-age=10, public"), FRESH);
+    // A heuristic lifetime for a status that has none by itself.
+    let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let unusual =
+        |cache_control| outcome(&[], Choices::default(), 302, &[modified, ("cache-control", cache_control)], 1);
+    assert_eq!((unusual("x"), unusual("public")), (Passed(NotStored::NoLifetime), FRESH));
+}
+
+#[test]
+fn rfc9111_5_2_2_10_s_maxage() {
+    responses(&[
+        ("max-age=99, s-maxage=10", 9, FRESH),
+        ("max-age=99, s-maxage=10", 10, STALE),
+        ("max-age=1, s-maxage=10", 9, FRESH),
+        ("s-maxage=10, stale-while-revalidate=60", 10, STALE),
+    ]);
+}
+
+#[test]
+fn rfc9111_5_2_3_an_unknown_extension_changes_nothing() {
+    responses(&[("max-age=10, community=\"UCI\"", 9, FRESH), ("community=\"no-store\", max-age=10", 10, STALE)]);
+}
+
+#[test]
+fn rfc9111_5_4_and_5_5_pragma_and_warning_change_nothing() {
+    let fresh = [("cache-control", "max-age=10"), ("pragma", "no-cache"), ("warning", "110 - \"stale\"")];
+    let choices = Choices { obey_requests: true, ..Choices::default() };
+    assert_eq!(outcome(&[("pragma", "no-cache")], choices, 200, &fresh, 1), FRESH);
+}
+
+#[test]
+fn rfc8246_2_immutable_spares_reloads_while_it_is_fresh() {
+    requests(&[
+        ("max-age=0", "max-age=10, immutable", 9, FRESH),
+        ("max-age=0", "max-age=10, immutable=x, immutable", 9, FRESH),
+        ("max-age=0", "max-age=10, immutable", 10, STALE),
+        ("no-cache", "max-age=10, immutable", 9, REFUSED),
+        ("max-age=0, immutable", "max-age=10", 9, REFUSED),
+    ]);
+    responses(&[("max-age=10, immutable", 10, STALE), ("no-cache, immutable", 0, STALE)]);
+}
+
+#[test]
+fn rfc5861_3_stale_while_revalidate() {
+    responses(&[
+        ("max-age=10, stale-while-revalidate=5", 14, Served(Reuse::StaleWhileRevalidate)),
+        ("max-age=10, stale-while-revalidate=5", 15, STALE),
+        ("max-age=10, stale-while-revalidate=x", 10, STALE),
+    ]);
+}
