@@ -73,6 +73,11 @@ impl Counts {
         Kind::ALL.iter().all(|kind| self.of(*kind) >= floor.of(*kind))
     }
 
+    /// Whether more is passed of what has a right answer than the floor says.
+    pub(crate) fn exceed(self, floor: Self) -> bool {
+        self.required > floor.required || self.optimal > floor.optimal
+    }
+
     fn of(self, kind: Kind) -> usize {
         match kind {
             Kind::Required => self.required,
@@ -229,6 +234,8 @@ mod tests {
         let counts = Counts { required: 5, optimal: 5, check: 5 };
         assert!(counts.reach(Counts { required: 5, optimal: 4, check: 0 }));
         assert!(!counts.reach(Counts { required: 0, optimal: 0, check: 6 }));
+        assert!(counts.exceed(Counts { required: 5, optimal: 4, check: 0 }));
+        assert!(!counts.exceed(Counts { required: 5, optimal: 5, check: 0 }));
     }
 
     #[test]
