@@ -76,29 +76,20 @@ pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
 
 /// The fields of a request that passes by the cache: the client's own, but for what ends at this hop.
 pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
-    let mut headers = client.clone();
-    remove_hop_by_hop(&mut headers);
-    remove_internal(&mut headers);
-    headers.remove(header::HOST);
-    let own = host_and_port(url);
-    // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
-    append(&mut headers, header::VIA, format!("1.1 {own} {PRODUCT}"));
-    append(&mut headers, CDN_LOOP, own);
+    let mut headers = from_this_hop(client, url);
     // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
         && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
     {
         append(&mut headers, X_FORWARDED_FOR, client_ip.to_owned());
     }
-    set(&mut headers, X_FORWARDED_HOST, host_and_port(url));
-    set(&mut headers, X_FORWARDED_PROTO, url.scheme().to_owned());
     headers
 }
 
 /// The fields of a request whose answer may be stored: nothing in them depends on what the key leaves out, and no condition
 /// or cache directive of the client's keeps the origin, or a cache before it, from sending the whole response.
 pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
-    let mut headers = passed_headers(client, url);
+    let mut headers = from_this_hop(client, url);
     remove_unkeyed(&mut headers);
     // The way that the client names may be made up, and an origin may take its first address for the client's.
     match client.get(CF_CONNECTING_IP) {
@@ -117,6 +108,21 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderM
             set(&mut headers, name, value);
         }
     }
+    headers
+}
+
+/// The client's fields without those that end here, and with what this hop says of itself and of the URL.
+fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
+    let mut headers = client.clone();
+    remove_hop_by_hop(&mut headers);
+    remove_internal(&mut headers);
+    headers.remove(header::HOST);
+    let own = host_and_port(url);
+    // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
+    append(&mut headers, header::VIA, format!("1.1 {own} {PRODUCT}"));
+    append(&mut headers, CDN_LOOP, own.clone());
+    set(&mut headers, X_FORWARDED_HOST, own);
+    set(&mut headers, X_FORWARDED_PROTO, url.scheme().to_owned());
     headers
 }
 
