@@ -1,6 +1,6 @@
 //! The journal as Redis keeps it: what the Lua scripts do, step by step.
 
-use crate::protocol::{Bounds, Rule};
+use crate::bounds::{Bounds, Rule};
 use crate::words::{At, Marks, Mode, SCOPES, Scope, Version, Writes};
 
 /// One record of the feed.

@@ -13,8 +13,10 @@
 //! stale at any time), the bytes of an entry, coalescing across processes (any two processes may load the same key at once,
 //! which is more than a lease allows), and pages of the ledger.
 
+pub mod bounds;
 pub mod edge;
 pub mod journal;
 pub mod process;
 pub mod protocol;
+mod steps;
 pub mod words;

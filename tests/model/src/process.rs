@@ -2,7 +2,7 @@
 
 use shared_keys::Verdict;
 
-use crate::protocol::{Bounds, Rule};
+use crate::bounds::{Bounds, Rule};
 use crate::words::{At, Entry, Marks, Mode, SCOPES, Scope, Version, Writes, scopes_of_key, scopes_of_value};
 
 /// A process of the fleet. One that crashes is replaced by a new one.

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
-use strata_model::protocol::{Bounds, Fault, Kind, Rule};
+use strata_model::bounds::{Bounds, Fault, Kind, Rule};
 use strata_model::words::{Mode, Scope};
 
 const REMOVE_KEY: Kind = Kind::Invalidate(Scope::Key0, Mode::Remove);
