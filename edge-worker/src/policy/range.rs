@@ -271,6 +271,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn rfc9110_15_5_17_a_416_names_the_length_of_the_whole() {
+        let whole = stored(&[("content-length", "10")]);
+        let Some(Part::Unsatisfiable { length }) = select_of(&whole, &[("range", "bytes=10-")]) else { panic!("none") };
+        assert_eq!(unsatisfied(length), "bytes */10");
+    }
+
+    #[test]
+    fn rfc9110_14_4_a_content_range_is_read_as_it_is_written() {
+        let parsed = |value| Octets::from_content_range(&headers(&[("content-range", value)]));
+        assert_eq!(parsed("bytes 42-1233/1234").map(Octets::content_range).unwrap(), "bytes 42-1233/1234");
+        for invalid in
+            ["bytes 42-1233/*", "bytes */1234", "bytes 9-8/10", "bytes 0-10/10", "bytes=0-1/10", "x 0-1/10", ""]
+        {
+            assert_eq!(parsed(invalid), None, "{invalid}");
+        }
+    }
+
     fn select_of(stored: &StoredResponse, fields: &[(&str, &str)]) -> Option<Part> {
         select(get(&headers(fields)), stored)
     }

@@ -220,6 +220,40 @@ mod tests {
     use crate::policy::testing::{at, headers, http_date, stored};
 
     #[test]
+    fn rfc9110_8_8_3_2_tags_compare_weakly_and_strongly() {
+        for (one, other, strongly, weakly) in [
+            ("W/\"1\"", "W/\"1\"", false, true),
+            ("W/\"1\"", "W/\"2\"", false, false),
+            ("W/\"1\"", "\"1\"", false, true),
+            ("\"1\"", "\"1\"", true, true),
+        ] {
+            let (one, other) = (HeaderValue::from_static(one), HeaderValue::from_static(other));
+            let both_strong = !is_weak(&one) && !is_weak(&other);
+            assert_eq!(both_strong && one == other, strongly, "{one:?} {other:?}");
+            assert_eq!(opaque_tag(one.as_bytes()) == opaque_tag(other.as_bytes()), weakly, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn rfc9110_13_1_1_and_13_1_4_preconditions_go_to_the_origin() {
+        for (name, is_one) in [
+            ("if-match", true),
+            ("if-unmodified-since", true),
+            ("if-none-match", false),
+            ("if-modified-since", false),
+            ("if-range", false),
+        ] {
+            let client = headers(&[(name, "x")]);
+            assert_eq!(has_precondition(&client), is_one, "{name}");
+            let mut asked = HeaderMap::new();
+            copy_conditions(&client, &mut asked);
+            assert_eq!(asked.contains_key(name), name != "if-range", "{name}: that is part of what is asked for");
+        }
+        let fresh = stored(&[("etag", "\"a\"")]);
+        assert!(!not_modified(&headers(&[("if-match", "\"a\"")]), &fresh), "no concern of what is stored");
+    }
+
+    #[test]
     fn rfc9110_13_1_2_if_none_match_compares_weakly() {
         let response = stored(&[("etag", "\"a,b\"")]);
         for (condition, expected) in [
