@@ -8,17 +8,26 @@ use http::{HeaderMap, header};
 
 /// Extensions of static files, and what their type begins with or contains. Where nobody said a file's type, object stores send it as
 /// octets; no application sends a page so.
-const KINDS: [(&[&str], &[&str]); 7] = [
-    (&["avif", "bmp", "gif", "ico", "jpeg", "jpg", "png", "svg", "tif", "tiff", "webp"], &["image/", "octet-stream"]),
+const KINDS: [(&[&str], &[&str]); 10] = [
+    (
+        &["avif", "bmp", "gif", "ico", "jpeg", "jpg", "pict", "png", "svg", "svgz", "tif", "tiff", "webp"],
+        &["image/", "octet-stream"],
+    ),
     (&["css"], &["text/css", "octet-stream"]),
     (&["js", "mjs"], &["javascript", "octet-stream"]),
     (&["eot", "otf", "ttf", "woff", "woff2"], &["font", "octet-stream"]),
-    (&["avi", "flac", "m4a", "mkv", "mov", "mp3", "mp4", "ogg", "wav", "webm"], &["audio/", "video/", "octet-stream"]),
-    (&["csv", "map", "txt"], &["text/csv", "text/plain", "json", "octet-stream"]),
+    (
+        &["avi", "flac", "m4a", "mid", "midi", "mkv", "mov", "mp3", "mp4", "ogg", "pls", "wav", "webm"],
+        &["audio/", "video/", "octet-stream"],
+    ),
+    (&["csv", "txt"], &["text/csv", "text/plain", "octet-stream"]),
+    (&["json", "map"], &["json", "text/plain", "octet-stream"]),
+    (&["xml"], &["xml", "text/plain", "octet-stream"]),
+    (&["webmanifest"], &["json", "octet-stream"]),
     (
         &[
-            "7z", "bin", "bz2", "dmg", "doc", "docx", "exe", "gz", "iso", "jar", "pdf", "ppt", "pptx", "rar", "tar",
-            "wasm", "xls", "xlsx", "zip", "zst",
+            "7z", "apk", "bin", "bz2", "class", "dmg", "doc", "docx", "eps", "exe", "gz", "iso", "jar", "pdf", "ppt",
+            "pptx", "ps", "rar", "swf", "tar", "wasm", "xls", "xlsx", "zip", "zst",
         ],
         &["application/"],
     ),
@@ -33,8 +42,10 @@ pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     let extension = extension.to_ascii_lowercase();
     let kind = KINDS.iter().find(|(extensions, _)| extensions.contains(&extension.as_str()));
-    // XHTML is an `application/` and as much of a page as any.
-    kind.is_some_and(|(_, types)| essence.contains("html") || !types.iter().any(|part| essence.contains(part)))
+    // These are `application/` as well, and what applications make up for one user.
+    let is_made_up = |kind: &&str| *kind == "application/" && (essence.ends_with("json") || essence.ends_with("xml"));
+    let is_of = |kind: &&str| essence.contains(kind) && !is_made_up(kind);
+    kind.is_some_and(|(_, kinds)| essence.contains("html") || !kinds.iter().any(is_of))
 }
 
 #[cfg(test)]
@@ -52,10 +63,19 @@ mod tests {
             ("/a/x.css", "text/css", false),
             ("/a/x.js", "application/javascript; charset=utf-8", false),
             ("/a/x.js", "application/json", true),
+            ("/api/me/x.pdf", "application/json", true),
+            ("/api/me/x.txt", "application/json", true),
+            ("/api/me/x.zip", "application/problem+xml", true),
+            ("/account/x.json", "text/html", true),
+            ("/account/x.xml", "application/xhtml+xml", true),
+            ("/a/x.json", "application/json", false),
+            ("/a/x.xml", "application/rss+xml", false),
+            ("/a/x.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", false),
             ("/a/x.woff2", "application/font-woff2", false),
             ("/a/x.png", "binary/octet-stream", false),
             ("/a/x.svg", "image/svg+xml", false),
             ("/a.css/x", "text/html", false),
+            ("/a/x.svgz", "image/svg+xml", false),
             ("/a/x.html", "text/html", false),
             ("/a/x", "text/html", false),
             ("/a/x.", "text/html", false),

@@ -45,17 +45,22 @@ impl Rule {
             return None;
         }
         let explicit = is_explicit(lifetime.source) || declared.no_cache;
-        if status.is_client_error() || status.is_server_error() {
-            let (_, fresh) = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit)?;
+        let is_error = status.is_client_error() || status.is_server_error();
+        let of_errors = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit);
+        if let Some((_, fresh)) = of_errors {
             let mut directives = Lifetime::fresh(*fresh).to_directives();
-            directives += if declared.forbids_stale() { ", proxy-revalidate" } else { "" };
+            for (holds, name) in [
+                (declared.forbids_stale(), ", proxy-revalidate"),
+                (declared.no_store, ", no-store"),
+                (declared.must_understand, ", must-understand"),
+            ] {
+                directives += if holds { name } else { "" };
+            }
             return Some(with_kept_out(directives, declared));
         }
-        if !heuristically_cacheable(status) {
-            return None;
-        }
+        let applies = heuristically_cacheable(status) && !is_error;
         let part = |own: Option<Duration>, declared: Option<Duration>| {
-            own.filter(|_| self.over_the_origin || declared.is_none())
+            own.filter(|_| applies && (self.over_the_origin || declared.is_none()))
         };
         let fresh = part(self.fresh, explicit.then_some(lifetime.duration));
         let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
@@ -178,6 +183,7 @@ mod tests {
             (404, "must-revalidate", "max-age=10, proxy-revalidate"),
             (404, "private=\"x\"", "max-age=10, private=\"x\""),
             (404, "no-cache", ""),
+            (404, "no-store, must-understand", "max-age=10, no-store, must-understand"),
             (503, "", "max-age=1"),
             (500, "", ""),
             (410, "", ""),
@@ -197,6 +203,10 @@ mod tests {
             ("s-maxage=5, no-cache, stale-if-error=9", "max-age=5, stale-if-error=9, no-cache, public"),
         ] {
             assert_eq!(says(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+        }
+        for status in [302, 404, 503] {
+            let fields = [("cache-control", "s-maxage=5, stale-while-revalidate=9")];
+            assert_eq!(says(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
         }
         let expires = http_date(ARRIVED + 7);
         let date = http_date(ARRIVED);
