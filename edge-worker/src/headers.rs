@@ -13,6 +13,10 @@ use crate::policy::directives::CDN_CACHE_CONTROL;
 /// What begins the name of every field that only Strata's layers exchange.
 pub const INTERNAL_PREFIX: &str = "strata-";
 
+/// What is for the proxy at this end of the connection; the rest of such fields an upgrade needs, or the runtime sets.
+#[cfg(target_arch = "wasm32")]
+pub const CREDENTIALS: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
+
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "keep-alive",
@@ -29,9 +33,12 @@ const HOP_BY_HOP: [&str; 10] = [
 
 const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
-const UNKEYED: [&str; 37] = [
+const UNKEYED: [&str; 36] = [
+    "client-ip",
     "forwarded",
     "front-end-https",
+    // As a variable, HTTP_PROXY: where some programs send their own requests.
+    "proxy",
     "true-client-ip",
     "x-backend-host",
     "x-client-ip",
@@ -48,9 +55,6 @@ const UNKEYED: [&str; 37] = [
     "x-invoke-status",
     "x-matched-path",
     "x-method-override",
-    "x-middleware-prefetch",
-    "x-middleware-rewrite",
-    "x-middleware-subrequest",
     "x-nextjs-data",
     "x-now-route-matches",
     "x-original-host",
@@ -69,9 +73,9 @@ const UNKEYED: [&str; 37] = [
     "x-url-scheme",
 ];
 
-/// Some framework believes almost any field of this family.
-const X_FORWARDED: &str = "x-forwarded-";
-/// Those of the family that this worker sets itself.
+/// Some framework believes almost any field of these families.
+const UNKEYED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-middleware-"];
+/// Those of the families that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// Never taken out because `Connection` names them: who the client is, and where the request has been (RFC 8586 section 2), is not
@@ -152,10 +156,10 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
 /// Takes out of a request what could change the response without being part of its key.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
     let is_unkeyed = |name: &&HeaderName| {
-        // To what passes fields on as variables (CGI, WSGI, PHP) both spellings are one.
-        let spelled = name.as_str().replace('_', "-");
-        let family = spelled.starts_with(X_FORWARDED) && !SET_HERE.contains(&name.as_str());
-        family || UNKEYED.contains(&spelled.as_str())
+        let name = name.as_str();
+        let of_a_family = UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
+        // To what passes fields on as variables (CGI, WSGI, PHP) `_` is `-`: the field would be another, which may be keyed.
+        of_a_family || name.contains('_') || UNKEYED.contains(&name)
     };
     for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
         headers.remove(name);

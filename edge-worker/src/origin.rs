@@ -1,6 +1,6 @@
 //! Forwards a request to the origin.
 //!
-//! The URL's path and query stay as the client sent them, but for the parameter that the key drops; scheme, host and a path
+//! Path and query are the client's where the request passes by, and the key's where the answer may be stored; scheme, host and a path
 //! prefix come from `ORIGIN`. The origin learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`,
 //! which are part of the target key and therefore safe for it to use.
 
@@ -46,7 +46,8 @@ pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
 }
 
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+    let members = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    members.filter_map(|member| str::from_utf8(member).ok())
 }
 
 /// Whether the request asks to go on as a WebSocket (RFC 6455 section 4.1), the one protocol that is passed through.
@@ -81,7 +82,7 @@ pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
         && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
     {
-        append(&mut headers, X_FORWARDED_FOR, client_ip.to_owned());
+        append(&mut headers, X_FORWARDED_FOR, client_ip);
     }
     headers
 }
@@ -119,8 +120,8 @@ fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers.remove(header::HOST);
     let own = host_and_port(url);
     // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
-    append(&mut headers, header::VIA, format!("1.1 {own} {PRODUCT}"));
-    append(&mut headers, CDN_LOOP, own.clone());
+    append(&mut headers, header::VIA, &format!("1.1 {own} {PRODUCT}"));
+    append(&mut headers, CDN_LOOP, &own);
     set(&mut headers, X_FORWARDED_HOST, own);
     set(&mut headers, X_FORWARDED_PROTO, url.scheme().to_owned());
     headers
@@ -168,7 +169,8 @@ pub fn date(headers: &mut HeaderMap, response_time: SystemTime) {
 /// How much further an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); `None` if it does not say, or is another.
 pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
-    hops.to_str().ok()?.parse().ok()
+    let hops = hops.to_str().ok().filter(|hops| !hops.is_empty() && hops.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(hops.parse().unwrap_or(u64::MAX))
 }
 
 fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
@@ -181,12 +183,14 @@ fn host_and_port(url: &Url) -> String {
 }
 
 /// Adds a member to a list field, keeping it on one line.
-fn append(headers: &mut HeaderMap, name: HeaderName, member: String) {
-    let list = match headers.get(&name).and_then(|value| value.to_str().ok()) {
-        Some(before) if !before.trim().is_empty() => format!("{before}, {member}"),
-        _ => member,
-    };
-    set(headers, name, list);
+fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
+    // Whatever the members before it are, they are not this hop's to remove (RFC 8586 section 2).
+    let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+    let mut lists: Vec<&[u8]> = lines.into_iter().filter(|list| !list.trim_ascii().is_empty()).collect();
+    lists.push(member.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&lists.join(&b", "[..])) {
+        headers.insert(name, value);
+    }
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
@@ -209,7 +213,7 @@ mod adapter {
 
     use super::SET_ON_THE_WAY;
     use crate::error::{Error, ErrorKind};
-    use crate::headers::INTERNAL_PREFIX;
+    use crate::headers::{CREDENTIALS, INTERNAL_PREFIX};
     use crate::runtime::to_runtime;
 
     /// The origin's response; its body streams as it is encoded. Redirects are the client's to follow.
@@ -257,7 +261,8 @@ mod adapter {
         let init: &web_sys::RequestInit = request.unchecked_ref();
         let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
         let own = worker::Headers(forwarded.headers());
-        for name in own.keys().filter(|name| name.starts_with(INTERNAL_PREFIX)).collect::<Vec<_>>() {
+        let ends_here = |name: &String| name.starts_with(INTERNAL_PREFIX) || CREDENTIALS.contains(&name.as_str());
+        for name in own.keys().filter(ends_here).collect::<Vec<_>>() {
             own.delete(&name)?;
         }
         for name in SET_ON_THE_WAY {
@@ -437,6 +442,7 @@ mod tests {
             (&[("cdn-loop", "other"), ("cdn-loop", "shop.example:8443")][..], true),
             (&[("cdn-loop", "cloudflare; subreqs=1, shop.example"), ("via", "1.1 shop.example")][..], false),
             (&[("cdn-loop", "other; shop.example:8443")][..], false),
+            (&[("cdn-loop", "é, shop.example:8443")][..], true),
             (&[][..], false),
         ] {
             assert_eq!(is_loop(&headers(fields), &site), looped, "{fields:?}");
@@ -453,10 +459,23 @@ mod tests {
     }
 
     #[test]
+    fn rfc8586_2_the_members_of_others_stay_whatever_they_are() {
+        let client = headers(&[("cdn-loop", "é, other"), ("cdn-loop", ""), ("cdn-loop", "another")]);
+        let forwarded = passed_headers(&client, &url("https://shop.example/"));
+        assert!(
+            forwarded
+                .get_all("cdn-loop")
+                .iter()
+                .eq(headers(&[("cdn-loop", "é, other, another, shop.example")]).values())
+        );
+    }
+
+    #[test]
     fn rfc9110_7_6_2_only_options_counts_its_hops() {
         let hops = |method, value| max_forwards(&method, &headers(&[("max-forwards", value)]));
         assert_eq!((hops(Method::OPTIONS, "0"), hops(Method::OPTIONS, "7")), (Some(0), Some(7)));
         assert_eq!((hops(Method::OPTIONS, "x"), hops(Method::GET, "0")), (None, None));
+        assert_eq!(hops(Method::OPTIONS, "99999999999999999999"), Some(u64::MAX));
     }
 
     #[test]

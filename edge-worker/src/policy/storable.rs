@@ -49,7 +49,7 @@ pub const MAX_STORED_BYTES: u64 = 8 << 20;
 /// Why a response was passed on and not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Not modified, interim, the answer to one range that cannot be placed in the whole, or not understood where
+    /// Not modified, interim, about one client's requests, the answer to one range that cannot be placed in the whole, or not understood where
     /// `must-understand` asks for it.
     Status,
     /// The request has a method whose responses are not stored, or asked not to (5.2.1.5).
@@ -138,6 +138,8 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     let directives = response.directives();
     if response.status.is_informational()
         || matches!(response.status.as_u16(), 304 | 412 | 416)
+        // About one client, and so never to be stored (RFC 6585 sections 3 to 6).
+        || matches!(response.status.as_u16(), 428 | 429 | 431 | 511)
         || (response.status == StatusCode::PARTIAL_CONTENT && !is_known_part(request, response))
         || (directives.must_understand && !understood(response.status))
     {
@@ -313,6 +315,13 @@ mod tests {
         ];
         for (status, fields, expected) in rows {
             assert_eq!(of(status, &fields), expected, "{status} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn rfc6585_3_to_6_what_is_about_one_clients_requests_is_not_stored() {
+        for status in [428, 429, 431, 511] {
+            assert_eq!(of(status, &[("cache-control", "public, max-age=60")]), Err(NotStored::Status), "{status}");
         }
     }
 

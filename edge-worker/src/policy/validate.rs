@@ -33,13 +33,19 @@ const NOT_MODIFIED_FIELDS: [&str; 14] = [
 ];
 
 /// The fields that say how the stored content is encoded, and so never change without it (3.2).
-const NOT_FRESHENED: [HeaderName; 5] = [
+const NOT_FRESHENED: [HeaderName; 6] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
-    HeaderName::from_static("content-md5"),
+    CONTENT_DIGEST,
+    CONTENT_MD5,
     header::TRANSFER_ENCODING,
 ];
+
+/// By these a message's own content can be checked (RFC 9530 section 2, RFC 2616 section 14.15).
+pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// The older of both.
+pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Whether the client's request is to fail unless a condition holds. That is for the origin to say: a cache may ignore it only where it
 /// answers from what is stored (RFC 9110 sections 13.1.1 and 13.1.4).
@@ -134,12 +140,14 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     if stored.is_ours() && !answer.is_ours() {
         return None;
     }
-    let pair = |name| answer.headers.get(&name).zip(stored.headers.get(&name));
-    let same = match (answer.headers.get(header::ETAG), stored.headers.get(header::ETAG)) {
+    let of = |response: &StoredResponse, name| response.headers.get(&name).cloned();
+    let dates = of(&answer, header::LAST_MODIFIED).map(|new| Some(new) == of(stored, header::LAST_MODIFIED));
+    let same = match (of(&answer, header::ETAG), of(stored, header::ETAG)) {
         // A strong tag names what has the same strong one, and nothing else.
-        (Some(new), old) if !is_weak(new) => Some(new) == old,
+        (Some(new), old) if !is_weak(&new) => Some(new) == old,
         (Some(new), Some(old)) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
-        _ => pair(header::LAST_MODIFIED).is_none_or(|(new, old)| new == old),
+        (Some(_), None) => dates == Some(true),
+        (None, _) => dates != Some(false),
     };
     same.then(|| update(stored, answer))
 }
@@ -217,7 +225,7 @@ mod tests {
     use shared_keys::{Position, Seq, Stamp};
 
     use super::*;
-    use crate::policy::testing::{at, headers, http_date, stored};
+    use crate::policy::testing::{ARRIVED, at, headers, http_date, stored};
 
     #[test]
     fn rfc9110_8_8_3_2_tags_compare_weakly_and_strongly() {
@@ -282,6 +290,19 @@ mod tests {
         assert!(!not_modified(&headers(&[("if-modified-since", "yesterday")]), &response));
         let both = headers(&[("if-none-match", "\"x\""), ("if-modified-since", &http_date(501))]);
         assert!(!not_modified(&both, &response), "If-None-Match alone counts when both are there");
+    }
+
+    #[test]
+    fn rfc9111_4_3_2_without_a_last_modified_the_date_is_compared_and_then_the_arrival() {
+        let dated = stored(&[("date", &http_date(500))]);
+        for (response, last) in [(&dated, 500), (&stored(&[]), ARRIVED)] {
+            for (since, expected) in [(last - 1, false), (last, true), (last + 1, true)] {
+                let request = headers(&[("if-modified-since", &http_date(since))]);
+                assert_eq!(not_modified(&request, response), expected, "{since}");
+            }
+        }
+        let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..dated };
+        assert!(not_modified(&headers(&[("if-modified-since", &http_date(500))]), &part));
     }
 
     #[test]
@@ -354,6 +375,10 @@ mod tests {
         let modified = |date| stored(&[("last-modified", date)]);
         assert!(freshen(&modified(&then), modified(&later)).is_none());
         assert!(freshen(&modified(&then), modified(&then)).is_some());
+        // A validator that nothing stored corresponds to.
+        assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\"")])).is_none());
+        assert!(freshen(&stored(&[("etag", "\"a\"")]), modified(&then)).is_none());
+        assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\""), ("last-modified", &then)])).is_some());
     }
 
     #[test]
@@ -424,6 +449,11 @@ mod tests {
         let mut fields = headers(&[("etag", "\"a\""), ("content-length", "5"), ("vary", "accept"), ("x", "y")]);
         retain_not_modified_fields(&mut fields);
         assert_eq!(fields, headers(&[("etag", "\"a\""), ("vary", "accept")]));
+        for name in ["cache-control", "content-location", "date", "etag", "expires", "vary"] {
+            let mut fields = headers(&[(name, "x")]);
+            retain_not_modified_fields(&mut fields);
+            assert!(fields.contains_key(name), "{name}");
+        }
     }
 
     proptest! {

@@ -108,9 +108,8 @@ pub async fn keep<S: Store>(
         // What cannot be read is replaced: else nothing could be stored here until it is gone.
         _ => None,
     };
-    // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1). Only where
-    // no more variants can be told apart it takes the place of all.
-    if fields.is_empty() && marker.as_ref().is_none_or(|marker| marker.variants.len() >= MAX_VARIANTS) {
+    // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1).
+    if fields.is_empty() && marker.is_none() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
     }
     let mut marker = widened(marker, fields, unix_ms(response.response_time));
@@ -138,7 +137,7 @@ pub fn has_room(
     marker: &VaryMarker,
     fields: VaryFields,
 ) -> bool {
-    if marker.variants.len() < MAX_VARIANTS || fields.is_empty() {
+    if marker.variants.len() < MAX_VARIANTS {
         return true;
     }
     let widened = widened(Some(marker.clone()), fields, 0);
@@ -212,6 +211,16 @@ mod tests {
     }
 
     #[test]
+    fn rfc9111_4_1_a_response_that_omits_vary_does_not_take_the_place_of_many() {
+        let store = FakeStore::default();
+        for number in 0..MAX_VARIANTS {
+            get_or_fill(&store, &format!("x-{number}"), "Accept-Language", 1);
+        }
+        get_or_fill(&store, "one-more", "", 2);
+        assert_eq!(get_or_fill(&store, "x-7", "", 3).as_deref(), Some("x-7 at 1"));
+    }
+
+    #[test]
     fn fills_that_ran_at_the_same_time_know_of_each_others_variants() {
         let (store, rules) = (FakeStore::default(), VaryRules::default());
         // All of them had looked up before any of them kept.
@@ -260,8 +269,8 @@ mod tests {
             assert_eq!(room("one-more", "Accept-Language"), number + 1 < MAX_VARIANTS);
         }
         assert!(room("x-7", "Accept-Language"), "one of them is replaced");
-        assert!(room("one-more", ""), "a response that does not vary takes the place of all");
-        assert!(room("one-more", "Accept-Language, Cookie"), "and so do those that vary by more");
+        assert!(room("x-7", "") && !room("one-more", ""), "one that does not vary is for its own request too");
+        assert!(room("one-more", "Accept-Language, Cookie"), "those that vary by more take the place of all");
     }
 
     #[test]
