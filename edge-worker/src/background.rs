@@ -67,8 +67,8 @@ async fn try_refresh(
     let condition = if has_validator { Condition::Stored(stored) } else { Condition::None };
     // The client's range is of no interest to what is stored whole.
     let wanted = if stored.status == StatusCode::PARTIAL_CONTENT { Wanted::Part } else { Wanted::Whole };
-    let received = exchange.ask(wanted, condition).await?;
-    let received = match exchange.confirm(stored, received, wanted).await? {
+    let received = exchange.ask(wanted, condition, REFRESH_LIMIT).await?;
+    let received = match exchange.confirm(stored, received, wanted, REFRESH_LIMIT).await? {
         // An error is no news of the resource: what is stored stays for `stale-if-error`.
         Confirmed::Replaced(received) if is_failure(received.response.status) => return Ok(false),
         Confirmed::Replaced(received) | Confirmed::Untold(received) => received,

@@ -5,8 +5,9 @@
 //!
 //! - Nobody waits for ever: a leader that does not report back (its client went away, the runtime cut it off) is replaced once its
 //!   time is over, and a follower has a patience of its own.
-//! - What came and may not be stored is of no use to those that wait. They are let go at once, and for [`PASS_FOR`] nobody waits
-//!   for that key: an uncacheable URL is not answered one client after the other (hit-for-miss).
+//! - What came and may not be stored, or would have to be validated at once, is of no use to those that wait. They are let go, and for
+//!   [`PASS_FOR`] nobody waits for that key: an uncacheable URL is not answered one client after the other (hit-for-miss).
+//! - If the origin failed, they are told so, and for [`REST_FOR`] those that come: who can be served something stale need not find out.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,6 +23,9 @@ pub const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long requests for what was not storable do not wait for each other.
 pub const PASS_FOR: Duration = Duration::from_secs(5);
+
+/// How long an origin that failed is not asked again by those that can be served something in its place.
+pub const REST_FOR: Duration = Duration::from_secs(1);
 
 /// More keys are not kept: beyond it requests do not collapse.
 const MAX_KEYS: usize = 10_000;
@@ -42,10 +46,20 @@ struct State {
 struct Entry {
     /// The key's hash. Two keys with one wait for each other in vain, nothing more: a follower reads its own.
     key: u64,
-    /// Who leads; `None` if what came was not storable.
-    leader: Option<u64>,
+    state: Progress,
     /// Until when that holds.
     until: SystemTime,
+}
+
+/// How far the request for a key has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Under way, by this leader.
+    LedBy(u64),
+    /// What came was of no use to others.
+    Passed,
+    /// The origin failed.
+    Failed { disconnected: bool },
 }
 
 /// The part of a request that wants to ask the origin.
@@ -55,8 +69,13 @@ pub enum Role {
     Lead(Lead),
     /// Another request asks: wait.
     Follow,
-    /// Ask without anybody waiting: what came last was not storable.
+    /// Ask without anybody waiting: what came last was of no use to others.
     Pass,
+    /// The origin has just failed: ask only if nothing can be served in its place.
+    Failed {
+        /// It could not be reached at all.
+        disconnected: bool,
+    },
 }
 
 /// The leader's part; ends when dropped.
@@ -73,7 +92,11 @@ impl Forwards {
         let mut state = self.0.borrow_mut();
         let key = xxh3_64_with_seed(key.as_bytes(), 0);
         if let Some(entry) = state.entry(key).filter(|entry| entry.until > now) {
-            return if entry.leader.is_some() { Role::Follow } else { Role::Pass };
+            return match entry.state {
+                Progress::LedBy(_) => Role::Follow,
+                Progress::Passed => Role::Pass,
+                Progress::Failed { disconnected } => Role::Failed { disconnected },
+            };
         }
         if state.entries.len() >= MAX_KEYS {
             state.entries.retain(|entry| entry.until > now);
@@ -83,7 +106,7 @@ impl Forwards {
         }
         state.last_id += 1;
         let id = state.last_id;
-        let entry = Entry { key, leader: Some(id), until: now + limit };
+        let entry = Entry { key, state: Progress::LedBy(id), until: now + limit };
         match state.place(key) {
             Ok(place) => state.entries[place] = entry,
             Err(place) => state.entries.insert(place, entry),
@@ -96,7 +119,7 @@ impl Forwards {
         let mut state = self.0.borrow_mut();
         state
             .entry(xxh3_64_with_seed(key.as_bytes(), 0))
-            .is_some_and(|entry| entry.leader.is_some() && entry.until > now)
+            .is_some_and(|entry| matches!(entry.state, Progress::LedBy(_)) && entry.until > now)
     }
 
     /// Nobody is to wait for what is being asked under `key` any more: it was invalidated meanwhile.
@@ -117,7 +140,7 @@ impl State {
 
     /// The entry of this leader, unless another has taken its place.
     fn led_by(&mut self, lead: &Lead) -> Option<&mut Entry> {
-        self.entry(lead.key).filter(|entry| entry.leader == Some(lead.id))
+        self.entry(lead.key).filter(|entry| entry.state == Progress::LedBy(lead.id))
     }
 
     fn remove(&mut self, key: u64) {
@@ -128,10 +151,19 @@ impl State {
 }
 
 impl Lead {
-    /// What came may not be stored: lets the followers go, and those that come soon.
+    /// What came is of no use to others: lets the followers go, and those that come soon.
     pub fn pass(self, now: SystemTime) {
-        if let Some(entry) = self.forwards.0.borrow_mut().led_by(&self) {
-            (entry.leader, entry.until) = (None, now + PASS_FOR);
+        self.end(Progress::Passed, now + PASS_FOR);
+    }
+
+    /// The origin failed: tells the followers, and those that come soon.
+    pub fn fail(self, disconnected: bool, now: SystemTime) {
+        self.end(Progress::Failed { disconnected }, now + REST_FOR);
+    }
+
+    fn end(&self, state: Progress, until: SystemTime) {
+        if let Some(entry) = self.forwards.0.borrow_mut().led_by(self) {
+            (entry.state, entry.until) = (state, until);
         }
     }
 }
@@ -231,6 +263,15 @@ mod tests {
         assert!(!forwards.is_led("a", at(101)));
         assert!(matches!(join(&forwards, "a", 105), Role::Pass));
         let _tried_again = lead(&forwards, "a", 106);
+    }
+
+    #[test]
+    fn an_origin_that_failed_rests() {
+        let forwards = Forwards::default();
+        lead(&forwards, "a", 100).fail(true, at(101));
+        assert!(!forwards.is_led("a", at(101)));
+        assert!(matches!(join(&forwards, "a", 101), Role::Failed { disconnected: true }));
+        let _tried_again = lead(&forwards, "a", 102);
     }
 
     #[test]

@@ -38,6 +38,9 @@ const ASKED_AT: &str = "strata-asked-at";
 const SHARED_FOR: Duration = Duration::from_secs(2);
 /// How long the journal object may take to say what it knows.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the cache of the shared texts may take, and how long it is left alone after it took longer.
+const SHARING_PATIENCE: Duration = Duration::from_millis(500);
+const UNSHARED_FOR: Duration = Duration::from_secs(10);
 /// How long it may take to write a message of the largest size.
 const PATIENCE_FOR_APPEND: Duration = Duration::from_secs(20);
 /// How often an isolate looks for the answer that another of its data centre has asked for, and at most how many times:
@@ -52,6 +55,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 thread_local! {
     static SNAPSHOT: RefCell<Option<Snapshot>> = const { RefCell::new(None) };
     static FAILED_AT: Cell<Option<SystemTime>> = const { Cell::new(None) };
+    static UNSHARED_AT: Cell<Option<SystemTime>> = const { Cell::new(None) };
     static REFRESHED_AT: Cell<Option<SystemTime>> = const { Cell::new(None) };
     /// Which part of `JOURNAL_MAX_LAG` may pass before the next refresh in the background.
     static DUE_AFTER: Cell<f64> = const { Cell::new(0.5) };
@@ -273,8 +277,17 @@ impl Journal {
     }
 
     async fn shared(&self, part: Part) -> Result<Shared, Error> {
-        let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
-        let Some(mut kept) = cache.get(self.shared_key(part), false).await? else { return Ok(Shared::Nothing) };
+        sharing(async {
+            let cache = worker::Cache::open(SHARED_CACHE.to_owned()).await;
+            match cache.get(self.shared_key(part), false).await? {
+                Some(kept) => self.read_shared(part, kept).await,
+                None => Ok(Shared::Nothing),
+            }
+        })
+        .await
+    }
+
+    async fn read_shared(&self, part: Part, mut kept: Response) -> Result<Shared, Error> {
         if kept.headers().has(ASKING)? {
             return Ok(Shared::Asking);
         }
@@ -295,9 +308,9 @@ impl Journal {
             let response = Response::ok(text)?;
             response.headers().set("cache-control", &format!("max-age={}", keep_for.as_secs()))?;
             response.headers().set(field, value)?;
-            worker::Cache::open(SHARED_CACHE.to_owned()).await.put(self.shared_key(part), response).await
+            Ok(worker::Cache::open(SHARED_CACHE.to_owned()).await.put(self.shared_key(part), response).await?)
         };
-        if let Err(error) = put.await {
+        if let Err(error) = sharing(put).await {
             worker::console_warn!("the journal's snapshot is not shared: {error}");
         }
     }
@@ -309,6 +322,17 @@ enum Shared {
     /// One of its isolates is asking.
     Asking,
     Nothing,
+}
+
+/// A call of the cache of the shared texts, which may fail or not answer: then it is left alone for a while, so that it costs little.
+async fn sharing<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let now = runtime::now();
+    if UNSHARED_AT.get().is_some_and(|at| now.duration_since(at).is_ok_and(|ago| ago < UNSHARED_FOR)) {
+        return Err(Error::new(ErrorKind::Journal, "the cache of the shared texts did not answer a moment ago"));
+    }
+    let outcome = runtime::within(SHARING_PATIENCE, call).await;
+    UNSHARED_AT.set(outcome.is_err().then_some(now));
+    outcome
 }
 
 /// A text of the journal object, and when it was asked for.

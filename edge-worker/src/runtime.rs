@@ -1,5 +1,6 @@
 //! The runtime's types ↔ ours: time, fields, responses.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
@@ -85,7 +86,12 @@ pub(crate) fn to_runtime(headers: &HeaderMap) -> worker::Headers {
 
 /// What `work` comes to, unless it takes longer: then it is dropped.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match select(std::pin::pin!(work), Delay::from(limit)).await {
+    // By its address, so that this is compiled once for each result and not for each kind of work: the module is small.
+    until(limit, std::pin::pin!(work)).await
+}
+
+async fn until<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<T, Error>>>) -> Result<T, Error> {
+    match select(work, Delay::from(limit)).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => Err(Error::new(ErrorKind::Unreachable, format!("no answer within {} s", limit.as_secs()))),
     }
@@ -166,10 +172,41 @@ pub(crate) fn response(
     Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
 }
 
+/// What bodies that are being collected take of an isolate's memory at most; twice as much while they are joined. The runtime ends an
+/// isolate that takes more than 128 MB for all it does, with all its requests.
+const MAX_HELD_BYTES: u32 = 32 << 20;
+
+thread_local! {
+    static HELD_BYTES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// What one body takes of it.
+struct Held(u32);
+
+impl Held {
+    /// Whether there is room for so many bytes more, which are then taken.
+    fn takes(&mut self, bytes: u32) -> bool {
+        let all = HELD_BYTES.get().saturating_add(bytes);
+        let has_room = all <= MAX_HELD_BYTES;
+        if has_room {
+            HELD_BYTES.set(all);
+            self.0 += bytes;
+        }
+        has_room
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD_BYTES.set(HELD_BYTES.get().saturating_sub(self.0));
+    }
+}
+
 async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Array, Error> {
     let reader: web_sys::ReadableStreamDefaultReader = body.get_reader().unchecked_into();
     let mut chunks: Vec<Uint8Array> = Vec::new();
     let mut length = 0;
+    let mut held = Held(0);
     loop {
         let step = JsFuture::from(reader.read()).await?;
         if Reflect::get(&step, &"done".into())?.is_truthy() {
@@ -177,11 +214,13 @@ async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Ar
         }
         let chunk: Uint8Array = Reflect::get(&step, &"value".into())?.unchecked_into();
         length += chunk.byte_length();
-        if u64::from(length) > max_bytes {
+        let is_too_long = u64::from(length) > max_bytes;
+        if is_too_long || !held.takes(chunk.byte_length()) {
             // Nothing more is held for this half. Not waited for: it is over only once the other half is.
             drop(reader.cancel());
-            let text = format!("expected a body of at most {max_bytes} bytes, got more");
-            return Err(Error::new(ErrorKind::Origin, text));
+            let what = if is_too_long { "a body" } else { "what is held of all bodies at once" };
+            let max_bytes = if is_too_long { max_bytes } else { MAX_HELD_BYTES.into() };
+            return Err(Error::new(ErrorKind::Origin, format!("expected {what} to have at most {max_bytes} bytes")));
         }
         chunks.push(chunk);
     }
@@ -214,8 +253,11 @@ pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doub
     }
 }
 
-/// The length that a response says it has; zero if it says none.
+/// The length of the body that a response says it has; zero if it says none or has no body.
 pub(crate) fn content_length(response: &web_sys::Response) -> f64 {
+    if response.body().is_none() {
+        return 0.0;
+    }
     let length = response.headers().get("content-length").ok().flatten();
     length.and_then(|length| length.parse::<u32>().ok()).unwrap_or_default().into()
 }

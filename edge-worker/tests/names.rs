@@ -49,6 +49,7 @@ pinned! { DETAILS, Detail:
     Authorization = "authorization",
     Upgrade = "upgrade",
     Rule = "rule",
+    Path = "path",
     Misconfigured = "misconfigured",
     JournalUnreachable = "journal-unreachable",
     StaleWhileRevalidate = "stale-while-revalidate",

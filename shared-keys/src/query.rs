@@ -20,9 +20,8 @@ const MAX_SORTED: usize = 256;
 /// By default all of them count, but those whose name begins with [`RESERVED_PREFIX`], and they are sorted by name. More than 256
 /// are not sorted: no page has so many, and a hostile query shall not cost the edge its time.
 ///
-/// **What the key drops, the origin does not see either** ([`forwarded`](Self::forwarded)). If it did, a client could have the
-/// answer to `?utm_source=…` stored for all who ask without it. Nor does it see the client's order where the answer may be stored
-/// ([`sorted`](Self::sorted)).
+/// **What the key drops, the origin must not see either** where the answer may be stored: ask for the key's own URL. If it did, a client
+/// could have the answer to `?utm_source=…` stored for all who ask without it.
 ///
 /// * A parameter is what stands between two `&`; `;` separates nothing. Repeated ones keep their order.
 /// * Names are compared as a form decodes them, so no spelling of a name gets around a rule: `utm%5Fid` is `utm_id`, and `a+b`
@@ -97,7 +96,7 @@ impl QueryRules {
         Self { in_order: true, ..self }
     }
 
-    /// The query to ask the origin with: the client's without what the key drops, the rest as it came and in its order.
+    /// The client's query without what the key drops, the rest as it came and in its order.
     ///
     /// A URL with this query has the same target key as one with the client's.
     #[must_use]
@@ -110,16 +109,8 @@ impl QueryRules {
         (!parameters.is_empty()).then(|| parameters.join("&"))
     }
 
-    /// The query to ask the origin with for an answer that may be stored: as [`forwarded`](Self::forwarded), but in the order of the
-    /// key, so that no order that a client chose decides what others get.
-    ///
-    /// ```
-    /// let rules = shared_keys::QueryRules::default();
-    /// assert_eq!(rules.sorted(Some("b=2&a=%7e&b=1")).as_deref(), Some("a=%7e&b=2&b=1"));
-    /// assert_eq!(rules.in_order().sorted(Some("b=2&a=1")).as_deref(), Some("b=2&a=1"));
-    /// ```
-    #[must_use]
-    pub fn sorted(&self, query: Option<&str>) -> Option<String> {
+    /// As [`forwarded`](Self::forwarded), but in the order of the key.
+    fn sorted(&self, query: Option<&str>) -> Option<String> {
         let forwarded = self.forwarded(query)?;
         let is_sorted = !self.in_order && forwarded.split('&').count() <= MAX_SORTED;
         let mut parameters: Vec<&str> = Vec::new();

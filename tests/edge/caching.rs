@@ -108,6 +108,17 @@ pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does
     assert_eq!(stack.get_with("/caching/itself?", &[("cookie", "a=1")]).await.body, "seen");
 }
 
+/// Else a spelling that an origin does not understand would have its error stored for all.
+pub(crate) async fn the_origin_is_asked_for_the_spelling_that_is_keyed(stack: &Stack) {
+    stack.origin_answers("/caching/", |request| match request.target.as_str() {
+        "/caching/spelled?a=~&b=%2F" => OriginReply::ok(&[SHARED], "spelled"),
+        _ => OriginReply { status: 404, ..OriginReply::ok(&[SHARED], "") },
+    });
+    for spelling in ["/caching/%73pelled?b=%2f&a=%7e", "/caching/spelle%64?a=%7E&b=%2F"] {
+        assert_eq!(stack.get(spelling).await.body, "spelled", "{spelling}");
+    }
+}
+
 pub(crate) async fn what_must_not_be_stored_is_not(stack: &Stack) {
     let cases: [(&str, &[(&'static str, &str)]); 6] = [
         ("private", &[("cache-control", "private, max-age=600")]),

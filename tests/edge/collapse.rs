@@ -61,29 +61,55 @@ pub(crate) async fn variants_collapse_each_for_itself(stack: &Stack) {
 }
 
 /// The second to the last are at the origin at the same time, or it never answers.
-pub(crate) async fn what_is_not_storable_is_not_answered_one_after_the_other(stack: &Stack) {
-    let path = "/collapse/private";
-    let (gate, all_there) = (Gate::default(), Gate::default());
-    let (first, others) = (gate.clone(), all_there.clone());
-    let asked = Arc::new(AtomicUsize::new(0));
-    stack.origin_answers(path, move |_| {
-        match asked.fetch_add(1, Ordering::SeqCst) {
-            0 => first.pass(),
-            9 => others.open(),
-            _ => others.pass(),
+/// Nor what has to be validated each time, though it is stored.
+pub(crate) async fn what_is_of_no_use_to_others_is_not_answered_one_after_the_other(stack: &Stack) {
+    for (name, fields) in [
+        ("private", &[("cache-control", "private")][..]),
+        ("validated", &[("cache-control", "no-cache"), ("etag", "\"v1\"")]),
+        ("stale", &[("cache-control", "max-age=0"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+    ] {
+        let path = format!("/collapse/useless/{name}");
+        let (gate, all_there) = (Gate::default(), Gate::default());
+        let (first, others) = (gate.clone(), all_there.clone());
+        let asked = Arc::new(AtomicUsize::new(0));
+        stack.origin_answers(&path, move |_| {
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => first.pass(),
+                9 => others.open(),
+                _ => others.pass(),
+            }
+            OriginReply::ok(fields, "yours")
+        });
+        let since = Instant::now();
+        let replies = stack.get_at_once(10, &path);
+        eventually("the origin is asked", async || stack.origin_requests(&path) > 0).await;
+        tokio::time::sleep(UNDER_WAY).await;
+        gate.open();
+        for reply in replies.join_all().await {
+            assert_eq!((reply.status, reply.body.as_str()), (200, "yours"), "{}", reply.edge_status());
         }
-        OriginReply::ok(&[("cache-control", "private")], "yours")
-    });
-    let since = Instant::now();
-    let replies = stack.get_at_once(10, path);
-    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
-    tokio::time::sleep(UNDER_WAY).await;
-    gate.open();
-    for reply in replies.join_all().await {
-        assert_eq!((reply.status, reply.body.as_str()), (200, "yours"), "{}", reply.edge_status());
+        assert_eq!(stack.origin_requests(&path), 10, "{name}");
+        assert!(since.elapsed() < PATIENCE / 2, "{name}: {:?}", since.elapsed());
     }
-    assert_eq!(stack.origin_requests(path), 10);
-    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
+}
+
+pub(crate) async fn an_origin_that_fails_is_not_asked_by_each_that_can_be_served_stale(stack: &Stack) {
+    let path = "/collapse/failing";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "old"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers(path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+    let failed = |reply: &Reply| reply.edge_status().contains("detail=stale-if-error");
+    eventually("its age has passed", async || failed(&stack.get(path).await)).await;
+    let requests = stack.origin_requests(path);
+    for reply in stack.get_at_once(10, path).join_all().await {
+        assert!(reply.body == "old" && failed(&reply), "{}", reply.edge_status());
+    }
+    assert!(stack.origin_requests(path) <= requests + 1, "one may find that it has rested");
+    eventually("it is asked again", async || {
+        stack.get(path).await;
+        stack.origin_requests(path) > requests
+    })
+    .await;
 }
 
 pub(crate) async fn a_lost_leader_costs_a_bounded_time(stack: &Stack) {

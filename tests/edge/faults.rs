@@ -54,6 +54,8 @@ async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
         let part = edge.request(reqwest::Method::GET, path).header("range", "bytes=0-4").send();
         let reply = Reply::read(part.await.unwrap()).await;
         assert_eq!((reply.status, reply.body.contains("xxxxx"), reply.is_hit()), (200, true, false), "{what}");
+        let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
+        assert_eq!(put.status(), 200, "{what}: what cannot be invalidated does not hold the request up");
         get(edge, &format!("/__fault/mend?what={what}")).await;
     }
     eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;

@@ -123,6 +123,11 @@ pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeye
         ("x-http-method-override", "DELETE"),
         ("x-middleware-subrequest", "middleware"),
         ("forwarded", "host=evil.example"),
+        ("client-ip", "192.0.2.1"),
+        ("proxy", "evil.example"),
+        ("x-middleware-anything", "1"),
+        // Where fields are variables, another field.
+        ("accept_language", "de"),
     ];
     assert_eq!(stack.get_with(path, &fields).await.status, 200);
     let request = &stack.origin.requests(path)[0];

@@ -24,6 +24,11 @@ pub(crate) async fn what_is_stored_stands_in_unless_it_is_forbidden(stack: &Stac
         eventually("it is stored", async || get(name).await.is_hit()).await;
     }
     way.set(Passage::Closed);
+    // A connection that was open may answer once more.
+    eventually("nothing passes any more", async || {
+        edge.request(Method::POST, "/unreachable/never").send().await.unwrap().status().is_server_error()
+    })
+    .await;
     for (name, _, stands_in) in ROWS {
         eventually("its age has passed", async || {
             let reply = get(name).await;

@@ -59,6 +59,26 @@ pub(crate) async fn a_304_for_another_representation_confirms_nothing(stack: &St
     assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
 }
 
+/// RFC 9111, 3.2: the fields of a 304 hold for what is stored, so that it is not served when the origin is away either.
+pub(crate) async fn a_304_that_forbids_to_store_ends_what_it_confirms(stack: &Stack) {
+    for control in ["no-store", "private"] {
+        let path = format!("/validation/forbidden/{control}");
+        stack.origin_answers(&path, move |request| match request.headers.get("if-none-match") {
+            Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[("cache-control", control)], "") },
+            None => OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")], "old"),
+        });
+        eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
+        eventually("the origin forbids it", async || {
+            let reply = stack.get(&path).await;
+            assert_eq!((reply.status, reply.body.as_str()), (200, "old"), "it was confirmed for this client");
+            reply.edge_status().contains(&format!("fwd-status=304; detail={control}"))
+        })
+        .await;
+        stack.origin_answers(&path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+        assert_eq!(stack.get(&path).await.status, 503, "{control}");
+    }
+}
+
 /// What validates is for all; a cookie that comes with it is not.
 pub(crate) async fn a_304_with_a_cookie_confirms_and_the_cookie_is_for_its_client(stack: &Stack) {
     let path = "/validation/cookie";

@@ -4,25 +4,30 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, StatusCode, header};
-use shared_keys::Verdict;
+use shared_keys::{Applied, Verdict};
 use url::Url;
 use worker::Context;
 
 use super::serve::cut;
-use super::{Answer, Before, Condition, Confirmed, Exchange, Found, Received, Wanted, tee, ttl_secs, unreachable};
+use super::{
+    Answer, Before, Condition, Confirmed, Exchange, Found, Received, Stored, Wanted, tee, ttl_secs, unreachable,
+};
 use crate::collapse::{self, FOLLOW_LIMIT, LEAD_LIMIT, Lead, Role};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::origin::{self, Journey};
 use crate::policy::range;
-use crate::policy::select::{VaryMarker, variant_key, vary_fields};
+use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
 use crate::policy::stale::{is_disconnected, is_failure};
 use crate::policy::storable::{self, NotStored, keep_for};
 use crate::policy::validate::Head;
-use crate::policy::{Decision, Forward, ForwardReason, StoredResponse, invalidate, validate};
+use crate::policy::{Decision, Forward, ForwardReason, Hit, StoredResponse, decide, invalidate, validate};
 use crate::rules;
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
 use crate::store::{Store, variants};
+
+/// Longer than the platform lets a request take.
+const UNLIMITED: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Exchange {
     /// Asks the origin, unless another request of this isolate is at it: then what that one stores is the answer.
@@ -39,6 +44,10 @@ impl Exchange {
             match collapse::forwards().join(&key, now(), LEAD_LIMIT) {
                 Role::Lead(lead) => return self.fill(forward, found, Some(lead), context).await,
                 Role::Follow if now() < deadline => collapse::over(&key, deadline).await,
+                Role::Failed { disconnected } => match self.stale_instead(forward, &mut found, disconnected).await {
+                    Some(instead) => return self.reuse_instead(forward, instead, None).await,
+                    None => break,
+                },
                 Role::Follow | Role::Pass => break,
             }
             found = self.lookup().await;
@@ -70,7 +79,7 @@ impl Exchange {
         self: &Rc<Self>,
         forward: Forward,
         mut found: Found,
-        lead: Option<Lead>,
+        mut lead: Option<Lead>,
         context: &Context,
     ) -> Answer {
         let wanted = self.wanted();
@@ -82,26 +91,14 @@ impl Exchange {
             _ => Condition::None,
         };
         let validates = matches!(condition, Condition::Stored(_));
-        let asked = self.ask(wanted, condition);
         // Where something can be served in its place, the origin is not waited for as long as the platform lets it.
-        let asked = match forward.on_error {
-            Some(_) => runtime::within(self.config.origin_timeout, asked).await,
-            None => asked.await,
-        };
-        let received = match asked {
+        let limit = forward.on_error.map_or(UNLIMITED, |_| self.config.origin_timeout);
+        let received = match self.ask(wanted, condition, limit).await {
             Ok(received) if !is_failure(received.response.status) => received,
-            outcome => {
-                let disconnected = outcome.as_ref().map_or(true, |received| is_disconnected(received.response.status));
-                match (self.stale_instead(forward, &mut found, disconnected).await, outcome) {
-                    (Some((stored, hit)), outcome) => {
-                        let status = outcome.ok().map(|received| received.response.status);
-                        let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
-                        return self.reuse(stored.response, stored.body, hit, status).await;
-                    }
-                    (None, Ok(received)) => received,
-                    (None, Err(error)) => return unreachable(forward, &error),
-                }
-            }
+            outcome => match self.instead(forward, &mut found, outcome, &mut lead).await {
+                Ok(answer) => return answer,
+                Err(received) => received,
+            },
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
         let Found { stored, marker } = found;
@@ -111,18 +108,25 @@ impl Exchange {
             Some(stored)
                 if validates || (wanted == Wanted::Fields && received.response.status != StatusCode::NOT_MODIFIED) =>
             {
-                let confirmed = match self.confirm(&stored.response, received, wanted).await {
-                    Ok(confirmed) => confirmed,
-                    Err(error) => return unreachable(forward, &error),
-                };
-                match confirmed {
-                    Confirmed::Freshened(response) => {
-                        (Received { response, body: stored.body, evaluated: false }, Before::Freshened)
+                match self.confirm(&stored.response, received, wanted, limit).await {
+                    Ok(Confirmed::Freshened(response)) => {
+                        (Received { response, body: stored.body, evaluated: false }, Before::Freshened(stored.key))
                     }
-                    Confirmed::Untold(received) => (received, Before::Nothing),
-                    Confirmed::Replaced(received) => {
+                    Ok(Confirmed::Untold(received)) => (received, Before::Nothing),
+                    Ok(Confirmed::Replaced(received)) if !is_failure(received.response.status) => {
                         forwarded.status = Some(received.response.status);
                         (received, Before::Replaced(stored.key))
+                    }
+                    outcome => {
+                        let outcome = outcome.map(Confirmed::received);
+                        let mut found = Found { stored: Some(stored), marker: None };
+                        match self.instead(forward, &mut found, outcome, &mut lead).await {
+                            Ok(answer) => return answer,
+                            Err(received) => {
+                                forwarded.status = Some(received.response.status);
+                                (received, Before::Nothing)
+                            }
+                        }
                     }
                 }
             }
@@ -130,6 +134,51 @@ impl Exchange {
             None => (received, Before::Nothing),
         };
         self.deliver(forwarded, received, before, marker, lead, context).await
+    }
+
+    /// The answer in the place of a failure: what is stored, if it is allowed, or that the origin cannot be reached.
+    ///
+    /// # Errors
+    /// What the origin answered, if that is the answer.
+    async fn instead(
+        &self,
+        forward: Forward,
+        found: &mut Found,
+        outcome: Result<Received, Error>,
+        lead: &mut Option<Lead>,
+    ) -> Result<Answer, Received> {
+        let disconnected = match &outcome {
+            Ok(received) => is_disconnected(received.response.status),
+            Err(error) => error.kind() != ErrorKind::Origin,
+        };
+        let instead = self.stale_instead(forward, found, disconnected).await;
+        if instead.is_none()
+            && let Ok(received) = outcome
+        {
+            return Err(received);
+        }
+        if let Some(lead) = lead.take() {
+            lead.fail(disconnected, now());
+        }
+        match (instead, outcome) {
+            (Some(instead), outcome) => {
+                let status = outcome.ok().map(|received| received.response.status);
+                Ok(self.reuse_instead(forward, instead, status).await)
+            }
+            (None, Err(error)) => Ok(unreachable(forward, &error)),
+            (None, Ok(received)) => Err(received),
+        }
+    }
+
+    /// What is stored in the place of a failure, which this request or, if there is no status, another may have met.
+    async fn reuse_instead(
+        &self,
+        forward: Forward,
+        (stored, hit): (Stored, Hit),
+        status: Option<StatusCode>,
+    ) -> Answer {
+        let status = CacheStatus::Forwarded(Forwarded::new(forward, status).served(hit));
+        self.reuse(stored.response, stored.body, hit, status).await
     }
 
     /// Sends what came, or what is stored and was freshened by it, and stores it if it may be.
@@ -144,7 +193,7 @@ impl Exchange {
     ) -> Answer {
         let Received { mut response, mut body, evaluated } = received;
         let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
-        let freshened = matches!(before, Before::Freshened);
+        let freshened = matches!(before, Before::Freshened(_));
         let mut headers = response.headers.clone();
         if freshened {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
@@ -152,7 +201,7 @@ impl Exchange {
         }
         let storable =
             if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
-        if let (Before::Replaced(key), Err(reason)) = (&before, storable)
+        if let (Before::Replaced(key) | Before::Freshened(key), Err(reason)) = (&before, storable)
             && ((is_head && response.status == StatusCode::OK) || reason.withdraws(response.status))
             && let Err(error) = self.store.delete(key).await
         {
@@ -175,27 +224,31 @@ impl Exchange {
             Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
             _ => (response.status, body),
         };
-        match (storable, lead) {
-            (Ok(keep_for), lead) => {
+        match storable {
+            Ok(keep_for) => {
                 let exchange = Rc::clone(self);
                 runtime::afterwards(context, async move {
+                    let again = lead.is_some().then(|| response.clone());
                     let kept = exchange.keep(Received { response, body: kept, evaluated }, keep_for).await;
-                    match (kept, lead) {
+                    if let Err(error) = &kept {
+                        worker::console_warn!("not stored: {error}");
+                    }
+                    match again {
                         // Those that waited find it.
-                        (Ok(()), lead) => drop(lead),
-                        (Err(error), lead) => {
-                            worker::console_warn!("not stored: {error}");
-                            if let Some(lead) = lead {
-                                lead.pass(now());
-                            }
-                        }
+                        Some(response) if kept.is_ok() && exchange.is_answered_by(&response) => drop(lead),
+                        _ => let_go(lead),
                     }
                 });
             }
-            (Err(_), Some(lead)) => lead.pass(now()),
-            (Err(_), None) => {}
+            Err(_) => let_go(lead),
         }
         self.finish(code, headers, body, not_modified, is_ours, status)
+    }
+
+    /// Whether a response answers a request like this one now, without the origin. What is validated each time does not.
+    fn is_answered_by(&self, response: &StoredResponse) -> bool {
+        let decided = |journal: &Applied| decide(self.request(), Selected::Response(response), now(), journal);
+        self.journal.read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_))).unwrap_or(false)
     }
 
     /// How long to keep a response to a GET for this target, or why not.
@@ -224,7 +277,15 @@ impl Exchange {
     }
 
     /// What the origin has for the target now, stamped with what of the journal was known before it was asked.
-    pub(crate) async fn ask(&self, wanted: Wanted, condition: Condition<'_>) -> Result<Received, Error> {
+    ///
+    /// # Errors
+    /// If the origin cannot be reached within `limit`, or sends what cannot be passed on.
+    pub(crate) async fn ask(
+        &self,
+        wanted: Wanted,
+        condition: Condition<'_>,
+        limit: Duration,
+    ) -> Result<Received, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
         let mut headers = origin::fill_headers(&self.headers, &self.rule.vary, &self.url);
         match condition {
@@ -240,12 +301,10 @@ impl Exchange {
             }
         }
         let method = if wanted == Wanted::Fields { Method::HEAD } else { Method::GET };
-        let own = origin::origin_url(self.config.origin.as_ref(), &self.url);
-        let mut sorted = own.clone();
-        sorted.set_query(self.rule.query.sorted(own.query()).as_deref());
+        let (keyed, own) = (self.origin_url(&self.keyed_url()), self.origin_url(&self.forwarded_url()));
         let evaluated = matches!(condition, Condition::Client);
         let fetch = async |url: &Url| {
-            let answer = origin::fetch(&method, url, &headers, None).await?;
+            let answer = runtime::within(limit, origin::fetch(&method, url, &headers, None)).await?;
             let journey = Journey { request_time, response_time: now(), edge_seq };
             let status = origin::status(answer.status())?;
             let mut response = origin::received(status, runtime::from_runtime(answer.headers()), &self.target, journey);
@@ -259,12 +318,25 @@ impl Exchange {
             }
             Ok(Received { response, body: answer.body().map(Body::Stream), evaluated })
         };
-        let received = fetch(&sorted).await?;
-        // An origin with an order of its own leads there what comes in another; as the client has it, it may be answered.
-        if sorted != own && self.leads_back(&received.response) {
+        let received = fetch(&keyed).await?;
+        // An origin with a spelling, or an order of parameters, of its own leads there what comes in another; as the client has it, it may
+        // be answered.
+        if keyed != own && self.leads_back(&received.response) {
             return fetch(&own).await;
         }
         Ok(received)
+    }
+
+    /// What the key stands for. Of all URLs that share it, this one is asked for: else one client's spelling could decide what all get.
+    fn keyed_url(&self) -> Url {
+        Url::parse(self.target.as_str()).unwrap_or_else(|_| self.url.clone())
+    }
+
+    /// The client's own spelling, without what the key leaves out.
+    pub(super) fn forwarded_url(&self) -> Url {
+        let mut url = self.url.clone();
+        url.set_query(self.rule.query.forwarded(self.url.query()).as_deref());
+        url
     }
 
     /// Whether a redirect leads to what has the same key. Stored, it would lead the client that follows it to itself.
@@ -280,6 +352,7 @@ impl Exchange {
         stored: &StoredResponse,
         answer: Received,
         wanted: Wanted,
+        limit: Duration,
     ) -> Result<Confirmed, Error> {
         let freshened = match answer.response.status {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
@@ -299,8 +372,15 @@ impl Exchange {
             }
         }
         if answer.response.status == StatusCode::NOT_MODIFIED {
-            return Ok(Confirmed::Replaced(self.ask(wanted, Condition::None).await?));
+            return Ok(Confirmed::Replaced(self.ask(wanted, Condition::None, limit).await?));
         }
         Ok(Confirmed::Replaced(answer))
+    }
+}
+
+/// What came is of no use to those that waited for it: each asks for itself.
+fn let_go(lead: Option<Lead>) {
+    if let Some(lead) = lead {
+        lead.pass(now());
     }
 }

@@ -28,7 +28,7 @@ use crate::policy::range;
 use crate::policy::storable::{self, MAX_STORED_BYTES};
 use crate::policy::{Decision, Detail, Forward, Request, StoredResponse, passed_by, validate};
 use crate::purge;
-use crate::rules::{RULES, Rule};
+use crate::rules::{self, RULES, Rule};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
 use crate::store::tiered::Tiered;
@@ -54,7 +54,7 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
         Ok(config) => config,
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     };
-    let (Ok(method), Ok(mut url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
+    let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
     let mut headers = runtime::from_runtime(request.headers());
@@ -76,9 +76,6 @@ pub(crate) async fn handle(request: web_sys::Request, env: Env, context: Context
     let Some(target) = rule.target(url.as_str(), plain) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
-    // From here on, what is keyed is what is forwarded: nothing that the key leaves out, or that ends at this hop, is left.
-    let query = rule.query.forwarded(url.query());
-    url.set_query(query.as_deref());
     let websocket = origin::is_websocket(&method, &headers);
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
@@ -129,7 +126,9 @@ type Answer = Result<(web_sys::Response, CacheStatus), Error>;
 /// A client's request and what it takes to answer it.
 pub(crate) struct Exchange {
     method: Method,
+    /// As the client spelled it: what passes by goes to the origin so.
     url: Url,
+    /// What the answer is stored under, and asked for by.
     target: TargetKey,
     /// What the deployment decided for such requests.
     rule: Rc<Rule>,
@@ -181,12 +180,22 @@ pub(crate) enum Confirmed {
     Untold(Received),
 }
 
+impl Confirmed {
+    /// What the origin has sent, or what is stored and was freshened, which has a body of its own.
+    pub(crate) fn received(self) -> Received {
+        match self {
+            Self::Freshened(response) => Received { response, body: None, evaluated: false },
+            Self::Replaced(received) | Self::Untold(received) => received,
+        }
+    }
+}
+
 /// What a request came to before its answer is delivered.
 pub(crate) enum Before {
     /// Nothing that the answer is about was stored.
     Nothing,
-    /// What is stored was freshened, and is the answer.
-    Freshened,
+    /// What is stored under this key was freshened, and is the answer.
+    Freshened(String),
     /// The answer takes the place of what is stored under this key.
     Replaced(String),
 }
@@ -194,6 +203,10 @@ pub(crate) enum Before {
 impl Exchange {
     pub(crate) fn request(&self) -> Request<'_> {
         Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
+    }
+
+    fn origin_url(&self, url: &Url) -> Url {
+        origin::origin_url(self.config.origin.as_ref(), url)
     }
 
     /// What of the target the client asks for.
@@ -234,6 +247,9 @@ impl Exchange {
         }
         if let Err(error) = self.journal.ensure().await {
             worker::console_warn!("not served from the store: {error}");
+            if self.request().is_only_if_cached() {
+                return own(StatusCode::GATEWAY_TIMEOUT, "nothing is known of what is stored", Detail::OnlyIfCached);
+            }
             return self.pass(request, Forward::refused(Detail::JournalUnreachable), context).await;
         }
         if self.journal.wants_refresh() {
@@ -265,6 +281,8 @@ impl Exchange {
     fn passed_by_choice(&self) -> Option<Forward> {
         if self.config.fault.is_some() {
             Some(Forward::refused(Detail::Misconfigured))
+        } else if rules::is_ambiguous(rules::path_of(&self.target)) {
+            Some(Forward::refused(Detail::Path))
         } else {
             self.rule.passes(&self.headers).then(|| Forward::refused(Detail::Rule))
         }

@@ -30,7 +30,7 @@ impl Exchange {
             return own(StatusCode::OK, "this is as far as the request was to go", Detail::MaxForwards);
         }
         let (edge_seq, request_time) = (self.journal.seq(), now());
-        let url = origin::origin_url(self.config.origin.as_ref(), &self.url);
+        let url = self.origin_url(&self.url);
         let mut headers = origin::passed_headers(&self.headers, &self.url);
         if let Some(hops) = hops {
             headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops - 1));
@@ -91,10 +91,11 @@ impl Exchange {
     ) -> Option<(StoredResponse, Duration)> {
         let mut keyed = self.headers.clone();
         remove_unkeyed(&mut keyed);
-        // Fields that no key holds may have made it what it is; and what varies was asked for in the client's own words.
+        // Fields and parameters that no key holds may have made it what it is; and what varies was asked for in the client's own words.
         if self.method != Method::POST
             || self.passed_by_choice().is_some()
             || keyed.len() != self.headers.len()
+            || self.forwarded_url() != self.url
             || headers.contains_key(header::VARY)
         {
             return None;

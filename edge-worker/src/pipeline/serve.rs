@@ -1,7 +1,7 @@
 //! What is stored: looked up, judged by the journal as it is now, and served.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use shared_keys::Applied;
@@ -10,22 +10,19 @@ use worker::Context;
 use super::{Answer, Exchange, Found, INVALIDATED, Stored};
 use crate::background;
 use crate::error::Error;
+use crate::policy::directives::CDN_CACHE_CONTROL;
 use crate::policy::range::{self, Part};
 use crate::policy::select::VaryMarker;
 use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
-use crate::runtime::{self, Body, now};
+use crate::runtime::{Body, now};
 use crate::status::CacheStatus;
 use crate::store::variants;
 
-/// A store that takes longer is worth no waiting: the origin is asked instead.
-const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
-
 impl Exchange {
-    /// What the store has, if it says so in time.
+    /// What the store has.
     pub(super) async fn lookup(&self) -> Found {
-        let lookup = variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers);
-        self.found(runtime::within(LOOKUP_LIMIT, lookup).await)
+        self.found(variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await)
     }
 
     fn found(&self, looked_up: Result<Found, Error>) -> Found {
@@ -135,6 +132,9 @@ pub(super) async fn cut(
             let before = range::held(stored).map_or(0, |held| held.first);
             let (first, end) = (octets.first - before, octets.last + 1 - before);
             headers.insert(header::CONTENT_RANGE, octets.content_range());
+            for name in [validate::CONTENT_DIGEST, validate::CONTENT_MD5] {
+                headers.remove(name);
+            }
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(octets.count()));
             let body = match body {
                 Some(body) => Some(body.slice(first, end, MAX_STORED_BYTES).await?),
@@ -144,6 +144,10 @@ pub(super) async fn cut(
         }
         Part::Unsatisfiable { length } => {
             validate::retain_not_modified_fields(headers);
+            // It is not the stored response: how long that is fresh must not have others keep this.
+            for name in [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::EXPIRES, header::AGE, header::ETAG] {
+                headers.remove(name);
+            }
             headers.insert(header::CONTENT_RANGE, range::unsatisfied(length));
             Ok((StatusCode::RANGE_NOT_SATISFIABLE, None))
         }

@@ -224,6 +224,8 @@ pub enum Detail {
     Upgrade,
     /// A rule of the deployment sends such requests to the origin.
     Rule,
+    /// The origin could take the URL's path for another than the rules do.
+    Path,
     /// A variable of the deployment cannot be used, so nothing is served from the store.
     Misconfigured,
     /// The journal's state is not known well enough to serve or store.
@@ -254,6 +256,7 @@ impl Detail {
             Self::Authorization => "authorization",
             Self::Upgrade => "upgrade",
             Self::Rule => "rule",
+            Self::Path => "path",
             Self::Misconfigured => "misconfigured",
             Self::JournalUnreachable => "journal-unreachable",
             Self::StaleWhileRevalidate => "stale-while-revalidate",

@@ -139,10 +139,34 @@ pub fn path_of(target: &TargetKey) -> &str {
     path.split_once('?').map_or(path, |(path, _)| path)
 }
 
+/// Whether an origin could take a path for another than rules do: it leads up behind an escaped separator, or with a parameter
+/// (`/static/..%2Faccount`, `/static/..;/account`). What is written plainly, the URL parser has resolved.
+pub fn is_ambiguous(path: &str) -> bool {
+    let segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
+    segments.into_iter().any(|segment| segment.split(';').next() == Some(".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::testing::headers;
+
+    #[test]
+    fn a_path_that_leads_up_for_some_is_ambiguous() {
+        for (url, ambiguous) in [
+            ("https://a.example/static/..%2Faccount", true),
+            ("https://a.example/static/%2e%2e%2faccount", true),
+            ("https://a.example/static%5c..%5Caccount", true),
+            ("https://a.example/static/..;a=b/account", true),
+            ("https://a.example/static/%2F..", true),
+            ("https://a.example/static/../account", false),
+            ("https://a.example/a%2Fb", false),
+            ("https://a.example/a..b/..c/...", false),
+            ("https://a.example/a?..%2F", false),
+        ] {
+            assert_eq!(is_ambiguous(path_of(&TargetKey::parse(url).unwrap())), ambiguous, "{url}");
+        }
+    }
 
     fn rules(json: &str) -> Rules {
         Rules::read(&read::tests::json(json)).unwrap()

@@ -12,16 +12,19 @@ use super::isolate::{AtTime, Isolate, MAX_BODY_BYTES};
 use super::{Entry, Store};
 use crate::error::Error;
 use crate::policy::StoredResponse;
-use crate::runtime::{Body, now};
+use crate::runtime::{Body, now, within};
 
 /// What an isolate holds in memory at most. The runtime ends an isolate that takes more than 128 MB for all it does.
 const MAX_BYTES: usize = 16 << 20;
+
+/// A Cache API that takes longer for a call is worth no waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 thread_local! {
     static MEMORY: Rc<Isolate<Body>> = Rc::new(Isolate::new(MAX_BYTES));
 }
 
-/// Both, for one request: the Cache API is opened when it is first asked.
+/// Both, for one request: the Cache API is opened when it is first asked, and is an error if it does not answer.
 pub(crate) struct Tiered {
     memory: Rc<Isolate<Body>>,
     /// How long memory is trusted.
@@ -80,25 +83,28 @@ impl Store for Tiered {
 
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let trusted_until = now() + self.trust;
-        let Some(mut entry) = self.cache().await.get(key).await? else { return Ok(None) };
-        if let Entry::Response { response, body: body @ Some(_), .. } = &mut entry
-            && is_small(response)
-            && let Some(stream) = body.take()
-        {
-            *body = Some(Body::Whole(stream.whole(MAX_BODY_BYTES).await?));
-        }
-        self.memory.put(key, entry.clone(), trusted_until);
-        Ok(Some(entry))
+        within(PATIENCE, async {
+            let Some(mut entry) = self.cache().await.get(key).await? else { return Ok(None) };
+            if let Entry::Response { response, body: body @ Some(_), .. } = &mut entry
+                && is_small(response)
+                && let Some(stream) = body.take()
+            {
+                *body = Some(Body::Whole(stream.whole(MAX_BODY_BYTES).await?));
+            }
+            self.memory.put(key, entry.clone(), trusted_until);
+            Ok(Some(entry))
+        })
+        .await
     }
 
     async fn put(&self, key: &str, entry: Entry<Body>, keep_for: Duration) -> Result<(), Error> {
         self.memory().put(key, entry.clone(), keep_for).await?;
-        self.cache().await.put(key, entry, keep_for).await
+        within(PATIENCE, async { self.cache().await.put(key, entry, keep_for).await }).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.memory.remove(key);
-        self.cache().await.delete(key).await
+        within(PATIENCE, async { self.cache().await.delete(key).await }).await
     }
 }
 
