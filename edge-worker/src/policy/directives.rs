@@ -73,6 +73,23 @@ mod tests {
     }
 
     #[test]
+    fn rfc9213_2_2_the_next_field_holds_where_the_first_is_of_no_use() {
+        for useless in ["", "max-age=60,", "&&&"] {
+            let fields = [("cloudflare-cdn-cache-control", useless), ("cdn-cache-control", "max-age=2")];
+            assert_eq!(max_age(&fields), Some(2), "{useless}");
+        }
+    }
+
+    #[test]
+    fn rfc9213_2_3_every_directive_that_a_cache_acts_on_is_read_in_a_targeted_field() {
+        let targeted = |value| directives(&headers(&[("cdn-cache-control", value), ("cache-control", "public")]));
+        assert!(targeted("max-age=1, must-revalidate").forbids_stale());
+        assert!(targeted("no-store").no_store && targeted("no-cache").no_cache && targeted("private").private);
+        assert_eq!(targeted("private=\"x, y\"").not_stored, ["x".into(), "y".into()]);
+        assert!(!targeted("max-age=1").public);
+    }
+
+    #[test]
     fn rfc9213_2_1_a_value_of_another_type_is_not_coerced() {
         for other in ["60.5", "\"60\"", "sixty", "(60)", "-60"] {
             assert_eq!(max_age(&[("cdn-cache-control", &format!("max-age={other}"))]), Some(0), "{other}");

@@ -117,6 +117,26 @@ mod tests {
     }
 
     #[test]
+    fn rfc9111_4_2_1_of_several_expires_the_first_counts() {
+        let (date, first, second) = (http_date(1_000_000), http_date(1_000_030), http_date(1_000_900));
+        let fields = [("date", date.as_str()), ("expires", first.as_str()), ("expires", second.as_str())];
+        assert_eq!(lifetime(200, &fields), (30, LifetimeSource::Expires));
+    }
+
+    #[test]
+    fn rfc9111_4_2_2_no_guess_is_made_beside_a_word_of_the_origins() {
+        let modified = http_date(999_000);
+        for (field, expected) in [
+            (("cache-control", "max-age=0"), (0, LifetimeSource::MaxAge)),
+            (("cache-control", "s-maxage=x"), (0, LifetimeSource::SMaxAge)),
+            (("expires", "0"), (0, LifetimeSource::Expires)),
+            (("cache-control", "immutable"), (100, LifetimeSource::Heuristic)),
+        ] {
+            assert_eq!(lifetime(200, &[("last-modified", modified.as_str()), field]), expected, "{field:?}");
+        }
+    }
+
+    #[test]
     fn rfc9213_2_2_expires_does_not_count_beside_a_targeted_field() {
         let expires = http_date(1_000_030);
         let fields = [("expires", expires.as_str()), ("cdn-cache-control", "public")];

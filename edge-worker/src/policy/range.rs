@@ -305,6 +305,13 @@ mod tests {
     }
 
     #[test]
+    fn rfc9110_13_1_5_if_range_without_a_range_means_nothing() {
+        let response = stored(&[("content-length", "10"), ("etag", "\"a\"")]);
+        assert_eq!(select_of(&response, &[("if-range", "\"a\"")]), Some(Part::Whole));
+        assert_eq!(select_of(&response, &[("if-range", "\"b\"")]), Some(Part::Whole));
+    }
+
+    #[test]
     fn rfc9110_13_1_5_if_range_takes_a_strong_validator() {
         let part = octets(0, 1, 10);
         let (modified, later) = (http_date(ARRIVED - 1), http_date(ARRIVED));

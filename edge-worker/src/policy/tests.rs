@@ -245,3 +245,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rfc9111_4_3_3_what_may_stand_in_for_an_error_ends_with_its_window() {
+    for (cache_control, secs, on_error, on_disconnect) in [
+        ("max-age=10, stale-if-error=5", 14, true, true),
+        ("max-age=10, stale-if-error=5", 15, false, true),
+        ("max-age=10", 11, false, true),
+        ("max-age=10, must-revalidate, stale-if-error=5", 11, false, false),
+        ("s-maxage=10, stale-if-error=5", 11, false, false),
+        ("no-cache, stale-if-error=5", 1, false, false),
+    ] {
+        let response = stored(&[("cache-control", cache_control), ("etag", "\"a\"")]);
+        let forward = forward(after(secs, &response, &nothing_applied()));
+        let stands_in = (forward.on_error.is_some(), forward.on_disconnect.is_some());
+        assert_eq!(stands_in, (on_error, on_disconnect), "{cache_control} at {secs} s");
+    }
+}

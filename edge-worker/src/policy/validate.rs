@@ -369,6 +369,47 @@ mod tests {
     }
 
     #[test]
+    fn rfc9111_3_2_what_describes_the_stored_content_stays_and_all_lines_of_a_field_are_replaced() {
+        let old = stored(&[
+            ("etag", "\"a\""),
+            ("content-range", "bytes 0-1/9"),
+            ("content-md5", "x"),
+            ("content-digest", "x"),
+            ("vary", "a"),
+            ("vary", "b"),
+            ("link", "</1>"),
+        ]);
+        let answer = stored(&[
+            ("content-range", "bytes 2-3/9"),
+            ("content-md5", "y"),
+            ("content-digest", "y"),
+            ("vary", "c"),
+            ("link", "</2>"),
+            ("link", "</3>"),
+        ]);
+        let fresh = freshen(&old, answer).unwrap().headers;
+        let lines = |name: &str| fresh.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        assert_eq!((lines("content-range"), lines("content-md5")), (vec!["bytes 0-1/9"], vec!["x"]));
+        assert_eq!(
+            (lines("content-digest"), lines("vary"), lines("link")),
+            (vec!["x"], vec!["c"], vec!["</2>", "</3>"])
+        );
+    }
+
+    #[test]
+    fn rfc9111_4_3_1_without_a_validator_there_is_nothing_to_ask_by() {
+        for (fields, asked) in [
+            (&[][..], &[][..]),
+            (&[("etag", "W/\"a\"")][..], &[("if-none-match", "W/\"a\"")][..]),
+            (&[("last-modified", "x")], &[("if-modified-since", "x")]),
+        ] {
+            let mut request = headers(&[("if-match", "\"c\""), ("if-unmodified-since", "x"), ("if-range", "\"c\"")]);
+            set_condition(&mut request, &stored(fields));
+            assert_eq!((request, has_validator(&headers(fields))), (headers(asked), !fields.is_empty()));
+        }
+    }
+
+    #[test]
     fn rfc9111_4_3_4_a_304_for_another_representation_freshens_nothing() {
         assert!(freshen(&stored(&[("etag", "\"a\"")]), stored(&[("etag", "\"b\"")])).is_none());
         let (then, later) = (http_date(1), http_date(2));
