@@ -69,9 +69,11 @@ async fn connect(client: TcpStream, to: u16, mut passage: watch::Receiver<Passag
     let doors = (passage.clone(), passage.clone());
     // Whichever side ends first, both connections are closed.
     tokio::select! {
+        // Looked at first: in a random order a quick server's answer could slip through.
+        biased;
+        _ = passage.wait_for(|passage| *passage == Passage::Closed) => {}
         _ = carry(from_client, to_server, doors.0) => {}
         _ = carry(from_server, to_client, doors.1) => {}
-        _ = passage.wait_for(|passage| *passage == Passage::Closed) => {}
     }
 }
 
