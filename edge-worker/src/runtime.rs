@@ -14,6 +14,7 @@ use worker::{Context, Delay, Env, web_sys};
 use crate::error::{Error, ErrorKind};
 use crate::rules::Json;
 use crate::store::isolate::Measured;
+use crate::store::metadata::unix_ms;
 
 /// The runtime's time. It stands still between I/O.
 pub(crate) fn now() -> SystemTime {
@@ -175,9 +176,14 @@ pub(crate) fn response(
 /// What bodies that are being collected take of an isolate's memory at most; twice as much while they are joined. The runtime ends an
 /// isolate that takes more than 128 MB for all it does, with all its requests.
 const MAX_HELD_BYTES: u32 = 32 << 20;
+/// So much of each body counts for nothing: what is small is always taken.
+const FREE_BYTES: u32 = 64 << 10;
+/// What was taken in one such period counts to the end of the next at most: what the runtime cuts off is never told to be over.
+const PERIOD_MS: u64 = 60_000;
 
 thread_local! {
-    static HELD_BYTES: Cell<u32> = const { Cell::new(0) };
+    /// The number of a period, what was taken in it, and what in the one before.
+    static HELD_BYTES: Cell<(u64, u32, u32)> = const { Cell::new((0, 0, 0)) };
 }
 
 /// What one body takes of it.
@@ -186,11 +192,16 @@ struct Held(u32);
 impl Held {
     /// Whether there is room for so many bytes more, which are then taken.
     fn takes(&mut self, bytes: u32) -> bool {
-        let all = HELD_BYTES.get().saturating_add(bytes);
-        let has_room = all <= MAX_HELD_BYTES;
+        let period = unix_ms(now()) / PERIOD_MS;
+        let (current, before) = match HELD_BYTES.get() {
+            (last, current, before) if last == period => (current, before),
+            (last, current, _) if last + 1 == period => (0, current),
+            _ => (0, 0),
+        };
+        let has_room = current.saturating_add(before).saturating_add(bytes) <= MAX_HELD_BYTES;
         if has_room {
-            HELD_BYTES.set(all);
             self.0 += bytes;
+            HELD_BYTES.set((period, current + bytes, before));
         }
         has_room
     }
@@ -198,7 +209,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        HELD_BYTES.set(HELD_BYTES.get().saturating_sub(self.0));
+        let (period, current, before) = HELD_BYTES.get();
+        let rest = self.0.saturating_sub(current);
+        HELD_BYTES.set((period, current.saturating_sub(self.0), before.saturating_sub(rest)));
     }
 }
 
@@ -215,7 +228,7 @@ async fn whole(body: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Ar
         let chunk: Uint8Array = Reflect::get(&step, &"value".into())?.unchecked_into();
         length += chunk.byte_length();
         let is_too_long = u64::from(length) > max_bytes;
-        if is_too_long || !held.takes(chunk.byte_length()) {
+        if is_too_long || (length > FREE_BYTES && !held.takes(chunk.byte_length())) {
             // Nothing more is held for this half. Not waited for: it is over only once the other half is.
             drop(reader.cancel());
             let what = if is_too_long { "a body" } else { "what is held of all bodies at once" };

@@ -20,11 +20,13 @@ use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
 use crate::policy::stale::{is_disconnected, is_failure};
 use crate::policy::storable::{self, NotStored, keep_for};
 use crate::policy::validate::Head;
-use crate::policy::{Decision, Forward, ForwardReason, Hit, StoredResponse, decide, invalidate, validate};
+use crate::policy::{
+    Choices, Decision, Forward, ForwardReason, Hit, Request, StoredResponse, decide, invalidate, validate,
+};
 use crate::rules;
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
-use crate::store::{Store, variants};
+use crate::store::variants;
 
 /// Longer than the platform lets a request take.
 const UNLIMITED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -157,11 +159,11 @@ impl Exchange {
         {
             return Err(received);
         }
-        if let Some(lead) = lead.take() {
-            lead.fail(disconnected, now());
-        }
         match (instead, outcome) {
             (Some(instead), outcome) => {
+                if let Some(lead) = lead.take() {
+                    lead.fail(disconnected, now());
+                }
                 let status = outcome.ok().map(|received| received.response.status);
                 Ok(self.reuse_instead(forward, instead, status).await)
             }
@@ -201,11 +203,10 @@ impl Exchange {
         }
         let storable =
             if is_head && !freshened { Err(NotStored::Request) } else { self.storable(&response, marker.as_ref()) };
-        if let (Before::Replaced(key) | Before::Freshened(key), Err(reason)) = (&before, storable)
-            && ((is_head && response.status == StatusCode::OK) || reason.withdraws(response.status))
-            && let Err(error) = self.store.delete(key).await
+        if let (Before::Replaced(key) | Before::Freshened(key), Err(reason)) = (before, storable)
+            && ((is_head && !freshened && response.status == StatusCode::OK) || reason.withdraws(response.status))
         {
-            worker::console_warn!("not dropped: {error}");
+            self.withdraw(key, context).await;
         }
         let not_modified = match storable {
             _ if freshened => validate::not_modified(&self.headers, &response),
@@ -245,9 +246,11 @@ impl Exchange {
         self.finish(code, headers, body, not_modified, is_ours, status)
     }
 
-    /// Whether a response answers a request like this one now, without the origin. What is validated each time does not.
+    /// Whether a response answers requests for the same now, without the origin. What is validated each time does not.
     fn is_answered_by(&self, response: &StoredResponse) -> bool {
-        let decided = |journal: &Applied| decide(self.request(), Selected::Response(response), now(), journal);
+        // What this client said of caches, others did not.
+        let request = Request { choices: Choices::default(), ..self.request() };
+        let decided = |journal: &Applied| decide(request, Selected::Response(response), now(), journal);
         self.journal.read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_))).unwrap_or(false)
     }
 

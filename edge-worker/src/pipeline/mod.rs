@@ -31,7 +31,7 @@ use crate::purge;
 use crate::rules::{self, RULES, Rule};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
-use crate::store::tiered::Tiered;
+use crate::store::tiered::{PATIENCE, Tiered};
 use crate::store::{Store, variants};
 
 /// Paths below it are this worker's own and never the origin's.
@@ -310,6 +310,19 @@ impl Exchange {
             self.store.delete(target.as_str()).await?;
         }
         Ok(())
+    }
+
+    /// Drops what is stored under `key` before the client has its answer, or after it if the store takes long.
+    async fn withdraw(self: &Rc<Self>, key: String, context: &Context) {
+        if let Err(error) = runtime::within(PATIENCE, self.store.delete(&key)).await {
+            worker::console_warn!("not dropped yet: {error}");
+            let exchange = Rc::clone(self);
+            runtime::afterwards(context, async move {
+                if let Err(error) = exchange.store.delete(&key).await {
+                    worker::console_warn!("not dropped: {error}");
+                }
+            });
+        }
     }
 
     /// Says how long it took, to the client and to Workers Analytics Engine, where that is wanted.

@@ -15,7 +15,6 @@ use crate::origin::{self, Journey};
 use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
-use crate::store::Store;
 
 impl Exchange {
     /// Forwards the client's request with its body, and drops what its answer invalidates.
@@ -62,9 +61,7 @@ impl Exchange {
         {
             invalidated_at = INVALIDATED.with(|invalidated| invalidated.add(key.as_str(), now())).max(invalidated_at);
             collapse::forwards().forget(key.as_str());
-            if let Err(error) = self.store.delete(key.as_str()).await {
-                worker::console_warn!("not invalidated: {error}");
-            }
+            self.withdraw(key.as_str().to_owned(), context).await;
         }
         let mut body = answer.body().map(Body::Stream);
         let mut forwarded = Forwarded::new(forward, Some(code));

@@ -65,7 +65,9 @@ impl Rule {
         let fresh = part(self.fresh, explicit.then_some(lifetime.duration));
         let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
         let if_error = part(self.stale_if_error, declared.stale_if_error);
-        let lifts = self.allow_stale && declared.forbids_stale();
+        // Where nothing lets a response be stored, neither does this.
+        let is_storable = is_explicit(lifetime.source) || heuristically_cacheable(status);
+        let lifts = self.allow_stale && declared.forbids_stale() && is_storable;
         if fresh.or(while_revalidate).or(if_error).is_none() && !lifts {
             return None;
         }
@@ -208,6 +210,7 @@ mod tests {
             let fields = [("cache-control", "s-maxage=5, stale-while-revalidate=9")];
             assert_eq!(says(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
         }
+        assert_eq!(says(RULE, 403, &[("cache-control", "must-revalidate, stale-while-revalidate=60")]), "");
         let expires = http_date(ARRIVED + 7);
         let date = http_date(ARRIVED);
         let fields = [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];

@@ -17,14 +17,14 @@ use crate::runtime::{Body, now, within};
 /// What an isolate holds in memory at most. The runtime ends an isolate that takes more than 128 MB for all it does.
 const MAX_BYTES: usize = 16 << 20;
 
-/// A Cache API that takes longer for a call is worth no waiting.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A Cache API that takes longer to answer is worth no waiting.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 thread_local! {
     static MEMORY: Rc<Isolate<Body>> = Rc::new(Isolate::new(MAX_BYTES));
 }
 
-/// Both, for one request: the Cache API is opened when it is first asked, and is an error if it does not answer.
+/// Both, for one request: the Cache API is opened when it is first asked.
 pub(crate) struct Tiered {
     memory: Rc<Isolate<Body>>,
     /// How long memory is trusted.
@@ -99,12 +99,12 @@ impl Store for Tiered {
 
     async fn put(&self, key: &str, entry: Entry<Body>, keep_for: Duration) -> Result<(), Error> {
         self.memory().put(key, entry.clone(), keep_for).await?;
-        within(PATIENCE, async { self.cache().await.put(key, entry, keep_for).await }).await
+        self.cache().await.put(key, entry, keep_for).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.memory.remove(key);
-        within(PATIENCE, async { self.cache().await.delete(key).await }).await
+        self.cache().await.delete(key).await
     }
 }
 
