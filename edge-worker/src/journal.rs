@@ -139,8 +139,7 @@ impl Journal {
     pub(crate) fn wants_refresh(&self) -> bool {
         let now = runtime::now();
         let due_after = self.max_lag.mul_f64(DUE_AFTER.get());
-        let tried = |at: SystemTime| now.duration_since(at).is_ok_and(|ago| ago < due_after);
-        let due = self.age().is_some_and(|age| age > due_after) && !REFRESHED_AT.get().is_some_and(tried);
+        let due = self.age().is_some_and(|age| age > due_after) && !is_within(REFRESHED_AT.get(), due_after);
         if due {
             REFRESHED_AT.set(Some(now));
             DUE_AFTER.set(0.4 + 0.2 * worker::js_sys::Math::random());
@@ -327,7 +326,7 @@ enum Shared {
 /// A call of the cache of the shared texts, which may fail or not answer: then it is left alone for a while, so that it costs little.
 async fn sharing<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let now = runtime::now();
-    if UNSHARED_AT.get().is_some_and(|at| now.duration_since(at).is_ok_and(|ago| ago < UNSHARED_FOR)) {
+    if is_within(UNSHARED_AT.get(), UNSHARED_FOR) {
         return Err(Error::new(ErrorKind::Journal, "the cache of the shared texts did not answer a moment ago"));
     }
     let outcome = runtime::within(SHARING_PATIENCE, call).await;
@@ -366,8 +365,12 @@ impl Part {
 }
 
 fn failed_lately() -> bool {
-    let now = runtime::now();
-    FAILED_AT.get().is_some_and(|at| now.duration_since(at).is_ok_and(|ago| ago < RETRY_AFTER))
+    is_within(FAILED_AT.get(), RETRY_AFTER)
+}
+
+/// Whether it happened, and less than `bound` ago.
+fn is_within(at: Option<SystemTime>, bound: Duration) -> bool {
+    at.is_some_and(|at| runtime::now().duration_since(at).is_ok_and(|ago| ago < bound))
 }
 
 fn take_in((text, asked_at): &Told) -> bool {
