@@ -13,10 +13,6 @@ use crate::policy::directives::CDN_CACHE_CONTROL;
 /// What begins the name of every field that only Strata's layers exchange.
 pub const INTERNAL_PREFIX: &str = "strata-";
 
-/// What is for the proxy at this end of the connection; the rest of such fields an upgrade needs, or the runtime sets.
-#[cfg(target_arch = "wasm32")]
-pub const CREDENTIALS: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
-
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
     "keep-alive",
@@ -30,6 +26,10 @@ const HOP_BY_HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Those of them that end here for an upgrade as well: the rest it needs, or the runtime sets.
+#[cfg(target_arch = "wasm32")]
+pub const ENDS_AT_AN_UPGRADE: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
 
 const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 

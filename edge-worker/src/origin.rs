@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
+use crate::policy::range::number;
 use crate::policy::select::combined;
 use crate::policy::{StoredResponse, validate};
 
@@ -169,8 +170,7 @@ pub fn date(headers: &mut HeaderMap, response_time: SystemTime) {
 /// How much further an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); `None` if it does not say, or is another.
 pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
-    let hops = hops.to_str().ok().filter(|hops| !hops.is_empty() && hops.bytes().all(|byte| byte.is_ascii_digit()))?;
-    Some(hops.parse().unwrap_or(u64::MAX))
+    number(hops.to_str().ok()?)
 }
 
 fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
@@ -213,7 +213,7 @@ mod adapter {
 
     use super::SET_ON_THE_WAY;
     use crate::error::{Error, ErrorKind};
-    use crate::headers::{CREDENTIALS, INTERNAL_PREFIX};
+    use crate::headers::{ENDS_AT_AN_UPGRADE, INTERNAL_PREFIX};
     use crate::runtime::to_runtime;
 
     /// The origin's response; its body streams as it is encoded. Redirects are the client's to follow.
@@ -261,7 +261,8 @@ mod adapter {
         let init: &web_sys::RequestInit = request.unchecked_ref();
         let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
         let own = worker::Headers(forwarded.headers());
-        let ends_here = |name: &String| name.starts_with(INTERNAL_PREFIX) || CREDENTIALS.contains(&name.as_str());
+        let ends_here =
+            |name: &String| name.starts_with(INTERNAL_PREFIX) || ENDS_AT_AN_UPGRADE.contains(&name.as_str());
         for name in own.keys().filter(ends_here).collect::<Vec<_>>() {
             own.delete(&name)?;
         }

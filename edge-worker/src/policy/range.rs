@@ -200,8 +200,8 @@ fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
         && date(request, header::IF_RANGE, stored.response_time) == modified
 }
 
-/// Digits alone; a number beyond all lengths is the largest.
-fn number(text: &str) -> Option<u64> {
+/// Digits alone; a number beyond all is the largest.
+pub fn number(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -142,8 +142,8 @@ pub fn path_of(target: &TargetKey) -> &str {
 /// Whether an origin could take a path for another than rules do: it leads up behind an escaped separator, or with a parameter
 /// (`/static/..%2Faccount`, `/static/..;/account`). What is written plainly, the URL parser has resolved.
 pub fn is_ambiguous(path: &str) -> bool {
-    let segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
-    segments.into_iter().any(|segment| segment.split(';').next() == Some(".."))
+    let mut segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
+    segments.any(|segment| segment.split(';').next() == Some(".."))
 }
 
 #[cfg(test)]
