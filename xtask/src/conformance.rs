@@ -33,8 +33,8 @@ pub(crate) struct Options {
 /// of other caches.
 ///
 /// # Errors
-/// If something cannot be started, the pinned suite passes fewer cases than the floor or more, the README does not name exactly those that it
-/// does not pass, or one that it says the runtime cannot carry fails through the other worker in another way.
+/// If something cannot be started, the pinned suite passes fewer cases than the floor or more, the README does not name exactly those
+/// that it does not pass, or one that it says the runtime cannot carry fails through the other worker in another way.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     setup::node_tools().await?;
     let suite = Suite::open(options.suite.as_deref())?;

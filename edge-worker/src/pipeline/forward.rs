@@ -20,9 +20,7 @@ use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
 use crate::policy::stale::{is_disconnected, is_failure};
 use crate::policy::storable::{self, NotStored, keep_for};
 use crate::policy::validate::Head;
-use crate::policy::{
-    Choices, Decision, Forward, ForwardReason, Hit, Request, StoredResponse, decide, invalidate, validate,
-};
+use crate::policy::{Choices, Decision, Forward, ForwardReason, Hit, Request, StoredResponse, decide, validate};
 use crate::rules;
 use crate::runtime::{self, Body, now};
 use crate::status::{CacheStatus, Forwarded};
@@ -153,23 +151,17 @@ impl Exchange {
             Ok(received) => is_disconnected(received.response.status),
             Err(error) => error.kind() != ErrorKind::Origin,
         };
-        let instead = self.stale_instead(forward, found, disconnected).await;
-        if instead.is_none()
-            && let Ok(received) = outcome
-        {
-            return Err(received);
+        let Some(instead) = self.stale_instead(forward, found, disconnected).await else {
+            return match outcome {
+                Ok(received) => Err(received),
+                Err(error) => Ok(unreachable(forward, &error)),
+            };
+        };
+        if let Some(lead) = lead.take() {
+            lead.fail(disconnected, now());
         }
-        match (instead, outcome) {
-            (Some(instead), outcome) => {
-                if let Some(lead) = lead.take() {
-                    lead.fail(disconnected, now());
-                }
-                let status = outcome.ok().map(|received| received.response.status);
-                Ok(self.reuse_instead(forward, instead, status).await)
-            }
-            (None, Err(error)) => Ok(unreachable(forward, &error)),
-            (None, Ok(received)) => Err(received),
-        }
+        let status = outcome.ok().map(|received| received.response.status);
+        Ok(self.reuse_instead(forward, instead, status).await)
     }
 
     /// What is stored in the place of a failure, which this request or, if there is no status, another may have met.
@@ -345,7 +337,7 @@ impl Exchange {
     /// Whether a redirect leads to what has the same key. Stored, it would lead the client that follows it to itself.
     fn leads_back(&self, response: &StoredResponse) -> bool {
         let key_of = |url: &Url| self.config.rules.target(url.as_str());
-        invalidate::is_redirect_to(&self.target, &self.url, response.status, &response.headers, key_of)
+        storable::redirects_to(&self.target, &self.url, response, key_of)
     }
 
     /// What the answer to a question about `stored` makes of it. A 304 for another representation, or for one that was purged

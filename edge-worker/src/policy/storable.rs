@@ -10,10 +10,11 @@
 use std::time::Duration;
 
 use http::{StatusCode, header};
-use shared_keys::{Applied, Directives, Verdict};
+use shared_keys::{Applied, Directives, TargetKey, Verdict};
 use url::Url;
 
 use super::asked::Asked;
+use super::invalidate::named_url;
 use super::lifetime::{LifetimeSource, heuristically_cacheable};
 use super::range::ANSWERED_RANGE;
 use super::select::{can_select, vary_fields};
@@ -49,8 +50,8 @@ pub const MAX_STORED_BYTES: u64 = 8 << 20;
 /// Why a response was passed on and not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Not modified, interim, about one client's requests, the answer to one range that cannot be placed in the whole, or not understood where
-    /// `must-understand` asks for it.
+    /// Not modified, interim, about one client's requests, the answer to one range that cannot be placed in the whole, or not understood
+    /// where `must-understand` asks for it.
     Status,
     /// The request has a method whose responses are not stored, or asked not to (5.2.1.5).
     Request,
@@ -215,10 +216,22 @@ pub fn without_unshared(mut response: StoredResponse) -> StoredResponse {
 /// Whether the answer to a POST may be stored for the GETs that follow (RFC 9110 section 9.3.3): it says that it is what they
 /// would get, and for how long.
 pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
-    let location = response.headers.get(header::CONTENT_LOCATION).and_then(|value| value.to_str().ok());
     response.status == StatusCode::OK
-        && location.and_then(|location| target.join(location).ok()).is_some_and(|location| location == *target)
+        && named_url(target, &response.headers, header::CONTENT_LOCATION).is_some_and(|location| location == *target)
         && is_declared(response.freshness_lifetime().source)
+}
+
+/// Whether the answer to a request for `url` is a redirect to what has the same key.
+pub fn redirects_to(
+    target: &TargetKey,
+    url: &Url,
+    response: &StoredResponse,
+    key: impl Fn(&Url) -> Option<TargetKey>,
+) -> bool {
+    response.status.is_redirection()
+        && named_url(url, &response.headers, header::LOCATION)
+            .and_then(|location| key(&location))
+            .is_some_and(|key| key.as_str() == target.as_str())
 }
 
 /// The time until the response can no longer be served in any way; whole seconds, zero if it never can.
@@ -434,6 +447,29 @@ mod tests {
             assert!(!of(&[fresh, ("content-location", location)]), "{location}");
         }
         assert!(!of(&[fresh]) && !of(&[("content-location", "/a?b")]));
+    }
+
+    #[test]
+    fn rfc9110_15_4_a_redirect_to_what_has_the_same_key_leads_to_itself() {
+        let url = Url::parse("https://shop.example/a?b=2&a=1").unwrap();
+        let key = |url: &Url| TargetKey::parse(url.as_str()).ok();
+        let target = key(&url).unwrap();
+        for (status, location, leads_back) in [
+            (301, "/a?a=1&b=2", true),
+            (302, "https://shop.example/a?b=2&a=1#x", true),
+            (308, "?b=2&a=1", true),
+            (301, "/a?a=1", false),
+            (301, "/a/?a=1&b=2", false),
+            (301, "http://shop.example/a?a=1&b=2", false),
+            (301, "https://other.example/a?a=1&b=2", false),
+            (201, "/a?a=1&b=2", false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let response = StoredResponse { status, ..stored(&[("location", location)]) };
+            assert_eq!(redirects_to(&target, &url, &response, key), leads_back, "{status} {location}");
+        }
+        let nowhere = StoredResponse { status: StatusCode::MOVED_PERMANENTLY, ..stored(&[]) };
+        assert!(!redirects_to(&target, &url, &nowhere, key));
     }
 
     #[test]
