@@ -1,4 +1,4 @@
-//! What every hit costs: a key's text, its scopes, and the rule. `cargo bench -p shared-keys`.
+//! What every hit costs: a key's text, its scopes, and the rule. `cargo bench -p strata-shared-keys`.
 
 use std::hint::black_box;
 

@@ -81,7 +81,7 @@ fn hold_size(wasm: &Path) -> Result<()> {
 
 /// Builds the example shop with optimisations; its path comes back.
 pub(crate) async fn shop() -> Result<PathBuf> {
-    let build = cargo(["build", "--release", "--package", "origin-sdk", "--example", "shop"]);
+    let build = cargo(["build", "--release", "--package", "strata-origin-sdk", "--example", "shop"]);
     run_shown("building the shop", build).await?;
     Ok(paths::target().join("release/examples/shop"))
 }

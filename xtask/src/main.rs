@@ -172,7 +172,7 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Simulate { options } => {
-            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "edge-worker"]);
+            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "strata-edge-worker"]);
             simulate.args(["--example", "simulate", "--"]).args(options);
             command::run_shown("the simulation", simulate).await
         }

@@ -18,7 +18,7 @@ pub(crate) async fn run() -> Result<()> {
     steps.time("the worker's wasm", build::edge()).await?;
     steps.time("the vectors' wasm", vectors::build()).await?;
     setup::rust_target(setup::CORE_TARGET).await?;
-    let core_only = cargo(["check", "--package", "shared-keys", "--target", setup::CORE_TARGET]);
+    let core_only = cargo(["check", "--package", "strata-shared-keys", "--target", setup::CORE_TARGET]);
     steps
         .time("shared-keys without an operating system", run_shown("checking shared-keys without std", core_only))
         .await?;
