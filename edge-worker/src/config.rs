@@ -7,9 +7,10 @@ use shared_keys::purge::Secret;
 use url::Url;
 
 use crate::error::{Error, ErrorKind};
+use crate::json::Json;
 #[cfg(doc)]
 use crate::rules::RULES;
-use crate::rules::{Json, Rules};
+use crate::rules::Rules;
 
 /// Name of the variable with the base URL that requests are forwarded to.
 const ORIGIN: &str = "ORIGIN";

@@ -12,7 +12,7 @@ use shared_keys::purge::{
 };
 
 use crate::config::PURGE_SECRET;
-use crate::store::metadata::unix_ms;
+use crate::time::unix_ms;
 
 /// Why a purge was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,102 +96,6 @@ pub fn authenticate(
         .map_err(|error| Refusal::Signature(Some(error)))?;
     let message = PurgeMessage::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     Ok((nonce, message))
-}
-
-#[cfg(target_arch = "wasm32")]
-pub(crate) use adapter::handle;
-
-#[cfg(target_arch = "wasm32")]
-mod adapter {
-    use futures_util::StreamExt;
-    use http::{HeaderMap, Method, StatusCode};
-    use shared_keys::purge::{MAX_BODY_BYTES, PurgeMessage};
-    use shared_keys::{Record, Seq, Stamp};
-    use worker::{ByteStream, Context, web_sys};
-
-    use super::{Refusal, authenticate};
-    use crate::config::Config;
-    use crate::error::Error;
-    use crate::journal::{Appended, Journal};
-    use crate::runtime;
-
-    /// The answer to a request for the purge endpoint.
-    pub(crate) async fn handle(
-        method: &Method,
-        headers: &HeaderMap,
-        body: Option<web_sys::ReadableStream>,
-        config: &Config,
-        journal: &Journal,
-        context: &Context,
-    ) -> Result<web_sys::Response, Error> {
-        match accept(method, headers, body, config, journal).await {
-            Ok(appended) => {
-                let journal = journal.clone();
-                runtime::afterwards(context, async move {
-                    if let Err(error) = journal.refresh_from_object().await {
-                        worker::console_warn!("after a purge: {error}");
-                    }
-                });
-                runtime::json(
-                    StatusCode::OK,
-                    &[("accepted", appended.accepted.into()), ("seq", (appended.seq as f64).into())],
-                )
-            }
-            Err(refusal) => {
-                worker::console_warn!("purge refused: {}", refusal.as_str());
-                runtime::json(
-                    refusal.status(),
-                    &[("error", refusal.as_str().into()), ("message", refusal.advice().into())],
-                )
-            }
-        }
-    }
-
-    async fn accept(
-        method: &Method,
-        headers: &HeaderMap,
-        body: Option<web_sys::ReadableStream>,
-        config: &Config,
-        journal: &Journal,
-    ) -> Result<Appended, Refusal> {
-        if method != Method::POST {
-            return Err(Refusal::Method);
-        }
-        let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
-        let body = read(body).await?;
-        let (nonce, message) = authenticate(secret, headers, &body, runtime::now())?;
-        let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
-            worker::console_error!("a purge could not be appended: {error}");
-            Refusal::Unreachable
-        })?;
-        let appended = appended.ok_or(Refusal::Replayed)?;
-        journal.apply(numbered(&message, appended));
-        Ok(appended)
-    }
-
-    /// The records as the journal object numbered them: one after the other, up to the number it answered.
-    fn numbered(message: &PurgeMessage, appended: Appended) -> impl Iterator<Item = Record> {
-        let first = appended.seq + 1 - message.records.len() as u64;
-        message.records.iter().zip(first..).flat_map(|(record, seq)| {
-            let stamp = Stamp { origin: record.position, edge: Some(Seq(seq)) };
-            record.scope.edge_hashes().into_iter().map(move |scope| Record { scope, mode: record.mode, stamp })
-        })
-    }
-
-    /// The whole body, read no further than it may be long: its sender is not known yet.
-    async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
-        let Some(body) = body else { return Ok(Vec::new()) };
-        let mut chunks = ByteStream::from(body);
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Refusal::Malformed(format!("the body broke off: {error}")))?;
-            if bytes.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(Refusal::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]

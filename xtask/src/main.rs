@@ -172,8 +172,8 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Simulate { options } => {
-            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "strata-edge-worker"]);
-            simulate.args(["--example", "simulate", "--"]).args(options);
+            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "strata-simulation", "--"]);
+            simulate.args(options);
             command::run_shown("the simulation", simulate).await
         }
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,

@@ -4,17 +4,14 @@
 //! prefix come from `ORIGIN`. The origin learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`,
 //! which are part of the target key and therefore safe for it to use.
 
-use std::time::SystemTime;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, TargetKey, VaryRules, scopes_from_header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use shared_keys::VaryRules;
 use url::Url;
 
-use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
 use crate::policy::range::number;
 use crate::policy::select::combined;
-use crate::policy::{StoredResponse, validate};
+use crate::policy::validate;
 
 /// RFC 8586 section 2: names the CDNs that a request went through.
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -25,10 +22,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// What a hop says of the way that a request came.
-#[cfg(target_arch = "wasm32")]
-const SET_ON_THE_WAY: [HeaderName; 5] = [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
-/// The tags of an origin that was written for another CDN, separated by spaces.
-const SURROGATE_KEY: &str = "surrogate-key";
+pub const SET_BY_THIS_HOP: [HeaderName; 5] =
+    [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
 /// Whether a request for `url` has been through this cache already: the origin's URL leads back here.
@@ -57,16 +52,6 @@ pub fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
         && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// The status of an origin's answer.
-///
-/// # Errors
-/// [`ErrorKind::Origin`] if it is none that the runtime can pass on to the client.
-pub fn status(code: u16) -> Result<StatusCode, Error> {
-    StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code)).ok_or_else(|| {
-        Error::new(ErrorKind::Origin, format!("expected a status from 200 to 599 from the origin, got {code}"))
-    })
-}
-
 /// Where a request for `url` goes.
 pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
     let Some(origin) = origin else { return url.clone() };
@@ -77,7 +62,7 @@ pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
 }
 
 /// The fields of a request that passes by the cache: the client's own, but for what ends at this hop.
-pub fn passed_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
+pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
     // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
@@ -128,45 +113,6 @@ fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers
 }
 
-/// When a response was asked for and arrived, and what of the edge journal was known before it was asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Journey {
-    /// Just before the request left.
-    pub request_time: SystemTime,
-    /// When the header section was there.
-    pub response_time: SystemTime,
-    /// All records up to this one had been applied before the request left.
-    pub edge_seq: Seq,
-}
-
-/// The origin's answer as it could be stored: its place in the journal and its scopes read from the fields that carry them.
-pub fn received(status: StatusCode, mut headers: HeaderMap, target: &TargetKey, journey: Journey) -> StoredResponse {
-    let position = headers.get(POSITION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut scopes: Vec<ScopeHash> = Vec::new();
-    for value in [CACHE_TAG_HEADER, SURROGATE_KEY].into_iter().flat_map(|name| headers.get_all(name)) {
-        scopes.extend(scopes_from_header(&String::from_utf8_lossy(value.as_bytes())));
-    }
-    scopes.extend(target.scopes());
-    remove_hop_by_hop(&mut headers);
-    remove_internal(&mut headers);
-    date(&mut headers, journey.response_time);
-    StoredResponse {
-        status,
-        headers,
-        request_time: journey.request_time,
-        response_time: journey.response_time,
-        stamp: Stamp { origin: position, edge: Some(journey.edge_seq) },
-        scopes,
-    }
-}
-
-/// A recipient with a clock says when a response without a date came (RFC 9110 section 6.6.1).
-pub fn date(headers: &mut HeaderMap, response_time: SystemTime) {
-    if !headers.contains_key(header::DATE) {
-        set(headers, header::DATE, httpdate::fmt_http_date(response_time));
-    }
-}
-
 /// How much further an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); `None` if it does not say, or is another.
 pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
@@ -193,113 +139,15 @@ fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
     }
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }
 
-#[cfg(target_arch = "wasm32")]
-pub use adapter::{fetch, fetch_as_is};
-
-#[cfg(target_arch = "wasm32")]
-mod adapter {
-    use http::{HeaderMap, Method};
-    use url::Url;
-    use wasm_bindgen::JsCast;
-    use worker::js_sys::futures::JsFuture;
-    use worker::js_sys::{Promise, Reflect};
-    use worker::web_sys;
-
-    use super::SET_ON_THE_WAY;
-    use crate::error::{Error, ErrorKind};
-    use crate::headers::{ENDS_AT_AN_UPGRADE, INTERNAL_PREFIX};
-    use crate::runtime::to_runtime;
-
-    /// The origin's response; its body streams as it is encoded. Redirects are the client's to follow.
-    pub async fn fetch(
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-        body: Option<&web_sys::ReadableStream>,
-    ) -> Result<web_sys::Response, Error> {
-        let init = web_sys::RequestInit::new();
-        init.set_method(method.as_str());
-        init.set_headers(&to_runtime(headers).0);
-        init.set_redirect(web_sys::RequestRedirect::Manual);
-        past_the_network(&init)?;
-        if let Some(body) = body {
-            init.set_body(body);
-        }
-        let mut abort = AbortOnDrop(Some(web_sys::AbortController::new()?));
-        if let Some(controller) = &abort.0 {
-            init.set_signal(Some(&controller.signal()));
-        }
-        let response = answer(scope().fetch_with_str_and_init(url.as_str(), &init)).await;
-        abort.0 = None;
-        response
-    }
-
-    /// Ends a fetch that is given up, so that its connection is free for others: of these there are six.
-    struct AbortOnDrop(Option<web_sys::AbortController>);
-
-    impl Drop for AbortOnDrop {
-        fn drop(&mut self) {
-            if let Some(controller) = &self.0 {
-                controller.abort();
-            }
-        }
-    }
-
-    /// The origin's response to the client's own request under another URL: for protocol upgrades, whose connection the
-    /// runtime ties to the request object. Of `headers` it takes what this hop says of the way.
-    pub async fn fetch_as_is(
-        request: &web_sys::Request,
-        url: &Url,
-        headers: &HeaderMap,
-    ) -> Result<web_sys::Response, Error> {
-        let init: &web_sys::RequestInit = request.unchecked_ref();
-        let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
-        let own = worker::Headers(forwarded.headers());
-        let ends_here =
-            |name: &String| name.starts_with(INTERNAL_PREFIX) || ENDS_AT_AN_UPGRADE.contains(&name.as_str());
-        for name in own.keys().filter(ends_here).collect::<Vec<_>>() {
-            own.delete(&name)?;
-        }
-        for name in SET_ON_THE_WAY {
-            if let Some(value) = headers.get(&name).and_then(|value| value.to_str().ok()) {
-                own.set(name.as_str(), value)?;
-            }
-        }
-        let init = web_sys::RequestInit::new();
-        past_the_network(&init)?;
-        answer(scope().fetch_with_request_and_init(&forwarded, &init)).await
-    }
-
-    /// The network's own cache before the origin is passed by, since no journal reaches it: the runtime then adds
-    /// `Cache-Control: no-cache` and `Pragma: no-cache` to what the origin sees. The body stays as the origin encoded it: the
-    /// runtime would decode it for each reader, and a store that knows gzip encode it again.
-    fn past_the_network(init: &web_sys::RequestInit) -> Result<(), Error> {
-        init.set_cache(web_sys::RequestCache::NoStore);
-        Reflect::set(init, &"encodeResponseBody".into(), &"manual".into())?;
-        Ok(())
-    }
-
-    fn scope() -> web_sys::WorkerGlobalScope {
-        worker::js_sys::global().unchecked_into()
-    }
-
-    async fn answer(promise: Promise) -> Result<web_sys::Response, Error> {
-        let answer = JsFuture::from(promise).await;
-        let answer =
-            answer.map_err(|cause| Error::new(ErrorKind::Unreachable, worker::Error::from(cause).to_string()))?;
-        Ok(answer.unchecked_into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use shared_keys::{Normaliser, Position, Scope};
+    use shared_keys::Normaliser;
 
     use super::*;
     use crate::policy::testing::headers;
@@ -368,7 +216,7 @@ mod tests {
     #[test]
     fn the_clients_address_is_appended_once() {
         let row = |fields: &[(&str, &str)]| {
-            let forwarded = passed_headers(&headers(fields), &url("https://a.example/"));
+            let forwarded = bypass_headers(&headers(fields), &url("https://a.example/"));
             forwarded.get("x-forwarded-for").map(|value| value.to_str().unwrap().to_owned())
         };
         assert_eq!(row(&[]), None);
@@ -382,54 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn position_and_tags_of_an_answer_are_read_and_its_url_is_a_scope() {
-        let fields = headers(&[
-            ("strata-position", "1763900000000-2"),
-            ("strata-other", "x"),
-            ("cache-tag", "category:7,product:1"),
-            ("surrogate-key", "a b"),
-            ("etag", "\"a\""),
-        ]);
-        let target = TargetKey::parse("https://shop.example/api").unwrap();
-        let time = SystemTime::UNIX_EPOCH;
-        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(7) };
-        let response = received(StatusCode::OK, fields, &target, journey);
-        let expected = Stamp { origin: Some(Position::new(1_763_900_000_000, 2)), edge: Some(Seq(7)) };
-        assert_eq!(response.stamp, expected);
-        for scope in ["tag:category:7", "tag:product:1", "tag:a", "tag:b", "path:shop.example", "path:shop.example/api"]
-        {
-            assert!(response.scopes.contains(&scope.parse::<Scope>().unwrap().hash()), "{scope}");
-        }
-        assert_eq!(response.scopes.len(), 6);
-        assert!(!response.headers.keys().any(|name| name.as_str().starts_with("strata-")));
-        assert!(
-            response.headers.contains_key("cache-tag"),
-            "kept for the zone's purge, taken out on the way to the client"
-        );
-    }
-
-    #[test]
-    fn rfc9110_6_6_1_an_answer_without_a_date_gets_one() {
-        let target = TargetKey::parse("https://shop.example/api").unwrap();
-        let time = SystemTime::UNIX_EPOCH;
-        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(7) };
-        let date_of = |fields| received(StatusCode::OK, headers(fields), &target, journey).headers["date"].clone();
-        assert_eq!(date_of(&[]), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(date_of(&[("date", "x")]), "x");
-    }
-
-    #[test]
     fn only_a_get_for_a_websocket_is_an_upgrade() {
         let upgrade = |method: Method, value| is_websocket(&method, &headers(&[("upgrade", value)]));
         assert!(upgrade(Method::GET, "WebSocket"));
         assert!(!upgrade(Method::GET, "h2c") && !upgrade(Method::POST, "websocket"));
         assert!(!is_websocket(&Method::GET, &headers(&[])));
-    }
-
-    #[test]
-    fn a_status_is_one_that_can_be_passed_on() {
-        assert!([200, 299, 404, 599].into_iter().all(|code| status(code).is_ok()));
-        assert!([0, 99, 101, 199, 600, 999].into_iter().all(|code| status(code).is_err()));
     }
 
     #[test]
@@ -448,8 +253,8 @@ mod tests {
         ] {
             assert_eq!(is_loop(&headers(fields), &site), looped, "{fields:?}");
         }
-        assert!(is_loop(&passed_headers(&headers(&[]), &site), &site));
-        let chained = passed_headers(&headers(&[("via", "1.1 a"), ("cdn-loop", "a")]), &site);
+        assert!(is_loop(&bypass_headers(&headers(&[]), &site), &site));
+        let chained = bypass_headers(&headers(&[("via", "1.1 a"), ("cdn-loop", "a")]), &site);
         assert_eq!(
             (&chained["via"], &chained["cdn-loop"]),
             (
@@ -462,7 +267,7 @@ mod tests {
     #[test]
     fn rfc8586_2_the_members_of_others_stay_whatever_they_are() {
         let client = headers(&[("cdn-loop", "é, other"), ("cdn-loop", ""), ("cdn-loop", "another")]);
-        let forwarded = passed_headers(&client, &url("https://shop.example/"));
+        let forwarded = bypass_headers(&client, &url("https://shop.example/"));
         assert!(
             forwarded
                 .get_all("cdn-loop")

@@ -64,7 +64,7 @@ impl Forwarded {
 
     /// The answer is being stored, or is not for the reason given.
     #[must_use]
-    pub fn filled(self, stored: Result<i64, NotStored>) -> Self {
+    pub fn with_store_result(self, stored: Result<i64, NotStored>) -> Self {
         match stored {
             Ok(ttl_secs) => Self { stored: true, ttl_secs: Some(ttl_secs), ..self },
             Err(reason) => Self { detail: Some(reason.as_str()), ..self },
@@ -73,7 +73,7 @@ impl Forwarded {
 
     /// What was stored before was served all the same.
     #[must_use]
-    pub fn served(self, hit: Hit) -> Self {
+    pub fn with_reuse(self, hit: Hit) -> Self {
         let detail = reuse_detail(hit.reuse).or(self.detail);
         Self { ttl_secs: Some(hit.ttl_secs), reuse: Some(hit.reuse), detail, ..self }
     }
@@ -180,16 +180,19 @@ mod tests {
         let collapsed = Forwarded { collapsed: true, ..Forwarded::new(Forward::miss(), None) };
         for (forwarded, member) in [
             (ok(method), "fwd=method; fwd-status=200"),
-            (Forwarded::new(Forward::refused(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
-            (ok(Forward::miss()).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
-            (ok(purged).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
+            (Forwarded::new(Forward::bypass(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
+            (ok(Forward::miss()).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+            (ok(purged).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
             (
-                Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).filled(Ok(9)),
+                Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).with_store_result(Ok(9)),
                 "fwd=stale; fwd-status=304; stored; ttl=9",
             ),
-            (ok(purged).filled(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
-            (error.served(used(Reuse::StaleIfError, -9)), "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error"),
-            (collapsed.served(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
+            (ok(purged).with_store_result(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
+            (
+                error.with_reuse(used(Reuse::StaleIfError, -9)),
+                "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error",
+            ),
+            (collapsed.with_reuse(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
         ] {
             assert_eq!(CacheStatus::Forwarded(forwarded).to_string(), format!("strata-edge; {member}"));
         }
@@ -207,8 +210,8 @@ mod tests {
             (hit(Reuse::Fresh, 1), "edge"),
             (hit(Reuse::StaleWhileRevalidate, -1), "edge-stale"),
             (CacheStatus::Forwarded(forwarded), "origin"),
-            (CacheStatus::Forwarded(forwarded.served(used(Reuse::StaleIfError, -1))), "edge-stale"),
-            (CacheStatus::Forwarded(forwarded.served(used(Reuse::Fresh, 1))), "edge"),
+            (CacheStatus::Forwarded(forwarded.with_reuse(used(Reuse::StaleIfError, -1))), "edge-stale"),
+            (CacheStatus::Forwarded(forwarded.with_reuse(used(Reuse::Fresh, 1))), "edge"),
             (CacheStatus::Own(Detail::Loop), "edge"),
         ] {
             assert_eq!(status.layer(), layer, "{status}");
