@@ -2,14 +2,14 @@
 //!
 //! | trap | who fell into it | test |
 //! |---|---|---|
-//! | an invalidation during a load | FusionCache #535 and #625, HybridCache, moka's `get_with` | `g2_races`: `a_load_overtaken_by_an_invalidation_is_not_served_afterwards` |
-//! | a background refresh that skips the check | FusionCache #628 | `g2_races`: `a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards` |
-//! | joining a doomed flight | moka | `g2_races`: `a_caller_after_the_invalidation_does_not_join_the_load_before_it` |
-//! | promotion from the second level after an invalidation | lettuce #3481 | `g2_races`: `what_redis_holds_from_before_an_invalidation_is_not_promoted` |
+//! | an invalidation during a load | FusionCache #535 and #625, HybridCache, moka's `get_with` | `g2_races::a_load_overtaken_by_an_invalidation_is_not_served_afterwards` |
+//! | a background refresh that skips the check | FusionCache #628 | `g2_races::a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards` |
+//! | joining a doomed flight | moka | `g2_races::a_caller_after_the_invalidation_does_not_join_the_load_before_it` |
+//! | promotion from the second level after an invalidation | lettuce #3481 | `g2_races::what_redis_holds_from_before_an_invalidation_is_not_promoted` |
 //! | messages lost while reconnecting | FusionCache | here |
 //! | clock skew between nodes | FusionCache #319 | here |
-//! | stale-on-error that brings purged data back | bentocache #71 | `g3_remove_is_final`: `when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed` |
-//! | a cancelled leader | moka #240 | `g4_one_load`: `a_caller_that_goes_away_cancels_nothing` |
+//! | stale-on-error that brings purged data back | bentocache #71 | `g3_remove_is_final::when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed` |
+//! | a cancelled leader | moka #240 | `g4_one_load::a_caller_that_goes_away_cancels_nothing` |
 //! | every miss-fill broadcast to the fleet | JetCache #972 | here |
 //! | a time to live that promotion grows | cacheable #970 | here |
 //! | a `Clear` that is FLUSHALL | gocache | here |
