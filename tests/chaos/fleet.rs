@@ -63,16 +63,16 @@ impl Fleet {
     /// Injects a fault at random, then waits. In half of the cases one process is frozen meanwhile.
     pub(crate) async fn disturb(&mut self, random: &mut Xoshiro256PlusPlus) {
         let frozen_worker = random.random_bool(0.5).then(|| self.any_worker(random));
-        let frozen = frozen_worker.map(|frozen_worker| self.workers[frozen_worker].process);
+        let frozen = frozen_worker.map(|worker| self.workers[worker].process);
         let start = Moment::now();
-        if let Some(frozen_worker) = frozen_worker {
-            self.signal(frozen_worker, Signal::STOP);
+        if let Some(worker) = frozen_worker {
+            self.signal(worker, Signal::STOP);
             // The others continue, so that the frozen process has missed records when it resumes.
             tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
         }
         self.inject_fault(random).await;
-        if let Some(frozen_worker) = frozen_worker {
-            self.signal(frozen_worker, Signal::CONT);
+        if let Some(worker) = frozen_worker {
+            self.signal(worker, Signal::CONT);
         }
         lock(&self.history).faults.push(Fault { span: Span::until_now(start), frozen });
         tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
