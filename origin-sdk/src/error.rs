@@ -79,6 +79,78 @@ pub enum BuildError {
     },
 }
 
+/// The failure of an administrative operation. Nothing was queued or changed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct AdminError(AdminFailure);
+
+/// The part of the system that an [`AdminError`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AdminErrorKind {
+    /// The settings are malformed, or they name no server.
+    Settings,
+    /// There is no such app; or none was named, and there is not exactly one.
+    App,
+    /// Redis failed or could not be reached.
+    Store,
+    /// The edge or its URL is at fault.
+    Edge,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminFailure {
+    #[error(transparent)]
+    Settings(#[from] BuildError),
+    #[error("expected a Redis, got the embedded topology")]
+    NoServer,
+    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does")]
+    NoApp,
+    #[error("expected one app's journal in this Redis, found {}: name the app", .0.join(", "))]
+    SeveralApps(Vec<String>),
+    #[error("expected {0}'s journal in this Redis, found none: see whether the app's name is right")]
+    NoJournal(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("--edge: expected a URL of a response, got {url:?}: {why}")]
+    EdgeUrl { url: String, why: String },
+    #[error("expected the worker's {member} in Cache-Status of {url}, got none: something else answers there")]
+    NoEdge { url: String, member: &'static str },
+    #[error(transparent)]
+    Edge(#[from] reqwest::Error),
+}
+
+impl AdminError {
+    /// Returns which part of the system failed.
+    #[must_use]
+    pub fn kind(&self) -> AdminErrorKind {
+        match &self.0 {
+            AdminFailure::Settings(_) | AdminFailure::NoServer => AdminErrorKind::Settings,
+            AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => AdminErrorKind::App,
+            AdminFailure::Store(_) => AdminErrorKind::Store,
+            AdminFailure::EdgeUrl { .. } | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
+        }
+    }
+}
+
+impl From<AdminFailure> for AdminError {
+    fn from(failure: AdminFailure) -> Self {
+        Self(failure)
+    }
+}
+
+impl From<BuildError> for AdminError {
+    fn from(error: BuildError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self(error.into())
+    }
+}
+
 /// A store could not do what it was asked. Reads go on inward, invalidations are queued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -95,8 +95,8 @@ async fn a_record_of_ones_own_that_is_lost_is_missed_though_the_one_applied_last
     let (redis, a, _database) = held_old_value().await;
     let (before, own) = (a.invalidate_something(1).await, a.invalidate_something(2).await);
     let (journal, follow) = (
-        include_str!("../../origin-sdk/src/store/redis/journal.lua"),
-        include_str!("../../origin-sdk/src/store/redis/follow.lua"),
+        include_str!("../../origin-sdk/src/store/redis/lua/journal.lua"),
+        include_str!("../../origin-sdk/src/store/redis/lua/follow.lua"),
     );
     let (script, before, own) = (format!("{journal}{follow}"), before.to_string(), own.to_string());
     let ask = async || {
@@ -167,7 +167,7 @@ async fn a_replica_is_not_followed() {
     let (redis, a, database) = held_old_value().await;
     let _: String = redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
     eventually("the process knows that it cannot know", async || a.read(&database).await.0 == 1).await;
-    assert!(a.cache.stats().suspect_reads > 0);
+    assert!(a.cache.stats().disconnected_reads > 0);
     let _: String = redis.run(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("it heals", async || a.read(&database).await.1 == Layer::Memory).await;
 }

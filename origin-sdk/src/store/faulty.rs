@@ -10,11 +10,10 @@ use rand::{RngExt, SeedableRng};
 use shared_keys::{Mode, Position, Scope};
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
-    Unless, Unshipped, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
+    ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::error::StoreError;
-use crate::purge::ShipStatus;
 
 /// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
 /// [`CacheBuilder::faults`](crate::CacheBuilder::faults) and turn them while it runs. At first all are off.
@@ -135,7 +134,7 @@ impl FaultyStore {
     }
 }
 
-impl Store for FaultyStore {
+impl ValueStore for FaultyStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
             self.faults.strike().await?;
@@ -197,7 +196,9 @@ impl Store for FaultyStore {
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
         self.unless_struck(move |inner| inner.watch(key))
     }
+}
 
+impl JournalStore for FaultyStore {
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -219,7 +220,9 @@ impl Store for FaultyStore {
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.unless_struck(move |inner| inner.wait(cursor, timeout))
     }
+}
 
+impl ShipStore for FaultyStore {
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
         self.unless_struck(move |inner| inner.take_ship_turn(shipping))
     }

@@ -10,7 +10,7 @@ use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, SIGNATURE_HEADER, Secr
 use super::probe::{Probe, Seen};
 use super::{Check, Verdict, Verify};
 use crate::error::BoxError;
-use crate::purge::{ApiToken, Plan};
+use crate::shipping::{ApiToken, Plan};
 
 /// How often a page is asked for until it must be a hit.
 const TRIES: u32 = 10;

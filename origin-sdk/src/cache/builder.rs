@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use shared_keys::purge::Secret;
 
-use crate::cache::{Cache, Core};
+use super::Cache;
 use crate::clock::Clock;
 use crate::codec::{Codec, Format};
+use crate::core::Core;
 use crate::error::BuildError;
 use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
-use crate::purge::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::random::Randomness;
+use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
-/// How a [`Cache`] is set up. Made by [`Cache::builder`].
+/// How a [`Cache`] is set up. LoaderOutput by [`Cache::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CacheBuilder {

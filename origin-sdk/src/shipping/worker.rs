@@ -12,7 +12,7 @@ use shared_keys::purge::{
     Secret, SignedParts, sign,
 };
 
-use super::pace::Rate;
+use super::pacing::Rate;
 use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::pace::{Backoff, TokenBucket};
+use super::pacing::{Backoff, TokenBucket};
 use super::target::{Failure, Target};
 use crate::error::StoreError;
 use crate::journal::Journal;
