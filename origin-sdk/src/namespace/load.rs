@@ -330,10 +330,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// The entry that another process has stored, if it is fresh and not due for the refresh that the flight is for; now also in
     /// memory.
     fn fresh_entry(&self, flight: &Flight<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let entry = self.decoded(&flight.key, stored)?;
+        let (entry, bytes) = self.decoded(&flight.key, stored)?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || flight.rand) {
             Lookup::Hit(found) if found.refresh.is_none() => {
-                self.core.memory.put(&flight.key, Arc::clone(&found.entry), stored.bytes.len());
+                self.store_in_memory(&flight.key, &found.entry, bytes);
                 Some(found.entry)
             }
             _ => None,
