@@ -9,8 +9,8 @@ use crate::error::StoreError;
 /// The longest wait for a record; a quarter of the maximum lag if that is shorter. After each wait
 /// the process catches up, which confirms that it is current even if there is no record.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How long to collect records before fetching them together. Without it, a thousand processes would
-/// cost Redis a thousand replies for each record.
+/// How long to collect records before fetching them together. Without it, a thousand processes
+/// would cost Redis a thousand replies for each record.
 const BATCH: Duration = Duration::from_millis(2);
 /// The pause between attempts while the store is unavailable.
 const RETRY: Duration = Duration::from_millis(100);

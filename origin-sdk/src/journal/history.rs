@@ -13,7 +13,8 @@ const MAX_HISTORY: usize = 100_000;
 pub(super) struct History(VecDeque<(Duration, Position)>);
 
 impl History {
-    /// Adds a change of position. Drops each position that was replaced at or before `needed_since`.
+    /// Adds a change of position. Drops each position that was replaced at or before
+    /// `needed_since`.
     pub(super) fn push(&mut self, now: Duration, position: Position, needed_since: Duration) {
         let changes = &mut self.0;
         changes.push_back((now, position));
@@ -22,8 +23,8 @@ impl History {
         }
     }
 
-    /// Returns the position at the clock's reading `past`, or [`Position::ZERO`] if `past` is before
-    /// the remembered changes.
+    /// Returns the position at the clock's reading `past`, or [`Position::ZERO`] if `past` is
+    /// before the remembered changes.
     pub(super) fn position_at(&self, past: Duration) -> Position {
         let known = self.0.partition_point(|&(at, _)| at <= past);
         known.checked_sub(1).map_or(Position::ZERO, |last| self.0[last].1)

@@ -1,7 +1,7 @@
 //! This process's view of the journal of invalidations.
 //!
-//! Inputs: records from the store's feed, and this process's own invalidations. Outputs: verdicts on
-//! entries, and the position that a load takes as its `loaded_at`.
+//! Inputs: records from the store's feed, and this process's own invalidations. Outputs: verdicts
+//! on entries, and the position that a load takes as its `loaded_at`.
 
 mod follower;
 mod history;
@@ -46,8 +46,8 @@ pub(crate) struct Journal {
     reached_once: AtomicBool,
     /// The store's connection count at `confirmed_at`.
     confirmed_over: AtomicU64,
-    /// The number of the last catch-up that succeeded. Locked during a catch-up, so that records are
-    /// applied once and in order.
+    /// The number of the last catch-up that succeeded. Locked during a catch-up, so that records
+    /// are applied once and in order.
     last_catch_up: tokio::sync::Mutex<u64>,
     /// How many catch-ups have begun.
     catch_ups_begun: AtomicU64,
@@ -62,8 +62,8 @@ struct State {
     /// Records that this process has appended and not yet followed. They are newer than `position`,
     /// or a failover has lost them.
     appended: Vec<Position>,
-    /// Scopes of queued invalidations. A queued invalidation has no position yet, so it covers every
-    /// entry in its scope, whenever that was loaded.
+    /// Scopes of queued invalidations. A queued invalidation has no position yet, so it covers
+    /// every entry in its scope, whenever that was loaded.
     pending: HashMap<ScopeHash, Mode>,
 }
 
@@ -121,7 +121,8 @@ impl Journal {
         Arc::clone(&self.news)
     }
 
-    /// Returns the verdict on an entry loaded at `loaded_at`, by the records applied or queued here.
+    /// Returns the verdict on an entry loaded at `loaded_at`, by the records applied or queued
+    /// here.
     pub(crate) fn verdict(&self, scopes: &[ScopeHash], loaded_at: Position) -> Verdict {
         let state = self.read();
         let verdict = state.applied.verdict(scopes.iter().copied(), Stamp::origin(loaded_at));
@@ -143,9 +144,9 @@ impl Journal {
         self.max_lag
     }
 
-    /// Returns whether the process may be further behind at the clock's reading `now` than `max_lag`,
-    /// or has not followed over its current connection yet. A new connection can lead to a primary
-    /// that lost records which this process has applied.
+    /// Returns whether the process may be further behind at the clock's reading `now` than
+    /// `max_lag`, or has not followed over its current connection yet. A new connection can lead to
+    /// a primary that lost records which this process has applied.
     pub(crate) fn is_lagging(&self, now: Duration) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
         !self.reached_once.load(Ordering::Acquire)
@@ -178,7 +179,8 @@ impl Journal {
             let (cursor, appended) = self.cursor();
             let progress = self.store.follow(cursor, &appended).await?;
             self.apply(&progress.records, progress.position, &appended);
-            // A connection made in the meantime may lead to another server than the one that replied.
+            // A connection made in the meantime may lead to another server than the one that
+            // replied.
             if !progress.more && connections == self.store.connections() {
                 self.confirmed_over.store(connections, Ordering::Release);
                 self.confirmed_at.store(nanos(requested_at), Ordering::Release);
@@ -189,21 +191,21 @@ impl Journal {
         }
     }
 
-    /// Appends an invalidation and applies it in this process at once. Queues it, and returns `None`,
-    /// if the store is unavailable.
+    /// Appends an invalidation and applies it in this process at once. Queues it, and returns
+    /// `None`, if the store is unavailable.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
         if self.queue().is_empty() {
             match self.append(mode, &scopes, None).await {
                 Ok(appended) => return Some(appended.position),
-                Err(error) => tracing::warn!(%error, "appending to the journal failed; the invalidation is queued and will be retried"),
+                Err(error) => tracing::warn!(%error, "append failed: the invalidation is queued and will be retried"),
             }
         }
         self.enqueue(mode, scopes);
         None
     }
 
-    /// Appends a record and applies it in this process. With `unless`, also checks whether the value
-    /// that it describes is still valid.
+    /// Appends a record and applies it in this process. With `unless`, also checks whether the
+    /// value that it describes is still valid.
     pub(crate) async fn append(
         &self,
         mode: Mode,
@@ -254,7 +256,8 @@ impl Journal {
             self.append(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
             queue.remove(first.number);
-            // Leave the scopes covered until the whole queue is appended: covering too much is safe.
+            // Leave the scopes covered until the whole queue is appended: covering too much is
+            // safe.
             if queue.is_empty() {
                 self.write().pending.clear();
             }
