@@ -55,7 +55,7 @@ impl Watches {
     }
 
     /// Wakes all waiters of the key.
-    pub(crate) fn ring(&self, key: &str, outcome: Outcome) {
+    pub(crate) fn notify(&self, key: &str, outcome: Outcome) {
         if let Some(sender) = self.lock().get(key) {
             sender.send_replace(outcome);
         }
@@ -63,7 +63,7 @@ impl Watches {
 
     /// Wakes the waiters of all keys with [`Outcome::Unknown`], after notifications may have been
     /// lost.
-    pub(crate) fn ring_all(&self) {
+    pub(crate) fn notify_all(&self) {
         for sender in self.lock().values() {
             sender.send_replace(Outcome::Unknown);
         }
@@ -112,10 +112,10 @@ mod tests {
     async fn a_notification_wakes_all_waiters_of_its_key_even_if_it_comes_before_they_wait() {
         let watches = Watches::default();
         let (mut a, mut b, mut other) = (watches.watch("k"), watches.watch("k"), watches.watch("l"));
-        watches.ring("k", Outcome::Filled);
+        watches.notify("k", Outcome::Filled);
         assert_eq!((a.ended(LONG).await, b.ended(LONG).await), (Outcome::Filled, Outcome::Filled));
         assert_eq!(other.ended(Duration::from_secs(1)).await, Outcome::Unknown);
-        watches.ring("k", Outcome::Failed);
+        watches.notify("k", Outcome::Failed);
         assert_eq!(a.ended(LONG).await, Outcome::Failed);
     }
 
