@@ -1,6 +1,8 @@
--- Returns the records after a cursor. ARGV: max_feed, max_ledger, cursor, limit, the IDs of the
--- caller's own records that it has not followed yet. Returns {position, more, gap, rows}; a row is
--- {id, mode, scope, ...}. With gap = 1, rows is empty and the caller must read the ledger instead.
+-- Returns the records after a cursor.
+-- ARGV: max_feed, max_ledger, cursor, limit, the IDs of the caller's own records that it has not
+-- followed yet.
+-- Returns {position, more, gap, rows}; a row is {id, mode, scope, ...}. With gap = 1, rows is empty
+-- and the caller must read the ledger instead.
 local cursor, limit = ARGV[3], tonumber(ARGV[4])
 ensure(cursor)
 

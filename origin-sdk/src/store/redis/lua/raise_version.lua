@@ -1,6 +1,7 @@
--- Records the highest version of a key's value. KEYS: the version. ARGV: version (20 digits),
--- ttl_ms. Returns 1 if a version was known and was not newer. Numbers of equal length compare as
--- strings.
+-- Records the highest version of a key's value.
+-- KEYS: the version.
+-- ARGV: version (20 digits), ttl_ms.
+-- Returns 1 if a version was known and was not newer. Numbers of equal length compare as strings.
 local known = redis.call('GET', KEYS[1])
 if known and known > ARGV[1] then
   return 0

@@ -1,4 +1,5 @@
--- Records what a target has confirmed. KEYS[3]: the lease; KEYS[4]: the status.
+-- Records what a target has confirmed.
+-- KEYS[3]: the lease; KEYS[4]: the status.
 -- ARGV: max_feed, max_ledger, target, group, token, the records' IDs.
 -- Returns 0, and records nothing, if the token does not hold the lease.
 local status, target, group, token = KEYS[4], ARGV[3], ARGV[4], ARGV[5]

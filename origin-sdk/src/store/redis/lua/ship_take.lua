@@ -1,4 +1,5 @@
--- Returns the first records that a target has not confirmed. KEYS[3]: the lease.
+-- Returns the first records that a target has not confirmed.
+-- KEYS[3]: the lease.
 -- ARGV: max_feed, max_ledger, group, token, limit.
 -- Returns {held, rows, behind, now_ms}; held is 0 if the token does not hold the lease.
 local group, token, limit = ARGV[3], ARGV[4], ARGV[5]

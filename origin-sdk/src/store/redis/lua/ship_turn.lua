@@ -1,4 +1,5 @@
--- Acquires, renews or releases the lease on a target. KEYS[3]: the lease; KEYS[4]: the status.
+-- Acquires, renews or releases the lease on a target.
+-- KEYS[3]: the lease; KEYS[4]: the status.
 -- ARGV: max_feed, max_ledger, target, token, ttl_ms (0 releases the lease).
 -- Returns the remaining milliseconds of another process's lease; 0 if no other process holds it.
 local lease, status, target, token, ms = KEYS[3], KEYS[4], ARGV[3], ARGV[4], tonumber(ARGV[5])
