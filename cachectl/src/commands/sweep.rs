@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 use clap::Args;
-use origin_sdk::admin::{self, Swept};
+use origin_sdk::admin::{self, SweepCounts};
 use serde::Serialize;
 
 use crate::output::{Exit, Output, Result};
@@ -32,11 +32,11 @@ impl Sweep {
 }
 
 #[derive(Serialize)]
-struct Report(Swept);
+struct Report(SweepCounts);
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Swept { scanned, dead, unlinked, foreign, .. } = self.0;
+        let SweepCounts { scanned, dead, unlinked, foreign, .. } = self.0;
         writeln!(
             f,
             "{scanned} keys scanned: {dead} invalidated, {unlinked} of them removed; {foreign} not written by Strata, left unchanged"
