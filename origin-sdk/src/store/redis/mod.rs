@@ -1,13 +1,13 @@
-//! Redis (standalone) as the shared tier and the home of the journal.
+//! A standalone Redis as the shared tier and the store of the journal.
 
+mod admin;
 mod connection;
-mod inbox;
-mod inspection;
-mod keyspace;
+mod journal;
 mod lease;
-mod script;
+mod scan;
 mod shipping;
 mod topology;
+mod wakeups;
 
 use std::time::Duration;
 
@@ -18,48 +18,48 @@ use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
-use self::inbox::Inbox;
+use self::journal::JournalScripts;
 use self::lease::LeaseScripts;
-use self::script::JournalScripts;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
+use self::wakeups::Wakeups;
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
-    Unless, Unshipped, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
+    ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
-use crate::purge::ShipStatus;
+use crate::random;
 
-/// Records fetched at a time.
+/// The most records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
-/// Keys that are read in one transaction: a longer one would hold up other clients.
+/// The most keys read in one transaction. A longer one would block other clients.
 const BATCH: usize = 500;
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
     commands: Connection,
-    /// Blocking reads hold up everything behind them, so they have a connection of their own.
-    doorbell: Connection,
-    /// So do records on their way to the edge, which can be megabytes.
+    /// The connection of blocking reads, which would delay any command behind them.
+    blocking: Connection,
+    /// The connection of the shipper, whose replies can be megabytes.
     shipping: Connection,
-    inbox: Inbox,
+    wakeups: Wakeups,
     scripts: JournalScripts,
     leases: LeaseScripts,
     ship: ShipScripts,
 }
 
 impl RedisStore {
-    /// A store on this server. Connects when first used.
+    /// Returns a store on this server. Connects on first use.
     pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
-        let process = format!("{:016x}", rand::random::<u64>());
+        let process = random::process_id();
         Self {
             commands: connection(),
-            doorbell: connection(),
+            blocking: connection(),
             shipping: connection(),
-            inbox: Inbox::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
+            wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
             leases: LeaseScripts::new(),
             ship: ShipScripts::new(app),
@@ -67,10 +67,10 @@ impl RedisStore {
     }
 }
 
-impl Store for RedisStore {
+impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
-            // In one transaction: a value must not get the time to live of the one that replaces it.
+            // One transaction, so that a value is never paired with the TTL of its replacement.
             let mut both = redis::pipe();
             both.atomic().get(key).cmd("PTTL").arg(key);
             let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
@@ -111,7 +111,7 @@ impl Store for RedisStore {
     }
 
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        async move { self.leases.claim(&self.commands, key, &request, self.inbox.channel()).await }.boxed()
+        async move { self.leases.claim(&self.commands, key, &request, self.wakeups.channel()).await }.boxed()
     }
 
     fn renew<'a>(
@@ -133,9 +133,11 @@ impl Store for RedisStore {
     }
 
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
-        self.inbox.watch(key).boxed()
+        self.wakeups.watch(key).boxed()
     }
+}
 
+impl JournalStore for RedisStore {
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -159,11 +161,13 @@ impl Store for RedisStore {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64);
             read.arg("STREAMS").arg(self.scripts.feed_key()).arg(cursor.to_string());
-            self.doorbell.run_blocking(&read, timeout).await.map(|_: Value| ())
+            self.blocking.run_blocking(&read, timeout).await.map(|_: Value| ())
         }
         .boxed()
     }
+}
 
+impl ShipStore for RedisStore {
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
         self.ship.take_turn(&self.shipping, shipping).boxed()
     }
@@ -197,13 +201,15 @@ impl Store for RedisStore {
     }
 }
 
-/// What a key holds, by the replies of `GET` and `PTTL`. A key without expiry is not ours: it has no time left.
+/// Converts the replies of `GET` and `PTTL`. Returns `None` for a key without a TTL, which was not
+/// written by this store.
 fn stored(value: Option<Vec<u8>>, ttl_ms: i64) -> Option<Stored> {
     let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
     value.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left })
 }
 
-/// A time to live as Redis takes it: at least one millisecond, and not more than it can count.
+/// Returns a TTL in the milliseconds of Redis: at least 1, at most `i64::MAX / 2`, so that Redis's
+/// sum with the current time does not overflow.
 fn to_millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
 }

@@ -1,0 +1,9 @@
+//! The subcommands, one file each.
+
+pub(crate) mod completions;
+pub(crate) mod inspect;
+pub(crate) mod journal;
+pub(crate) mod purge;
+pub(crate) mod ship;
+pub(crate) mod sweep;
+pub(crate) mod verify;

@@ -1,0 +1,89 @@
+//! `cachectl`: the administration of a running fleet. Arguments → one library call → print.
+//!
+//! Each subcommand is a file in `commands/` with its arguments and a `run` that takes a
+//! [`Session`].
+
+#![expect(clippy::print_stderr, reason = "a command line tool reports errors on the error stream")]
+
+mod commands;
+mod output;
+mod session;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::output::{Exit, Output};
+use self::session::Session;
+use self::settings::Settings;
+
+/// Inspects, purges and verifies a Strata cache.
+///
+/// Settings come from flags, then from the environment, then from a TOML file (--config, or
+/// strata.toml in the current folder) with the keys redis, app, purge_secret, zone, plan and
+/// api_token. Secrets come from the environment or the file only, never from flags.
+#[derive(Parser)]
+#[command(name = "cachectl", version, disable_help_subcommand = true, after_help = output::EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    /// Print JSON: one object, or one object per line for a stream of records
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Invalidate cached entries in every process, in Redis and at the edge
+    Purge(commands::purge::Purge),
+    /// Show the entry stored under a key, and the journal records that cover it
+    Inspect(commands::inspect::Inspect),
+    /// Read the journal of invalidations
+    #[command(subcommand)]
+    Journal(commands::journal::Journal),
+    /// Show the state of shipping the journal to the edge, and remove old targets
+    #[command(subcommand)]
+    Ship(commands::ship::Ship),
+    /// Free the memory of invalidated entries in Redis
+    Sweep(commands::sweep::Sweep),
+    /// Check that a deployed worker, its secret and its zone behave as Strata requires
+    Verify(commands::verify::Verify),
+    /// Print a completion script for a shell
+    Completions(commands::completions::Completions),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { settings, json, command } = Arguments::parse();
+    let mut output = Output::new(json);
+    match run(settings, command, &mut output).await {
+        Ok(exit) => exit.into(),
+        // The reader of the output has closed the pipe, as `head` does.
+        Err(error) if output::is_broken_pipe(&*error) => Exit::Done.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            Exit::Failed.into()
+        }
+    }
+}
+
+async fn run(settings: Settings, command: Command, output: &mut Output) -> output::Result<Exit> {
+    let session = Session::new(settings.resolve()?);
+    match command {
+        Command::Purge(purge) => purge.run(&session, output).await,
+        Command::Inspect(inspect) => inspect.run(&session, output).await,
+        Command::Journal(journal) => journal.run(&session, output).await,
+        Command::Ship(ship) => ship.run(&session, output).await,
+        Command::Sweep(sweep) => sweep.run(&session, output).await,
+        Command::Verify(verify) => verify.run(&session, output).await,
+        Command::Completions(completions) => completions.run(&mut Arguments::command()),
+    }
+}

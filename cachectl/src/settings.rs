@@ -1,0 +1,71 @@
+//! Flags, environment variables and a file → settings. The first of these that has a setting wins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::output::Result;
+
+/// The file that is read if it exists and --config is not given.
+const DEFAULT_FILE: &str = "strata.toml";
+
+/// The flags of every command.
+#[derive(Args)]
+pub(crate) struct Settings {
+    /// URL of the fleet's Redis, such as redis://127.0.0.1:6379
+    #[arg(long, global = true, value_name = "URL", env = "STRATA_REDIS_URL", hide_env_values = true)]
+    redis: Option<String>,
+    /// Name of the app, as in `keys!`; may be omitted if only one app uses this Redis
+    #[arg(long, global = true, value_name = "NAME", env = "STRATA_APP")]
+    app: Option<String>,
+    /// TOML file with settings
+    #[arg(long, global = true, value_name = "FILE", env = "STRATA_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// The settings in effect, and the format of the file. The secrets have no flag, because other
+/// users of the machine can read a process's arguments.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resolved {
+    pub(crate) redis: Option<String>,
+    pub(crate) app: Option<String>,
+    /// The secret that signs purge messages.
+    pub(crate) purge_secret: Option<String>,
+    /// The zone's ID.
+    pub(crate) zone: Option<String>,
+    /// The zone's plan.
+    pub(crate) plan: Option<String>,
+    /// An API token with the permission to purge the zone.
+    pub(crate) api_token: Option<String>,
+}
+
+impl Settings {
+    pub(crate) fn resolve(self) -> Result<Resolved> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
+            None => Resolved::default(),
+        };
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Ok(Resolved {
+            redis: self.redis.or(file.redis),
+            app: self.app.or(file.app),
+            purge_secret: variable("STRATA_PURGE_SECRET").or(file.purge_secret),
+            zone: variable("STRATA_ZONE").or(file.zone),
+            plan: variable("STRATA_PLAN").or(file.plan),
+            api_token: variable("STRATA_API_TOKEN").or(file.api_token),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Resolved> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    // Omit the line that the parser's own message shows: it may contain a secret.
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        format!("{}:{line}: {}", path.display(), error.message()).into()
+    })
+}

@@ -1,9 +1,0 @@
-//! A file per subcommand.
-
-pub(crate) mod completions;
-pub(crate) mod inspect;
-pub(crate) mod journal;
-pub(crate) mod purge;
-pub(crate) mod ship;
-pub(crate) mod sweep;
-pub(crate) mod verify;

@@ -1,8 +1,0 @@
--- Notes a version of a key's value. KEYS: the version. ARGV: version (20 digits), how long it is kept in milliseconds.
--- Returns 1 if a version was known and none was newer. Equally long numbers compare as their texts do.
-local known = redis.call('GET', KEYS[1])
-if known and known > ARGV[1] then
-  return 0
-end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return known and 1 or 0
