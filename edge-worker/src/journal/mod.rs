@@ -72,7 +72,7 @@ mod tests {
         let (first, last) = (of("tag:a", 106).unwrap(), of("all", 107).unwrap());
         assert_eq!((first.mode, first.stamp.origin), (Mode::Remove, Some(Position::new(9, 1))));
         assert_eq!((last.mode, last.stamp.origin), (Mode::Expire, None));
-        let hashes: usize = message.records.iter().map(|record| record.scope.edge_hashes().into_iter().count()).sum();
+        let hashes: usize = message.records.iter().map(|record| record.scope.edge_hashes().len()).sum();
         assert_eq!(records.len(), hashes);
     }
 }
