@@ -1,8 +1,8 @@
-//! Forwards a request to the origin.
+//! The request to the origin: its URL and fields.
 //!
-//! Path and query are the client's where the request passes by, and the key's where the answer may be stored; scheme, host and a path
-//! prefix come from `ORIGIN`. The origin learns the site's name and scheme from `X-Forwarded-Host` and `X-Forwarded-Proto`,
-//! which are part of the target key and therefore safe for it to use.
+//! Path and query are the client's if the request bypasses the store, and the key's if the response may be stored.
+//! Scheme, host and a path prefix are from `ORIGIN`. `X-Forwarded-Host` and `X-Forwarded-Proto` state the site's
+//! name and scheme. Both are part of the target key, so the origin may use them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use shared_keys::VaryRules;
@@ -13,7 +13,7 @@ use crate::policy::range::number;
 use crate::policy::select::combined;
 use crate::policy::validate;
 
-/// RFC 8586 section 2: names the CDNs that a request went through.
+/// The field that names the CDNs that a request went through (RFC 8586 section 2).
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 /// This software's name in `Via`, as a comment (RFC 9110 section 7.6.3).
 const PRODUCT: &str = "(strata-edge)";
@@ -21,15 +21,16 @@ const PRODUCT: &str = "(strata-edge)";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// What a hop says of the way that a request came.
+/// The fields in which a hop describes the path of a request.
 pub const SET_BY_THIS_HOP: [HeaderName; 5] =
     [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// Whether a request for `url` has been through this cache already: the origin's URL leads back here.
+/// Returns whether a request for `url` has been through this cache before: the origin's URL leads back here.
 ///
-/// A site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin of another. In `Via` the
-/// product counts as well: a proxy before this cache may call itself by the site's name.
+/// The site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin
+/// of another. In `Via` the product must match as well, because a proxy in front of this cache may use the site's
+/// name.
 pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
     let own = host_and_port(url);
     let is_own = |name: &str| name.eq_ignore_ascii_case(&own);
@@ -46,13 +47,14 @@ fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> 
     members.filter_map(|member| str::from_utf8(member).ok())
 }
 
-/// Whether the request asks to go on as a WebSocket (RFC 6455 section 4.1), the one protocol that is passed through.
+/// Returns whether the request asks to switch to the WebSocket protocol (RFC 6455 section 4.1). Other upgrades
+/// are not forwarded.
 pub fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET
         && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-/// Where a request for `url` goes.
+/// Returns the URL at the origin of a request for `url`.
 pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
     let Some(origin) = origin else { return url.clone() };
     let mut target = origin.clone();
@@ -61,10 +63,10 @@ pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
     target
 }
 
-/// The fields of a request that passes by the cache: the client's own, but for what ends at this hop.
+/// Returns the fields of a request that bypasses the store: the client's own, without those that end at this hop.
 pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
-    // The runtime names the client; without it (not behind Cloudflare) the field stays as it came.
+    // The runtime states the client's address. Without it (outside Cloudflare) the field is forwarded unchanged.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
         && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
     {
@@ -73,12 +75,14 @@ pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers
 }
 
-/// The fields of a request whose answer may be stored: nothing in them depends on what the key leaves out, and no condition
-/// or cache directive of the client's keeps the origin, or a cache before it, from sending the whole response.
+/// Returns the fields of a request whose response may be stored.
+///
+/// Unkeyed fields are removed. The client's conditions, range and cache directives are removed as well, so that
+/// the origin, or a cache in front of it, sends the whole response.
 pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
     remove_unkeyed(&mut headers);
-    // The way that the client names may be made up, and an origin may take its first address for the client's.
+    // The client may have forged the list, and an origin may take the first address for the client's.
     match client.get(CF_CONNECTING_IP) {
         Some(ip) => headers.insert(X_FORWARDED_FOR, ip.clone()),
         None => headers.remove(X_FORWARDED_FOR),
@@ -87,7 +91,7 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderM
     for name in [header::RANGE, header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT] {
         headers.remove(name);
     }
-    // What is stored is what was keyed.
+    // The origin gets the selecting fields in the form that the variant key contains.
     let selecting: Vec<_> = rules.forwarded(|name| combined(&headers, name)).collect();
     for (name, value) in selecting {
         headers.remove(name);
@@ -98,14 +102,15 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderM
     headers
 }
 
-/// The client's fields without those that end here, and with what this hop says of itself and of the URL.
+/// Returns the client's fields without those that end here, with those that describe this hop and the URL.
 fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = client.clone();
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
     headers.remove(header::HOST);
     let own = host_and_port(url);
-    // RFC 9110 section 7.6.3 has every gateway say so. Some origins do not compress what goes through one unless they are told to.
+    // RFC 9110 section 7.6.3 requires it of every gateway. Some origins do not compress responses to a gateway
+    // unless they are configured to.
     append(&mut headers, header::VIA, &format!("1.1 {own} {PRODUCT}"));
     append(&mut headers, CDN_LOOP, &own);
     set(&mut headers, X_FORWARDED_HOST, own);
@@ -113,7 +118,8 @@ fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers
 }
 
-/// How much further an OPTIONS request may be forwarded (RFC 9110 section 7.6.2); `None` if it does not say, or is another.
+/// Returns how often an OPTIONS request may still be forwarded (RFC 9110 section 7.6.2); `None` if it does not
+/// state that, or for another method.
 pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
     number(hops.to_str().ok()?)
@@ -128,9 +134,9 @@ fn host_and_port(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Adds a member to a list field, keeping it on one line.
+/// Appends a member to a list field, and joins the field to one line.
 fn append(headers: &mut HeaderMap, name: HeaderName, member: &str) {
-    // Whatever the members before it are, they are not this hop's to remove (RFC 8586 section 2).
+    // A hop must not remove the members of others, even invalid ones (RFC 8586 section 2).
     let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
     let mut lists: Vec<&[u8]> = lines.into_iter().filter(|list| !list.trim_ascii().is_empty()).collect();
     lists.push(member.as_bytes());
@@ -157,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn path_and_query_stay_and_the_rest_comes_from_the_origin() {
+    fn path_and_query_are_the_requests_and_the_rest_is_the_origins() {
         for (origin, request, expected) in [
             ("http://127.0.0.1:4001", "https://shop.example/a?b=c", "http://127.0.0.1:4001/a?b=c"),
             ("http://127.0.0.1:4001/", "https://shop.example/", "http://127.0.0.1:4001/"),
@@ -169,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fill_carries_nothing_that_the_key_leaves_out() {
+    fn a_fill_contains_nothing_outside_the_key() {
         let client = headers(&[
             ("accept-encoding", "gzip, deflate, br"),
             ("if-none-match", "\"a\""),
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_sees_selecting_fields_as_the_variant_key_holds_them() {
+    fn the_origin_gets_selecting_fields_as_the_variant_key_contains_them() {
         let rules = VaryRules::default()
             .field("Accept-Language", Normaliser::language(["en", "de"]).unwrap())
             .field("Cookie", Normaliser::cookies(["group"]).unwrap())
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc8586_2_and_rfc9110_7_6_3_a_request_that_was_here_before_is_a_loop() {
+    fn rfc8586_2_and_rfc9110_7_6_3_a_request_that_names_this_cache_is_a_loop() {
         let site = url("https://shop.example:8443/a");
         for (fields, looped) in [
             (&[("cdn-loop", "other; a=b, Shop.example:8443;x")][..], true),
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc8586_2_the_members_of_others_stay_whatever_they_are() {
+    fn rfc8586_2_the_members_of_others_are_retained_even_if_invalid() {
         let client = headers(&[("cdn-loop", "é, other"), ("cdn-loop", ""), ("cdn-loop", "another")]);
         let forwarded = bypass_headers(&client, &url("https://shop.example/"));
         assert!(
@@ -285,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fill_names_the_client_as_the_runtime_does_and_not_as_the_client_does() {
+    fn a_fill_states_the_clients_address_as_the_runtime_does() {
         let named = |fields| {
             let filled = fill_headers(&headers(fields), &VaryRules::default(), &url("https://a.example/"));
             filled.get(X_FORWARDED_FOR).cloned()

@@ -10,31 +10,32 @@ use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal};
 use crate::policy::StoredResponse;
 
-/// The tags of an origin that was written for another CDN, separated by spaces.
+/// The field with the tags of an origin that was written for another CDN, separated by spaces.
 const SURROGATE_KEY: &str = "surrogate-key";
 
-/// The status of an origin's answer.
+/// Checks the status of the origin's response.
 ///
 /// # Errors
-/// [`ErrorKind::Origin`] if it is none that the runtime can pass on to the client.
+/// [`ErrorKind::Origin`] if the runtime cannot pass it on to the client.
 pub fn status(code: u16) -> Result<StatusCode, Error> {
     StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code)).ok_or_else(|| {
         Error::new(ErrorKind::Origin, format!("expected a status from 200 to 599 from the origin, got {code}"))
     })
 }
 
-/// When a response was asked for and arrived, and what of the edge journal was known before it was asked for.
+/// The times of a fetch, and the state of the edge journal before it.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchContext {
-    /// Just before the request left.
+    /// When the request was sent.
     pub request_time: SystemTime,
-    /// When the header section was there.
+    /// When the header section was received.
     pub response_time: SystemTime,
-    /// All records up to this one had been applied before the request left.
+    /// All records up to this number had been applied before the request was sent.
     pub edge_seq: Seq,
 }
 
-/// The origin's answer as it could be stored: its place in the journal and its scopes read from the fields that carry them.
+/// Converts the origin's response to its stored form: reads its journal position and its scopes from their fields,
+/// and removes hop-by-hop and internal fields.
 pub fn to_stored(
     status: StatusCode,
     mut headers: HeaderMap,
@@ -60,7 +61,7 @@ pub fn to_stored(
     }
 }
 
-/// A recipient with a clock says when a response without a date came (RFC 9110 section 6.6.1).
+/// Sets `Date` to the response time if the origin has not sent it (RFC 9110 section 6.6.1).
 pub fn set_date(headers: &mut HeaderMap, response_time: SystemTime) {
     if !headers.contains_key(header::DATE) {
         set(headers, header::DATE, httpdate::fmt_http_date(response_time));
@@ -75,7 +76,7 @@ mod tests {
     use crate::policy::testing::headers;
 
     #[test]
-    fn position_and_tags_of_an_answer_are_read_and_its_url_is_a_scope() {
+    fn position_and_tags_are_read_and_the_url_is_a_scope() {
         let fields = headers(&[
             ("strata-position", "1763900000000-2"),
             ("strata-other", "x"),
@@ -97,12 +98,12 @@ mod tests {
         assert!(!response.headers.keys().any(|name| name.as_str().starts_with("strata-")));
         assert!(
             response.headers.contains_key("cache-tag"),
-            "kept for the zone's purge, taken out on the way to the client"
+            "stored for the zone's purge, removed from the response to the client"
         );
     }
 
     #[test]
-    fn rfc9110_6_6_1_an_answer_without_a_date_gets_one() {
+    fn rfc9110_6_6_1_a_response_without_a_date_gets_one() {
         let target = TargetKey::parse("https://shop.example/api").unwrap();
         let time = SystemTime::UNIX_EPOCH;
         let context = FetchContext { request_time: time, response_time: time, edge_seq: Seq(7) };
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_that_can_be_passed_on() {
+    fn a_status_outside_200_to_599_is_refused() {
         assert!([200, 299, 404, 599].into_iter().all(|code| status(code).is_ok()));
         assert!([0, 99, 101, 199, 600, 999].into_iter().all(|code| status(code).is_err()));
     }
