@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use origin_sdk::{
-    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, Load, LoadErrorKind, Namespace, Scope, TypedTag,
+    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace, Scope, TypedTag,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -167,7 +167,7 @@ impl Worker {
         let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
         let fails = random.random_ratio(1, 20);
         let source = self.source.clone();
-        let loader = move |load: Load| async move {
+        let loader = move |load: LoadContext| async move {
             let start = Moment::now();
             load.tag(group(item));
             let version = source.read(item).await?;
@@ -179,7 +179,7 @@ impl Worker {
         self.read_with(item, loader).await;
     }
 
-    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(Load) -> L + Send + 'static) -> Option<Layer>
+    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(LoadContext) -> L + Send + 'static) -> Option<Layer>
     where
         L: Future<Output = std::io::Result<u64>> + Send + 'static,
     {
@@ -220,7 +220,7 @@ impl Worker {
         let slow = Duration::from_millis(random.random_range(0..10));
         let source = self.source.clone();
         let start = Moment::now();
-        let writer = move |load: Load| async move {
+        let writer = move |load: LoadContext| async move {
             load.tag(group(item));
             let version = source.bump(item).await?;
             tokio::time::sleep(slow).await;
@@ -238,7 +238,7 @@ impl Worker {
         for item in 0..self.count {
             loop {
                 let source = self.source.clone();
-                let loader = move |load: Load| async move {
+                let loader = move |load: LoadContext| async move {
                     load.tag(group(item));
                     source.read(item).await
                 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use origin_sdk::{Cache, Key, Lifetime, Load, Namespace, Scope, TypedTag};
+use origin_sdk::{Cache, Key, Lifetime, LoadContext, Namespace, Scope, TypedTag};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use strata_tests::{Database, Group, Item, RedisServer, eventually};
@@ -38,7 +38,7 @@ impl Process {
 
     async fn read(&self, id: u64) -> u64 {
         let database = self.database.clone();
-        let loader = move |load: Load| async move {
+        let loader = move |load: LoadContext| async move {
             load.tag(Group { id }.to_tag());
             // Yields around the read, so that other tasks run before and after it.
             tokio::task::yield_now().await;
@@ -61,7 +61,7 @@ impl Process {
         let version = match way {
             0 => {
                 let (database, key) = (self.database.clone(), Item { id });
-                let writer = move |load: Load| async move {
+                let writer = move |load: LoadContext| async move {
                     load.tag(Group { id }.to_tag());
                     let version = database.bump(id);
                     tokio::task::yield_now().await;

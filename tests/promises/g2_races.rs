@@ -73,8 +73,8 @@ async fn a_caller_after_the_invalidation_of_a_tag_gets_no_value_loaded_before_it
     let cache = redis.cache().build().await.unwrap();
     let (items, database) = (items(&cache), Database::default());
     let (has_read, may_end) = gates();
-    let tagged = |loader: Box<dyn FnOnce(origin_sdk::Load) -> _ + Send>| {
-        move |load: origin_sdk::Load| {
+    let tagged = |loader: Box<dyn FnOnce(origin_sdk::LoadContext) -> _ + Send>| {
+        move |load: origin_sdk::LoadContext| {
             load.tag(Group { id: 7 }.to_tag());
             loader(load)
         }
@@ -179,7 +179,7 @@ async fn a_write_through_overtaken_by_another_leaves_no_old_value() {
 async fn a_write_through_overtaken_by_the_invalidation_of_its_tag_is_not_cached() {
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
-    let writer = |load: origin_sdk::Load| async move {
+    let writer = |load: origin_sdk::LoadContext| async move {
         load.tag(Group { id: 7 }.to_tag());
         b.invalidate([Group { id: 7 }.to_tag()]).await;
         Ok::<_, std::io::Error>(1)
@@ -195,7 +195,7 @@ async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let tags = [7, 8].map(|id| Group { id }.to_tag());
-    let writer = |load: origin_sdk::Load| async move {
+    let writer = |load: origin_sdk::LoadContext| async move {
         tags.iter().cloned().for_each(|tag| load.tag(tag));
         b.invalidate([Scope::all_tags(tags).unwrap()]).await;
         Ok::<_, std::io::Error>(1)
@@ -235,7 +235,7 @@ async fn a_write_through_overtaken_by_a_lost_record_is_not_cached_where_the_reco
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let (writing, on) = (a.clone(), redis.url());
-    let writer = |load: origin_sdk::Load| async move {
+    let writer = |load: origin_sdk::LoadContext| async move {
         load.tag(Group { id: 7 }.to_tag());
         let applied = writing.stats().records_applied;
         let record = b.invalidate([Group { id: 7 }.to_tag()]).await.position.unwrap();

@@ -102,7 +102,7 @@ async fn a_value_loaded_from_a_stale_entry_is_not_stored() {
     let outer = builder.build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
     let through = |items: &Namespace<Item, u64>| {
         let items = items.clone();
-        move |_: origin_sdk::Load| async move { items.get(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone") }
+        move |_: origin_sdk::LoadContext| async move { items.get(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone") }
     };
     clock.advance(FRESH);
     assert_eq!(*outer.get_or_load(&Item { id: 2 }, through(&items)).await.unwrap().value, 0);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{Cache, Layer, Lifetime, Load, Loads, Namespace};
+use origin_sdk::{BatchContext, Cache, Layer, Lifetime, LoadContext, Namespace};
 use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
 use tokio::task::JoinHandle;
 
@@ -27,7 +27,7 @@ type Answer = JoinHandle<(u64, Layer)>;
 
 fn read_with<F, L, E>(items: &Namespace<Item, u64>, loader: F) -> Answer
 where
-    F: FnOnce(Load) -> L + Send + 'static,
+    F: FnOnce(LoadContext) -> L + Send + 'static,
     L: Future<Output = Result<u64, E>> + Send + 'static,
     E: Into<origin_sdk::BoxError> + 'static,
 {
@@ -179,7 +179,7 @@ async fn values_that_may_not_be_stored_are_loaded_in_parallel() {
     let (has_read, may_end) = gates();
     let unstorable = || {
         let loader = database.slow_loader(1, &has_read, &may_end);
-        move |load: Load| {
+        move |load: LoadContext| {
             load.lifetime(Lifetime::fresh(Duration::ZERO));
             loader(load)
         }
@@ -248,7 +248,7 @@ async fn a_batch_reads_its_keys_from_redis_in_one_round_trip() {
     }
     let _: String = redis.run(&["CONFIG", "RESETSTAT"]).await;
     let hits = of_b.get_many(&items([1, 2, 3, 4])).await;
-    let read = |hit: &Option<origin_sdk::Hit<u64>>| hit.as_ref().map(|hit| (*hit.value, hit.layer));
+    let read = |hit: &Option<origin_sdk::Cached<u64>>| hit.as_ref().map(|hit| (*hit.value, hit.layer));
     assert_eq!(
         hits.iter().map(read).collect::<Vec<_>>(),
         [None, Some((20, Layer::Redis)), Some((30, Layer::Redis)), None]
@@ -265,7 +265,7 @@ async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() 
     let leader = read_with(&of_a, database.slow_loader(1, &has_read, &may_end));
     has_read.acquire().await.unwrap().forget();
     let batch = tokio::spawn(async move {
-        let loader = |missing: Vec<Item>, _: Loads| async move {
+        let loader = |missing: Vec<Item>, _: BatchContext| async move {
             Ok::<_, std::io::Error>(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
         };
         let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();

@@ -38,7 +38,7 @@ async fn a_process_disconnected_for_longer_than_max_lag_serves_nothing_old() {
     redis.kill();
     database.write(1, 1);
     eventually("the process notices that it may lag", async || read(&items, &database).await.0 == 1).await;
-    assert!(cache.stats().suspect_reads > 0);
+    assert!(cache.stats().disconnected_reads > 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use origin_sdk::{Cache, Plan, Position, Scope, Tag};
+use origin_sdk::cloudflare::Plan;
+use origin_sdk::{Cache, Position, Scope, Tag};
 use strata_tests::{
     CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, Passage, Proxy, RedisServer, StepProxy, StopAt, eventually,
     worker_secret,

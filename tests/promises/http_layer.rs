@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use origin_sdk::http::{CacheLayer, for_this_request};
-use origin_sdk::{Cache, Clock, Key, Lifetime, Load, Namespace, Scope, TypedTag};
+use origin_sdk::{Cache, Clock, Key, Lifetime, LoadContext, Namespace, Scope, TypedTag};
 use shared_keys::{TagSet, scopes_from_header};
 use strata_tests::{Database, Group, Item, ItemPart};
 use tower::ServiceExt;
@@ -53,7 +53,7 @@ impl Service {
             move |id: u64| {
                 let (items, database) = (items.clone(), database.clone());
                 async move {
-                    let loader = move |load: Load| async move {
+                    let loader = move |load: LoadContext| async move {
                         load.tag(Group { id: 7 }.to_tag());
                         Ok::<_, std::io::Error>(database.read(id))
                     };
@@ -153,7 +153,7 @@ impl Reply {
 
 /// Loads a value with this many tags.
 async fn load_tagged(namespace: &Namespace<ItemPart, u64>, tags: u64) {
-    let loader = move |load: Load| async move {
+    let loader = move |load: LoadContext| async move {
         (0..tags).for_each(|id| load.tag(Group { id }.to_tag()));
         Ok::<_, std::io::Error>(0)
     };

@@ -96,8 +96,8 @@ async fn the_loss_of_a_processs_own_record_is_detected() {
     let (redis, a, _database) = hold_old_value().await;
     let (before, own) = (a.invalidate_something(1).await, a.invalidate_something(2).await);
     let (journal, follow_script) = (
-        include_str!("../../origin-sdk/src/store/redis/journal.lua"),
-        include_str!("../../origin-sdk/src/store/redis/follow.lua"),
+        include_str!("../../origin-sdk/src/store/redis/lua/journal.lua"),
+        include_str!("../../origin-sdk/src/store/redis/lua/follow.lua"),
     );
     let (script, before, own) = (format!("{journal}{follow_script}"), before.to_string(), own.to_string());
     let follow = async || {
@@ -169,7 +169,7 @@ async fn a_replica_is_not_followed() {
     let (redis, a, database) = hold_old_value().await;
     let _: String = redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
     eventually("the process notices that it may lag", async || a.read(&database).await.0 == 1).await;
-    assert!(a.cache.stats().suspect_reads > 0);
+    assert!(a.cache.stats().disconnected_reads > 0);
     let _: String = redis.run(&["REPLICAOF", "NO", "ONE"]).await;
     eventually("memory answers again", async || a.read(&database).await.1 == Layer::Memory).await;
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use origin_sdk::admin::{Admin, Sweep, Swept};
-use origin_sdk::{BoxError, Cache, Key, Lifetime, Namespace, Scope, Topology, TypedTag};
+use origin_sdk::{AdminError, Cache, Key, Lifetime, Namespace, Scope, Topology, TypedTag};
 use strata_tests::{Group, Item, RedisServer};
 
 const ITEMS: u64 = 250;
@@ -18,7 +18,7 @@ async fn fill(redis: &RedisServer) -> Cache {
     let cache = redis.cache().build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
     for id in 0..ITEMS {
-        let load = move |load: origin_sdk::Load| async move {
+        let load = move |load: origin_sdk::LoadContext| async move {
             load.tag(Group { id: id % 2 }.to_tag());
             Ok::<_, std::io::Error>(id)
         };
@@ -27,7 +27,7 @@ async fn fill(redis: &RedisServer) -> Cache {
     cache
 }
 
-async fn sweep(redis: &RedisServer, options: Sweep) -> Result<Swept, BoxError> {
+async fn sweep(redis: &RedisServer, options: Sweep) -> Result<Swept, AdminError> {
     Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(options).await
 }
 

@@ -5,7 +5,8 @@
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test's process panics to fail the test")]
 
-use origin_sdk::{ApiToken, Cache, Plan, Zone};
+use origin_sdk::Cache;
+use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 use strata_tests::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, worker_secret};
 
 #[tokio::main(flavor = "current_thread")]

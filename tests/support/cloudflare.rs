@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use origin_sdk::{ApiToken, Plan, Zone};
+use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 use serde_json::{Value, json};
 
 /// The identifier of its zone.

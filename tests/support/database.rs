@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use origin_sdk::Load;
+use origin_sdk::LoadContext;
 use tokio::sync::Semaphore;
 
 /// A table of one number per row. A row that was never written is 0. Clones share the rows.
@@ -47,7 +47,7 @@ impl Database {
     pub fn loader(
         &self,
         id: u64,
-    ) -> impl FnOnce(Load) -> std::future::Ready<Result<u64, Infallible>> + Send + Clone + 'static {
+    ) -> impl FnOnce(LoadContext) -> std::future::Ready<Result<u64, Infallible>> + Send + Clone + 'static {
         let database = self.clone();
         move |_| std::future::ready(Ok(database.read(id)))
     }
@@ -60,7 +60,8 @@ impl Database {
         id: u64,
         has_read: &Arc<Semaphore>,
         may_end: &Arc<Semaphore>,
-    ) -> impl FnOnce(Load) -> Pin<Box<dyn Future<Output = Result<u64, Infallible>> + Send>> + Send + 'static {
+    ) -> impl FnOnce(LoadContext) -> Pin<Box<dyn Future<Output = Result<u64, Infallible>> + Send>> + Send + 'static
+    {
         let (database, has_read, may_end) = (self.clone(), Arc::clone(has_read), Arc::clone(may_end));
         move |_| {
             Box::pin(async move {

@@ -51,7 +51,7 @@ async fn fleet() -> (RedisServer, Cache, Namespace<Item, u64>, Database) {
     let items = cache.namespace(LIFETIME).build();
     let load = {
         let database = database.clone();
-        move |load: origin_sdk::Load| async move {
+        move |load: origin_sdk::LoadContext| async move {
             load.tag(Tag::new("shelf:1").unwrap());
             load.tag(Tag::new("colour:red").unwrap());
             Ok::<_, std::convert::Infallible>(database.read(1))

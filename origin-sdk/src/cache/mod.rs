@@ -1,63 +1,25 @@
 //! The cache as a whole: what its namespaces share, and invalidations that concern no single key.
 
+mod builder;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Mode, Position, Scope};
 
-use crate::clock::Clock;
-use crate::codec::Codec;
-use crate::config::CacheBuilder;
-use crate::error::BoxError;
-use crate::journal::Journal;
-use crate::memory::Memory;
-use crate::metrics::{Metrics, NamespaceMetrics, Stats};
+pub use self::builder::CacheBuilder;
+use crate::core::Core;
+use crate::error::AdminError;
+use crate::metrics::Stats;
 use crate::namespace::NamespaceBuilder;
-use crate::purge::ShipStatus;
-use crate::random::Randomness;
 use crate::receipt::Receipt;
-use crate::store::Store;
+use crate::store::ShipStatus;
 
 /// One process's cache: memory, the shared tier, the journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache(Arc<Core>);
-
-/// What all namespaces share.
-pub(crate) struct Core {
-    pub(crate) memory: Memory,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) journal: Arc<Journal>,
-    /// What concerns no single namespace.
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) namespaces: NamespaceMetrics,
-    pub(crate) clock: Clock,
-    pub(crate) codec: Codec,
-    pub(crate) lease_ttl: Duration,
-    pub(crate) randomness: Randomness,
-    pub(crate) jitter: f64,
-    pub(crate) bypass: bool,
-    pub(crate) has_edge: bool,
-}
-
-impl Core {
-    /// Appends an invalidation, or queues it. In a task of its own: a caller that goes away after its database has
-    /// committed does not keep the invalidation from being sent.
-    pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
-        if scopes.is_empty() {
-            return Receipt::new(Some(self.journal.position()), self.has_edge);
-        }
-        let (journal, covered) = (Arc::clone(&self.journal), scopes.clone());
-        let task = tokio::spawn(async move { journal.invalidate(mode, covered).await });
-        let position = task.await.unwrap_or_else(|_| {
-            self.journal.enqueue(mode, scopes);
-            None
-        });
-        Receipt::new(position, self.has_edge)
-    }
-}
 
 impl Cache {
     pub(crate) fn new(core: Core) -> Self {
@@ -137,10 +99,11 @@ impl Cache {
     ///
     /// # Errors
     /// If the store cannot be asked.
-    pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, BoxError> {
+    pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, AdminError> {
         Ok(self.0.store.ship_status().await?)
     }
 
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::Args;
+use origin_sdk::Secret;
+use origin_sdk::cloudflare::{ApiToken, Plan};
 use origin_sdk::verify::{Check, Verdict, Verify as Verification};
-use origin_sdk::{ApiToken, Plan, Secret};
 use serde::Serialize;
 
 use crate::output::{Exit, Output, Result};

@@ -9,15 +9,13 @@
 //! Nothing is given up. What a target refuses is tried again, ever more slowly, and shows in [`Stats`](crate::Stats) and in
 //! `cachectl ship status`; if the journal is trimmed before the target is back, it is told to drop everything.
 
-mod pace;
+mod pacing;
 mod shipper;
-mod status;
 mod target;
 mod worker;
 mod zone;
 
 pub(crate) use self::shipper::{ShipGauges, Shipper};
-pub use self::status::ShipStatus;
 pub(crate) use self::target::Target;
 pub(crate) use self::worker::WorkerEndpoint;
 pub use self::zone::{ApiToken, Plan, Zone};

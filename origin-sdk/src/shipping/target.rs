@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 
-use super::pace::Rate;
+use super::pacing::Rate;
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 

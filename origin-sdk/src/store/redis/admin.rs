@@ -3,7 +3,7 @@
 use shared_keys::Position;
 
 use super::RedisStore;
-use super::script::{Row, record_of_row};
+use super::journal::{Row, record_of_row};
 use crate::error::StoreError;
 use crate::store::FeedRecord;
 

@@ -19,7 +19,7 @@ use crate::task::AbortOnDrop;
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// A subscription on a connection of its own, made when it is first needed.
-pub(super) struct Inbox {
+pub(super) struct Wakeups {
     primary: Primary,
     channel: String,
     timeouts: Timeouts,
@@ -29,7 +29,7 @@ pub(super) struct Inbox {
     subscribing: tokio::sync::Mutex<()>,
 }
 
-impl Inbox {
+impl Wakeups {
     pub(super) fn new(primary: Primary, channel: String, timeouts: Timeouts) -> Self {
         Self {
             primary,

@@ -10,10 +10,10 @@ use shared_keys::{Key, Lifetime, Tag};
 use tokio::sync::Semaphore;
 
 use super::{Inner, Namespace};
-use crate::cache::Core;
-use crate::stampede::Flights;
+use crate::core::Core;
+use crate::stampede::SingleFlight;
 
-/// How a [`Namespace`] is set up. Made by [`Cache::namespace`](crate::Cache::namespace).
+/// How a [`Namespace`] is set up. LoaderOutput by [`Cache::namespace`](crate::Cache::namespace).
 ///
 /// ```
 /// # use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) struct Options {
     pub(super) jitter: f64,
     pub(super) xfetch_beta: f64,
     pub(super) memory_ttl: Option<Duration>,
-    pub(super) when_suspect: WhenSuspect,
+    pub(super) on_disconnect: OnDisconnect,
     pub(super) source_lag: Duration,
     pub(super) soft_timeout: Option<Duration>,
     pub(super) hard_timeout: Duration,
@@ -65,7 +65,7 @@ pub(super) struct Negative<V> {
 /// the values in memory have been invalidated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum WhenSuspect {
+pub enum OnDisconnect {
     /// It goes to the loader; what is in memory is served only if that fails, within `stale_if_error`.
     #[default]
     Load,
@@ -82,7 +82,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             jitter: core.jitter,
             xfetch_beta: 1.0,
             memory_ttl: None,
-            when_suspect: WhenSuspect::default(),
+            on_disconnect: OnDisconnect::default(),
             source_lag: Duration::ZERO,
             soft_timeout: None,
             hard_timeout: Duration::from_secs(30),
@@ -91,7 +91,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     }
 
     /// Tags every value with more than its key's declaration does ([`Key::tags`](shared_keys::Key::tags)), by what follows from the
-    /// key alone. What follows from the value is for the loader to say, by [`Load::tag`](crate::Load::tag).
+    /// key alone. What follows from the value is for the loader to say, by [`LoadContext::tag`](crate::LoadContext::tag).
     pub fn tags(mut self, tags: impl Fn(&K) -> Vec<Tag> + Send + Sync + 'static) -> Self {
         self.tags = Some(Arc::new(tags));
         self
@@ -127,9 +127,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         self
     }
 
-    /// What a read does while the journal cannot be reached. Default [`WhenSuspect::Load`].
-    pub fn when_suspect(mut self, choice: WhenSuspect) -> Self {
-        self.options.when_suspect = choice;
+    /// What a read does while the journal cannot be reached. Default [`OnDisconnect::Load`].
+    pub fn on_disconnect(mut self, choice: OnDisconnect) -> Self {
+        self.options.on_disconnect = choice;
         self
     }
 
@@ -173,8 +173,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 core: self.core,
                 options: self.options,
                 negative: self.negative,
-                lookups: Flights::new(),
-                loads: Flights::new(),
+                lookups: SingleFlight::new(),
+                loads: SingleFlight::new(),
                 loaders: Semaphore::new(self.loader_concurrency),
             }),
             tags: self.tags,

@@ -33,9 +33,9 @@ impl JournalScripts {
         Self {
             feed_key: journal_key(app, "feed"),
             ledger_key: journal_key(app, "ledger"),
-            append: Script::new(concat!(include_str!("journal.lua"), include_str!("append.lua"))),
-            follow: Script::new(concat!(include_str!("journal.lua"), include_str!("follow.lua"))),
-            ledger: Script::new(concat!(include_str!("journal.lua"), include_str!("ledger.lua"))),
+            append: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/append.lua"))),
+            follow: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/follow.lua"))),
+            ledger: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/ledger.lua"))),
         }
     }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use shared_keys::{Lifetime, TagSet};
 
+use crate::cached::{Freshness, Layer};
 use crate::entry::Entry;
-use crate::hit::{Freshness, Layer};
 
 tokio::task_local! {
-    static REQUEST: Gathering;
+    static REQUEST: RequestScope;
 }
 
 /// What a response can depend on.
@@ -20,13 +20,20 @@ pub(crate) trait Dependency: Send + Sync {
     fn add_to<'a>(&'a self, tags: &mut TagSet<'a>);
 }
 
+impl<V: Send + Sync> Dependency for Entry<V> {
+    fn add_to<'a>(&'a self, tags: &mut TagSet<'a>) {
+        tags.insert_key(&self.key);
+        self.meta.tags.iter().for_each(|tag| tags.insert_tag(tag));
+    }
+}
+
 /// The sum of a request's reads. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
-pub(crate) struct Gathering(Arc<Mutex<Gathered>>);
+pub(crate) struct RequestScope(Arc<Mutex<RequestReads>>);
 
 /// What has been read so far.
 #[derive(Default)]
-pub(crate) struct Gathered {
+pub(crate) struct RequestReads {
     /// The entries, each once, by their place in memory: they are only spelled out once the request has run.
     dependencies: HashMap<usize, Arc<dyn Dependency>>,
     /// The shortest remaining lifetime of what was read; `None` before the first read.
@@ -39,7 +46,7 @@ pub(crate) struct Gathered {
     pub(crate) private: bool,
 }
 
-impl Gathering {
+impl RequestScope {
     /// Runs a request; what it reads in this task is gathered.
     pub(crate) async fn scope<F: Future>(&self, request: F) -> F::Output {
         REQUEST.scope(self.clone(), request).await
@@ -51,16 +58,16 @@ impl Gathering {
     }
 
     /// What has been gathered; taken out, since nothing reads on once the request has run.
-    pub(crate) fn take(&self) -> Gathered {
+    pub(crate) fn take(&self) -> RequestReads {
         mem::take(&mut self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
+    fn lock(&self) -> MutexGuard<'_, RequestReads> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Gathered {
+impl RequestReads {
     /// What was read, for the edge.
     pub(crate) fn tags(&self) -> TagSet<'_> {
         let mut tags = TagSet::default();
@@ -90,7 +97,7 @@ impl Gathered {
 /// }
 /// ```
 pub fn for_this_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
-    let request = Gathering::current();
+    let request = RequestScope::current();
     async move {
         match request {
             Some(request) => request.scope(task).await,
@@ -141,7 +148,7 @@ fn signed_secs(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn note(add: impl FnOnce(&mut Gathered)) {
+fn note(add: impl FnOnce(&mut RequestReads)) {
     // Outside of a request there is nobody to tell.
     let _ = REQUEST.try_with(|request| add(&mut request.lock()));
 }

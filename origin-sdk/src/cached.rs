@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A value, and where it came from.
 #[derive(Debug)]
-pub struct Hit<V> {
+pub struct Cached<V> {
     /// The value, shared with the cache.
     pub value: Arc<V>,
     /// The layer that answered.
@@ -16,7 +16,7 @@ pub struct Hit<V> {
     pub freshness: Freshness,
 }
 
-impl<V> Clone for Hit<V> {
+impl<V> Clone for Cached<V> {
     fn clone(&self) -> Self {
         Self { value: Arc::clone(&self.value), ..*self }
     }
@@ -66,8 +66,8 @@ pub enum StaleReason {
     /// The load took longer than the soft timeout, and it is within `stale_if_error`. The load goes on.
     SoftTimeout,
     /// The journal cannot be reached, so nobody knows whether it is still valid; the namespace chose
-    /// [`WhenSuspect::ServeStale`](crate::WhenSuspect::ServeStale).
-    Suspect,
+    /// [`OnDisconnect::ServeStale`](crate::OnDisconnect::ServeStale).
+    Disconnected,
     /// It has just been loaded, but so soon after an invalidation that its source may not have had the new value yet
     /// ([`source_lag`](crate::NamespaceBuilder::source_lag)). It is not kept.
     SourceLag,
@@ -81,7 +81,7 @@ impl StaleReason {
             Self::Revalidating => "stale-while-revalidate",
             Self::LoadFailed => "stale-if-error",
             Self::SoftTimeout => "soft-timeout",
-            Self::Suspect => "suspect",
+            Self::Disconnected => "disconnected",
             Self::SourceLag => "source-lag",
         }
     }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::json;
 use shared_keys::{Mode, Scope};
 
-use super::pace::Rate;
+use super::pacing::Rate;
 use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
@@ -36,7 +36,8 @@ const INVALIDATE: &str = "invalidate_cache";
 /// else by its hash. A record that covers everything purges the **whole zone**, also what does not come from Strata.
 ///
 /// ```
-/// use origin_sdk::{ApiToken, Cache, Plan, Zone};
+/// use origin_sdk::Cache;
+/// use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 ///
 /// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", ApiToken::new("a token that may purge the zone")).plan(Plan::Pro);
 /// let builder = Cache::builder("shop").zone(zone);

@@ -12,14 +12,14 @@ use shared_keys::{Key, Lifetime, Tag};
 use crate::error::{BoxError, LoadError};
 
 /// A loader or writer of any type, as it travels through the cache. Boxed only once it is needed: a hit allocates nothing.
-pub(crate) type BoxLoader<V> = Box<dyn FnOnce(Load) -> BoxFuture<'static, Result<V, LoadError>> + Send>;
+pub(crate) type BoxLoader<V> = Box<dyn FnOnce(LoadContext) -> BoxFuture<'static, Result<V, LoadError>> + Send>;
 
 /// The loader, boxed; `wrap` makes what travels of what it returns.
 pub(crate) fn boxed<V, T, F, L, E>(loader: F, wrap: fn(V) -> T) -> BoxLoader<T>
 where
     V: 'static,
     T: 'static,
-    F: FnOnce(Load) -> L + Send + 'static,
+    F: FnOnce(LoadContext) -> L + Send + 'static,
     L: Future<Output = Result<V, E>> + Send + 'static,
     E: Into<BoxError> + 'static,
 {
@@ -34,16 +34,16 @@ where
 /// A loader that reads through another namespace tags its value by what that value depends on: scopes are not inherited.
 /// If what it read was stale, its own value is handed out and not kept.
 #[derive(Debug, Clone, Default)]
-pub struct Load(Arc<Mutex<Said>>);
+pub struct LoadContext(Arc<Mutex<Annotations>>);
 
 #[derive(Debug, Default)]
-struct Said {
+struct Annotations {
     tags: Vec<Tag>,
     lifetime: Option<Lifetime>,
     built_on_stale: bool,
 }
 
-impl Load {
+impl LoadContext {
     /// Tags the value: an invalidation of the tag covers it.
     pub fn tag(&self, tag: Tag) {
         self.said().tags.push(tag);
@@ -76,23 +76,23 @@ impl Load {
         (said.tags, lifetime)
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
+    fn said(&self) -> MutexGuard<'_, Annotations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What the loader of a batch gets to speak of each key's value by. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Loads(Arc<HashMap<Box<str>, Load>>);
+pub struct BatchContext(Arc<HashMap<Box<str>, LoadContext>>);
 
-impl Loads {
-    pub(crate) fn new(loads: impl IntoIterator<Item = (Box<str>, Load)>) -> Self {
+impl BatchContext {
+    pub(crate) fn new(loads: impl IntoIterator<Item = (Box<str>, LoadContext)>) -> Self {
         Self(Arc::new(loads.into_iter().collect()))
     }
 
     /// The handle of one of the keys that the loader was called with. What is said of another key is not heard.
     #[must_use]
-    pub fn of(&self, key: &impl Key) -> Load {
+    pub fn of(&self, key: &impl Key) -> LoadContext {
         self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()
     }
 }
