@@ -16,6 +16,17 @@ mod source;
 mod step_proxy;
 mod vectors_worker;
 
+/// Compiles the examples of the README and of `docs/`.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guides/deploying.md")]
+    struct Deploying;
+    #[doc = include_str!("../../docs/guides/lifetimes.md")]
+    struct Lifetimes;
+}
+
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
