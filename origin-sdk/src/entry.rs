@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, TagSet, Verdict};
+use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
 
-use crate::bubble::Dependency;
 use crate::journal::Journal;
 
 /// What is stored beside a value, in every tier.
@@ -25,7 +24,7 @@ pub(crate) struct Meta {
 pub(crate) struct Entry<V> {
     pub(crate) value: Arc<V>,
     pub(crate) meta: Meta,
-    key: Box<str>,
+    pub(crate) key: Box<str>,
     /// Key, prefixes and tags.
     scopes: Box<[ScopeHash]>,
     /// The clock's reading when this was made, and how old the value was then: it can be older than the clock itself.
@@ -37,13 +36,13 @@ pub(crate) struct Entry<V> {
 
 /// What may be done with an entry now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum EntryState {
     Fresh,
     /// May be served while a refresh runs.
     Revalidate,
     /// May be served only if a load fails.
     IfError,
-    Dead {
+    Unusable {
         /// A record covers it; else it is merely too old.
         by_journal: bool,
     },
@@ -95,23 +94,16 @@ impl<V> Entry<V> {
         journal.verdict(&self.scopes, position)
     }
 
-    pub(crate) fn standing(&self, journal: &Journal, now: Duration) -> Standing {
+    pub(crate) fn standing(&self, journal: &Journal, now: Duration) -> EntryState {
         let age = self.age(now);
         let left = self.meta.lifetime.remaining(age);
         match self.verdict(journal) {
-            Verdict::Removed => Standing::Dead { by_journal: true },
-            Verdict::Valid if !left.fresh_for().is_zero() => Standing::Fresh,
+            Verdict::Removed => EntryState::Unusable { by_journal: true },
+            Verdict::Valid if !left.fresh_for().is_zero() => EntryState::Fresh,
             // What a record expired is stale from now on; its windows still end when they would have.
-            _ if !left.swr_for().is_zero() => Standing::Revalidate,
-            _ if !left.sie_for().is_zero() => Standing::IfError,
-            verdict => Standing::Dead { by_journal: verdict != Verdict::Valid },
+            _ if !left.swr_for().is_zero() => EntryState::Revalidate,
+            _ if !left.sie_for().is_zero() => EntryState::IfError,
+            verdict => EntryState::Unusable { by_journal: verdict != Verdict::Valid },
         }
-    }
-}
-
-impl<V: Send + Sync> Dependency for Entry<V> {
-    fn add_to<'a>(&'a self, tags: &mut TagSet<'a>) {
-        tags.insert_key(&self.key);
-        self.meta.tags.iter().for_each(|tag| tags.insert_tag(tag));
     }
 }

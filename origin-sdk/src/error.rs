@@ -19,34 +19,44 @@ pub enum BuildError {
         /// What the client says of it.
         source: redis::RedisError,
     },
+    /// A URL of Redis over TLS is given, and the feature `tls` is off.
+    #[cfg(not(feature = "tls"))]
+    #[error("redis: rediss:// needs the feature `tls` of strata-origin-sdk")]
+    TlsFeature,
     /// The edge URL is malformed.
+    #[cfg(feature = "shipping")]
     #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]
     EdgeUrl {
         /// What was given.
         url: String,
     },
     /// A zone's ID is malformed.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {id:?}")]
     ZoneId {
         /// What was given.
         id: String,
     },
     /// The base URL of the API of a zone is malformed.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/, got {url:?}")]
     ZoneApi {
         /// What was given.
         url: String,
     },
     /// There is no such plan.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected the plan free, pro, business or enterprise, got {name:?}")]
     Plan {
         /// What was given.
         name: String,
     },
     /// An API token has characters that no token has.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected an API token of printable ASCII characters")]
     ApiToken,
     /// The client for the edge could not be set up.
+    #[cfg(feature = "shipping")]
     #[error("edge: the HTTP client could not be set up")]
     EdgeClient(#[source] reqwest::Error),
     /// The app's name could not stand in a key.
@@ -77,6 +87,82 @@ pub enum BuildError {
         /// What it is too short for.
         command: std::time::Duration,
     },
+}
+
+/// The failure of an administrative operation. Nothing was queued or changed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct AdminError(AdminFailure);
+
+/// The part of the system that an [`AdminError`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AdminErrorKind {
+    /// The settings are malformed, or they name no server.
+    Settings,
+    /// There is no such app; or none was named, and there is not exactly one.
+    App,
+    /// Redis failed or could not be reached.
+    Store,
+    /// The edge or its URL is at fault.
+    Edge,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminFailure {
+    #[error(transparent)]
+    Settings(#[from] BuildError),
+    #[error("expected a Redis, got the embedded topology")]
+    NoServer,
+    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does")]
+    NoApp,
+    #[error("expected one app's journal in this Redis, found {}: name the app", .0.join(", "))]
+    SeveralApps(Vec<String>),
+    #[error("expected {0}'s journal in this Redis, found none: see whether the app's name is right")]
+    NoJournal(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[cfg(feature = "shipping")]
+    #[error("--edge: expected a URL of a response, got {url:?}: {why}")]
+    EdgeUrl { url: String, why: String },
+    #[cfg(feature = "shipping")]
+    #[error("expected the worker's {member} in Cache-Status of {url}, got none: something else answers there")]
+    NoEdge { url: String, member: &'static str },
+    #[cfg(feature = "shipping")]
+    #[error(transparent)]
+    Edge(#[from] reqwest::Error),
+}
+
+impl AdminError {
+    /// Returns which part of the system failed.
+    #[must_use]
+    pub fn kind(&self) -> AdminErrorKind {
+        match &self.0 {
+            AdminFailure::Settings(_) | AdminFailure::NoServer => AdminErrorKind::Settings,
+            AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => AdminErrorKind::App,
+            AdminFailure::Store(_) => AdminErrorKind::Store,
+            #[cfg(feature = "shipping")]
+            AdminFailure::EdgeUrl { .. } | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
+        }
+    }
+}
+
+impl From<AdminFailure> for AdminError {
+    fn from(failure: AdminFailure) -> Self {
+        Self(failure)
+    }
+}
+
+impl From<BuildError> for AdminError {
+    fn from(error: BuildError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        Self(error.into())
+    }
 }
 
 /// A store could not do what it was asked. Reads go on inward, invalidations are queued.

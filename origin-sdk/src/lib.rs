@@ -35,26 +35,36 @@
 //! ```
 
 pub mod admin;
-mod bubble;
 mod cache;
+mod cached;
 mod clock;
+#[cfg(feature = "shipping")]
+pub mod cloudflare;
 mod codec;
-mod config;
+mod core;
 mod entry;
 mod error;
-mod hit;
+#[cfg(feature = "http")]
 pub mod http;
 mod journal;
-mod load;
+mod loader;
 mod memory;
 mod metrics;
 mod namespace;
-mod purge;
 mod random;
 mod receipt;
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, unreachable_pub, reason = "only the HTTP layer reads the sum of a request's reads")
+)]
+mod request_scope;
+#[cfg(feature = "shipping")]
+mod shipping;
 mod stampede;
+#[cfg_attr(not(feature = "shipping"), expect(dead_code, reason = "only the shipper uses the store's shipping half"))]
 mod store;
 mod task;
+#[cfg(feature = "shipping")]
 pub mod verify;
 
 pub use shared_keys::purge::Secret;
@@ -63,16 +73,14 @@ pub use shared_keys::{
     keys,
 };
 
-pub use cache::Cache;
-pub use clock::Clock;
-pub use codec::Format;
-pub use config::CacheBuilder;
-pub use error::{BoxError, BuildError, LoadError, LoadErrorKind};
-pub use hit::{Freshness, Hit, Layer, StaleReason};
-pub use load::{Load, Loads};
-pub use metrics::Stats;
-pub use namespace::{Namespace, NamespaceBuilder, WhenSuspect};
-pub use purge::{ApiToken, Plan, ShipStatus, Zone};
-pub use random::Randomness;
-pub use receipt::{Delivery, Receipt, Written};
-pub use store::{Faults, Topology};
+pub use crate::cache::{Cache, CacheBuilder};
+pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
+pub use crate::clock::Clock;
+pub use crate::codec::Format;
+pub use crate::error::{AdminError, AdminErrorKind, BoxError, BuildError, LoadError, LoadErrorKind};
+pub use crate::loader::{BatchContext, LoadContext};
+pub use crate::metrics::Stats;
+pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect};
+pub use crate::random::Randomness;
+pub use crate::receipt::{Delivery, Receipt, Written};
+pub use crate::store::{Faults, ShipStatus, Topology};

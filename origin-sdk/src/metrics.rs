@@ -42,7 +42,7 @@ counters! {
     load_errors,
     /// Reads that waited for a load that another caller had started.
     coalesced,
-    /// Loads that waited for another process's load of the same key.
+    /// BatchContext that waited for another process's load of the same key.
     lease_waits,
     /// Reads answered with a stale value because the load took longer than the soft timeout.
     soft_timeouts,
@@ -57,11 +57,13 @@ counters! {
     /// Invalidations that had to be queued because the journal could not be reached.
     invalidations_queued,
     /// Reads that found the journal further behind than it may be, and unreachable.
-    suspect_reads,
+    disconnected_reads,
     /// Store operations that failed or timed out.
     store_errors,
     /// Stored bytes that could not be read, and counted as a miss.
     undecodable,
+    /// Values that this process's memory did not hold because they alone exceed `memory_bytes`.
+    too_large_for_memory,
     /// Responses whose keys had to be folded into prefixes, so that their tags fit into one header.
     tags_folded,
     /// Responses that the edge may not keep because their tags do not fit into one header even so.
@@ -84,6 +86,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    #[cfg(feature = "shipping")]
     pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }

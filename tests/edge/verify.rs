@@ -1,8 +1,9 @@
 //! `cachectl verify` and `inspect --edge` against the worker in workerd: what can be seen here passes, and what needs a zone never does.
 
+use origin_sdk::Secret;
 use origin_sdk::admin::edge_copy;
+use origin_sdk::cloudflare::ApiToken;
 use origin_sdk::verify::{Verdict, Verify};
-use origin_sdk::{ApiToken, Secret};
 use strata_tests::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, Edge, FakeCloudflare, OriginReply, eventually};
 
 use crate::Stack;

@@ -1,5 +1,5 @@
-//! Support of the end-to-end tests: real servers on free ports that stop when dropped, a database that
-//! counts its reads, and waiting with a deadline.
+//! Support of the end-to-end tests: real servers on free ports that stop when dropped, a database
+//! that counts its reads, and waiting with a deadline.
 
 #![expect(clippy::missing_panics_doc, reason = "a test's support panics to fail the test")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's support panics to fail the test")]
@@ -68,8 +68,8 @@ pub fn free_port() -> u16 {
     port::free().expect("a free port")
 }
 
-/// Returns a command that runs xtask: the program that `cargo xtask test` names, or the one that cargo
-/// finds or builds.
+/// Returns a command that runs xtask: the program that `cargo xtask test` names, or the one that
+/// cargo finds or builds.
 fn xtask() -> Command {
     let mut command = match std::env::var("STRATA_XTASK") {
         Ok(xtask) => Command::new(xtask),

@@ -13,7 +13,8 @@ use crate::PATIENCE;
 pub struct RedisServer(strata_harness::RedisServer);
 
 impl RedisServer {
-    /// Starts a server on a free port. `STRATA_REDIS_SERVER` names another program than `redis-server`.
+    /// Starts a server on a free port. `STRATA_REDIS_SERVER` names another program than
+    /// `redis-server`.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -30,8 +31,8 @@ impl RedisServer {
         Self(server.unwrap_or_else(|error| panic!("{program} must be installed (cargo xtask setup): {error}")))
     }
 
-    /// Returns a builder of a cache on this server, as one process of a fleet has it. Without jitter, so
-    /// that lifetimes are exact.
+    /// Returns a builder of a cache on this server, as one process of a fleet has it. Without
+    /// jitter, so that lifetimes are exact.
     pub fn cache(&self) -> CacheBuilder {
         Cache::builder("test").redis(self.url()).jitter(0.0).command_timeout(Duration::from_millis(300))
     }

@@ -1,6 +1,7 @@
 //! Detects changed inputs of a build by one hash over their names and contents.
 //!
-//! Contents rather than times, so that a fresh checkout or another branch rebuilds only what differs.
+//! Contents rather than times, so that a fresh checkout or another branch rebuilds only what
+//! differs.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;

@@ -57,7 +57,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Take a tour through all layers that checks its claims, measure a load, and write an HTML report
+    /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
+    /// report
     Demo {
         /// Requests of each of the three passes of the load; with 20000 the load takes about 4 min
         #[arg(long, value_name = "N", default_value_t = Size::DEFAULT_REQUESTS, value_parser = value_parser!(u32).range(1..))]
@@ -86,7 +87,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 1)]
         depth: u8,
     },
-    /// Kill, freeze and cut off the processes of a fleet and its Redis at random, and check its history
+    /// Kill, freeze and cut off the processes of a fleet and its Redis at random, and check its
+    /// history
     Chaos {
         /// Minutes to run
         #[arg(long, value_name = "N", default_value_t = 5)]
@@ -104,7 +106,8 @@ enum Command {
         #[arg(long, value_name = "N")]
         port: u16,
     },
-    /// Run the public test suite for HTTP caches against the worker, and compare with tests/conformance
+    /// Run the public test suite for HTTP caches against the worker, and compare with
+    /// tests/conformance
     Conformance {
         /// Run this copy of the suite instead of the pinned one, and compare with nothing
         #[arg(long, value_name = "DIR")]

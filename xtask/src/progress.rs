@@ -18,7 +18,8 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Shows that the step begins. `step` reads like "building the shop", `usual_time` like "2 min".
+    /// Shows that the step begins. `step` reads like "building the shop", `usual_time` like "2
+    /// min".
     pub(crate) fn start(step: impl Into<String>, usual_time: Option<&str>) -> Self {
         let step = step.into();
         let usual = usual_time.map(|time| format!(" (usually {time})")).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{Cache, Lifetime, Load, Namespace, TypedTag};
+use origin_sdk::{Cache, Lifetime, LoadContext, Namespace, TypedTag};
 use serde::Deserialize;
 
 use crate::database::{CategoryPage, Database, ProductChange, ProductPage, Sort};
@@ -110,7 +110,7 @@ async fn change_product(
 }
 
 /// Tags that follow from the key stand in its declaration; these follow from the value.
-fn tag_related(load: &Load, page: &Option<ProductPage>) {
+fn tag_related(load: &LoadContext, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
         load.tag(ShowsProduct { product: related.id }.to_tag());
     }

@@ -6,7 +6,7 @@ use reqwest::Url;
 use reqwest::header::{AGE, HeaderMap};
 use serde::Serialize;
 
-use crate::error::BoxError;
+use crate::error::{AdminError, AdminFailure};
 
 /// The name that the worker has in `Cache-Status`.
 const EDGE: &str = "strata-edge";
@@ -31,14 +31,13 @@ pub struct EdgeCopy {
 ///
 /// # Errors
 /// If `url` is none, nobody answers, or what answers is not the worker.
-pub async fn edge_copy(url: &str) -> Result<EdgeCopy, BoxError> {
+pub async fn edge_copy(url: &str) -> Result<EdgeCopy, AdminError> {
     let parsed =
-        Url::parse(url).map_err(|error| format!("--edge: expected a URL of a response, got {url:?}: {error}"))?;
-    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
-    let answer = client.head(parsed).send().await?;
-    let cache_status = edge_member(answer.headers()).ok_or_else(|| {
-        format!("expected the worker's {EDGE} in Cache-Status of {url}, got none: something else answers there")
-    })?;
+        Url::parse(url).map_err(|error| AdminFailure::EdgeUrl { url: url.to_owned(), why: error.to_string() })?;
+    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+    let answer = client.build().map_err(AdminFailure::Edge)?.head(parsed).send().await.map_err(AdminFailure::Edge)?;
+    let cache_status =
+        edge_member(answer.headers()).ok_or_else(|| AdminFailure::NoEdge { url: url.to_owned(), member: EDGE })?;
     let age = answer.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(EdgeCopy { url: url.to_owned(), status: answer.status().as_u16(), age_secs: age, cache_status })
 }

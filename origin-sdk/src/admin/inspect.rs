@@ -7,8 +7,8 @@ use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 
 use super::{all_as_text, as_text, mode_as_text};
 use crate::codec;
-use crate::error::BoxError;
-use crate::store::{FeedRecord, RedisStore, Store};
+use crate::error::AdminError;
+use crate::store::{FeedRecord, RedisStore, ValueStore};
 
 /// What Redis holds under a key, and what the journal says of it. Each process's memory holds its own copies, which obey the
 /// same rule and cannot be seen from outside.
@@ -69,7 +69,7 @@ pub struct Covering {
     pub covers: bool,
 }
 
-pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection, BoxError> {
+pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection, AdminError> {
     let stored = store.get(key).await?;
     let found = stored.as_ref().and_then(|stored| Some((stored, codec::peek(&stored.bytes)?)));
     let mut scopes = Scope::of_key(key);
@@ -103,7 +103,7 @@ async fn records_of(
     store: &RedisStore,
     scopes: &[Scope],
     loaded_at: Option<Position>,
-) -> Result<Vec<Covering>, BoxError> {
+) -> Result<Vec<Covering>, AdminError> {
     let hashes: Vec<_> = scopes.iter().map(Scope::hash).collect();
     let covers = |scope: &Scope, mode, position, loaded_at| {
         let mut alone = Applied::new(2);

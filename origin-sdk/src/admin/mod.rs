@@ -3,6 +3,7 @@
 //! An [`Admin`] talks to the fleet's Redis and holds nothing itself: it is no process of the fleet, follows no journal and
 //! ships nothing. What it appends, the fleet's processes follow and ship.
 
+#[cfg(feature = "shipping")]
 mod edge;
 mod inspect;
 mod sweep;
@@ -13,14 +14,15 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
+#[cfg(feature = "shipping")]
 pub(crate) use self::edge::edge_member;
+#[cfg(feature = "shipping")]
 pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{Covering, Inspection, StoredEntry};
 pub use self::sweep::{Sweep, Swept};
 use crate::clock::Clock;
-use crate::error::BoxError;
-use crate::purge::ShipStatus;
-use crate::store::{FeedRecord, RedisStore, Store, Timeouts, Topology};
+use crate::error::{AdminError, AdminFailure};
+use crate::store::{FeedRecord, JournalStore, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
 
 /// How long one step of following the journal waits for a record.
 const WAIT: Duration = Duration::from_secs(1);
@@ -40,18 +42,16 @@ impl Admin {
     ///
     /// # Errors
     /// If the topology names no server or it cannot be reached, or if no name is given and there is not exactly one app.
-    pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, BoxError> {
-        let primary = topology.primary()?.ok_or("expected a Redis, got the embedded topology")?;
+    pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, AdminError> {
+        let primary = topology.primary()?.ok_or(AdminFailure::NoServer)?;
         let store = |app: &str| Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &Clock::system()));
         if let Some(app) = app {
             return Ok(Self { app: app.to_owned(), store: store(app) });
         }
         match &store("").apps().await?[..] {
             [app] => Ok(Self { app: app.clone(), store: store(app) }),
-            [] => Err("expected an app's journal in this Redis, found none: name the app, as `keys!` does".into()),
-            apps => {
-                Err(format!("expected one app's journal in this Redis, found {}: name the app", apps.join(", ")).into())
-            }
+            [] => Err(AdminFailure::NoApp.into()),
+            apps => Err(AdminFailure::SeveralApps(apps.to_vec()).into()),
         }
     }
 
@@ -66,7 +66,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis does not take it. Then nothing is queued.
-    pub async fn append(&self, mode: Mode, scopes: &[Scope]) -> Result<Position, BoxError> {
+    pub async fn append(&self, mode: Mode, scopes: &[Scope]) -> Result<Position, AdminError> {
         Ok(self.store.append(Position::ZERO, mode, scopes, None).await?.position)
     }
 
@@ -74,7 +74,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be asked.
-    pub async fn inspect(&self, key: &str) -> Result<Inspection, BoxError> {
+    pub async fn inspect(&self, key: &str) -> Result<Inspection, AdminError> {
         inspect::inspect(&self.store, key).await
     }
 
@@ -82,7 +82,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be asked.
-    pub async fn last_records(&self, max: usize) -> Result<Vec<JournalRecord>, BoxError> {
+    pub async fn last_records(&self, max: usize) -> Result<Vec<JournalRecord>, AdminError> {
         Ok(self.store.last_records(max).await?.into_iter().map(JournalRecord::from).collect())
     }
 
@@ -90,7 +90,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be asked.
-    pub async fn records_after(&self, position: Position) -> Result<Vec<JournalRecord>, BoxError> {
+    pub async fn records_after(&self, position: Position) -> Result<Vec<JournalRecord>, AdminError> {
         self.store.wait(position, WAIT).await?;
         Ok(self.store.records_after(position, PAGE).await?.into_iter().map(JournalRecord::from).collect())
     }
@@ -99,7 +99,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be asked.
-    pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, BoxError> {
+    pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, AdminError> {
         Ok(self.store.ship_status().await?)
     }
 
@@ -112,7 +112,7 @@ impl Admin {
         &self,
         position: Position,
         patience: Duration,
-    ) -> Result<Vec<ShipStatus>, BoxError> {
+    ) -> Result<Vec<ShipStatus>, AdminError> {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let mut behind = self.ship_status().await?;
@@ -140,7 +140,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be reached, or stops answering.
-    pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, BoxError> {
+    pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, AdminError> {
         sweep::sweep(&self.store, &self.app, sweep).await
     }
 
@@ -149,7 +149,7 @@ impl Admin {
     ///
     /// # Errors
     /// If Redis cannot be asked.
-    pub async fn forget_target(&self, target: &str) -> Result<bool, BoxError> {
+    pub async fn forget_target(&self, target: &str) -> Result<bool, AdminError> {
         Ok(self.store.forget_target(target).await?)
     }
 }

@@ -12,7 +12,7 @@ use shared_keys::{Scope, ScopeHash, Verdict};
 
 use crate::clock::Clock;
 use crate::codec;
-use crate::error::BoxError;
+use crate::error::{AdminError, AdminFailure};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::store::RedisStore;
@@ -55,12 +55,10 @@ impl Sweep {
     }
 }
 
-pub(super) async fn sweep(store: &Arc<RedisStore>, app: &str, sweep: Sweep) -> Result<Swept, BoxError> {
+pub(super) async fn sweep(store: &Arc<RedisStore>, app: &str, sweep: Sweep) -> Result<Swept, AdminError> {
     // To follow a journal that is not there would make one.
     if !store.apps().await?.iter().any(|known| known == app) {
-        return Err(
-            format!("expected {app}'s journal in this Redis, found none: see whether the app's name is right").into()
-        );
+        return Err(AdminFailure::NoJournal(app.to_owned()).into());
     }
     let (clock, metrics) = (Clock::system(), Arc::new(Metrics::default()));
     let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Duration::MAX);

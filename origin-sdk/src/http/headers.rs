@@ -3,9 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, Position, TagSet};
 
-use crate::bubble::Gathered;
-use crate::hit::Layer;
+use crate::cached::Layer;
 use crate::metrics::Metrics;
+use crate::request_scope::RequestReads;
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -13,7 +13,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Sets the headers. Whether the response is shared data that a cache may keep.
 pub(super) fn describe<B>(
     response: &mut Response<B>,
-    gathered: &Gathered,
+    gathered: &RequestReads,
     position: Position,
     metrics: &Metrics,
 ) -> bool {
@@ -55,7 +55,7 @@ pub(super) fn describe<B>(
 }
 
 /// This cache's member of `Cache-Status` (RFC 9211).
-fn cache_status(layer: Layer, gathered: &Gathered) -> HeaderValue {
+fn cache_status(layer: Layer, gathered: &RequestReads) -> HeaderValue {
     let member = match layer {
         Layer::Loader => format!("strata-origin; fwd=miss; detail={}", layer.as_str()),
         _ => format!("strata-origin; hit; ttl={}; detail={}", gathered.ttl_secs, layer.as_str()),

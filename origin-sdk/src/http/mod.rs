@@ -34,6 +34,6 @@ mod headers;
 mod layer;
 mod service;
 
-pub use crate::bubble::for_this_request;
+pub use crate::request_scope::for_this_request;
 pub use layer::CacheLayer;
 pub use service::CacheService;

@@ -9,12 +9,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
-use tower::Service;
+use tower_service::Service;
 
 use super::{etag, headers};
 use crate::Cache;
-use crate::bubble::Gathering;
 use crate::error::BoxError;
+use crate::request_scope::RequestScope;
 
 /// A body above this is sent without an `ETag`, since it would have to be held in memory as a whole.
 const MAX_ETAG_BYTES: u64 = 1 << 20;
@@ -65,7 +65,7 @@ where
             }
             let method = request.method().clone();
             let asked: Vec<HeaderValue> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-            let gathering = Gathering::default();
+            let gathering = RequestScope::default();
             // Taken before anything is read: each read is checked against at least this.
             let position = cache.core().journal.position();
             let mut response = gathering.scope(inner.call(request)).await?;

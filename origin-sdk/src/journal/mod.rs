@@ -4,8 +4,10 @@
 //! that a load takes as its `loaded_at`.
 
 mod follower;
+mod history;
+mod queue;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
 
 pub(crate) use self::follower::follow_forever;
+use self::history::History;
+use self::queue::Queue;
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::metrics::Metrics;
@@ -21,8 +25,6 @@ use crate::store::{Appended, FeedRecord, Store, Unless};
 
 /// Scopes that a process remembers; what it forgets counts as covered.
 const MAX_SCOPES: usize = 1_000_000;
-/// Invalidations that wait for the store at most. One more, and all of them become a single one of everything.
-const MAX_QUEUE: usize = 10_000;
 
 /// This process's view of the journal.
 pub(crate) struct Journal {
@@ -52,43 +54,14 @@ pub(crate) struct Journal {
     queue: Mutex<Queue>,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<Queued>,
-    /// How many there have ever been: the next one's number.
-    count: u64,
-}
-
-#[derive(Clone)]
-struct Queued {
-    number: u64,
-    mode: Mode,
-    scopes: Vec<Scope>,
-}
-
 struct State {
     applied: Applied,
     position: Position,
-    /// When the position moved, and where to, as far back as anyone asks.
-    history: VecDeque<(Duration, Position)>,
+    history: History,
     /// Records that this process has appended and was not told of yet: they stand behind `position`, or a failover has lost them.
     appended: Vec<Position>,
     /// Scopes of queued invalidations. They have no position yet, so they cover everything until they get one.
     pending: HashMap<ScopeHash, Mode>,
-}
-
-/// Past positions that are remembered at most. One that is asked for and forgotten counts as the first of all.
-const MAX_HISTORY: usize = 100_000;
-
-impl State {
-    /// Moves on, and forgets the positions that were left before `needed_since`.
-    fn move_to(&mut self, position: Position, now: Duration, needed_since: Duration) {
-        self.position = position;
-        self.history.push_back((now, position));
-        while self.history.len() > MAX_HISTORY || self.history.get(1).is_some_and(|&(left, _)| left <= needed_since) {
-            self.history.pop_front();
-        }
-    }
 }
 
 impl Journal {
@@ -96,7 +69,7 @@ impl Journal {
         let state = State {
             applied: Applied::new(MAX_SCOPES),
             position: Position::ZERO,
-            history: VecDeque::new(),
+            history: History::default(),
             appended: Vec::new(),
             pending: HashMap::new(),
         };
@@ -131,9 +104,7 @@ impl Journal {
     /// The position that the process had applied at this reading of the clock, or one before it. The first of all if that is
     /// longer ago than the process, or than is remembered.
     pub(crate) fn position_at(&self, past: Option<Duration>) -> Position {
-        let state = self.read();
-        let known = past.map_or(0, |past| state.history.partition_point(|&(at, _)| at <= past));
-        known.checked_sub(1).map_or(Position::ZERO, |last| state.history[last].1)
+        past.map_or(Position::ZERO, |past| self.read().history.position_at(past))
     }
 
     /// A number that stays the same as long as no verdict has changed. Never 0.
@@ -142,6 +113,7 @@ impl Journal {
     }
 
     /// Rings when records have been applied.
+    #[cfg(feature = "shipping")]
     pub(crate) fn news(&self) -> Arc<Notify> {
         Arc::clone(&self.news)
     }
@@ -170,7 +142,7 @@ impl Journal {
 
     /// Whether the process may be further behind at the clock's reading `now` than it is allowed to, or has a connection over
     /// which it has not followed yet: it can lead to a primary that has lost what this process knows.
-    pub(crate) fn is_suspect(&self, now: Duration) -> bool {
+    pub(crate) fn is_lagging(&self, now: Duration) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
         !self.reached_once.load(Ordering::Acquire)
             || now.saturating_sub(confirmed) > self.max_lag
@@ -179,10 +151,10 @@ impl Journal {
 
     /// Catches up if the process is suspect. `false` if it still is: nothing it holds counts as fresh then.
     pub(crate) async fn ensure_current(&self) -> bool {
-        if !self.is_suspect(self.clock.now()) || self.catch_up().await.is_ok() {
+        if !self.is_lagging(self.clock.now()) || self.catch_up().await.is_ok() {
             return true;
         }
-        self.metrics.suspect_reads.add(1);
+        self.metrics.disconnected_reads.add(1);
         false
     }
 
@@ -214,7 +186,7 @@ impl Journal {
 
     /// Appends an invalidation and applies it here at once; queues it if the store cannot take it.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
-        if self.queue().waiting.is_empty() {
+        if self.queue().is_empty() {
             match self.append(mode, &scopes, None).await {
                 Ok(appended) => return Some(appended.position),
                 Err(error) => tracing::warn!(%error, "the journal could not be reached: invalidation queued"),
@@ -263,30 +235,19 @@ impl Journal {
     pub(crate) fn enqueue(&self, mode: Mode, scopes: Vec<Scope>) {
         self.metrics.invalidations_queued.add(1);
         let mut queue = self.queue();
-        let (mode, scopes) = if queue.waiting.len() < MAX_QUEUE {
-            (mode, scopes)
-        } else {
-            queue.waiting.clear();
-            (Mode::Remove, vec![Scope::All])
-        };
-        self.cover(mode, &scopes);
-        let number = queue.count;
-        queue.count += 1;
-        queue.waiting.push_back(Queued { number, mode, scopes });
+        let queued = queue.push(mode, scopes);
+        self.cover(queued.mode, &queued.scopes);
     }
 
     /// Appends what is queued, oldest first, as far as the store takes it.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
         loop {
-            let Some(first) = self.queue().waiting.front().cloned() else { return Ok(()) };
+            let Some(first) = self.queue().first().cloned() else { return Ok(()) };
             self.append(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
-            // The queue may have become a single `all` meanwhile, which is not appended yet.
-            if queue.waiting.front().is_some_and(|front| front.number == first.number) {
-                queue.waiting.pop_front();
-            }
+            queue.remove(first.number);
             // Covering too much in the meantime is safe, so the scopes stay covered until all are appended.
-            if queue.waiting.is_empty() {
+            if queue.is_empty() {
                 self.write().pending.clear();
             }
         }
@@ -321,7 +282,8 @@ impl Journal {
         }
         if position > state.position {
             let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
-            state.move_to(position, now, now.saturating_sub(memory));
+            state.position = position;
+            state.history.push(now, position, now.saturating_sub(memory));
         }
         // From here on they are as safe as the record applied last.
         state.appended.retain(|own| *own > position || !seen.contains(own));

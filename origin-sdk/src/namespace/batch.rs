@@ -12,18 +12,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
-use super::load::{Begun, Flight, Landed, Made};
-use super::read::Found;
+use super::load::{Flight, LoadOutcome, LoadStart, LoaderOutput};
+use super::read::Lookup;
 use super::{Inner, Namespace};
-use crate::bubble;
+use crate::cached::{Cached, Freshness, Layer};
 use crate::entry::{self, Entry};
 use crate::error::{BoxError, LoadError};
-use crate::hit::{Freshness, Hit, Layer};
-use crate::load::{BoxLoader, Load, Loads};
-use crate::stampede::{Seat, Takeoff, Turn};
+use crate::loader::{BatchContext, BoxLoader, LoadContext};
+use crate::request_scope;
+use crate::stampede::{LeaderGuard, LeaseOutcome, Waiter};
 
 /// A batch's loader as it travels through the cache: keys → their values by the keys' texts.
-type BatchLoader<K, V> = dyn Fn(Vec<K>, Loads) -> BoxFuture<'static, Result<Values<V>, LoadError>> + Send + Sync;
+type BatchLoader<K, V> = dyn Fn(Vec<K>, BatchContext) -> BoxFuture<'static, Result<Values<V>, LoadError>> + Send + Sync;
 type Values<V> = HashMap<Box<str>, V>;
 
 /// A key to be loaded.
@@ -39,7 +39,7 @@ struct Wanted<K, V> {
 struct Led<K, V> {
     key: K,
     flight: Flight<V>,
-    takeoff: Takeoff<Landed<V>, Begun>,
+    takeoff: LeaderGuard<LoadOutcome<V>, LoadStart>,
 }
 
 impl<K, V> Namespace<K, V>
@@ -49,15 +49,15 @@ where
 {
     /// The values of several keys, each as [`Namespace::get`] has it, in the order of the keys. One round trip to Redis for
     /// all that memory does not have.
-    pub async fn get_many(&self, keys: &[K]) -> Vec<Option<Hit<V>>> {
+    pub async fn get_many(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
         if self.inner.core.bypass {
             return keys.iter().map(|_| None).collect();
         }
         let now = self.inner.core.clock.now();
         let found = self.find_many(keys).await;
         let hits = found.into_iter().map(|found| match found {
-            Found::Servable(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
-            Found::Nothing(_) => None,
+            Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
+            Lookup::Miss(_) => None,
         });
         hits.collect()
     }
@@ -72,7 +72,7 @@ where
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use origin_sdk::{Cache, Lifetime, Loads, Namespace, TypedTag};
+    /// # use origin_sdk::{Cache, Lifetime, BatchContext, Namespace, TypedTag};
     /// # origin_sdk::keys! {
     /// #     app "shop" version 1;
     /// #     pub key Product { id: u64 } = "product:{id}";
@@ -83,7 +83,7 @@ where
     /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
     /// let keys = [1, 2, 3].map(|id| Product { id });
     /// let hits = names
-    ///     .get_many_or_load(&keys, |missing: Vec<Product>, loads: Loads| async move {
+    ///     .get_many_or_load(&keys, |missing: Vec<Product>, loads: BatchContext| async move {
     ///         // One query for all of them; here there is no product 3.
     ///         let rows = missing.into_iter().filter(|key| key.id < 3);
     ///         let rows = rows.map(|key| {
@@ -102,9 +102,9 @@ where
     ///
     /// # Errors
     /// If a load fails, panics or takes too long, and one of its keys has nothing that may be served stale.
-    pub async fn get_many_or_load<F, L, I, E>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Hit<V>>>, LoadError>
+    pub async fn get_many_or_load<F, L, I, E>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Cached<V>>>, LoadError>
     where
-        F: Fn(Vec<K>, Loads) -> L + Send + Sync + 'static,
+        F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
         L: Future<Output = Result<I, E>> + Send + 'static,
         I: IntoIterator<Item = (K, V)>,
         E: Into<BoxError> + 'static,
@@ -125,17 +125,17 @@ where
         for (index, (key, found)) in keys.iter().zip(self.find_many(keys).await).enumerate() {
             let wanted = |fallback, rand| Wanted { index, key: key.clone(), fallback, rand };
             hits.push(match found {
-                Found::Servable(found) => {
+                Lookup::Hit(found) => {
                     refreshes.extend(found.refresh.map(|rand| wanted(None, rand)));
                     Some(self.inner.serve(&found.entry, found.layer, found.freshness, now))
                 }
-                Found::Nothing(fallback) => {
+                Lookup::Miss(fallback) => {
                     misses.push(wanted(fallback, 1.0));
                     None
                 }
             });
         }
-        let refreshing = self.take_seats(&refreshes, &loader).iter().filter(|seat| seat.leads).count();
+        let refreshing = self.take_seats(&refreshes, &loader).iter().filter(|seat| seat.is_leader).count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
         let seats = self.take_seats(&misses, &loader);
@@ -153,19 +153,19 @@ where
     }
 
     /// What the tiers have for each of the keys.
-    async fn find_many(&self, keys: &[K]) -> Vec<Found<V>> {
+    async fn find_many(&self, keys: &[K]) -> Vec<Lookup<V>> {
         let (inner, core) = (&self.inner, &self.inner.core);
         let now = core.clock.now();
         let mut found: Vec<_> = keys.iter().map(|key| self.in_memory(key, now)).collect();
-        let is_missing = |found: &Found<V>| matches!(found, Found::Nothing(_));
+        let is_missing = |found: &Lookup<V>| matches!(found, Lookup::Miss(_));
         if !found.iter().any(is_missing) {
             return found;
         }
-        if core.journal.is_suspect(now) {
+        if core.journal.is_lagging(now) {
             let is_current = core.journal.ensure_current().await;
             let again = |found| match found {
-                Found::Nothing(held) if is_current => inner.judge_held(held, core.clock.now()),
-                Found::Nothing(held) => inner.find_in_suspect(held),
+                Lookup::Miss(held) if is_current => inner.judge_held(held, core.clock.now()),
+                Lookup::Miss(held) => inner.find_while_disconnected(held),
                 found => found,
             };
             found = found.into_iter().map(again).collect();
@@ -183,7 +183,7 @@ where
         // Getting them may have taken a new connection.
         core.journal.ensure_current().await;
         for ((index, text), stored) in missing.into_iter().zip(&texts).zip(stored) {
-            if let Found::Nothing(held) = mem::replace(&mut found[index], Found::Nothing(None)) {
+            if let Lookup::Miss(held) = mem::replace(&mut found[index], Lookup::Miss(None)) {
                 let fallback = inner.fallback_of(text, held);
                 let entry = stored.and_then(|stored| inner.promote(text, &stored));
                 found[index] = inner.judge_stored(entry, fallback);
@@ -193,7 +193,7 @@ where
     }
 
     /// A seat for each of the keys; those that nobody loads yet are loaded together.
-    fn take_seats(&self, wanted: &[Wanted<K, V>], loader: &Arc<BatchLoader<K, V>>) -> Vec<Seat<Landed<V>>> {
+    fn take_seats(&self, wanted: &[Wanted<K, V>], loader: &Arc<BatchLoader<K, V>>) -> Vec<Waiter<LoadOutcome<V>>> {
         let begun = self.inner.begin();
         let mut led = Vec::new();
         let seats = wanted.iter().map(|wanted| {
@@ -218,14 +218,14 @@ where
         &self,
         keys: Vec<K>,
         loader: Arc<BatchLoader<K, V>>,
-    ) -> Result<Vec<Option<Hit<V>>>, LoadError> {
-        bubble::note_uncached();
+    ) -> Result<Vec<Option<Cached<V>>>, LoadError> {
+        request_scope::note_uncached();
         let texts: Vec<_> = keys.iter().map(Key::to_text).collect();
-        let call = Box::new(move |_| loader(keys, Loads::default()));
-        let load = self.inner.call_loader(call, Load::default());
+        let call = Box::new(move |_| loader(keys, BatchContext::default()));
+        let load = self.inner.call_loader(call, LoadContext::default());
         let values = self.inner.within_hard_timeout(load).await?.value;
         let values: HashMap<_, _> = values.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
-        let hit = |value: &Arc<V>| Hit {
+        let hit = |value: &Arc<V>| Cached {
             value: Arc::clone(value),
             layer: Layer::Loader,
             age: std::time::Duration::ZERO,
@@ -240,7 +240,7 @@ fn alone<K: Key + Send + 'static, V: 'static>(loader: &Arc<BatchLoader<K, V>>, k
     let loader = Arc::clone(loader);
     Box::new(move |load| {
         let text: Box<str> = key.to_text().into();
-        let made = loader(vec![key], Loads::new([(text.clone(), load)]));
+        let made = loader(vec![key], BatchContext::new([(text.clone(), load)]));
         async move { Ok(made.await?.remove(&text)) }.boxed()
     })
 }
@@ -260,14 +260,14 @@ where
     let mut batch = Vec::new();
     for (led, mut applicant, turn) in asked.await {
         match turn {
-            Turn::Found(entry) => led.takeoff.land(Ok(Some(inner.found_elsewhere(&led.flight, entry)))),
-            Turn::Lead(lease) => batch.push((led, Some(lease))),
-            Turn::Alone => batch.push((led, None)),
-            Turn::Wait(left) => {
+            LeaseOutcome::Found(entry) => led.takeoff.complete(Ok(Some(inner.found_elsewhere(&led.flight, entry)))),
+            LeaseOutcome::Acquired(lease) => batch.push((led, Some(lease))),
+            LeaseOutcome::Unavailable => batch.push((led, None)),
+            LeaseOutcome::Held(left) => {
                 let (inner, loader) = (Arc::clone(&inner), alone(&loader, led.key));
                 tokio::spawn(async move {
                     let turn = inner.wait_for_turn(&mut applicant, &led.flight, left);
-                    led.takeoff.land(inner.fly_when(turn, &led.flight, loader).await);
+                    led.takeoff.complete(inner.fly_when(turn, &led.flight, loader).await);
                 });
             }
         }
@@ -276,22 +276,22 @@ where
         return;
     }
     let keys = batch.iter().map(|(led, _)| led.key.clone()).collect();
-    let loads = Loads::new(batch.iter().map(|(led, _)| (led.flight.key.clone(), led.flight.load.clone())));
-    let whole = Load::default();
+    let loads = BatchContext::new(batch.iter().map(|(led, _)| (led.flight.key.clone(), led.flight.load.clone())));
+    let whole = LoadContext::default();
     let call = Box::new(move |_| loader(keys, loads));
     let made = inner.within_hard_timeout(inner.call_loader(call, whole.clone())).await;
     let (mut values, made) = match made {
-        Ok(Made { value, began, delta }) => (value, Ok((began, delta))),
+        Ok(LoaderOutput { value, began, delta }) => (value, Ok((began, delta))),
         Err(error) => (HashMap::new(), Err(error)),
     };
     let finished = batch.into_iter().map(|(led, lease)| {
         let value = values.remove(&led.flight.key);
-        let made = made.clone().map(|(began, delta)| Made { value, began, delta });
+        let made = made.clone().map(|(began, delta)| LoaderOutput { value, began, delta });
         if whole.is_built_on_stale() {
             led.flight.load.built_on_stale();
         }
         let inner = &inner;
-        async move { led.takeoff.land(inner.finish(&led.flight, lease, made).await) }
+        async move { led.takeoff.complete(inner.finish(&led.flight, lease, made).await) }
     });
     join_all(finished).await;
 }

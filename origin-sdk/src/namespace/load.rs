@@ -1,4 +1,4 @@
-//! Loads: a caller takes a seat in the key's flight, and the flight waits for its turn in the fleet, runs the loader, and
+//! BatchContext: a caller takes a seat in the key's flight, and the flight waits for its turn in the fleet, runs the loader, and
 //! keeps what came of it.
 
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 
-use super::read::Found;
+use super::read::Lookup;
 use super::{Inner, Namespace};
-use crate::bubble::Gathering;
+use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::entry::{self, Entry};
 use crate::error::{LoadError, StoreError};
-use crate::hit::{Freshness, Hit, Layer, StaleReason};
-use crate::load::{BoxLoader, Load};
-use crate::stampede::{Applicant, Lease, Place, Seat, Turn};
+use crate::loader::{BoxLoader, LoadContext};
+use crate::request_scope::RequestScope;
+use crate::stampede::{Lease, LeaseOutcome, LeaseRequest, Place, Waiter};
 use crate::store::{Outcome, Stored};
 use crate::task::AbortOnDrop;
 
 /// When a load began, and the state of the journal then.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Begun {
+pub(super) struct LoadStart {
     pub(super) at: Duration,
     changes: u64,
     pub(super) position: Position,
 }
 
 /// What a flight brings: `None` if a batch's loader has no value for the key.
-pub(super) type Landed<V> = Result<Option<Loaded<V>>, LoadError>;
+pub(super) type LoadOutcome<V> = Result<Option<Loaded<V>>, LoadError>;
 
 /// A value, and how a flight came by it.
 pub(super) struct Loaded<V> {
@@ -52,8 +52,8 @@ pub(super) struct Flight<V> {
     pub(super) key: Box<str>,
     /// The scopes that are known before the value is: of the key, and of the tags that follow from it.
     pub(super) scopes: Vec<ScopeHash>,
-    pub(super) begun: Begun,
-    pub(super) load: Load,
+    pub(super) begun: LoadStart,
+    pub(super) load: LoadContext,
     /// What to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
     /// By which draw the value was found due for a refresh, so that the same value is not taken for a new one. 1 if none was:
@@ -62,16 +62,16 @@ pub(super) struct Flight<V> {
 }
 
 /// What a loader has made.
-pub(super) struct Made<T> {
+pub(super) struct LoaderOutput<T> {
     pub(super) value: T,
-    pub(super) began: Begun,
+    pub(super) began: LoadStart,
     pub(super) delta: Duration,
 }
 
 /// How a flight got a value.
 enum Source<V> {
     Elsewhere(Arc<Entry<V>>),
-    Loader(Made<Option<V>>),
+    Loader(LoaderOutput<Option<V>>),
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -80,11 +80,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     pub(super) async fn wait_for(
         &self,
         key: &K,
-        seat: Seat<Landed<V>>,
+        seat: Waiter<LoadOutcome<V>>,
         loader: Option<BoxLoader<Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         takes_none: bool,
-    ) -> Result<Option<Hit<V>>, LoadError> {
+    ) -> Result<Option<Cached<V>>, LoadError> {
         let (inner, stale) = (&self.inner, fallback.clone());
         let load = self.land(key, seat, loader, fallback, takes_none);
         let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
@@ -103,26 +103,26 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     async fn land(
         &self,
         key: &K,
-        mut seat: Seat<Landed<V>>,
+        mut seat: Waiter<LoadOutcome<V>>,
         mut loader: Option<BoxLoader<Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         takes_none: bool,
-    ) -> Result<Option<Hit<V>>, LoadError> {
+    ) -> Result<Option<Cached<V>>, LoadError> {
         let core = &self.inner.core;
         let asked_at = core.clock.now();
         loop {
-            if !seat.leads {
+            if !seat.is_leader {
                 self.inner.metrics.coalesced.add(1);
             }
-            match seat.landed.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
+            match seat.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
                 // A flight that this caller joined can have begun before an invalidation that the caller came after: one of a tag
                 // that the loader gave, or that this process had not heard of then. Whoever led the flight gets its
                 // value in any case: its read began before.
-                Some(loaded) if seat.leads || loaded.began > asked_at || loaded.is_still_good(core) => {
+                Some(loaded) if seat.is_leader || loaded.began > asked_at || loaded.is_still_good(core) => {
                     let now = core.clock.now();
                     return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
                 }
-                None if seat.leads || takes_none => return Ok(None),
+                None if seat.is_leader || takes_none => return Ok(None),
                 _ => seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0),
             }
         }
@@ -130,7 +130,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 
     /// Starts a refresh in the background, unless a load runs already.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<Option<V>>, rand: f64) {
-        if self.take_seat(key, &mut Some(loader), None, rand).leads {
+        if self.take_seat(key, &mut Some(loader), None, rand).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
     }
@@ -142,7 +142,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         loader: &mut Option<BoxLoader<Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> Seat<Landed<V>> {
+    ) -> Waiter<LoadOutcome<V>> {
         let (text, load, begun) = (key.to_text(), self.load_handle(key), self.inner.begin());
         let scopes = entry::scopes(&text, &load.tags());
         let (seat, takeoff) = self.inner.place(&text, &scopes, begun);
@@ -155,7 +155,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                     // A caller leads at most once: only then is its loader taken.
                     None => Err(LoadError::panicked()),
                 };
-                takeoff.land(landed);
+                takeoff.complete(landed);
             });
         }
         seat
@@ -164,47 +164,47 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 
 impl<V> Loaded<V> {
     /// Whether no record that has come since covers it.
-    fn is_still_good(&self, core: &crate::cache::Core) -> bool {
+    fn is_still_good(&self, core: &crate::core::Core) -> bool {
         self.entry.verdict_since(&core.journal, self.good_at) == Verdict::Valid
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    pub(super) fn begin(&self) -> Begun {
+    pub(super) fn begin(&self) -> LoadStart {
         let journal = &self.core.journal;
-        Begun { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
+        LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
     }
 
     /// A place in the key's flight. After an invalidation a new caller never joins a flight that began before it. Cut off from
     /// the journal, nobody can know, so a flight may be no older than the lag that is allowed.
-    pub(super) fn place(&self, key: &str, scopes: &[ScopeHash], now: Begun) -> Place<Landed<V>, Begun> {
+    pub(super) fn place(&self, key: &str, scopes: &[ScopeHash], now: LoadStart) -> Place<LoadOutcome<V>, LoadStart> {
         let journal = &self.core.journal;
-        let may_join = |begun: &Begun| {
+        let may_join = |begun: &LoadStart| {
             let nothing_since =
                 begun.changes == now.changes || journal.verdict(scopes, begun.position) == Verdict::Valid;
-            nothing_since && (!journal.is_suspect(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
+            nothing_since && (!journal.is_lagging(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
         };
         self.loads.join_or_lead(key, may_join, now)
     }
 
-    async fn fly(&self, flight: &Flight<V>, loader: BoxLoader<Option<V>>) -> Landed<V> {
+    async fn fly(&self, flight: &Flight<V>, loader: BoxLoader<Option<V>>) -> LoadOutcome<V> {
         self.fly_when(self.turn(flight), flight, loader).await
     }
 
     /// A whole flight: waits for the turn, runs the loader, and keeps what came of it.
     pub(super) async fn fly_when(
         &self,
-        turn: impl Future<Output = Turn<Arc<Entry<V>>>>,
+        turn: impl Future<Output = LeaseOutcome<Arc<Entry<V>>>>,
         flight: &Flight<V>,
         loader: BoxLoader<Option<V>>,
-    ) -> Landed<V> {
+    ) -> LoadOutcome<V> {
         let mut lease = None;
         let source = self.within_hard_timeout(async {
             match turn.await {
-                Turn::Found(entry) => return Ok(Source::Elsewhere(entry)),
-                Turn::Lead(taken) => lease = Some(taken),
+                LeaseOutcome::Found(entry) => return Ok(Source::Elsewhere(entry)),
+                LeaseOutcome::Acquired(taken) => lease = Some(taken),
                 // There is no waiting left to do.
-                Turn::Alone | Turn::Wait(_) => {}
+                LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
             }
             self.call_loader(loader, flight.load.clone()).await.map(Source::Loader)
         });
@@ -220,9 +220,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         &self,
         flight: &Flight<V>,
         lease: Option<Lease>,
-        made: Result<Made<Option<V>>, LoadError>,
-    ) -> Landed<V> {
-        let Made { value, began, delta } = match made {
+        made: Result<LoaderOutput<Option<V>>, LoadError>,
+    ) -> LoadOutcome<V> {
+        let LoaderOutput { value, began, delta } = match made {
             Ok(made) => made,
             Err(error) => {
                 release(lease, Outcome::Failed).await;
@@ -267,23 +267,23 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// The turn to load the flight's key, once it comes. A shared tier that fails costs a load, not an answer.
-    async fn turn(&self, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {
+    async fn turn(&self, flight: &Flight<V>) -> LeaseOutcome<Arc<Entry<V>>> {
         let mut applicant = self.applicant(flight);
         match self.ask(&applicant, flight).await {
-            Turn::Wait(left) => self.wait_for_turn(&mut applicant, flight, left).await,
+            LeaseOutcome::Held(left) => self.wait_for_turn(&mut applicant, flight, left).await,
             turn => turn,
         }
     }
 
-    pub(super) fn applicant(&self, flight: &Flight<V>) -> Applicant {
+    pub(super) fn applicant(&self, flight: &Flight<V>) -> LeaseRequest {
         let core = &self.core;
-        Applicant::new(&core.store, &core.journal, &flight.key, &flight.scopes, core.lease_ttl)
+        LeaseRequest::new(&core.store, &core.journal, &flight.key, &flight.scopes, core.lease_ttl)
     }
 
-    pub(super) async fn ask(&self, applicant: &Applicant, flight: &Flight<V>) -> Turn<Arc<Entry<V>>> {
+    pub(super) async fn ask(&self, applicant: &LeaseRequest, flight: &Flight<V>) -> LeaseOutcome<Arc<Entry<V>>> {
         // Cut off from the journal it could not tell which loads are worth waiting for.
-        if self.core.journal.is_suspect(flight.begun.at) {
-            return Turn::Alone;
+        if self.core.journal.is_lagging(flight.begun.at) {
+            return LeaseOutcome::Unavailable;
         }
         let accept = |stored: &Stored| self.fresh_entry(flight, stored);
         applicant.ask(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
@@ -293,47 +293,47 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// keep this one from loading.
     pub(super) async fn wait_for_turn(
         &self,
-        applicant: &mut Applicant,
+        applicant: &mut LeaseRequest,
         flight: &Flight<V>,
         left: Duration,
-    ) -> Turn<Arc<Entry<V>>> {
+    ) -> LeaseOutcome<Arc<Entry<V>>> {
         self.metrics.lease_waits.add(1);
         let turn = self.next_turn(applicant, flight, left);
-        tokio::time::timeout(self.options.hard_timeout / 2, turn).await.unwrap_or(Turn::Alone)
+        tokio::time::timeout(self.options.hard_timeout / 2, turn).await.unwrap_or(LeaseOutcome::Unavailable)
     }
 
     async fn next_turn(
         &self,
-        applicant: &mut Applicant,
+        applicant: &mut LeaseRequest,
         flight: &Flight<V>,
         mut left: Duration,
-    ) -> Turn<Arc<Entry<V>>> {
+    ) -> LeaseOutcome<Arc<Entry<V>>> {
         loop {
             match applicant.wait(left).await {
-                Ok(Outcome::NotShared) => return Turn::Alone,
+                Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
                 Ok(_) => {}
                 Err(error) => return self.no_lease(&flight.key, &error),
             }
             match self.ask(applicant, flight).await {
-                Turn::Wait(longer) => left = longer,
+                LeaseOutcome::Held(longer) => left = longer,
                 turn => return turn,
             }
         }
     }
 
-    fn no_lease<T>(&self, key: &str, error: &StoreError) -> Turn<T> {
+    fn no_lease<T>(&self, key: &str, error: &StoreError) -> LeaseOutcome<T> {
         tracing::debug!(%error, key, "no lease could be taken: loading without one");
         self.metrics.store_errors.add(1);
-        Turn::Alone
+        LeaseOutcome::Unavailable
     }
 
     /// The entry that another process has stored, if it is fresh and not due for the refresh that the flight is for; now also in
     /// memory.
     fn fresh_entry(&self, flight: &Flight<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let entry = self.decoded(&flight.key, stored)?;
+        let (entry, bytes) = self.decoded(&flight.key, stored)?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || flight.rand) {
-            Found::Servable(found) if found.refresh.is_none() => {
-                self.core.memory.put(&flight.key, Arc::clone(&found.entry), stored.bytes.len());
+            Lookup::Hit(found) if found.refresh.is_none() => {
+                self.store_in_memory(&flight.key, &found.entry, bytes);
                 Some(found.entry)
             }
             _ => None,
@@ -355,15 +355,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     pub(super) async fn call_loader<T: Send + 'static>(
         &self,
         loader: BoxLoader<T>,
-        load: Load,
-    ) -> Result<Made<T>, LoadError> {
+        load: LoadContext,
+    ) -> Result<LoaderOutput<T>, LoadError> {
         // The semaphore is never closed.
         let _permit = self.loaders.acquire().await;
         let began = self.begin();
         match call(loader, load).await {
             Ok(value) => {
                 self.metrics.loads.add(1);
-                Ok(Made { value, began, delta: self.core.clock.now().saturating_sub(began.at) })
+                Ok(LoaderOutput { value, began, delta: self.core.clock.now().saturating_sub(began.at) })
             }
             Err(error) => {
                 self.metrics.load_errors.add(1);
@@ -382,9 +382,9 @@ async fn release(lease: Option<Lease>, outcome: Outcome) {
 /// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else. What it reads through the
 /// cache is its own affair, not that of the request that started it; only that something was stale is passed on. Dropping
 /// the future aborts the task.
-pub(super) async fn call<T: Send + 'static>(loader: BoxLoader<T>, load: Load) -> Result<T, LoadError> {
+pub(super) async fn call<T: Send + 'static>(loader: BoxLoader<T>, load: LoadContext) -> Result<T, LoadError> {
     let mut task = AbortOnDrop(tokio::spawn(async move {
-        let gathering = Gathering::default();
+        let gathering = RequestScope::default();
         let result = gathering.scope(loader(load.clone())).await;
         if gathering.take().ttl_secs < 0 {
             load.built_on_stale();

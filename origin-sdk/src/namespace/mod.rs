@@ -1,8 +1,8 @@
 //! The typed face of the cache: values of one type under keys of one type.
 
 mod batch;
+mod builder;
 mod load;
-mod options;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -18,14 +18,15 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position};
 use tokio::sync::Semaphore;
 
-use self::load::{Begun, Landed};
-pub use self::options::{NamespaceBuilder, WhenSuspect};
-use self::options::{Negative, Options, TagsOf};
-use crate::cache::Core;
+pub use self::builder::{NamespaceBuilder, OnDisconnect};
+use self::builder::{Negative, Options, TagsOf};
+use self::load::{LoadOutcome, LoadStart};
+use crate::codec::Encoded;
+use crate::core::Core;
 use crate::entry::{Entry, Meta};
-use crate::load::Load;
+use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{Flights, Lease};
+use crate::stampede::{Lease, SingleFlight};
 use crate::store::Outcome;
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
@@ -48,9 +49,9 @@ struct Inner<V> {
     options: Options,
     negative: Option<Negative<V>>,
     /// Reads of the shared tier.
-    lookups: Arc<Flights<Option<Arc<Entry<V>>>, ()>>,
-    /// Loads, each with the state of the journal at which it began.
-    loads: Arc<Flights<Landed<V>, Begun>>,
+    lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
+    /// BatchContext, each with the state of the journal at which it began.
+    loads: Arc<SingleFlight<LoadOutcome<V>, LoadStart>>,
     /// A permit for each loader that may run.
     loaders: Semaphore,
 }
@@ -62,8 +63,8 @@ thread_local! {
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
     /// A handle for a loader or writer, with the tags that follow from the key.
-    fn load_handle(&self, key: &K) -> Load {
-        let load = Load::default();
+    fn load_handle(&self, key: &K) -> LoadContext {
+        let load = LoadContext::default();
         let more = self.tags.iter().flat_map(|tags| tags(key));
         key.tags().into_iter().chain(more).for_each(|tag| load.tag(tag));
         load
@@ -72,7 +73,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What to store beside a value that has just been made, by a loader that took `delta`.
-    fn meta(&self, value: &V, load: &Load, loaded_at: Position, delta: Duration) -> Meta {
+    fn meta(&self, value: &V, load: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
         let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));
         let default = negative.map_or(self.options.lifetime, |negative| negative.lifetime);
         let (mut tags, lifetime) = load.take(default);
@@ -90,14 +91,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// costs speed later on, nothing else. Whether the shared one has taken it.
     async fn keep(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
-        let bytes = if ttl.is_zero() { None } else { self.encoded(key, entry) };
-        let Some(bytes) = bytes else {
+        let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };
+        let Some(Encoded { bytes, uncompressed_bytes }) = encoded else {
             if let Some(lease) = lease {
                 lease.release(Outcome::NotShared).await;
             }
             return false;
         };
-        self.core.memory.put(key, Arc::clone(entry), bytes.len());
+        self.store_in_memory(key, entry, uncompressed_bytes);
         let stored = match lease {
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),
@@ -108,7 +109,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         stored.is_ok()
     }
 
-    fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<bytes::Bytes> {
+    /// Stores an entry in this process's memory, and counts the values that are too large for it.
+    fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, uncompressed_bytes: usize) {
+        if !self.core.memory.put(key, Arc::clone(entry), uncompressed_bytes) {
+            self.metrics.too_large_for_memory.add(1);
+            tracing::debug!(key, uncompressed_bytes, "the value exceeds `memory_bytes`: memory does not hold it");
+        }
+    }
+
+    fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<Encoded> {
         let codec = self.core.codec;
         codec
             .encode(&entry.meta, &*entry.value)

@@ -8,21 +8,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
 
-use super::{Inner, KEY_BUFFER, Namespace, WhenSuspect};
-use crate::bubble;
-use crate::codec;
-use crate::entry::{Entry, Standing};
+use super::{Inner, KEY_BUFFER, Namespace, OnDisconnect};
+use crate::cached::{Cached, Freshness, Layer, StaleReason};
+use crate::codec::{self, Decoded};
+use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError};
-use crate::hit::{Freshness, Hit, Layer, StaleReason};
-use crate::load::{BoxLoader, Load, boxed};
+use crate::loader::{BoxLoader, LoadContext, boxed};
+use crate::request_scope;
 use crate::stampede::xfetch;
 use crate::store::Stored;
 
 /// What the tiers have for a read.
-pub(super) enum Found<V> {
-    Servable(Servable<V>),
+pub(super) enum Lookup<V> {
+    Hit(Servable<V>),
     /// Nothing that can be served, though perhaps an entry in case the load fails.
-    Nothing(Option<Arc<Entry<V>>>),
+    Miss(Option<Arc<Entry<V>>>),
 }
 
 /// An entry that may be served.
@@ -60,9 +60,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     ///
     /// # Errors
     /// If the loader fails, panics or takes too long, and nothing may be served stale.
-    pub async fn get_or_load<F, L, E>(&self, key: &K, loader: F) -> Result<Hit<V>, LoadError>
+    pub async fn get_or_load<F, L, E>(&self, key: &K, loader: F) -> Result<Cached<V>, LoadError>
     where
-        F: FnOnce(Load) -> L + Send + 'static,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
@@ -71,13 +71,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
         let now = self.inner.core.clock.now();
         match self.find(key, now).await {
-            Found::Servable(found) => {
+            Lookup::Hit(found) => {
                 if let Some(rand) = found.refresh {
                     self.refresh(key, boxed(loader, Some), rand);
                 }
                 Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
             }
-            Found::Nothing(fallback) => {
+            Lookup::Miss(fallback) => {
                 let mut loader = Some(boxed(loader, Some));
                 let seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0);
                 let hit = self.wait_for(key, seat, loader, fallback, false).await?;
@@ -87,46 +87,46 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    /// The value of a key if a layer has one which may be served. Loads nothing, and refreshes nothing.
-    pub async fn get(&self, key: &K) -> Option<Hit<V>> {
+    /// The value of a key if a layer has one which may be served. BatchContext nothing, and refreshes nothing.
+    pub async fn get(&self, key: &K) -> Option<Cached<V>> {
         if self.inner.core.bypass {
             return None;
         }
         let now = self.inner.core.clock.now();
         match self.find(key, now).await {
-            Found::Servable(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
-            Found::Nothing(_) => None,
+            Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
+            Lookup::Miss(_) => None,
         }
     }
 
-    async fn find(&self, key: &K, now: Duration) -> Found<V> {
+    async fn find(&self, key: &K, now: Duration) -> Lookup<V> {
         match self.in_memory(key, now) {
-            Found::Nothing(held) => self.find_further_in(key, held).await,
+            Lookup::Miss(held) => self.find_further_in(key, held).await,
             found => found,
         }
     }
 
     /// What memory has. It takes one shard's lock and allocates nothing.
-    pub(super) fn in_memory(&self, key: &K, now: Duration) -> Found<V> {
+    pub(super) fn in_memory(&self, key: &K, now: Duration) -> Lookup<V> {
         let held = KEY_BUFFER.with_borrow_mut(|text| {
             text.clear();
             key.render(text).ok()?;
             self.inner.core.memory.get(text)
         });
         // What it knows may be out of date then: it catches up first.
-        if self.inner.core.journal.is_suspect(now) { Found::Nothing(held) } else { self.inner.judge_held(held, now) }
+        if self.inner.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.inner.judge_held(held, now) }
     }
 
     /// What there is besides a copy in memory that can be served.
-    async fn find_further_in(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Found<V> {
+    async fn find_further_in(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         let core = &self.inner.core;
         let mut held = held;
-        if core.journal.is_suspect(core.clock.now()) {
+        if core.journal.is_lagging(core.clock.now()) {
             if !core.journal.ensure_current().await {
-                return self.inner.find_in_suspect(held);
+                return self.inner.find_while_disconnected(held);
             }
             held = match self.inner.judge_held(held, core.clock.now()) {
-                Found::Nothing(held) => held,
+                Lookup::Miss(held) => held,
                 found => return found,
             };
         }
@@ -141,34 +141,32 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 async move { inner.look_up(&text).await }
             },
         );
-        self.inner.judge_stored(lookup.landed.await.flatten(), fallback)
+        self.inner.judge_stored(lookup.outcome.await.flatten(), fallback)
     }
 
-    async fn load_past_the_cache(&self, key: &K, loader: BoxLoader<V>) -> Result<Hit<V>, LoadError> {
-        bubble::note_uncached();
+    async fn load_past_the_cache(&self, key: &K, loader: BoxLoader<V>) -> Result<Cached<V>, LoadError> {
+        request_scope::note_uncached();
         let load = self.inner.call_loader(loader, self.load_handle(key));
         let value = Arc::new(self.inner.within_hard_timeout(load).await?.value);
-        Ok(Hit { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
+        Ok(Cached { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// What a copy in memory is good for.
-    pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Found<V> {
+    pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
         match held {
             Some(entry) if self.options.memory_ttl.is_some_and(|ttl| entry.time_here(now) >= ttl) => {
-                Found::Nothing(Some(entry))
+                Lookup::Miss(Some(entry))
             }
             held => self.judge(held, Layer::Memory, now, || self.draw()),
         }
     }
 
     /// What a copy from the shared tier is good for, and if for nothing, what is left in case the load fails.
-    pub(super) fn judge_stored(&self, stored: Option<Arc<Entry<V>>>, fallback: Option<Arc<Entry<V>>>) -> Found<V> {
+    pub(super) fn judge_stored(&self, stored: Option<Arc<Entry<V>>>, fallback: Option<Arc<Entry<V>>>) -> Lookup<V> {
         match self.judge(stored, Layer::Redis, self.core.clock.now(), || self.draw()) {
-            Found::Nothing(stored) => {
-                Found::Nothing(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry)))
-            }
+            Lookup::Miss(stored) => Lookup::Miss(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry))),
             found => found,
         }
     }
@@ -180,41 +178,41 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         layer: Layer,
         now: Duration,
         draw: impl FnOnce() -> f64,
-    ) -> Found<V> {
-        let Some(entry) = entry else { return Found::Nothing(None) };
+    ) -> Lookup<V> {
+        let Some(entry) = entry else { return Lookup::Miss(None) };
         // It can have come over a new connection, from a primary that has lost what this process knows.
-        if layer == Layer::Redis && self.core.journal.is_suspect(now) {
-            return Found::Nothing(None);
+        if layer == Layer::Redis && self.core.journal.is_lagging(now) {
+            return Lookup::Miss(None);
         }
         match entry.standing(&self.core.journal, now) {
-            Standing::Fresh => {
+            EntryState::Fresh => {
                 let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
                 let drawn = xfetch::may_be_due(now, expiry, delta, beta).then(draw);
                 let refresh = drawn.filter(|&rand| xfetch::is_due(now, expiry, delta, beta, rand));
-                Found::Servable(Servable { entry, layer, freshness: Freshness::Fresh, refresh })
+                Lookup::Hit(Servable { entry, layer, freshness: Freshness::Fresh, refresh })
             }
-            Standing::Revalidate => {
+            EntryState::Revalidate => {
                 let freshness = Freshness::Stale(StaleReason::Revalidating);
-                Found::Servable(Servable { entry, layer, freshness, refresh: Some(1.0) })
+                Lookup::Hit(Servable { entry, layer, freshness, refresh: Some(1.0) })
             }
-            Standing::IfError => Found::Nothing(Some(entry)),
-            Standing::Dead { by_journal } => {
+            EntryState::IfError => Lookup::Miss(Some(entry)),
+            EntryState::Unusable { by_journal } => {
                 if by_journal {
                     self.metrics.refused_by_journal.add(1);
                 }
-                Found::Nothing(Some(entry))
+                Lookup::Miss(Some(entry))
             }
         }
     }
 
     /// What memory is good for while the journal cannot be reached: nothing in it counts as fresh.
-    pub(super) fn find_in_suspect(&self, held: Option<Arc<Entry<V>>>) -> Found<V> {
-        match (held.filter(|entry| self.may_serve_on_error(entry)), self.options.when_suspect) {
-            (Some(entry), WhenSuspect::ServeStale) => {
-                let freshness = Freshness::Stale(StaleReason::Suspect);
-                Found::Servable(Servable { entry, layer: Layer::Memory, freshness, refresh: None })
+    pub(super) fn find_while_disconnected(&self, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
+        match (held.filter(|entry| self.may_serve_on_error(entry)), self.options.on_disconnect) {
+            (Some(entry), OnDisconnect::ServeStale) => {
+                let freshness = Freshness::Stale(StaleReason::Disconnected);
+                Lookup::Hit(Servable { entry, layer: Layer::Memory, freshness, refresh: None })
             }
-            (fallback, _) => Found::Nothing(fallback),
+            (fallback, _) => Lookup::Miss(fallback),
         }
     }
 
@@ -253,24 +251,26 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// What is stored, now also in memory. It may be covered already; memory checks it at every read like everything else.
     pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let Some(entry) = self.decoded(key, stored) else {
+        let Some((entry, bytes)) = self.decoded(key, stored) else {
             self.metrics.undecodable.add(1);
             return None;
         };
-        self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
+        self.store_in_memory(key, &entry, bytes);
         Some(entry)
     }
 
-    /// What is stored, as an entry; `None` if it is not readable as one.
-    pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let (meta, value) = codec::decode::<V>(&stored.bytes)?;
+    /// Decodes a stored entry, and returns it with the bytes that it counts for in memory. Returns
+    /// `None` if it cannot be decoded.
+    pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<(Arc<Entry<V>>, usize)> {
+        let Decoded { meta, value, uncompressed_bytes } = codec::decode::<V>(&stored.bytes)?;
         // The age is what its time to live has lost: no clock of another process is asked.
         let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
-        Some(Arc::new(Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age)))
+        let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);
+        Some((Arc::new(entry), uncompressed_bytes))
     }
 
     /// The answer to a caller, counted, and noted for the response that it is read for.
-    pub(super) fn serve(&self, entry: &Arc<Entry<V>>, layer: Layer, freshness: Freshness, now: Duration) -> Hit<V> {
+    pub(super) fn serve(&self, entry: &Arc<Entry<V>>, layer: Layer, freshness: Freshness, now: Duration) -> Cached<V> {
         let metrics = &self.metrics;
         match layer {
             Layer::Memory => metrics.memory_hits.add(1),
@@ -280,7 +280,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if freshness != Freshness::Fresh {
             metrics.stale_hits.add(1);
         }
-        bubble::note_read(entry, layer, freshness, now, self.options.private);
-        Hit { value: Arc::clone(&entry.value), layer, age: entry.age(now), freshness }
+        request_scope::note_read(entry, layer, freshness, now, self.options.private);
+        Cached { value: Arc::clone(&entry.value), layer, age: entry.age(now), freshness }
     }
 }

@@ -10,7 +10,7 @@ use shared_keys::{Key, Mode, Position, Scope, Tag, Verdict};
 use super::load::call;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
-use crate::load::{BoxLoader, Load, boxed};
+use crate::loader::{BoxLoader, LoadContext, boxed};
 use crate::receipt::{Delivery, Receipt, Written};
 use crate::store::Unless;
 
@@ -44,7 +44,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         writer: F,
     ) -> Result<Written<V>, LoadError>
     where
-        F: FnOnce(Load) -> L + Send + 'static,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
@@ -82,7 +82,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         writer: F,
     ) -> Result<Written<V>, LoadError>
     where
-        F: FnOnce(Load) -> L + Send + 'static,
+        F: FnOnce(LoadContext) -> L + Send + 'static,
         L: Future<Output = Result<(V, u64), E>> + Send + 'static,
         E: Into<BoxError> + 'static,
     {
@@ -144,7 +144,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         &self,
         key: &str,
         covered: Vec<Scope>,
-        load: Load,
+        load: LoadContext,
         writer: BoxLoader<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let core = &self.core;

@@ -15,19 +15,19 @@ use crate::store::{ClaimRequest, LeaseToken, Outcome, Store, Stored, Watch};
 use crate::task::AbortOnDrop;
 
 /// Whose turn it is to load a key.
-pub(crate) enum Turn<T> {
+pub(crate) enum LeaseOutcome<T> {
     /// Nobody's: another process has loaded it.
     Found(T),
     /// The caller's, under this lease.
-    Lead(Lease),
+    Acquired(Lease),
     /// The caller's, without a lease: there is none to be had.
-    Alone,
+    Unavailable,
     /// Another process's, whose lease lasts for so long if it is not renewed.
-    Wait(Duration),
+    Held(Duration),
 }
 
 /// A caller that wants to load a key, and stands in line for it.
-pub(crate) struct Applicant {
+pub(crate) struct LeaseRequest {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
     key: Box<str>,
@@ -38,7 +38,7 @@ pub(crate) struct Applicant {
     watch: Option<Watch>,
 }
 
-impl Applicant {
+impl LeaseRequest {
     /// One who will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it must be up with the journal.
     pub(crate) fn new(
         store: &Arc<dyn Store>,
@@ -62,7 +62,7 @@ impl Applicant {
     ///
     /// The lease of a holder that began before an invalidation of the value is taken over: what that one loads is dead, and
     /// it will not be stored.
-    pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<Turn<T>, StoreError> {
+    pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<LeaseOutcome<T>, StoreError> {
         let mut replaces = None;
         loop {
             // The load begins after this.
@@ -71,14 +71,14 @@ impl Applicant {
             let claim = self.store.claim(&self.key, request).await?;
             let found = claim.stored.as_ref().and_then(&accept);
             match (found, claim.holder) {
-                (Some(found), Some(_)) => return Ok(Turn::Found(found)),
+                (Some(found), Some(_)) => return Ok(LeaseOutcome::Found(found)),
                 (Some(found), None) => {
                     self.lease().release(Outcome::Filled).await;
-                    return Ok(Turn::Found(found));
+                    return Ok(LeaseOutcome::Found(found));
                 }
-                (None, None) => return Ok(Turn::Lead(self.lease())),
+                (None, None) => return Ok(LeaseOutcome::Acquired(self.lease())),
                 (None, Some(holder)) if self.journal.verdict(&self.scopes, holder.position) == Verdict::Valid => {
-                    return Ok(Turn::Wait(holder.left));
+                    return Ok(LeaseOutcome::Held(holder.left));
                 }
                 (None, Some(doomed)) => replaces = Some(doomed.token),
             }

@@ -1,8 +1,8 @@
 //! Keeping many readers of one key from becoming many loads.
 
-mod flight;
 mod lease;
+mod single_flight;
 pub(crate) mod xfetch;
 
-pub(crate) use flight::{Flights, Place, Seat, Takeoff};
-pub(crate) use lease::{Applicant, Lease, Turn};
+pub(crate) use lease::{Lease, LeaseOutcome, LeaseRequest};
+pub(crate) use single_flight::{LeaderGuard, Place, SingleFlight, Waiter};

@@ -12,13 +12,12 @@ use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
-    Unless, Unshipped, Watch, Watches,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
+    ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::memory::Memory;
-use crate::purge::ShipStatus;
 
 /// Records that a follower can fall behind by, and that wait for the edge at most.
 const MAX_FEED: usize = 10_000;
@@ -147,7 +146,7 @@ impl JournalState {
     }
 }
 
-impl Store for EmbeddedStore {
+impl ValueStore for EmbeddedStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         ready(Ok(self.value(key))).boxed()
     }
@@ -194,7 +193,9 @@ impl Store for EmbeddedStore {
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
         ready(Ok(Watches::default().watch(key))).boxed()
     }
+}
 
+impl JournalStore for EmbeddedStore {
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -234,7 +235,9 @@ impl Store for EmbeddedStore {
         }
         .boxed()
     }
+}
 
+impl ShipStore for EmbeddedStore {
     fn take_ship_turn<'a>(&'a self, _: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
         // There is no other process.
         ready(Ok(ShipTurn::Own)).boxed()

@@ -2,8 +2,9 @@
 
 mod embedded;
 mod faulty;
+mod lease_watch;
 mod redis;
-mod watch;
+mod ship_status;
 
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use shared_keys::{Mode, Position, Scope};
 pub(crate) use self::embedded::EmbeddedStore;
 pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
+pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
 pub use self::redis::Topology;
 pub(crate) use self::redis::{RedisStore, Timeouts};
-pub(crate) use self::watch::{Outcome, Watch, Watches};
+pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
-use crate::purge::ShipStatus;
+use crate::random;
 
 /// What a key holds.
 #[derive(Debug, Clone)]
@@ -35,7 +37,7 @@ pub(crate) struct LeaseToken(String);
 impl LeaseToken {
     /// A new one. From the system's randomness whatever the cache's is: two processes must never have the same.
     pub(crate) fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
+        Self(format!("{:032x}", u128::from_ne_bytes(random::system_bytes())))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -147,12 +149,15 @@ pub(crate) struct Unshipped {
     pub(crate) lag: Duration,
 }
 
-/// A tier that all processes of the fleet share, and their journal.
+/// The shared tier of a fleet of processes, its journal, and the progress of shipping it.
 ///
-/// Implementors hold to: a position never repeats and never goes back, whatever is lost; an append is atomic with its
-/// check; what `follow` cannot prove complete comes back as a record that covers everything.
 /// Callers may assume that every operation ends within a bounded time.
-pub(crate) trait Store: Send + Sync + 'static {
+pub(crate) trait Store: ValueStore + JournalStore + ShipStore {}
+
+impl<S: ValueStore + JournalStore + ShipStore> Store for S {}
+
+/// Values and the leases on loading them.
+pub(crate) trait ValueStore: Send + Sync + 'static {
     /// The value of a key, if it is there.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
@@ -192,9 +197,15 @@ pub(crate) trait Store: Send + Sync + 'static {
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// A watch that is told when the lease ends that a [`Store::claim`] made after it meets.
+    /// A watch that is told when the lease ends that a [`ValueStore::claim`] made after it meets.
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>>;
+}
 
+/// The ordered log of invalidations.
+///
+/// Implementors hold to: a position never repeats and never goes back, whatever is lost; an append is atomic with its
+/// check; what `follow` cannot prove complete comes back as a record that covers everything.
+pub(crate) trait JournalStore: Send + Sync + 'static {
     /// Appends one record behind `seen` and everything else.
     fn append<'a>(
         &'a self,
@@ -214,7 +225,10 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Returns when there may be a record after `cursor`, at the latest after `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
+}
 
+/// How far each target of the shipper has received the journal, and which process ships to it.
+pub(crate) trait ShipStore: Send + Sync + 'static {
     /// Takes the lease on a target, or renews it.
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>>;
 

@@ -13,7 +13,7 @@ use shared_keys::purge::Secret;
 use self::checks::Checks;
 use self::probe::Probe;
 use crate::error::BoxError;
-use crate::purge::{ApiToken, Plan};
+use crate::shipping::{ApiToken, Plan};
 
 /// What is verified, and with which credentials. Without some of them, some checks are not checkable.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Verify {
             tag: None,
             zone: None,
             plan: Plan::Free,
-            api: crate::purge::CLOUDFLARE_API.to_owned(),
+            api: crate::shipping::CLOUDFLARE_API.to_owned(),
         }
     }
 
@@ -103,7 +103,7 @@ impl Verify {
         self
     }
 
-    /// The plan that the services were told ([`Zone::plan`](crate::Zone::plan)). Default [`Plan::Free`].
+    /// The plan that the services were told ([`Zone::plan`](crate::cloudflare::Zone::plan)). Default [`Plan::Free`].
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plan = plan;
         self

@@ -32,8 +32,8 @@ struct Start {
 }
 
 impl RedisServer {
-    /// Starts `program` with more `arguments` (such as `["--cluster-enabled", "yes"]`) and waits up to
-    /// 20 s until it answers.
+    /// Starts `program` with more `arguments` (such as `["--cluster-enabled", "yes"]`) and waits up
+    /// to 20 s until it answers.
     ///
     /// # Errors
     /// If the program cannot be started, ends, or does not answer in time.

@@ -50,7 +50,8 @@ const OPTIMISATION: [&str; 10] = [
 
 /// Builds the module unless its inputs are unchanged, and prints its size if it was built.
 ///
-/// wrangler runs this as its build command at every start of `wrangler dev`, hence the early return.
+/// wrangler runs this as its build command at every start of `wrangler dev`, hence the early
+/// return.
 ///
 /// # Errors
 /// If something cannot be installed or does not compile, or the module is too large.

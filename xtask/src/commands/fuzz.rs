@@ -13,12 +13,12 @@ const MAX_BYTES: u32 = 4096;
 /// The timeout of one input. An input that takes longer is a finding.
 const MAX_SECS: u32 = 10;
 
-/// Runs the named targets, or all, for `seconds` each. A seed repeats the inputs of a run of the same
-/// build.
+/// Runs the named targets, or all, for `seconds` each. A seed repeats the inputs of a run of the
+/// same build.
 ///
 /// # Errors
-/// If there is no such target, the tools cannot be installed, or a target has a finding. Its output,
-/// which names the file with the input, is then shown.
+/// If there is no such target, the tools cannot be installed, or a target has a finding. Its
+/// output, which names the file with the input, is then shown.
 pub(crate) async fn run(seconds: u32, seed: Option<u32>, wanted: &[String]) -> Result<()> {
     let all = targets()?;
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {

@@ -18,7 +18,8 @@ pub(crate) async fn run() -> Result<()> {
     let core_only = cargo(["check", "--package", "strata-shared-keys", "--target", setup::CORE_TARGET]);
     let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
     steps.time("shared-keys without an operating system", core_only).await?;
-    // strata-bindgen has no tests, and the features of the workspace would compile it a second time.
+    // strata-bindgen has no tests, and the features of the workspace would compile it a second
+    // time.
     let mut tests = cargo(["test", "--workspace", "--exclude", "strata-bindgen"]);
     tests.env("STRATA_REDIS_SERVER", redis);
     // The tests of the edge start the worker with this program's `edge` command.

@@ -155,8 +155,8 @@ impl Drop for Stack {
     }
 }
 
-/// Returns the key of purge signatures: the value of `STRATA_PURGE_SECRET`, or a random one for this
-/// run.
+/// Returns the key of purge signatures: the value of `STRATA_PURGE_SECRET`, or a random one for
+/// this run.
 ///
 /// # Errors
 /// If the system has no random bytes.

@@ -42,7 +42,8 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Worker {
-    /// Starts the worker, without waiting until it answers. wrangler builds it unless that was done.
+    /// Starts the worker, without waiting until it answers. wrangler builds it unless that was
+    /// done.
     ///
     /// # Errors
     /// If wrangler cannot be installed or started.
@@ -110,7 +111,8 @@ fn wrangler() -> Command {
         .env("NO_COLOR", "1")
         .env("WRANGLER_SEND_METRICS", "false")
         .env("WRANGLER_HIDE_BANNER", "true")
-        // Without this it fetches an example of `Request.cf` from Cloudflare, and warns if it cannot.
+        // Without this it fetches an example of `Request.cf` from Cloudflare, and warns if it
+        // cannot.
         .env("CLOUDFLARE_CF_FETCH_ENABLED", "false")
         .env("CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV", "true");
     wrangler

@@ -7,7 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::{FRESH, LIFETIME, Number, SECOND, cache, gated, let_run, numbers};
 use crate::{
-    BoxError, Cache, Clock, Faults, Freshness, Hit, Layer, Lifetime, LoadErrorKind, Loads, Namespace, StaleReason, Tag,
+    BatchContext, BoxError, Cache, Cached, Clock, Faults, Freshness, Layer, Lifetime, LoadErrorKind, Namespace,
+    StaleReason, Tag,
 };
 
 /// A source that answers batches, and notes what it was asked for. A number's value is ten times the number.
@@ -37,17 +38,17 @@ async fn read<const N: usize>(
     numbers: &Namespace<Number, u64>,
     source: &Source,
     ids: [u64; N],
-) -> Vec<Option<Hit<u64>>> {
+) -> Vec<Option<Cached<u64>>> {
     let source = source.clone();
-    let loader = move |keys, _: Loads| ready(source.answer(keys));
+    let loader = move |keys, _: BatchContext| ready(source.answer(keys));
     numbers.get_many_or_load(&keys(ids), loader).await.unwrap()
 }
 
-fn values(hits: &[Option<Hit<u64>>]) -> Vec<Option<u64>> {
+fn values(hits: &[Option<Cached<u64>>]) -> Vec<Option<u64>> {
     hits.iter().map(|hit| hit.as_ref().map(|hit| *hit.value)).collect()
 }
 
-fn layers(hits: &[Option<Hit<u64>>]) -> Vec<Option<Layer>> {
+fn layers(hits: &[Option<Cached<u64>>]) -> Vec<Option<Layer>> {
     hits.iter().map(|hit| hit.as_ref().map(|hit| hit.layer)).collect()
 }
 
@@ -96,7 +97,7 @@ async fn a_batch_waits_for_a_single_load_and_a_single_load_for_a_batch() {
     let held = Arc::new(Semaphore::new(0));
     let batch = tokio::spawn({
         let (numbers, source, held) = (numbers.clone(), source.clone(), Arc::clone(&held));
-        let loader = move |keys, _: Loads| {
+        let loader = move |keys, _: BatchContext| {
             let (source, held) = (source.clone(), Arc::clone(&held));
             async move {
                 held.acquire().await.unwrap().forget();
@@ -126,7 +127,7 @@ async fn a_single_caller_does_not_take_a_batchs_word_that_there_is_nothing() {
     let held = Arc::new(Semaphore::new(0));
     let batch = tokio::spawn({
         let (numbers, held) = (numbers.clone(), Arc::clone(&held));
-        let loader = move |_: Vec<Number>, _: Loads| {
+        let loader = move |_: Vec<Number>, _: BatchContext| {
             let held = Arc::clone(&held);
             async move {
                 held.acquire().await.unwrap().forget();
@@ -155,7 +156,7 @@ async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it()
     let tag = || Tag::new("group:1").unwrap();
     let single = tokio::spawn({
         let (numbers, loader) = (numbers.clone(), gated(&gate, 11));
-        let tagged = move |load: crate::Load| {
+        let tagged = move |load: crate::LoadContext| {
             load.tag(tag());
             loader(load)
         };
@@ -177,7 +178,7 @@ async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it()
 #[tokio::test]
 async fn what_a_batch_says_of_a_key_holds_for_that_key_alone() {
     let (cache, clock, numbers) = numbers(|numbers| numbers).await;
-    let loader = |keys: Vec<Number>, loads: Loads| async move {
+    let loader = |keys: Vec<Number>, loads: BatchContext| async move {
         loads.of(&Number { id: 1 }).tag(Tag::new("group:1").unwrap());
         loads.of(&Number { id: 2 }).lifetime(Lifetime::fresh(SECOND));
         loads.of(&Number { id: 9 }).tag(Tag::new("group:9").unwrap());
@@ -197,7 +198,7 @@ async fn what_an_answer_leaves_out_is_negative_if_the_namespace_keeps_that() {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let read = async || {
         let calls = Arc::clone(&calls);
-        let loader = move |keys: Vec<Number>, _: Loads| {
+        let loader = move |keys: Vec<Number>, _: BatchContext| {
             calls.lock().unwrap().push(keys.len());
             async { Ok::<_, io::Error>([(Number { id: 1 }, Some(10))]) }
         };
@@ -217,9 +218,10 @@ async fn a_failing_loader_is_an_error_unless_every_key_may_be_served_stale() {
     let ((_cache, clock, numbers), source) = (numbers(|numbers| numbers).await, Source::default());
     read(&numbers, &source, [1, 2]).await;
     clock.advance(FRESH);
-    let failing = |_: Vec<Number>, _: Loads| async { Err::<Vec<(Number, u64)>, BoxError>("the source is down".into()) };
+    let failing =
+        |_: Vec<Number>, _: BatchContext| async { Err::<Vec<(Number, u64)>, BoxError>("the source is down".into()) };
     let hits = numbers.get_many_or_load(&keys([1, 2]), failing).await.unwrap();
-    let freshness = |hit: &Option<Hit<u64>>| hit.as_ref().map(|hit| hit.freshness);
+    let freshness = |hit: &Option<Cached<u64>>| hit.as_ref().map(|hit| hit.freshness);
     assert_eq!(hits.iter().map(freshness).collect::<Vec<_>>(), [Some(Freshness::Stale(StaleReason::LoadFailed)); 2]);
     let error = numbers.get_many_or_load(&keys([1, 2, 3]), failing).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Failed);
@@ -229,11 +231,12 @@ async fn a_failing_loader_is_an_error_unless_every_key_may_be_served_stale() {
 async fn a_panic_or_a_hard_timeout_of_a_batch_is_an_error_and_nothing_else() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     #[expect(clippy::panic, reason = "the panic is what is tested")]
-    let panicking =
-        |_: Vec<Number>, _: Loads| async { if true { panic!("a bug in the loader") } else { Ok::<_, io::Error>([]) } };
+    let panicking = |_: Vec<Number>, _: BatchContext| async {
+        if true { panic!("a bug in the loader") } else { Ok::<_, io::Error>([]) }
+    };
     let error = numbers.get_many_or_load(&keys([1, 2]), panicking).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Panicked);
-    let hanging = |_: Vec<Number>, _: Loads| std::future::pending::<io::Result<Vec<(Number, u64)>>>();
+    let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<io::Result<Vec<(Number, u64)>>>();
     let error = numbers.get_many_or_load(&keys([1, 2]), hanging).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::TimedOut);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);
@@ -247,7 +250,7 @@ async fn stale_values_of_a_batch_are_served_and_refreshed_together() {
     read(&numbers, &source, [1, 2]).await;
     clock.advance(FRESH);
     let hits = read(&numbers, &source, [1, 2, 3]).await;
-    let stale = |hit: &Option<Hit<u64>>| hit.as_ref().is_some_and(|hit| hit.freshness != Freshness::Fresh);
+    let stale = |hit: &Option<Cached<u64>>| hit.as_ref().is_some_and(|hit| hit.freshness != Freshness::Fresh);
     assert_eq!(hits.iter().map(stale).collect::<Vec<_>>(), [true, true, false]);
     let_run().await;
     let mut asked = source.asked();

@@ -3,15 +3,17 @@ use std::time::Duration;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
 use crate::clock::READS;
-use crate::{Clock, Faults, Freshness, Hit, Layer, Lifetime, Loads, Namespace, Randomness, StaleReason, WhenSuspect};
+use crate::{
+    BatchContext, Cached, Clock, Faults, Freshness, Layer, Lifetime, Namespace, OnDisconnect, Randomness, StaleReason,
+};
 
 /// The draw by which a value is due for a refresh twice its loading time before it expires: −ln(rand) = 2.
 fn twice() -> Randomness {
     Randomness::fixed(1.0 - (-2.0_f64).exp())
 }
 
-/// Loads a value in ten seconds.
-async fn load_slowly(numbers: &Namespace<Number, u64>, clock: &Clock, value: u64) -> Hit<u64> {
+/// BatchContext a value in ten seconds.
+async fn load_slowly(numbers: &Namespace<Number, u64>, clock: &Clock, value: u64) -> Cached<u64> {
     let clock = clock.clone();
     let loader = move |_| async move {
         clock.advance(10 * SECOND);
@@ -123,14 +125,14 @@ async fn a_promotion_does_not_prolong_a_life() {
 async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
-    let by = |choice| cache.namespace(LIFETIME).when_suspect(choice).build();
-    let (loading, serving) = (by(WhenSuspect::Load), by(WhenSuspect::ServeStale));
+    let by = |choice| cache.namespace(LIFETIME).on_disconnect(choice).build();
+    let (loading, serving) = (by(OnDisconnect::Load), by(OnDisconnect::ServeStale));
     load(&loading, 1).await;
     assert_eq!(load(&serving, 2).await.freshness, Freshness::Fresh);
     faults.cut(true);
     clock.advance(3 * SECOND);
     let hit = load(&serving, 2).await;
-    let suspect = Freshness::Stale(StaleReason::Suspect);
+    let suspect = Freshness::Stale(StaleReason::Disconnected);
     assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, suspect));
     assert_eq!(serving.get(&KEY).await.unwrap().freshness, suspect);
     assert_eq!(*load(&loading, 2).await.value, 2);
@@ -142,13 +144,13 @@ async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
 async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
-    let by = |choice| cache.namespace(LIFETIME).when_suspect(choice).build();
-    let (loading, serving) = (by(WhenSuspect::Load), by(WhenSuspect::ServeStale));
+    let by = |choice| cache.namespace(LIFETIME).on_disconnect(choice).build();
+    let (loading, serving) = (by(OnDisconnect::Load), by(OnDisconnect::ServeStale));
     load(&loading, 1).await;
     faults.cut(true);
     clock.advance(3 * SECOND);
     let read = async |numbers: &Namespace<Number, u64>| {
-        let loader = |_: Vec<Number>, _: Loads| async { Ok::<_, io::Error>([(KEY, 2), (Number { id: 2 }, 2)]) };
+        let loader = |_: Vec<Number>, _: BatchContext| async { Ok::<_, io::Error>([(KEY, 2), (Number { id: 2 }, 2)]) };
         let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await.unwrap();
         hits.into_iter().map(|hit| hit.map(|hit| *hit.value)).collect::<Vec<_>>()
     };
@@ -160,7 +162,7 @@ async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
 async fn what_was_removed_is_not_served_without_the_journal_either() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
-    let numbers = cache.namespace(LIFETIME).when_suspect(WhenSuspect::ServeStale).build();
+    let numbers = cache.namespace(LIFETIME).on_disconnect(OnDisconnect::ServeStale).build();
     load(&numbers, 1).await;
     faults.cut(true);
     clock.advance(3 * SECOND);

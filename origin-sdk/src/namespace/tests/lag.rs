@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{KEY, LIFETIME, Number, SECOND, cache};
-use crate::{Cache, Clock, Freshness, Hit, Layer, Namespace, StaleReason};
+use crate::{Cache, Cached, Clock, Freshness, Layer, Namespace, StaleReason};
 
 const LAG: Duration = Duration::from_secs(2);
 
@@ -39,7 +39,7 @@ async fn lagging(source_lag: Duration) -> (Cache, Clock, Replica, Namespace<Numb
     (cache, clock, replica, numbers)
 }
 
-async fn read(numbers: &Namespace<Number, u64>, replica: &Replica) -> Hit<u64> {
+async fn read(numbers: &Namespace<Number, u64>, replica: &Replica) -> Cached<u64> {
     let replica = replica.clone();
     numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(replica.read()) }).await.unwrap()
 }

@@ -1,6 +1,7 @@
 //! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until nothing else is to be done.
 
 mod batch;
+mod bounds;
 mod flights;
 mod freshness;
 mod lag;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::NamespaceBuilder;
-use crate::{Cache, CacheBuilder, Clock, Hit, Lifetime, Load, Namespace, Randomness};
+use crate::{Cache, CacheBuilder, Cached, Clock, Lifetime, LoadContext, Namespace, Randomness};
 
 crate::keys! {
     app "shop" version 1;
@@ -45,7 +46,7 @@ async fn numbers(
     (cache, clock, numbers)
 }
 
-async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Hit<u64> {
+async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Cached<u64> {
     numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap()
 }
 
@@ -57,7 +58,7 @@ async fn let_run() {
 }
 
 /// A loader that waits for a permit.
-fn gated(gate: &Arc<Semaphore>, value: u64) -> impl FnOnce(Load) -> BoxFuture<'static, io::Result<u64>> + use<> {
+fn gated(gate: &Arc<Semaphore>, value: u64) -> impl FnOnce(LoadContext) -> BoxFuture<'static, io::Result<u64>> + use<> {
     let gate = Arc::clone(gate);
     move |_| {
         Box::pin(async move {

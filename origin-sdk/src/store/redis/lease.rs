@@ -11,12 +11,12 @@ use crate::store::{Claim, ClaimRequest, Holder, LeaseToken, Outcome};
 
 /// What a script begins with that writes values: a full memory refuses it.
 macro_rules! writes {
-    ($($script:literal),+) => { Script::new(concat!("#!lua\n", $(include_str!($script)),+)) };
+    ($($script:literal),+) => { Script::new(concat!("#!lua\n", $(include_str!(concat!("lua/", $script))),+)) };
 }
 
 /// What a script begins with that gives memory back.
 macro_rules! frees {
-    ($($script:literal),+) => { Script::new(concat!("#!lua flags=allow-oom\n", $(include_str!($script)),+)) };
+    ($($script:literal),+) => { Script::new(concat!("#!lua flags=allow-oom\n", $(include_str!(concat!("lua/", $script))),+)) };
 }
 
 /// How long the version of a key's last write is remembered: longer than a message about an older one can be on its way.
@@ -33,11 +33,11 @@ pub(super) struct LeaseScripts {
 impl LeaseScripts {
     pub(super) fn new() -> Self {
         Self {
-            claim: Script::new(include_str!("claim.lua")),
+            claim: Script::new(include_str!("lua/claim.lua")),
             put: writes!("end_lease.lua", "put.lua"),
             release: frees!("end_lease.lua", "release.lua"),
-            renew: Script::new(include_str!("renew.lua")),
-            raise_version: Script::new(include_str!("raise_version.lua")),
+            renew: Script::new(include_str!("lua/renew.lua")),
+            raise_version: Script::new(include_str!("lua/raise_version.lua")),
         }
     }
 

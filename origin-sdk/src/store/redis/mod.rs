@@ -1,13 +1,13 @@
 //! Redis (standalone) as the shared tier and the home of the journal.
 
+mod admin;
 mod connection;
-mod inbox;
-mod inspection;
-mod keyspace;
+mod journal;
 mod lease;
-mod script;
+mod scan;
 mod shipping;
 mod topology;
+mod wakeups;
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
-use self::inbox::Inbox;
+use self::journal::JournalScripts;
 use self::lease::LeaseScripts;
-use self::script::JournalScripts;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
+use self::wakeups::Wakeups;
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, LeaseToken, Outcome, Progress, ShipTurn, Shipping, Store, Stored,
-    Unless, Unshipped, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
+    ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
-use crate::purge::ShipStatus;
+use crate::random;
 
 /// Records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
@@ -41,10 +41,10 @@ const BATCH: usize = 500;
 pub(crate) struct RedisStore {
     commands: Connection,
     /// Blocking reads hold up everything behind them, so they have a connection of their own.
-    doorbell: Connection,
+    blocking: Connection,
     /// So do records on their way to the edge, which can be megabytes.
     shipping: Connection,
-    inbox: Inbox,
+    wakeups: Wakeups,
     scripts: JournalScripts,
     leases: LeaseScripts,
     ship: ShipScripts,
@@ -54,12 +54,12 @@ impl RedisStore {
     /// A store on this server. Connects when first used.
     pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
-        let process = format!("{:016x}", rand::random::<u64>());
+        let process = random::process_id();
         Self {
             commands: connection(),
-            doorbell: connection(),
+            blocking: connection(),
             shipping: connection(),
-            inbox: Inbox::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
+            wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
             leases: LeaseScripts::new(),
             ship: ShipScripts::new(app),
@@ -67,7 +67,7 @@ impl RedisStore {
     }
 }
 
-impl Store for RedisStore {
+impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
             // In one transaction: a value must not get the time to live of the one that replaces it.
@@ -111,7 +111,7 @@ impl Store for RedisStore {
     }
 
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        async move { self.leases.claim(&self.commands, key, &request, self.inbox.channel()).await }.boxed()
+        async move { self.leases.claim(&self.commands, key, &request, self.wakeups.channel()).await }.boxed()
     }
 
     fn renew<'a>(
@@ -133,9 +133,11 @@ impl Store for RedisStore {
     }
 
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
-        self.inbox.watch(key).boxed()
+        self.wakeups.watch(key).boxed()
     }
+}
 
+impl JournalStore for RedisStore {
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -159,11 +161,13 @@ impl Store for RedisStore {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64);
             read.arg("STREAMS").arg(self.scripts.feed_key()).arg(cursor.to_string());
-            self.doorbell.run_blocking(&read, timeout).await.map(|_: Value| ())
+            self.blocking.run_blocking(&read, timeout).await.map(|_: Value| ())
         }
         .boxed()
     }
+}
 
+impl ShipStore for RedisStore {
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
         self.ship.take_turn(&self.shipping, shipping).boxed()
     }

@@ -17,13 +17,13 @@ use redis::{Script, ScriptInvocation, Value};
 use shared_keys::Position;
 
 use super::connection::Connection;
-use super::script::{MAX_FEED, MAX_LEDGER, Row, journal_key, record_of_row};
+use super::journal::{MAX_FEED, MAX_LEDGER, Row, journal_key, record_of_row};
 use crate::error::StoreError;
-use crate::purge::ShipStatus;
+use crate::store::ShipStatus;
 use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Unshipped};
 
-const JOURNAL: &str = include_str!("journal.lua");
-const SHARED: &str = include_str!("shipping.lua");
+const JOURNAL: &str = include_str!("lua/journal.lua");
+const SHARED: &str = include_str!("lua/shipping.lua");
 /// Group names begin with it; the target's name follows.
 const GROUP_PREFIX: &str = "ship:";
 /// Records that are counted at most.
@@ -50,10 +50,10 @@ impl ShipScripts {
             ledger_key: journal_key(app, "ledger"),
             status_key: journal_key(app, "shipping"),
             lease_prefix: journal_key(app, GROUP_PREFIX),
-            turn: script(include_str!("ship_turn.lua")),
-            take: script(include_str!("ship_take.lua")),
-            confirm: script(include_str!("ship_confirm.lua")),
-            failed: script(include_str!("ship_failed.lua")),
+            turn: script(include_str!("lua/ship_turn.lua")),
+            take: script(include_str!("lua/ship_take.lua")),
+            confirm: script(include_str!("lua/ship_confirm.lua")),
+            failed: script(include_str!("lua/ship_failed.lua")),
         }
     }
 

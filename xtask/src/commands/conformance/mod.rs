@@ -1,8 +1,9 @@
-//! `cargo xtask conformance`: runs the public test suite for HTTP caches against the worker in workerd.
+//! `cargo xtask conformance`: runs the public test suite for HTTP caches against the worker in
+//! workerd.
 //!
 //! The suite (npm's `http-cache-tests`) contains the origin, the client, the rules of judgement and
-//! the published results of other caches. The project adds `tests/conformance/`: the counts that must
-//! not fall, and the reason for each case that fails.
+//! the published results of other caches. The project adds `tests/conformance/`: the counts that
+//! must not fall, and the reason for each case that fails.
 
 mod report;
 mod suite;
@@ -32,13 +33,13 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// Runs the suite through the worker and then through one that only forwards, and prints both results
-/// beside the published ones of other caches.
+/// Runs the suite through the worker and then through one that only forwards, and prints both
+/// results beside the published ones of other caches.
 ///
 /// # Errors
-/// If something cannot be started. With the pinned suite also if fewer cases pass than the floor, or
-/// more; if the README does not list exactly the failed cases; or if a case that it attributes to the
-/// runtime fails differently through the worker that only forwards.
+/// If something cannot be started. With the pinned suite also if fewer cases pass than the floor,
+/// or more; if the README does not list exactly the failed cases; or if a case that it attributes
+/// to the runtime fails differently through the worker that only forwards.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     setup::node_tools().await?;
     let suite = Suite::open(options.suite.as_deref())?;
@@ -91,8 +92,8 @@ fn compare_with_floor(report: &Report, bare: &Report) -> Result<()> {
         return Err(Error::new(format!("{FOLDER}/README.md: {}", differences.join("; ")))
             .mend("list each failed case there, with the reason, and no other"));
     }
-    // Gains are held from then on, but not those of checks, which have no right answer and can depend
-    // on the clock.
+    // Gains are held from then on, but not those of checks, which have no right answer and can
+    // depend on the clock.
     if counts.exceed(floor) {
         return Err(Error::new(format!("passed {counts}, and the floor is still {floor}"))
             .mend(format!("raise {FOLDER}/floor.json to these counts")));

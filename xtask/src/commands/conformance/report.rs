@@ -109,8 +109,8 @@ impl Report {
         self.passed(true, |id| self.outcome(id))
     }
 
-    /// Prints the counts side by side, then the failed cases, and for each whether it also failed in
-    /// `bare`, the run through the worker that only forwards.
+    /// Prints the counts side by side, then the failed cases, and for each whether it also failed
+    /// in `bare`, the run through the worker that only forwards.
     pub(crate) fn print(&self, bare: &Self) {
         let of = Counts::count(self.cases.iter().filter(|case| case.counted));
         println!("\n{:<24}{:>16}{:>16}{:>16}", "", "required", "optimal", "check");
@@ -147,8 +147,8 @@ impl Report {
     }
 
     /// Returns how the cases in the first column of the README's tables differ from the failed ones
-    /// (without checks). A case that the README attributes to the runtime must have failed with the same
-    /// message in `bare`.
+    /// (without checks). A case that the README attributes to the runtime must have failed with the
+    /// same message in `bare`.
     pub(crate) fn differs_from_readme(&self, readme: &str, bare: &Self) -> Vec<String> {
         let listed: BTreeSet<&str> = cases_in(readme).collect();
         let failed: BTreeSet<&str> = self
@@ -167,8 +167,8 @@ impl Report {
         missing.chain(extra).chain(unconfirmed).collect()
     }
 
-    /// Returns whether a case has the same message in `bare`. The outcomes can differ if a case failed on
-    /// which this one depends.
+    /// Returns whether a case has the same message in `bare`. The outcomes can differ if a case
+    /// failed on which this one depends.
     fn is_alike(&self, bare: &Self, id: &str) -> bool {
         match (self.ours.get(id), bare.ours.get(id)) {
             (Some((_, ours)), Some((_, theirs))) => !ours.is_empty() && ours == theirs,

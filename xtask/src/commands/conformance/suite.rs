@@ -97,7 +97,8 @@ impl Suite {
         serde_json::from_str(&described).context(|| "reading what describe.mjs printed".to_owned())
     }
 
-    /// Returns one of the package's scripts, without the `&` at the end of some, on the project's node.
+    /// Returns one of the package's scripts, without the `&` at the end of some, on the project's
+    /// node.
     fn script(&self, name: &str) -> Result<Command> {
         let script = self.scripts[name].as_str().ok_or_else(|| {
             Error::new(format!("{}: expected a script \"{name}\" in package.json", self.folder.display()))
@@ -107,8 +108,8 @@ impl Suite {
             .args(["-c", &format!("exec {}", script.trim_end_matches(['&', ' ']))])
             .current_dir(&self.folder)
             .env("PATH", paths::path_with_node_tools())
-            // The scripts take the id of a single case from npm's variables. If they are unset, they
-            // look for a case named "undefined".
+            // The scripts take the id of a single case from npm's variables. If they are unset,
+            // they look for a case named "undefined".
             .env("npm_config_id", "")
             .env("npm_package_config_id", "");
         Ok(command)

@@ -1,6 +1,7 @@
 //! Reads from `Cache-Status` (RFC 9211) which layer answered.
 //!
-//! The origin's member comes first and the edge's last: the list grows towards the user (section 2).
+//! The origin's member comes first and the edge's last: the list grows towards the user (section
+//! 2).
 
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +48,8 @@ struct Member {
 }
 
 impl CacheStatus {
-    /// Parses the header's value. Ignores members of other caches; an empty value stands for a missing
-    /// header.
+    /// Parses the header's value. Ignores members of other caches; an empty value stands for a
+    /// missing header.
     pub(crate) fn parse(value: &str) -> Self {
         let mut status = Self::default();
         for text in value.split(',') {

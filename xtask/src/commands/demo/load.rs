@@ -1,5 +1,5 @@
-//! One pass of the load: a fixed number of connections, each of which sends its next request as soon
-//! as it has an answer.
+//! One pass of the load: a fixed number of connections, each of which sends its next request as
+//! soon as it has an answer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -65,7 +65,8 @@ struct Write {
 }
 
 impl Load {
-    /// Sends the requests, round robin over the targets, until all are answered or `limit` has passed.
+    /// Sends the requests, round robin over the targets, until all are answered or `limit` has
+    /// passed.
     ///
     /// # Errors
     /// If a connection's task fails. Failed requests are part of the result.
@@ -231,8 +232,8 @@ impl Shared {
     }
 }
 
-/// Returns per product the prices that can be the final one: those of writes after whose end no other
-/// write began.
+/// Returns per product the prices that can be the final one: those of writes after whose end no
+/// other write began.
 ///
 /// Overlapping writes can have reached the database in either order.
 fn last_prices(writes: &[Write]) -> BTreeMap<u32, Vec<u32>> {

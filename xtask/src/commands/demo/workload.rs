@@ -51,8 +51,8 @@ impl Workload {
         )
     }
 
-    /// Returns the share of reads that no cache can answer, since they are the first of their resource;
-    /// from 0 to 1.
+    /// Returns the share of reads that no cache can answer, since they are the first of their
+    /// resource; from 0 to 1.
     fn first_time_share(&self) -> f64 {
         let reads = self.operations.iter().filter_map(|operation| match operation {
             Operation::Read { path } => Some(path),

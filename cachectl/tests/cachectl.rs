@@ -1,0 +1,265 @@
+//! The real `cachectl` on a real Redis.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use origin_sdk::{Cache, Lifetime, Namespace, Position, Scope, Tag};
+use serde_json::Value;
+use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
+
+const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600)).stale_while_revalidate(Duration::from_secs(60));
+const KEY: &str = "test:v1:{item:1}";
+
+/// What a run of the tool left behind.
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
+    }
+}
+
+fn bare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cachectl"));
+    // Not this machine's settings.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn finish(command: &mut Command) -> Run {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: status.code().unwrap(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn cachectl(redis: &RedisServer, arguments: &[&str]) -> Run {
+    finish(bare().args(["--redis", &redis.url()]).args(arguments))
+}
+
+/// A process of the fleet that holds item 1.
+async fn fleet() -> (RedisServer, Cache, Namespace<Item, u64>, Database) {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let cache = redis.cache().build().await.unwrap();
+    let items = cache.namespace(LIFETIME).build();
+    let load = {
+        let database = database.clone();
+        move |load: origin_sdk::LoadContext| async move {
+            load.tag(Tag::new("shelf:1").unwrap());
+            load.tag(Tag::new("colour:red").unwrap());
+            Ok::<_, std::convert::Infallible>(database.read(1))
+        }
+    };
+    items.get_or_load(&Item { id: 1 }, load).await.unwrap();
+    database.write(1, 1);
+    (redis, cache, items, database)
+}
+
+async fn read(items: &Namespace<Item, u64>, database: &Database) -> u64 {
+    *items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_whatever_covers_an_entry_is_obeyed_by_the_fleet() {
+    for what in
+        [&["key", KEY][..], &["tag", "shelf:1"], &["tag", "shelf:1", "colour:red"], &["prefix", "test:v1:"], &["all"]]
+    {
+        let (redis, _cache, items, database) = fleet().await;
+        assert_eq!(read(&items, &database).await, 0, "nobody has purged it");
+        let run = cachectl(&redis, &[&["purge"], what].concat());
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{what:?}");
+        eventually("the process follows", async || read(&items, &database).await == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_says_where_its_record_stands() {
+    let (redis, cache, ..) = fleet().await;
+    let report = cachectl(&redis, &["--json", "purge", "--expire", "path", "shop.example/api"]).json();
+    assert_eq!((&report["mode"], &report["scope"]), (&"expire".into(), &"path:shop.example/api".into()));
+    let position: Position = report["position"].as_str().unwrap().parse().unwrap();
+    assert!(cache.invalidate([Scope::All]).await.position > Some(position));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_appends_nothing() {
+    let (redis, ..) = fleet().await;
+    let before = cachectl(&redis, &["--json", "journal", "tail"]).stdout;
+    let run = cachectl(&redis, &["purge", "all", "--dry-run"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "would append to test's journal: remove all\n"));
+    assert_eq!(cachectl(&redis, &["--json", "journal", "tail"]).stdout, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_takes_dead_entries_out() {
+    let (redis, cache, ..) = fleet().await;
+    cache.invalidate([Tag::new("shelf:1").unwrap()]).await;
+    let swept = cachectl(&redis, &["--json", "sweep"]).json();
+    assert_eq!((&swept["dead"], &swept["unlinked"]), (&1.into(), &1.into()));
+    assert!(!redis.run::<bool>(&["EXISTS", KEY]).await);
+    let run = cachectl(&redis, &["--app", "shpo", "sweep"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.contains("expected shpo's journal"), "{}", run.stderr);
+    assert!(!redis.run::<bool>(&["EXISTS", "shpo:{journal}:feed"]).await, "it makes no journal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_waits_comes_back_once_the_edge_has_confirmed() {
+    let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
+    let _cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();
+    let run = cachectl(&redis, &["--app", "test", "purge", "tag", "a", "--wait"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let told = |tag: &str| worker.accepted().iter().any(|record| record.scope == Scope::Tag(Tag::new(tag).unwrap()));
+    assert!(told("a"));
+    worker.set_down(true);
+    let run = cachectl(&redis, &["purge", "tag", "b", "--wait", "--timeout", "1"]);
+    assert_eq!(run.code, 4);
+    assert!(run.stdout.contains("worker has not confirmed it") && run.stdout.contains("503"), "{}", run.stdout);
+    worker.set_down(false);
+    eventually("the purge stands all the same", async || told("b")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inspection_tells_the_entry_and_which_record_covers_it() {
+    let (redis, cache, ..) = fleet().await;
+    let run = cachectl(&redis, &["--json", "inspect", KEY]);
+    let report = &run.json()["redis"];
+    assert_eq!((run.code, &report["verdict"]), (0, &"fresh".into()));
+    assert_eq!(
+        (&report["entry"]["fresh_ms"], &report["entry"]["stale_while_revalidate_ms"]),
+        (&600_000.into(), &60_000.into())
+    );
+    let scopes: Vec<_> = report["scopes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(scopes.contains(&"tag:shelf:1") && scopes.contains(&format!("key:{KEY}").as_str()), "{scopes:?}");
+
+    let position = cache.expire([Tag::new("shelf:1").unwrap()]).await.position.unwrap();
+    let run = cachectl(&redis, &["--json", "inspect", KEY]);
+    let report = &run.json()["redis"];
+    assert_eq!((run.code, &report["verdict"]), (0, &"expired".into()));
+    let covering: Vec<_> =
+        report["records"].as_array().unwrap().iter().filter(|record| record["covers"] == true).collect();
+    assert_eq!(covering.len(), 1, "{covering:?}");
+    assert_eq!(covering[0]["position"], position.to_string());
+
+    cachectl(&redis, &["purge", "tag", "shelf:1", "colour:blue"]);
+    assert_eq!(cachectl(&redis, &["inspect", KEY]).code, 0, "it carries only one of them");
+    cachectl(&redis, &["purge", "tag", "shelf:1", "colour:red"]);
+    let run = cachectl(&redis, &["inspect", KEY]);
+    assert_eq!(run.code, 3);
+    assert!(
+        run.stdout.starts_with(&format!("{KEY}: removed\n")) && run.stdout.contains(": covers it"),
+        "{}",
+        run.stdout
+    );
+    let run = cachectl(&redis, &["--json", "inspect", "test:v1:{item:2}"]);
+    assert_eq!((run.code, &run.json()["redis"]["verdict"]), (3, &"absent".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_the_journal_is_in_its_order() {
+    let (redis, cache, ..) = fleet().await;
+    for n in 0..5 {
+        cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
+    }
+    let run = cachectl(&redis, &["--json", "journal", "tail", "-n", "3"]);
+    let lines: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let scopes: Vec<_> = lines.iter().map(|line| line["scopes"][0].as_str().unwrap()).collect();
+    assert_eq!(scopes, ["tag:t:2", "tag:t:3", "tag:t:4"]);
+    assert!(cachectl(&redis, &["journal", "tail", "-n", "1"]).stdout.trim_end().ends_with("remove tag:t:4"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_of_the_journal_goes_on_with_what_comes() {
+    let (redis, cache, ..) = fleet().await;
+    let mut command = bare();
+    command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
+    let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the record that the journal began with");
+    for n in 0..3 {
+        cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
+        assert!(lines.next().unwrap().unwrap().contains(&format!("tag:t:{n}")));
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_shipping_is_there_for_people() {
+    let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
+    let cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();
+    cachectl(&redis, &["--app", "test", "purge", "tag", "a", "--wait"]);
+    let status = cachectl(&redis, &["--json", "ship", "status"]).json();
+    let target = &status["targets"][0];
+    assert_eq!((&target["target"], &target["queued"], &target["failures"]), (&"worker".into(), &0.into(), &0.into()));
+    assert!(target["shipper"].as_str().unwrap().starts_with(&format!("{}-", std::process::id())));
+    drop(cache);
+    eventually("the process has gone", async || {
+        cachectl(&redis, &["--json", "ship", "status"]).json()["targets"][0]["shipper"].is_null()
+    })
+    .await;
+    assert_eq!(cachectl(&redis, &["ship", "forget", "worker"]).code, 0);
+    assert_eq!(cachectl(&redis, &["ship", "forget", "worker"]).code, 1);
+    assert_eq!(cachectl(&redis, &["--json", "ship", "status"]).json()["targets"], Value::Array(vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_come_from_flags_then_the_environment_then_a_file() {
+    let (redis, folder) = (RedisServer::start().await, tempfile::tempdir().unwrap());
+    let file = folder.path().join("strata.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let app_of = |command: &mut Command| {
+        let run = finish(command.current_dir(&folder).args(["--json", "purge", "all"]));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.json()["app"].as_str().unwrap().to_owned()
+    };
+    write(&format!("redis = '{}'\napp = 'file'", redis.url()));
+    assert_eq!(app_of(&mut bare()), "file");
+    assert_eq!(app_of(bare().env("STRATA_APP", "environment")), "environment");
+    assert_eq!(app_of(bare().env("STRATA_APP", "environment").args(["--app", "flag"])), "flag");
+
+    write("redis = 'redis://x'\n\napi_token = ['hunter2']");
+    let run = finish(bare().current_dir(&folder).args(["purge", "all"]));
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("strata.toml:3") && !run.stderr.contains("hunter2"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_says_what_to_do_and_tells_no_secret() {
+    let (redis, _cache, ..) = fleet().await;
+    let unreachable =
+        finish(bare().args(["--redis", "redis://user:hunter2@127.0.0.1:1", "--app", "x", "purge", "all"]));
+    assert_eq!(unreachable.code, 1);
+    let help = finish(
+        bare().env("STRATA_REDIS_URL", "redis://user:hunter2@h").env("STRATA_API_TOKEN", "hunter2").arg("--help"),
+    );
+    assert_eq!(help.code, 0);
+    for run in [&unreachable, &help] {
+        assert!(!run.stdout.contains("hunter2") && !run.stderr.contains("hunter2"), "{} {}", run.stdout, run.stderr);
+    }
+    let without = finish(bare().args(["purge", "all"]));
+    assert!(without.code == 1 && without.stderr.contains("--redis URL"), "{}", without.stderr);
+    assert_eq!(cachectl(&redis, &["purge", "everything"]).code, 2);
+    let malformed = cachectl(&redis, &["purge", "prefix", "test:v1"]);
+    assert!(malformed.code == 1 && malformed.stderr.contains("expected"), "{}", malformed.stderr);
+
+    redis.cache().build().await.unwrap();
+    Cache::builder("other").redis(redis.url()).build().await.unwrap();
+    let ambiguous = cachectl(&redis, &["journal", "tail"]);
+    assert!(ambiguous.code == 1 && ambiguous.stderr.contains("other, test"), "{}", ambiguous.stderr);
+}
+
+#[test]
+fn each_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = finish(bare().args(["completions", shell]));
+        assert!(run.code == 0 && run.stdout.contains("purge"), "{shell}");
+    }
+}

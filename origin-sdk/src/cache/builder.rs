@@ -1,0 +1,332 @@
+//! Settings → a cache. They are checked once, in [`CacheBuilder::build`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+#[cfg(feature = "shipping")]
+use shared_keys::purge::Secret;
+
+use super::Cache;
+use crate::clock::Clock;
+use crate::codec::{Codec, Format};
+use crate::core::Core;
+use crate::error::BuildError;
+use crate::journal::{Journal, follow_forever};
+use crate::memory::Memory;
+use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::random::Randomness;
+#[cfg(feature = "shipping")]
+use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
+use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
+
+/// How a [`Cache`] is set up. LoaderOutput by [`Cache::builder`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct CacheBuilder {
+    app: String,
+    topology: Topology,
+    faults: Option<Faults>,
+    timeouts: Timeouts,
+    max_lag: Duration,
+    lease_ttl: Duration,
+    memory_bytes: usize,
+    memory_entries: usize,
+    codec: Codec,
+    jitter: f64,
+    #[cfg(feature = "shipping")]
+    edge: Option<(String, Secret)>,
+    #[cfg(feature = "shipping")]
+    zones: Vec<Zone>,
+    bypass: bool,
+    clock: Clock,
+    randomness: Randomness,
+}
+
+impl CacheBuilder {
+    pub(crate) fn new(app: &str) -> Self {
+        Self {
+            app: app.to_owned(),
+            topology: Topology::Embedded,
+            faults: None,
+            timeouts: Timeouts::default(),
+            max_lag: Duration::from_secs(2),
+            lease_ttl: Duration::from_secs(5),
+            memory_bytes: 64 << 20,
+            memory_entries: 100_000,
+            codec: Codec::default(),
+            jitter: 0.1,
+            #[cfg(feature = "shipping")]
+            edge: None,
+            #[cfg(feature = "shipping")]
+            zones: Vec::new(),
+            bypass: false,
+            clock: Clock::system(),
+            randomness: Randomness::system(),
+        }
+    }
+
+    /// Shares values and the journal with the fleet through the Redis at `url` (`redis://[user:password@]host[:port][/db]`).
+    /// Without it the cache lives and ends with this process: right for a service of one process, and for tests.
+    /// Short for [`CacheBuilder::topology`] with [`Topology::Standalone`].
+    pub fn redis(self, url: impl Into<String>) -> Self {
+        self.topology(Topology::Standalone { url: url.into() })
+    }
+
+    /// Which servers hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = topology;
+        self
+    }
+
+    /// Puts switches in front of the shared tier and the journal that make them fail: for tests of a service.
+    pub fn faults(mut self, faults: &Faults) -> Self {
+        self.faults = Some(faults.clone());
+        self
+    }
+
+    /// How long connecting to Redis may take. Default 500 ms; more than zero.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.connect = timeout;
+        self
+    }
+
+    /// How long Redis may take to answer a command before its connection is given up, and the read goes on without it.
+    /// Default 500 ms; more than zero.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.command = timeout;
+        self
+    }
+
+    /// How long one operation in Redis may hold up its caller altogether: waiting for a connection that another caller
+    /// makes, making one, and the command. Default 1 s; at least the command timeout.
+    pub fn overall_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.overall = timeout;
+        self
+    }
+
+    /// How far this process may be behind the journal before it catches up first and, if it cannot, goes to the loader.
+    /// Default 2 s; more than zero. Invalidations normally arrive within milliseconds.
+    pub fn max_lag(mut self, max_lag: Duration) -> Self {
+        self.max_lag = max_lag;
+        self
+    }
+
+    /// How long the other processes of the fleet wait for one that crashed while it was loading a key. While it lives, it
+    /// renews its lease, however long the loader takes. Default 5 s; more than zero.
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = ttl;
+        self
+    }
+
+    /// Sets the most bytes that the values in this process's memory may take in sum, by their encoded
+    /// size before compression. Default 64 MiB; more than zero.
+    ///
+    /// One value may take the whole budget. A value that alone exceeds it is not held in memory, and
+    /// [`Stats::too_large_for_memory`](crate::Stats::too_large_for_memory) counts it. Without Redis, the
+    /// embedded store holds encoded copies up to the same bounds once more.
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// The most values in memory. Default 100,000; more than zero.
+    pub fn memory_entries(mut self, entries: usize) -> Self {
+        self.memory_entries = entries;
+        self
+    }
+
+    /// How values are written in the shared tier. Default [`Format::Json`].
+    pub fn format(mut self, format: Format) -> Self {
+        self.codec.format = format;
+        self
+    }
+
+    /// Compresses values in the shared tier that are longer than so many bytes, with zstd. Default: none.
+    #[cfg(feature = "zstd")]
+    pub fn compress_over(mut self, bytes: usize) -> Self {
+        self.codec.compress_over = Some(bytes);
+        self
+    }
+
+    /// The largest part of `fresh` that is taken off at random, so that what was loaded together does not expire
+    /// together. 0 to 1, default 0.1.
+    pub fn jitter(mut self, part: f64) -> Self {
+        self.jitter = part;
+        self
+    }
+
+    /// Ships the journal to the edge worker at `url`, signed with the secret that the worker has as `PURGE_SECRET`.
+    #[cfg(feature = "shipping")]
+    pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
+        self.edge = Some((url.into(), secret));
+        self
+    }
+
+    /// Also tells a Cloudflare zone's purge API, which takes out at once what the zone's caches hold. May be called for several
+    /// zones. The worker is needed all the same: see [`Zone`].
+    #[cfg(feature = "shipping")]
+    pub fn zone(mut self, zone: Zone) -> Self {
+        self.zones.push(zone);
+        self
+    }
+
+    /// Lets every read go to its loader, and keeps nothing: a switch to measure without the cache, or to take it out.
+    /// Invalidations still reach the journal. Default `false`.
+    pub fn bypass(mut self, bypass: bool) -> Self {
+        self.bypass = bypass;
+        self
+    }
+
+    /// The clock that ages, the journal's lag and the pauses after a failure of Redis are told by. Default
+    /// [`Clock::system`]. Times to live in Redis are Redis's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where jitter and refreshes ahead of expiry get their chance from. Default [`Randomness::system`].
+    pub fn randomness(mut self, randomness: Randomness) -> Self {
+        self.randomness = randomness;
+        self
+    }
+
+    /// The cache. Starts the tasks that follow and ship the journal, and waits for the first answer of Redis, though not
+    /// longer than its timeout: a Redis that is down does not keep a service from starting.
+    ///
+    /// # Errors
+    /// If a setting is malformed; the error names it.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub async fn build(self) -> Result<Cache, BuildError> {
+        self.check()?;
+        #[cfg(feature = "shipping")]
+        let targets = self.targets()?;
+        let mut store: Arc<dyn Store> = match self.topology.primary()? {
+            Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
+            None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
+        };
+        if let Some(faults) = self.faults {
+            store = Arc::new(FaultyStore::new(store, faults));
+        }
+        let metrics = Arc::new(Metrics::default());
+        let journal =
+            Arc::new(Journal::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&metrics), self.max_lag));
+        if let Err(error) = journal.catch_up().await {
+            tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
+        }
+        tokio::spawn(follow_forever(Arc::downgrade(&journal)));
+        #[cfg(feature = "shipping")]
+        let has_edge = start_shippers(targets, &store, &journal, &metrics);
+        #[cfg(not(feature = "shipping"))]
+        let has_edge = false;
+        Ok(Cache::new(Core {
+            memory: Memory::new(self.memory_entries, self.memory_bytes),
+            store,
+            journal,
+            metrics,
+            namespaces: NamespaceMetrics::default(),
+            clock: self.clock,
+            codec: self.codec,
+            lease_ttl: self.lease_ttl,
+            randomness: self.randomness,
+            jitter: self.jitter,
+            bypass: self.bypass,
+            has_edge,
+        }))
+    }
+
+    /// The targets of the shipper.
+    #[cfg(feature = "shipping")]
+    fn targets(&self) -> Result<Vec<Box<dyn Target>>, BuildError> {
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let Some((url, secret)) = &self.edge {
+            targets.push(Box::new(WorkerEndpoint::new(url, secret.clone())?));
+        }
+        for zone in &self.zones {
+            targets.push(Box::new(ZoneApi::new(zone)?));
+        }
+        Ok(targets)
+    }
+
+    /// The settings that no constructor has checked yet.
+    fn check(&self) -> Result<(), BuildError> {
+        if !shared_keys::is_app_name(&self.app) {
+            return Err(BuildError::App { app: self.app.clone() });
+        }
+        let Timeouts { connect, command, overall } = self.timeouts;
+        for (setting, is_zero) in [
+            ("memory_entries", self.memory_entries == 0),
+            ("memory_bytes", self.memory_bytes == 0),
+            ("connect_timeout", connect.is_zero()),
+            ("command_timeout", command.is_zero()),
+            ("max_lag", self.max_lag.is_zero()),
+            ("lease_ttl", self.lease_ttl.is_zero()),
+        ] {
+            if is_zero {
+                return Err(BuildError::Zero { setting });
+            }
+        }
+        if overall < command {
+            return Err(BuildError::OverallTimeout { overall, command });
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(BuildError::Part { setting: "jitter", got: self.jitter });
+        }
+        Ok(())
+    }
+}
+
+/// Starts a shipper for each target. Returns whether there is one.
+#[cfg(feature = "shipping")]
+fn start_shippers(
+    targets: Vec<Box<dyn Target>>,
+    store: &Arc<dyn Store>,
+    journal: &Arc<Journal>,
+    metrics: &Arc<Metrics>,
+) -> bool {
+    let has_targets = !targets.is_empty();
+    let gauges = Arc::new(ShipGauges::default());
+    for target in targets {
+        let shipper = Shipper::new(Arc::clone(store), target, Arc::clone(metrics), Arc::clone(&gauges));
+        tokio::spawn(shipper.run(Arc::downgrade(journal)));
+    }
+    has_targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refused(builder: CacheBuilder) -> String {
+        builder.build().await.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_setting_and_what_was_expected() {
+        let builder = || CacheBuilder::new("shop");
+        let second = Duration::from_secs(1);
+        for (builder, message) in [
+            (CacheBuilder::new("My Shop"), r#"app: expected one or more of a-z 0-9 _ -, got "My Shop""#),
+            (CacheBuilder::new(""), r#"app: expected one or more of a-z 0-9 _ -, got """#),
+            (builder().memory_entries(0), "memory_entries: expected more than zero"),
+            (builder().memory_bytes(0), "memory_bytes: expected more than zero"),
+            (builder().connect_timeout(Duration::ZERO), "connect_timeout: expected more than zero"),
+            (builder().command_timeout(Duration::ZERO), "command_timeout: expected more than zero"),
+            (builder().max_lag(Duration::ZERO), "max_lag: expected more than zero"),
+            (builder().lease_ttl(Duration::ZERO), "lease_ttl: expected more than zero"),
+            (
+                builder().command_timeout(second).overall_timeout(second / 2),
+                "overall_timeout: expected at least the command timeout of 1s, got 500ms",
+            ),
+            (builder().jitter(1.5), "jitter: expected a part from 0.0 to 1.0, got 1.5"),
+            (builder().jitter(f64::NAN), "jitter: expected a part from 0.0 to 1.0, got NaN"),
+            (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
+            #[cfg(feature = "shipping")]
+            (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
+        ] {
+            let error = refused(builder).await;
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The state that a process's namespaces share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared_keys::{Mode, Scope};
+
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::journal::Journal;
+use crate::memory::Memory;
+use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::random::Randomness;
+use crate::receipt::Receipt;
+use crate::store::Store;
+
+/// What all namespaces share.
+pub(crate) struct Core {
+    pub(crate) memory: Memory,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) journal: Arc<Journal>,
+    /// What concerns no single namespace.
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) namespaces: NamespaceMetrics,
+    pub(crate) clock: Clock,
+    pub(crate) codec: Codec,
+    pub(crate) lease_ttl: Duration,
+    pub(crate) randomness: Randomness,
+    pub(crate) jitter: f64,
+    pub(crate) bypass: bool,
+    pub(crate) has_edge: bool,
+}
+
+impl Core {
+    /// Appends an invalidation, or queues it. In a task of its own: a caller that goes away after its database has
+    /// committed does not keep the invalidation from being sent.
+    pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
+        if scopes.is_empty() {
+            return Receipt::new(Some(self.journal.position()), self.has_edge);
+        }
+        let (journal, covered) = (Arc::clone(&self.journal), scopes.clone());
+        let task = tokio::spawn(async move { journal.invalidate(mode, covered).await });
+        let position = task.await.unwrap_or_else(|_| {
+            self.journal.enqueue(mode, scopes);
+            None
+        });
+        Receipt::new(position, self.has_edge)
+    }
+}

@@ -1,0 +1,169 @@
+//! The worker's purge endpoint.
+
+use std::mem;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use reqwest::Url;
+use serde::Deserialize;
+use shared_keys::Scope;
+use shared_keys::purge::{
+    MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, Nonce, PURGE_PATH, PurgeMessage, PurgeRecord, SIGNATURE_HEADER,
+    Secret, SignedParts, sign,
+};
+
+use super::pacing::Rate;
+use super::target::{Call, Failure, Target, client, read};
+use crate::error::BuildError;
+use crate::store::FeedRecord;
+
+/// All calls end at one Durable Object, which takes hundreds of requests a second, and these are batches.
+const RATE: Rate = Rate { per_second: 20.0, burst: 50 };
+/// The scopes and their surroundings in one message. Half of what the worker accepts, since JSON can double a byte.
+const MAX_MESSAGE_BYTES: usize = MAX_BODY_BYTES / 2;
+/// What a record takes besides its scope, at most: mode, position, names, punctuation.
+const RECORD_BYTES: usize = 128;
+const _: () = assert!(MAX_MESSAGE_BYTES / RECORD_BYTES <= MAX_RECORDS);
+
+/// The part of the worker's answer that proves that it took the message.
+#[derive(Deserialize)]
+struct Accepted {
+    accepted: usize,
+}
+
+/// Where and how the worker is told.
+pub(crate) struct WorkerEndpoint {
+    url: Url,
+    secret: Secret,
+    client: reqwest::Client,
+}
+
+impl WorkerEndpoint {
+    pub(crate) fn new(base: &str, secret: Secret) -> Result<Self, BuildError> {
+        let url = Url::parse(base)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"))
+            .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
+        Ok(Self { url, secret, client: client()? })
+    }
+
+    async fn post(&self, call: &Call) -> Result<(), Failure> {
+        let url = self.url.join(call.path).map_err(|error| Failure::new(error.to_string()))?;
+        let body = call.body.clone();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let parts = SignedParts { method: "POST", path: call.path, body: body.as_bytes() };
+        let signature = sign(&self.secret, parts, now, &Nonce::from_random(crate::random::system_bytes()));
+        let request = self.client.post(url).header(SIGNATURE_HEADER, signature);
+        let response = request.header("content-type", "application/json").body(body).send().await?;
+        let (head, answer) = read(response).await;
+        // Something else at this address may answer 200 to anything.
+        match serde_json::from_str::<Accepted>(&answer) {
+            Ok(accepted) if head.status.is_success() && accepted.accepted == call.operations => Ok(()),
+            _ => Err(Failure::unexpected("the worker to accept the purge", &head, &answer)),
+        }
+    }
+}
+
+impl Target for WorkerEndpoint {
+    fn name(&self) -> &str {
+        "worker"
+    }
+
+    fn rate(&self) -> Rate {
+        RATE
+    }
+
+    fn calls(&self, records: &[FeedRecord]) -> Vec<Call> {
+        messages_of(records)
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<(), Failure>> {
+        self.post(call).boxed()
+    }
+}
+
+/// The records as messages that the worker accepts, in order.
+fn messages_of(records: &[FeedRecord]) -> Vec<Call> {
+    let call = |message: &PurgeMessage, completes| Call {
+        path: PURGE_PATH,
+        body: message.to_json(),
+        operations: message.records.len(),
+        completes,
+    };
+    let mut calls = Vec::new();
+    let (mut message, mut bytes) = (PurgeMessage::default(), 0);
+    for (complete, record) in records.iter().enumerate() {
+        for scope in &record.scopes {
+            let scope = understood(scope);
+            let size = scope.to_string().len() + RECORD_BYTES;
+            if bytes + size > MAX_MESSAGE_BYTES {
+                calls.push(call(&mem::take(&mut message), complete));
+                bytes = 0;
+            }
+            bytes += size;
+            message.records.push(PurgeRecord { scope, mode: record.mode, position: Some(record.position) });
+        }
+    }
+    calls.push(call(&message, records.len()));
+    calls
+}
+
+/// The scope, or everything if its text is too long or would not be understood: a record that the worker refuses would
+/// hold up all that come after it.
+fn understood(scope: &Scope) -> Scope {
+    let text = scope.to_string();
+    if text.len() <= MAX_SCOPE_BYTES && text.parse().as_ref() == Ok(scope) { scope.clone() } else { Scope::All }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared_keys::{Mode, Position, Tag};
+
+    use super::*;
+
+    fn record(ms: u64, scopes: Vec<Scope>) -> FeedRecord {
+        FeedRecord { position: Position::new(ms, 0), mode: Mode::Remove, scopes }
+    }
+
+    fn sent(call: &Call) -> Vec<PurgeRecord> {
+        PurgeMessage::parse(call.body.as_bytes()).unwrap().records
+    }
+
+    proptest! {
+        // Each case is a megabyte or more.
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn every_record_goes_in_a_message_that_the_worker_takes_and_in_order(
+            sizes in prop::collection::vec(prop::collection::vec(1usize..1025, 1..4), 1..1000),
+        ) {
+            // A quote is the worst that JSON can make of a byte that a tag may hold.
+            let scope = |size: &usize| Scope::Tag(Tag::new(&"\"".repeat(*size)).unwrap());
+            let scopes = sizes.iter().map(|sizes| sizes.iter().map(scope).collect::<Vec<_>>());
+            let records: Vec<_> = scopes.enumerate().map(|(n, scopes)| record(n as u64, scopes)).collect();
+            let mut got = Vec::new();
+            for call in messages_of(&records) {
+                prop_assert!(call.body.len() <= MAX_BODY_BYTES);
+                let sent = sent(&call);
+                prop_assert_eq!(sent.len(), call.operations);
+                got.extend(sent.into_iter().map(|record| (record.position.unwrap(), record.scope)));
+                // What a call completes has been sent by it or before it, to the last scope.
+                let scopes: usize = records[..call.completes].iter().map(|record| record.scopes.len()).sum();
+                prop_assert!(scopes <= got.len());
+            }
+            let all: Vec<_> = records
+                .iter()
+                .flat_map(|record| record.scopes.iter().map(|scope| (record.position, scope.clone())))
+                .collect();
+            prop_assert_eq!(got, all);
+        }
+    }
+
+    #[test]
+    fn what_the_worker_would_not_understand_goes_as_everything() {
+        for scope in [Scope::Path("".into()), Scope::Key("".into()), Scope::Key("k".repeat(5000).into())] {
+            assert_eq!(sent(&messages_of(&[record(1, vec![scope])])[0])[0].scope, Scope::All);
+        }
+    }
+}

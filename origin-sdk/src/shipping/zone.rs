@@ -1,0 +1,316 @@
+//! Cloudflare's purge API of a zone: takes what is covered out of every data centre at once.
+//!
+//! It saves the edge space and a check, and reaches what Cloudflare caches without the worker. It is not what keeps the
+//! edge honest: a response that was on its way is stored after the purge, and only the journal refuses it then.
+//!
+//! Sources, read in November 2026: `developers.cloudflare.com/cache/how-to/purge-cache/` (limits),
+//! `…/api/resources/cache/` (requests and answers), `…/fundamentals/api/reference/limits/` (429 and `Retry-After`).
+
+use std::fmt;
+use std::str::FromStr;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use serde::Deserialize;
+use serde_json::json;
+use shared_keys::{Mode, Scope};
+
+use super::pacing::Rate;
+use super::target::{Call, Failure, Target, client, read};
+use crate::error::BuildError;
+use crate::store::FeedRecord;
+
+/// Where Cloudflare's API is.
+pub(crate) const CLOUDFLARE_API: &str = "https://api.cloudflare.com/client/v4/";
+/// Tags in one call, on every plan.
+const MAX_OPERATIONS: usize = 100;
+/// Takes what it names out of the caches.
+const PURGE: &str = "purge_cache";
+/// Marks it stale.
+const INVALIDATE: &str = "invalidate_cache";
+
+/// A zone whose purge API is told of every record.
+///
+/// A record's scopes go as the tags that may stand for them in `Cache-Tag` ([`Scope::edge_tokens`]): a simple tag as it is, anything
+/// else by its hash. A record that covers everything purges the **whole zone**, also what does not come from Strata.
+///
+/// ```
+/// use origin_sdk::Cache;
+/// use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
+///
+/// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", ApiToken::new("a token that may purge the zone")).plan(Plan::Pro);
+/// let builder = Cache::builder("shop").zone(zone);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Zone {
+    id: String,
+    token: ApiToken,
+    plan: Plan,
+    invalidates_expired: bool,
+    api: String,
+}
+
+impl Zone {
+    /// The zone of this ID (32 hexadecimal digits), and a token with the permission *Cache Purge* for it.
+    pub fn new(id: impl Into<String>, token: ApiToken) -> Self {
+        Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: CLOUDFLARE_API.to_owned() }
+    }
+
+    /// The plan that the account has, by which calls are paced. Default [`Plan::Free`].
+    pub fn plan(mut self, plan: Plan) -> Self {
+        self.plan = plan;
+        self
+    }
+
+    /// Whether records that only *expire* are sent, as `invalidate_cache`. Default `false`: the worker serves its copies stale
+    /// by the journal, and needs them where they are. Right for a zone that has no worker in front of its cache.
+    pub fn invalidate_expired(mut self, invalidate: bool) -> Self {
+        self.invalidates_expired = invalidate;
+        self
+    }
+
+    /// Another base URL than Cloudflare's own, `https://api.cloudflare.com/client/v4/`: for tests, or a proxy.
+    pub fn api(mut self, base: impl Into<String>) -> Self {
+        self.api = base.into();
+        self
+    }
+}
+
+/// What authorises calls to Cloudflare's API. It never shows in logs.
+#[derive(Clone)]
+pub struct ApiToken(String);
+
+impl ApiToken {
+    /// The token of this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn authorization(&self) -> Result<HeaderValue, BuildError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiToken(…)")
+    }
+}
+
+/// A Cloudflare account's plan: how many purge calls it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Plan {
+    /// 5 calls a minute, 25 at once.
+    Free,
+    /// 5 calls a second, 25 at once.
+    Pro,
+    /// 10 calls a second, 50 at once.
+    Business,
+    /// 50 calls a second, 500 at once.
+    Enterprise,
+}
+
+impl Plan {
+    pub(crate) const fn rate(self) -> Rate {
+        match self {
+            Self::Free => Rate { per_second: 5.0 / 60.0, burst: 25 },
+            Self::Pro => Rate { per_second: 5.0, burst: 25 },
+            Self::Business => Rate { per_second: 10.0, burst: 50 },
+            Self::Enterprise => Rate { per_second: 50.0, burst: 500 },
+        }
+    }
+}
+
+impl FromStr for Plan {
+    type Err = BuildError;
+
+    /// The plan that Cloudflare calls so: `free`, `pro`, `business` or `enterprise`.
+    fn from_str(name: &str) -> Result<Self, BuildError> {
+        match name {
+            "free" => Ok(Self::Free),
+            "pro" => Ok(Self::Pro),
+            "business" => Ok(Self::Business),
+            "enterprise" => Ok(Self::Enterprise),
+            _ => Err(BuildError::Plan { name: name.to_owned() }),
+        }
+    }
+}
+
+/// A zone, checked, with all that calls need.
+pub(crate) struct ZoneApi {
+    name: String,
+    url: Url,
+    authorization: HeaderValue,
+    plan: Plan,
+    invalidates_expired: bool,
+    client: reqwest::Client,
+}
+
+impl ZoneApi {
+    pub(crate) fn new(zone: &Zone) -> Result<Self, BuildError> {
+        let Zone { id, token, plan, invalidates_expired, api } = zone;
+        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(BuildError::ZoneId { id: id.clone() });
+        }
+        let base = format!("{}/zones/{id}/", api.trim_end_matches('/'));
+        let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| BuildError::ZoneApi { url: api.clone() })?;
+        let authorization = token.authorization()?;
+        Ok(Self {
+            name: format!("zone:{id}"),
+            url,
+            authorization,
+            plan: *plan,
+            invalidates_expired: *invalidates_expired,
+            client: client()?,
+        })
+    }
+
+    async fn post(&self, call: &Call) -> Result<(), Failure> {
+        let url = self.url.join(call.path).map_err(|error| Failure::new(error.to_string()))?;
+        let request = self.client.post(url).header(AUTHORIZATION, &self.authorization);
+        let response = request.header("content-type", "application/json").body(call.body.clone()).send().await?;
+        let (head, answer) = read(response).await;
+        // The API also answers 200 to a call of which it refused a part.
+        match serde_json::from_str::<Answer>(&answer) {
+            Ok(Answer { success: true, .. }) if head.status.is_success() => Ok(()),
+            Ok(refused) if !refused.errors.is_empty() => {
+                let errors = refused.errors.iter().map(|error| format!("{} {}", error.code, error.message));
+                let errors = errors.collect::<Vec<_>>().join("; ");
+                Err(Failure::unexpected("the zone to accept the purge", &head, &errors))
+            }
+            _ => Err(Failure::unexpected("the zone to accept the purge", &head, &answer)),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    success: bool,
+    #[serde(default)]
+    errors: Vec<ApiError>,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    code: i64,
+    message: String,
+}
+
+impl Target for ZoneApi {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn rate(&self) -> Rate {
+        self.plan.rate()
+    }
+
+    fn calls(&self, records: &[FeedRecord]) -> Vec<Call> {
+        let mut calls = calls_of(PURGE, scopes_of(records, Mode::Remove));
+        if self.invalidates_expired {
+            calls.extend(calls_of(INVALIDATE, scopes_of(records, Mode::Expire)));
+        }
+        if let Some(last) = calls.last_mut() {
+            last.completes = records.len();
+        }
+        calls
+    }
+
+    fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<(), Failure>> {
+        self.post(call).boxed()
+    }
+}
+
+fn scopes_of(records: &[FeedRecord], mode: Mode) -> Vec<&Scope> {
+    records.iter().filter(|record| record.mode == mode).flat_map(|record| &record.scopes).collect()
+}
+
+/// The calls for these scopes. A call covers all that is stored when it is made, so each scope is named once, and in no order.
+fn calls_of(path: &'static str, scopes: Vec<&Scope>) -> Vec<Call> {
+    let call = |body: serde_json::Value, operations| Call { path, body: body.to_string(), operations, completes: 0 };
+    if scopes.contains(&&Scope::All) {
+        return vec![call(json!({ "purge_everything": true }), 1)];
+    }
+    let mut tags: Vec<String> = scopes.into_iter().flat_map(Scope::edge_tokens).collect();
+    tags.sort_unstable();
+    tags.dedup();
+    tags.chunks(MAX_OPERATIONS).map(|tags| call(json!({ "tags": tags }), tags.len())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_keys::{Position, Tag};
+
+    use super::*;
+
+    const ID: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+
+    fn zone() -> Zone {
+        Zone::new(ID, ApiToken::new("secret-token"))
+    }
+
+    fn record(mode: Mode, scopes: &[&str]) -> FeedRecord {
+        let scopes = scopes.iter().map(|scope| scope.parse().unwrap()).collect();
+        FeedRecord { position: Position::new(1, 0), mode, scopes }
+    }
+
+    fn bodies(zone: &Zone, records: &[FeedRecord]) -> Vec<(&'static str, String)> {
+        let calls = ZoneApi::new(zone).unwrap().calls(records);
+        assert_eq!(calls.iter().map(|call| call.completes).max(), Some(records.len()).filter(|_| !calls.is_empty()));
+        calls.into_iter().map(|call| (call.path, call.body)).collect()
+    }
+
+    #[test]
+    fn scopes_go_as_the_tags_that_stand_for_them_in_cache_tag() {
+        let records =
+            [record(Mode::Remove, &["tag:category:7", "tag:Größe 42", "key:shop:v1:{a}:1", "path:shop.example/a"])];
+        let mut tags: Vec<_> = records[0].scopes.iter().flat_map(Scope::edge_tokens).collect();
+        tags.sort();
+        assert_eq!(bodies(&zone(), &records), [(PURGE, json!({ "tags": tags }).to_string())]);
+        // Three scopes by their hashes, and the two prefixes above the key into which it may have been folded.
+        assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5);
+    }
+
+    #[test]
+    fn a_call_names_at_most_a_hundred_tags_and_each_once() {
+        let scope = |n: usize| Scope::Tag(Tag::new(&format!("t:{}", n % 250)).unwrap());
+        let record =
+            |n| FeedRecord { position: Position::new(n, 0), mode: Mode::Remove, scopes: (0..300).map(scope).collect() };
+        let calls = ZoneApi::new(&zone()).unwrap().calls(&[record(1), record(2)]);
+        assert_eq!(calls.iter().map(|call| call.operations).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(calls.iter().map(|call| call.completes).collect::<Vec<_>>(), [0, 0, 2]);
+    }
+
+    #[test]
+    fn everything_is_one_call() {
+        let records =
+            [record(Mode::Remove, &["tag:a"]), record(Mode::Remove, &["all"]), record(Mode::Remove, &["tag:b"])];
+        assert_eq!(bodies(&zone(), &records), [(PURGE, r#"{"purge_everything":true}"#.to_owned())]);
+    }
+
+    #[test]
+    fn what_only_expires_is_left_to_the_worker_unless_the_zone_is_to_be_told() {
+        let records = [record(Mode::Expire, &["tag:a"]), record(Mode::Remove, &["tag:b"])];
+        let purge = (PURGE, r#"{"tags":["b"]}"#.to_owned());
+        assert_eq!(bodies(&zone(), &records), std::slice::from_ref(&purge));
+        let invalidate = (INVALIDATE, r#"{"tags":["a"]}"#.to_owned());
+        assert_eq!(bodies(&zone().invalidate_expired(true), &records), [purge, invalidate]);
+        assert!(bodies(&zone(), &records[..1]).is_empty());
+    }
+
+    #[test]
+    fn a_zone_that_cannot_be_right_is_refused_and_its_token_does_not_show() {
+        let text = |zone: Zone| ZoneApi::new(&zone).err().unwrap().to_string();
+        assert!(text(Zone::new("shop.example", ApiToken::new("secret-token"))).contains("shop.example"));
+        assert!(text(zone().api("api.cloudflare.com")).contains("api.cloudflare.com"));
+        let refused = text(Zone::new(ID, ApiToken::new("secret-token\n")));
+        assert!(!refused.contains("secret") && !format!("{:?}", zone()).contains("secret"));
+    }
+}

@@ -1,0 +1,101 @@
+//! The channel on which this process is told that a lease it waits for has ended.
+//!
+//! Waiters put the channel's name into the lease itself, and whoever ends it publishes to those names only: a load that
+//! nobody waits for publishes nothing, and no process hears of loads that it does not wait for.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use redis::aio::{PubSubSink, PubSubStream};
+
+use super::connection::Timeouts;
+use super::topology::Primary;
+use crate::error::StoreError;
+use crate::store::{Outcome, Watch, Watches};
+use crate::task::AbortOnDrop;
+
+/// How often the subscription is checked: a connection that is gone without a word would stay silent for ever.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// A subscription on a connection of its own, made when it is first needed.
+pub(super) struct Wakeups {
+    primary: Primary,
+    channel: String,
+    timeouts: Timeouts,
+    watches: Watches,
+    subscription: Mutex<Option<AbortOnDrop>>,
+    /// Held while subscribing, so that many callers make one connection.
+    subscribing: tokio::sync::Mutex<()>,
+}
+
+impl Wakeups {
+    pub(super) fn new(primary: Primary, channel: String, timeouts: Timeouts) -> Self {
+        Self {
+            primary,
+            channel,
+            timeouts,
+            watches: Watches::default(),
+            subscription: Mutex::default(),
+            subscribing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// A watch on the key's lease, once the subscription stands.
+    pub(super) async fn watch(&self, key: &str) -> Result<Watch, StoreError> {
+        if !self.is_open() {
+            let _subscribing = self.subscribing.lock().await;
+            if !self.is_open() {
+                let (sink, stream) = self.subscribe().await?;
+                let listening = tokio::spawn(listen(self.watches.clone(), sink, stream, self.timeouts.command));
+                *self.subscription() = Some(AbortOnDrop(listening));
+            }
+        }
+        Ok(self.watches.watch(key))
+    }
+
+    /// The channel to be woken by, while this process listens to it.
+    pub(super) fn channel(&self) -> Option<&str> {
+        self.is_open().then_some(&self.channel)
+    }
+
+    async fn subscribe(&self) -> Result<(PubSubSink, PubSubStream), StoreError> {
+        let subscribe = async {
+            let mut connection = self.primary.subscriber().await?;
+            connection.subscribe(&self.channel).await?;
+            Ok(connection.split())
+        };
+        let timeout = self.timeouts.overall;
+        tokio::time::timeout(timeout, subscribe).await.unwrap_or(Err(StoreError::Timeout(timeout)))
+    }
+
+    fn is_open(&self) -> bool {
+        self.subscription().as_ref().is_some_and(|task| !task.0.is_finished())
+    }
+
+    fn subscription(&self) -> MutexGuard<'_, Option<AbortOnDrop>> {
+        self.subscription.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Passes on what is published, until the connection fails. Then everyone is woken, to ask for themselves.
+async fn listen(watches: Watches, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
+    loop {
+        match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
+            Ok(Some(message)) => {
+                let text = String::from_utf8_lossy(message.get_payload_bytes());
+                if let Some((outcome, key)) = text.split_once(' ') {
+                    watches.ring(key, Outcome::from_name(outcome));
+                }
+            }
+            Ok(None) => break,
+            Err(_) => {
+                let ping = sink.ping::<redis::Value>();
+                if !matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(_))) {
+                    break;
+                }
+            }
+        }
+    }
+    watches.ring_all();
+}
