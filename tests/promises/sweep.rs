@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use origin_sdk::admin::{Admin, Sweep, Swept};
+use origin_sdk::admin::{Admin, Sweep, SweepCounts};
 use origin_sdk::{AdminError, Cache, Key, Lifetime, Namespace, Scope, Topology, TypedTag};
 use strata_tests::{Group, Item, RedisServer};
 
@@ -27,7 +27,7 @@ async fn fill(redis: &RedisServer) -> Cache {
     cache
 }
 
-async fn sweep(redis: &RedisServer, options: Sweep) -> Result<Swept, AdminError> {
+async fn sweep(redis: &RedisServer, options: Sweep) -> Result<SweepCounts, AdminError> {
     Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(options).await
 }
 

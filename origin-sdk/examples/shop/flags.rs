@@ -1,4 +1,4 @@
-//! Feature flags: a short life, and a long time in which a stale copy is good enough while a new one is fetched.
+//! Feature flags: a short freshness lifetime with a long `stale_while_revalidate` window.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use crate::database::{Database, Flag};
 use crate::error::ApiError;
 use crate::keys::Flags;
 
-/// Nothing in the shop writes flags, so nothing invalidates them. When two seconds are over, the first reader still gets
-/// the old copy and the database is asked meanwhile; after a quiet minute the first reader waits for the database.
+/// The shop does not write flags, so nothing invalidates them. After two seconds the next reader
+/// still gets the stale copy while a refresh reads the database. After another minute without
+/// readers, the next reader waits for the database.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
 
 #[derive(Clone)]

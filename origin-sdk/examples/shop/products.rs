@@ -1,4 +1,4 @@
-//! The catalogue: what everybody sees, so the edge keeps it too.
+//! The catalogue: public data, which the edge also stores.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::error::{ApiError, found};
 use crate::extract;
 use crate::keys::{self, ShowsProduct, SortsCategory};
 
-/// Ranks and what is bought together follow from orders, which nothing invalidates: they may be this old.
+/// Sales ranks and related products depend on orders, which invalidate nothing: they may be this
+/// old.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60))
     .stale_while_revalidate(Duration::from_secs(300))
     .stale_if_error(Duration::from_secs(3600));
@@ -83,9 +84,12 @@ async fn product_page(
     found(hit.value, "product", id)
 }
 
-/// Changes the product and drops, everywhere, what was built from the old one. By the product's tag: all that shows it,
-/// which is its own page, lists that it stands in, pages of products that it is related to, and orders of it. By its
-/// category's tag: lists that it may come into, or move in. A change of stock moves nothing, so the other lists stay.
+/// Changes a product and invalidates every entry built from the old one.
+///
+/// The product's tag covers every entry that shows it: its own page, the lists that contain it, the
+/// pages of products to which it is related, and the orders of it. The category's tag covers the
+/// lists that it may enter or in which it may move. A change of stock moves nothing, so the other
+/// lists stay valid.
 async fn change_product(
     State(products): State<Products>,
     extract::Path(id): extract::Path<u32>,
@@ -109,7 +113,7 @@ async fn change_product(
     found(written.value, "product", id)
 }
 
-/// Tags that follow from the key stand in its declaration; these follow from the value.
+/// Adds the tags that depend on the value. The key's declaration has those that depend on the key.
 fn tag_related(load: &LoadContext, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
         load.tag(ShowsProduct { product: related.id }.to_tag());

@@ -1,6 +1,7 @@
-//! What belongs to one user: kept in memory and Redis, never by the edge or a browser.
+//! Private data of one user: stored in memory and Redis, never at the edge or in a browser.
 //!
-//! The id comes from the path, to keep the example small; a real service takes it from the session.
+//! To keep the example small, the user id comes from the path. A real service takes it from the
+//! session.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -78,7 +79,8 @@ async fn order_page(
     found(hit.value, "user", user)
 }
 
-/// Nothing but the profile's own key shows a name or an address, so no tag is needed.
+/// Changes a profile. Only the profile's own key shows the name and the address, so no tag is
+/// needed.
 async fn change_profile(
     State(users): State<Users>,
     extract::Path(user): extract::Path<u32>,
