@@ -99,11 +99,11 @@ async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError>
     let callers: Vec<_> = (0..callers)
         .map(|_| {
             let (items, source) = (items.clone(), source.clone());
-            let loader = move |_| async move {
+            let loader = move |_, _| async move {
                 let version = source.read(1).await?;
                 // The others come meanwhile.
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                Ok::<_, std::io::Error>(version)
+                Ok(version)
             };
             tokio::spawn(async move { items.get_or_load(&Item { id: 1 }, loader).await.is_ok() })
         })
@@ -163,7 +163,7 @@ impl Worker {
         let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
         let fails = random.random_ratio(1, 20);
         let source = self.source.clone();
-        let loader = move |load: LoadContext| async move {
+        let loader = move |_, load: LoadContext| async move {
             let start = Moment::now();
             load.tag(group(item));
             let version = source.read(item).await?;
@@ -216,11 +216,11 @@ impl Worker {
         let slow = Duration::from_millis(random.random_range(0..10));
         let source = self.source.clone();
         let start = Moment::now();
-        let writer = move |load: LoadContext| async move {
+        let writer = move |_, load: LoadContext| async move {
             load.tag(group(item));
             let version = source.bump(item).await?;
             tokio::time::sleep(slow).await;
-            Ok::<_, std::io::Error>(version)
+            Ok(version)
         };
         let Ok(written) = self.items.write_through(&Item { id: item }, [], writer).await else { return };
         let done = written.receipt.journal == Delivery::Done;
@@ -233,7 +233,7 @@ impl Worker {
         for item in 0..self.count {
             loop {
                 let source = self.source.clone();
-                let loader = move |load: LoadContext| async move {
+                let loader = move |_, load: LoadContext| async move {
                     load.tag(group(item));
                     source.read(item).await
                 };

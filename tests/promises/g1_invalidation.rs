@@ -133,7 +133,7 @@ async fn writing_through_is_seen_here_at_once_and_there_soon_and_costs_no_load()
     let fleet = Fleet::start().await;
     fleet.warm().await;
     let reads = fleet.database.reads();
-    let written = fleet.a.1.write_through(&Item { id: 3 }, [], |_| async { Ok::<_, std::io::Error>(2) }).await.unwrap();
+    let written = fleet.a.1.write_through(&Item { id: 3 }, [], |_, _| async { Ok(2) }).await.unwrap();
     assert!(written.cached);
     fleet.expect_new_everywhere().await;
     assert_eq!(fleet.database.reads(), reads);
@@ -143,7 +143,7 @@ async fn writing_through_is_seen_here_at_once_and_there_soon_and_costs_no_load()
 async fn a_write_through_that_fails_removes_the_old_value_all_the_same() {
     let fleet = Fleet::start().await;
     fleet.warm().await;
-    let failing = |_| async { Err::<u64, _>(std::io::Error::other("the connection broke after the commit")) };
+    let failing = |_, _| async { Err::<u64, _>(std::io::Error::other("the connection broke after the commit")) };
     assert!(fleet.a.1.write_through(&Item { id: 3 }, [], failing).await.is_err());
     fleet.expect_new_everywhere().await;
 }

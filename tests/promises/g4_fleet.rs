@@ -152,7 +152,7 @@ async fn after_another_processs_load_has_failed_a_waiter_loads() {
     let (runs, may_fail) = gates();
     let failing = tokio::spawn({
         let (runs, may_fail) = (Arc::clone(&runs), Arc::clone(&may_fail));
-        let loader = |_| async move {
+        let loader = |_, _| async move {
             runs.add_permits(1);
             may_fail.acquire().await.unwrap().forget();
             Err::<u64, _>(std::io::Error::other("the source is down"))
@@ -176,7 +176,7 @@ async fn values_that_are_not_kept_are_loaded_side_by_side() {
     let (has_read, may_end) = gates();
     let unkept = || {
         let loader = database.slow_loader(1, &has_read, &may_end);
-        move |load: LoadContext| {
+        move |_, load: LoadContext| {
             load.lifetime(Lifetime::fresh(Duration::ZERO));
             loader(load)
         }
@@ -240,7 +240,7 @@ async fn a_batch_reads_what_redis_has_in_one_round_trip() {
         of_a.get_or_load(&Item { id }, database.loader(id)).await.unwrap();
     }
     let _: String = redis.run(&["CONFIG", "RESETSTAT"]).await;
-    let hits = of_b.get_many(&items([1, 2, 3, 4])).await;
+    let hits = of_b.get_many_cached(&items([1, 2, 3, 4])).await;
     let read = |hit: &Option<origin_sdk::Cached<u64>>| hit.as_ref().map(|hit| (*hit.value, hit.layer));
     assert_eq!(
         hits.iter().map(read).collect::<Vec<_>>(),
@@ -259,7 +259,7 @@ async fn a_batch_waits_for_what_another_process_loads_and_loads_the_rest() {
     has_read.acquire().await.unwrap().forget();
     let batch = tokio::spawn(async move {
         let loader = |missing: Vec<Item>, _: BatchContext| async move {
-            Ok::<_, std::io::Error>(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
+            Ok(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
         };
         let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();
         hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()

@@ -1,12 +1,11 @@
 //! The source of truth in tests: numbered versions, and gates at which a read can be held.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use origin_sdk::LoadContext;
+use origin_sdk::{BoxError, LoadContext};
 use tokio::sync::Semaphore;
 
 /// Rows of a number each. A row that was never written is 0. Clones share the rows.
@@ -44,25 +43,25 @@ impl Database {
     }
 
     /// A loader of the row.
-    pub fn loader(
+    pub fn loader<K>(
         &self,
         id: u64,
-    ) -> impl FnOnce(LoadContext) -> std::future::Ready<Result<u64, Infallible>> + Send + Clone + 'static {
+    ) -> impl FnOnce(K, LoadContext) -> std::future::Ready<Result<u64, BoxError>> + Send + Clone + use<K> {
         let database = self.clone();
-        move |_| std::future::ready(Ok(database.read(id)))
+        move |_, _| std::future::ready(Ok(database.read(id)))
     }
 
     /// A loader that reads the row at once, tells so by a permit of `has_read`, and then waits for one of `may_end`: a load
     /// that is slow after its read, as a race needs it.
-    pub fn slow_loader(
+    pub fn slow_loader<K>(
         &self,
         id: u64,
         has_read: &Arc<Semaphore>,
         may_end: &Arc<Semaphore>,
-    ) -> impl FnOnce(LoadContext) -> Pin<Box<dyn Future<Output = Result<u64, Infallible>> + Send>> + Send + 'static
+    ) -> impl FnOnce(K, LoadContext) -> Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>> + Send + use<K>
     {
         let (database, has_read, may_end) = (self.clone(), Arc::clone(has_read), Arc::clone(may_end));
-        move |_| {
+        move |_, _| {
             Box::pin(async move {
                 let value = database.read(id);
                 has_read.add_permits(1);

@@ -1,4 +1,4 @@
-//! axum's extractors, with refusals in the shop's own form.
+//! axum's extractors, whose rejections are the shop's own errors.
 
 use axum::extract::{FromRequest, FromRequestParts};
 

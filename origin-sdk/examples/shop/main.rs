@@ -34,7 +34,7 @@ struct Arguments {
     /// Port on 127.0.0.1 to listen on; 0 takes a free one.
     #[arg(long, default_value_t = 4001)]
     port: u16,
-    /// Redis to share with the other processes, such as redis://127.0.0.1:6379. Without it this process is alone.
+    /// Redis to share with other processes, such as redis://127.0.0.1:6379. Without it this process shares nothing.
     #[arg(long)]
     redis: Option<String>,
     /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the environment.
@@ -43,16 +43,16 @@ struct Arguments {
     /// Environment variable that holds the secret that purges are signed with.
     #[arg(long, default_value = "STRATA_PURGE_SECRET")]
     edge_secret_env: String,
-    /// Database file; made if it is not there. [default: strata-shop.db in the folder for temporary files]
+    /// Database file; created if it does not exist. [default: strata-shop.db in the folder for temporary files]
     #[arg(long)]
     database: Option<PathBuf>,
-    /// Answer every read from the database: what the shop is without a cache.
+    /// Answer every read from the database, as if there were no cache.
     #[arg(long)]
     bypass: bool,
-    /// What this process calls itself in /debug/stats.
+    /// Name of this process in /debug/stats.
     #[arg(long, default_value = "shop")]
     name: String,
-    /// Make the database file if it is not there, and stop.
+    /// Create the database file if it does not exist, and exit.
     #[arg(long)]
     prepare: bool,
 }
@@ -107,17 +107,17 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     Ok(builder.build().await?)
 }
 
-/// All that is read and written through the cache.
+/// Returns the routes that read and write through the cache.
 fn api(cache: &Cache, database: &Database) -> Router {
     Router::new()
         .merge(products::routes(cache, database))
         .merge(users::routes(cache, database))
         .merge(flags::routes(cache, database))
-        // Gathers what each request reads, and says so in the response: Cache-Control, Cache-Tag, ETag and so on.
+        // Sums up the reads of each request in the response: Cache-Control, Cache-Tag, ETag and so on.
         .layer(CacheLayer::new(cache))
 }
 
-/// What tells people and scripts how the process is doing: neither cached nor logged.
+/// Returns the routes that report on the process. They are neither cached nor logged.
 fn debug(name: String, cache: Cache, database: Database) -> Router {
     let stats = async move || {
         let queries = database.queries();
@@ -126,7 +126,7 @@ fn debug(name: String, cache: Cache, database: Database) -> Router {
     Router::new().route("/health", get("ok")).route("/debug/stats", get(stats))
 }
 
-/// Ends with Ctrl-C or a polite kill; requests that are being answered are answered first.
+/// Completes with Ctrl-C or SIGTERM. Requests in progress are answered first.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -137,7 +137,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// What `RUST_LOG` says, otherwise warnings.
+/// Returns the filter of `RUST_LOG`, or warnings if that is not set.
 fn log_filter() -> tracing_subscriber::EnvFilter {
     tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy()
 }

@@ -1,4 +1,4 @@
-//! One JSON line per request on stdout: what was asked, and which layer answered how fast.
+//! One JSON line per request on stdout: the request, the layer that answered, and the time.
 
 use std::io::Write;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::json;
 
-/// Middleware. Stands outside of the cache's own layer, whose `Cache-Status` it reads.
+/// Logs a request. The middleware wraps the cache's own layer, whose `Cache-Status` it reads.
 pub(crate) async fn log(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started = Instant::now();
@@ -20,12 +20,12 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
         "layer": layer(&response),
         "ms": started.elapsed().as_micros() as f64 / 1_000.0,
     });
-    // A reader that has closed the pipe is no reason to fail the request.
+    // A reader that has closed the pipe must not fail the request.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
     response
 }
 
-/// `memory`, `redis` or `loader`; `none` if the answer took no cached read.
+/// Returns `memory`, `redis` or `loader`; `none` if the response is built from no cached read.
 fn layer(response: &Response) -> &str {
     let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
     // RFC 9211, 2: `strata-origin; hit; detail=memory`.

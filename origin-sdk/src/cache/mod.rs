@@ -85,7 +85,7 @@ impl Cache {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let cache = Cache::builder("shop").build().await.unwrap();
     /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-    /// let load = |_| async { Ok::<_, std::io::Error>("Lamp".to_owned()) };
+    /// let load = |_, _| async { Ok("Lamp".to_owned()) };
     /// names.get_or_load(&Product { id: 7 }, load).await.unwrap();
     /// assert_eq!(cache.namespace_stats()["Product"].loads, 1);
     /// # });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_keys::{ScopeHash, Verdict};
+use shared_keys::{Position, ScopeHash, Verdict};
 
 use crate::error::StoreError;
 use crate::journal::Journal;
@@ -33,6 +33,8 @@ pub(crate) struct LeaseRequest {
     key: Box<str>,
     /// Those of the value that are known before it is loaded.
     scopes: Box<[ScopeHash]>,
+    /// The journal position up to which the value will be known to be valid.
+    position: Position,
     token: LeaseToken,
     ttl: Duration,
     watch: Option<Watch>,
@@ -45,6 +47,7 @@ impl LeaseRequest {
         journal: &Arc<Journal>,
         key: &str,
         scopes: &[ScopeHash],
+        position: Position,
         ttl: Duration,
     ) -> Self {
         Self {
@@ -52,6 +55,7 @@ impl LeaseRequest {
             journal: Arc::clone(journal),
             key: key.into(),
             scopes: scopes.into(),
+            position,
             token: LeaseToken::random(),
             ttl,
             watch: None,
@@ -65,9 +69,8 @@ impl LeaseRequest {
     pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<LeaseOutcome<T>, StoreError> {
         let mut replaces = None;
         loop {
-            // The load begins after this.
-            let (token, position) = (&self.token, self.journal.position());
-            let request = ClaimRequest { token, position, ttl: self.ttl, replaces: replaces.as_ref() };
+            let Self { ref token, position, ttl, .. } = *self;
+            let request = ClaimRequest { token, position, ttl, replaces: replaces.as_ref() };
             let claim = self.store.claim(&self.key, request).await?;
             let found = claim.stored.as_ref().and_then(&accept);
             match (found, claim.holder) {

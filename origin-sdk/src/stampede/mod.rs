@@ -5,4 +5,4 @@ mod single_flight;
 pub(crate) mod xfetch;
 
 pub(crate) use lease::{Lease, LeaseOutcome, LeaseRequest};
-pub(crate) use single_flight::{LeaderGuard, Place, SingleFlight, Waiter};
+pub(crate) use single_flight::{LeaderGuard, SingleFlight, Waiter};

@@ -1,4 +1,4 @@
-//! Who buys, and what they bought.
+//! Users and their orders.
 
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(crate) struct Profile {
     pub(crate) spent_cents: i64,
 }
 
-/// A page of a user's orders, newest first, and the totals over all of them.
+/// A page of a user's orders, newest first, and the totals of all orders.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OrderPage {
     pub(crate) user: u32,
@@ -41,13 +41,13 @@ pub(crate) struct Order {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Item {
     pub(crate) product: u32,
-    /// What the product is called now; the price is the one that was paid for a piece.
+    /// The product's present name. The price is the one that was paid for a piece.
     pub(crate) name: String,
     pub(crate) quantity: u32,
     pub(crate) price_cents: u32,
 }
 
-/// The fields to change; the others stay.
+/// The fields to change.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileChange {
@@ -56,7 +56,10 @@ pub(crate) struct ProfileChange {
 }
 
 impl ProfileChange {
-    /// What is wrong with it, if anything.
+    /// Checks the fields.
+    ///
+    /// # Errors
+    /// The field, and what was expected.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self { name: None, email: None } => Err("expected at least one of name and email"),
@@ -83,12 +86,12 @@ const ORDER_ITEMS: &str = "
     ORDER BY page.id DESC, product_id";
 
 impl Database {
-    /// `None`: no such user.
+    /// Returns a user's profile; `None` if there is no such user.
     pub(crate) async fn profile(&self, user: u32) -> rusqlite::Result<Option<Profile>> {
         self.run(move |session| profile(session, user)).await
     }
 
-    /// The profile after the change; `None`: no such user.
+    /// Returns the profile after the change; `None` if there is no such user.
     pub(crate) async fn change_profile(&self, user: u32, change: ProfileChange) -> rusqlite::Result<Option<Profile>> {
         self.run(move |session| {
             let sql = "UPDATE users SET name = COALESCE(?2, name), email = COALESCE(?3, email) WHERE id = ?1";
@@ -98,7 +101,8 @@ impl Database {
         .await
     }
 
-    /// `None`: no such user. A page past the last one is empty. Pages count from 1.
+    /// Returns a page of a user's orders; `None` if there is no such user. A page past the last one is
+    /// empty. Pages count from 1.
     pub(crate) async fn order_page(&self, user: u32, page: u32) -> rusqlite::Result<Option<OrderPage>> {
         self.run(move |session| {
             let Some(Profile { orders: total_orders, spent_cents, .. }) = profile(session, user)? else {
