@@ -114,7 +114,7 @@ impl Codec {
     ///
     /// # Errors
     /// If the value does not serialise.
-    pub(crate) fn encode<V: Serialize>(self, meta: &Meta, value: &V) -> Result<Bytes, BoxError> {
+    pub(crate) fn encode<V: Serialize>(self, meta: &Meta, value: &V) -> Result<Encoded, BoxError> {
         let mut raw = Vec::new();
         self.format.write(value, &mut raw)?;
         let (payload, raw_bytes) = self.compressed(raw);
@@ -135,7 +135,8 @@ impl Codec {
         bytes.extend_from_slice(&payload);
         let sum = xxh3_64(&bytes[summed_from..]);
         write!(&mut bytes[..summed_from], "strata 2 {sum:016x} ")?;
-        Ok(bytes.into())
+        let uncompressed_bytes = bytes.len() - payload.len() + raw_bytes.unwrap_or(payload.len());
+        Ok(Encoded { bytes: bytes.into(), uncompressed_bytes })
     }
 
     /// The payload and, if it was compressed, how long it was before.
@@ -157,8 +158,24 @@ impl Codec {
     }
 }
 
-/// The entry in stored bytes of either version, or `None` if they are of another format, another type, or damaged.
-pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
+/// An entry that was read from its stored form.
+pub(crate) struct Decoded<V> {
+    pub(crate) meta: Meta,
+    pub(crate) value: V,
+    /// The size of the stored form before compression: what the value counts for in memory.
+    pub(crate) uncompressed_bytes: usize,
+}
+
+/// The stored form of an entry.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    /// The size of the stored form before compression: what the value counts for in memory.
+    pub(crate) uncompressed_bytes: usize,
+}
+
+/// Reads an entry from stored bytes of either version. Returns `None` if they are of another format
+/// or type, or damaged.
+pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
     let rest = match bytes.strip_prefix(VERSION_2) {
         Some(rest) => checked(rest)?,
         None => bytes.strip_prefix(VERSION_1)?,
@@ -168,7 +185,8 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
         None => header.enc.read(payload)?,
         Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?)?,
     };
-    Some((header.meta()?, value))
+    let uncompressed_bytes = bytes.len() - payload.len() + header.raw_bytes.unwrap_or(payload.len());
+    Some(Decoded { meta: header.meta()?, value, uncompressed_bytes })
 }
 
 /// What the first line of stored bytes says, which need not be all of them and are not checked for damage; `None` if it
@@ -226,6 +244,10 @@ mod tests {
 
     use super::*;
 
+    fn read<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
+        decode(bytes).map(|Decoded { meta, value, .. }| (meta, value))
+    }
+
     fn meta() -> Meta {
         let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
         let tags = vec![Tag::new("category:7").unwrap()];
@@ -250,23 +272,23 @@ mod tests {
 
     #[test]
     fn version_1_is_read_as_ever() {
-        assert_eq!(decode(GOLDEN_1.as_bytes()), Some((meta(), lamp())));
+        assert_eq!(read(GOLDEN_1.as_bytes()), Some((meta(), lamp())));
     }
 
     #[test]
     fn version_2_is_written_and_read_as_ever() {
-        let written = Codec::default().encode(&meta(), &lamp()).unwrap();
+        let written = Codec::default().encode(&meta(), &lamp()).unwrap().bytes;
         assert_eq!(std::str::from_utf8(&written).unwrap(), GOLDEN_2);
-        assert_eq!(decode(GOLDEN_2.as_bytes()), Some((meta(), lamp())));
+        assert_eq!(read(GOLDEN_2.as_bytes()), Some((meta(), lamp())));
     }
 
     #[test]
     fn how_long_the_loader_took_is_written_and_read() {
         let timed = Meta { delta: Duration::from_micros(1500), ..meta() };
-        let written = Codec::default().encode(&timed, &lamp()).unwrap();
+        let written = Codec::default().encode(&timed, &lamp()).unwrap().bytes;
         let golden = r#"strata 2 662e86106731a22e {"at":"1763900000000-0","life_ms":[60000,300000,0],"delta_us":1500,"tags":["category:7"]}"#;
         assert_eq!(std::str::from_utf8(&written).unwrap(), format!("{golden}\n[\"Lamp\",1999]"));
-        assert_eq!(decode(&written), Some((timed, lamp())));
+        assert_eq!(read(&written), Some((timed, lamp())));
     }
 
     #[test]
@@ -274,17 +296,17 @@ mod tests {
         for bytes in
             ["", "strata 1 ", "strata 3 {}\n1", "strata 1 {}\n1", &GOLDEN_1.replace("1999", "x"), &GOLDEN_1[..90]]
         {
-            assert_eq!(decode::<(String, u32)>(bytes.as_bytes()), None, "{bytes}");
+            assert_eq!(read::<(String, u32)>(bytes.as_bytes()), None, "{bytes}");
         }
     }
 
     #[test]
     fn a_byte_that_changed_or_is_missing_is_a_miss() {
         for at in 0..GOLDEN_2.len() {
-            assert_eq!(decode::<(String, u32)>(&GOLDEN_2.as_bytes()[..at]), None, "cut at {at}");
+            assert_eq!(read::<(String, u32)>(&GOLDEN_2.as_bytes()[..at]), None, "cut at {at}");
             let mut changed = GOLDEN_2.as_bytes().to_vec();
             changed[at] ^= 1;
-            assert_eq!(decode::<(String, u32)>(&changed), None, "changed at {at}");
+            assert_eq!(read::<(String, u32)>(&changed), None, "changed at {at}");
         }
     }
 
@@ -302,9 +324,9 @@ mod tests {
     #[test]
     fn a_format_is_told_by_the_entry_and_not_by_the_setting() {
         let codec = Codec { format: Format::Msgpack, ..Codec::default() };
-        let written = codec.encode(&meta(), &lamp()).unwrap();
+        let written = codec.encode(&meta(), &lamp()).unwrap().bytes;
         assert!(written.windows(15).any(|part| part == br#""enc":"msgpack""#));
-        assert_eq!(decode(&written), Some((meta(), lamp())));
+        assert_eq!(read(&written), Some((meta(), lamp())));
     }
 
     #[cfg(feature = "zstd")]
@@ -318,12 +340,17 @@ mod tests {
         #[test]
         fn only_what_is_longer_than_the_limit_and_shrinks_is_compressed() {
             let (long, short) = ("a".repeat(1000), "a".repeat(90));
-            let written = compressing().encode(&meta(), &long).unwrap();
+            let encoded = compressing().encode(&meta(), &long).unwrap();
+            let uncompressed = Codec::default().encode(&meta(), &long).unwrap().bytes.len();
+            // The header of a compressed value names its size as well.
+            assert!(encoded.uncompressed_bytes.abs_diff(uncompressed) < 32);
+            assert_eq!(decode::<String>(&encoded.bytes).unwrap().uncompressed_bytes, encoded.uncompressed_bytes);
+            let written = encoded.bytes;
             assert!(written.len() < 300, "{}", written.len());
-            assert_eq!(decode(&written), Some((meta(), long)));
-            let written = compressing().encode(&meta(), &short).unwrap();
+            assert_eq!(read(&written), Some((meta(), long)));
+            let written = compressing().encode(&meta(), &short).unwrap().bytes;
             assert!(!written.windows(9).any(|part| part == b"raw_bytes"));
-            assert_eq!(decode(&written), Some((meta(), short)));
+            assert_eq!(read(&written), Some((meta(), short)));
         }
 
         #[test]
@@ -338,14 +365,14 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_bytes_never_panic(bytes: Vec<u8>, cut in 0..GOLDEN_1.len()) {
-            let _ = decode::<String>(&bytes);
+            let _ = read::<String>(&bytes);
             let mut spliced = GOLDEN_1.as_bytes()[..cut].to_vec();
             spliced.extend(&bytes);
-            let _ = decode::<(String, u32)>(&spliced);
+            let _ = read::<(String, u32)>(&spliced);
             // With a checksum that fits, what is behind it is parsed.
             let mut summed = format!("strata 2 {:016x} ", xxh3_64(&spliced[9.min(spliced.len())..])).into_bytes();
             summed.extend(&spliced[9.min(spliced.len())..]);
-            let _ = decode::<(String, u32)>(&summed);
+            let _ = read::<(String, u32)>(&summed);
         }
     }
 }

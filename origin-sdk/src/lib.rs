@@ -69,8 +69,8 @@ pub mod verify;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id,
-    keys,
+    Below, IntoScopes, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint,
+    enum_id, keys, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder};

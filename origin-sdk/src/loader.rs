@@ -51,8 +51,8 @@ struct Annotations {
 
 impl LoadContext {
     /// Tags the value: an invalidation of the tag covers it.
-    pub fn tag(&self, tag: Tag) {
-        self.annotations().tags.push(tag);
+    pub fn tag(&self, tag: impl Into<Tag>) {
+        self.annotations().tags.push(tag.into());
     }
 
     /// Sets the value's lifetime, in place of its namespace's.

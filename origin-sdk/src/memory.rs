@@ -1,28 +1,35 @@
-//! The tier in this process's memory: a sharded LRU of decoded values, bounded by count and bytes.
+//! The memory tier of this process: a sharded LRU of decoded values, bounded by entries and bytes.
+//!
+//! The bounds hold for all shards together, so that one value may take the whole budget. Eviction
+//! goes round the shards and takes the least recently used entry of each: with keys spread evenly
+//! by their hash this is close to one LRU over all of them.
 
 use std::any::Any;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::{DefaultHasher, LruCache};
 
-/// Enough that two threads seldom meet in one shard.
+/// The number of shards. With 16 of them two threads seldom wait for the same lock.
 const SHARDS: usize = 16;
-/// What an entry costs besides its value and key, about: the LRU's node, the map's slot, the entry's own fields.
+/// The assumed cost of an entry beyond its value and key: the nodes of the LRU and the hash map, and
+/// the fields of [`Entry`](crate::entry::Entry).
 const OVERHEAD_BYTES: usize = 256;
 
-/// Values of any type behind their keys. A hit clones one `Arc` under one shard's lock.
+/// Values of any type by key. A hit locks one shard and clones one `Arc`.
 pub(crate) struct Memory {
     shards: Vec<Mutex<Shard>>,
     hasher: DefaultHasher,
     max_entries: usize,
     max_bytes: usize,
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+    /// The shard that is next to evict from, counted without end.
+    next_victim: AtomicUsize,
 }
 
-struct Shard {
-    entries: LruCache<Box<str>, Slot>,
-    bytes: usize,
-}
+type Shard = LruCache<Box<str>, Slot>;
 
 struct Slot {
     entry: Arc<dyn Any + Send + Sync>,
@@ -30,99 +37,204 @@ struct Slot {
 }
 
 impl Memory {
-    /// An empty tier. The bounds are split evenly over the shards.
+    /// Creates an empty tier for at most `max_entries` entries of at most `max_bytes` in sum.
     pub(crate) fn new(max_entries: usize, max_bytes: usize) -> Self {
-        let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 });
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect(),
             hasher: DefaultHasher::default(),
-            max_entries: max_entries.div_ceil(SHARDS),
-            max_bytes: max_bytes.div_ceil(SHARDS),
+            max_entries,
+            max_bytes,
+            entries: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            next_victim: AtomicUsize::new(0),
         }
     }
 
-    /// The entry of a key, if there is one of this type.
+    /// Returns the entry of a key if there is one of this type, and marks it as used.
     pub(crate) fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
-        let entry = self.shard(key).entries.get(key).map(|slot| Arc::clone(&slot.entry))?;
+        let entry = self.shard(self.index(key)).get(key).map(|slot| Arc::clone(&slot.entry))?;
         entry.downcast().ok()
     }
 
-    /// Sets a key; `bytes` is the size of its encoded value. Evicts what was used least recently until it fits; what
-    /// could never fit is not kept.
-    pub(crate) fn put<T: Any + Send + Sync>(&self, key: &str, entry: Arc<T>, bytes: usize) {
-        let bytes = bytes + key.len() + OVERHEAD_BYTES;
-        let mut shard = self.shard(key);
-        if bytes > self.max_bytes {
-            shard.remove(key);
-            return;
+    /// Stores an entry whose decoded value takes about `bytes`, and evicts until the bounds hold again.
+    ///
+    /// Returns `false` if the entry alone exceeds the bounds: then the key holds nothing afterwards.
+    pub(crate) fn put<T: Any + Send + Sync>(&self, key: &str, entry: Arc<T>, bytes: usize) -> bool {
+        let bytes = bytes.saturating_add(key.len() + OVERHEAD_BYTES);
+        let index = self.index(key);
+        if bytes > self.max_bytes || self.max_entries == 0 {
+            self.remove(&mut self.shard(index), key);
+            return false;
         }
-        shard.bytes += bytes;
-        if let Some(old) = shard.entries.put(key.into(), Slot { entry, bytes }) {
-            shard.bytes -= old.bytes;
-        }
-        while shard.bytes > self.max_bytes || shard.entries.len() > self.max_entries {
-            let Some((_, evicted)) = shard.entries.pop_lru() else { break };
-            shard.bytes -= evicted.bytes;
-        }
+        let replaced = {
+            let mut shard = self.shard(index);
+            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let replaced = shard.put(key.into(), Slot { entry, bytes });
+            self.release(replaced.as_ref());
+            replaced
+        };
+        drop(replaced);
+        while self.is_over_bounds() && self.evict_one(index, key) {}
+        true
     }
 
-    /// Drops a key if it still holds this entry, and not one that replaced it.
+    /// Removes a key if it still holds this entry, and not one that replaced it.
     pub(crate) fn remove_entry<T>(&self, key: &str, entry: &Arc<T>) {
-        let mut shard = self.shard(key);
+        let mut shard = self.shard(self.index(key));
         let same = |slot: &Slot| std::ptr::addr_eq(Arc::as_ptr(&slot.entry), Arc::as_ptr(entry));
-        if shard.entries.peek(key).is_some_and(same) {
-            shard.remove(key);
+        if shard.peek(key).is_some_and(same) {
+            self.remove(&mut shard, key);
         }
     }
 
-    /// Drops everything, as if it had been evicted.
+    /// Removes everything, as eviction would.
     #[cfg(test)]
     pub(crate) fn clear(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.entries.clear();
-            shard.bytes = 0;
+        while self.evict_one(SHARDS, "") {}
+    }
+
+    fn is_over_bounds(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.max_bytes || self.entries.load(Ordering::Relaxed) > self.max_entries
+    }
+
+    /// Evicts the least recently used entry of the next shard that has one, but never `key` of the
+    /// shard `index`, which was just stored. Returns `false` if no other entry is left.
+    fn evict_one(&self, index: usize, key: &str) -> bool {
+        for _ in 0..SHARDS {
+            let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.shard(victim);
+            let is_new = |oldest: &str| victim == index && oldest == key;
+            if shard.peek_lru().is_none_or(|(oldest, _)| is_new(oldest)) {
+                continue;
+            }
+            let evicted = shard.pop_lru().map(|(_, slot)| slot);
+            self.release(evicted.as_ref());
+            // The value is dropped without the lock: that can take long for a large one.
+            drop(shard);
+            drop(evicted);
+            return true;
+        }
+        false
+    }
+
+    fn remove(&self, shard: &mut Shard, key: &str) {
+        self.release(shard.pop(key).as_ref());
+    }
+
+    /// Subtracts what a slot counted for. Called under the lock of its shard, as adding it was.
+    fn release(&self, slot: Option<&Slot>) {
+        if let Some(slot) = slot {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(slot.bytes, Ordering::Relaxed);
         }
     }
 
-    fn shard(&self, key: &str) -> MutexGuard<'_, Shard> {
-        let index = self.hasher.hash_one(key) as usize % SHARDS;
+    fn index(&self, key: &str) -> usize {
+        self.hasher.hash_one(key) as usize % SHARDS
+    }
+
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shard {
-    fn remove(&mut self, key: &str) {
-        if let Some(slot) = self.entries.pop(key) {
-            self.bytes -= slot.bytes;
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn the_bounds_hold_whatever_is_put() {
-        let memory = Memory::new(SHARDS * 4, SHARDS * 2048);
-        for n in 0..1000 {
-            memory.put(&format!("key:{n}"), Arc::new(n), n * 7 % 3000);
-            for shard in &memory.shards {
-                let shard = shard.lock().unwrap();
-                let sum: usize = shard.entries.iter().map(|(_, slot)| slot.bytes).sum();
-                assert_eq!(shard.bytes, sum);
-                assert!(shard.bytes <= 2048 && shard.entries.len() <= 4);
+    /// Returns the entries and bytes that the shards really hold.
+    fn held(memory: &Memory) -> (usize, usize) {
+        let held = memory.shards.iter().map(|shard| {
+            let shard = shard.lock().unwrap();
+            (shard.len(), shard.iter().map(|(_, slot)| slot.bytes).sum::<usize>())
+        });
+        held.fold((0, 0), |(entries, bytes), (more, larger)| (entries + more, bytes + larger))
+    }
+
+    proptest! {
+        #[test]
+        fn the_bounds_hold_and_the_sums_are_right_after_every_put(
+            max_entries in 1_usize..40,
+            max_bytes in 1_usize..20_000,
+            puts in prop::collection::vec((0_u8..60, 0_usize..8_000), 1..200),
+        ) {
+            let memory = Memory::new(max_entries, max_bytes);
+            for (n, bytes) in puts {
+                let key = format!("key:{n}");
+                let is_held = memory.put(&key, Arc::new(n), bytes);
+                prop_assert_eq!(is_held, bytes + key.len() + OVERHEAD_BYTES <= max_bytes);
+                prop_assert_eq!(memory.get::<u8>(&key).is_some(), is_held);
+                let (entries, bytes) = held(&memory);
+                prop_assert_eq!((memory.entries.load(Ordering::Relaxed), memory.bytes.load(Ordering::Relaxed)), (entries, bytes));
+                prop_assert!(entries <= max_entries && bytes <= max_bytes);
             }
         }
     }
 
     #[test]
-    fn a_value_too_large_replaces_nothing_but_the_old_one() {
-        let memory = Memory::new(100, SHARDS * 1024);
+    fn a_value_of_almost_the_whole_budget_is_held() {
+        let memory = Memory::new(100, 64 << 20);
+        for n in 0..50 {
+            memory.put(&format!("small:{n}"), Arc::new(n), 10_000);
+        }
+        assert!(memory.put("large", Arc::new("x"), (64 << 20) - 1024));
+        assert!(memory.get::<&str>("large").is_some());
+    }
+
+    #[test]
+    fn one_entry_is_the_bound_if_one_is_allowed() {
+        let memory = Memory::new(1, 1 << 20);
+        for n in 0..100 {
+            memory.put(&format!("key:{n}"), Arc::new(n), 10);
+            assert_eq!(held(&memory).0, 1);
+        }
+        assert!(memory.get::<i32>("key:99").is_some());
+    }
+
+    #[test]
+    fn what_was_used_last_outlives_what_was_not() {
+        let memory = Memory::new(1_000, 1 << 30);
+        for n in 0..1_000 {
+            memory.put(&format!("old:{n}"), Arc::new(n), 10);
+        }
+        let used: Vec<_> = (0..100).map(|n| format!("old:{n}")).collect();
+        for n in 0..500 {
+            for key in &used {
+                memory.get::<i32>(key);
+            }
+            memory.put(&format!("new:{n}"), Arc::new(n), 10);
+        }
+        assert!(used.iter().all(|key| memory.get::<i32>(key).is_some()));
+    }
+
+    #[test]
+    fn concurrent_puts_leave_the_bounds_intact() {
+        let memory = Memory::new(64, 100_000);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let memory = &memory;
+                scope.spawn(move || {
+                    for n in 0..5_000_usize {
+                        memory.put(&format!("key:{}", (n * 7 + thread) % 200), Arc::new(n), n % 9_000);
+                    }
+                });
+            }
+        });
+        let (entries, bytes) = held(&memory);
+        assert!(entries <= 64 && bytes <= 100_000, "{entries} entries of {bytes} bytes");
+        assert_eq!((memory.entries.load(Ordering::Relaxed), memory.bytes.load(Ordering::Relaxed)), (entries, bytes));
+    }
+
+    #[test]
+    fn a_value_beyond_the_budget_is_refused_and_ends_the_old_one() {
+        let memory = Memory::new(100, 16 << 10);
         memory.put("a", Arc::new(1), 10);
-        memory.put("a", Arc::new(2), 5000);
+        assert!(!memory.put("a", Arc::new(2), 16 << 10));
         assert!(memory.get::<i32>("a").is_none());
+        assert_eq!(held(&memory), (0, 0));
     }
 
     #[test]

@@ -62,6 +62,8 @@ counters! {
     store_errors,
     /// Stored bytes that could not be read, and counted as a miss.
     undecodable,
+    /// Values that this process's memory did not hold because they alone exceed `memory_bytes`.
+    too_large_for_memory,
     /// Responses whose keys had to be folded into prefixes, so that their tags fit into one header.
     tags_folded,
     /// Responses that the edge may not keep because their tags do not fit into one header even so.

@@ -39,6 +39,9 @@ use crate::{KeyId, ParseError};
 /// assert_eq!(orders.tags(), [Customer { user: 42 }.to_tag(), Region { region: 2 }.to_tag()]);
 /// ```
 ///
+/// Keys and tags convert into the [`Scope`](crate::Scope) that covers them, and tags into a [`Tag`](crate::Tag),
+/// from a value or a reference.
+///
 /// What may follow a key's template:
 ///
 /// * `under Parent { field, … }`, any number of times: keys of the type lie below `Parent`'s with the same fields. It
@@ -171,6 +174,8 @@ macro_rules! __keys_impl {
             )?
         }
 
+        $crate::__keys_from!($name => $crate::Scope, |key| $crate::Scope::Key($crate::Key::to_text(key).into()));
+
         $(
             impl $crate::Below<$parent> for $name {
                 fn above(&self) -> $parent {
@@ -201,9 +206,31 @@ macro_rules! __keys_impl {
                 $crate::Tag::from_template(text)
             }
         }
+
+        $crate::__keys_from!($name => $crate::Tag, |tag| $crate::TypedTag::to_tag(tag));
+        $crate::__keys_from!($name => $crate::Scope, |tag| $crate::Scope::Tag($crate::TypedTag::to_tag(tag)));
     };
     (tag $($rest:tt)*) => {
         compile_error!("a tag lies under no key and has no tags: only a key's template may be followed by `under` or `tags`");
+    };
+}
+
+/// Converts a declared type, owned or borrowed, to a [`Tag`](crate::Tag) or [`Scope`](crate::Scope).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keys_from {
+    ($name:ident => $target:ty, |$value:ident| $converted:expr) => {
+        impl $crate::__private::core::convert::From<&$name> for $target {
+            fn from($value: &$name) -> Self {
+                $converted
+            }
+        }
+
+        impl $crate::__private::core::convert::From<$name> for $target {
+            fn from(value: $name) -> Self {
+                Self::from(&value)
+            }
+        }
     };
 }
 

@@ -1,4 +1,4 @@
-//! An async interface to SQLite: a few connections, and each query on a thread that may block.
+//! An async interface to SQLite: a small connection pool, with each query on a blocking thread.
 
 mod catalogue;
 mod customers;
@@ -16,7 +16,7 @@ pub(crate) use catalogue::{CategoryPage, ProductChange, ProductPage, Sort};
 pub(crate) use customers::{OrderPage, Profile, ProfileChange};
 pub(crate) use flags::Flag;
 
-/// More connections would only compete for the processors. Other callers queue.
+/// The number of connections. More would only compete for the processors; further callers wait.
 const CONNECTIONS: usize = 8;
 
 /// The shop's database. Cheap to clone.
@@ -31,7 +31,8 @@ struct Pool {
 }
 
 impl Database {
-    /// Returns the database in a file that [`crate::data::prepare`] has created. Connections are opened on first use.
+    /// Creates a pool for the file that [`crate::data::prepare`] wrote. Connections are opened on
+    /// first use.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self(Arc::new(Pool {
             path,
@@ -46,7 +47,8 @@ impl Database {
         self.0.queries.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` with a connection. If the caller disconnects, the work still ends and returns the connection.
+    /// Runs `work` with a connection. If the caller is cancelled, the work still completes and the
+    /// connection returns to the pool.
     async fn run<T, F>(&self, work: F) -> rusqlite::Result<T>
     where
         F: FnOnce(&Session<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -72,7 +74,8 @@ impl Pool {
         }
         let connection = Connection::open(&self.path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        // Safe with a write-ahead log: a power cut can lose the last writes, but not corrupt one.
+        // Safe with a write-ahead log: a power cut can lose the last transactions but not corrupt
+        // the file.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         // Maps the whole file: copying its pages takes as long as the queries themselves.
         connection.pragma_update(None, "mmap_size", 256 << 20)?;
@@ -80,7 +83,7 @@ impl Pool {
     }
 }
 
-/// A connection for one unit of work. Counts its statements.
+/// A connection that is lent for one piece of work. Counts the statements.
 struct Session<'pool> {
     connection: &'pool Connection,
     queries: &'pool AtomicU64,
@@ -97,7 +100,7 @@ impl Session<'_> {
         self.connection.prepare_cached(sql)?.query_map(params, read)?.collect()
     }
 
-    /// Returns the only row, or `None`.
+    /// Returns the first row, or `None` without one.
     fn row<T>(
         &self,
         sql: &str,

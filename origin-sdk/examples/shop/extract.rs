@@ -1,4 +1,4 @@
-//! axum's extractors, whose rejections are the shop's own errors.
+//! axum's extractors, with rejections as [`ApiError`].
 
 use axum::extract::{FromRequest, FromRequestParts};
 

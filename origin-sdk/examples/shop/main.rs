@@ -1,4 +1,5 @@
-//! A small shop whose every read goes through the cache. README.md in this folder says where to look.
+//! An example service: a small shop that reads everything through the cache. README.md in this
+//! folder describes the files.
 
 mod data;
 mod database;
@@ -31,22 +32,25 @@ use crate::database::Database;
 /// An example service: a shop on SQLite behind Strata's origin layers.
 #[derive(Parser)]
 struct Arguments {
-    /// Port on 127.0.0.1 to listen on; 0 takes a free one.
+    /// Port on 127.0.0.1 to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 4001)]
     port: u16,
-    /// Redis to share with other processes, such as redis://127.0.0.1:6379. Without it this process shares nothing.
+    /// Redis to share with the other processes, such as redis://127.0.0.1:6379. Without it this
+    /// process uses an embedded store.
     #[arg(long)]
     redis: Option<String>,
-    /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the environment.
+    /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the
+    /// environment.
     #[arg(long)]
     edge: Option<String>,
     /// Environment variable that holds the secret that purges are signed with.
     #[arg(long, default_value = "STRATA_PURGE_SECRET")]
     edge_secret_env: String,
-    /// Database file; created if it does not exist. [default: strata-shop.db in the folder for temporary files]
+    /// Database file; created if it does not exist. [default: strata-shop.db in the folder for
+    /// temporary files]
     #[arg(long)]
     database: Option<PathBuf>,
-    /// Answer every read from the database, as if there were no cache.
+    /// Bypass the cache: answer every read from the database.
     #[arg(long)]
     bypass: bool,
     /// Name of this process in /debug/stats.
@@ -59,7 +63,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Standard output is for the request log.
+    // Standard output is reserved for the request log.
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     log.with_env_filter(log_filter()).init();
     match run(Arguments::parse()).await {
@@ -101,7 +105,8 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     if let Some(url) = &arguments.edge {
         let variable = &arguments.edge_secret_env;
         let secret = std::env::var(variable).ok().and_then(|secret| Secret::new(secret).ok());
-        let missing = || format!("--edge needs the secret that the worker has: set {variable}");
+        let missing =
+            || format!("--edge: expected the worker's purge secret in {variable}, got none or an empty one; set it");
         builder = builder.edge(url, secret.ok_or_else(missing)?);
     }
     Ok(builder.build().await?)
@@ -113,11 +118,11 @@ fn api(cache: &Cache, database: &Database) -> Router {
         .merge(products::routes(cache, database))
         .merge(users::routes(cache, database))
         .merge(flags::routes(cache, database))
-        // Sums up the reads of each request in the response: Cache-Control, Cache-Tag, ETag and so on.
+        // Sets Cache-Control, Cache-Tag, ETag and so on from the entries that a request has read.
         .layer(CacheLayer::new(cache))
 }
 
-/// Returns the routes that report on the process. They are neither cached nor logged.
+/// Returns the routes for health checks and statistics, which are neither cached nor logged.
 fn debug(name: String, cache: Cache, database: Database) -> Router {
     let stats = async move || {
         let queries = database.queries();
@@ -126,7 +131,8 @@ fn debug(name: String, cache: Cache, database: Database) -> Router {
     Router::new().route("/health", get("ok")).route("/debug/stats", get(stats))
 }
 
-/// Completes with Ctrl-C or SIGTERM. Requests in progress are answered first.
+/// Returns a future that completes on SIGINT (Ctrl-C) or SIGTERM. The server then answers the
+/// requests in progress and stops.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -137,7 +143,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Returns the filter of `RUST_LOG`, or warnings if that is not set.
+/// Returns the filter in `RUST_LOG`, or warnings by default.
 fn log_filter() -> tracing_subscriber::EnvFilter {
     tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy()
 }

@@ -1,4 +1,4 @@
-//! The catalogue: public pages, which the edge stores too.
+//! The catalogue: public data, which the edge also stores.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough, TypedTag};
+use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough, scopes};
 use serde::Deserialize;
 
 use crate::database::{CategoryPage, Database, ProductChange, ProductPage, Sort};
@@ -63,7 +63,7 @@ async fn load_category_page(
 ) -> Result<Option<CategoryPage>, BoxError> {
     let found = database.category_page(key.category, key.sort, key.page).await?;
     for product in found.iter().flat_map(|page| &page.products) {
-        context.tag(ShowsProduct { product: product.id }.to_tag());
+        context.tag(ShowsProduct { product: product.id });
     }
     Ok(found)
 }
@@ -96,15 +96,15 @@ async fn change_product(
     extract::Json(change): extract::Json<ProductChange>,
 ) -> Result<Json<Arc<Option<ProductPage>>>, ApiError> {
     change.check().map_err(ApiError::bad_request)?;
-    let mut tags = vec![ShowsProduct { product: id }.to_tag()];
+    let mut changed = scopes![ShowsProduct { product: id }];
     if change.moves() {
         let category = products.database.category_of(id).await?.ok_or_else(|| ApiError::not_found("product", id))?;
-        tags.push(SortsCategory { category }.to_tag());
+        changed.push(SortsCategory { category }.into());
     }
     let database = products.database;
     let written = products
         .pages
-        .write_through(&keys::Product { id }, tags, async move |key, context| {
+        .write_through(&keys::Product { id }, changed, async move |key, context| {
             let found = database.change_product(key.id, change).await?;
             tag_related(&context, &found);
             Ok(found)
@@ -116,6 +116,6 @@ async fn change_product(
 /// Adds the tags that follow from the value. Those that follow from the key stand in its declaration.
 fn tag_related(context: &LoadContext, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
-        context.tag(ShowsProduct { product: related.id }.to_tag());
+        context.tag(ShowsProduct { product: related.id });
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough, TypedTag};
+use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough};
 use serde::Deserialize;
 
 use crate::database::{Database, OrderPage, Profile, ProfileChange};
@@ -73,7 +73,7 @@ async fn load_order_page(
     let found = database.order_page(key.user, key.page).await?;
     // An order shows the present names of its products.
     for item in found.iter().flat_map(|page| &page.orders).flat_map(|order| &order.items) {
-        context.tag(ShowsProduct { product: item.product }.to_tag());
+        context.tag(ShowsProduct { product: item.product });
     }
     Ok(found)
 }
@@ -87,6 +87,6 @@ async fn change_profile(
     change.check().map_err(ApiError::bad_request)?;
     let database = users.database;
     let writer = async move |key: keys::Profile, _| Ok(database.change_profile(key.user, change).await?);
-    let written = users.profiles.write_through(&keys::Profile { user }, [], writer).await?;
+    let written = users.profiles.write_through(&keys::Profile { user }, (), writer).await?;
     found(written.value, "user", user)
 }

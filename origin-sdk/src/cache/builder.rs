@@ -118,8 +118,12 @@ impl CacheBuilder {
         self
     }
 
-    /// The most bytes that values in memory may take, by their encoded size. Default 64 MiB; more than zero. Without Redis
-    /// the embedded store keeps encoded copies up to the same bounds once more.
+    /// Sets the most bytes that the values in this process's memory may take in sum, by their encoded
+    /// size before compression. Default 64 MiB; more than zero.
+    ///
+    /// One value may take the whole budget. A value that alone exceeds it is not held in memory, and
+    /// [`Stats::too_large_for_memory`](crate::Stats::too_large_for_memory) counts it. Without Redis, the
+    /// embedded store holds encoded copies up to the same bounds once more.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self

@@ -94,7 +94,7 @@ where
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use origin_sdk::{BatchContext, Cache, Lifetime, Namespace, TypedTag};
+    /// # use origin_sdk::{BatchContext, Cache, Lifetime, Namespace};
     /// # origin_sdk::keys! {
     /// #     app "shop" version 1;
     /// #     pub key Product { id: u64 } = "product:{id}";
@@ -109,7 +109,7 @@ where
     ///         // One query for all of them. Here there is no product 3.
     ///         let rows = missing.into_iter().filter(|key| key.id < 3);
     ///         let rows = rows.map(|key| {
-    ///             batch.of(&key).tag(Category { category: 7 }.to_tag());
+    ///             batch.of(&key).tag(Category { category: 7 });
     ///             let name = format!("product {}", key.id);
     ///             (key, name)
     ///         });
@@ -225,7 +225,8 @@ where
         let start = self.inner.start();
         let mut loads = Vec::new();
         let waiters = missed.iter().map(|missed| {
-            let (request, waiter, guard) = self.join_or_lead(&missed.key, start, missed.fallback.clone(), missed.rand);
+            let (request, (waiter, guard)) =
+                self.join_or_lead(&missed.key, start, missed.fallback.clone(), missed.rand);
             loads.extend(guard.map(|guard| BatchLoad { key: missed.key.clone(), request, guard }));
             waiter
         });

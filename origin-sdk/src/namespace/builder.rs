@@ -93,8 +93,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     /// Adds tags to every value that follow from its key alone, beside those of the key's declaration
     /// ([`Key::tags`](shared_keys::Key::tags)). Tags that follow from the value are set by its loader:
     /// [`LoadContext::tag`](crate::LoadContext::tag).
-    pub fn tags(mut self, tags: impl Fn(&K) -> Vec<Tag> + Send + Sync + 'static) -> Self {
-        self.tags = Some(Arc::new(tags));
+    pub fn tags<T>(mut self, tags: impl Fn(&K) -> T + Send + Sync + 'static) -> Self
+    where
+        T: IntoIterator<Item: Into<Tag>>,
+    {
+        self.tags = Some(Arc::new(move |key| tags(key).into_iter().map(Into::into).collect()));
         self
     }
 

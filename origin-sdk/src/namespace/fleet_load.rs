@@ -43,7 +43,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             return LeaseOutcome::Unavailable;
         }
         let accept = |stored: &Stored| self.fresh_entry(request, stored);
-        let outcome = lease_request.ask(accept).await;
+        let outcome = lease_request.acquire(accept).await;
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
     }
 
@@ -89,10 +89,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// Returns the entry that another process has stored, and puts it into memory. `None` if it is
     /// stale, or due for the same refresh that the load is for.
     fn fresh_entry(&self, request: &LoadRequest<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let entry = self.decoded(&request.key, stored)?;
+        let (entry, bytes) = self.decoded(&request.key, stored)?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {
             Lookup::Hit(found) if found.refresh.is_none() => {
-                self.core.memory.put(&request.key, Arc::clone(&found.entry), stored.bytes.len());
+                self.store_in_memory(&request.key, &found.entry, bytes);
                 Some(found.entry)
             }
             _ => None,

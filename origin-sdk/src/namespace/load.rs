@@ -15,7 +15,7 @@ use crate::entry::{self, Entry};
 use crate::error::LoadError;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
-use crate::stampede::{LeaderGuard, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
 use crate::store::Outcome;
 use crate::task::AbortOnDrop;
 
@@ -160,7 +160,7 @@ where
         rand: f64,
     ) -> Waiter<LoadOutcome<V>> {
         let start = self.inner.start();
-        let (request, waiter, guard) = self.join_or_lead(key, start, fallback, rand);
+        let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is dropped
         // here, and the waiters get an error.
         if let Some(guard) = guard
@@ -181,14 +181,13 @@ where
     /// After an invalidation no new caller joins a load that started before it. While the process is
     /// disconnected from the journal it cannot know, so a load that it joins may be no older than
     /// `max_lag`.
-    #[expect(clippy::type_complexity, reason = "the three parts go separate ways at once")]
     pub(super) fn join_or_lead(
         &self,
         key: &K,
         start: LoadStart,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> (LoadRequest<V>, Waiter<LoadOutcome<V>>, Option<LeaderGuard<LoadOutcome<V>, LoadStart>>) {
+    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, LoadStart>) {
         let (text, context) = (key.to_text(), self.load_context(key));
         let scopes = entry::scopes(&text, &context.tags());
         let journal = &self.inner.core.journal;
@@ -198,8 +197,8 @@ where
             let age = start.at.saturating_sub(running.at);
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
-        let (waiter, guard) = self.inner.loads.join_or_lead(&text, may_join, start);
-        (LoadRequest { key: text.into(), scopes, start, context, fallback, rand }, waiter, guard)
+        let joined = self.inner.loads.join_or_lead(&text, may_join, start);
+        (LoadRequest { key: text.into(), scopes, start, context, fallback, rand }, joined)
     }
 }
 

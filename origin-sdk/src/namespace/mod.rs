@@ -24,6 +24,7 @@ pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
 use self::load::{LoadOutcome, LoadStart};
 pub use self::read_through::ReadThrough;
+use crate::codec::Encoded;
 use crate::core::Core;
 use crate::entry::{Entry, Meta};
 use crate::loader::LoadContext;
@@ -97,14 +98,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// else.
     async fn store(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
-        let bytes = if ttl.is_zero() { None } else { self.encoded(key, entry) };
-        let Some(bytes) = bytes else {
+        let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };
+        let Some(Encoded { bytes, uncompressed_bytes }) = encoded else {
             if let Some(lease) = lease {
                 lease.release(Outcome::NotShared).await;
             }
             return false;
         };
-        self.core.memory.put(key, Arc::clone(entry), bytes.len());
+        self.store_in_memory(key, entry, uncompressed_bytes);
         let stored = match lease {
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),
@@ -115,7 +116,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         stored.is_ok()
     }
 
-    fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<bytes::Bytes> {
+    /// Stores an entry in this process's memory, and counts the values that are too large for it.
+    fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, uncompressed_bytes: usize) {
+        if !self.core.memory.put(key, Arc::clone(entry), uncompressed_bytes) {
+            self.metrics.too_large_for_memory.add(1);
+            tracing::debug!(key, uncompressed_bytes, "the value exceeds `memory_bytes`: memory does not hold it");
+        }
+    }
+
+    fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<Encoded> {
         let codec = self.core.codec;
         codec
             .encode(&entry.meta, &*entry.value)

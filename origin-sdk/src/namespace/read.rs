@@ -10,7 +10,7 @@ use shared_keys::{Key, Verdict};
 
 use super::{Inner, KEY_BUFFER, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
-use crate::codec;
+use crate::codec::{self, Decoded};
 use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError};
 use crate::loader::{BoxLoader, LoadContext, boxed};
@@ -273,20 +273,22 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// Decodes a stored entry and puts it into memory. A record may cover it already; every read checks
     /// that.
     pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let Some(entry) = self.decoded(key, stored) else {
+        let Some((entry, bytes)) = self.decoded(key, stored) else {
             self.metrics.undecodable.add(1);
             return None;
         };
-        self.core.memory.put(key, Arc::clone(&entry), stored.bytes.len());
+        self.store_in_memory(key, &entry, bytes);
         Some(entry)
     }
 
-    /// Decodes a stored entry; `None` if the bytes are not one.
-    pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let (meta, value) = codec::decode::<V>(&stored.bytes)?;
+    /// Decodes a stored entry, and returns it with the bytes that it counts for in memory. Returns
+    /// `None` if it cannot be decoded.
+    pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<(Arc<Entry<V>>, usize)> {
+        let Decoded { meta, value, uncompressed_bytes } = codec::decode::<V>(&stored.bytes)?;
         // The age is the part of the time to live that has passed, so no two clocks are compared.
         let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
-        Some(Arc::new(Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age)))
+        let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);
+        Some((Arc::new(entry), uncompressed_bytes))
     }
 
     /// Returns an entry to a caller, counts it, and adds it to the request that the caller serves.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Mode, Position, Scope, Tag, Verdict};
+use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict};
 
 use super::load::run;
 use super::{Inner, Namespace};
@@ -26,7 +26,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 
     /// Runs `writer`, which writes to the database, then removes the key's old value and everything
-    /// that the `also` tags cover, then caches the value that the writer returned.
+    /// that the `also` scopes cover, then caches the value that the writer returned. `also` takes what
+    /// [`Cache::invalidate`](crate::Cache::invalidate) does, and `()` for nothing.
     ///
     /// The value is cached only if no other record since the writer started covers it at the moment its
     /// own record is appended. So of two writers of one key, or of a writer and an invalidation of a
@@ -39,12 +40,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # Errors
     /// If the writer fails or panics. The database may have committed the write then, so the old value
     /// is removed all the same.
-    pub async fn write_through<F, L>(
-        &self,
-        key: &K,
-        also: impl IntoIterator<Item = Tag>,
-        writer: F,
-    ) -> Result<Written<V>, LoadError>
+    pub async fn write_through<F, L>(&self, key: &K, also: impl IntoScopes, writer: F) -> Result<Written<V>, LoadError>
     where
         K: Clone,
         F: FnOnce(K, LoadContext) -> L + Send,
@@ -71,7 +67,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
     /// let receive = async |name: &'static str, version| {
     ///     let writer = async move |_, _| Ok((name.to_owned(), version));
-    ///     names.write_through_version(&Product { id: 7 }, [], writer).await.unwrap().cached
+    ///     names.write_through_version(&Product { id: 7 }, (), writer).await.unwrap().cached
     /// };
     /// assert_eq!((receive("Lamp", 5).await, receive("Lamp, large", 7).await), (false, true));
     /// assert!(!receive("Lamp, red", 6).await, "version 7 has overtaken it");
@@ -83,7 +79,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     pub async fn write_through_version<F, L>(
         &self,
         key: &K,
-        also: impl IntoIterator<Item = Tag>,
+        also: impl IntoScopes,
         writer: F,
     ) -> Result<Written<V>, LoadError>
     where
@@ -97,7 +93,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     async fn write_in_a_task(
         &self,
         key: &K,
-        also: impl IntoIterator<Item = Tag>,
+        also: impl IntoScopes,
         writer: BoxLoader<'_, K, (V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError>
     where
@@ -105,7 +101,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     {
         let (inner, context, text) = (Arc::clone(&self.inner), self.load_context(key), key.to_text());
         let mut covered = vec![Scope::Key(text.as_str().into())];
-        covered.extend(also.into_iter().map(Scope::Tag));
+        covered.extend(also.into_scopes());
         // Before the writer is called: it may write to the database at once.
         let since = inner.core.journal.position();
         let writer = writer(key.clone(), context.clone());

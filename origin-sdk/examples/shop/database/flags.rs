@@ -8,7 +8,7 @@ use super::Database;
 pub(crate) struct Flag {
     pub(crate) name: String,
     pub(crate) enabled: bool,
-    /// Percentage of users for whom it is enabled.
+    /// The percentage of users who get the feature, 0 to 100.
     pub(crate) rollout: u8,
 }
 

@@ -1,0 +1,55 @@
+//! The bounds of the memory tier, as a namespace's callers see them.
+
+use super::*;
+use crate::Layer;
+
+/// Creates a cache and a namespace of texts, and stores a text of `len` letters under each of the ids.
+async fn texts(
+    set: impl FnOnce(CacheBuilder) -> CacheBuilder,
+    ids: std::ops::Range<u64>,
+    len: usize,
+) -> (Cache, Namespace<Number, String>) {
+    let (cache, _) = cache(set).await;
+    let texts = cache.namespace(LIFETIME).build();
+    for id in ids {
+        texts.put(&Number { id }, "x".repeat(len), cache.position()).await;
+    }
+    (cache, texts)
+}
+
+async fn layer(texts: &Namespace<Number, String>, id: u64) -> Option<Layer> {
+    texts.get_cached(&Number { id }).await.map(|cached| cached.layer)
+}
+
+#[tokio::test]
+async fn a_value_of_more_than_a_sixteenth_of_the_budget_is_held_in_memory() {
+    let (cache, texts) = texts(|builder| builder, 1..2, 4_300_000).await;
+    assert_eq!(layer(&texts, 1).await, Some(Layer::Memory));
+    assert_eq!(cache.stats().too_large_for_memory, 0);
+}
+
+#[tokio::test]
+async fn a_value_beyond_the_budget_is_not_held_and_counted() {
+    let (cache, texts) = texts(|builder| builder.memory_bytes(10_000), 1..2, 20_000).await;
+    assert_eq!(layer(&texts, 1).await, None);
+    assert_eq!(cache.stats().too_large_for_memory, 1);
+}
+
+#[tokio::test]
+async fn one_entry_is_held_if_one_is_allowed() {
+    let (_cache, texts) = texts(|builder| builder.memory_entries(1), 0..20, 10).await;
+    for id in 0..19 {
+        assert_eq!(layer(&texts, id).await, None);
+    }
+    assert_eq!(layer(&texts, 19).await, Some(Layer::Memory));
+}
+
+#[cfg(feature = "zstd")]
+#[tokio::test]
+async fn a_compressed_value_counts_for_its_size_in_memory() {
+    let (_cache, texts) = texts(|builder| builder.memory_bytes(100_000).compress_over(1_000), 0..10, 40_000).await;
+    // Memory has room for two values. The embedded store holds all ten, since it holds them compressed.
+    assert_eq!(layer(&texts, 9).await, Some(Layer::Memory));
+    assert_eq!(layer(&texts, 8).await, Some(Layer::Memory));
+    assert_eq!(layer(&texts, 7).await, Some(Layer::Redis));
+}

@@ -1,0 +1,103 @@
+//! The conversion of typed keys, tags and prefixes into the list of scopes of one invalidation.
+
+use alloc::vec::Vec;
+
+use crate::Scope;
+
+/// A value that names the scopes of one invalidation: an array, slice, `Vec` or option of keys, tags,
+/// prefixes or scopes of one type; a tuple of up to eight of mixed types; or `()` for none.
+///
+/// [`scopes!`](crate::scopes) builds a `Vec` of any length from mixed types.
+///
+/// ```
+/// use shared_keys::{IntoScopes, Scope};
+///
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///
+///     /// One product.
+///     pub key Product { id: u64 } = "product:{id}";
+///     /// Everything of a category.
+///     pub tag Category { category: u32 } = "category:{category}";
+/// }
+///
+/// let of_one_type = [Category { category: 7 }, Category { category: 8 }].into_scopes();
+/// assert_eq!(of_one_type.len(), 2);
+/// let mixed = (Product { id: 7 }, Category { category: 7 }).into_scopes();
+/// assert_eq!(mixed[0].to_string(), "key:shop:v1:{product:7}");
+/// assert_eq!(mixed[1].to_string(), "tag:category:7");
+/// assert_eq!(().into_scopes(), []);
+/// ```
+pub trait IntoScopes {
+    /// Returns the scopes in the order given.
+    fn into_scopes(self) -> Vec<Scope>;
+}
+
+impl IntoScopes for () {
+    fn into_scopes(self) -> Vec<Scope> {
+        Vec::new()
+    }
+}
+
+impl<T: Into<Scope>> IntoScopes for Vec<T> {
+    fn into_scopes(self) -> Vec<Scope> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<T: Into<Scope>> IntoScopes for Option<T> {
+    fn into_scopes(self) -> Vec<Scope> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<T: Into<Scope>, const N: usize> IntoScopes for [T; N] {
+    fn into_scopes(self) -> Vec<Scope> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<'a, T> IntoScopes for &'a [T]
+where
+    Scope: From<&'a T>,
+{
+    fn into_scopes(self) -> Vec<Scope> {
+        self.iter().map(Scope::from).collect()
+    }
+}
+
+macro_rules! into_scopes_by_tuple {
+    ($($item:ident)+) => {
+        impl<$($item: Into<Scope>),+> IntoScopes for ($($item,)+) {
+            fn into_scopes(self) -> Vec<Scope> {
+                #[expect(non_snake_case, reason = "each item is named after its type parameter")]
+                let ($($item,)+) = self;
+                Vec::from([$($item.into()),+])
+            }
+        }
+    };
+}
+
+into_scopes_by_tuple!(A);
+into_scopes_by_tuple!(A B);
+into_scopes_by_tuple!(A B C);
+into_scopes_by_tuple!(A B C D);
+into_scopes_by_tuple!(A B C D E);
+into_scopes_by_tuple!(A B C D E F);
+into_scopes_by_tuple!(A B C D E F G);
+into_scopes_by_tuple!(A B C D E F G H);
+
+/// Builds a `Vec` of [`Scope`](crate::Scope)s from keys, tags, prefixes and scopes of mixed types.
+///
+/// ```
+/// use shared_keys::{Scope, Tag, scopes};
+///
+/// let scopes = scopes![Tag::new("category:7").unwrap(), Scope::path("shop.example/api").unwrap()];
+/// assert_eq!(scopes[1].to_string(), "path:shop.example/api");
+/// ```
+#[macro_export]
+macro_rules! scopes {
+    ($($scope:expr),* $(,)?) => {
+        <$crate::__private::Vec<$crate::Scope>>::from([$($crate::Scope::from($scope)),*])
+    };
+}
