@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use origin_sdk::{BoxError, LoadContext};
 use tokio::sync::Semaphore;
 
+/// A running load of a row.
+type Load = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>>;
+
 /// A table of one number per row. A row that was never written is 0. Clones share the rows.
 #[derive(Clone, Default)]
 pub struct Database {
@@ -43,12 +46,9 @@ impl Database {
     }
 
     /// Returns a loader of the row.
-    pub fn loader<K>(
-        &self,
-        id: u64,
-    ) -> impl FnOnce(K, LoadContext) -> std::future::Ready<Result<u64, BoxError>> + Send + Clone + use<K> {
+    pub fn loader<K>(&self, id: u64) -> impl FnOnce(K, LoadContext) -> Load + Send + Clone + use<K> {
         let database = self.clone();
-        move |_, _| std::future::ready(Ok(database.read(id)))
+        move |_, _| Box::pin(async move { Ok(database.read(id)) })
     }
 
     /// Returns a loader that reads the row at once, adds a permit to `has_read`, and then waits for
@@ -59,8 +59,7 @@ impl Database {
         id: u64,
         has_read: &Arc<Semaphore>,
         may_end: &Arc<Semaphore>,
-    ) -> impl FnOnce(K, LoadContext) -> Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>> + Send + use<K>
-    {
+    ) -> impl FnOnce(K, LoadContext) -> Load + Send + use<K> {
         let (database, has_read, may_end) = (self.clone(), Arc::clone(has_read), Arc::clone(may_end));
         move |_, _| {
             Box::pin(async move {
