@@ -27,8 +27,8 @@ mod tags;
 
 pub use error::ParseError;
 pub use http::{
-    Directives, Lifetime, MAX_DELTA, Normaliser, QueryRules, RESERVED_PREFIX, TargetKey, VariantKey, VaryFields,
-    VaryRules, cache_directives, delta_seconds, split_list,
+    Directives, EntityTag, Lifetime, MAX_DELTA, Normaliser, QueryRules, RESERVED_PREFIX, TargetKey, VariantKey,
+    VaryFields, VaryRules, cache_directives, delta_seconds, lists_entity_tag, split_list,
 };
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! HTTP fields and URLs, as origin and edge both read them.
 
 mod directives;
+mod entity_tag;
 mod field_lists;
 mod lifetime;
 mod negotiate;
@@ -12,6 +13,7 @@ mod target;
 mod variant;
 
 pub use directives::{Directives, MAX_DELTA, cache_directives, delta_seconds};
+pub use entity_tag::{EntityTag, lists_entity_tag};
 pub use field_lists::split_list;
 pub use lifetime::Lifetime;
 pub use normaliser::Normaliser;
