@@ -1,6 +1,8 @@
 //! Typed data keys: their declaration, their text and their Redis Cluster slot.
 
 mod compile_time;
+#[cfg(any(feature = "chrono", feature = "time"))]
+mod date_time;
 mod escape;
 pub mod grammar;
 mod id;
