@@ -8,9 +8,9 @@ use core::ops::Range;
 
 use url::{Position, Url};
 
-use crate::percent::{is_unreserved, push_escaped, push_normal};
-use crate::query::RESERVED_PREFIX;
-use crate::{ParseError, QueryRules, Scope, ScopeHash};
+use super::percent::{is_unreserved, push_escaped, push_normal};
+use super::query::RESERVED_PREFIX;
+use crate::{ParseError, QueryRules, ScopeHash};
 
 /// What is expected behind the scheme.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
@@ -117,7 +117,7 @@ impl TargetKey {
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
         let path = self.url[self.host_and_path.clone()].trim_end_matches('/');
-        path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(Scope::hash_path).collect()
+        path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
     /// The URL with a reserved parameter behind its query, where no client's can stand.
@@ -173,6 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Scope;
 
     fn key(url: &str) -> String {
         TargetKey::parse(url).unwrap().to_string()

@@ -1,10 +1,12 @@
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Scope, ScopeHash};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Sort {
@@ -127,11 +129,11 @@ fn a_key_is_bounded_however_long_its_ids_are() {
 
 #[test]
 fn a_prefix_covers_its_family_and_no_sibling() {
-    let scopes = scopes_of_key(&orders("42", 3).to_text());
+    let scopes = ScopeHash::of_key(&orders("42", 3).to_text());
     let prefix = |user: &str| Scope::Prefix(User { user: user.into() }.prefix()).hash();
     assert!(scopes.contains(&prefix("42")));
     assert!(!scopes.contains(&prefix("4")));
-    assert!(scopes_of_key("shop:v1:{user:42}").contains(&prefix("42")));
+    assert!(ScopeHash::of_key("shop:v1:{user:42}").contains(&prefix("42")));
 }
 
 #[test]
@@ -198,7 +200,7 @@ proptest! {
         let top = User { user: a.clone() };
         let key = orders(&b, 1);
         let text = key.to_text();
-        let by_scope = scopes_of_key(&text).contains(&Scope::Prefix(top.prefix()).hash());
+        let by_scope = ScopeHash::of_key(&text).contains(&Scope::Prefix(top.prefix()).hash());
         prop_assert_eq!(by_scope, a == b);
         prop_assert_eq!(top.prefix().covers(&text), a == b);
         prop_assert_eq!(top.covers(&key), a == b);

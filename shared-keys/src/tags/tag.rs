@@ -10,8 +10,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use crate::fold::fold;
-use crate::{MAX_KEY_BYTES, ParseError, Scope, ScopeHash};
+use super::fold::fold;
+use crate::{MAX_KEY_BYTES, ParseError, ScopeHash};
 
 /// Cloudflare's limit for one tag, which no template can exceed.
 const MAX_TAG_BYTES: usize = MAX_KEY_BYTES;
@@ -59,7 +59,7 @@ impl Tag {
     /// The tag as it stands in `Cache-Tag`.
     #[must_use]
     pub fn to_token(&self) -> String {
-        if self.is_plain() { self.0.to_string() } else { Scope::hash_tag(&self.0).to_token() }
+        if self.is_plain() { self.0.to_string() } else { ScopeHash::tag(&self.0).to_token() }
     }
 
     /// Whether it is its own token.
@@ -133,7 +133,7 @@ impl<'a> TagSet<'a> {
     /// If it would be longer even so: nothing is cut silently.
     pub fn to_header(&self, max_bytes: usize) -> Result<TagHeader, TagOverflow> {
         let (plain, hashed): (Vec<&Tag>, Vec<&Tag>) = self.tags.iter().partition(|tag| tag.is_plain());
-        let hashed: BTreeSet<ScopeHash> = hashed.into_iter().map(|tag| Scope::hash_tag(tag.as_str())).collect();
+        let hashed: BTreeSet<ScopeHash> = hashed.into_iter().map(|tag| ScopeHash::tag(tag.as_str())).collect();
         // A comma is counted for each token, and so for one more than there are.
         let tag_bytes = plain.iter().map(|tag| tag.as_str().len() + 1).sum::<usize>() + hashed.len() * TOKEN_BYTES;
         let mut keys: BTreeSet<ScopeHash> = self.keys.iter().flat_map(|key| ScopeHash::of_key(key)).collect();
@@ -203,8 +203,8 @@ pub fn scopes_from_header(value: &str) -> impl Iterator<Item = ScopeHash> {
     value.split([',', ' ', '\t']).filter(|token| !token.is_empty()).flat_map(|token| {
         let hashed = token.strip_prefix('~').and_then(|hash| hash.parse().ok());
         let lower = token.to_ascii_lowercase();
-        let folded = (hashed.is_none() && lower != token).then(|| Scope::hash_tag(&lower));
-        core::iter::once(hashed.unwrap_or_else(|| Scope::hash_tag(token))).chain(folded)
+        let folded = (hashed.is_none() && lower != token).then(|| ScopeHash::tag(&lower));
+        core::iter::once(hashed.unwrap_or_else(|| ScopeHash::tag(token))).chain(folded)
     })
 }
 
@@ -214,6 +214,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Scope;
 
     fn tags(numbers: core::ops::Range<usize>) -> Vec<Tag> {
         numbers.map(|n| Tag::new(&format!("tag:{n}")).unwrap()).collect()
@@ -281,7 +282,7 @@ mod tests {
             let tags: Vec<Tag> = texts.iter().map(|text| Tag::new(text).unwrap()).collect();
             let header = set(&keys, &tags).to_header(TagSet::MAX_HEADER_BYTES).unwrap();
             let read: BTreeSet<_> = scopes_from_header(&header.value).collect();
-            let wrote = tags.iter().map(|tag| Scope::hash_tag(tag.as_str()));
+            let wrote = tags.iter().map(|tag| ScopeHash::tag(tag.as_str()));
             let wrote: BTreeSet<_> = wrote.chain(keys.iter().flat_map(|key| ScopeHash::of_key(key))).collect();
             prop_assert_eq!(read, wrote);
 

@@ -1,11 +1,11 @@
 //! Typed keys and tags: what the [`keys!`](crate::keys) macro declares.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{ParseError, Scope, ScopeHash, Tag};
+use super::prefix::{Prefix, tops};
+use crate::{ParseError, Tag};
 
 /// The longest that a key or tag can be, whatever its ids: a template that could render more does not compile.
 ///
@@ -168,69 +168,6 @@ pub trait TypedTag {
 
     /// The tag, `category:7` for `"category:{category}"`. At most [`MAX_KEY_BYTES`].
     fn to_tag(&self) -> Tag;
-}
-
-/// A key cut behind a `:`, so that `user:4` never covers `user:42`. It covers the key itself and all keys below it.
-///
-/// ```
-/// let prefix: shared_keys::Prefix = "shop:v1:{user:42}:".parse().unwrap();
-/// assert!(prefix.covers("shop:v1:{user:42}") && prefix.covers("shop:v1:{user:42}:orders:3"));
-/// assert!(!prefix.covers("shop:v1:{user:421}"));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix(Box<str>);
-
-impl Prefix {
-    /// The prefix's text, which ends with `:`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn from_top(top: &str) -> Self {
-        Self([top, ":"].concat().into_boxed_str())
-    }
-
-    /// The prefix without the `:` at its end: the text of the key at its top.
-    pub(crate) fn top(&self) -> &str {
-        self.0.strip_suffix(':').unwrap_or(&self.0)
-    }
-
-    /// Whether a key with this text lies at or below the prefix.
-    #[must_use]
-    pub fn covers(&self, key: &str) -> bool {
-        key.strip_prefix(self.top()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    }
-}
-
-impl core::str::FromStr for Prefix {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        if text.len() < 2 || !text.ends_with(':') {
-            return Err(ParseError::new("a key prefix that ends with `:`", text.len(), text));
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The scopes of a key's text: the key itself and every prefix that covers it.
-pub(crate) fn scopes_of_key(text: &str) -> Vec<ScopeHash> {
-    let mut scopes = Vec::with_capacity(8);
-    scopes.push(Scope::hash_key(text));
-    scopes.extend(tops(text).map(Scope::hash_prefix));
-    scopes
-}
-
-/// The tops of the prefixes that cover a key's text, from the app's down to the key itself.
-pub(crate) fn tops(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices(':').map(|(at, _)| &text[..at]).chain([text])
 }
 
 #[cfg(test)]

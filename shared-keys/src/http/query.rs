@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::percent::{form_bytes, push_normal};
 use crate::ParseError;
-use crate::percent::{form_bytes, push_normal};
 
 /// What begins the name of every query parameter that is Strata's own: in the name of a stored response it says which variant
 /// that is. A client's own are dropped, so that none can name another's variant.

@@ -7,7 +7,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::list::is_token_byte;
+use super::field_lists::is_token_byte;
 
 /// The value of a dictionary's member; its parameters are checked and dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]

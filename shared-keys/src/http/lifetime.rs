@@ -5,7 +5,7 @@ use core::fmt::Write;
 use core::str::FromStr;
 use core::time::Duration;
 
-use crate::list::split_outside_quotes;
+use super::field_lists::split_outside_quotes;
 use crate::{MAX_DELTA, ParseError, delta_seconds};
 
 /// How long a copy is fresh, and the two windows after that in which it may be served stale.

@@ -2,8 +2,8 @@
 
 use core::fmt::{self, Write};
 
-pub use crate::check::{Declared, Kind, check_under, check_variants};
-use crate::escape::{unescape, write_escaped};
+pub use super::compile_time::{Declared, Kind, check_under, check_variants};
+use super::escape::{unescape, write_escaped};
 use crate::{KeyId, ParseError};
 
 /// Declares typed keys and tags in one place.

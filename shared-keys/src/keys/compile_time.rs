@@ -2,8 +2,8 @@
 //!
 //! All of it is `const fn`s that stop the build with a message; called at run time they panic with the same one.
 
-use crate::escape::MAX_ID_BYTES;
-use crate::key::MAX_KEY_BYTES;
+use super::escape::MAX_ID_BYTES;
+use super::key::MAX_KEY_BYTES;
 
 /// The templates of one [`keys!`](crate::keys): `listed as` gives them a name, for [`assert_disjoint`].
 #[derive(Debug, Clone, Copy)]

@@ -1,95 +1,20 @@
 //! What an invalidation covers, as readable text and as the compact hash that layers compare.
 
+mod hash;
+mod into_scopes;
+
+pub use hash::ScopeHash;
+pub use into_scopes::IntoScopes;
+
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use crate::fold::folds_above;
-use crate::key::{scopes_of_key, tops};
+use crate::keys::prefix::tops;
+use crate::tags::fold::folds_above;
 use crate::{ParseError, Prefix, Tag, TargetKey};
-
-/// Crockford's base 32 in lower case: no letters that look alike, and safe in headers.
-const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// 64 bits in steps of five.
-const TOKEN_CHARS: usize = 13;
-
-/// Each kind of scope hashes with a seed of its own, so that equal texts of two kinds stay apart.
-const KEY_SEED: u64 = 1;
-const PREFIX_SEED: u64 = 2;
-const TAG_SEED: u64 = 3;
-const PATH_SEED: u64 = 4;
-const ALL_SEED: u64 = 5;
-const FOLD_SEED: u64 = 6;
-const ALL_TAGS_SEED: u64 = 7;
-
-/// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
-///
-/// Two scopes that collide only invalidate more than was asked, which is safe; nothing is ever served because of it. Its text is
-/// 13 digits of Crockford's base 32.
-///
-/// ```
-/// use shared_keys::{Scope, ScopeHash};
-/// let hash = "tag:category:7".parse::<Scope>().unwrap().hash();
-/// assert_eq!(hash.to_string(), "2s20nqrqsddsz");
-/// assert_eq!("2s20nqrqsddsz".parse(), Ok(hash));
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ScopeHash(pub u64);
-
-impl ScopeHash {
-    /// The hash of every key's scopes: the key, and each prefix that covers it.
-    ///
-    /// ```
-    /// use shared_keys::{Scope, ScopeHash};
-    /// let scopes = ScopeHash::of_key("shop:v1:{user:42}:orders:3");
-    /// assert!(scopes.contains(&Scope::Prefix("shop:v1:{user:42}:".parse().unwrap()).hash()));
-    /// ```
-    #[must_use]
-    pub fn of_key(text: &str) -> Vec<ScopeHash> {
-        scopes_of_key(text)
-    }
-
-    /// The token that stands for this scope in `Cache-Tag`: `~` and 13 characters.
-    #[must_use]
-    pub fn to_token(self) -> String {
-        format!("~{self}")
-    }
-}
-
-impl fmt::Display for ScopeHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (0..TOKEN_CHARS).rev().try_for_each(|digit| {
-            let value = (self.0 >> (5 * digit)) & 31;
-            fmt::Write::write_char(f, char::from(BASE32[value as usize]))
-        })
-    }
-}
-
-impl FromStr for ScopeHash {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let expected = |at| ParseError::new("13 characters of Crockford's base 32, lower case", at, text);
-        if text.len() != TOKEN_CHARS {
-            return Err(expected(text.len().min(TOKEN_CHARS)));
-        }
-        let mut hash: u64 = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            let digit = BASE32.iter().position(|&b| b == byte).ok_or_else(|| expected(at))?;
-            // 13 digits hold 65 bits: the first may only be 0 to 15.
-            if at == 0 && digit > 15 {
-                return Err(expected(0));
-            }
-            hash = hash << 5 | digit as u64;
-        }
-        Ok(Self(hash))
-    }
-}
 
 /// What an invalidation covers.
 ///
@@ -198,12 +123,12 @@ impl Scope {
     #[must_use]
     pub fn hash(&self) -> ScopeHash {
         match self {
-            Self::Key(text) => Self::hash_key(text),
-            Self::Prefix(prefix) => Self::hash_prefix(prefix.top()),
-            Self::Tag(tag) => Self::hash_tag(tag.as_str()),
-            Self::AllTags(tags) => ScopeHash(xxh3_64_with_seed(joined(tags).as_bytes(), ALL_TAGS_SEED)),
-            Self::Path(path) => Self::hash_path(path),
-            Self::All => Self::hash_all(),
+            Self::Key(text) => ScopeHash::key(text),
+            Self::Prefix(prefix) => ScopeHash::prefix(prefix.top()),
+            Self::Tag(tag) => ScopeHash::tag(tag.as_str()),
+            Self::AllTags(tags) => ScopeHash::all_tags(&joined(tags)),
+            Self::Path(path) => ScopeHash::path(path),
+            Self::All => ScopeHash::all(),
         }
     }
 
@@ -212,7 +137,7 @@ impl Scope {
     #[must_use]
     pub fn carried_hash(&self) -> ScopeHash {
         match self {
-            Self::AllTags(tags) => Self::hash_tag(first(tags)),
+            Self::AllTags(tags) => ScopeHash::tag(first(tags)),
             other => other.hash(),
         }
     }
@@ -262,32 +187,6 @@ impl Scope {
     pub fn edge_tokens(&self) -> Vec<String> {
         let folds = self.edge_hashes().into_iter().skip(1).map(ScopeHash::to_token);
         core::iter::once(self.to_token()).chain(folds).collect()
-    }
-
-    pub(crate) fn hash_key(text: &str) -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(text.as_bytes(), KEY_SEED))
-    }
-
-    /// `top` is the prefix without the `:` at its end.
-    pub(crate) fn hash_prefix(top: &str) -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))
-    }
-
-    pub(crate) fn hash_tag(text: &str) -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(text.as_bytes(), TAG_SEED))
-    }
-
-    pub(crate) fn hash_path(path: &str) -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
-    }
-
-    /// Stands for keys below `top` that were folded into it.
-    pub(crate) fn hash_fold(top: &str) -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(top.as_bytes(), FOLD_SEED))
-    }
-
-    pub(crate) fn hash_all() -> ScopeHash {
-        ScopeHash(xxh3_64_with_seed(b"all", ALL_SEED))
     }
 }
 
@@ -371,14 +270,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_texts_of_two_kinds_have_different_hashes() {
-        let hashes = [Scope::hash_key, Scope::hash_prefix, Scope::hash_tag, Scope::hash_path, Scope::hash_fold]
-            .map(|hash| hash("a"));
-        let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
-        assert_eq!(distinct.len(), hashes.len());
-    }
-
-    #[test]
     fn a_scope_is_refused_with_what_was_expected_and_where() {
         for (text, message) in [
             ("", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"\""),
@@ -409,25 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_refused_with_what_was_expected_and_where() {
-        for (text, at) in [
-            ("", 0),
-            ("2s20nqrqsddszz", 13),
-            ("2s20nqrqsdds", 12),
-            ("2S20nqrqsddsz", 1),
-            ("g000000000000", 0),
-            ("000é00000000", 3),
-        ] {
-            let error = text.parse::<ScopeHash>().unwrap_err();
-            assert_eq!(
-                (error.expected(), error.at()),
-                ("13 characters of Crockford's base 32, lower case", at),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
     fn a_path_is_normalised_as_the_responses_it_covers_are() {
         for (path, url) in [
             ("A.example/API/%7eann/", "http://a.example/API/~ann"),
@@ -446,7 +318,7 @@ mod tests {
     #[test]
     fn the_edge_enters_a_record_of_a_key_under_the_prefixes_that_it_may_have_been_folded_into() {
         let scope: Scope = "key:shop:v1:{user:42}:orders".parse().unwrap();
-        let folds = ["shop:v1", "shop:v1:{user", "shop:v1:{user:42}"].map(Scope::hash_fold);
+        let folds = ["shop:v1", "shop:v1:{user", "shop:v1:{user:42}"].map(ScopeHash::fold);
         assert_eq!(scope.edge_hashes(), [&[scope.hash()], folds.as_slice()].concat());
         let prefix: Scope = "prefix:shop:v1:{user:42}:".parse().unwrap();
         assert_eq!(prefix.edge_hashes(), [&[prefix.hash()], &folds[..2]].concat());
@@ -456,13 +328,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn a_hash_prints_and_parses_back(hash: u64) {
-            let text = ScopeHash(hash).to_string();
-            prop_assert_eq!(text.len(), TOKEN_CHARS);
-            prop_assert_eq!(text.parse(), Ok(ScopeHash(hash)));
-        }
-
         #[test]
         fn a_keys_scopes_and_their_hashes_agree(text in "[a-z:{}0-9]{0,30}") {
             let hashes: Vec<_> = Scope::of_key(&text).iter().map(Scope::hash).collect();

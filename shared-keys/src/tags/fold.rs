@@ -10,12 +10,12 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use crate::key::tops;
-use crate::{Scope, ScopeHash};
+use crate::ScopeHash;
+use crate::keys::prefix::tops;
 
 /// The folds that stand for what lies at `text`, in the tags of a response that was built from it.
 pub(crate) fn folds_above(text: &str) -> impl Iterator<Item = ScopeHash> {
-    tops(text).filter(move |top| top.len() < text.len() && can_fold(top)).map(Scope::hash_fold)
+    tops(text).filter(move |top| top.len() < text.len() && can_fold(top)).map(ScopeHash::fold)
 }
 
 fn can_fold(top: &str) -> bool {
@@ -103,14 +103,14 @@ impl<'a> Shown<'a> {
     fn add(&mut self, top: &'a str, depth: usize) {
         let Some(node) = self.tree.tops.get(top) else { return };
         self.used += node.width();
-        self.tokens.insert(Scope::hash_prefix(top));
+        self.tokens.insert(ScopeHash::prefix(top));
         if node.is_key {
-            self.tokens.insert(Scope::hash_key(top));
+            self.tokens.insert(ScopeHash::key(top));
         }
         if node.below.is_empty() {
             return;
         }
-        self.tokens.insert(Scope::hash_fold(top));
+        self.tokens.insert(ScopeHash::fold(top));
         if can_fold(top) {
             self.folded.insert((depth, self.tree.cost(node), top));
         } else {
@@ -122,7 +122,7 @@ impl<'a> Shown<'a> {
     fn unfold(&mut self, top: &'a str, depth: usize) {
         let Some(node) = self.tree.tops.get(top) else { return };
         self.used -= 1;
-        self.tokens.remove(&Scope::hash_fold(top));
+        self.tokens.remove(&ScopeHash::fold(top));
         node.below.iter().for_each(|below| self.add(below, depth + 1));
     }
 }
@@ -136,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Scope;
 
     fn fold_texts(keys: &[String], room: usize) -> Result<BTreeSet<ScopeHash>, usize> {
         fold(&keys.iter().map(String::as_str).collect(), room)
@@ -172,8 +173,8 @@ mod tests {
     fn a_key_above_others_keeps_its_own_token() {
         let keys: Vec<_> = (0..9).map(|n| format!("a:v1:{{b:1}}:{n}")).chain(["a:v1:{b:1}".into()]).collect();
         let tokens = fold_texts(&keys, 6).unwrap();
-        let expected = ["a", "a:v1", "a:v1:{b", "a:v1:{b:1}"].map(Scope::hash_prefix);
-        let folded = [Scope::hash_key("a:v1:{b:1}"), Scope::hash_fold("a:v1:{b:1}")];
+        let expected = ["a", "a:v1", "a:v1:{b", "a:v1:{b:1}"].map(ScopeHash::prefix);
+        let folded = [ScopeHash::key("a:v1:{b:1}"), ScopeHash::fold("a:v1:{b:1}")];
         assert_eq!(tokens, expected.into_iter().chain(folded).collect());
     }
 

@@ -16,9 +16,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::field_lists::{not_a_token, split_list};
+use super::structured_fields::{Member, parse_dictionary};
 use crate::Lifetime;
-use crate::list::{not_a_token, split_list};
-use crate::targeted::{Member, parse_dictionary};
 
 /// The longest duration that a field can name, 2^31 seconds: what does not fit is this (RFC 9111 section 1.2.2).
 pub const MAX_DELTA: Duration = Duration::from_secs(1 << 31);

@@ -5,9 +5,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::field_lists::{not_a_token, split_outside_quotes};
+use super::negotiate;
 use crate::ParseError;
-use crate::list::{not_a_token, split_outside_quotes};
-use crate::negotiate;
 
 /// Makes equal what selects the same response: the fewer values a field has, the more requests share a stored response.
 ///

@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::list::{Member, members, split_outside_quotes};
+use super::field_lists::{Member, members, split_outside_quotes};
 
 /// The coding of a body that is not encoded (RFC 9110, 12.5.3).
 pub(crate) const IDENTITY: &str = "identity";
