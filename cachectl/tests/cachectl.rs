@@ -51,10 +51,10 @@ async fn fleet() -> (RedisServer, Cache, Namespace<Item, u64>, Database) {
     let items = cache.namespace(LIFETIME).build();
     let load = {
         let database = database.clone();
-        move |load: origin_sdk::LoadContext| async move {
+        move |_, load: origin_sdk::LoadContext| async move {
             load.tag(Tag::new("shelf:1").unwrap());
             load.tag(Tag::new("colour:red").unwrap());
-            Ok::<_, std::convert::Infallible>(database.read(1))
+            Ok(database.read(1))
         }
     };
     items.get_or_load(&Item { id: 1 }, load).await.unwrap();

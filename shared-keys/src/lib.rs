@@ -17,48 +17,27 @@
 
 extern crate alloc;
 
-mod check;
-mod directives;
 mod error;
-mod escape;
-mod fold;
-pub mod grammar;
-mod id;
-mod into_scopes;
+mod http;
 mod journal;
-mod key;
-mod lifetime;
-mod list;
-mod negotiate;
-mod normaliser;
-mod percent;
+mod keys;
 pub mod purge;
-mod query;
 mod scope;
-mod slot;
-mod tag;
-mod target;
-mod targeted;
-#[doc(hidden)]
-pub mod template;
-mod variant;
+mod tags;
 
-pub use check::{Templates, assert_disjoint, is_app_name};
-pub use directives::{Directives, MAX_DELTA, cache_directives, delta_seconds};
 pub use error::ParseError;
-pub use id::KeyId;
-pub use into_scopes::IntoScopes;
+pub use http::{
+    Directives, EntityTag, Lifetime, MAX_DELTA, Normaliser, QueryRules, RESERVED_PREFIX, TargetKey, VariantKey,
+    VaryFields, VaryRules, cache_directives, delta_seconds, lists_entity_tag, split_list,
+};
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
-pub use key::{Below, Key, MAX_KEY_BYTES, Prefix, TypedTag};
-pub use lifetime::Lifetime;
-pub use list::split_list;
-pub use normaliser::Normaliser;
-pub use query::{QueryRules, RESERVED_PREFIX};
-pub use scope::{Scope, ScopeHash};
-pub use slot::{SLOTS, slot};
-pub use tag::{Tag, TagHeader, TagOverflow, TagSet, scopes_from_header};
-pub use target::TargetKey;
-pub use variant::{VariantKey, VaryFields, VaryRules};
+#[doc(hidden)]
+pub use keys::template;
+pub use keys::{
+    Below, Key, KeyId, MAX_KEY_BYTES, Prefix, SLOTS, Templates, TypedTag, assert_disjoint, grammar, is_app_name, slot,
+};
+pub use scope::{IntoScopes, Scope, ScopeHash};
+pub use tags::{Tag, TagHeader, TagOverflow, TagSet, scopes_from_header};
 
 /// The response header that carries the journal [`Position`] an origin response was built at, in lower case.
 pub const POSITION_HEADER: &str = "strata-position";

@@ -18,9 +18,9 @@ async fn fill(redis: &RedisServer) -> Cache {
     let cache = redis.cache().build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
     for id in 0..ITEMS {
-        let load = move |load: origin_sdk::LoadContext| async move {
+        let load = move |_, load: origin_sdk::LoadContext| async move {
             load.tag(Group { id: id % 2 }.to_tag());
-            Ok::<_, std::io::Error>(id)
+            Ok(id)
         };
         items.get_or_load(&Item { id }, load).await.unwrap();
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use shared_keys::{ScopeHash, Verdict};
+use shared_keys::{Position, ScopeHash, Verdict};
 
 use crate::error::StoreError;
 use crate::journal::Journal;
@@ -34,13 +34,16 @@ pub(crate) struct LeaseRequest {
     key: Box<str>,
     /// The scopes of the value that are known before it is loaded.
     scopes: Box<[ScopeHash]>,
+    /// The position that the load started at, and so that of its value.
+    position: Position,
     token: LeaseToken,
     ttl: Duration,
     watch: Option<Watch>,
 }
 
 impl LeaseRequest {
-    /// Creates a request for a lease of `ttl`, which is renewed while it is held.
+    /// Creates a request for a lease of `ttl`, which is renewed while it is held, by a load that started
+    /// at `position`.
     ///
     /// `journal` must be caught up: its position decides whether the current holder's value would
     /// be valid, and so whether to wait for it.
@@ -49,6 +52,7 @@ impl LeaseRequest {
         journal: &Arc<Journal>,
         key: &str,
         scopes: &[ScopeHash],
+        position: Position,
         ttl: Duration,
     ) -> Self {
         Self {
@@ -56,6 +60,7 @@ impl LeaseRequest {
             journal: Arc::clone(journal),
             key: key.into(),
             scopes: scopes.into(),
+            position,
             token: LeaseToken::random(),
             ttl,
             watch: None,
@@ -73,10 +78,8 @@ impl LeaseRequest {
     ) -> Result<LeaseOutcome<T>, StoreError> {
         let mut replaces = None;
         loop {
-            // Read before the claim, and so before the load: a holder's position may be too old,
-            // which is safe, but never too new.
-            let (token, position) = (&self.token, self.journal.position());
-            let request = ClaimRequest { token, position, ttl: self.ttl, replaces: replaces.as_ref() };
+            let Self { ref token, position, ttl, .. } = *self;
+            let request = ClaimRequest { token, position, ttl, replaces: replaces.as_ref() };
             let claim = self.store.claim(&self.key, request).await?;
             let found = claim.stored.as_ref().and_then(&accept);
             match (found, claim.holder) {

@@ -278,7 +278,7 @@ mod tests {
     }
 
     async fn read(numbers: &Namespace<Number, u64>, id: u64) -> (u64, Layer) {
-        let hit = numbers.get_or_load(&Number { id }, move |_| async move { Ok::<_, std::io::Error>(id * 2) }).await;
+        let hit = numbers.get_or_load(&Number { id }, move |_, _| async move { Ok(id * 2) }).await;
         let hit = hit.unwrap();
         (*hit.value, hit.layer)
     }

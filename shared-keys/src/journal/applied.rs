@@ -150,7 +150,7 @@ impl Applied {
             all_tags: Vec::new(),
             everything: Hits::default(),
             max_scopes: max_scopes.max(2),
-            all: Scope::hash_all(),
+            all: ScopeHash::all(),
         }
     }
 
@@ -182,7 +182,7 @@ impl Applied {
             return true;
         }
         if self.all_tags.len() < MAX_ALL_TAGS {
-            let tags = tags.iter().map(|tag| Scope::hash_tag(tag.as_str())).collect();
+            let tags = tags.iter().map(|tag| ScopeHash::tag(tag.as_str())).collect();
             self.all_tags.push(AllTags { scope, tags });
             return true;
         }

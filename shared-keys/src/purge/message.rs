@@ -7,7 +7,7 @@ use core::str::FromStr;
 
 use serde::Serialize;
 
-use super::reader::Reader;
+use super::json::Reader;
 use super::{MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, VERSION};
 use crate::{Mode, ParseError, Position, Scope};
 

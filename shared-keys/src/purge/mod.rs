@@ -21,8 +21,8 @@
 //! This crate has no clock and no memory: the time, the window and the question whether a nonce was seen are arguments of
 //! [`verify`].
 
+mod json;
 mod message;
-mod reader;
 mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};

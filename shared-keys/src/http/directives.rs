@@ -1,0 +1,400 @@
+//! The cache directives of a response (RFC 9111 section 5.2.2).
+//!
+//! In: the lines of a `Cache-Control` field, or the value of a targeted one (RFC 9213). Out: one [`Directives`]. Which field
+//! counts is for the cache to say that it is meant for.
+//!
+//! Where the RFCs leave room:
+//! - A freshness value that is not a number makes the response stale (4.2.1), a stale window that is not one is no window.
+//! - Of a directive that is repeated, the first counts (4.2.1); in a targeted field the last, as structured fields say.
+//! - `private="field"` and `no-cache="field"` keep the fields that they name out of the store, and say nothing of the rest (5.2.2.4
+//!   and 5.2.2.7). With an argument that names no fields they are the unqualified forms.
+//! - White space beside `=` is not allowed: a freshness directive written so has no number, and is stale.
+//! - A quoted string that does not end hides nothing: the line is then split at every comma.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::field_lists::{not_a_token, split_list};
+use super::structured_fields::{Member, parse_dictionary};
+use crate::Lifetime;
+
+/// The longest duration that a field can name, 2^31 seconds: what does not fit is this (RFC 9111 section 1.2.2).
+pub const MAX_DELTA: Duration = Duration::from_secs(1 << 31);
+
+/// What an origin says about caching one response; absent directives are `None` or `false`.
+///
+/// ```
+/// use shared_keys::Directives;
+/// let directives = Directives::from_cache_control([&b"public, max-age=60"[..], b"stale-if-error=600"]);
+/// assert!(directives.public);
+/// assert_eq!(directives.lifetime().unwrap().to_directives(), "max-age=60, stale-if-error=600");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Directives {
+    /// `max-age`; zero if it was not a number.
+    pub max_age: Option<Duration>,
+    /// `s-maxage`; zero if it was not a number. Implies `proxy_revalidate` (5.2.2.10).
+    pub s_maxage: Option<Duration>,
+    /// `stale-while-revalidate` (RFC 5861 section 3).
+    pub stale_while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4).
+    pub stale_if_error: Option<Duration>,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `no-cache`, unqualified.
+    pub no_cache: bool,
+    /// `private`, unqualified.
+    pub private: bool,
+    /// The fields that a qualified `no-cache` or `private` names, in lower case: not to be stored.
+    pub not_stored: Vec<Box<str>>,
+    /// `public`.
+    pub public: bool,
+    /// `must-revalidate`.
+    pub must_revalidate: bool,
+    /// `proxy-revalidate`.
+    pub proxy_revalidate: bool,
+    /// `must-understand`.
+    pub must_understand: bool,
+    /// `immutable` (RFC 8246); its argument, if any, means nothing.
+    pub immutable: bool,
+    /// The directives come from a targeted field, so `Expires` does not count either (RFC 9213 section 2.2).
+    pub targeted: bool,
+    /// Any directive that this cache knows was there.
+    pub explicit: bool,
+}
+
+impl Directives {
+    /// Those of a response's `Cache-Control` lines.
+    #[must_use]
+    pub fn from_cache_control<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut directives = Self::default();
+        for (name, argument) in lines.into_iter().flat_map(cache_directives) {
+            if !argument.as_deref().is_some_and(|argument| directives.qualify(&name, argument)) {
+                directives.set(&name, argument.as_deref().map(delta_seconds));
+            }
+        }
+        directives
+    }
+
+    /// Those of a targeted field such as `CDN-Cache-Control`, all lines joined; `None` if it says nothing and is to be ignored,
+    /// since it is empty or not a dictionary (RFC 9213, 2.1).
+    ///
+    /// ```
+    /// use shared_keys::Directives;
+    /// assert!(Directives::from_targeted(b"no-store").unwrap().no_store);
+    /// assert_eq!(Directives::from_targeted(b"max-age=60,"), None);
+    /// ```
+    #[must_use]
+    pub fn from_targeted(value: &[u8]) -> Option<Self> {
+        let members = parse_dictionary(value)?;
+        let mut directives = Self { targeted: true, ..Self::default() };
+        for (name, member) in &members {
+            match member {
+                // A flag that says "false" is a flag that is not set.
+                Member::Boolean(false) => {}
+                Member::Boolean(true) => directives.set(name, None),
+                Member::Integer(seconds) => {
+                    let seconds = u64::try_from(*seconds).ok();
+                    directives.set(name, Some(seconds.map(|s| Duration::from_secs(s).min(MAX_DELTA))));
+                }
+                Member::String(text) if directives.qualify(name, text) => {}
+                Member::String(_) | Member::Other => directives.set(name, Some(None)),
+            }
+        }
+        (!members.is_empty()).then_some(directives)
+    }
+
+    /// The lifetime that they give a copy in a shared cache, where `s-maxage` comes before `max-age`.
+    ///
+    /// `None` if they give none: neither is there, or `no-store` or `private` forbid a copy, be it of some fields, which a lifetime
+    /// cannot say. With `no-cache` it is never fresh.
+    /// What forbids stale ([`forbids_stale`](Self::forbids_stale)) leaves no windows.
+    ///
+    /// ```
+    /// use shared_keys::Directives;
+    /// let lifetime = |line: &str| Directives::from_cache_control([line.as_bytes()]).lifetime().map(|l| l.to_directives());
+    /// assert_eq!(lifetime("max-age=9, s-maxage=5, stale-if-error=7").as_deref(), Some("max-age=5"));
+    /// assert_eq!(lifetime("max-age=9, no-cache").as_deref(), Some("max-age=0"));
+    /// assert_eq!(lifetime("max-age=9, private"), None);
+    /// assert_eq!(lifetime("public"), None);
+    /// ```
+    #[must_use]
+    pub fn lifetime(&self) -> Option<Lifetime> {
+        // must-understand tells a cache that understands the status, which is the caller's to know, to ignore no-store (5.2.2.3).
+        if self.private || !self.not_stored.is_empty() || (self.no_store && !self.must_understand) {
+            return None;
+        }
+        let fresh = self.s_maxage.or(self.max_age)?;
+        let lifetime = Lifetime::fresh(if self.no_cache { Duration::ZERO } else { fresh });
+        if self.forbids_stale() {
+            return Some(lifetime);
+        }
+        let (swr, sie) = (self.stale_while_revalidate, self.stale_if_error);
+        Some(lifetime.stale_while_revalidate(swr.unwrap_or_default()).stale_if_error(sie.unwrap_or_default()))
+    }
+
+    /// Stale is forbidden whatever the windows say (4.2.4): the response is to be validated before each use after its lifetime.
+    #[must_use]
+    pub fn forbids_stale(&self) -> bool {
+        self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
+    }
+
+    /// The origin allows a shared cache to use the response for requests with `Authorization` (3.5).
+    #[must_use]
+    pub fn allows_authorized(&self) -> bool {
+        self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
+    /// Takes a directive with an argument for the qualified form that it may be, and tells whether it is (RFC 9111, 5.2.2.4 and 5.2.2.7,
+    /// and RFC 9213, 2.1).
+    fn qualify(&mut self, name: &str, argument: &[u8]) -> bool {
+        let fields = field_names(argument).filter(|_| matches!(name, "no-cache" | "private"));
+        let Some(fields) = fields else { return false };
+        self.not_stored.extend(fields);
+        self.explicit = true;
+        true
+    }
+
+    /// Sets one directive unless it is set already; `argument` is `Some(None)` if there is one that is not a number.
+    fn set(&mut self, name: &str, argument: Option<Option<Duration>>) {
+        let freshness = || Some(argument.flatten().unwrap_or(Duration::ZERO));
+        match name {
+            "max-age" => self.max_age = self.max_age.or_else(freshness),
+            "s-maxage" => self.s_maxage = self.s_maxage.or_else(freshness),
+            "stale-while-revalidate" => {
+                self.stale_while_revalidate = self.stale_while_revalidate.or(argument.flatten());
+            }
+            "stale-if-error" => self.stale_if_error = self.stale_if_error.or(argument.flatten()),
+            "no-store" => self.no_store = true,
+            "no-cache" => self.no_cache = true,
+            "private" => self.private = true,
+            "public" => self.public = true,
+            "must-revalidate" => self.must_revalidate = true,
+            "proxy-revalidate" => self.proxy_revalidate = true,
+            "must-understand" => self.must_understand = true,
+            "immutable" => self.immutable = true,
+            _ => return,
+        }
+        self.explicit = true;
+    }
+}
+
+/// The directives of one `Cache-Control` line of a request or a response: name in lower case, and argument without its quotes.
+///
+/// An argument with white space beside the `=` begins with a space, which no number does.
+///
+/// ```
+/// let directives: Vec<_> = shared_keys::cache_directives(b"No-Cache, max-stale=\"6\\0\"").collect();
+/// assert_eq!(directives, [("no-cache".to_string(), None), ("max-stale".to_string(), Some(b"60".to_vec()))]);
+/// ```
+pub fn cache_directives(line: &[u8]) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
+    split_list(line).filter_map(|member| {
+        let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
+            Some(at) if member[..at].trim_ascii_end().len() < at => (&member[..at], Some(b" ".to_vec())),
+            Some(at) => (&member[..at], Some(unquote(&member[at + 1..]))),
+            None => (member, None),
+        };
+        let name = core::str::from_utf8(name).ok()?.trim_ascii().to_ascii_lowercase();
+        (!name.is_empty()).then_some((name, argument))
+    })
+}
+
+/// The fields that a qualified directive names; `None` if that is not what its argument is.
+fn field_names(argument: &[u8]) -> Option<Vec<Box<str>>> {
+    let name = |name: &[u8]| {
+        let name = core::str::from_utf8(name.trim_ascii()).ok()?;
+        not_a_token(name).is_none().then(|| name.to_ascii_lowercase().into_boxed_str())
+    };
+    argument.split(|byte| *byte == b',').map(name).collect()
+}
+
+/// Non-negative whole seconds, at most [`MAX_DELTA`]; `None` if the text is anything else (RFC 9111, 1.2.2).
+///
+/// ```
+/// use shared_keys::{MAX_DELTA, delta_seconds};
+/// assert_eq!(delta_seconds(b"99999999999999999999"), Some(MAX_DELTA));
+/// assert_eq!(delta_seconds(b"-1"), None);
+/// ```
+#[must_use]
+pub fn delta_seconds(text: &[u8]) -> Option<Duration> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let seconds = text.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    Some(Duration::from_secs(seconds).min(MAX_DELTA))
+}
+
+fn unquote(argument: &[u8]) -> Vec<u8> {
+    match argument {
+        [b'"', inner @ .., b'"'] => {
+            let mut escaped = false;
+            inner
+                .iter()
+                .filter(|byte| {
+                    escaped = **byte == b'\\' && !escaped;
+                    !escaped
+                })
+                .copied()
+                .collect()
+        }
+        bare => bare.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cache_control(value: &str) -> Directives {
+        Directives::from_cache_control([value.as_bytes()])
+    }
+
+    fn targeted(value: &str) -> Option<Directives> {
+        Directives::from_targeted(value.as_bytes())
+    }
+
+    fn seconds(directive: Option<Duration>) -> Option<u64> {
+        directive.map(|d| d.as_secs())
+    }
+
+    #[test]
+    fn rfc9111_5_2_names_are_case_insensitive_and_unknown_ones_ignored() {
+        let directives = cache_control("MAX-AGE=60, Must-Revalidate, x-new=\"1, no-store\", community=\"UCI\"");
+        assert_eq!(seconds(directives.max_age), Some(60));
+        assert!(directives.must_revalidate);
+        assert!(!directives.no_store);
+    }
+
+    #[test]
+    fn rfc9111_5_2_arguments_may_be_quoted() {
+        assert_eq!(seconds(cache_control("max-age=\"60\"").max_age), Some(60));
+        assert_eq!(seconds(cache_control("max-age=\"6\\0\"").max_age), Some(60));
+    }
+
+    #[test]
+    fn rfc9111_4_2_1_invalid_freshness_is_stale() {
+        for value in ["abc", "-1", "1.5", "", "60s", "6 0", "0x10"] {
+            let directives = cache_control(&format!("max-age={value}, s-maxage={value}"));
+            assert_eq!(seconds(directives.max_age), Some(0), "{value}");
+            assert_eq!(seconds(directives.s_maxage), Some(0), "{value}");
+        }
+        assert_eq!(seconds(cache_control("max-age").max_age), Some(0));
+    }
+
+    #[test]
+    fn rfc9111_4_2_1_of_duplicates_the_first_counts() {
+        assert_eq!(seconds(cache_control("max-age=1, max-age=3600").max_age), Some(1));
+        let two_lines = Directives::from_cache_control([&b"max-age=1"[..], b"max-age=3600"]);
+        assert_eq!(seconds(two_lines.max_age), Some(1));
+        assert_eq!(seconds(targeted("max-age=1, max-age=3600").unwrap().max_age), Some(3600));
+    }
+
+    #[test]
+    fn rfc9111_1_2_2_overflow_is_two_to_the_31() {
+        for value in ["2147483649", "99999999999", "99999999999999999999999999999999"] {
+            assert_eq!(cache_control(&format!("max-age={value}")).max_age, Some(MAX_DELTA));
+        }
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_4_and_7_qualified_forms_name_fields_and_spare_the_rest() {
+        let directives = cache_control("private=\"Set-Cookie\", no-cache=\"x , y\", no-cache=z, max-age=5");
+        assert!(!directives.private && !directives.no_cache && directives.explicit);
+        assert_eq!(directives.not_stored, ["set-cookie", "x", "y", "z"].map(Box::from));
+        for no_fields in ["", "a b", "a,,b", "ä", "="] {
+            let directives = cache_control(&format!("private=\"{no_fields}\", no-cache=\"{no_fields}\""));
+            assert!(directives.private && directives.no_cache, "{no_fields}");
+        }
+        let both = cache_control("private=\"x\", private, no-cache, no-cache=\"x\"");
+        assert!(both.private && both.no_cache);
+        let qualified = targeted("no-cache=\"x , Y\", private=\"z\", max-age=5").unwrap();
+        assert!(!qualified.private && !qualified.no_cache && qualified.explicit);
+        assert_eq!(qualified.not_stored, ["x", "y", "z"].map(Box::from));
+        let other = targeted("no-cache=\"\", private=x").unwrap();
+        assert!(other.private && other.no_cache, "a string of names, and nothing else, is the qualified form");
+    }
+
+    #[test]
+    fn rfc9111_5_2_white_space_around_the_equals_sign_is_no_number() {
+        for value in ["max-age =60", "max-age= 60", "max-age = 60", "max-age=\" 60\"", "max-age\t=60"] {
+            assert_eq!(seconds(cache_control(value).max_age), Some(0), "{value}");
+        }
+        assert!(cache_control("no-store =x").no_store);
+        assert!(cache_control("private =\"x\"").private);
+    }
+
+    #[test]
+    fn rfc9110_5_6_4_a_string_without_an_end_hides_nothing() {
+        let directives = cache_control("max-age=60, x=\"a, no-store, private");
+        assert!(directives.no_store && directives.private);
+    }
+
+    #[test]
+    fn rfc5861_an_invalid_window_is_no_window() {
+        let directives = cache_control("max-age=1, stale-while-revalidate=x, stale-if-error");
+        assert_eq!(directives.stale_while_revalidate, None);
+        assert_eq!(directives.stale_if_error, None);
+    }
+
+    #[test]
+    fn rfc9213_2_1_a_field_that_does_not_parse_or_is_empty_is_ignored() {
+        for bad in ["", "max-age=60,", "MAX-AGE=60", "max-age=60 no-store", "max-age=\"6", "max-age=06é"] {
+            assert_eq!(targeted(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rfc9213_2_1_a_value_of_another_type_is_not_coerced() {
+        for other in ["60.5", "\"60\"", "sixty", "(60)", "-60"] {
+            assert_eq!(seconds(targeted(&format!("max-age={other}")).unwrap().max_age), Some(0), "{other}");
+        }
+        assert!(!targeted("no-store=?0").unwrap().no_store);
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_10_s_maxage_is_the_lifetime_in_a_shared_cache_and_forbids_stale() {
+        let windows = "stale-while-revalidate=7, stale-if-error=8";
+        for (directives, expected) in [
+            ("max-age=9", Some([9, 7, 8])),
+            ("max-age=9, s-maxage=5", Some([5, 0, 0])),
+            ("s-maxage=x, max-age=9", Some([0, 0, 0])),
+            ("max-age=9, must-revalidate", Some([9, 0, 0])),
+            ("max-age=9, proxy-revalidate", Some([9, 0, 0])),
+            ("max-age=9, no-cache", Some([0, 0, 0])),
+            ("max-age=9, no-store", None),
+            ("max-age=9, no-store, must-understand", Some([9, 7, 8])),
+            ("max-age=9, private", None),
+            ("max-age=9, private=x", None),
+            ("public", None),
+            ("no-cache", None),
+        ] {
+            let seconds = |directives: Directives| {
+                let lifetime = directives.lifetime()?;
+                Some([lifetime.fresh_for(), lifetime.swr_for(), lifetime.sie_for()].map(|part| part.as_secs()))
+            };
+            let text = format!("{directives}, {windows}");
+            assert_eq!(seconds(cache_control(&text)), expected, "{directives}");
+            assert_eq!(seconds(targeted(&text).unwrap()), expected, "{directives}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_fields_never_panic(value in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Directives::from_cache_control([&value[..]]).lifetime();
+            let _ = Directives::from_targeted(&value).map(|directives| directives.lifetime());
+        }
+
+        #[test]
+        fn numbers_come_back(seconds in 0u64..=1 << 31) {
+            let directive = format!("max-age={seconds}");
+            prop_assert_eq!(cache_control(&directive).max_age, Some(Duration::from_secs(seconds)));
+            prop_assert_eq!(targeted(&directive).unwrap().max_age, Some(Duration::from_secs(seconds)));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! HTTP fields and URLs, as origin and edge both read them.
+
+mod directives;
+mod entity_tag;
+mod field_lists;
+mod lifetime;
+mod negotiate;
+mod normaliser;
+mod percent;
+mod query;
+mod structured_fields;
+mod target;
+mod variant;
+
+pub use directives::{Directives, MAX_DELTA, cache_directives, delta_seconds};
+pub use entity_tag::{EntityTag, lists_entity_tag};
+pub use field_lists::split_list;
+pub use lifetime::Lifetime;
+pub use normaliser::Normaliser;
+pub use query::{QueryRules, RESERVED_PREFIX};
+pub use target::TargetKey;
+pub use variant::{VariantKey, VaryFields, VaryRules};

@@ -1,0 +1,334 @@
+//! Method + target URI → the name of a stored response. With [`QueryRules`], the only place that normalises a URL.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Range;
+
+use url::{Position, Url};
+
+use super::percent::{is_unreserved, push_escaped, push_normal};
+use super::query::RESERVED_PREFIX;
+use crate::{ParseError, QueryRules, ScopeHash};
+
+/// What is expected behind the scheme.
+const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
+
+/// The target cache key of a method and a URL.
+///
+/// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user name, dot segments
+/// resolved, percent-encoding in its normal form (RFC 3986, 6.2.2), query parameters as [`QueryRules`] say. A host beyond ASCII is
+/// expected as clients send it, in Punycode.
+///
+/// The key of a `GET` spells no method; a `HEAD` is answered from it. [`of_method`](Self::of_method) gives that of another.
+///
+/// ```
+/// use shared_keys::TargetKey;
+/// let key = TargetKey::parse("HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top").unwrap();
+/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?a=%2F&b=2&b=1");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TargetKey {
+    url: Box<str>,
+    /// Where host and path stand in `url`.
+    host_and_path: Range<usize>,
+}
+
+impl TargetKey {
+    /// The key of a `GET` of this absolute URL, by the default [`QueryRules`].
+    ///
+    /// # Errors
+    /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
+    pub fn parse(url: &str) -> Result<Self, ParseError> {
+        Self::with_rules(url, &QueryRules::default())
+    }
+
+    /// The key of a `GET` of this absolute URL.
+    ///
+    /// ```
+    /// use shared_keys::{QueryRules, TargetKey};
+    /// let rules = QueryRules::default().keeping(["page"])?;
+    /// let key = TargetKey::with_rules("https://a.example/list?sid=1&page=2", &rules)?;
+    /// assert_eq!(key.as_str(), "https://a.example/list?page=2");
+    /// # Ok::<_, shared_keys::ParseError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
+    pub fn with_rules(url: &str, query: &QueryRules) -> Result<Self, ParseError> {
+        let host = check_host(url)?;
+        let refused = || ParseError::new(HOST, host.start, url);
+        let masked = masked(url, host.clone());
+        let parsed = Url::parse(masked.as_deref().unwrap_or(url)).map_err(|_| refused())?;
+        let mut key = String::with_capacity(url.len());
+        key.push_str(parsed.scheme());
+        key.push_str("://");
+        let host_at = key.len();
+        if masked.is_some() {
+            let end = host.start + parsed[Position::BeforeHost..Position::AfterHost].len();
+            let spelled = url.get(host.start..end).filter(|_| end <= host.end).ok_or_else(refused)?;
+            key.push_str(&spelled.to_ascii_lowercase());
+        } else {
+            key.push_str(&parsed[Position::BeforeHost..Position::AfterHost]);
+        }
+        key.push_str(&parsed[Position::AfterHost..Position::AfterPort]);
+        push_normal(parsed.path(), &mut key);
+        let path_end = key.len();
+        if let Some(query) = query.normal(parsed.query()) {
+            key.push('?');
+            key.push_str(&query);
+        }
+        Ok(Self { url: key.into(), host_and_path: host_at..path_end })
+    }
+
+    /// The key of another method's response for the same URL, for whoever stores such: `GET` and `HEAD` share the key itself, any
+    /// other stands in a reserved parameter. Methods are case-sensitive (RFC 9110, 9.1).
+    ///
+    /// ```
+    /// use shared_keys::TargetKey;
+    /// let get = TargetKey::parse("https://a.example/search?q=x").unwrap();
+    /// assert_eq!(get.of_method("QUERY").as_str(), "https://a.example/search?q=x&__strata_method=QUERY");
+    /// assert_eq!(get.of_method("HEAD"), get);
+    /// ```
+    #[must_use]
+    pub fn of_method(&self, method: &str) -> Self {
+        let url = match method {
+            "GET" | "HEAD" => self.url.clone(),
+            other => self.with_reserved("method", other).into(),
+        };
+        Self { url, host_and_path: self.host_and_path.clone() }
+    }
+
+    /// The normalised URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The scopes that its path lies in: the host, and the path at each of its segments. The query is in none of them.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TargetKey};
+    /// let scopes = TargetKey::parse("https://a.example/api/products/7?x=1").unwrap().scopes();
+    /// assert!(scopes.contains(&"path:a.example/api".parse::<Scope>().unwrap().hash()));
+    /// assert!(!scopes.contains(&"path:a.example/api/pro".parse::<Scope>().unwrap().hash()));
+    /// ```
+    #[must_use]
+    pub fn scopes(&self) -> Vec<ScopeHash> {
+        let path = self.url[self.host_and_path.clone()].trim_end_matches('/');
+        path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
+    }
+
+    /// The URL with a reserved parameter behind its query, where no client's can stand.
+    pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {
+        let mut url = String::with_capacity(self.url.len() + RESERVED_PREFIX.len() + name.len() + value.len() + 2);
+        url.push_str(&self.url);
+        url.push(if self.url.contains('?') { '&' } else { '?' });
+        url.push_str(RESERVED_PREFIX);
+        url.push_str(name);
+        url.push('=');
+        for byte in value.bytes() {
+            if is_unreserved(byte) { url.push(char::from(byte)) } else { push_escaped(byte, &mut url) }
+        }
+        url
+    }
+}
+
+impl fmt::Display for TargetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+/// The URL with `_` for each `-` of a host that may have punycode in it: that is left as it is spelled, in lower case, since
+/// whether it decodes depends on the Unicode tables as well.
+fn masked(url: &str, host: Range<usize>) -> Option<String> {
+    let has_punycode = url[host.clone()].to_ascii_lowercase().contains("xn--");
+    has_punycode.then(|| [&url[..host.start], &url[host.clone()].replace('-', "_"), &url[host.end..]].concat())
+}
+
+/// Where the host stands, and perhaps a port behind it, if it is one in plain ASCII. What another becomes depends on the Unicode tables that a build has, so
+/// two sides could disagree; and the `url` crate's adapter without tables asserts that it never meets one.
+fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
+    let begins_with = |scheme: &&str| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
+    let Some(scheme) = ["https://", "http://"].into_iter().find(begins_with) else {
+        return Err(ParseError::new("an absolute http or https URL", 0, url));
+    };
+    let authority = url[scheme.len()..].split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host_at = scheme.len() + authority.rfind('@').map_or(0, |at| at + 1);
+    let place = host_at..scheme.len() + authority.len();
+    let host = &url[place.clone()];
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    match host.bytes().position(|byte| !is_plain(byte)) {
+        None if !host.is_empty() => Ok(place),
+        at => Err(ParseError::new(HOST, host_at + at.unwrap_or(0), url)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Scope;
+
+    fn key(url: &str) -> String {
+        TargetKey::parse(url).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_host_in_punycode_is_kept_as_it_is_spelled_in_lower_case() {
+        for (url, normal) in [
+            ("https://XN--Bcher-kva.example:443/x", "https://xn--bcher-kva.example/x"),
+            ("http://a-b.xn--p1ai:8080", "http://a-b.xn--p1ai:8080/"),
+            // Decoded it would be a mark that an adapter without tables asserts never to meet.
+            ("http://xn--a-0gn/", "http://xn--a-0gn/"),
+        ] {
+            assert_eq!(key(url), normal);
+            assert_eq!(key(normal), normal);
+        }
+        assert_ne!(key("http://xn--a.example"), key("http://xn__a.example"));
+    }
+
+    #[test]
+    fn equivalent_urls_share_a_key() {
+        for (a, b) in [
+            ("http://a.example", "http://a.example/"),
+            ("http://A.example:80/x", "http://a.example/x"),
+            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
+            ("http://a.example/%7euser", "http://a.example/~user"),
+            ("http://user:secret@a.example/", "http://a.example/"),
+            ("http://a.example/a/./b/../c/%2e%2E/d", "http://a.example/a/d"),
+            ("http://a.example/../..", "http://a.example/"),
+            ("http://a.example:080/", "http://a.example/"),
+            ("http://XN--BCHER-KVA.example/", "http://xn--bcher-kva.example/"),
+            ("http://[2001:DB8:0::1]/", "http://[2001:db8::1]/"),
+            ("http://127.1/", "http://127.0.0.1/"),
+        ] {
+            assert_eq!(key(a), key(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn different_resources_keep_different_keys() {
+        for (a, b) in [
+            ("http://a.example/", "https://a.example/"),
+            ("http://a.example/", "http://a.example:81/"),
+            ("http://a.example/x", "http://a.example/X"),
+            ("http://a.example/x", "http://a.example/x/"),
+            ("http://a.example/x", "http://a.example/x?"),
+            ("http://a.example/x?a=1&a=2", "http://a.example/x?a=2&a=1"),
+            ("http://a.example/a%2Fb", "http://a.example/a/b"),
+            ("http://a.example/?a=b%26c", "http://a.example/?a=b&c"),
+            ("http://a.example/?a=+", "http://a.example/?a=%20"),
+            ("http://a.example/?a", "http://a.example/?a="),
+            ("http://a.example//x", "http://a.example/x"),
+            ("http://a.example/%252F", "http://a.example/%2F"),
+            ("http://a.example./", "http://a.example/"),
+        ] {
+            assert_ne!(key(a), key(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_client_cannot_forge_the_reserved_parameter() {
+        assert_eq!(key("http://a.example/?__strata_variant=x&a=1"), "http://a.example/?a=1");
+        assert_eq!(key("http://a.example/?__strata_%76ariant=x"), "http://a.example/?");
+        assert_eq!(key("http://a.example/?%5F_%73trata%5fmethod"), "http://a.example/?");
+        // Other parameters, which no stored response is named by.
+        for query in ["__STRATA_variant=x", "a=1;__strata_variant=x", "a[__strata_variant]=x", "%255F_strata_variant=x"]
+        {
+            assert_eq!(key(&format!("http://a.example/?{query}")), format!("http://a.example/?{query}"));
+        }
+        for path in ["%3F__strata_variant=x", "&__strata_variant=x", ";__strata_variant=x"] {
+            assert_eq!(key(&format!("http://a.example/{path}")), format!("http://a.example/{path}"));
+        }
+    }
+
+    #[test]
+    fn rfc9110_9_1_methods_have_keys_of_their_own_but_for_head() {
+        let get = TargetKey::parse("http://a.example/x").unwrap();
+        assert_eq!(get.of_method("HEAD"), get.of_method("GET"));
+        assert_eq!(get.of_method("POST").as_str(), "http://a.example/x?__strata_method=POST");
+        assert_ne!(get.of_method("POST"), get.of_method("post"));
+        assert_eq!(
+            get.of_method("M&__strata_variant=é").as_str(),
+            "http://a.example/x?__strata_method=M%26__strata_variant%3D%C3%A9"
+        );
+        assert_eq!(get.of_method("POST").scopes(), get.scopes());
+    }
+
+    #[test]
+    fn a_url_is_refused_with_what_was_expected_and_where() {
+        const URL: &str = "an absolute http or https URL";
+        for (url, expected, at) in [
+            ("", URL, 0),
+            ("/x", URL, 0),
+            ("a.example/x", URL, 0),
+            ("ftp://a.example/", URL, 0),
+            ("http:", URL, 0),
+            ("http://", HOST, 7),
+            ("HTTPS://?x", HOST, 8),
+            ("http://a b/", HOST, 8),
+            ("http:a.example", URL, 0),
+            ("http:/A日.example://b", URL, 0),
+            ("ht\ttp://A日.example", URL, 0),
+            ("http://@/", HOST, 8),
+            ("http://a@:80/", HOST, 9),
+            ("http://a.example:65536/", HOST, 7),
+            ("http://[::1/", HOST, 7),
+            ("http://A日.example/", HOST, 8),
+            ("http://a%41.example/", HOST, 8),
+            ("https://ü:ü@Bücher.example", HOST, 15),
+            ("http:A日.example//a", URL, 0),
+            ("http:///A日.example", HOST, 7),
+            ("http://a@/A日.example", HOST, 9),
+        ] {
+            let error = TargetKey::parse(url).unwrap_err();
+            assert_eq!((error.expected(), error.at()), (expected, at), "{url}");
+        }
+        assert_eq!(key("http://a@ü@a.example/"), "http://a.example/");
+        assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
+    }
+
+    #[test]
+    fn a_path_scope_ends_at_a_segment() {
+        let scopes = TargetKey::parse("http://a.example/api/products/7?x=1").unwrap().scopes();
+        let scope = |text: &str| text.parse::<Scope>().unwrap().hash();
+        assert_eq!(
+            scopes,
+            ["path:a.example", "path:a.example/api", "path:a.example/api/products", "path:a.example/api/products/7"]
+                .map(scope)
+        );
+        assert!(!scopes.contains(&scope("path:a.example/api/pro")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_its_own_key(path in "[a-zA-Z0-9/.%&=?~+ ;:@-]{0,40}") {
+            let url = format!("http://a.example/{path}");
+            let once = key(&url);
+            prop_assert_eq!(key(&once), once);
+        }
+
+        #[test]
+        fn no_clients_url_names_what_a_method_or_variant_does(
+            path in "(/|\\?|&|;|a|=|%3F|%26|__strata_|method|variant|=POST){0,8}",
+            other in "(/|\\?|&|;|a|=|__strata_|method|variant|=POST){0,8}",
+        ) {
+            let (client, other) = (key(&format!("http://a.example/{path}")), format!("http://a.example/{other}"));
+            let stored = TargetKey::parse(&other).unwrap();
+            prop_assert_ne!(&client, &stored.of_method("POST").to_string());
+            prop_assert_ne!(client, stored.with_reserved("variant", "x"));
+        }
+
+        #[test]
+        fn hostile_urls_never_panic(url in any::<String>(), tail in any::<String>()) {
+            let _ = TargetKey::parse(&url);
+            let _ = TargetKey::parse(&format!("http://a.example/{tail}"));
+        }
+    }
+}

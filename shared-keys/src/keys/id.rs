@@ -1,0 +1,317 @@
+//! Ids: the values that fill the `{id}` places of a template.
+
+use alloc::borrow::{Cow, ToOwned};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt::{self, Write};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
+
+/// A value that fills one segment of a key or tag.
+///
+/// Ids are:
+///
+/// * integers, `NonZero` unsigned integers, `bool` and `char`;
+/// * `String`, `Box<str>`, `Arc<str>` and `Cow<str>`;
+/// * `IpAddr`, `Ipv4Addr` and `Ipv6Addr`;
+/// * `uuid::Uuid` (feature `uuid`);
+/// * `chrono::NaiveDate` and `chrono::DateTime<Utc>` (feature `chrono`);
+/// * `time::Date` and `time::UtcDateTime` (feature `time`);
+/// * enums declared by [`enum_id!`](crate::enum_id) and newtypes declared by
+///   [`newtype_id!`](crate::newtype_id).
+///
+/// An implementation writes plain text, and the crate escapes it, so an implementation cannot break
+/// the key's grammar. Different values must write different texts, and `parse_id` must return the
+/// value that wrote the text.
+///
+/// ```
+/// use core::fmt::{self, Write};
+/// use shared_keys::{Key, KeyId};
+///
+/// /// A day, counted from 1970-01-01.
+/// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// pub struct Day(u32);
+///
+/// impl KeyId for Day {
+///     const EXPECTED: &'static str = "a day as `d` and a number";
+///
+///     fn write_id(&self, out: &mut impl Write) -> fmt::Result {
+///         write!(out, "d{}", self.0)
+///     }
+///     fn parse_id(text: &str) -> Option<Self> {
+///         text.strip_prefix('d')?.parse().ok().map(Day)
+///     }
+/// }
+///
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///
+///     /// The sales of one day.
+///     pub key Sales { day: Day } = "sales:{day}";
+/// }
+///
+/// assert_eq!(Sales { day: Day(20_000) }.to_text(), "shop:v1:{sales:d20000}");
+/// let error = Sales::parse("shop:v1:{sales:20000}").unwrap_err();
+/// assert_eq!(error.to_string(), r#"expected a day as `d` and a number at byte 15 of "shop:v1:{sales:20000}""#);
+/// ```
+pub trait KeyId: Sized {
+    /// The description of the texts that `parse_id` accepts. Error messages put `expected ` before it.
+    const EXPECTED: &'static str = "an id of the template's type";
+
+    /// Writes the id's text.
+    ///
+    /// # Errors
+    /// Returns only the errors of `out`.
+    fn write_id(&self, out: &mut impl Write) -> fmt::Result;
+
+    /// Parses an id, or returns `None` if the text is not one.
+    ///
+    /// The caller renders the id again and rejects a text that differs, so an implementation may
+    /// accept several spellings.
+    fn parse_id(text: &str) -> Option<Self>;
+}
+
+macro_rules! key_id_by_display {
+    ($($id:ty: $expected:literal),* $(,)?) => {$(
+        impl KeyId for $id {
+            const EXPECTED: &'static str = $expected;
+
+            fn write_id(&self, out: &mut impl Write) -> fmt::Result {
+                write!(out, "{self}")
+            }
+
+            fn parse_id(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+
+key_id_by_display! {
+    u8: "a number from 0 to 255",
+    u16: "a number from 0 to 65535",
+    u32: "a number from 0 to 2^32 - 1",
+    u64: "a number from 0 to 2^64 - 1",
+    u128: "a number from 0 to 2^128 - 1",
+    usize: "a number that fits usize",
+    NonZeroU8: "a number from 1 to 255",
+    NonZeroU16: "a number from 1 to 65535",
+    NonZeroU32: "a number from 1 to 2^32 - 1",
+    NonZeroU64: "a number from 1 to 2^64 - 1",
+    NonZeroU128: "a number from 1 to 2^128 - 1",
+    i8: "a number from -128 to 127",
+    i16: "a number from -32768 to 32767",
+    i32: "a number from -2^31 to 2^31 - 1",
+    i64: "a number from -2^63 to 2^63 - 1",
+    i128: "a number from -2^127 to 2^127 - 1",
+    isize: "a number that fits isize",
+    bool: "`true` or `false`",
+    char: "a single character",
+    IpAddr: "an IP address",
+    Ipv4Addr: "an IPv4 address",
+    Ipv6Addr: "an IPv6 address",
+}
+
+macro_rules! key_id_by_text {
+    ($($id:ty),*) => {$(
+        impl KeyId for $id {
+            const EXPECTED: &'static str = "a text";
+
+            fn write_id(&self, out: &mut impl Write) -> fmt::Result {
+                out.write_str(self)
+            }
+
+            fn parse_id(text: &str) -> Option<Self> {
+                Some(text.to_owned().into())
+            }
+        }
+    )*};
+}
+
+key_id_by_text!(String, Box<str>, Arc<str>, Cow<'_, str>);
+
+#[cfg(feature = "uuid")]
+impl KeyId for uuid::Uuid {
+    const EXPECTED: &'static str = "a UUID in lower case with hyphens";
+
+    fn write_id(&self, out: &mut impl Write) -> fmt::Result {
+        write!(out, "{}", self.as_hyphenated())
+    }
+
+    fn parse_id(text: &str) -> Option<Self> {
+        Self::try_parse(text).ok()
+    }
+}
+
+/// Implements [`KeyId`] for an enum without fields, with a text for each variant.
+///
+/// ```
+/// use shared_keys::KeyId;
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// pub enum Sort { Rank, Price }
+///
+/// shared_keys::enum_id! { Sort { Rank = "rank", Price = "price" } }
+///
+/// assert_eq!(Sort::parse_id("price"), Some(Sort::Price));
+/// assert_eq!(Sort::EXPECTED, "one of `rank` `price`");
+/// ```
+///
+/// An enum with a missing variant, or with two variants of one text, does not compile:
+///
+/// ```compile_fail
+/// pub enum Sort { Rank, Price }
+/// shared_keys::enum_id! { Sort { Rank = "a", Price = "a" } }
+/// ```
+#[macro_export]
+macro_rules! enum_id {
+    ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl $crate::KeyId for $name {
+            const EXPECTED: &'static str = $crate::__private::core::concat!("one of" $(, " `", $text, "`")+);
+
+            fn write_id(
+                &self,
+                out: &mut impl $crate::__private::core::fmt::Write,
+            ) -> $crate::__private::core::fmt::Result {
+                out.write_str(match self { $( Self::$variant => $text, )+ })
+            }
+
+            fn parse_id(text: &str) -> $crate::__private::core::option::Option<Self> {
+                $( if text == $text { return $crate::__private::core::option::Option::Some(Self::$variant); } )+
+                $crate::__private::core::option::Option::None
+            }
+        }
+
+        const _: () = $crate::template::check_variants(stringify!($name), &[$((stringify!($variant), $text)),+]);
+    };
+}
+
+/// Implements [`KeyId`] for tuple structs with one field, whose type is an id itself.
+///
+/// Keys with an id type of their own cannot mix up a user's number and an order's. The newtype is
+/// written and parsed like the value that it wraps.
+///
+/// ```
+/// use shared_keys::Key;
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// pub struct UserId(u64);
+/// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// pub struct Country(String);
+///
+/// shared_keys::newtype_id! { UserId(u64), Country(String) }
+///
+/// shared_keys::keys! {
+///     app "shop" version 1;
+///
+///     /// A user's addresses in one country.
+///     pub key Addresses { user: UserId, country: Country } = "user:{user}:addresses:{country}";
+/// }
+///
+/// let key = Addresses { user: UserId(42), country: Country("nl".into()) };
+/// assert_eq!(key.to_text(), "shop:v1:{user:42}:addresses:nl");
+/// assert_eq!(Addresses::parse("shop:v1:{user:42}:addresses:nl"), Ok(key));
+/// ```
+#[macro_export]
+macro_rules! newtype_id {
+    ($($name:ident($id:ty)),+ $(,)?) => {$(
+        impl $crate::KeyId for $name {
+            const EXPECTED: &'static str = <$id as $crate::KeyId>::EXPECTED;
+
+            fn write_id(
+                &self,
+                out: &mut impl $crate::__private::core::fmt::Write,
+            ) -> $crate::__private::core::fmt::Result {
+                <$id as $crate::KeyId>::write_id(&self.0, out)
+            }
+
+            fn parse_id(text: &str) -> $crate::__private::core::option::Option<Self> {
+                <$id as $crate::KeyId>::parse_id(text).map(Self)
+            }
+        }
+    )+};
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use core::fmt::Debug;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    enum Sort {
+        Rank,
+        Price,
+        Empty,
+    }
+
+    crate::enum_id! { Sort { Rank = "rank", Price = "by price: *", Empty = "" } }
+
+    #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+    struct UserId(NonZeroU32);
+
+    crate::newtype_id! { UserId(NonZeroU32) }
+
+    fn round_trip<I: KeyId + PartialEq + Debug>(id: I) -> Result<(), TestCaseError> {
+        let mut text = String::new();
+        id.write_id(&mut text).unwrap();
+        prop_assert_eq!(I::parse_id(&text), Some(id));
+        Ok(())
+    }
+
+    #[test]
+    fn an_enum_is_written_and_read_by_its_texts() {
+        for sort in [Sort::Rank, Sort::Price, Sort::Empty] {
+            round_trip(sort).unwrap();
+        }
+        assert_eq!(Sort::parse_id("Rank"), None);
+    }
+
+    #[test]
+    fn a_newtype_is_written_and_read_as_the_value_that_it_wraps() {
+        let mut text = String::new();
+        UserId(NonZeroU32::MIN).write_id(&mut text).unwrap();
+        assert_eq!((text.as_str(), UserId::EXPECTED), ("1", NonZeroU32::EXPECTED));
+        assert_eq!(UserId::parse_id("0"), None);
+    }
+
+    #[test]
+    fn an_ipv4_address_and_the_ipv6_address_that_maps_it_are_two_ids() {
+        let text = |address: IpAddr| {
+            let mut text = String::new();
+            address.write_id(&mut text).unwrap();
+            text
+        };
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(text(address.into()), "192.0.2.1");
+        assert_eq!(text(address.to_ipv6_mapped().into()), "::ffff:192.0.2.1");
+    }
+
+    proptest! {
+        #[test]
+        fn every_kind_of_id_reads_back_what_it_wrote(
+            small: u8, large: u128, negative: i64, page: NonZeroU32, flag: bool, letter: char, text in any::<String>(),
+            v4: u32, v6: u128,
+        ) {
+            round_trip(small)?;
+            round_trip(large)?;
+            round_trip(negative)?;
+            round_trip(page)?;
+            round_trip(UserId(page))?;
+            round_trip(Ipv4Addr::from_bits(v4))?;
+            round_trip(Ipv6Addr::from_bits(v6))?;
+            round_trip(IpAddr::V4(Ipv4Addr::from_bits(v4)))?;
+            round_trip(IpAddr::V6(Ipv6Addr::from_bits(v6)))?;
+            round_trip(flag)?;
+            round_trip(letter)?;
+            round_trip::<Box<str>>(text.as_str().into())?;
+            round_trip::<Arc<str>>(text.as_str().into())?;
+            round_trip::<Cow<'static, str>>(Cow::Owned(text.to_string()))?;
+            round_trip(text)?;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Key prefixes that end at a segment boundary.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use crate::ParseError;
+
+/// A key cut behind a `:`, so that `user:4` never covers `user:42`. It covers the key itself and all keys below it.
+///
+/// ```
+/// let prefix: shared_keys::Prefix = "shop:v1:{user:42}:".parse().unwrap();
+/// assert!(prefix.covers("shop:v1:{user:42}") && prefix.covers("shop:v1:{user:42}:orders:3"));
+/// assert!(!prefix.covers("shop:v1:{user:421}"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix(Box<str>);
+
+impl Prefix {
+    /// The prefix's text, which ends with `:`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn from_top(top: &str) -> Self {
+        Self([top, ":"].concat().into_boxed_str())
+    }
+
+    /// The prefix without the `:` at its end: the text of the key at its top.
+    pub(crate) fn top(&self) -> &str {
+        self.0.strip_suffix(':').unwrap_or(&self.0)
+    }
+
+    /// Whether a key with this text lies at or below the prefix.
+    #[must_use]
+    pub fn covers(&self, key: &str) -> bool {
+        key.strip_prefix(self.top()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    }
+}
+
+impl core::str::FromStr for Prefix {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.len() < 2 || !text.ends_with(':') {
+            return Err(ParseError::new("a key prefix that ends with `:`", text.len(), text));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The tops of the prefixes that cover a key's text, from the app's down to the key itself.
+pub(crate) fn tops(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(':').map(|(at, _)| &text[..at]).chain([text])
+}

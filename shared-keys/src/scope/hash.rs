@@ -1,0 +1,168 @@
+//! The compact form of a scope, which layers compare.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::ParseError;
+use crate::keys::prefix::tops;
+
+/// Crockford's base 32 in lower case: no letters that look alike, and safe in headers.
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// 64 bits in steps of five.
+const TOKEN_CHARS: usize = 13;
+
+/// Each kind of scope hashes with a seed of its own, so that equal texts of two kinds stay apart.
+const KEY_SEED: u64 = 1;
+const PREFIX_SEED: u64 = 2;
+const TAG_SEED: u64 = 3;
+const PATH_SEED: u64 = 4;
+const ALL_SEED: u64 = 5;
+const FOLD_SEED: u64 = 6;
+const ALL_TAGS_SEED: u64 = 7;
+
+/// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
+///
+/// Two scopes that collide only invalidate more than was asked, which is safe; nothing is ever served because of it. Its text is
+/// 13 digits of Crockford's base 32.
+///
+/// ```
+/// use shared_keys::{Scope, ScopeHash};
+/// let hash = "tag:category:7".parse::<Scope>().unwrap().hash();
+/// assert_eq!(hash.to_string(), "2s20nqrqsddsz");
+/// assert_eq!("2s20nqrqsddsz".parse(), Ok(hash));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScopeHash(pub u64);
+
+impl ScopeHash {
+    /// The hash of every key's scopes: the key, and each prefix that covers it.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, ScopeHash};
+    /// let scopes = ScopeHash::of_key("shop:v1:{user:42}:orders:3");
+    /// assert!(scopes.contains(&Scope::Prefix("shop:v1:{user:42}:".parse().unwrap()).hash()));
+    /// ```
+    #[must_use]
+    pub fn of_key(text: &str) -> Vec<ScopeHash> {
+        let mut scopes = Vec::with_capacity(8);
+        scopes.push(Self::key(text));
+        scopes.extend(tops(text).map(Self::prefix));
+        scopes
+    }
+
+    /// The token that stands for this scope in `Cache-Tag`: `~` and 13 characters.
+    #[must_use]
+    pub fn to_token(self) -> String {
+        format!("~{self}")
+    }
+
+    pub(crate) fn key(text: &str) -> Self {
+        Self(xxh3_64_with_seed(text.as_bytes(), KEY_SEED))
+    }
+
+    /// `top` is the prefix without the `:` at its end.
+    pub(crate) fn prefix(top: &str) -> Self {
+        Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))
+    }
+
+    pub(crate) fn tag(text: &str) -> Self {
+        Self(xxh3_64_with_seed(text.as_bytes(), TAG_SEED))
+    }
+
+    pub(crate) fn path(path: &str) -> Self {
+        Self(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
+    }
+
+    /// Stands for keys below `top` that were folded into it.
+    pub(crate) fn fold(top: &str) -> Self {
+        Self(xxh3_64_with_seed(top.as_bytes(), FOLD_SEED))
+    }
+
+    /// `joined` holds the tags as they stand in the scope's text.
+    pub(crate) fn all_tags(joined: &str) -> Self {
+        Self(xxh3_64_with_seed(joined.as_bytes(), ALL_TAGS_SEED))
+    }
+
+    pub(crate) fn all() -> Self {
+        Self(xxh3_64_with_seed(b"all", ALL_SEED))
+    }
+}
+
+impl fmt::Display for ScopeHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (0..TOKEN_CHARS).rev().try_for_each(|digit| {
+            let value = (self.0 >> (5 * digit)) & 31;
+            fmt::Write::write_char(f, char::from(BASE32[value as usize]))
+        })
+    }
+}
+
+impl FromStr for ScopeHash {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let expected = |at| ParseError::new("13 characters of Crockford's base 32, lower case", at, text);
+        if text.len() != TOKEN_CHARS {
+            return Err(expected(text.len().min(TOKEN_CHARS)));
+        }
+        let mut hash: u64 = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            let digit = BASE32.iter().position(|&b| b == byte).ok_or_else(|| expected(at))?;
+            // 13 digits hold 65 bits: the first may only be 0 to 15.
+            if at == 0 && digit > 15 {
+                return Err(expected(0));
+            }
+            hash = hash << 5 | digit as u64;
+        }
+        Ok(Self(hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn equal_texts_of_two_kinds_have_different_hashes() {
+        let hashes =
+            [ScopeHash::key, ScopeHash::prefix, ScopeHash::tag, ScopeHash::path, ScopeHash::fold].map(|hash| hash("a"));
+        let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
+        assert_eq!(distinct.len(), hashes.len());
+    }
+
+    #[test]
+    fn a_hash_is_refused_with_what_was_expected_and_where() {
+        for (text, at) in [
+            ("", 0),
+            ("2s20nqrqsddszz", 13),
+            ("2s20nqrqsdds", 12),
+            ("2S20nqrqsddsz", 1),
+            ("g000000000000", 0),
+            ("000é00000000", 3),
+        ] {
+            let error = text.parse::<ScopeHash>().unwrap_err();
+            assert_eq!(
+                (error.expected(), error.at()),
+                ("13 characters of Crockford's base 32, lower case", at),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_hash_prints_and_parses_back(hash: u64) {
+            let text = ScopeHash(hash).to_string();
+            prop_assert_eq!(text.len(), TOKEN_CHARS);
+            prop_assert_eq!(text.parse(), Ok(ScopeHash(hash)));
+        }
+    }
+}

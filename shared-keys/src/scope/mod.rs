@@ -1,0 +1,351 @@
+//! What an invalidation covers, as readable text and as the compact hash that layers compare.
+
+mod hash;
+mod into_scopes;
+
+pub use hash::ScopeHash;
+pub use into_scopes::IntoScopes;
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::keys::prefix::tops;
+use crate::tags::fold::folds_above;
+use crate::{ParseError, Prefix, Tag, TargetKey};
+
+/// What an invalidation covers.
+///
+/// Its text form stands in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`, `tags:…,…`, `path:host/path`,
+/// `all`.
+///
+/// ```
+/// use shared_keys::Scope;
+/// let scope: Scope = "tag:category:7".parse().unwrap();
+/// assert_eq!(scope.to_string(), "tag:category:7");
+/// assert_eq!(scope.to_token(), "category:7");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Scope {
+    /// One data key, by its whole text.
+    Key(Box<str>),
+    /// A data key and every key below it.
+    Prefix(Prefix),
+    /// Everything that carries the tag.
+    Tag(Tag),
+    /// Everything that carries all of these tags: two or more, sorted, each once. Made by [`Scope::all_tags`].
+    AllTags(Box<[Tag]>),
+    /// A URL path and every path below it, as [`Scope::path`] normalises it.
+    Path(Box<str>),
+    /// Everything.
+    All,
+}
+
+impl Scope {
+    /// A key's scopes as text: the key, and each prefix that covers it. [`ScopeHash::of_key`] gives their hashes.
+    ///
+    /// ```
+    /// use shared_keys::Scope;
+    /// let scopes: Vec<_> = Scope::of_key("shop:v1:{flags}").iter().map(ToString::to_string).collect();
+    /// assert_eq!(scopes, ["key:shop:v1:{flags}", "prefix:shop:", "prefix:shop:v1:", "prefix:shop:v1:{flags}:"]);
+    /// ```
+    #[must_use]
+    pub fn of_key(text: &str) -> Vec<Self> {
+        let prefixes = tops(text).map(|top| Self::Prefix(Prefix::from_top(top)));
+        core::iter::once(Self::Key(text.into())).chain(prefixes).collect()
+    }
+
+    /// The scope of what carries every one of the tags. What carries any of them is a list of [`Scope::Tag`]s instead.
+    ///
+    /// The origin's layers hold to it exactly. The edge compares single hashes, so there it covers everything that carries
+    /// the first of the tags in alphabetical order: too much, which is safe.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, Tag};
+    /// let tags = ["colour:red", "category:7"].map(|text| Tag::new(text).unwrap());
+    /// assert_eq!(Scope::all_tags(tags).unwrap().to_string(), "tags:category:7,colour:red");
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no tag: everything carries all of none, which nobody means.
+    pub fn all_tags(tags: impl IntoIterator<Item = Tag>) -> Result<Self, ParseError> {
+        let mut sorted: Vec<Tag> = Vec::new();
+        for tag in tags {
+            if let Err(place) = sorted.binary_search(&tag) {
+                sorted.insert(place, tag);
+            }
+        }
+        match sorted.len() {
+            0 => Err(ParseError::new("one or more tags", 0, "")),
+            1 => Ok(Self::Tag(sorted.remove(0))),
+            _ => Ok(Self::AllTags(sorted.into())),
+        }
+    }
+
+    /// The scope of a URL path, given as `host/path` without a query: all responses at it and below it, of either scheme. It
+    /// is normalised as a [`TargetKey`] is, and ends at a segment: `/api/pro` does not cover `/api/products`.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TargetKey};
+    /// let scope = Scope::path("Shop.example/api/%70roducts/").unwrap();
+    /// assert_eq!(scope.to_string(), "path:shop.example/api/products");
+    ///
+    /// let response = TargetKey::parse("https://shop.example/api/products/7?page=2").unwrap();
+    /// assert!(response.scopes().contains(&scope.hash()));
+    /// assert!(!response.scopes().contains(&Scope::path("shop.example/api/pro").unwrap().hash()));
+    /// ```
+    ///
+    /// # Errors
+    /// If it has no host, or a query or fragment.
+    pub fn path(text: &str) -> Result<Self, ParseError> {
+        if let Some(at) = text.find(['?', '#']) {
+            return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
+        }
+        // Nothing that the parser would leave out or take for something else.
+        let host = text.split('/').next().unwrap_or_default();
+        let is_host = !host.is_empty() && !host.contains(['@', '\\']);
+        let normal = |scheme: &str| {
+            let target = TargetKey::parse(&[scheme, text].concat()).ok()?;
+            target.as_str().strip_prefix(scheme).map(String::from)
+        };
+        // A default port is left out, of whichever scheme it is and however it is spelled.
+        let has_port_80 = |path: &str| path.split('/').next().is_some_and(|host| host.ends_with(":80"));
+        let path = is_host.then(|| normal("https://")).flatten();
+        let path = path.and_then(|path| if has_port_80(&path) { normal("http://") } else { Some(path) });
+        let path = path.ok_or_else(|| ParseError::new("`host/path` of a URL", 0, text))?;
+        Ok(Self::Path(path.trim_end_matches('/').into()))
+    }
+
+    /// The compact form that layers compare.
+    #[must_use]
+    pub fn hash(&self) -> ScopeHash {
+        match self {
+            Self::Key(text) => ScopeHash::key(text),
+            Self::Prefix(prefix) => ScopeHash::prefix(prefix.top()),
+            Self::Tag(tag) => ScopeHash::tag(tag.as_str()),
+            Self::AllTags(tags) => ScopeHash::all_tags(&joined(tags)),
+            Self::Path(path) => ScopeHash::path(path),
+            Self::All => ScopeHash::all(),
+        }
+    }
+
+    /// The hash of a scope that entries carry and that covers at least as much: for several tags that of the first, else its
+    /// own. It is what a layer enters a record under that compares single hashes.
+    #[must_use]
+    pub fn carried_hash(&self) -> ScopeHash {
+        match self {
+            Self::AllTags(tags) => ScopeHash::tag(first(tags)),
+            other => other.hash(),
+        }
+    }
+
+    /// The token that stands for this scope in `Cache-Tag`: a simple tag's own text, else the hash. For several tags that of
+    /// the first.
+    #[must_use]
+    pub fn to_token(&self) -> String {
+        match self {
+            Self::Tag(tag) => tag.to_token(),
+            Self::AllTags(tags) => tags.first().map(Tag::to_token).unwrap_or_default(),
+            other => other.hash().to_token(),
+        }
+    }
+
+    /// The hashes that the edge has to enter a record of this scope under: its [`Scope::carried_hash`], and of each prefix above a key or
+    /// prefix the one that stands in a response's tags for keys that were *folded* into it.
+    ///
+    /// ```
+    /// use shared_keys::{Scope, TagSet, scopes_from_header};
+    /// let keys: Vec<String> = (0..1000).map(|id| format!("shop:v1:{{product:{id}}}")).collect();
+    /// let mut tags = TagSet::default();
+    /// keys.iter().for_each(|key| tags.insert_key(key));
+    /// let header = tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap();
+    ///
+    /// let product: Scope = "key:shop:v1:{product:7}".parse().unwrap();
+    /// assert!(scopes_from_header(&header.value).any(|tag| product.edge_hashes().contains(&tag)));
+    /// ```
+    #[must_use]
+    pub fn edge_hashes(&self) -> Vec<ScopeHash> {
+        let mut hashes = Vec::from([self.carried_hash()]);
+        match self {
+            Self::Key(text) => hashes.extend(folds_above(text)),
+            Self::Prefix(prefix) => hashes.extend(folds_above(prefix.top())),
+            Self::Tag(_) | Self::AllTags(_) | Self::Path(_) | Self::All => {}
+        }
+        hashes
+    }
+
+    /// The tokens of [`Scope::edge_hashes`] in `Cache-Tag`: what a purge by tags has to name.
+    ///
+    /// ```
+    /// let tag: shared_keys::Scope = "tag:category:7".parse().unwrap();
+    /// assert_eq!(tag.edge_tokens(), ["category:7"]);
+    /// ```
+    #[must_use]
+    pub fn edge_tokens(&self) -> Vec<String> {
+        let folds = self.edge_hashes().into_iter().skip(1).map(ScopeHash::to_token);
+        core::iter::once(self.to_token()).chain(folds).collect()
+    }
+}
+
+const SORTED_TAGS: &str = "two or more tags, sorted, each once, with `,` and `%` in them escaped";
+
+fn first(tags: &[Tag]) -> &str {
+    tags.first().map_or("", Tag::as_str)
+}
+
+/// The tags between commas, with `,` and `%` in them escaped.
+fn joined(tags: &[Tag]) -> String {
+    let mut text = String::new();
+    for tag in tags {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&tag.as_str().replace('%', "%25").replace(',', "%2C"));
+    }
+    text
+}
+
+fn split_off(escaped: &str) -> Result<Tag, ParseError> {
+    Tag::new(&escaped.replace("%2C", ",").replace("%25", "%"))
+}
+
+impl From<Tag> for Scope {
+    fn from(tag: Tag) -> Self {
+        Self::Tag(tag)
+    }
+}
+
+impl From<Prefix> for Scope {
+    fn from(prefix: Prefix) -> Self {
+        Self::Prefix(prefix)
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(text) => write!(f, "key:{text}"),
+            Self::Prefix(prefix) => write!(f, "prefix:{prefix}"),
+            Self::Tag(tag) => write!(f, "tag:{tag}"),
+            Self::AllTags(tags) => write!(f, "tags:{}", joined(tags)),
+            Self::Path(path) => write!(f, "path:{path}"),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+impl FromStr for Scope {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let expected = || ParseError::new("`all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:`", 0, text);
+        let (kind, named) = text.split_once(':').ok_or_else(expected)?;
+        match kind {
+            "key" if named.is_empty() => Err(ParseError::new("a key", text.len(), text)),
+            "key" => Ok(Self::Key(named.into())),
+            "prefix" => Ok(Self::Prefix(named.parse()?)),
+            "tag" => Ok(Self::Tag(Tag::new(named)?)),
+            "tags" => {
+                let scope = Self::all_tags(named.split(',').map(split_off).collect::<Result<Vec<_>, _>>()?)?;
+                // One text for one scope.
+                if scope.to_string() == text { Ok(scope) } else { Err(ParseError::new(SORTED_TAGS, 5, text)) }
+            }
+            "path" => Self::path(named),
+            _ => Err(expected()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_scope_is_refused_with_what_was_expected_and_where() {
+        for (text, message) in [
+            ("", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"\""),
+            ("tag", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"tag\""),
+            ("user:42", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"user:42\""),
+            ("ALL", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"ALL\""),
+            ("key:", "expected a key at byte 4 of \"key:\""),
+            ("tag:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
+            ("tags:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
+            (
+                "tags:b,a",
+                "expected two or more tags, sorted, each once, with `,` and `%` in them escaped at byte 5 of \"tags:b,a\"",
+            ),
+            ("prefix:shop", "expected a key prefix that ends with `:` at byte 4 of \"shop\""),
+            ("path:", "expected `host/path` of a URL at byte 0 of \"\""),
+            ("path:/", "expected `host/path` of a URL at byte 0 of \"/\""),
+            ("path://a.example/b", "expected `host/path` of a URL at byte 0 of \"//a.example/b\""),
+            ("path:é.example/b", "expected `host/path` of a URL at byte 0 of \"é.example/b\""),
+            ("path:ann@a.example/b", "expected `host/path` of a URL at byte 0 of \"ann@a.example/b\""),
+            ("path:a b/c", "expected `host/path` of a URL at byte 0 of \"a b/c\""),
+            (
+                "path:a.example/b?c",
+                "expected the end of the path (a scope has no query and no fragment) at byte 11 of \"a.example/b?c\"",
+            ),
+        ] {
+            assert_eq!(text.parse::<Scope>().unwrap_err().to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_normalised_as_the_responses_it_covers_are() {
+        for (path, url) in [
+            ("A.example/API/%7eann/", "http://a.example/API/~ann"),
+            ("a.example", "https://a.example/"),
+            ("a.example:443/x", "https://a.example/x"),
+            ("a.example:80/x", "http://a.example/x"),
+            ("a.example:080/x", "http://a.example/x"),
+            ("a.example:8080/x", "http://a.example:8080/x?y"),
+            ("a.example/x/../b", "https://a.example/b/c"),
+        ] {
+            let target = TargetKey::parse(url).unwrap();
+            assert!(target.scopes().contains(&Scope::path(path).unwrap().hash()), "{path} {url}");
+        }
+    }
+
+    #[test]
+    fn the_edge_enters_a_record_of_a_key_under_the_prefixes_that_it_may_have_been_folded_into() {
+        let scope: Scope = "key:shop:v1:{user:42}:orders".parse().unwrap();
+        let folds = ["shop:v1", "shop:v1:{user", "shop:v1:{user:42}"].map(ScopeHash::fold);
+        assert_eq!(scope.edge_hashes(), [&[scope.hash()], folds.as_slice()].concat());
+        let prefix: Scope = "prefix:shop:v1:{user:42}:".parse().unwrap();
+        assert_eq!(prefix.edge_hashes(), [&[prefix.hash()], &folds[..2]].concat());
+        for text in ["tag:a:b:c", "path:a.example/b:c", "all", "key:a"] {
+            assert_eq!(text.parse::<Scope>().unwrap().edge_hashes().len(), 1, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_keys_scopes_and_their_hashes_agree(text in "[a-z:{}0-9]{0,30}") {
+            let hashes: Vec<_> = Scope::of_key(&text).iter().map(Scope::hash).collect();
+            prop_assert_eq!(hashes, ScopeHash::of_key(&text));
+        }
+
+        #[test]
+        fn hostile_paths_never_panic(host in "([xX][nN]--)?[a-zA-Z0-9.:\\[\\]_-]{0,12}", path in "(/.{0,9})?") {
+            if let Ok(scope) = Scope::path(&[host, path].concat()) {
+                prop_assert_eq!(scope.to_string().parse(), Ok(scope));
+            }
+        }
+
+        #[test]
+        fn text_parses_to_a_scope_that_prints_and_parses_back(text in "(all|(key|prefix|tag|tags|path):[a-c,%]{0,4}|(key|prefix|tag|tags|path):.{0,20}|.{0,20})") {
+            if let Ok(scope) = text.parse::<Scope>() {
+                prop_assert_eq!(scope.to_string().parse(), Ok(scope));
+            }
+        }
+    }
+}
