@@ -1,5 +1,4 @@
-//! Strata's edge layer: a shared HTTP cache in a Cloudflare Worker that obeys the journal of
-//! invalidations.
+#![doc = include_str!("../README.md")]
 //!
 //! # Modules
 //!
