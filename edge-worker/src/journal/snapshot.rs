@@ -1,7 +1,7 @@
-//! The edge journal as it travels and as an isolate holds it. Pure: `journal` fetches it, `journal_object` makes it.
+//! A snapshot of the edge journal: its text form, and an isolate's copy.
 //!
-//! The journal object answers `GET /snapshot` with text, newest record first, and with `?window=SECONDS` leaves out what is
-//! older than that:
+//! The journal object answers `GET /snapshot` with text, newest record first. With `?window=SECONDS` it
+//! omits older records:
 //!
 //! ```text
 //! strata-journal 1 <first> <after> <seq>
@@ -9,11 +9,12 @@
 //! <scope> <remove|expire> <seq> [<origin position>]    a `Record`
 //! ```
 //!
-//! `first` is the number that the object began to count at: an object that lost its storage begins at a higher one, and
-//! what an isolate knew of the other is then dropped. Records up to `after` are left out, `seq` is up to where this text is
-//! complete. Records are compacted: per scope and mode the last with an origin position and
-//! the last without, which is all that [`Applied`] keeps of them. A floor stands for records that were dropped, and for all
-//! that might have been before `first`.
+//! - `first` is the number at which the object began to count. An object that lost its storage begins at
+//!   a higher number; an isolate then drops its copy of the former journal.
+//! - Records up to `after` are omitted. The text is complete up to `seq`.
+//! - Records are compacted: per scope and mode the last record with an origin position and the last
+//!   without remain, which is all that [`Applied`] stores of them.
+//! - A floor stands for the records that were dropped, and for all that may have existed before `first`.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,36 +25,31 @@ use crate::error::{Error, ErrorKind};
 /// The version of the text.
 const VERSION: &str = "1";
 
-/// Records that the object keeps; beyond it the older quarter goes and the floor rises.
+/// The number of records that the journal object stores. Beyond it the object drops the older quarter
+/// and raises the floor.
 pub const MAX_RECORDS: usize = 10_000;
 
-/// Scopes that an isolate keeps: more than the object, so that the isolate never forgets what the object still knows.
+/// The number of scopes that an isolate stores: more than the object, so that an isolate never forgets a
+/// record that the object still has.
 const MAX_SCOPES: usize = 2 * MAX_RECORDS;
 
-/// How far back the recent records reach that an isolate asks for: over all that one that is refreshed in time can have
-/// missed, and over the age that a shared text of either kind can have.
-#[must_use]
-pub fn recent_window(max_lag: Duration) -> Duration {
-    2 * max_lag + Duration::from_secs(5)
-}
-
-/// A snapshot as it travels.
+/// The parsed text of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotText {
-    /// Where the object began to count.
+    /// The number at which the object began to count.
     pub first: Seq,
-    /// Records up to here are left out; [`Self::first`] if none are.
+    /// Records up to this number are omitted; equal to [`Self::first`] if none are.
     pub after: Seq,
-    /// Complete up to here.
+    /// The text is complete up to this number.
     pub seq: Seq,
-    /// What stands for dropped records.
+    /// The floors that stand for dropped records.
     pub floors: Vec<Stamp>,
     /// The records, newest first.
     pub records: Vec<Record>,
 }
 
 impl SnapshotText {
-    /// The text form.
+    /// Returns the text form.
     pub fn render(&self) -> String {
         let mut text = format!("strata-journal {VERSION} {} {} {}\n", self.first.0, self.after.0, self.seq.0);
         for floor in &self.floors {
@@ -65,57 +61,60 @@ impl SnapshotText {
         text
     }
 
-    /// Whether it leaves out nothing that somebody lacks who knows the journal that began at `first` up to `seq`.
+    /// Returns whether it connects to a copy of the journal that began at `first` and is complete up to
+    /// `seq`: whether it omits no record that the copy lacks.
     #[must_use]
-    pub fn follows(&self, first: Seq, seq: Seq) -> bool {
+    pub fn connects_to(&self, first: Seq, seq: Seq) -> bool {
         self.first == first && self.after <= seq
     }
 
-    /// The snapshot that a text is.
+    /// Parses the text form.
     ///
     /// # Errors
-    /// [`ErrorKind::Journal`] with the line that could not be read.
+    /// [`ErrorKind::Journal`] with the line that is invalid.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut lines = text.lines();
         let head = lines.next().unwrap_or_default();
-        let (first, after, seq) = parse_head(head).ok_or_else(|| unreadable(head))?;
+        let (first, after, seq) = parse_head(head).ok_or_else(|| invalid_line(head))?;
         let mut snapshot = Self { first, after, seq, floors: Vec::new(), records: Vec::new() };
         for line in lines {
             if let Some(stamp) = line.strip_prefix("floor ") {
-                snapshot.floors.push(stamp.parse().map_err(|_| unreadable(line))?);
+                snapshot.floors.push(stamp.parse().map_err(|_| invalid_line(line))?);
             } else {
-                snapshot.records.push(line.parse().map_err(|_| unreadable(line))?);
+                snapshot.records.push(line.parse().map_err(|_| invalid_line(line))?);
             }
         }
         Ok(snapshot)
     }
 }
 
-/// What an isolate knows of the journal.
+/// An isolate's copy of the journal.
 #[derive(Debug)]
 pub struct Snapshot {
     first: Seq,
     seq: Seq,
     applied: Applied,
-    known_at: SystemTime,
+    /// The time at which the copy was complete.
+    complete_at: SystemTime,
 }
 
 impl Snapshot {
-    /// What a first text says; `None` if it leaves records out.
-    pub fn new(text: &SnapshotText, asked_at: SystemTime) -> Option<Self> {
+    /// Creates the copy from a text that was requested at `requested_at`; `None` if the text omits records.
+    pub fn new(text: &SnapshotText, requested_at: SystemTime) -> Option<Self> {
         if text.after != text.first {
             return None;
         }
         let mut snapshot =
-            Self { first: text.first, seq: text.seq, applied: Applied::new(MAX_SCOPES), known_at: asked_at };
-        snapshot.take_in(text);
+            Self { first: text.first, seq: text.seq, applied: Applied::new(MAX_SCOPES), complete_at: requested_at };
+        snapshot.apply_all(text);
         Some(snapshot)
     }
 
-    /// Takes in a later text that was asked for at `asked_at`; `false` if it does not follow on what is known, and the whole is needed.
-    pub fn update(&mut self, text: &SnapshotText, asked_at: SystemTime) -> bool {
-        if !text.follows(self.first, self.seq) {
-            return match Self::new(text, asked_at) {
+    /// Updates the copy from a text that was requested at `requested_at`. Returns `false` if the text does
+    /// not connect to the copy; the caller then needs the whole journal.
+    pub fn update(&mut self, text: &SnapshotText, requested_at: SystemTime) -> bool {
+        if !text.connects_to(self.first, self.seq) {
+            return match Self::new(text, requested_at) {
                 Some(other) => {
                     *self = other;
                     true
@@ -123,14 +122,15 @@ impl Snapshot {
                 None => false,
             };
         }
-        self.take_in(text);
-        // A shared text can be older than what is known: then nothing is new, and it is complete all the same.
+        self.apply_all(text);
+        // A shared text can be older than the copy. It then adds nothing, and takes nothing away.
         self.seq = self.seq.max(text.seq);
-        self.known_at = self.known_at.max(asked_at);
+        self.complete_at = self.complete_at.max(requested_at);
         true
     }
 
-    /// Applies a record ahead of the text that will bring it. What is complete grows only if the record is the very next.
+    /// Applies a record before a text contains it. The copy stays complete up to the same number, unless the
+    /// record has the next one.
     pub fn apply(&mut self, record: Record) {
         self.applied.apply(record);
         if let Some(next) = self.seq.0.checked_add(1).map(Seq)
@@ -140,22 +140,23 @@ impl Snapshot {
         }
     }
 
-    /// The records.
+    /// Returns the records.
     pub fn applied(&self) -> &Applied {
         &self.applied
     }
 
-    /// Up to where all records are known: what a fetch that starts now is stamped with.
+    /// Returns the number up to which the copy is complete. A fetch that starts now is stamped with it.
     pub fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// How long ago the records were known to be all; for ever if the clock was set back since, so that they are asked for.
+    /// Returns the time since the copy was complete. If the clock was set back since, the age is
+    /// [`Duration::MAX`], so that the copy is refreshed.
     pub fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.known_at).unwrap_or(Duration::MAX)
+        now.duration_since(self.complete_at).unwrap_or(Duration::MAX)
     }
 
-    fn take_in(&mut self, text: &SnapshotText) {
+    fn apply_all(&mut self, text: &SnapshotText) {
         for floor in &text.floors {
             self.applied.raise_floor(*floor);
         }
@@ -169,13 +170,17 @@ fn parse_head(line: &str) -> Option<(Seq, Seq, Seq)> {
     let parts: Vec<&str> = line.split(' ').collect();
     let ["strata-journal", VERSION, first, after, seq] = parts[..] else { return None };
     let (first, after, seq) = (first.parse().ok()?, after.parse().ok()?, seq.parse().ok()?);
-    // What is complete up to before where it begins would let an isolate take it for another journal, and drop what it knows.
+    // With numbers out of order, an isolate would take the text for another journal and drop its copy.
     (first <= after && after <= seq).then_some((Seq(first), Seq(after), Seq(seq)))
 }
 
-fn unreadable(line: &str) -> Error {
+fn invalid_line(line: &str) -> Error {
     let shown: String = line.chars().take(64).collect();
-    Error::new(ErrorKind::Journal, format!("expected a line of a version {VERSION} journal snapshot, got {shown:?}"))
+    let message = format!(
+        "expected a line of a version {VERSION} journal snapshot, got {shown:?}; deploy one version of the worker \
+         everywhere"
+    );
+    Error::new(ErrorKind::Journal, message)
 }
 
 #[cfg(test)]
@@ -213,23 +218,23 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_from_before_the_journal_counts_as_removed() {
+    fn a_response_from_before_the_journal_counts_as_removed() {
         let snapshot = Snapshot::new(&text(100, 100, vec![]), at(0)).unwrap();
         assert_eq!(snapshot.applied().verdict([TAG], stamp(99, None)), Verdict::Removed);
         assert_eq!(snapshot.applied().verdict([TAG], stamp(100, None)), Verdict::Valid);
     }
 
     #[test]
-    fn an_update_adds_what_is_new() {
+    fn an_update_adds_new_records() {
         let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
         assert!(snapshot.update(&text(105, 106, vec![record(106, None)]), at(20)));
         assert_eq!((snapshot.seq(), snapshot.age(at(21)).as_secs()), (Seq(106), 1));
-        assert_eq!(snapshot.age(at(19)), Duration::MAX, "a clock that went back proves nothing");
+        assert_eq!(snapshot.age(at(19)), Duration::MAX, "the clock was set back");
         assert_eq!(snapshot.applied().verdict([TAG], stamp(105, None)), Verdict::Removed);
     }
 
     #[test]
-    fn a_shared_text_older_than_what_is_known_takes_nothing_back() {
+    fn a_shared_text_older_than_the_copy_removes_no_record() {
         let mut snapshot = Snapshot::new(&text(100, 106, vec![record(106, None)]), at(10)).unwrap();
         assert!(snapshot.update(&text(100, 105, vec![]), at(20)));
         assert_eq!(snapshot.seq(), Seq(106));
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_applied_ahead_completes_what_is_known_only_without_a_gap() {
+    fn a_record_applied_early_advances_the_number_only_without_a_gap() {
         let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
         snapshot.apply(record(107, None));
         assert_eq!(snapshot.seq(), Seq(105));
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_began_again_removes_what_came_before_it() {
+    fn a_journal_that_lost_its_storage_removes_all_earlier_responses() {
         let mut snapshot = Snapshot::new(&text(100, 105, vec![]), at(10)).unwrap();
         let again = SnapshotText {
             first: Seq(900),
@@ -271,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_whose_numbers_contradict_each_other_is_refused() {
+    fn a_text_with_numbers_out_of_order_is_refused() {
         for (head, is_read) in
             [("100 100 100", true), ("100 103 106", true), ("100 100 10", false), ("100 99 106", false)]
         {
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_number_of_all_has_none_after_it() {
+    fn the_largest_number_does_not_overflow() {
         let mut snapshot = Snapshot::new(&text(100, u64::MAX, vec![]), at(10)).unwrap();
         snapshot.apply(record(0, None));
         assert_eq!(snapshot.seq(), Seq(u64::MAX));

@@ -11,7 +11,7 @@ use shared_keys::{MAX_DELTA, cache_directives, delta_seconds};
 
 /// What a client asks of a cache; absent directives are `None` or `false`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestDirectives {
     /// `no-cache`: nothing that the origin has not confirmed.
     pub no_cache: bool,
     /// `no-store`: do not store the answer.
@@ -26,9 +26,9 @@ pub struct Asked {
     pub max_stale: Option<Duration>,
 }
 
-impl Asked {
+impl RequestDirectives {
     /// What these fields ask for.
-    pub fn by(headers: &HeaderMap) -> Self {
+    pub fn parse(headers: &HeaderMap) -> Self {
         let mut asked = Self::default();
         for value in headers.get_all(header::CACHE_CONTROL) {
             for (name, argument) in cache_directives(value.as_bytes()) {
@@ -66,24 +66,38 @@ mod tests {
     use super::*;
     use crate::policy::testing::headers;
 
-    fn asked(value: &str) -> Asked {
-        Asked::by(&headers(&[("cache-control", value)]))
+    fn asked(value: &str) -> RequestDirectives {
+        RequestDirectives::parse(&headers(&[("cache-control", value)]))
     }
 
     #[test]
     fn rfc9111_5_2_1_directives_of_a_request() {
         let secs = |secs| Some(Duration::from_secs(secs));
-        let expected =
-            Asked { no_store: true, max_age: secs(5), min_fresh: secs(6), max_stale: secs(7), ..Asked::default() };
+        let expected = RequestDirectives {
+            no_store: true,
+            max_age: secs(5),
+            min_fresh: secs(6),
+            max_stale: secs(7),
+            ..RequestDirectives::default()
+        };
         assert_eq!(asked("Max-Age=5, min-fresh=\"6\", max-stale=7, NO-STORE, max-age=99, x=y"), expected);
         assert_eq!(asked("max-stale").max_stale, Some(MAX_DELTA));
         assert_eq!(
             asked("only-if-cached, no-cache"),
-            Asked { only_if_cached: true, no_cache: true, ..Asked::default() }
+            RequestDirectives { only_if_cached: true, no_cache: true, ..RequestDirectives::default() }
         );
-        let strictest = Asked { max_age: secs(0), min_fresh: Some(MAX_DELTA), max_stale: secs(0), ..Asked::default() };
+        let strictest = RequestDirectives {
+            max_age: secs(0),
+            min_fresh: Some(MAX_DELTA),
+            max_stale: secs(0),
+            ..RequestDirectives::default()
+        };
         assert_eq!(asked("max-age=x, min-fresh, max-stale=-1"), strictest);
-        assert_eq!(Asked::by(&headers(&[("pragma", "no-cache")])), Asked::default(), "5.4: Pragma is deprecated");
+        assert_eq!(
+            RequestDirectives::parse(&headers(&[("pragma", "no-cache")])),
+            RequestDirectives::default(),
+            "5.4: Pragma is deprecated"
+        );
     }
 
     #[test]

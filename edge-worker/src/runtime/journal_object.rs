@@ -1,18 +1,18 @@
 //! The Durable Object that holds the edge journal: one for all data centres.
 //!
 //! ```text
-//! POST /append?nonce=N      body: a purge message; 200 {"accepted":…,"seq":…}, 409 if the nonce was seen
-//! GET  /snapshot?window=S   the records of the last S seconds, or all if no S is given; see `snapshot`
+//! POST /append?nonce=N      a purge message; returns 200 <accepted> <seq>, or 409 if the nonce was used
+//! GET  /snapshot?window=S   the records of the last S seconds, or all of them; see `journal::snapshot`
 //! ```
 //!
-//! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number, and a row for
-//! each hash that entries may carry for it ([`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)). Rows are compacted as they
-//! arrive (see `snapshot`), and beyond [`MAX_RECORDS`] the older quarter goes and raises the floor, which makes entries from before
-//! it invalid, never valid.
+//! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number,
+//! and a row for each hash that a stored response may carry for its scope. Rows are compacted as they arrive.
+//! Beyond [`MAX_RECORDS`] the older quarter is dropped and raises the floor, which invalidates all responses
+//! from before it.
 //!
-//! It begins to count at the milliseconds of its creation, and with a floor there. So an object that lost its storage
-//! counts on above the numbers that entries carry (unless it took more than a thousand records a second all its life), and
-//! those entries count as removed.
+//! The object begins to count at the milliseconds of its creation, and with a floor there. So an object that
+//! lost its storage counts on above the numbers that responses carry, and those responses count as removed.
+//! (This fails only if it has accepted more than a thousand records a second all its life.)
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,28 +26,29 @@ use worker::{
     DurableObject, Env, Error, Request, Response, Result, SqlStorage, SqlStorageValue, State, durable_object,
 };
 
-use crate::journal::Appended;
-use crate::runtime;
-use crate::snapshot::{MAX_RECORDS, SnapshotText};
-use crate::store::metadata::unix_ms;
+use super::now;
+use crate::journal::snapshot::{MAX_RECORDS, SnapshotText};
+use crate::journal::{Appended, numbered_records};
+use crate::time::unix_ms;
 
-/// A nonce is remembered while a message with it can still be inside the clock window, whichever side of it the sender is on.
-const NONCE_KEPT_MS: u64 = 2 * CLOCK_WINDOW.as_secs() * 1000;
+/// How long a nonce is stored: while a message with it can be inside the clock window, on either side of the
+/// sender's clock.
+const NONCE_RETENTION_MS: u64 = 2 * CLOCK_WINDOW.as_secs() * 1000;
 
-/// How far back it can tell which records are recent. An isolate whose window is longer gets more records than it needs.
-const MARKS_KEPT_SECS: u64 = 2 * 3600;
+/// How long marks are stored. An isolate whose window is longer gets more records than it needs.
+const MARK_RETENTION_SECS: u64 = 2 * 3600;
 
-/// The recent records and the whole.
-const KEPT_TEXTS: usize = 2;
+/// The number of rendered texts that are cached: the recent records and the whole.
+const MAX_RENDERED: usize = 2;
 
 const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), first INTEGER NOT NULL, seq INTEGER NOT NULL)",
-    // `placed` is 1 for records with an origin position. A position's text is padded, so that it sorts as it counts.
+    // `placed` is 1 for records with an origin position. Positions are padded, so that their texts sort as numbers.
     "CREATE TABLE IF NOT EXISTS records (scope TEXT NOT NULL, mode TEXT NOT NULL, placed INTEGER NOT NULL, \
      seq INTEGER NOT NULL, position TEXT, PRIMARY KEY (scope, mode, placed)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS records_by_seq ON records (seq)",
     "CREATE TABLE IF NOT EXISTS floors (placed INTEGER PRIMARY KEY, seq INTEGER NOT NULL, position TEXT)",
-    // The last number that was given in a second.
+    // The last number that was assigned in a second.
     "CREATE TABLE IF NOT EXISTS marks (at_s INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, expires_ms INTEGER NOT NULL) WITHOUT ROWID",
 ];
@@ -57,10 +58,11 @@ const SCHEMA: [&str; 6] = [
 pub struct JournalObject {
     state: State,
     created: Cell<bool>,
-    /// The texts made last, by where they begin and end: until the next append every data centre asks for the same two.
+    /// The texts rendered last. Until the next append every data centre requests the same two.
     rendered: RefCell<VecDeque<Rendered>>,
 }
 
+/// A rendered text, identified by the numbers after which it begins and at which it ends.
 struct Rendered {
     after: u64,
     seq: u64,
@@ -80,8 +82,8 @@ impl DurableObject for JournalObject {
             ("POST", "/append") => {
                 let message = PurgeMessage::parse(&request.bytes().await?).map_err(|error| error.to_string())?;
                 match self.append(parameter("nonce"), message).await? {
-                    Some(appended) => Response::ok(appended.render()),
-                    None => Response::error("this nonce was used before", 409),
+                    Some(appended) => Response::ok(appended.to_text()),
+                    None => Response::error("expected a nonce that was not used before", 409),
                 }
             }
             ("GET", "/snapshot") => {
@@ -97,14 +99,14 @@ impl JournalObject {
     fn table(&self) -> Result<Table> {
         let table = Table { sql: self.state.storage().sql() };
         if !self.created.get() {
-            table.create(unix_ms(runtime::now()))?;
+            table.create(unix_ms(now()))?;
             self.created.set(true);
         }
         Ok(table)
     }
 
-    /// The text of the records since that second and perhaps some before it; of all if no second is given or none before it
-    /// is known.
+    /// Returns the text of the records since that second, and perhaps of some before it. Returns all records if no
+    /// second is given, or no mark before it is stored.
     fn snapshot(&self, since_s: Option<u64>) -> Result<String> {
         let table = self.table()?;
         let Counter { first, seq } = table.counter()?;
@@ -115,20 +117,20 @@ impl JournalObject {
         }
         let text = table.snapshot(first, after, seq)?.render();
         rendered.push_front(Rendered { after, seq, text: text.clone() });
-        rendered.truncate(KEPT_TEXTS);
+        rendered.truncate(MAX_RENDERED);
         Ok(text)
     }
 
-    /// Takes in all of a message or nothing of it; `None` if its nonce was used.
+    /// Appends a message in one transaction. Returns `None` if its nonce was used before.
     async fn append(&self, nonce: String, message: PurgeMessage) -> Result<Option<Appended>> {
-        let now_ms = unix_ms(runtime::now());
+        let now_ms = unix_ms(now());
         let table = self.table()?;
-        let outcome = Rc::new(Cell::new(None));
-        let inside = Rc::clone(&outcome);
+        let result = Rc::new(Cell::new(None));
+        let inside = Rc::clone(&result);
         self.state
             .storage()
             .transaction(move |_| async move {
-                if table.remember(&nonce, now_ms)? {
+                if table.insert_nonce(&nonce, now_ms)? {
                     let seq = table.append(&message)?;
                     table.mark(seq, now_ms / 1000)?;
                     table.compact()?;
@@ -137,20 +139,22 @@ impl JournalObject {
                 Ok(())
             })
             .await?;
-        Ok(outcome.get())
+        Ok(result.get())
     }
 }
 
+/// The object's tables.
 struct Table {
     sql: SqlStorage,
 }
 
+/// The number at which the object began to count, and the last assigned number.
 struct Counter {
     first: u64,
     seq: u64,
 }
 
-/// A row of a result. Read by its columns' names: a deserializer for each kind of row is much code.
+/// A row of a result. Its columns are read by name, because a deserializer per kind of row is much code.
 struct Row(JsValue);
 
 impl Row {
@@ -188,51 +192,48 @@ impl Table {
         self.sql.exec(query, values)?.map(|row| row.map(Row)).collect()
     }
 
-    /// The one row of a result.
+    /// Returns the only row of a result.
     fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Row> {
         let row = self.rows(query, values)?.into_iter().next();
         row.ok_or_else(|| Error::RustError(format!("expected a row from {query}")))
     }
 
-    /// The one value of a result.
+    /// Returns the `value` of the only row of a result.
     fn number(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<u64> {
         self.row(query, values)?.number("value")
     }
 
-    /// Remembers a nonce; `false` if it was there.
-    fn remember(&self, nonce: &str, now_ms: u64) -> Result<bool> {
+    /// Stores a nonce. Returns `false` if it is stored already.
+    fn insert_nonce(&self, nonce: &str, now_ms: u64) -> Result<bool> {
         self.sql.exec("DELETE FROM nonces WHERE expires_ms < ?", vec![integer(now_ms)])?;
-        let expires_ms = integer(now_ms + NONCE_KEPT_MS);
+        let expires_ms = integer(now_ms + NONCE_RETENTION_MS);
         let query = "INSERT OR IGNORE INTO nonces (nonce, expires_ms) VALUES (?, ?) RETURNING 1 AS value";
         let inserted = self.rows(query, vec![nonce.into(), expires_ms])?;
         Ok(!inserted.is_empty())
     }
 
-    /// Gives each record the next number; the last one given comes back.
+    /// Assigns the next number to each record of a message, and returns the last number.
     fn append(&self, message: &PurgeMessage) -> Result<u64> {
-        let mut seq = self.counter()?.seq;
-        for record in &message.records {
-            seq += 1;
-            for scope in record.scope.edge_hashes() {
-                self.sql.exec(
-                    "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
-                     ON CONFLICT (scope, mode, placed) DO UPDATE SET \
-                     seq = max(seq, excluded.seq), position = max(position, excluded.position)",
-                    vec![
-                        scope.to_string().into(),
-                        record.mode.as_str().into(),
-                        i32::from(record.position.is_some()).into(),
-                        integer(seq),
-                        record.position.map(padded).into(),
-                    ],
-                )?;
-            }
+        let seq = self.counter()?.seq + message.records.len() as u64;
+        for Record { scope, mode, stamp } in numbered_records(message, seq) {
+            self.sql.exec(
+                "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
+                 ON CONFLICT (scope, mode, placed) DO UPDATE SET \
+                 seq = max(seq, excluded.seq), position = max(position, excluded.position)",
+                vec![
+                    scope.to_string().into(),
+                    mode.as_str().into(),
+                    i32::from(stamp.origin.is_some()).into(),
+                    integer(stamp.edge.unwrap_or_default().0),
+                    stamp.origin.map(padded).into(),
+                ],
+            )?;
         }
         self.sql.exec("UPDATE counter SET seq = ?", vec![integer(seq)])?;
         Ok(seq)
     }
 
-    /// Drops the older quarter once there are too many, and lets the floor stand for it.
+    /// Drops the older quarter of the records once there are more than [`MAX_RECORDS`], and raises the floor.
     fn compact(&self) -> Result<()> {
         let rows = self.number("SELECT count(*) AS value FROM records", vec![])?;
         if rows <= MAX_RECORDS as u64 {
@@ -252,23 +253,21 @@ impl Table {
         Ok(())
     }
 
-    /// Notes up to where the numbers went in this second, and forgets seconds that nobody asks for any more, but for the
-    /// last of them.
+    /// Stores the last number that was assigned in this second, and deletes old marks except the last of them.
     fn mark(&self, seq: u64, at_s: u64) -> Result<()> {
         self.sql.exec("INSERT OR REPLACE INTO marks (at_s, seq) VALUES (?, ?)", vec![integer(at_s), integer(seq)])?;
-        let forgotten = integer(at_s.saturating_sub(MARKS_KEPT_SECS));
-        self.sql
-            .exec("DELETE FROM marks WHERE at_s < (SELECT max(at_s) FROM marks WHERE at_s < ?)", vec![forgotten])?;
+        let oldest = integer(at_s.saturating_sub(MARK_RETENTION_SECS));
+        self.sql.exec("DELETE FROM marks WHERE at_s < (SELECT max(at_s) FROM marks WHERE at_s < ?)", vec![oldest])?;
         Ok(())
     }
 
-    /// The last number that was given before that second, or `first` if none is known.
+    /// Returns the last number that was assigned before that second, or `first` if no mark is older.
     fn mark_before(&self, at_s: u64, first: u64) -> Result<u64> {
         let query = "SELECT coalesce(max(seq), ?) AS value FROM marks WHERE at_s < ?";
         self.number(query, vec![integer(first), integer(at_s)])
     }
 
-    /// The records behind `after`.
+    /// Returns the records after the number `after`.
     fn snapshot(&self, first: u64, after: u64, seq: u64) -> Result<SnapshotText> {
         let floors = self.rows("SELECT placed, seq, position FROM floors ORDER BY placed DESC", vec![])?;
         let query = "SELECT scope, mode, seq, position FROM records WHERE seq > ? ORDER BY seq DESC";
@@ -288,10 +287,10 @@ impl Table {
 }
 
 fn now_s() -> u64 {
-    unix_ms(runtime::now()) / 1000
+    unix_ms(now()) / 1000
 }
 
-/// `None` if it is not a scope and a mode of this version.
+/// Parses a record; `None` if its scope or mode is not of this version.
 fn record(row: &Row) -> Result<Option<Record>> {
     let stamp = stamp(row.number("seq")?, row.text("position").as_deref());
     let scope = row.text("scope").and_then(|scope| scope.parse().ok());
@@ -303,7 +302,8 @@ fn stamp(seq: u64, position: Option<&str>) -> Stamp {
     Stamp { edge: Some(Seq(seq)), origin: position.and_then(unpadded) }
 }
 
-/// The numbers that this object gives are milliseconds since 1970 and a few more: far inside what a JavaScript number holds.
+/// Converts a number to a SQL value. Journal numbers are near the milliseconds since 1970, which a JavaScript
+/// number represents exactly.
 fn integer(value: u64) -> SqlStorageValue {
     SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX))
 }

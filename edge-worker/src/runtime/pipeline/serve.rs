@@ -1,31 +1,31 @@
-//! What is stored: looked up, judged by the journal as it is now, and served.
+//! Answers from the store: looks a response up, checks it against the journal, and sends it.
 
 use std::rc::Rc;
-use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use shared_keys::Applied;
 use worker::Context;
 
-use super::{Answer, Exchange, Found, INVALIDATED, Stored};
-use crate::background;
+use super::exchange::Exchange;
+use super::{Answer, Found, Stored};
+use crate::cache_status::{CacheStatus, Forwarded};
 use crate::error::Error;
 use crate::policy::directives::CDN_CACHE_CONTROL;
 use crate::policy::range::{self, Part};
 use crate::policy::select::VaryMarker;
 use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
-use crate::runtime::{Body, now};
-use crate::status::CacheStatus;
+use crate::runtime::body::Body;
+use crate::runtime::now;
 use crate::store::variants;
 
 impl Exchange {
-    /// What the store has.
+    /// Looks the request up in the store. An error counts as a miss.
     pub(super) async fn lookup(&self) -> Found {
-        self.found(variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await)
+        self.unless_invalidated(variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await)
     }
 
-    fn found(&self, looked_up: Result<Found, Error>) -> Found {
+    fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {
         match looked_up {
             Ok(found)
                 if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
@@ -40,31 +40,26 @@ impl Exchange {
         }
     }
 
-    /// Whether an unsafe request to this isolate has invalidated what was asked for then.
-    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
-        INVALIDATED.with(|invalidated| invalidated.covers(self.target.as_str(), request_time))
-    }
-
-    /// What to do by the journal as it is now, which is asked for if what was waited for before took long.
+    /// Decides by the current journal. If earlier steps took long, the journal is refreshed first.
     pub(super) async fn decide(&self, found: &Found) -> Decision {
-        self.by_the_journal(|journal| decide(self.request(), found.selected(), now(), journal))
+        self.with_journal(|journal| decide(self.request(), found.selected(), now(), journal))
             .await
-            .unwrap_or_else(|| Decision::Forward(Forward::refused(Detail::JournalUnreachable)))
+            .unwrap_or_else(|| Decision::Forward(Forward::bypass(Detail::JournalUnreachable)))
     }
 
-    /// What `judge` says of the records; `None` if they are not known well enough to serve by.
-    pub(super) async fn by_the_journal<T>(&self, judge: impl FnOnce(&Applied) -> T) -> Option<T> {
-        if let Err(error) = self.journal.ensure().await {
-            worker::console_warn!("not served from the store: {error}");
+    /// Returns what `judge` makes of the journal; `None` if the snapshot is too old to serve by.
+    pub(super) async fn with_journal<T>(&self, judge: impl FnOnce(&Applied) -> T) -> Option<T> {
+        if let Err(error) = self.journal.ensure_recent().await {
+            worker::console_warn!("the store is not used: {error}");
             return None;
         }
         self.journal.read(|snapshot| judge(snapshot.applied()))
     }
 
-    /// What is in memory and fresh. What is stale there may have been replaced in the store.
+    /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
     pub(super) async fn serve_from_memory(self: &Rc<Self>) -> Option<Answer> {
         let looked_up = variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
-        let found = self.found(looked_up);
+        let found = self.unless_invalidated(looked_up);
         match (self.decide(&found).await, found.stored) {
             (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
                 Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)
@@ -73,6 +68,7 @@ impl Exchange {
         }
     }
 
+    /// Serves a stored response, and refreshes it in the background if it is stale.
     pub(super) async fn serve(
         self: &Rc<Self>,
         stored: Stored,
@@ -82,19 +78,12 @@ impl Exchange {
         context: &Context,
     ) -> Answer {
         if hit.reuse == Reuse::StaleWhileRevalidate {
-            let (exchange, response) = (Rc::clone(self), stored.response.clone());
-            background::refresh(exchange, stored.key, response, marker, context);
+            self.refresh(stored.key, stored.response.clone(), marker, context);
         }
         self.reuse(stored.response, stored.body, hit, status).await
     }
 
-    pub(super) async fn reuse(
-        &self,
-        stored: StoredResponse,
-        body: Option<Body>,
-        hit: Hit,
-        status: CacheStatus,
-    ) -> Answer {
+    async fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
         let is_ours = stored.is_ours();
         let mut headers = stored.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
@@ -103,23 +92,37 @@ impl Exchange {
         self.finish(code, headers, body, hit.not_modified, is_ours, status)
     }
 
-    /// The stored response in place of a failed one, if it is allowed and still valid: a purge may have come meanwhile.
-    pub(super) async fn stale_instead(
+    /// Returns the stored response that may replace a failure. The decision is repeated, because a purge may have
+    /// arrived meanwhile.
+    pub(super) async fn stale_response(
         &self,
         forward: Forward,
         found: &mut Found,
-        disconnected: bool,
+        is_disconnected: bool,
     ) -> Option<(Stored, Hit)> {
-        let allowed = |forward: Forward| if disconnected { forward.on_disconnect } else { forward.on_error };
+        let allowed = |forward: Forward| if is_disconnected { forward.on_disconnect } else { forward.on_error };
         allowed(forward)?;
         match self.decide(found).await {
             Decision::Forward(forward) => allowed(forward).zip(found.stored.take()).map(|(hit, stored)| (stored, hit)),
             Decision::Serve(_) => None,
         }
     }
+
+    /// Serves a stored response in place of a failure with `status`; `None` if another request met the failure, or
+    /// the origin sent no status.
+    pub(super) async fn reuse_stale(
+        &self,
+        forward: Forward,
+        (stored, hit): (Stored, Hit),
+        status: Option<StatusCode>,
+    ) -> Answer {
+        let status = CacheStatus::Forwarded(Forwarded::new(forward, status).with_reuse(hit));
+        self.reuse(stored.response, stored.body, hit, status).await
+    }
 }
 
-/// What of a stored response is sent, with the fields that say so: all, a part (206), or that there is no such part (416).
+/// Cuts the requested part out of a stored response: the whole, octets (206), or no octets (416). Sets the fields
+/// that state it.
 pub(super) async fn cut(
     stored: &StoredResponse,
     headers: &mut HeaderMap,
@@ -129,8 +132,8 @@ pub(super) async fn cut(
     match part {
         Part::Whole => Ok((stored.status, body)),
         Part::Octets(octets) => {
-            let before = range::held(stored).map_or(0, |held| held.first);
-            let (first, end) = (octets.first - before, octets.last + 1 - before);
+            let offset = range::held(stored).map_or(0, |held| held.first);
+            let (first, end) = (octets.first - offset, octets.last + 1 - offset);
             headers.insert(header::CONTENT_RANGE, octets.content_range());
             for name in [validate::CONTENT_DIGEST, validate::CONTENT_MD5] {
                 headers.remove(name);
@@ -144,7 +147,7 @@ pub(super) async fn cut(
         }
         Part::Unsatisfiable { length } => {
             validate::retain_not_modified_fields(headers);
-            // It is not the stored response: how long that is fresh must not have others keep this.
+            // A 416 is not the stored response, so the stored response's lifetime must not let caches store it.
             for name in [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::EXPIRES, header::AGE, header::ETAG] {
                 headers.remove(name);
             }

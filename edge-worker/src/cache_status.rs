@@ -1,7 +1,7 @@
-//! Decision → this cache's member of `Cache-Status` (RFC 9211).
+//! This cache's member of the `Cache-Status` field (RFC 9211).
 //!
-//! Members stand in the order of the caches from the origin to the client, so this one is appended behind whatever the
-//! origin said. `hit` is said only of what was not forwarded (section 2.1): a stale response in place of a failed one has `fwd`.
+//! Members are ordered from the origin to the client, so this one is appended after the origin's. `hit` states
+//! that the request was not forwarded (section 2.1): a stale response in place of a failed one has `fwd`.
 
 use std::fmt;
 
@@ -17,70 +17,70 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// The name of this cache in the field.
 const CACHE_NAME: &str = "strata-edge";
 
-/// A longer key is not shown: what receives the response may not take longer fields.
+/// The longest key that is shown. Recipients may refuse longer fields.
 const MAX_KEY_BYTES: usize = 1024;
 
-/// How a response came about.
+/// The way a response was produced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// From the store.
+    /// It is a stored response.
     Hit {
-        /// How it may be used.
+        /// What permits its reuse.
         hit: Hit,
-        /// It was in the isolate's memory.
+        /// It was read from the isolate's memory.
         memory: bool,
     },
-    /// From the origin, or from the store after the origin was asked.
+    /// It is from the origin, or from the store after the request was forwarded.
     Forwarded(Forwarded),
-    /// Made here: nothing was stored for it, and nothing was asked for.
+    /// It is this cache's own: nothing is stored for the request, and it was not forwarded.
     Own(Detail),
 }
 
-/// How a response came about that the origin was asked for.
+/// The way a forwarded request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded {
-    /// Why it was asked.
+    /// Why the request was forwarded.
     pub reason: ForwardReason,
-    /// What it answered; `None` if it did not, or another request asked it.
+    /// The status of the origin's response; `None` if there is none, or another request was forwarded.
     pub status: Option<StatusCode>,
-    /// Whether its answer is being stored.
+    /// Whether the origin's response is stored.
     pub stored: bool,
-    /// Another request's answer was waited for.
+    /// Whether the request waited for another (request collapsing).
     pub collapsed: bool,
-    /// Seconds of freshness left in what is served and stored, negative once stale.
+    /// Seconds of freshness left in the response, if it is stored; negative once stale.
     pub ttl_secs: Option<i64>,
-    /// How what was stored is used after all; `None` if the origin's answer is served.
+    /// What permits the reuse of a stored response after all; `None` if the origin's response is served.
     pub reuse: Option<Reuse>,
-    /// More, as a token.
+    /// The `detail` parameter.
     pub detail: Option<&'static str>,
 }
 
 impl Forwarded {
-    /// As far as the decision to forward says.
+    /// Creates the status from the decision to forward, and from the status of the origin's response.
     pub fn new(forward: Forward, status: Option<StatusCode>) -> Self {
         let detail = forward.detail.map(Detail::as_str);
         Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, reuse: None, detail }
     }
 
-    /// The answer is being stored, or is not for the reason given.
+    /// Adds that the response is stored with this lifetime, or the reason why not.
     #[must_use]
-    pub fn filled(self, stored: Result<i64, NotStored>) -> Self {
+    pub fn with_store_result(self, stored: Result<i64, NotStored>) -> Self {
         match stored {
             Ok(ttl_secs) => Self { stored: true, ttl_secs: Some(ttl_secs), ..self },
             Err(reason) => Self { detail: Some(reason.as_str()), ..self },
         }
     }
 
-    /// What was stored before was served all the same.
+    /// Adds that a stored response is served.
     #[must_use]
-    pub fn served(self, hit: Hit) -> Self {
+    pub fn with_reuse(self, hit: Hit) -> Self {
         let detail = reuse_detail(hit.reuse).or(self.detail);
         Self { ttl_secs: Some(hit.ttl_secs), reuse: Some(hit.reuse), detail, ..self }
     }
 }
 
 impl CacheStatus {
-    /// A short name for logs: `edge`, `edge-stale` or `origin`.
+    /// Returns the layer for logs and metrics: `edge`, `edge-stale` or `origin`.
     pub fn layer(&self) -> &'static str {
         match self {
             Self::Hit { hit: Hit { reuse: Reuse::Fresh, .. }, .. } => "edge",
@@ -91,7 +91,7 @@ impl CacheStatus {
         }
     }
 
-    /// Adds the member behind those that are there; `key` is what the response is or would be stored under.
+    /// Appends the member to the field; `key` is the key of the stored response.
     pub fn append_to(&self, headers: &mut HeaderMap, key: Option<&TargetKey>) {
         let mut member = self.to_string();
         if let Some(key) = key.map(TargetKey::as_str).filter(|key| key.len() <= MAX_KEY_BYTES && is_plain(key)) {
@@ -116,8 +116,8 @@ impl fmt::Display for CacheStatus {
                 if let Some(status) = forwarded.status {
                     write!(f, "; fwd-status={}", status.as_u16())?;
                 }
-                for (is, name) in [(forwarded.stored, "; stored"), (forwarded.collapsed, "; collapsed")] {
-                    f.write_str(if is { name } else { "" })?;
+                for (is_set, name) in [(forwarded.stored, "; stored"), (forwarded.collapsed, "; collapsed")] {
+                    f.write_str(if is_set { name } else { "" })?;
                 }
                 (forwarded.ttl_secs, forwarded.detail)
             }
@@ -139,7 +139,7 @@ fn reuse_detail(reuse: Reuse) -> Option<&'static str> {
     }
 }
 
-/// Whether a text stands in a quoted string as it is (RFC 9651 section 3.3.3).
+/// Returns whether a quoted string can hold the text without escapes (RFC 9651 section 3.3.3).
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
 }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9211_2_members_of_what_was_forwarded() {
+    fn rfc9211_2_members_of_forwarded_requests() {
         let purged = Forward { detail: Some(Detail::Purged), ..Forward::miss() };
         let stale = Forward { reason: ForwardReason::Stale, ..Forward::miss() };
         let method = Forward { reason: ForwardReason::Method, ..Forward::miss() };
@@ -180,35 +180,38 @@ mod tests {
         let collapsed = Forwarded { collapsed: true, ..Forwarded::new(Forward::miss(), None) };
         for (forwarded, member) in [
             (ok(method), "fwd=method; fwd-status=200"),
-            (Forwarded::new(Forward::refused(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
-            (ok(Forward::miss()).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
-            (ok(purged).filled(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
+            (Forwarded::new(Forward::bypass(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
+            (ok(Forward::miss()).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+            (ok(purged).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
             (
-                Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).filled(Ok(9)),
+                Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).with_store_result(Ok(9)),
                 "fwd=stale; fwd-status=304; stored; ttl=9",
             ),
-            (ok(purged).filled(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
-            (error.served(used(Reuse::StaleIfError, -9)), "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error"),
-            (collapsed.served(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
+            (ok(purged).with_store_result(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
+            (
+                error.with_reuse(used(Reuse::StaleIfError, -9)),
+                "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error",
+            ),
+            (collapsed.with_reuse(used(Reuse::Fresh, 60)), "fwd=uri-miss; collapsed; ttl=60"),
         ] {
             assert_eq!(CacheStatus::Forwarded(forwarded).to_string(), format!("strata-edge; {member}"));
         }
     }
 
     #[test]
-    fn rfc9211_2_2_what_did_not_go_forward_says_so() {
+    fn rfc9211_2_2_a_response_of_the_caches_own_has_no_fwd() {
         assert_eq!(CacheStatus::Own(Detail::OnlyIfCached).to_string(), "strata-edge; detail=only-if-cached");
     }
 
     #[test]
-    fn the_layer_is_where_the_response_came_from() {
+    fn the_layer_is_where_the_response_is_from() {
         let forwarded = Forwarded::new(Forward::miss(), Some(StatusCode::OK));
         for (status, layer) in [
             (hit(Reuse::Fresh, 1), "edge"),
             (hit(Reuse::StaleWhileRevalidate, -1), "edge-stale"),
             (CacheStatus::Forwarded(forwarded), "origin"),
-            (CacheStatus::Forwarded(forwarded.served(used(Reuse::StaleIfError, -1))), "edge-stale"),
-            (CacheStatus::Forwarded(forwarded.served(used(Reuse::Fresh, 1))), "edge"),
+            (CacheStatus::Forwarded(forwarded.with_reuse(used(Reuse::StaleIfError, -1))), "edge-stale"),
+            (CacheStatus::Forwarded(forwarded.with_reuse(used(Reuse::Fresh, 1))), "edge"),
             (CacheStatus::Own(Detail::Loop), "edge"),
         ] {
             assert_eq!(status.layer(), layer, "{status}");

@@ -3,22 +3,29 @@
 //! Each case is decided twice, as it is and with one word more that can only forbid. The words that also allow something
 //! are told apart by the section that says so.
 
+use std::time::{Duration, SystemTime};
+
+use edge_worker::json::Json;
+use edge_worker::policy::select::Selected;
+use edge_worker::policy::storable::{retention, without_unstorable_fields};
+use edge_worker::policy::{Choices, Decision, Request, StoredResponse, decide};
+use edge_worker::rules::Rules;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use serde_json::json;
 use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
 
-use super::select::Selected;
-use super::storable::{keep_for, without_unshared};
-use super::testing::{ARRIVED, at, http_date, nothing_applied, stored};
-use super::{Choices, Decision, Request, StoredResponse, decide};
-use crate::rules::{Json, Rules};
+/// The time at which responses arrive, in seconds since 1970.
+const ARRIVED: u64 = 100 * 86_400 * 10;
 
 /// The fields that a cache may read directives in; the last that is there holds.
 const DIRECTIVES: [HeaderName; 2] = [header::CACHE_CONTROL, HeaderName::from_static("cdn-cache-control")];
 
-const NO_RULE: &str = r#"{"path": "/none"}"#;
+/// The members of a rule's `lifetime`.
+type LifetimeRule = &'static [(&'static str, u64)];
+
+const DEFAULT_LIFETIME: LifetimeRule = &[("fresh", 20), ("stale_if_error", 40)];
+const OVERRIDING_LIFETIME: LifetimeRule = &[("fresh", 20), ("stale_while_revalidate", 9)];
 
 /// A response, the rule for it, and a request for it that comes later.
 #[derive(Debug, Clone)]
@@ -27,8 +34,8 @@ struct Case {
     response: HeaderMap,
     request: HeaderMap,
     choices: Choices,
-    /// The members of a rule.
-    rule: &'static str,
+    /// The rule's lifetime, if there is a rule, and whether it overrides the origin's.
+    rule: Option<(LifetimeRule, bool)>,
     after_secs: u64,
     recorded: Option<Mode>,
 }
@@ -45,16 +52,20 @@ enum Use {
 impl Case {
     fn result(&self) -> Use {
         let request = Request { method: &Method::GET, headers: &self.request, choices: self.choices };
-        let mut response = StoredResponse { headers: self.response.clone(), ..stored(&[]) };
-        response.status = StatusCode::from_u16(self.status).unwrap();
-        response.scopes = vec![scope()];
-        let members: serde_json::Value = serde_json::from_str(self.rule).unwrap();
-        let rules = Rules::read(&Json::from(json!([members]))).unwrap();
+        let mut response = StoredResponse {
+            status: StatusCode::from_u16(self.status).unwrap(),
+            headers: self.response.clone(),
+            request_time: at(ARRIVED),
+            response_time: at(ARRIVED),
+            stamp: Stamp { origin: None, edge: Some(Seq(1)) },
+            scopes: vec![scope()],
+        };
+        let rules = self.rule.map_or_else(Rules::default, |(lifetime, over_origin)| rules(lifetime, over_origin));
         rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap()).set_lifetime(&mut response);
-        if keep_for(request, &response, &nothing_applied()).is_err() {
+        if retention(request, &response, &nothing_applied()).is_err() {
             return Use::Never;
         }
-        let response = without_unshared(response);
+        let response = without_unstorable_fields(response);
         let now = at(ARRIVED + self.after_secs);
         match decide(request, Selected::Response(&response), now, &self.journal()) {
             Decision::Serve(_) => Use::Served,
@@ -134,6 +145,30 @@ fn add(headers: &mut HeaderMap, name: HeaderName, word: &str, at_end: bool) {
     headers.insert(name, HeaderValue::from_str(&format!("{first}{separator}{second}")).unwrap());
 }
 
+fn at(unix_secs: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs)
+}
+
+fn http_date(unix_secs: u64) -> String {
+    httpdate::fmt_http_date(at(unix_secs))
+}
+
+/// A journal without records.
+fn nothing_applied() -> Applied {
+    Applied::new(1000)
+}
+
+/// One rule, for all paths.
+fn rules(lifetime: LifetimeRule, over_origin: bool) -> Rules {
+    let object = |members: Vec<(&str, Json)>| {
+        Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    };
+    let mut members: Vec<_> = lifetime.iter().map(|(name, secs)| (*name, Json::Number(*secs as f64))).collect();
+    members.push(("override", Json::Bool(over_origin)));
+    let rule = object(vec![("path", Json::Text("/**".to_owned())), ("lifetime", object(members))]);
+    Rules::read(&Json::List(vec![rule])).unwrap()
+}
+
 fn scope() -> shared_keys::ScopeHash {
     "tag:a".parse::<Scope>().unwrap().hash()
 }
@@ -202,9 +237,9 @@ prop_compose! {
         authorized in proptest::bool::weighted(0.2),
         (store_set_cookie, obey_requests) in any::<(bool, bool)>(),
         rule in select(vec![
-            NO_RULE,
-            r#"{"path": "/**", "lifetime": {"fresh": 20, "stale_if_error": 40}}"#,
-            r#"{"path": "/**", "lifetime": {"fresh": 20, "stale_while_revalidate": 9, "override": true}}"#,
+            None,
+            Some((DEFAULT_LIFETIME, false)),
+            Some((OVERRIDING_LIFETIME, true)),
         ]),
         after_secs in 0u64..100,
         recorded in proptest::option::weighted(0.2, Just(Mode::Expire)),

@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::time::Duration;
 
-use edge_worker::snapshot::{MAX_RECORDS, SnapshotText, recent_window};
+use edge_worker::journal::snapshot::{MAX_RECORDS, SnapshotText};
+use edge_worker::journal::timing::{self, MAX_POLLS, Part, recent_window, refresh_age};
 use hdrhistogram::Histogram;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -15,13 +16,9 @@ use shared_keys::{Mode, Position, Record, Scope, Seq, Stamp};
 type Micros = u64;
 
 const SEC: Micros = 1_000_000;
-/// As in the worker's `journal`: how long a data centre shares the recent records, and how long an isolate waits.
-const SHARED_FOR: Micros = 2 * SEC;
-const PATIENCE: Micros = 2 * SEC;
-const RETRY_AFTER: Micros = SEC;
-/// How often an isolate looks for what another asks for, and at most how many times.
-const LOOK_EVERY: Micros = 200_000;
-const LOOKS: u32 = 10;
+const OBJECT_TIMEOUT: Micros = micros(timing::OBJECT_TIMEOUT);
+const OBJECT_BACKOFF: Micros = micros(timing::OBJECT_BACKOFF);
+const POLL_INTERVAL: Micros = micros(timing::POLL_INTERVAL);
 /// Until what one isolate puts is there for the others of its data centre.
 const PUT: Micros = 5_000;
 /// Records in one of the shipper's messages.
@@ -101,12 +98,6 @@ pub(crate) struct Seen {
     pub(crate) sent_bytes: u64,
     /// From a purge to an isolate that obeys it, in microseconds: for each refresh, of the oldest record that it brought.
     pub(crate) purge_to_isolate: Histogram<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Recent,
-    Whole,
 }
 
 /// What of a text decides: where it begins and ends, and when it was asked for.
@@ -194,7 +185,7 @@ impl Planet {
     }
 
     fn max_lag(&self) -> Micros {
-        self.max_lag.as_secs() * SEC
+        micros(self.max_lag)
     }
 }
 
@@ -306,15 +297,15 @@ impl<'a> Run<'a> {
         let looks = &mut self.isolates[isolate].looks;
         if (slot.asking.0..slot.asking.1).contains(&now) {
             *looks += 1;
-            let wait = if *looks <= LOOKS { LOOK_EVERY } else { RETRY_AFTER };
-            *looks %= LOOKS + 1;
+            let wait = if *looks <= MAX_POLLS { POLL_INTERVAL } else { OBJECT_BACKOFF };
+            *looks %= MAX_POLLS + 1;
             return self.at(now + wait, Event::Due { isolate });
         }
         *looks = 0;
         let asking = &mut self.slot(isolate, part).asking;
         // One that asks before it sees the other's mark does not take that back.
         if asking.1 <= now {
-            *asking = (now + PUT, now + PUT + PATIENCE);
+            *asking = (now + PUT, now + PUT + OBJECT_TIMEOUT);
         }
         self.send(isolate, part);
     }
@@ -345,7 +336,7 @@ impl<'a> Run<'a> {
     /// The worker's own rule; what was learned is measured.
     fn take_in(&mut self, isolate: usize, told: Told) -> bool {
         let known = &mut self.isolates[isolate];
-        if !text(told, vec![]).follows(Seq(FIRST), Seq(known.seq)) {
+        if !text(told, vec![]).connects_to(Seq(FIRST), Seq(known.seq)) {
             return false;
         }
         if told.seq > known.seq {
@@ -361,8 +352,7 @@ impl<'a> Run<'a> {
 
     /// The first request at which the isolate is due again.
     fn next_request(&mut self, isolate: usize) {
-        let part = 0.4 + 0.2 * self.chance.random::<f64>();
-        let age = (self.planet.max_lag() as f64 * part) as Micros;
+        let age = micros(refresh_age(self.planet.max_lag, self.chance.random()));
         let due = (self.isolates[isolate].known_at + age).max(self.now);
         // Requests come independently of each other: the time to the next is exponential.
         let wait = -self.chance.random::<f64>().max(1e-9).ln() / self.assumed.requests_per_sec;
@@ -403,22 +393,18 @@ impl<'a> Run<'a> {
             self.seen.record_text(bytes);
         }
         let told = Told { after, seq: self.seq, asked_at };
-        if self.free_at + back > asked_at + PATIENCE {
+        if self.free_at + back > asked_at + OBJECT_TIMEOUT {
             if self.measuring {
                 self.seen.timeouts += 1;
             }
             self.isolates[isolate].recent = None;
-            return self.at(asked_at + PATIENCE + RETRY_AFTER, Event::Due { isolate });
+            return self.at(asked_at + OBJECT_TIMEOUT + OBJECT_BACKOFF, Event::Due { isolate });
         }
         self.at(self.free_at + back, Event::Answer { isolate, part, told });
     }
 
     fn answer(&mut self, isolate: usize, part: Part, told: Told) {
-        let shared_for = match part {
-            Part::Recent => SHARED_FOR,
-            Part::Whole => self.planet.max_lag(),
-        };
-        let told_until = self.now + shared_for;
+        let told_until = self.now + micros(part.shared_for(self.planet.max_lag));
         *self.slot(isolate, part) = Slot { told: Some(told), told_until, asking: (0, 0) };
         self.take_in_part(isolate, part, told);
     }
@@ -448,6 +434,10 @@ impl Seen {
         self.text_bytes.record(bytes).expect("it grows with its values");
         self.sent_bytes += bytes;
     }
+}
+
+const fn micros(duration: Duration) -> Micros {
+    duration.as_micros() as Micros
 }
 
 fn text(told: Told, records: Vec<Record>) -> SnapshotText {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 
-use super::{Entry, Store};
+use super::{BodyLength, Entry, Store};
 use crate::error::Error;
 
 /// No larger body is kept.
@@ -22,15 +22,9 @@ const OVERHEAD_BYTES: usize = 512;
 /// What a field takes besides its text.
 const FIELD_BYTES: usize = 64;
 
-/// A body that knows its size, or is still on its way.
-pub trait Measured {
-    /// Its length; `None` if it is on its way and cannot be kept.
-    fn bytes(&self) -> Option<usize>;
-}
-
 /// The memory of one isolate.
 #[derive(Debug)]
-pub struct Isolate<B>(RefCell<State<B>>);
+pub struct Memory<B>(RefCell<State<B>>);
 
 #[derive(Debug)]
 struct State<B> {
@@ -46,15 +40,15 @@ struct Kept<B> {
     until: SystemTime,
 }
 
-impl<B: Clone + Measured> Isolate<B> {
+impl<B: Clone + BodyLength> Memory<B> {
     /// Holds at most so many bytes.
     pub fn new(max_bytes: usize) -> Self {
         Self(RefCell::new(State { kept: LruCache::unbounded(), bytes: 0, max_bytes }))
     }
 
     /// The memory as a store at `now`; what is put is trusted for `trust`.
-    pub fn at(&self, now: SystemTime, trust: Duration) -> AtTime<'_, B> {
-        AtTime { isolate: self, now, trust }
+    pub fn at(&self, now: SystemTime, trust: Duration) -> MemoryAt<'_, B> {
+        MemoryAt { memory: self, now, trust }
     }
 
     /// Keeps an entry, or nothing under `key` if it is too large.
@@ -98,36 +92,36 @@ impl<B> State<B> {
 
 /// An isolate's memory as a [`Store`] at one time: nothing in it is waited for.
 #[derive(Debug)]
-pub struct AtTime<'a, B> {
-    isolate: &'a Isolate<B>,
+pub struct MemoryAt<'a, B> {
+    memory: &'a Memory<B>,
     now: SystemTime,
     trust: Duration,
 }
 
-impl<B: Clone + Measured> Store for AtTime<'_, B> {
+impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
     type Body = B;
 
     async fn get(&self, key: &str) -> Result<Option<Entry<B>>, Error> {
-        Ok(self.isolate.get(key, self.now))
+        Ok(self.memory.get(key, self.now))
     }
 
-    async fn put(&self, key: &str, entry: Entry<B>, keep_for: Duration) -> Result<(), Error> {
-        self.isolate.put(key, entry, self.now + keep_for.min(self.trust));
+    async fn put(&self, key: &str, entry: Entry<B>, retention: Duration) -> Result<(), Error> {
+        self.memory.put(key, entry, self.now + retention.min(self.trust));
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.isolate.remove(key);
+        self.memory.remove(key);
         Ok(())
     }
 }
 
 /// About what an entry takes in memory; `None` if its body is too large or on its way.
-fn size<B: Measured>(key: &str, entry: &Entry<B>) -> Option<usize> {
+fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
     let content = match entry {
         Entry::Marker(marker) => marker.fields.to_header().len(),
         Entry::Response { response, body, .. } => {
-            let body = body.as_ref().map_or(Some(0), Measured::bytes)?;
+            let body = body.as_ref().map_or(Some(0), BodyLength::length)?;
             let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
             (body as u64 <= MAX_BODY_BYTES).then_some(())?;
             body + fields.sum::<usize>() + size_of_val(response.scopes.as_slice())
@@ -146,8 +140,8 @@ mod tests {
     use crate::store::fake::ready;
     use crate::store::variants;
 
-    impl Measured for String {
-        fn bytes(&self) -> Option<usize> {
+    impl BodyLength for String {
+        fn length(&self) -> Option<usize> {
             (self != "on its way").then_some(self.len())
         }
     }
@@ -158,7 +152,7 @@ mod tests {
         Entry::Response { response: stored(&[("etag", "x")]), generation: None, body: Some(body.to_owned()) }
     }
 
-    fn body(memory: &Isolate<String>, key: &str, secs: u64) -> Option<String> {
+    fn body(memory: &Memory<String>, key: &str, secs: u64) -> Option<String> {
         match memory.get(key, at(secs))? {
             Entry::Response { body, .. } => body,
             Entry::Marker(_) => None,
@@ -167,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_put_is_trusted_for_a_while_and_not_beyond_what_the_store_keeps() {
-        let memory = Isolate::new(100_000);
+        let memory = Memory::new(100_000);
         ready(memory.at(at(100), TRUST).put("a", response("x"), Duration::from_secs(60))).unwrap();
         ready(memory.at(at(100), TRUST).put("b", response("y"), Duration::from_secs(2))).unwrap();
         assert_eq!((body(&memory, "a", 104), body(&memory, "a", 105)), (Some("x".into()), None));
@@ -176,7 +170,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_and_what_was_used_longest_ago_goes_first() {
-        let memory = Isolate::new(10_000);
+        let memory = Memory::new(10_000);
         for key in ["a", "b", "c"] {
             memory.put(key, response(&"x".repeat(2000)), at(200));
         }
@@ -194,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_large_or_on_its_way_is_not_kept_nor_is_what_it_replaces() {
-        let memory = Isolate::new(1 << 20);
+        let memory = Memory::new(1 << 20);
         for body_of in ["on its way", &"x".repeat(65_537)] {
             memory.put("a", response("old"), at(200));
             memory.put("a", response(body_of), at(200));
@@ -206,7 +200,7 @@ mod tests {
 
     #[test]
     fn variants_are_found_as_in_any_store() {
-        let memory = Isolate::new(100_000);
+        let memory = Memory::new(100_000);
         let (target, rules) = (TargetKey::parse("https://shop.example/a").unwrap(), VaryRules::default());
         let request = |language| headers(&[("accept-language", language)]);
         let find = |request: &HeaderMap| {
@@ -215,7 +209,7 @@ mod tests {
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::keep(&store, &target, &rules, &request("de"), german, Duration::from_secs(60))).unwrap();
+        ready(variants::store(&store, &target, &rules, &request("de"), german, Duration::from_secs(60))).unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

@@ -1,6 +1,6 @@
 //! What was seen, as a table.
 
-use edge_worker::snapshot::MAX_RECORDS;
+use edge_worker::journal::snapshot::MAX_RECORDS;
 
 use crate::planet::Seen;
 
