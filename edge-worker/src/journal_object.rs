@@ -53,7 +53,7 @@ const SCHEMA: [&str; 6] = [
 ];
 
 /// The edge journal.
-#[durable_object]
+#[durable_object(fetch)]
 pub struct JournalObject {
     state: State,
     created: Cell<bool>,

@@ -1,19 +1,26 @@
-//! What a read gives back.
+//! The result of a read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A value, and where it came from.
+/// A value, and the layer that it comes from.
 #[derive(Debug)]
 pub struct Cached<V> {
     /// The value, shared with the cache.
     pub value: Arc<V>,
-    /// The layer that answered.
+    /// The layer that returned the value.
     pub layer: Layer,
-    /// How long ago it was loaded; zero if it was loaded for this read.
+    /// The time since the value was loaded; zero if it was loaded for this read.
     pub age: Duration,
-    /// Whether it is fresh, and if not, why it was served all the same.
+    /// Whether the value is fresh, and if not, why it was served all the same.
     pub freshness: Freshness,
+}
+
+impl<V> Cached<V> {
+    /// Returns a value that was loaded for this read.
+    pub(crate) fn loaded(value: Arc<V>) -> Self {
+        Self { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh }
+    }
 }
 
 impl<V> Clone for Cached<V> {
@@ -22,7 +29,7 @@ impl<V> Clone for Cached<V> {
     }
 }
 
-/// A layer of the origin, from the fastest inward.
+/// A layer of the origin, in the order of reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Layer {
@@ -30,12 +37,12 @@ pub enum Layer {
     Memory,
     /// Redis, or the embedded store.
     Redis,
-    /// The loader: nothing cached could be served.
+    /// The loader: no cached value could be served.
     Loader,
 }
 
 impl Layer {
-    /// `memory`, `redis` or `loader`: stable, for headers, logs and metrics.
+    /// Returns `memory`, `redis` or `loader`: stable, for headers, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,9 +56,9 @@ impl Layer {
 /// Whether a value is fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Freshness {
-    /// Within its lifetime, and not covered by any record that this process knows.
+    /// The value is within its lifetime, and no record that this process knows covers it.
     Fresh,
-    /// Served where stale is allowed.
+    /// The value is stale, and may be served stale.
     Stale(StaleReason),
 }
 
@@ -59,22 +66,25 @@ pub enum Freshness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StaleReason {
-    /// It is within `stale_while_revalidate`. After [`get_or_load`](crate::Namespace::get_or_load) a refresh runs.
+    /// The value is within `stale_while_revalidate`. A read that has a loader refreshes it in the
+    /// background.
     Revalidating,
-    /// The load failed, and it is within `stale_if_error`.
+    /// The load failed, and the value is within `stale_if_error`.
     LoadFailed,
-    /// The load took longer than the soft timeout, and it is within `stale_if_error`. The load goes on.
+    /// The load takes longer than the soft timeout, and the value is within `stale_if_error`. The load
+    /// goes on in the background.
     SoftTimeout,
-    /// The journal cannot be reached, so nobody knows whether it is still valid; the namespace chose
-    /// [`OnDisconnect::ServeStale`](crate::OnDisconnect::ServeStale).
+    /// The journal cannot be reached, so a record that covers the value may be unknown. The namespace
+    /// has chosen [`OnDisconnect::ServeStale`](crate::OnDisconnect::ServeStale).
     Disconnected,
-    /// It has just been loaded, but so soon after an invalidation that its source may not have had the new value yet
-    /// ([`source_lag`](crate::NamespaceBuilder::source_lag)). It is not kept.
+    /// The value was loaded so soon after an invalidation that its source may not have had the new
+    /// state yet ([`source_lag`](crate::NamespaceBuilder::source_lag)). It is not stored.
     SourceLag,
 }
 
 impl StaleReason {
-    /// `stale-while-revalidate`, `stale-if-error`, `soft-timeout`, `suspect` or `source-lag`: stable, for headers, logs and metrics.
+    /// Returns `stale-while-revalidate`, `stale-if-error`, `soft-timeout`, `disconnected` or `source-lag`: stable,
+    /// for headers, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -23,7 +23,7 @@
 //! let names: Namespace<ProductName, String> =
 //!     cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
 //!
-//! let load = |_| async { Ok::<_, std::io::Error>("Lamp".to_string()) };
+//! let load = |_, _| async { Ok("Lamp".to_string()) };
 //! let hit = names.get_or_load(&ProductName { id: 7 }, load).await?;
 //! assert_eq!((hit.value.as_str(), hit.layer), ("Lamp", Layer::Loader));
 //! assert_eq!(names.get_or_load(&ProductName { id: 7 }, load).await?.layer, Layer::Memory);
@@ -69,8 +69,8 @@ pub mod verify;
 
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id,
-    keys,
+    Below, IntoScopes, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint,
+    enum_id, keys, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder};
@@ -80,7 +80,7 @@ pub use crate::codec::Format;
 pub use crate::error::{AdminError, AdminErrorKind, BoxError, BuildError, LoadError, LoadErrorKind};
 pub use crate::loader::{BatchContext, LoadContext};
 pub use crate::metrics::Stats;
-pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect};
+pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect, ReadThrough};
 pub use crate::random::Randomness;
 pub use crate::receipt::{Delivery, Receipt, Written};
 pub use crate::store::{Faults, ShipStatus, Topology};

@@ -1,7 +1,9 @@
-//! Loaders and writers, and what they may say of the value that they make.
+//! Loaders and writers, and the handles through which they describe the value they produce.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,86 +13,94 @@ use shared_keys::{Key, Lifetime, Tag};
 
 use crate::error::{BoxError, LoadError};
 
-/// A loader or writer of any type, as it travels through the cache. Boxed only once it is needed: a hit allocates nothing.
-pub(crate) type BoxLoader<V> = Box<dyn FnOnce(LoadContext) -> BoxFuture<'static, Result<V, LoadError>> + Send>;
+/// A loader or writer of any type. Boxed only after a miss, so that a hit allocates nothing.
+pub(crate) type BoxLoader<'a, K, T> = Box<dyn FnOnce(K, LoadContext) -> LoadFuture<T> + Send + 'a>;
 
-/// The loader, boxed; `wrap` makes what travels of what it returns.
-pub(crate) fn boxed<V, T, F, L, E>(loader: F, wrap: fn(V) -> T) -> BoxLoader<T>
+/// A loader that was called, and runs once it is polled.
+pub(crate) type LoadFuture<T> = BoxFuture<'static, Result<T, LoadError>>;
+
+/// Boxes a loader; `wrap` converts its value. A panic while the loader builds its future becomes an
+/// error of the load.
+pub(crate) fn boxed<'a, K, V, T, F, L>(loader: F, wrap: fn(V) -> T) -> BoxLoader<'a, K, T>
 where
     V: 'static,
-    T: 'static,
-    F: FnOnce(LoadContext) -> L + Send + 'static,
-    L: Future<Output = Result<V, E>> + Send + 'static,
-    E: Into<BoxError> + 'static,
+    T: Send + 'static,
+    F: FnOnce(K, LoadContext) -> L + Send + 'a,
+    L: Future<Output = Result<V, BoxError>> + Send + 'static,
 {
-    Box::new(move |load| {
-        let made = loader(load);
-        async move { made.await.map(wrap).map_err(|error| LoadError::failed(error.into())) }.boxed()
+    Box::new(move |key, context| match catch_unwind(AssertUnwindSafe(|| loader(key, context))) {
+        Ok(load) => async move { load.await.map(wrap).map_err(LoadError::failed) }.boxed(),
+        Err(_) => ready(Err(LoadError::panicked())).boxed(),
     })
 }
 
-/// A handle that a loader gets, to tag its value and to set its lifetime. Cheap to clone.
+/// A handle for the loader of one value, to tag the value and to set its lifetime. Cheap to clone.
 ///
-/// A loader that reads through another namespace tags its value by what that value depends on: scopes are not inherited.
-/// If what it read was stale, its own value is handed out and not kept.
+/// A loader that reads through another namespace has to tag its value by what that value depends on:
+/// scopes are not inherited. If it read a stale value, its own value is returned and not stored.
 #[derive(Debug, Clone, Default)]
 pub struct LoadContext(Arc<Mutex<Annotations>>);
 
+/// The loader's statements about its value.
 #[derive(Debug, Default)]
 struct Annotations {
     tags: Vec<Tag>,
     lifetime: Option<Lifetime>,
-    built_on_stale: bool,
+    is_built_on_stale: bool,
 }
 
 impl LoadContext {
     /// Tags the value: an invalidation of the tag covers it.
-    pub fn tag(&self, tag: Tag) {
-        self.said().tags.push(tag);
+    pub fn tag(&self, tag: impl Into<Tag>) {
+        self.annotations().tags.push(tag.into());
     }
 
-    /// Gives the value this lifetime instead of its namespace's.
+    /// Sets the value's lifetime, in place of its namespace's.
     pub fn lifetime(&self, lifetime: Lifetime) {
-        self.said().lifetime = Some(lifetime);
+        self.annotations().lifetime = Some(lifetime);
     }
 
-    /// The loader has read something stale through the cache, so its value is stale from the beginning.
-    pub(crate) fn built_on_stale(&self) {
-        self.said().built_on_stale = true;
-    }
-
-    /// The tags that were given so far.
-    pub(crate) fn tags(&self) -> Vec<Tag> {
-        self.said().tags.clone()
+    /// Marks the value as stale from the start, because its loader has read a stale value.
+    pub(crate) fn set_built_on_stale(&self) {
+        self.annotations().is_built_on_stale = true;
     }
 
     pub(crate) fn is_built_on_stale(&self) -> bool {
-        self.said().built_on_stale
+        self.annotations().is_built_on_stale
     }
 
-    /// The tags that were given, and the lifetime, which is `default` if none was.
+    /// Returns the tags that have been set so far.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        self.annotations().tags.clone()
+    }
+
+    /// Takes the tags, and the lifetime; `default` if the loader has set none.
     pub(crate) fn take(&self, default: Lifetime) -> (Vec<Tag>, Lifetime) {
-        let said = mem::take(&mut *self.said());
-        let lifetime =
-            if said.built_on_stale { Lifetime::fresh(Duration::ZERO) } else { said.lifetime.unwrap_or(default) };
-        (said.tags, lifetime)
+        let annotations = mem::take(&mut *self.annotations());
+        let lifetime = if annotations.is_built_on_stale {
+            Lifetime::fresh(Duration::ZERO)
+        } else {
+            annotations.lifetime.unwrap_or(default)
+        };
+        (annotations.tags, lifetime)
     }
 
-    fn said(&self) -> MutexGuard<'_, Annotations> {
+    fn annotations(&self) -> MutexGuard<'_, Annotations> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the loader of a batch gets to speak of each key's value by. Cheap to clone.
+/// The handles for the loader of a batch, one for each key's value. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct BatchContext(Arc<HashMap<Box<str>, LoadContext>>);
 
 impl BatchContext {
-    pub(crate) fn new(loads: impl IntoIterator<Item = (Box<str>, LoadContext)>) -> Self {
-        Self(Arc::new(loads.into_iter().collect()))
+    pub(crate) fn new(contexts: impl IntoIterator<Item = (Box<str>, LoadContext)>) -> Self {
+        Self(Arc::new(contexts.into_iter().collect()))
     }
 
-    /// The handle of one of the keys that the loader was called with. What is said of another key is not heard.
+    /// Returns the handle of one of the keys that the loader was called with. The handle of any other
+    /// key has no effect.
     #[must_use]
     pub fn of(&self, key: &impl Key) -> LoadContext {
         self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()

@@ -104,8 +104,8 @@ impl Memory {
         for _ in 0..SHARDS {
             let victim = self.next_victim.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shard(victim);
-            let is_new = |(oldest, _): (&Box<str>, &Slot)| victim == index && **oldest == *key;
-            if shard.peek_lru().is_none_or(is_new) {
+            let is_new = |oldest: &str| victim == index && oldest == key;
+            if shard.peek_lru().is_none_or(|(oldest, _)| is_new(oldest)) {
                 continue;
             }
             let evicted = shard.pop_lru().map(|(_, slot)| slot);

@@ -42,7 +42,7 @@ counters! {
     load_errors,
     /// Reads that waited for a load that another caller had started.
     coalesced,
-    /// BatchContext that waited for another process's load of the same key.
+    /// Loads that waited for another process's load of the same key.
     lease_waits,
     /// Reads answered with a stale value because the load took longer than the soft timeout.
     soft_timeouts,

@@ -90,9 +90,9 @@ impl RequestReads {
 /// # async fn load(id: u64) -> Result<String, std::io::Error> { Ok(id.to_string()) }
 /// async fn two_names(names: Namespace<Name, String>) -> Option<String> {
 ///     let other = names.clone();
-///     let read = async move { other.get_or_load(&Name { id: 1 }, |_| load(1)).await };
+///     let read = async move { other.get_or_load(&Name { id: 1 }, |_, _| load(1)).await };
 ///     let one = tokio::spawn(for_this_request(read));
-///     let two = names.get_or_load(&Name { id: 2 }, |_| load(2)).await.ok()?;
+///     let two = names.get_or_load(&Name { id: 2 }, |_, _| load(2)).await.ok()?;
 ///     Some(format!("{} {}", one.await.ok()?.ok()?.value, two.value))
 /// }
 /// ```

@@ -25,7 +25,7 @@ async fn a_hit_in_memory_allocates_nothing() {
         .tags(|key: &Page| vec![Tag::new(&format!("product:{}", key.product)).unwrap()])
         .build();
     let key = Page { product: 7, shop: "berlin mitte".to_owned(), page: 3 };
-    let loader = |_| async { Ok::<_, std::io::Error>("a page".to_owned()) };
+    let loader = |_, _| async { Ok("a page".to_owned()) };
     // The first read loads; the second makes the buffer that keys render into.
     for layer in [Layer::Loader, Layer::Memory] {
         assert_eq!(pages.get_or_load(&key, loader).await.unwrap().layer, layer);
@@ -34,7 +34,7 @@ async fn a_hit_in_memory_allocates_nothing() {
     let cost = allocation_counter::measure(|| {
         for _ in 0..100 {
             let loaded = pages.get_or_load(&key, loader).now_or_never();
-            let read = pages.get(&key).now_or_never().flatten();
+            let read = pages.get_cached(&key).now_or_never().flatten();
             layers = [loaded.and_then(Result::ok), read].map(|hit| hit.map(|hit| hit.layer));
         }
     });
@@ -49,13 +49,13 @@ async fn a_hit_in_a_request_spells_nothing_and_a_repeated_one_allocates_nothing(
     let pages: Namespace<Page, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
     let keys: Vec<_> = (0..100).map(|product| Page { product, shop: "berlin mitte".to_owned(), page: 3 }).collect();
     for key in &keys {
-        pages.get_or_load(key, |_| async { Ok::<_, Infallible>("a page".to_owned()) }).await.unwrap();
+        pages.get_or_load(key, |_, _| async { Ok("a page".to_owned()) }).await.unwrap();
     }
     let handler = service_fn(move |_: Request<Body>| {
         let (pages, keys) = (pages.clone(), keys.clone());
         async move {
             let read_all = || {
-                let hits = keys.iter().filter(|key| pages.get(key).now_or_never().flatten().is_some());
+                let hits = keys.iter().filter(|key| pages.get_cached(key).now_or_never().flatten().is_some());
                 assert_eq!(hits.count(), keys.len());
             };
             let (first, again) = (allocation_counter::measure(read_all), allocation_counter::measure(read_all));

@@ -102,11 +102,11 @@ async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError>
     let callers: Vec<_> = (0..callers)
         .map(|_| {
             let (items, source) = (items.clone(), source.clone());
-            let loader = move |_| async move {
+            let loader = move |_, _| async move {
                 let version = source.read(1).await?;
                 // The other callers arrive meanwhile.
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                Ok::<_, std::io::Error>(version)
+                Ok(version)
             };
             tokio::spawn(async move { items.get_or_load(&Item { id: 1 }, loader).await.is_ok() })
         })
@@ -167,21 +167,21 @@ impl Worker {
         let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
         let fails = random.random_ratio(1, 20);
         let source = self.source.clone();
-        let loader = move |load: LoadContext| async move {
+        let loader = move |_, load: LoadContext| async move {
             let start = Moment::now();
             load.tag(group(item));
             let version = source.read(item).await?;
             // Invalidations arrive meanwhile.
             tokio::time::sleep(slow).await;
             log(&Event::Loaded { item, span: Span::until_now(start) });
-            if fails { Err(std::io::Error::other("the source fails at random")) } else { Ok(version) }
+            if fails { Err("the source fails at random".into()) } else { Ok(version) }
         };
         self.read_with(item, loader).await;
     }
 
-    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(LoadContext) -> L + Send + 'static) -> Option<Layer>
+    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(Item, LoadContext) -> L + Send) -> Option<Layer>
     where
-        L: Future<Output = std::io::Result<u64>> + Send + 'static,
+        L: Future<Output = Result<u64, BoxError>> + Send + 'static,
     {
         let start = Moment::now();
         let hit = self.items.get_or_load(&Item { id: item }, loader).await;
@@ -220,13 +220,13 @@ impl Worker {
         let slow = Duration::from_millis(random.random_range(0..10));
         let source = self.source.clone();
         let start = Moment::now();
-        let writer = move |load: LoadContext| async move {
+        let writer = move |_, load: LoadContext| async move {
             load.tag(group(item));
             let version = source.bump(item).await?;
             tokio::time::sleep(slow).await;
-            Ok::<_, std::io::Error>(version)
+            Ok(version)
         };
-        let Ok(written) = self.items.write_through(&Item { id: item }, [], writer).await else { return };
+        let Ok(written) = self.items.write_through(&Item { id: item }, (), writer).await else { return };
         let done = written.receipt.journal == Delivery::Done;
         let (way, span) = ("write_through".to_owned(), Span::until_now(start));
         log(&Event::Invalidated { item, version: *written.value, way, remove: true, done, span });
@@ -238,9 +238,9 @@ impl Worker {
         for item in 0..self.count {
             loop {
                 let source = self.source.clone();
-                let loader = move |load: LoadContext| async move {
+                let loader = move |_, load: LoadContext| async move {
                     load.tag(group(item));
-                    source.read(item).await
+                    Ok(source.read(item).await?)
                 };
                 if self.read_with(item, loader).await.is_some_and(|layer| layer != Layer::Loader) {
                     break;

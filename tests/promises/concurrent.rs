@@ -38,13 +38,13 @@ impl Process {
 
     async fn read(&self, id: u64) -> u64 {
         let database = self.database.clone();
-        let loader = move |load: LoadContext| async move {
+        let loader = move |_, load: LoadContext| async move {
             load.tag(Group { id }.to_tag());
             // Yields around the read, so that other tasks run before and after it.
             tokio::task::yield_now().await;
             let version = database.read(id);
             tokio::task::yield_now().await;
-            Ok::<_, std::io::Error>(version)
+            Ok(version)
         };
         *self.items.get_or_load(&Item { id }, loader).await.unwrap().value
     }
@@ -61,11 +61,11 @@ impl Process {
         let version = match way {
             0 => {
                 let (database, key) = (self.database.clone(), Item { id });
-                let writer = move |load: LoadContext| async move {
+                let writer = move |_, load: LoadContext| async move {
                     load.tag(Group { id }.to_tag());
                     let version = database.bump(id);
                     tokio::task::yield_now().await;
-                    Ok::<_, std::io::Error>(version)
+                    Ok(version)
                 };
                 *self.items.write_through(&key, [Group { id }.to_tag()], writer).await.unwrap().value
             }

@@ -73,10 +73,10 @@ async fn a_caller_after_the_invalidation_of_a_tag_gets_no_value_loaded_before_it
     let cache = redis.cache().build().await.unwrap();
     let (items, database) = (items(&cache), Database::default());
     let (has_read, may_end) = gates();
-    let tagged = |loader: Box<dyn FnOnce(origin_sdk::LoadContext) -> _ + Send>| {
-        move |load: origin_sdk::LoadContext| {
+    let tagged = |loader: Box<dyn FnOnce(Item, origin_sdk::LoadContext) -> _ + Send>| {
+        move |item, load: origin_sdk::LoadContext| {
             load.tag(Group { id: 7 }.to_tag());
-            loader(load)
+            loader(item, load)
         }
     };
 
@@ -152,22 +152,22 @@ async fn a_write_through_overtaken_by_another_leaves_no_old_value() {
         let (items, database) = (items(&a), database.clone());
         let (has_committed, may_end) = (Arc::clone(&has_committed), Arc::clone(&may_end));
         async move {
-            let writer = |_| async move {
+            let writer = |_, _| async move {
                 database.write(1, 1);
                 has_committed.add_permits(1);
                 may_end.acquire().await.unwrap().forget();
-                Ok::<_, std::io::Error>(1)
+                Ok(1)
             };
-            items.write_through(&Item { id: 1 }, [], writer).await.unwrap()
+            items.write_through(&Item { id: 1 }, (), writer).await.unwrap()
         }
     });
     has_committed.acquire().await.unwrap().forget();
     let row = database.clone();
-    let second = |_| async move {
+    let second = |_, _| async move {
         row.write(1, 2);
-        Ok::<_, std::io::Error>(2)
+        Ok(2)
     };
-    assert!(items(&b).write_through(&Item { id: 1 }, [], second).await.unwrap().cached);
+    assert!(items(&b).write_through(&Item { id: 1 }, (), second).await.unwrap().cached);
     may_end.add_permits(1);
     assert!(!first.await.unwrap().cached, "the journal has the record of another write in between");
     assert_eq!(read(&items(&a), &database).await, 2);
@@ -179,14 +179,14 @@ async fn a_write_through_overtaken_by_another_leaves_no_old_value() {
 async fn a_write_through_overtaken_by_the_invalidation_of_its_tag_is_not_cached() {
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
-    let writer = |load: origin_sdk::LoadContext| async move {
+    let writer = |_, load: origin_sdk::LoadContext| async move {
         load.tag(Group { id: 7 }.to_tag());
         b.invalidate([Group { id: 7 }.to_tag()]).await;
-        Ok::<_, std::io::Error>(1)
+        Ok(1)
     };
-    let written = items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap();
+    let written = items(&a).write_through(&Item { id: 1 }, (), writer).await.unwrap();
     assert!(!written.cached);
-    assert!(items(&a).get(&Item { id: 1 }).await.is_none());
+    assert!(items(&a).get_cached(&Item { id: 1 }).await.is_none());
 }
 
 /// The same with a scope of several tags, which the check inside the store cannot match.
@@ -195,14 +195,14 @@ async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let tags = [7, 8].map(|id| Group { id }.to_tag());
-    let writer = |load: origin_sdk::LoadContext| async move {
+    let writer = |_, load: origin_sdk::LoadContext| async move {
         tags.iter().cloned().for_each(|tag| load.tag(tag));
         b.invalidate([Scope::all_tags(tags).unwrap()]).await;
-        Ok::<_, std::io::Error>(1)
+        Ok(1)
     };
-    let written = items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap();
+    let written = items(&a).write_through(&Item { id: 1 }, (), writer).await.unwrap();
     assert!(!written.cached);
-    assert!(items(&a).get(&Item { id: 1 }).await.is_none());
+    assert!(items(&a).get_cached(&Item { id: 1 }).await.is_none());
 }
 
 /// Messages about changes of a row are handled in the wrong order. Each write begins after the
@@ -214,8 +214,8 @@ async fn a_write_through_of_an_older_version_is_refused() {
     let (items, database) = (items(&cache), Database::default());
     database.write(1, 9);
     let write = async |version: u64| {
-        let writer = move |_| async move { Ok::<_, std::io::Error>((version, version)) };
-        items.write_through_version(&Item { id: 1 }, [], writer).await.unwrap().cached
+        let writer = move |_, _| async move { Ok((version, version)) };
+        items.write_through_version(&Item { id: 1 }, (), writer).await.unwrap().cached
     };
     assert!(!write(2).await, "no version is known yet, perhaps because it was evicted");
     assert!(write(9).await);
@@ -235,7 +235,7 @@ async fn a_write_through_overtaken_by_a_lost_record_is_not_cached_where_the_reco
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let (writing, on) = (a.clone(), redis.url());
-    let writer = |load: origin_sdk::LoadContext| async move {
+    let writer = |_, load: origin_sdk::LoadContext| async move {
         load.tag(Group { id: 7 }.to_tag());
         let applied = writing.stats().records_applied;
         let record = b.invalidate([Group { id: 7 }.to_tag()]).await.position.unwrap();
@@ -251,7 +251,7 @@ async fn a_write_through_overtaken_by_a_lost_record_is_not_cached_where_the_reco
         lose.cmd("XDEL").arg("test:{journal}:feed").arg(record.to_string());
         lose.cmd("ZREM").arg("test:{journal}:ledger").arg("remove tag:group:7");
         lose.exec_async(&mut connection).await.unwrap();
-        Ok::<_, std::io::Error>(1)
+        Ok(1)
     };
-    assert!(!items(&a).write_through(&Item { id: 1 }, [], writer).await.unwrap().cached);
+    assert!(!items(&a).write_through(&Item { id: 1 }, (), writer).await.unwrap().cached);
 }

@@ -30,7 +30,7 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> (u64, Freshn
 }
 
 async fn read_with_failing_loader(items: &Namespace<Item, u64>) -> Option<(u64, Freshness)> {
-    let failing = |_| async { Err::<u64, _>(std::io::Error::other("the database is down")) };
+    let failing = |_, _| async { Err("the database is down".into()) };
     items.get_or_load(&Item { id: 1 }, failing).await.ok().map(|hit| (*hit.value, hit.freshness))
 }
 
@@ -90,7 +90,7 @@ async fn an_entry_older_than_the_process_has_its_true_age() {
     let left = WINDOW.as_millis().to_string();
     let _: i64 = redis.run(&["PEXPIRE", "test:v1:{item:1}", &left]).await;
     let second = redis.cache().build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
-    let hit = second.get(&Item { id: 1 }).await.unwrap();
+    let hit = second.get_cached(&Item { id: 1 }).await.unwrap();
     assert!(hit.age >= FRESH && hit.freshness == Freshness::Stale(StaleReason::Revalidating), "{hit:?}");
 }
 
@@ -102,9 +102,9 @@ async fn a_value_loaded_from_a_stale_entry_is_not_stored() {
     let outer = builder.build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
     let through = |items: &Namespace<Item, u64>| {
         let items = items.clone();
-        move |_: origin_sdk::LoadContext| async move { items.get(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone") }
+        move |_, _| async move { items.get_cached(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone".into()) }
     };
     clock.advance(FRESH);
     assert_eq!(*outer.get_or_load(&Item { id: 2 }, through(&items)).await.unwrap().value, 0);
-    assert!(outer.get(&Item { id: 2 }).await.is_none());
+    assert!(outer.get_cached(&Item { id: 2 }).await.is_none());
 }

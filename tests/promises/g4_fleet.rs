@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{BatchContext, Cache, Layer, Lifetime, LoadContext, Namespace};
+use origin_sdk::{BatchContext, BoxError, Cache, Layer, Lifetime, LoadContext, Namespace};
 use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
 use tokio::task::JoinHandle;
 
@@ -25,11 +25,10 @@ async fn process(redis: &RedisServer, lease_ttl: Duration) -> (Cache, Namespace<
 
 type Answer = JoinHandle<(u64, Layer)>;
 
-fn read_with<F, L, E>(items: &Namespace<Item, u64>, loader: F) -> Answer
+fn read_with<F, L>(items: &Namespace<Item, u64>, loader: F) -> Answer
 where
-    F: FnOnce(LoadContext) -> L + Send + 'static,
-    L: Future<Output = Result<u64, E>> + Send + 'static,
-    E: Into<origin_sdk::BoxError> + 'static,
+    F: FnOnce(Item, LoadContext) -> L + Send + 'static,
+    L: Future<Output = Result<u64, BoxError>> + Send + 'static,
 {
     let items = items.clone();
     tokio::spawn(async move {
@@ -154,10 +153,10 @@ async fn a_waiter_loads_when_the_load_of_another_process_fails() {
     let (runs, may_fail) = gates();
     let failing = tokio::spawn({
         let (runs, may_fail) = (Arc::clone(&runs), Arc::clone(&may_fail));
-        let loader = |_| async move {
+        let loader = |_, _| async move {
             runs.add_permits(1);
             may_fail.acquire().await.unwrap().forget();
-            Err::<u64, _>(std::io::Error::other("the source is down"))
+            Err("the source is down".into())
         };
         async move { of_a.get_or_load(&Item { id: 1 }, loader).await }
     });
@@ -179,9 +178,9 @@ async fn values_that_may_not_be_stored_are_loaded_in_parallel() {
     let (has_read, may_end) = gates();
     let unstorable = || {
         let loader = database.slow_loader(1, &has_read, &may_end);
-        move |load: LoadContext| {
+        move |item, load: LoadContext| {
             load.lifetime(Lifetime::fresh(Duration::ZERO));
-            loader(load)
+            loader(item, load)
         }
     };
     let first = read_with(of_a, unstorable());
@@ -247,7 +246,7 @@ async fn a_batch_reads_its_keys_from_redis_in_one_round_trip() {
         of_a.get_or_load(&Item { id }, database.loader(id)).await.unwrap();
     }
     let _: String = redis.run(&["CONFIG", "RESETSTAT"]).await;
-    let hits = of_b.get_many(&items([1, 2, 3, 4])).await;
+    let hits = of_b.get_many_cached(&items([1, 2, 3, 4])).await;
     let read = |hit: &Option<origin_sdk::Cached<u64>>| hit.as_ref().map(|hit| (*hit.value, hit.layer));
     assert_eq!(
         hits.iter().map(read).collect::<Vec<_>>(),
@@ -266,7 +265,7 @@ async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() 
     has_read.acquire().await.unwrap().forget();
     let batch = tokio::spawn(async move {
         let loader = |missing: Vec<Item>, _: BatchContext| async move {
-            Ok::<_, std::io::Error>(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
+            Ok(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
         };
         let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();
         hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()

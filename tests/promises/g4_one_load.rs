@@ -57,7 +57,7 @@ async fn a_cancelled_caller_does_not_cancel_the_load() {
 async fn a_panic_in_a_loader_fails_only_that_load() {
     let ((_cache, items), database) = (items().await, Database::default());
     #[expect(clippy::panic, reason = "the test needs a loader that panics")]
-    let panicking = |_| async { if true { panic!("a bug in the loader") } else { Ok::<u64, std::io::Error>(0) } };
+    let panicking = |_, _| async { if true { panic!("a bug in the loader") } else { Ok(0) } };
     let error = items.get_or_load(&Item { id: 1 }, panicking).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Panicked);
     assert!(items.get_or_load(&Item { id: 1 }, database.loader(1)).await.is_ok());

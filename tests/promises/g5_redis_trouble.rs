@@ -108,7 +108,7 @@ async fn a_full_redis_takes_invalidations_and_the_receipt_reports_the_value_as_f
     assert_eq!(read(&items, &database).await, (0, Layer::Loader));
     let _: String = redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     database.write(1, 1);
-    let written = items.write_through(&Item { id: 1 }, [], |_| async { Ok::<_, std::io::Error>(1) }).await.unwrap();
+    let written = items.write_through(&Item { id: 1 }, (), |_, _| async { Ok(1) }).await.unwrap();
     assert_eq!((written.receipt.journal, written.receipt.redis), (Delivery::Done, Delivery::Failed));
     let (_new, elsewhere) = process(&redis).await;
     assert_eq!(read(&elsewhere, &database).await, (1, Layer::Loader), "the old entry in Redis is not served");

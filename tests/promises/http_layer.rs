@@ -53,9 +53,9 @@ impl Service {
             move |id: u64| {
                 let (items, database) = (items.clone(), database.clone());
                 async move {
-                    let loader = move |load: LoadContext| async move {
+                    let loader = move |_, load: LoadContext| async move {
                         load.tag(Group { id: 7 }.to_tag());
-                        Ok::<_, std::io::Error>(database.read(id))
+                        Ok(database.read(id))
                     };
                     items.get_or_load(&Item { id }, loader).await.unwrap().value.to_string()
                 }
@@ -153,15 +153,15 @@ impl Reply {
 
 /// Loads a value with this many tags.
 async fn load_tagged(namespace: &Namespace<ItemPart, u64>, tags: u64) {
-    let loader = move |load: LoadContext| async move {
+    let loader = move |_, load: LoadContext| async move {
         (0..tags).for_each(|id| load.tag(Group { id }.to_tag()));
-        Ok::<_, std::io::Error>(0)
+        Ok(0)
     };
     namespace.get_or_load(&ItemPart { id: 4, part: 1 }, loader).await.unwrap();
 }
 
 async fn load_shelf(namespace: &Namespace<Shelf, u64>) -> String {
-    let loader = |_| async { Ok::<_, std::io::Error>(0) };
+    let loader = |_, _| async { Ok(0) };
     namespace.get_or_load(&Shelf { room: 3, shelf: 5 }, loader).await.unwrap().value.to_string()
 }
 

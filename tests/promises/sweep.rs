@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use origin_sdk::admin::{Admin, Sweep, Swept};
+use origin_sdk::admin::{Admin, Sweep, SweepCounts};
 use origin_sdk::{AdminError, Cache, Key, Lifetime, Namespace, Scope, Topology, TypedTag};
 use strata_tests::{Group, Item, RedisServer};
 
@@ -18,16 +18,16 @@ async fn fill(redis: &RedisServer) -> Cache {
     let cache = redis.cache().build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
     for id in 0..ITEMS {
-        let load = move |load: origin_sdk::LoadContext| async move {
+        let load = move |_, load: origin_sdk::LoadContext| async move {
             load.tag(Group { id: id % 2 }.to_tag());
-            Ok::<_, std::io::Error>(id)
+            Ok(id)
         };
         items.get_or_load(&Item { id }, load).await.unwrap();
     }
     cache
 }
 
-async fn sweep(redis: &RedisServer, options: Sweep) -> Result<Swept, AdminError> {
+async fn sweep(redis: &RedisServer, options: Sweep) -> Result<SweepCounts, AdminError> {
     Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(options).await
 }
 

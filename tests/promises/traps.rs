@@ -107,11 +107,11 @@ async fn a_promoted_entry_expires_with_its_source() {
     let builder = redis.cache().clock(clock.clone()).max_lag(Duration::from_secs(3600));
     let other = items(&builder.build().await.unwrap());
     assert_eq!(read(&other, &database).await, (0, Layer::Redis));
-    let hit = other.get(&Item { id: 1 }).await.unwrap();
+    let hit = other.get_cached(&Item { id: 1 }).await.unwrap();
     assert_eq!((hit.layer, hit.freshness), (Layer::Memory, Freshness::Fresh));
     let _: i64 = redis.run(&["DEL", "test:v1:{item:1}"]).await;
     clock.advance(Duration::from_secs(10));
-    assert!(other.get(&Item { id: 1 }).await.is_none());
+    assert!(other.get_cached(&Item { id: 1 }).await.is_none());
 }
 
 /// Seen in gocache: clearing the cache emptied the whole Redis, foreign keys included.
@@ -145,7 +145,7 @@ async fn keys_with_different_parts_never_render_alike() {
         let key = pair::Pair { first: first.to_owned(), second: second.to_owned() };
         let value = format!("{first}|{second}");
         let own = value.clone();
-        let hit = pairs.get_or_load(&key, |_| async { Ok::<_, std::io::Error>(own) }).await.unwrap();
+        let hit = pairs.get_or_load(&key, |_, _| async { Ok(own) }).await.unwrap();
         assert_eq!(*hit.value, value, "{}", key.to_text());
     }
 }

@@ -1,13 +1,15 @@
 //! The source of truth of tests in one process: numbered rows, and loaders that a test can hold.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use origin_sdk::LoadContext;
+use origin_sdk::{BoxError, LoadContext};
 use tokio::sync::Semaphore;
+
+/// A running load of a row.
+type Load = Pin<Box<dyn Future<Output = Result<u64, BoxError>> + Send>>;
 
 /// A table of one number per row. A row that was never written is 0. Clones share the rows.
 #[derive(Clone, Default)]
@@ -44,26 +46,22 @@ impl Database {
     }
 
     /// Returns a loader of the row.
-    pub fn loader(
-        &self,
-        id: u64,
-    ) -> impl FnOnce(LoadContext) -> std::future::Ready<Result<u64, Infallible>> + Send + Clone + 'static {
+    pub fn loader<K>(&self, id: u64) -> impl FnOnce(K, LoadContext) -> Load + Send + Clone + use<K> {
         let database = self.clone();
-        move |_| std::future::ready(Ok(database.read(id)))
+        move |_, _| Box::pin(async move { Ok(database.read(id)) })
     }
 
     /// Returns a loader that reads the row at once, adds a permit to `has_read`, and then waits for
     /// a permit of `may_end`. A test can let other things happen between the read and the end of
     /// the load.
-    pub fn slow_loader(
+    pub fn slow_loader<K>(
         &self,
         id: u64,
         has_read: &Arc<Semaphore>,
         may_end: &Arc<Semaphore>,
-    ) -> impl FnOnce(LoadContext) -> Pin<Box<dyn Future<Output = Result<u64, Infallible>> + Send>> + Send + 'static
-    {
+    ) -> impl FnOnce(K, LoadContext) -> Load + Send + use<K> {
         let (database, has_read, may_end) = (self.clone(), Arc::clone(has_read), Arc::clone(may_end));
-        move |_| {
+        move |_, _| {
             Box::pin(async move {
                 let value = database.read(id);
                 has_read.add_permits(1);

@@ -1,14 +1,14 @@
-//! The shop's data: generated once, and the same rows on every machine.
+//! Generates the shop's data. Every machine gets the same rows.
 
 use std::path::Path;
 
 use rusqlite::{Connection, Transaction, params};
 
-/// How many rows the shop has.
+/// The number of rows in each table.
 #[derive(Clone, Copy)]
 pub(crate) struct Sizes {
     pub(crate) categories: u32,
-    /// At least as many as categories; every category gets an equal share.
+    /// At least the number of categories. Every category gets an equal share.
     pub(crate) products: u32,
     pub(crate) users: u32,
     pub(crate) orders: u32,
@@ -18,18 +18,19 @@ impl Sizes {
     pub(crate) const SHOP: Self = Self { categories: 200, products: 50_000, users: 20_000, orders: 400_000 };
 }
 
-/// Stands in the file, so that a file from another version of this example is refused instead of misread.
+/// The format version in the file. A file from another version of this example is refused.
 const FORMAT: i64 = 1;
 
-// 2023-11-14 to 2025-11-13, the two years in which orders came in.
+// The orders span two years, from 2023-11-14 to 2025-11-13.
 const FIRST_ORDER_SECS: i64 = 1_699_920_000;
 const DAY_SECS: i64 = 24 * 60 * 60;
 const ORDERED_DAYS: i64 = 730;
 
-/// Makes the database file, unless it is there already.
+/// Creates the database file unless it exists.
 pub(crate) fn prepare(path: &Path, sizes: Sizes) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if !path.exists() {
-        // Written aside and then renamed: whoever sees the file sees all of it, also when two processes start at once.
+        // Written to a temporary file and then renamed, so that the file is complete as soon as it
+        // exists, also if two processes start at once.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix("shop-").suffix(".tmp").tempfile_in(directory)?;
         generate(file.path(), sizes)?;
@@ -44,14 +45,15 @@ pub(crate) fn prepare(path: &Path, sizes: Sizes) -> Result<(), Box<dyn std::erro
     if format == FORMAT {
         Ok(())
     } else {
-        Err(format!("expected format {FORMAT}, found format {format}; delete the file and it is made anew").into())
+        Err(format!("expected format {FORMAT}, found format {format}; delete the file, and it is created again").into())
     }
 }
 
-/// Fills an empty file. Indexes come last: building them once is less work than keeping them up to date.
+/// Fills an empty file. Creates the indexes last, because building them once is faster than
+/// updating them for every row.
 fn generate(path: &Path, sizes: Sizes) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
-    // A half-written file is thrown away, so nothing has to survive a crash.
+    // A crash may corrupt the file, which is then discarded.
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(include_str!("schema.sql"))?;
@@ -68,7 +70,8 @@ fn generate(path: &Path, sizes: Sizes) -> rusqlite::Result<()> {
     )?;
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()?;
-    // Readers and the writer do not wait for each other. Kept in the file, so set once.
+    // In this mode readers and the writer do not block each other. The file stores the mode, so it
+    // is set once.
     connection.pragma_update(None, "journal_mode", "WAL")
 }
 
@@ -102,8 +105,9 @@ fn users(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) -
     Ok(())
 }
 
-/// Orders of one to eight products, in the order of time. What stands first in an order is one of the shop's best
-/// sellers; half of the rest is from the same category, so that "bought together" has something to find.
+/// Inserts orders of one to eight products, in chronological order. The first product of an order
+/// is usually a best seller, and about half of the others come from the same category, so that the
+/// query for related products finds some.
 fn orders(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) -> rusqlite::Result<()> {
     let mut insert_order = transaction.prepare("INSERT INTO orders (id, user_id, ordered_at) VALUES (?1, ?2, ?3)")?;
     let mut insert_item = transaction.prepare(
@@ -142,7 +146,8 @@ fn flags(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A function of the product alone, so that an order knows the price without asking for it.
+/// Returns a product's price. It depends on the product's number only, so that orders need no
+/// query.
 fn price_cents(product: u32) -> u32 {
     199 + 100 * SplitMix64(product.into()).skewed(500)
 }
@@ -161,7 +166,8 @@ fn pick<'a>(words: &[&'a str], index: u32) -> &'a str {
     words[index as usize % words.len()]
 }
 
-/// Steele, Lea and Flood's splitmix64 (OOPSLA 2014): ten lines that no update of a dependency can change.
+/// The generator SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Implemented here so that an
+/// update of a dependency cannot change the data.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -173,16 +179,17 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// Even over `0..bound`.
+    /// Draws uniformly from `0..bound`.
     fn below(&mut self, bound: u32) -> u32 {
         scaled(self.next(), bound)
     }
 
-    /// Over `0..bound`, the lower the likelier: the square of an even draw. Low ids are the shop's best sellers and
-    /// best customers; of 50,000 products the first is in one of 220 draws, the last in one of 100,000.
+    /// Draws from `0..bound` with lower numbers more likely, by the square of a uniform draw. Low
+    /// ids are the shop's best sellers and best customers: of 50,000 products the first is drawn
+    /// once in 220 draws, the last once in 100,000.
     fn skewed(&mut self, bound: u32) -> u32 {
-        let even = u128::from(self.next());
-        scaled(((even * even) >> 64) as u64, bound)
+        let uniform = u128::from(self.next());
+        scaled(((uniform * uniform) >> 64) as u64, bound)
     }
 
     fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
@@ -190,7 +197,7 @@ impl SplitMix64 {
     }
 }
 
-/// `draw` of `0..2^64` as its share of `0..bound`.
+/// Scales `draw` from `0..2^64` to `0..bound`.
 fn scaled(draw: u64, bound: u32) -> u32 {
     ((u128::from(draw) * u128::from(bound)) >> 64) as u32
 }
@@ -220,10 +227,10 @@ const FAMILY_NAMES: [&str; 16] = [
 pub(crate) mod tests {
     use super::*;
 
-    /// A shop small enough to make for every test.
+    /// The sizes of a shop that is small enough to generate for every test.
     pub(crate) const SMALL: Sizes = Sizes { categories: 4, products: 100, users: 30, orders: 600 };
 
-    /// A prepared file, and the folder that removes it when dropped.
+    /// Returns a generated file, and its temporary folder, which deletes the file when dropped.
     pub(crate) fn small_shop() -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.db");
@@ -236,7 +243,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_same_sizes_make_the_same_rows_everywhere() {
+    fn the_same_sizes_give_the_same_rows_on_every_machine() {
         let (_folder, path) = small_shop();
         let shop = Connection::open(path).unwrap();
         let digest = [
@@ -251,7 +258,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_file_has_as_many_rows_as_asked_for_and_refers_only_to_what_is_there() {
+    fn the_file_has_the_given_numbers_of_rows_and_no_broken_references() {
         let (_folder, path) = small_shop();
         let shop = Connection::open(path).unwrap();
         for (table, rows) in [
@@ -275,7 +282,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_is_there_is_kept() {
+    fn an_existing_file_is_not_replaced() {
         let (_folder, path) = small_shop();
         Connection::open(&path).unwrap().execute("UPDATE products SET name = 'mine' WHERE id = 1", ()).unwrap();
         prepare(&path, SMALL).unwrap();

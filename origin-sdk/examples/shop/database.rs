@@ -1,4 +1,4 @@
-//! SQLite behind an async face: a few connections, and each query on a thread that may block.
+//! An async interface to SQLite: a small connection pool, with each query on a blocking thread.
 
 mod catalogue;
 mod customers;
@@ -16,7 +16,7 @@ pub(crate) use catalogue::{CategoryPage, ProductChange, ProductPage, Sort};
 pub(crate) use customers::{OrderPage, Profile, ProfileChange};
 pub(crate) use flags::Flag;
 
-/// More would only wait for the processors; the rest of the callers queue.
+/// The number of connections. More would only compete for the processors; further callers wait.
 const CONNECTIONS: usize = 8;
 
 /// The shop's database. Cheap to clone.
@@ -31,7 +31,8 @@ struct Pool {
 }
 
 impl Database {
-    /// Uses the file that [`crate::data::prepare`] made. Connections are opened when they are first needed.
+    /// Creates a pool for the file that [`crate::data::prepare`] wrote. Connections are opened on
+    /// first use.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self(Arc::new(Pool {
             path,
@@ -41,12 +42,13 @@ impl Database {
         }))
     }
 
-    /// How many statements have run.
+    /// Returns the number of statements that have run.
     pub(crate) fn queries(&self) -> u64 {
         self.0.queries.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` with a connection. If the caller goes away, the work still ends and the connection comes back.
+    /// Runs `work` with a connection. If the caller is cancelled, the work still completes and the
+    /// connection returns to the pool.
     async fn run<T, F>(&self, work: F) -> rusqlite::Result<T>
     where
         F: FnOnce(&Session<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -72,15 +74,16 @@ impl Pool {
         }
         let connection = Connection::open(&self.path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        // Safe with a write-ahead log: a power cut can lose the last writes, never tear one.
+        // Safe with a write-ahead log: a power cut can lose the last transactions but not corrupt
+        // the file.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        // The whole file: copying pages out of it takes as long as the queries themselves.
+        // Maps the whole file: copying its pages takes as long as the queries themselves.
         connection.pragma_update(None, "mmap_size", 256 << 20)?;
         Ok(connection)
     }
 }
 
-/// A connection for the length of one piece of work. Counts what is asked of it.
+/// A connection that is lent for one piece of work. Counts the statements.
 struct Session<'pool> {
     connection: &'pool Connection,
     queries: &'pool AtomicU64,
@@ -97,7 +100,7 @@ impl Session<'_> {
         self.connection.prepare_cached(sql)?.query_map(params, read)?.collect()
     }
 
-    /// The only row, or `None`.
+    /// Returns the first row, or `None` without one.
     fn row<T>(
         &self,
         sql: &str,

@@ -1,4 +1,4 @@
-//! What a request is answered with when it cannot have what it asked for.
+//! The error responses of the API.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use origin_sdk::LoadError;
 
-/// A status and what to tell the client, sent as `{"error": "..."}`.
+/// An error response: a status and a message, sent as `{"error": "..."}`.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -24,14 +24,14 @@ impl ApiError {
         Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 
-    /// The cause is for the log, not for the client.
+    /// Logs the cause and returns a 500 that hides it from the client.
     fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(%cause, "a request failed");
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "the shop could not answer; try again later".into() }
     }
 }
 
-/// The value of a read as JSON, or 404.
+/// Returns the value of a read as JSON, or a 404 if it is `None`.
 pub(crate) fn found<T>(value: Arc<Option<T>>, what: &str, id: u32) -> Result<Json<Arc<Option<T>>>, ApiError> {
     if value.is_some() { Ok(Json(value)) } else { Err(ApiError::not_found(what, id)) }
 }

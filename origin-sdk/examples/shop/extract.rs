@@ -1,4 +1,4 @@
-//! axum's extractors, with refusals in the shop's own form.
+//! axum's extractors, with rejections as [`ApiError`].
 
 use axum::extract::{FromRequest, FromRequestParts};
 

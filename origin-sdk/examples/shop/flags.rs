@@ -1,4 +1,4 @@
-//! Feature flags: a short life, and a long time in which a stale copy is good enough while a new one is fetched.
+//! Feature flags: fresh for a short time, and then served stale for a long one while a refresh runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,29 +6,26 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{Cache, Lifetime, Namespace};
+use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough};
 
 use crate::database::{Database, Flag};
 use crate::error::ApiError;
 use crate::keys::Flags;
 
-/// Nothing in the shop writes flags, so nothing invalidates them. When two seconds are over, the first reader still gets
-/// the old copy and the database is asked meanwhile; after a quiet minute the first reader waits for the database.
+/// Nothing in the shop writes flags, so nothing invalidates them. After two seconds the next reader still
+/// gets the old copy while a refresh runs. After a minute without readers, the next one waits for the
+/// database.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
 
-#[derive(Clone)]
-struct Shop {
-    database: Database,
-    flags: Namespace<Flags, Vec<Flag>>,
-}
-
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
-    let shop = Shop { database: database.clone(), flags: cache.namespace(LIFETIME).build() };
-    Router::new().route("/api/flags", get(flags)).with_state(shop)
+    let all_flags = cache.namespace(LIFETIME).read_through(database.clone(), load_flags);
+    Router::new().route("/api/flags", get(flags)).with_state(all_flags)
 }
 
-async fn flags(State(shop): State<Shop>) -> Result<Json<Arc<Vec<Flag>>>, ApiError> {
-    let database = shop.database;
-    let hit = shop.flags.get_or_load(&Flags {}, move |_load| async move { database.flags().await }).await?;
-    Ok(Json(hit.value))
+async fn load_flags(database: Database, _: Flags, _: LoadContext) -> Result<Vec<Flag>, BoxError> {
+    Ok(database.flags().await?)
+}
+
+async fn flags(State(flags): State<ReadThrough<Flags, Vec<Flag>>>) -> Result<Json<Arc<Vec<Flag>>>, ApiError> {
+    Ok(Json(flags.get(&Flags {}).await?.value))
 }

@@ -1,4 +1,4 @@
-//! Every key and tag of the shop. No other file spells one.
+//! All keys and tags of the shop. No other file contains their text.
 
 use origin_sdk::{enum_id, keys};
 
@@ -7,21 +7,21 @@ use crate::database::Sort;
 keys! {
     app "shop" version 1;
 
-    /// A product's page. `None` is kept too: that there is no such product.
+    /// A product's page. `None`, for a product that does not exist, is cached as well.
     pub(crate) key Product { id: u32 } = "product:{id}" tags [ShowsProduct { product: id }];
-    /// A page of the products of a category.
+    /// A page of a category's products.
     pub(crate) key CategoryPage { category: u32, sort: Sort, page: u32 } = "category:{category}:{sort}:{page}"
         tags [SortsCategory { category }];
     /// All feature flags.
     pub(crate) key Flags {} = "flags";
-    /// Who a user is.
+    /// A user's profile.
     pub(crate) key Profile { user: u32 } = "user:{user}:profile";
     /// A page of a user's orders.
     pub(crate) key OrderPage { user: u32, page: u32 } = "user:{user}:orders:{page}";
 
-    /// On everything that shows the product: its name, its price or its stock.
+    /// Tags every entry that shows the product's name, price or stock.
     pub(crate) tag ShowsProduct { product: u32 } = "product:{product}";
-    /// On everything whose order or selection depends on the names and prices in the category.
+    /// Tags every entry whose order or selection depends on the names and prices in the category.
     pub(crate) tag SortsCategory { category: u32 } = "category:{category}";
 }
 

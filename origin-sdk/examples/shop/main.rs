@@ -1,4 +1,5 @@
-//! A small shop whose every read goes through the cache. README.md in this folder says where to look.
+//! An example service: a small shop that reads everything through the cache. README.md in this
+//! folder describes the files.
 
 mod data;
 mod database;
@@ -24,6 +25,10 @@ use origin_sdk::{BoxError, Cache, Secret};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::data::Sizes;
 use crate::database::Database;
@@ -31,37 +36,41 @@ use crate::database::Database;
 /// An example service: a shop on SQLite behind Strata's origin layers.
 #[derive(Parser)]
 struct Arguments {
-    /// Port on 127.0.0.1 to listen on; 0 takes a free one.
+    /// Port on 127.0.0.1 to listen on; 0 picks a free one.
     #[arg(long, default_value_t = 4001)]
     port: u16,
-    /// Redis to share with the other processes, such as redis://127.0.0.1:6379. Without it this process is alone.
+    /// Redis to share with the other processes, such as redis://127.0.0.1:6379. Without it this
+    /// process uses an embedded store.
     #[arg(long)]
     redis: Option<String>,
-    /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the environment.
+    /// Worker to send purges to, such as http://127.0.0.1:8787. The secret is read from the
+    /// environment.
     #[arg(long)]
     edge: Option<String>,
     /// Environment variable that holds the secret that purges are signed with.
     #[arg(long, default_value = "STRATA_PURGE_SECRET")]
     edge_secret_env: String,
-    /// Database file; made if it is not there. [default: strata-shop.db in the folder for temporary files]
+    /// Database file; created if it does not exist. [default: strata-shop.db in the folder for
+    /// temporary files]
     #[arg(long)]
     database: Option<PathBuf>,
-    /// Answer every read from the database: what the shop is without a cache.
+    /// Bypass the cache: answer every read from the database.
     #[arg(long)]
     bypass: bool,
-    /// What this process calls itself in /debug/stats.
+    /// Name of this process in /debug/stats.
     #[arg(long, default_value = "shop")]
     name: String,
-    /// Make the database file if it is not there, and stop.
+    /// Create the database file if it does not exist, and exit.
     #[arg(long)]
     prepare: bool,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Standard output is for the request log.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    log.with_env_filter(log_filter()).init();
+    // Standard output is reserved for the request log.
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter(log_filter());
+    tracing_subscriber::registry().with(log).init();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -101,23 +110,24 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     if let Some(url) = &arguments.edge {
         let variable = &arguments.edge_secret_env;
         let secret = std::env::var(variable).ok().and_then(|secret| Secret::new(secret).ok());
-        let missing = || format!("--edge needs the secret that the worker has: set {variable}");
+        let missing =
+            || format!("--edge: expected the worker's purge secret in {variable}, got none or an empty one; set it");
         builder = builder.edge(url, secret.ok_or_else(missing)?);
     }
     Ok(builder.build().await?)
 }
 
-/// All that is read and written through the cache.
+/// Returns the routes that read and write through the cache.
 fn api(cache: &Cache, database: &Database) -> Router {
     Router::new()
         .merge(products::routes(cache, database))
         .merge(users::routes(cache, database))
         .merge(flags::routes(cache, database))
-        // Gathers what each request reads, and says so in the response: Cache-Control, Cache-Tag, ETag and so on.
+        // Sets Cache-Control, Cache-Tag, ETag and so on from the entries that a request has read.
         .layer(CacheLayer::new(cache))
 }
 
-/// What tells people and scripts how the process is doing: neither cached nor logged.
+/// Returns the routes for health checks and statistics, which are neither cached nor logged.
 fn debug(name: String, cache: Cache, database: Database) -> Router {
     let stats = async move || {
         let queries = database.queries();
@@ -126,7 +136,8 @@ fn debug(name: String, cache: Cache, database: Database) -> Router {
     Router::new().route("/health", get("ok")).route("/debug/stats", get(stats))
 }
 
-/// Ends with Ctrl-C or a polite kill; requests that are being answered are answered first.
+/// Returns a future that completes on SIGINT (Ctrl-C) or SIGTERM. The server then answers the
+/// requests in progress and stops.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {
@@ -137,7 +148,9 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// What `RUST_LOG` says, otherwise warnings.
-fn log_filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy()
+/// Reads the targets and levels to log from `RUST_LOG`, such as `warn,origin_sdk=debug`. Warnings by
+/// default.
+fn log_filter() -> Targets {
+    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
+    filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN))
 }

@@ -1,4 +1,4 @@
-//! The catalogue: what everybody sees, so the edge keeps it too.
+//! The catalogue: public data, which the edge also stores.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{Cache, Lifetime, LoadContext, Namespace, TypedTag};
+use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough, scopes};
 use serde::Deserialize;
 
 use crate::database::{CategoryPage, Database, ProductChange, ProductPage, Sort};
@@ -15,7 +15,7 @@ use crate::error::{ApiError, found};
 use crate::extract;
 use crate::keys::{self, ShowsProduct, SortsCategory};
 
-/// Ranks and what is bought together follow from orders, which nothing invalidates: they may be this old.
+/// Ranks and related products follow from orders, which nothing invalidates: they may be this old.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60))
     .stale_while_revalidate(Duration::from_secs(300))
     .stale_if_error(Duration::from_secs(3600));
@@ -23,15 +23,15 @@ const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60))
 #[derive(Clone)]
 struct Products {
     database: Database,
-    pages: Namespace<keys::Product, Option<ProductPage>>,
-    lists: Namespace<keys::CategoryPage, Option<CategoryPage>>,
+    pages: ReadThrough<keys::Product, Option<ProductPage>>,
+    lists: ReadThrough<keys::CategoryPage, Option<CategoryPage>>,
 }
 
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
     let products = Products {
         database: database.clone(),
-        pages: cache.namespace(LIFETIME).build(),
-        lists: cache.namespace(LIFETIME).build(),
+        pages: cache.namespace(LIFETIME).read_through(database.clone(), load_product_page),
+        lists: cache.namespace(LIFETIME).read_through(database.clone(), load_category_page),
     };
     Router::new()
         .route("/api/products", get(category_page))
@@ -52,66 +52,70 @@ async fn category_page(
     extract::Query(List { category, sort, page }): extract::Query<List>,
 ) -> Result<Json<Arc<Option<CategoryPage>>>, ApiError> {
     let page = page.map_or(1, NonZeroU32::get);
-    let key = keys::CategoryPage { category, sort, page };
-    let database = products.database;
-    let hit = products
-        .lists
-        .get_or_load(&key, move |load| async move {
-            let found = database.category_page(category, sort, page).await?;
-            for product in found.iter().flat_map(|page| &page.products) {
-                load.tag(ShowsProduct { product: product.id }.to_tag());
-            }
-            Ok::<_, rusqlite::Error>(found)
-        })
-        .await?;
-    found(hit.value, "category", category)
+    let list = products.lists.get(&keys::CategoryPage { category, sort, page }).await?;
+    found(list.value, "category", category)
+}
+
+async fn load_category_page(
+    database: Database,
+    key: keys::CategoryPage,
+    context: LoadContext,
+) -> Result<Option<CategoryPage>, BoxError> {
+    let found = database.category_page(key.category, key.sort, key.page).await?;
+    for product in found.iter().flat_map(|page| &page.products) {
+        context.tag(ShowsProduct { product: product.id });
+    }
+    Ok(found)
 }
 
 async fn product_page(
     State(products): State<Products>,
     extract::Path(id): extract::Path<u32>,
 ) -> Result<Json<Arc<Option<ProductPage>>>, ApiError> {
-    let database = products.database;
-    let hit = products
-        .pages
-        .get_or_load(&keys::Product { id }, move |load| async move {
-            let found = database.product_page(id).await?;
-            tag_related(&load, &found);
-            Ok::<_, rusqlite::Error>(found)
-        })
-        .await?;
-    found(hit.value, "product", id)
+    let page = products.pages.get(&keys::Product { id }).await?;
+    found(page.value, "product", id)
 }
 
-/// Changes the product and drops, everywhere, what was built from the old one. By the product's tag: all that shows it,
-/// which is its own page, lists that it stands in, pages of products that it is related to, and orders of it. By its
-/// category's tag: lists that it may come into, or move in. A change of stock moves nothing, so the other lists stay.
+async fn load_product_page(
+    database: Database,
+    key: keys::Product,
+    context: LoadContext,
+) -> Result<Option<ProductPage>, BoxError> {
+    let found = database.product_page(key.id).await?;
+    tag_related(&context, &found);
+    Ok(found)
+}
+
+/// Changes the product and removes every cached value that was built from the old one. The product's tag
+/// covers all that shows it: its own page, lists, pages of related products, and orders of it. The
+/// category's tag covers lists that the product may enter, or move in. A change of stock moves nothing, so
+/// the other lists stay.
 async fn change_product(
     State(products): State<Products>,
     extract::Path(id): extract::Path<u32>,
     extract::Json(change): extract::Json<ProductChange>,
 ) -> Result<Json<Arc<Option<ProductPage>>>, ApiError> {
     change.check().map_err(ApiError::bad_request)?;
-    let mut tags = vec![ShowsProduct { product: id }.to_tag()];
+    let mut changed = scopes![ShowsProduct { product: id }];
     if change.moves() {
         let category = products.database.category_of(id).await?.ok_or_else(|| ApiError::not_found("product", id))?;
-        tags.push(SortsCategory { category }.to_tag());
+        changed.push(SortsCategory { category }.into());
     }
     let database = products.database;
     let written = products
         .pages
-        .write_through(&keys::Product { id }, tags, move |load| async move {
-            let found = database.change_product(id, change).await?;
-            tag_related(&load, &found);
-            Ok::<_, rusqlite::Error>(found)
+        .write_through(&keys::Product { id }, changed, async move |key, context| {
+            let found = database.change_product(key.id, change).await?;
+            tag_related(&context, &found);
+            Ok(found)
         })
         .await?;
     found(written.value, "product", id)
 }
 
-/// Tags that follow from the key stand in its declaration; these follow from the value.
-fn tag_related(load: &LoadContext, page: &Option<ProductPage>) {
+/// Adds the tags that follow from the value. Those that follow from the key stand in its declaration.
+fn tag_related(context: &LoadContext, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
-        load.tag(ShowsProduct { product: related.id }.to_tag());
+        context.tag(ShowsProduct { product: related.id });
     }
 }

@@ -1,4 +1,4 @@
-//! One JSON line per request on stdout: what was asked, and which layer answered how fast.
+//! Logs one JSON line per request to stdout: the request, the layer that answered, and the time.
 
 use std::io::Write;
 use std::time::Instant;
@@ -8,7 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::json;
 
-/// Middleware. Stands outside of the cache's own layer, whose `Cache-Status` it reads.
+/// Logs a request and its response. This middleware wraps the cache's layer, because it reads that
+/// layer's `Cache-Status`.
 pub(crate) async fn log(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started = Instant::now();
@@ -20,14 +21,14 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
         "layer": layer(&response),
         "ms": started.elapsed().as_micros() as f64 / 1_000.0,
     });
-    // A reader that has closed the pipe is no reason to fail the request.
+    // A closed pipe must not fail the request.
     let _ = writeln!(std::io::stdout().lock(), "{line}");
     response
 }
 
-/// `memory`, `redis` or `loader`; `none` if the answer took no cached read.
+/// Returns the layer that answered: `memory`, `redis` or `loader`, or `none` without a cached read.
 fn layer(response: &Response) -> &str {
     let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
-    // RFC 9211, 2: `strata-origin; hit; detail=memory`.
+    // RFC 9211, section 2, for example `strata-origin; hit; detail=memory`.
     status.and_then(|status| status.split(';').find_map(|part| part.trim().strip_prefix("detail="))).unwrap_or("none")
 }

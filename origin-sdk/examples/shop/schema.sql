@@ -1,4 +1,4 @@
--- The shop's tables. Times are unix seconds, prices are cents.
+-- The shop's tables. Times are in Unix seconds, prices in cents.
 
 CREATE TABLE categories (
     id   INTEGER PRIMARY KEY,
@@ -30,7 +30,7 @@ CREATE TABLE order_items (
     order_id    INTEGER NOT NULL REFERENCES orders,
     product_id  INTEGER NOT NULL REFERENCES products,
     quantity    INTEGER NOT NULL CHECK (quantity > 0),
-    price_cents INTEGER NOT NULL, -- of one piece, when it was bought
+    price_cents INTEGER NOT NULL, -- the unit price that was paid
     PRIMARY KEY (order_id, product_id)
 ) STRICT, WITHOUT ROWID;
 

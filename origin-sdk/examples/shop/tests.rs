@@ -1,4 +1,4 @@
-//! The API as its clients see it, on a small shop and a cache of its own.
+//! Tests of the HTTP API, each on a small shop with its own cache.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -12,14 +12,14 @@ struct Shop {
     api: Router,
 }
 
-struct Answer {
+struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: String,
 }
 
-impl Answer {
-    /// Whether the memory tier answered.
+impl Reply {
+    /// Returns whether the memory layer answered.
     fn is_from_memory(&self) -> bool {
         self.headers["cache-status"].to_str().unwrap().ends_with("detail=memory")
     }
@@ -32,24 +32,24 @@ async fn shop() -> Shop {
 }
 
 impl Shop {
-    async fn ask(&self, request: Request<Body>) -> Answer {
+    async fn send(&self, request: Request<Body>) -> Reply {
         let (head, body) = self.api.clone().oneshot(request).await.unwrap().into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap();
-        Answer { status: head.status, headers: head.headers, body }
+        Reply { status: head.status, headers: head.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Answer {
-        self.ask(Request::get(path).body(Body::empty()).unwrap()).await
+    async fn get(&self, path: &str) -> Reply {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    async fn put(&self, path: &str, json: &str) -> Answer {
+    async fn put(&self, path: &str, json: &str) -> Reply {
         let request = Request::put(path).header("content-type", "application/json");
-        self.ask(request.body(json.to_owned().into()).unwrap()).await
+        self.send(request.body(json.to_owned().into()).unwrap()).await
     }
 }
 
 #[tokio::test]
-async fn after_a_change_no_answer_shows_the_old_product() {
+async fn after_a_change_no_response_shows_the_old_product() {
     let shop = shop().await;
     let mut paths: Vec<String> = (1..=100).map(|product| format!("/api/products/{product}")).collect();
     paths.extend((1..=30).map(|user| format!("/api/users/{user}/orders")));
@@ -61,21 +61,21 @@ async fn after_a_change_no_answer_shows_the_old_product() {
     for path in &paths {
         showed_it += usize::from(shop.get(path).await.body.contains(old));
     }
-    assert!(showed_it > 10, "only {showed_it} answers show the product at all");
+    assert!(showed_it > 10, "only {showed_it} responses show the product at all");
 
     let change = r#"{"name": "Aaa", "price_cents": 1}"#;
     assert!(shop.put("/api/products/1", change).await.body.contains("Aaa"));
     for path in &paths {
-        assert!(!shop.get(path).await.body.contains(old), "{path} is old");
+        assert!(!shop.get(path).await.body.contains(old), "{path} shows the old product");
     }
     for sort in ["price", "name"] {
         let list = shop.get(&format!("/api/products?category=1&sort={sort}")).await.body;
-        assert!(list.contains(r#""products":[{"id":1,"#), "by {sort} it comes first now: {list}");
+        assert!(list.contains(r#""products":[{"id":1,"#), "sorted by {sort} it must be first: {list}");
     }
 }
 
 #[tokio::test]
-async fn a_change_of_stock_spares_the_lists_that_do_not_show_the_product() {
+async fn a_change_of_stock_does_not_invalidate_lists_without_the_product() {
     let shop = shop().await;
     let (first, second) = ("/api/products?category=1", "/api/products?category=1&page=2");
     assert!(shop.get(first).await.body.contains(r#""id":1,"#));
@@ -86,7 +86,7 @@ async fn a_change_of_stock_spares_the_lists_that_do_not_show_the_product() {
 }
 
 #[tokio::test]
-async fn a_changed_profile_is_seen_at_once_and_no_shared_cache_may_keep_it() {
+async fn a_changed_profile_is_served_at_once_and_no_shared_cache_may_store_it() {
     let shop = shop().await;
     shop.get("/api/users/3/profile").await;
     shop.put("/api/users/3/profile", r#"{"email": "new@example.com"}"#).await;
@@ -97,7 +97,7 @@ async fn a_changed_profile_is_seen_at_once_and_no_shared_cache_may_keep_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_and_kept() {
+async fn a_missing_resource_is_a_cached_404() {
     let shop = shop().await;
     for path in ["/api/products/101", "/api/products?category=5", "/api/users/31/profile", "/api/users/31/orders"] {
         assert_eq!(shop.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
@@ -107,7 +107,7 @@ async fn what_is_not_there_is_404_and_kept() {
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_told_what_was_expected() {
+async fn the_error_of_a_malformed_request_says_what_was_expected() {
     let shop = shop().await;
     for (path, expected) in [
         ("/api/products", "missing field `category`"),
@@ -115,9 +115,9 @@ async fn a_malformed_request_is_told_what_was_expected() {
         ("/api/products?category=1&page=0", "expected a nonzero u32"),
         ("/api/products/seven", "`seven` to a `u32`"),
     ] {
-        let answer = shop.get(path).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
-        assert!(answer.body.contains(expected), "{path}: {}", answer.body);
+        let reply = shop.get(path).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST, "{path}");
+        assert!(reply.body.contains(expected), "{path}: {}", reply.body);
     }
     let empty = shop.put("/api/products/1", "{}").await;
     assert_eq!(empty.status, StatusCode::BAD_REQUEST);

@@ -1,6 +1,6 @@
-//! What belongs to one user: kept in memory and Redis, never by the edge or a browser.
+//! Data of one user: stored in memory and Redis, never by the edge or a browser.
 //!
-//! The id comes from the path, to keep the example small; a real service takes it from the session.
+//! The id comes from the path, to keep the example small. A real service takes it from the session.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use origin_sdk::{Cache, Lifetime, Namespace, TypedTag};
+use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough};
 use serde::Deserialize;
 
 use crate::database::{Database, OrderPage, Profile, ProfileChange};
@@ -24,15 +24,15 @@ const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(30))
 #[derive(Clone)]
 struct Users {
     database: Database,
-    profiles: Namespace<keys::Profile, Option<Profile>>,
-    orders: Namespace<keys::OrderPage, Option<OrderPage>>,
+    profiles: ReadThrough<keys::Profile, Option<Profile>>,
+    orders: ReadThrough<keys::OrderPage, Option<OrderPage>>,
 }
 
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
     let users = Users {
         database: database.clone(),
-        profiles: cache.namespace(LIFETIME).private().build(),
-        orders: cache.namespace(LIFETIME).private().build(),
+        profiles: cache.namespace(LIFETIME).private().read_through(database.clone(), load_profile),
+        orders: cache.namespace(LIFETIME).private().read_through(database.clone(), load_order_page),
     };
     Router::new()
         .route("/api/users/{id}/profile", get(profile).put(change_profile))
@@ -44,12 +44,11 @@ async fn profile(
     State(users): State<Users>,
     extract::Path(user): extract::Path<u32>,
 ) -> Result<Json<Arc<Option<Profile>>>, ApiError> {
-    let database = users.database;
-    let hit = users
-        .profiles
-        .get_or_load(&keys::Profile { user }, move |_load| async move { database.profile(user).await })
-        .await?;
-    found(hit.value, "user", user)
+    found(users.profiles.get(&keys::Profile { user }).await?.value, "user", user)
+}
+
+async fn load_profile(database: Database, key: keys::Profile, _: LoadContext) -> Result<Option<Profile>, BoxError> {
+    Ok(database.profile(key.user).await?)
 }
 
 #[derive(Deserialize)]
@@ -63,22 +62,23 @@ async fn order_page(
     extract::Query(Paged { page }): extract::Query<Paged>,
 ) -> Result<Json<Arc<Option<OrderPage>>>, ApiError> {
     let page = page.map_or(1, NonZeroU32::get);
-    let database = users.database;
-    let hit = users
-        .orders
-        .get_or_load(&keys::OrderPage { user, page }, move |load| async move {
-            let found = database.order_page(user, page).await?;
-            // An order says what its products are called today.
-            for item in found.iter().flat_map(|page| &page.orders).flat_map(|order| &order.items) {
-                load.tag(ShowsProduct { product: item.product }.to_tag());
-            }
-            Ok::<_, rusqlite::Error>(found)
-        })
-        .await?;
-    found(hit.value, "user", user)
+    found(users.orders.get(&keys::OrderPage { user, page }).await?.value, "user", user)
 }
 
-/// Nothing but the profile's own key shows a name or an address, so no tag is needed.
+async fn load_order_page(
+    database: Database,
+    key: keys::OrderPage,
+    context: LoadContext,
+) -> Result<Option<OrderPage>, BoxError> {
+    let found = database.order_page(key.user, key.page).await?;
+    // An order shows the present names of its products.
+    for item in found.iter().flat_map(|page| &page.orders).flat_map(|order| &order.items) {
+        context.tag(ShowsProduct { product: item.product });
+    }
+    Ok(found)
+}
+
+/// Only the profile's own key shows the name and the address, so no tag is needed.
 async fn change_profile(
     State(users): State<Users>,
     extract::Path(user): extract::Path<u32>,
@@ -86,12 +86,7 @@ async fn change_profile(
 ) -> Result<Json<Arc<Option<Profile>>>, ApiError> {
     change.check().map_err(ApiError::bad_request)?;
     let database = users.database;
-    let written =
-        users
-            .profiles
-            .write_through(&keys::Profile { user }, [], move |_load| async move {
-                database.change_profile(user, change).await
-            })
-            .await?;
+    let writer = async move |key: keys::Profile, _| Ok(database.change_profile(key.user, change).await?);
+    let written = users.profiles.write_through(&keys::Profile { user }, (), writer).await?;
     found(written.value, "user", user)
 }

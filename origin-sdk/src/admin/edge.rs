@@ -1,4 +1,4 @@
-//! What the worker holds of a URL.
+//! The worker's copy of a URL.
 
 use std::time::Duration;
 
@@ -8,41 +8,47 @@ use serde::Serialize;
 
 use crate::error::{AdminError, AdminFailure};
 
-/// The name that the worker has in `Cache-Status`.
+/// The worker's name in `Cache-Status`.
 const EDGE: &str = "strata-edge";
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of the request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the worker in front of a URL answers.
+/// The worker's response to a `HEAD` of a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EdgeCopy {
-    /// What was asked for.
+    /// The requested URL.
     pub url: String,
-    /// The answer's status.
+    /// The response's status code.
     pub status: u16,
-    /// Seconds since the origin made it.
+    /// The response's `Age`, in seconds; `None` if it has none.
     pub age_secs: Option<u64>,
-    /// The worker's member of `Cache-Status`: whether the store had it, and if not, why.
+    /// The worker's member of `Cache-Status`: whether the response comes from the worker's cache,
+    /// and the reason if it does not.
     pub cache_status: String,
 }
 
-/// Asks the worker what its data centre nearest to here holds of `url`. By a `HEAD`: what is held answers it, and if nothing is,
-/// it goes to the origin and nothing is stored.
+/// Returns the copy of `url` that the worker holds in the nearest data centre.
+///
+/// Sends a `HEAD`, which a stored response answers. Without one the request goes to the origin, and
+/// the worker stores nothing. The timeout is 10 s; redirects are not followed.
 ///
 /// # Errors
-/// If `url` is none, nobody answers, or what answers is not the worker.
+/// If `url` is not a URL, if the request fails, or if the response does not come through the
+/// worker.
 pub async fn edge_copy(url: &str) -> Result<EdgeCopy, AdminError> {
     let parsed =
         Url::parse(url).map_err(|error| AdminFailure::EdgeUrl { url: url.to_owned(), why: error.to_string() })?;
-    let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
-    let answer = client.build().map_err(AdminFailure::Edge)?.head(parsed).send().await.map_err(AdminFailure::Edge)?;
+    let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+    let response = client.build().map_err(AdminFailure::Edge)?.head(parsed).send().await.map_err(AdminFailure::Edge)?;
     let cache_status =
-        edge_member(answer.headers()).ok_or_else(|| AdminFailure::NoEdge { url: url.to_owned(), member: EDGE })?;
-    let age = answer.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(EdgeCopy { url: url.to_owned(), status: answer.status().as_u16(), age_secs: age, cache_status })
+        edge_member(response.headers()).ok_or_else(|| AdminFailure::NoEdge { url: url.to_owned(), member: EDGE })?;
+    let age = response.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
+    Ok(EdgeCopy { url: url.to_owned(), status: response.status().as_u16(), age_secs: age, cache_status })
 }
 
-/// The worker's member, the last one of that name: caches append theirs (RFC 9211).
+/// Returns the worker's member of `Cache-Status`. Takes the last one of its name, because each
+/// cache appends its member (RFC 9211, section 2).
 pub(crate) fn edge_member(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all("cache-status").iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split(", ")).map(str::trim);

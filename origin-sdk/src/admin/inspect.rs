@@ -1,4 +1,4 @@
-//! One key: what is stored under it, and whether it may be served.
+//! The inspection of one key: the stored entry, and the journal's verdict on it.
 
 use std::time::Duration;
 
@@ -10,22 +10,24 @@ use crate::codec;
 use crate::error::AdminError;
 use crate::store::{FeedRecord, RedisStore, ValueStore};
 
-/// What Redis holds under a key, and what the journal says of it. Each process's memory holds its own copies, which obey the
-/// same rule and cannot be seen from outside.
+/// The state of a key in Redis, and the journal's verdict on it.
+///
+/// Copies in the memory of processes are not included. They obey the same rule but cannot be read
+/// from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
     /// The key.
     pub key: String,
-    /// What is stored; `None` if nothing is.
+    /// The stored entry; `None` if Redis holds none, or a value of another format.
     pub entry: Option<StoredEntry>,
-    /// The key's and the entry's scopes: a record of any of these covers it.
+    /// The scopes of the key and of the entry. A record of any of them covers the entry.
     #[serde(serialize_with = "all_as_text")]
     pub scopes: Vec<Scope>,
-    /// The last records that cover one of these scopes, as far as the journal's ledger knows them, latest first, each with
-    /// whether it covers the entry.
-    pub records: Vec<Covering>,
-    /// `fresh`, `stale` (too old), `expired` (a record says so), `removed`, `absent`, or `foreign` (no entry of this SDK).
+    /// The last record of each of these scopes that the journal's ledger holds, latest first.
+    pub records: Vec<CoveringRecord>,
+    /// `fresh`, `stale` (older than its lifetime), `expired` or `removed` (by a record), `absent`,
+    /// or `foreign` (not an entry of this SDK).
     pub verdict: &'static str,
 }
 
@@ -33,39 +35,40 @@ pub struct Inspection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StoredEntry {
-    /// Its size, with its header.
+    /// The size in bytes, including the entry's header.
     pub bytes: usize,
-    /// The journal position that was known before its load began.
+    /// The journal position that the loading process had applied before the load began.
     #[serde(serialize_with = "as_text")]
     pub loaded_at: Position,
-    /// Milliseconds since it was loaded.
+    /// The time since the load, in milliseconds.
     pub age_ms: u64,
-    /// How long it is fresh, in milliseconds.
+    /// The freshness lifetime, in milliseconds.
     pub fresh_ms: u64,
-    /// How long after that it may be served while it is refreshed, in milliseconds.
+    /// The `stale_while_revalidate` window after that, in milliseconds.
     pub stale_while_revalidate_ms: u64,
-    /// How long after that it may be served if a load fails, in milliseconds.
+    /// The `stale_if_error` window after the freshness lifetime, in milliseconds.
     pub stale_if_error_ms: u64,
-    /// When Redis drops it, in milliseconds from now.
+    /// The remaining TTL in Redis, in milliseconds.
     pub ttl_left_ms: u64,
-    /// How long its load took, in milliseconds; 0 if nobody knows.
+    /// The duration of the load, in milliseconds; 0 if unknown.
     pub load_ms: u64,
 }
 
-/// A record that covers something with the key's scopes.
+/// A journal record that covers one of the key's scopes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Covering {
-    /// What it covers.
+pub struct CoveringRecord {
+    /// The scope that the record covers.
     #[serde(serialize_with = "as_text")]
     pub scope: Scope,
-    /// What it does.
+    /// Whether the record removes or expires entries.
     #[serde(serialize_with = "mode_as_text")]
     pub mode: Mode,
-    /// Where it stands.
+    /// The record's position in the journal.
     #[serde(serialize_with = "as_text")]
     pub position: Position,
-    /// Whether it stands after the entry's `loaded_at`.
+    /// Whether the record comes after the entry's `loaded_at`, and so covers the entry. `false`
+    /// without an entry.
     pub covers: bool,
 }
 
@@ -98,12 +101,13 @@ pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection,
     Ok(Inspection { key: key.to_owned(), entry, scopes, records, verdict })
 }
 
-/// The ledger's records that cover something with these scopes, by the rule itself.
+/// Returns the ledger's records that cover one of these scopes. Applies the validity rule itself,
+/// so that the result cannot differ from the verdict of a process.
 async fn records_of(
     store: &RedisStore,
     scopes: &[Scope],
     loaded_at: Option<Position>,
-) -> Result<Vec<Covering>, AdminError> {
+) -> Result<Vec<CoveringRecord>, AdminError> {
     let hashes: Vec<_> = scopes.iter().map(Scope::hash).collect();
     let covers = |scope: &Scope, mode, position, loaded_at| {
         let mut alone = Applied::new(2);
@@ -114,14 +118,14 @@ async fn records_of(
     for FeedRecord { position, mode, scopes } in store.ledger().await? {
         for scope in scopes.into_iter().filter(|scope| covers(scope, mode, position, Position::ZERO)) {
             let covers = loaded_at.is_some_and(|loaded_at| covers(&scope, mode, position, loaded_at));
-            records.push(Covering { scope, mode, position, covers });
+            records.push(CoveringRecord { scope, mode, position, covers });
         }
     }
     records.sort_by_key(|record| std::cmp::Reverse(record.position));
     Ok(records)
 }
 
-fn verdict(entry: &StoredEntry, records: &[Covering]) -> &'static str {
+fn verdict(entry: &StoredEntry, records: &[CoveringRecord]) -> &'static str {
     let covered = |mode| records.iter().any(|record| record.covers && record.mode == mode);
     if covered(Mode::Remove) {
         "removed"

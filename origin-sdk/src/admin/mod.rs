@@ -1,7 +1,8 @@
-//! What people do with a running fleet: purge, look, wait. `cachectl` is made of it.
+//! The administration of a running fleet: invalidate, inspect, sweep, and wait for shipping. The
+//! command line tool `cachectl` is built on it.
 //!
-//! An [`Admin`] talks to the fleet's Redis and holds nothing itself: it is no process of the fleet, follows no journal and
-//! ships nothing. What it appends, the fleet's processes follow and ship.
+//! An [`Admin`] uses the fleet's Redis only. It caches nothing, does not follow the journal and
+//! does not ship it: the fleet's processes follow and ship the records that it appends.
 
 #[cfg(feature = "shipping")]
 mod edge;
@@ -18,30 +19,32 @@ use shared_keys::{Mode, Position, Scope};
 pub(crate) use self::edge::edge_member;
 #[cfg(feature = "shipping")]
 pub use self::edge::{EdgeCopy, edge_copy};
-pub use self::inspect::{Covering, Inspection, StoredEntry};
-pub use self::sweep::{Sweep, Swept};
+pub use self::inspect::{CoveringRecord, Inspection, StoredEntry};
+pub use self::sweep::{Sweep, SweepCounts};
 use crate::clock::Clock;
 use crate::error::{AdminError, AdminFailure};
 use crate::store::{FeedRecord, JournalStore, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
 
-/// How long one step of following the journal waits for a record.
+/// The longest wait of [`Admin::records_after`] for a record.
 const WAIT: Duration = Duration::from_secs(1);
-/// Between looks at how far the targets have come.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Records read at a time.
+/// How often [`Admin::wait_until_shipped`] reads the targets' progress.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The most records read at a time.
 const PAGE: usize = 1000;
 
-/// A person's hand on a fleet's Redis.
+/// Access to a fleet's Redis for administration.
 pub struct Admin {
     app: String,
     store: Arc<RedisStore>,
 }
 
 impl Admin {
-    /// For the app of this name; for the only one that has a journal there if no name is given. Nothing is written.
+    /// Creates the access to one app. Without a name, takes the only app that has a journal in this
+    /// Redis. Writes nothing.
     ///
     /// # Errors
-    /// If the topology names no server or it cannot be reached, or if no name is given and there is not exactly one app.
+    /// If the topology is embedded or invalid. Without a name also if Redis cannot be reached, or
+    /// if the number of apps there is not one.
     pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, AdminError> {
         let primary = topology.primary()?.ok_or(AdminFailure::NoServer)?;
         let store = |app: &str| Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &Clock::system()));
@@ -55,76 +58,78 @@ impl Admin {
         }
     }
 
-    /// The app's name.
+    /// Returns the app's name.
     #[must_use]
     pub fn app(&self) -> &str {
         &self.app
     }
 
-    /// Appends a record: as soon as this returns, every process of the fleet and the edge are to obey it. Its position comes
-    /// back.
+    /// Appends a record and returns its position. The fleet's processes and the edge apply it
+    /// within their lags, as if a process of the fleet had appended it.
     ///
     /// # Errors
-    /// If Redis does not take it. Then nothing is queued.
+    /// If Redis cannot be reached or refuses the record. Nothing is queued for a retry.
     pub async fn append(&self, mode: Mode, scopes: &[Scope]) -> Result<Position, AdminError> {
         Ok(self.store.append(Position::ZERO, mode, scopes, None).await?.position)
     }
 
-    /// What Redis holds under a key, and what the journal says of it.
+    /// Returns the entry that Redis holds under a key, and the journal's verdict on it.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be read.
     pub async fn inspect(&self, key: &str) -> Result<Inspection, AdminError> {
         inspect::inspect(&self.store, key).await
     }
 
-    /// The journal's last records, at most `max`, oldest first.
+    /// Returns the journal's last records, at most `max`, oldest first.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be read.
     pub async fn last_records(&self, max: usize) -> Result<Vec<JournalRecord>, AdminError> {
         Ok(self.store.last_records(max).await?.into_iter().map(JournalRecord::from).collect())
     }
 
-    /// What comes after `position`; waits up to a second for it, and can come back empty.
+    /// Returns the records after `position`, oldest first, at most 1,000. Waits for a record up to
+    /// one second, then returns an empty list.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be read.
     pub async fn records_after(&self, position: Position) -> Result<Vec<JournalRecord>, AdminError> {
         self.store.wait(position, WAIT).await?;
         Ok(self.store.records_after(position, PAGE).await?.into_iter().map(JournalRecord::from).collect())
     }
 
-    /// How far each target of the shipper has come.
+    /// Returns the progress of each target that the journal is shipped to.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be read.
     pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, AdminError> {
         Ok(self.store.ship_status().await?)
     }
 
-    /// Waits until every target has confirmed all records up to `position`. Those that have not when `patience` ends come
-    /// back.
+    /// Waits until every target has confirmed all records up to `position`. Returns the targets
+    /// that have not at the `timeout`: none on success.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be read.
     pub async fn wait_until_shipped(
         &self,
         position: Position,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<ShipStatus>, AdminError> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + timeout;
         loop {
             let mut behind = self.ship_status().await?;
             behind.retain(|target| target.confirmed < Some(position));
             if behind.is_empty() || tokio::time::Instant::now() >= deadline {
                 return Ok(behind);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Takes dead entries out of Redis, once through its keyspace. A future that is dropped leaves what it has done so far.
+    /// Deletes invalidated entries from Redis, in one pass through its keyspace. If the future is
+    /// dropped, the deletions so far remain.
     ///
     /// ```no_run
     /// # use std::num::NonZeroU32;
@@ -132,23 +137,27 @@ impl Admin {
     /// # use origin_sdk::admin::{Admin, Sweep};
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let redis = Topology::Standalone { url: "redis://127.0.0.1:6379".into() };
-    /// let swept = Admin::connect(&redis, Some("shop")).await?.sweep(Sweep::paced(NonZeroU32::new(1000).unwrap())).await?;
-    /// println!("{} of {} were dead", swept.dead, swept.scanned);
+    /// let admin = Admin::connect(&redis, Some("shop")).await?;
+    /// let counts = admin.sweep(Sweep::paced(NonZeroU32::new(1000).unwrap())).await?;
+    /// println!("{} of {} entries were dead", counts.dead, counts.scanned);
     /// # Ok::<_, origin_sdk::BoxError>(())
     /// # });
     /// ```
     ///
     /// # Errors
-    /// If Redis cannot be reached, or stops answering.
-    pub async fn sweep(&self, sweep: Sweep) -> Result<Swept, AdminError> {
+    /// If the app has no journal in this Redis, or if Redis cannot be reached, also during the
+    /// sweep.
+    pub async fn sweep(&self, sweep: Sweep) -> Result<SweepCounts, AdminError> {
         sweep::sweep(&self.store, &self.app, sweep).await
     }
 
-    /// Takes a target that nobody ships to any more out of the status; whether there was one. If a process still ships to it,
-    /// it comes back, and is told everything again.
+    /// Deletes the progress of a target that is no longer in use. Returns whether it existed.
+    ///
+    /// If a process still ships to the target, it appears again and is sent the whole journal
+    /// again.
     ///
     /// # Errors
-    /// If Redis cannot be asked.
+    /// If Redis cannot be reached.
     pub async fn forget_target(&self, target: &str) -> Result<bool, AdminError> {
         Ok(self.store.forget_target(target).await?)
     }
@@ -164,13 +173,13 @@ impl std::fmt::Debug for Admin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct JournalRecord {
-    /// Its place.
+    /// The record's position in the journal.
     #[serde(serialize_with = "as_text")]
     pub position: Position,
-    /// What it does.
+    /// Whether the record removes or expires entries.
     #[serde(serialize_with = "mode_as_text")]
     pub mode: Mode,
-    /// What it covers.
+    /// The scopes that the record covers.
     #[serde(serialize_with = "all_as_text")]
     pub scopes: Vec<Scope>,
 }

@@ -1,4 +1,4 @@
-//! The cache as a whole: what its namespaces share, and invalidations that concern no single key.
+//! The cache as a whole, and invalidations that concern more than one key.
 
 mod builder;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Lifetime, Mode, Position, Scope};
+use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 
 pub use self::builder::CacheBuilder;
 use crate::core::Core;
@@ -17,7 +17,7 @@ use crate::namespace::NamespaceBuilder;
 use crate::receipt::Receipt;
 use crate::store::ShipStatus;
 
-/// One process's cache: memory, the shared tier, the journal. Cheap to clone.
+/// The cache of one process: memory, the shared tier and the journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache(Arc<Core>);
 
@@ -26,13 +26,14 @@ impl Cache {
         Self(Arc::new(core))
     }
 
-    /// A builder of a cache for the app of this name, the one that its [`keys!`](crate::keys) name. Processes of one app share a
-    /// journal.
+    /// Returns a builder of a cache for the app of this name, which its [`keys!`](crate::keys) declare.
+    /// The processes of one app share a journal.
     pub fn builder(app: &str) -> CacheBuilder {
         CacheBuilder::new(app)
     }
 
-    /// A builder of the namespace that holds values of type `V` under keys of type `K`, for `lifetime` each.
+    /// Returns a builder of a namespace of values of type `V` under keys of type `K`. Each value has this
+    /// `lifetime` unless its loader sets another one.
     pub fn namespace<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &self,
         lifetime: Lifetime,
@@ -40,43 +41,58 @@ impl Cache {
         NamespaceBuilder::new(Arc::clone(&self.0), lifetime)
     }
 
-    /// Removes everything that carries one of the tags, lies below one of the prefixes, or is otherwise covered by one
-    /// of the scopes: it is never served again, by any layer. Costs the same for one entry and for millions.
+    /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for one
+    /// entry and for millions.
+    ///
+    /// A scope is a typed key, a tag, a prefix or a [`Scope`](crate::Scope); several make an array, a
+    /// `Vec`, or a tuple if their types differ ([`IntoScopes`]).
     ///
     /// ```
-    /// # use origin_sdk::{Cache, Delivery, Scope, Tag};
+    /// # use origin_sdk::{Cache, Delivery, Scope};
+    /// origin_sdk::keys! {
+    ///     app "shop" version 1;
+    ///
+    ///     /// A product's name.
+    ///     pub key ProductName { id: u64 } = "product:{id}:name";
+    ///     /// Tags everything of a category.
+    ///     pub tag Category { category: u32 } = "category:{category}";
+    /// }
+    ///
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let cache = Cache::builder("shop").build().await.unwrap();
-    /// let receipt = cache.invalidate([Tag::new("category:7").unwrap()]).await;
+    /// let receipt = cache.invalidate([Category { category: 7 }]).await;
     /// assert_eq!(receipt.journal, Delivery::Done);
+    /// cache.invalidate((ProductName { id: 1 }, Category { category: 8 })).await;
     /// cache.invalidate([Scope::All]).await;
     /// # });
     /// ```
-    pub async fn invalidate<S: Into<Scope>>(&self, scopes: impl IntoIterator<Item = S>) -> Receipt {
-        self.0.invalidate(Mode::Remove, scopes.into_iter().map(Into::into).collect()).await
+    pub async fn invalidate(&self, scopes: impl IntoScopes) -> Receipt {
+        self.0.invalidate(Mode::Remove, scopes.into_scopes()).await
     }
 
     /// Makes everything that the scopes cover stale: it is served only where its lifetime allows stale.
-    pub async fn expire<S: Into<Scope>>(&self, scopes: impl IntoIterator<Item = S>) -> Receipt {
-        self.0.invalidate(Mode::Expire, scopes.into_iter().map(Into::into).collect()).await
+    /// Takes scopes as [`invalidate`](Self::invalidate) does.
+    pub async fn expire(&self, scopes: impl IntoScopes) -> Receipt {
+        self.0.invalidate(Mode::Expire, scopes.into_scopes()).await
     }
 
-    /// The place in the journal up to which this process knows all invalidations: what [`Namespace::put`](crate::Namespace::put)
-    /// takes as the moment from which a value is good, if it is asked for *before* the value is read.
+    /// Returns the journal position up to which this process has applied all records. Taken *before* a
+    /// value is read, it is the position from which [`Namespace::put`](crate::Namespace::put) takes that
+    /// value as valid.
     #[must_use]
     pub fn position(&self) -> Position {
         self.0.journal.position()
     }
 
-    /// What the cache has done since it was built.
+    /// Returns the counters since the cache was built.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let of_namespaces = self.0.namespaces.snapshot().into_values();
         of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
     }
 
-    /// The part of [`Cache::stats`] that each namespace has in it, by the name of its key's type. What concerns no single
-    /// namespace, as the journal, is zero. Namespaces of one key type count together.
+    /// Returns the counters of each namespace, by the name of its key type. Counters that belong to no
+    /// namespace, as those of the journal, are zero. Namespaces of one key type count together.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -85,8 +101,7 @@ impl Cache {
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let cache = Cache::builder("shop").build().await.unwrap();
     /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-    /// let load = |_| async { Ok::<_, std::io::Error>("Lamp".to_owned()) };
-    /// names.get_or_load(&Product { id: 7 }, load).await.unwrap();
+    /// names.get_or_load(&Product { id: 7 }, async |_, _| Ok("Lamp".to_owned())).await.unwrap();
     /// assert_eq!(cache.namespace_stats()["Product"].loads, 1);
     /// # });
     /// ```
@@ -95,10 +110,10 @@ impl Cache {
         self.0.namespaces.snapshot()
     }
 
-    /// How far each target of the shipper has come, by what the store knows: also of those that other processes ship to.
+    /// Returns how far each target of the shipper has received the journal, whichever process ships to it.
     ///
     /// # Errors
-    /// If the store cannot be asked.
+    /// If the store cannot be reached.
     pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, AdminError> {
         Ok(self.0.store.ship_status().await?)
     }

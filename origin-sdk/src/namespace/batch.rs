@@ -1,7 +1,7 @@
-//! Batches: many keys in one round trip to Redis, and one call of a loader that sees only the misses.
+//! Batches: many keys in one round trip to Redis, and one call of a loader with only the misses.
 //!
-//! Each key has its own flight, entry and verdict, as if it were read alone; only the way to the shared tier and to the
-//! source is shared.
+//! Each key has its own load, entry and verdict, as if it were read alone. The keys share the way to the
+//! shared tier and to the source.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,34 +12,53 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
-use super::load::{Flight, LoadOutcome, LoadStart, LoaderOutput};
+use super::load::{LoadOutcome, LoadRequest, LoadStart, LoaderOutput};
 use super::read::Lookup;
 use super::{Inner, Namespace};
-use crate::cached::{Cached, Freshness, Layer};
-use crate::entry::{self, Entry};
+use crate::cached::Cached;
+use crate::entry::Entry;
 use crate::error::{BoxError, LoadError};
-use crate::loader::{BatchContext, BoxLoader, LoadContext};
+use crate::loader::{BatchContext, BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope;
-use crate::stampede::{LeaderGuard, LeaseOutcome, Waiter};
+use crate::stampede::{LeaderGuard, Lease, LeaseOutcome, Waiter};
 
-/// A batch's loader as it travels through the cache: keys → their values by the keys' texts.
-type BatchLoader<K, V> = dyn Fn(Vec<K>, BatchContext) -> BoxFuture<'static, Result<Values<V>, LoadError>> + Send + Sync;
+/// The loader of a batch: keys → their values by the keys' texts.
+pub(super) type BatchLoader<K, V> =
+    dyn Fn(Vec<K>, BatchContext) -> BoxFuture<'static, Result<Values<V>, LoadError>> + Send + Sync;
 type Values<V> = HashMap<Box<str>, V>;
 
-/// A key to be loaded.
-struct Wanted<K, V> {
-    /// Its place among the keys that were asked for.
+/// A key whose value has to be loaded.
+struct MissedKey<K, V> {
+    /// The key's index among those of the call.
     index: usize,
     key: K,
     fallback: Option<Arc<Entry<V>>>,
     rand: f64,
 }
 
-/// A flight that this batch leads.
-struct Led<K, V> {
+/// A load that the batch leads.
+struct BatchLoad<K, V> {
     key: K,
-    flight: Flight<V>,
-    takeoff: LeaderGuard<LoadOutcome<V>, LoadStart>,
+    request: LoadRequest<V>,
+    guard: LeaderGuard<LoadOutcome<V>, LoadStart>,
+}
+
+/// Erases the types of a batch's loader.
+pub(super) fn batch_loader<K, V, F, L, I>(loader: F) -> Arc<BatchLoader<K, V>>
+where
+    K: Key,
+    F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
+    L: Future<Output = Result<I, BoxError>> + Send + 'static,
+    I: IntoIterator<Item = (K, V)>,
+{
+    Arc::new(move |keys, context| {
+        let load = loader(keys, context);
+        async move {
+            let values = load.await.map_err(LoadError::failed)?;
+            Ok(values.into_iter().map(|(key, value)| (key.to_text().into(), value)).collect())
+        }
+        .boxed()
+    })
 }
 
 impl<K, V> Namespace<K, V>
@@ -47,32 +66,35 @@ where
     K: Key + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// The values of several keys, each as [`Namespace::get`] has it, in the order of the keys. One round trip to Redis for
-    /// all that memory does not have.
-    pub async fn get_many(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
+    /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does. Takes
+    /// one round trip to Redis for all keys that memory does not hold.
+    pub async fn get_many_cached(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
         if self.inner.core.bypass {
             return keys.iter().map(|_| None).collect();
         }
         let now = self.inner.core.clock.now();
-        let found = self.find_many(keys).await;
-        let hits = found.into_iter().map(|found| match found {
+        let lookups = self.look_up_many(keys).await.into_iter();
+        let cached = lookups.map(|lookup| match lookup {
             Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
             Lookup::Miss(_) => None,
         });
-        hits.collect()
+        cached.collect()
     }
 
-    /// The values of several keys, each as [`Namespace::get_or_load`] has it, in the order of the keys: one round trip to
-    /// Redis for all that memory does not have, and one call of `loader` with only the keys that no layer has. A key that its
-    /// answer leaves out is `None` here; see
-    /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) for keeping that it is not there.
+    /// Returns the values of several keys in their order, each as [`Namespace::get_or_load`] does. Takes
+    /// one round trip to Redis for all keys that memory does not hold, and calls `loader` once with only
+    /// the keys that no layer has. A key that the loader's result leaves out is `None`;
+    /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
     ///
-    /// What another caller loads already, in this process or in another one, is waited for instead. Only if that fails or is
-    /// overtaken by an invalidation, `loader` is called once more, for that key alone; so it is an `Fn`.
+    /// A key that another caller is loading, in this process or in another one, is waited for instead.
+    /// Only if that load fails or an invalidation overtakes it, `loader` is called again, for that key
+    /// alone. So it is an `Fn`, and it owns what it captures: it is called once the leases of the keys
+    /// are known, when this call may be over. [`ReadThrough`](crate::ReadThrough) clones a loader's state
+    /// only then.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use origin_sdk::{Cache, Lifetime, BatchContext, Namespace, TypedTag};
+    /// # use origin_sdk::{BatchContext, Cache, Lifetime, Namespace};
     /// # origin_sdk::keys! {
     /// #     app "shop" version 1;
     /// #     pub key Product { id: u64 } = "product:{id}";
@@ -82,216 +104,235 @@ where
     /// # let cache = Cache::builder("shop").build().await.unwrap();
     /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
     /// let keys = [1, 2, 3].map(|id| Product { id });
-    /// let hits = names
-    ///     .get_many_or_load(&keys, |missing: Vec<Product>, loads: BatchContext| async move {
-    ///         // One query for all of them; here there is no product 3.
+    /// let cached = names
+    ///     .get_many_or_load(&keys, |missing: Vec<Product>, batch: BatchContext| async move {
+    ///         // One query for all of them. Here there is no product 3.
     ///         let rows = missing.into_iter().filter(|key| key.id < 3);
     ///         let rows = rows.map(|key| {
-    ///             loads.of(&key).tag(Category { category: 7 }.to_tag());
+    ///             batch.of(&key).tag(Category { category: 7 });
     ///             let name = format!("product {}", key.id);
     ///             (key, name)
     ///         });
-    ///         Ok::<_, std::io::Error>(rows.collect::<Vec<_>>())
+    ///         Ok(rows.collect::<Vec<_>>())
     ///     })
     ///     .await
     ///     .unwrap();
-    /// let names: Vec<_> = hits.iter().map(|hit| hit.as_ref().map(|hit| hit.value.as_str())).collect();
+    /// let names: Vec<_> = cached.iter().map(|cached| cached.as_ref().map(|cached| cached.value.as_str())).collect();
     /// assert_eq!(names, [Some("product 1"), Some("product 2"), None]);
     /// # });
     /// ```
     ///
     /// # Errors
-    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be served stale.
-    pub async fn get_many_or_load<F, L, I, E>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Cached<V>>>, LoadError>
+    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be served
+    /// stale.
+    pub async fn get_many_or_load<F, L, I>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Cached<V>>>, LoadError>
     where
         F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
-        L: Future<Output = Result<I, E>> + Send + 'static,
+        L: Future<Output = Result<I, BoxError>> + Send + 'static,
         I: IntoIterator<Item = (K, V)>,
-        E: Into<BoxError> + 'static,
     {
-        let loader: Arc<BatchLoader<K, V>> = Arc::new(move |keys, loads| {
-            let made = loader(keys, loads);
-            async move {
-                let values = made.await.map_err(|error| LoadError::failed(error.into()))?;
-                Ok(values.into_iter().map(|(key, value)| (key.to_text().into(), value)).collect())
-            }
-            .boxed()
-        });
+        self.get_many_with(keys, batch_loader(loader)).await
+    }
+
+    pub(super) async fn get_many_with(
+        &self,
+        keys: &[K],
+        loader: Arc<BatchLoader<K, V>>,
+    ) -> Result<Vec<Option<Cached<V>>>, LoadError> {
         if self.inner.core.bypass {
-            return self.load_many_past_the_cache(keys.to_vec(), loader).await;
+            return self.load_many_without_cache(keys.to_vec(), loader).await;
         }
         let now = self.inner.core.clock.now();
-        let (mut hits, mut misses, mut refreshes) = (Vec::with_capacity(keys.len()), Vec::new(), Vec::new());
-        for (index, (key, found)) in keys.iter().zip(self.find_many(keys).await).enumerate() {
-            let wanted = |fallback, rand| Wanted { index, key: key.clone(), fallback, rand };
-            hits.push(match found {
+        let (mut results, mut misses, mut refreshes) = (Vec::with_capacity(keys.len()), Vec::new(), Vec::new());
+        for (index, (key, lookup)) in keys.iter().zip(self.look_up_many(keys).await).enumerate() {
+            let missed = |fallback, rand| MissedKey { index, key: key.clone(), fallback, rand };
+            results.push(match lookup {
                 Lookup::Hit(found) => {
-                    refreshes.extend(found.refresh.map(|rand| wanted(None, rand)));
+                    refreshes.extend(found.refresh.map(|rand| missed(None, rand)));
                     Some(self.inner.serve(&found.entry, found.layer, found.freshness, now))
                 }
                 Lookup::Miss(fallback) => {
-                    misses.push(wanted(fallback, 1.0));
+                    misses.push(missed(fallback, 1.0));
                     None
                 }
             });
         }
-        let refreshing = self.take_seats(&refreshes, &loader).iter().filter(|seat| seat.is_leader).count();
+        let refreshing = self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
-        let seats = self.take_seats(&misses, &loader);
-        let landings = misses.into_iter().zip(seats).map(|(wanted, seat)| {
-            let again = alone(&loader, wanted.key.clone());
+        let waiters = self.join_or_start_many(&misses, &loader);
+        let loads = misses.into_iter().zip(waiters).map(|(missed, waiter)| {
+            let loader = Arc::clone(&loader);
+            let retry: BoxLoader<'_, K, Option<V>> =
+                Box::new(move |key, context| load_one(loader, key, context).boxed());
             async move {
-                let hit = self.wait_for(&wanted.key, seat, Some(again), wanted.fallback, true).await?;
-                Ok::<_, LoadError>((wanted.index, hit))
+                let cached = self.await_load(&missed.key, waiter, Some(retry), missed.fallback, true).await?;
+                Ok::<_, LoadError>((missed.index, cached))
             }
         });
-        for (index, hit) in try_join_all(landings).await? {
-            hits[index] = hit;
+        for (index, cached) in try_join_all(loads).await? {
+            results[index] = cached;
         }
-        Ok(hits)
+        Ok(results)
     }
 
-    /// What the tiers have for each of the keys.
-    async fn find_many(&self, keys: &[K]) -> Vec<Lookup<V>> {
+    /// Looks all keys up, in memory and then together in the shared tier.
+    async fn look_up_many(&self, keys: &[K]) -> Vec<Lookup<V>> {
         let (inner, core) = (&self.inner, &self.inner.core);
         let now = core.clock.now();
-        let mut found: Vec<_> = keys.iter().map(|key| self.in_memory(key, now)).collect();
-        let is_missing = |found: &Lookup<V>| matches!(found, Lookup::Miss(_));
-        if !found.iter().any(is_missing) {
-            return found;
+        let mut lookups: Vec<_> = keys.iter().map(|key| self.look_up_memory(key, now)).collect();
+        let is_miss = |lookup: &Lookup<V>| matches!(lookup, Lookup::Miss(_));
+        if !lookups.iter().any(is_miss) {
+            return lookups;
         }
         if core.journal.is_lagging(now) {
             let is_current = core.journal.ensure_current().await;
-            let again = |found| match found {
+            let judge_again = |lookup| match lookup {
                 Lookup::Miss(held) if is_current => inner.judge_held(held, core.clock.now()),
-                Lookup::Miss(held) => inner.find_while_disconnected(held),
-                found => found,
+                Lookup::Miss(held) => inner.look_up_while_disconnected(held),
+                hit => hit,
             };
-            found = found.into_iter().map(again).collect();
+            lookups = lookups.into_iter().map(judge_again).collect();
             if !is_current {
-                return found;
+                return lookups;
             }
         }
-        let missing: Vec<_> = (0..keys.len()).filter(|&index| is_missing(&found[index])).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|&index| is_miss(&lookups[index])).collect();
         let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
         let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.inner.metrics.store_errors.add(1);
             texts.iter().map(|_| None).collect()
         });
-        // Getting them may have taken a new connection.
+        // The read may have opened a new connection.
         core.journal.ensure_current().await;
         for ((index, text), stored) in missing.into_iter().zip(&texts).zip(stored) {
-            if let Lookup::Miss(held) = mem::replace(&mut found[index], Lookup::Miss(None)) {
+            if let Lookup::Miss(held) = mem::replace(&mut lookups[index], Lookup::Miss(None)) {
                 let fallback = inner.fallback_of(text, held);
                 let entry = stored.and_then(|stored| inner.promote(text, &stored));
-                found[index] = inner.judge_stored(entry, fallback);
+                lookups[index] = inner.judge_stored(entry, fallback);
             }
         }
-        found
+        lookups
     }
 
-    /// A seat for each of the keys; those that nobody loads yet are loaded together.
-    fn take_seats(&self, wanted: &[Wanted<K, V>], loader: &Arc<BatchLoader<K, V>>) -> Vec<Waiter<LoadOutcome<V>>> {
-        let begun = self.inner.begin();
-        let mut led = Vec::new();
-        let seats = wanted.iter().map(|wanted| {
-            let (text, load) = (wanted.key.to_text(), self.load_handle(&wanted.key));
-            let scopes = entry::scopes(&text, &load.tags());
-            let (seat, takeoff) = self.inner.place(&text, &scopes, begun);
-            if let Some(takeoff) = takeoff {
-                let (fallback, rand) = (wanted.fallback.clone(), wanted.rand);
-                let flight = Flight { key: text.into(), scopes, begun, load, fallback, rand };
-                led.push(Led { key: wanted.key.clone(), flight, takeoff });
-            }
-            seat
+    /// Joins each key's load if this caller may, and starts one load of all other keys.
+    fn join_or_start_many(
+        &self,
+        missed: &[MissedKey<K, V>],
+        loader: &Arc<BatchLoader<K, V>>,
+    ) -> Vec<Waiter<LoadOutcome<V>>> {
+        let start = self.inner.start();
+        let mut loads = Vec::new();
+        let waiters = missed.iter().map(|missed| {
+            let (request, (waiter, guard)) =
+                self.join_or_lead(&missed.key, start, missed.fallback.clone(), missed.rand);
+            loads.extend(guard.map(|guard| BatchLoad { key: missed.key.clone(), request, guard }));
+            waiter
         });
-        let seats = seats.collect();
-        if !led.is_empty() {
-            tokio::spawn(fly_together(Arc::clone(&self.inner), led, Arc::clone(loader)));
+        let waiters = waiters.collect();
+        if !loads.is_empty() {
+            tokio::spawn(load_together(Arc::clone(&self.inner), loads, Arc::clone(loader)));
         }
-        seats
+        waiters
     }
 
-    async fn load_many_past_the_cache(
+    async fn load_many_without_cache(
         &self,
         keys: Vec<K>,
         loader: Arc<BatchLoader<K, V>>,
     ) -> Result<Vec<Option<Cached<V>>>, LoadError> {
         request_scope::note_uncached();
         let texts: Vec<_> = keys.iter().map(Key::to_text).collect();
-        let call = Box::new(move |_| loader(keys, BatchContext::default()));
-        let load = self.inner.call_loader(call, LoadContext::default());
-        let values = self.inner.within_hard_timeout(load).await?.value;
-        let values: HashMap<_, _> = values.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
-        let hit = |value: &Arc<V>| Cached {
-            value: Arc::clone(value),
-            layer: Layer::Loader,
-            age: std::time::Duration::ZERO,
-            freshness: Freshness::Fresh,
-        };
-        Ok(texts.iter().map(|key| values.get(key.as_str()).map(hit)).collect())
+        let context = LoadContext::default();
+        let load = load_many(loader, keys, BatchContext::default());
+        let output = self.inner.within_hard_timeout(self.inner.run_loader(load, &context)).await?;
+        let values: HashMap<_, _> = output.value.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
+        let cached = |value: &Arc<V>| Cached::loaded(Arc::clone(value));
+        Ok(texts.iter().map(|key| values.get(key.as_str()).map(cached)).collect())
     }
 }
 
-/// The batch's loader, for one key.
-fn alone<K: Key + Send + 'static, V: 'static>(loader: &Arc<BatchLoader<K, V>>, key: K) -> BoxLoader<Option<V>> {
-    let loader = Arc::clone(loader);
-    Box::new(move |load| {
-        let text: Box<str> = key.to_text().into();
-        let made = loader(vec![key], BatchContext::new([(text.clone(), load)]));
-        async move { Ok(made.await?.remove(&text)) }.boxed()
-    })
+/// Calls the batch's loader once the future is polled, so that a panic of the call is one of the load.
+fn load_many<K, V>(loader: Arc<BatchLoader<K, V>>, keys: Vec<K>, context: BatchContext) -> LoadFuture<Values<V>>
+where
+    K: Key + Send + 'static,
+    V: Send + 'static,
+{
+    async move { loader(keys, context).await }.boxed()
 }
 
-/// Flies many flights with one call of the loader. Those whose keys another process loads wait for that one instead.
-async fn fly_together<K, V>(inner: Arc<Inner<V>>, led: Vec<Led<K, V>>, loader: Arc<BatchLoader<K, V>>)
+/// Calls the batch's loader for one key.
+async fn load_one<K, V>(loader: Arc<BatchLoader<K, V>>, key: K, context: LoadContext) -> Result<Option<V>, LoadError>
+where
+    K: Key + Send + 'static,
+    V: Send + 'static,
+{
+    let text: Box<str> = key.to_text().into();
+    let context = BatchContext::new([(text.clone(), context)]);
+    Ok(loader(vec![key], context).await?.remove(&text))
+}
+
+/// Runs many loads with one call of the loader. A load whose key another process is loading waits for
+/// that process instead.
+async fn load_together<K, V>(inner: Arc<Inner<V>>, loads: Vec<BatchLoad<K, V>>, loader: Arc<BatchLoader<K, V>>)
 where
     K: Key + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    // The connection is shared, so all of them are asked in one go.
-    let asked = join_all(led.into_iter().map(async |led| {
-        let applicant = inner.applicant(&led.flight);
-        let turn = inner.ask(&applicant, &led.flight).await;
-        (led, applicant, turn)
+    // The connection is multiplexed, so the leases of all keys take one round trip.
+    let leases = join_all(loads.into_iter().map(async |load| {
+        let lease_request = inner.lease_request(&load.request);
+        let lease = inner.try_acquire(&lease_request, &load.request).await;
+        (load, lease_request, lease)
     }));
     let mut batch = Vec::new();
-    for (led, mut applicant, turn) in asked.await {
-        match turn {
-            LeaseOutcome::Found(entry) => led.takeoff.complete(Ok(Some(inner.found_elsewhere(&led.flight, entry)))),
-            LeaseOutcome::Acquired(lease) => batch.push((led, Some(lease))),
-            LeaseOutcome::Unavailable => batch.push((led, None)),
+    for (load, mut lease_request, lease) in leases.await {
+        match lease {
+            LeaseOutcome::Found(entry) => load.guard.complete(Ok(Some(inner.found_in_store(&load.request, entry)))),
+            LeaseOutcome::Acquired(lease) => batch.push((load, Some(lease))),
+            LeaseOutcome::Unavailable => batch.push((load, None)),
             LeaseOutcome::Held(left) => {
-                let (inner, loader) = (Arc::clone(&inner), alone(&loader, led.key));
+                let (inner, loader) = (Arc::clone(&inner), Arc::clone(&loader));
                 tokio::spawn(async move {
-                    let turn = inner.wait_for_turn(&mut applicant, &led.flight, left);
-                    led.takeoff.complete(inner.fly_when(turn, &led.flight, loader).await);
+                    let BatchLoad { key, request, guard } = load;
+                    let lease = inner.wait_for_lease(&mut lease_request, &request, left);
+                    let load = load_one(loader, key, request.context.clone()).boxed();
+                    guard.complete(inner.load(lease, &request, load).await);
                 });
             }
         }
     }
-    if batch.is_empty() {
-        return;
+    if !batch.is_empty() {
+        load_batch(&inner, batch, loader).await;
     }
-    let keys = batch.iter().map(|(led, _)| led.key.clone()).collect();
-    let loads = BatchContext::new(batch.iter().map(|(led, _)| (led.flight.key.clone(), led.flight.load.clone())));
-    let whole = LoadContext::default();
-    let call = Box::new(move |_| loader(keys, loads));
-    let made = inner.within_hard_timeout(inner.call_loader(call, whole.clone())).await;
-    let (mut values, made) = match made {
-        Ok(LoaderOutput { value, began, delta }) => (value, Ok((began, delta))),
+}
+
+/// Calls the loader for all keys of the batch, and completes their loads.
+async fn load_batch<K, V>(
+    inner: &Inner<V>,
+    batch: Vec<(BatchLoad<K, V>, Option<Lease>)>,
+    loader: Arc<BatchLoader<K, V>>,
+) where
+    K: Key + Clone + Send + Sync + 'static,
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let keys = batch.iter().map(|(load, _)| load.key.clone()).collect();
+    let contexts = batch.iter().map(|(load, _)| (load.request.key.clone(), load.request.context.clone()));
+    let (whole, contexts) = (LoadContext::default(), BatchContext::new(contexts));
+    let output = inner.within_hard_timeout(inner.run_loader(load_many(loader, keys, contexts), &whole)).await;
+    let (mut values, delta) = match output {
+        Ok(LoaderOutput { value, delta }) => (value, Ok(delta)),
         Err(error) => (HashMap::new(), Err(error)),
     };
-    let finished = batch.into_iter().map(|(led, lease)| {
-        let value = values.remove(&led.flight.key);
-        let made = made.clone().map(|(began, delta)| LoaderOutput { value, began, delta });
+    let finished = batch.into_iter().map(|(load, lease)| {
+        let BatchLoad { request, guard, .. } = load;
+        let value = values.remove(&request.key);
+        let output = delta.clone().map(|delta| LoaderOutput { value, delta });
         if whole.is_built_on_stale() {
-            led.flight.load.built_on_stale();
+            request.context.set_built_on_stale();
         }
-        let inner = &inner;
-        async move { led.takeoff.complete(inner.finish(&led.flight, lease, made).await) }
+        async move { guard.complete(inner.finish(&request, lease, output).await) }
     });
     join_all(finished).await;
 }

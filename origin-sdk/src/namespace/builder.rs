@@ -1,4 +1,4 @@
-//! How a namespace is set up.
+//! The settings of a namespace.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::{Inner, Namespace};
 use crate::core::Core;
 use crate::stampede::SingleFlight;
 
-/// How a [`Namespace`] is set up. LoaderOutput by [`Cache::namespace`](crate::Cache::namespace).
+/// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
 ///
 /// ```
 /// # use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct NamespaceBuilder<K, V> {
 
 pub(super) type TagsOf<K> = dyn Fn(&K) -> Vec<Tag> + Send + Sync;
 
-/// What a namespace's reads and loads go by.
+/// The settings that a namespace's reads and loads follow.
 pub(super) struct Options {
     pub(super) lifetime: Lifetime,
     pub(super) private: bool,
@@ -54,22 +54,22 @@ pub(super) struct Options {
     pub(super) hard_timeout: Duration,
 }
 
-/// What a namespace knows of values that say that there is none.
+/// The handling of values that stand for an absent one.
 pub(super) struct Negative<V> {
     pub(super) lifetime: Lifetime,
     pub(super) is_none: fn(&V) -> bool,
     pub(super) none: fn() -> V,
 }
 
-/// What a read does while the journal cannot be reached for longer than the cache's `max_lag`, so that nobody knows which of
-/// the values in memory have been invalidated.
+/// What a read does while the journal has been unreachable for longer than the cache's `max_lag`, so
+/// that the process cannot know which values in memory have been invalidated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDisconnect {
-    /// It goes to the loader; what is in memory is served only if that fails, within `stale_if_error`.
+    /// Calls the loader. Serves the value in memory only if the load fails, within `stale_if_error`.
     #[default]
     Load,
-    /// It takes what is in memory, within `stale_if_error`, and says that it is stale: for sources that could not take the
+    /// Serves the value in memory as stale, within `stale_if_error`: for sources that could not take the
     /// load, and values that may be a little old.
     ServeStale,
 }
@@ -90,81 +90,91 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         Self { core, tags: None, options, negative: None, loader_concurrency: 256 }
     }
 
-    /// Tags every value with more than its key's declaration does ([`Key::tags`](shared_keys::Key::tags)), by what follows from the
-    /// key alone. What follows from the value is for the loader to say, by [`LoadContext::tag`](crate::LoadContext::tag).
-    pub fn tags(mut self, tags: impl Fn(&K) -> Vec<Tag> + Send + Sync + 'static) -> Self {
-        self.tags = Some(Arc::new(tags));
+    /// Adds tags to every value that follow from its key alone, beside those of the key's declaration
+    /// ([`Key::tags`](shared_keys::Key::tags)). Tags that follow from the value are set by its loader:
+    /// [`LoadContext::tag`](crate::LoadContext::tag).
+    pub fn tags<T>(mut self, tags: impl Fn(&K) -> T + Send + Sync + 'static) -> Self
+    where
+        T: IntoIterator<Item: Into<Tag>>,
+    {
+        self.tags = Some(Arc::new(move |key| tags(key).into_iter().map(Into::into).collect()));
         self
     }
 
-    /// Says that the values are one user's own: a response built from one is `private, no-store`, and the edge never
-    /// keeps it.
+    /// Declares that each value belongs to one user: a response that is built from one is
+    /// `private, no-store`, and the edge never stores it.
     pub fn private(mut self) -> Self {
         self.options.private = true;
         self
     }
 
-    /// The largest part of `fresh` that is taken off at random, so that what was loaded together does not expire
-    /// together. From 0 to 1; the nearer end is taken for what lies outside. Default: the cache's.
+    /// Sets the largest fraction of `fresh` that is subtracted at random, so that values which were
+    /// loaded together do not expire together. From 0.0 to 1.0; a value outside is clamped. Default: the
+    /// cache's.
     pub fn jitter(mut self, part: f64) -> Self {
         self.options.jitter = if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) };
         self
     }
 
-    /// How eagerly a value is refreshed in the background before it expires (XFetch, Vattani et al. 2015). Readers do so by
-    /// chance, ever more likely towards the end and the slower the last load was, so that a popular key is never found
-    /// expired by all at once. Default 1, the paper's optimum for most; more is earlier, 0 (and what is no positive number)
+    /// Sets how early a value is refreshed in the background before it expires (XFetch, Vattani et al.
+    /// 2015). Each read refreshes at random, the more likely the nearer the expiry and the slower the
+    /// last load, so that the readers of a popular key never find it expired all at once. Default 1, the
+    /// paper's optimum; a larger number is earlier, and 0 or anything that is not a positive number
     /// disables it.
     pub fn xfetch_beta(mut self, beta: f64) -> Self {
         self.options.xfetch_beta = if beta.is_finite() { beta.max(0.0) } else { 0.0 };
         self
     }
 
-    /// How long a copy in this process's memory answers before Redis is asked again. A copy never lives longer than what it
-    /// was made from, whatever is set here. Default: as long as that one.
+    /// Sets how long a copy in this process's memory is served before the shared tier is read again. A
+    /// copy never outlives the entry that it was made from. Default: as long as that entry.
     pub fn memory_ttl(mut self, ttl: Duration) -> Self {
         self.options.memory_ttl = Some(ttl);
         self
     }
 
-    /// What a read does while the journal cannot be reached. Default [`OnDisconnect::Load`].
+    /// Sets what a read does while the journal cannot be reached. Default [`OnDisconnect::Load`].
     pub fn on_disconnect(mut self, choice: OnDisconnect) -> Self {
         self.options.on_disconnect = choice;
         self
     }
 
-    /// How far the source that loaders read from may be behind the one that writers write to, as a database's replica is. What
-    /// is loaded within that time after an invalidation that covers it may still be the old value: it is handed to the caller as
-    /// stale ([`StaleReason::SourceLag`](crate::StaleReason::SourceLag)) and not kept. For the same time after its start a process
-    /// keeps nothing, as it cannot know when the last invalidations were. Default 0.
+    /// Sets how far the source that loaders read may lag behind the one that writers write, as a replica
+    /// of a database does. A value that is loaded within that time after an invalidation that covers it
+    /// may still be the old one: it is returned as stale
+    /// ([`StaleReason::SourceLag`](crate::StaleReason::SourceLag)) and not stored. For the same time
+    /// after its start a process stores nothing, as it cannot know when the last invalidations were.
+    /// Default 0.
     pub fn source_lag(mut self, lag: Duration) -> Self {
         self.options.source_lag = lag;
         self
     }
 
-    /// How long a caller waits for a load if there is a value that may be served when a load fails (`stale_if_error`): then it
-    /// gets that one, and the load goes on in the background. Default: as long as the load takes.
+    /// Sets how long a caller waits for a load if there is a value within `stale_if_error`: after that
+    /// the caller gets this value, and the load goes on in the background. Default: none; the caller
+    /// waits for the load.
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
         self.options.soft_timeout = Some(timeout);
         self
     }
 
-    /// How long a load may take, from when its first caller asks: waiting for another process that loads the same key (for half
-    /// of the time at most; then both load), waiting for a place among the loaders, and the loader itself. Then the loader is aborted at its next `await`, and its callers get
-    /// a stale value or an error. Default 30 s.
+    /// Sets how long a load may take, from its first call on. That includes waiting for another process
+    /// that loads the same key (at most half of the time; then both load), waiting for the concurrency
+    /// limit, and the loader itself. After that the loader is aborted at its next `await`, and its callers
+    /// get a stale value or an error. Default 30 s.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.options.hard_timeout = timeout;
         self
     }
 
-    /// How many loaders of this namespace may run at a time in this process; others wait in line, within the hard timeout. At
-    /// least 1, default 256. A batch counts as one.
+    /// Sets how many loaders of this namespace may run at a time in this process; others wait, within the
+    /// hard timeout. At least 1, default 256. A batch counts as one.
     pub fn loader_concurrency(mut self, loaders: usize) -> Self {
         self.loader_concurrency = loaders.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The namespace.
+    /// Builds the namespace.
     pub fn build(self) -> Namespace<K, V> {
         self.core.journal.remember_for(self.options.source_lag);
         Namespace {
@@ -184,11 +194,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
 }
 
 impl<K, T> NamespaceBuilder<K, Option<T>> {
-    /// How long it is kept that there is no value: `None` has this lifetime instead of the namespace's, unless the loader
-    /// sets one. It is an entry like any other, with the key's scopes and the tags that its loader gave it, so an
-    /// invalidation ends it at once. In a batch it also stands for the keys that the loader's answer leaves out.
+    /// Sets the lifetime of `None`, in place of the namespace's, unless the loader sets one. It is an
+    /// entry like any other, with the key's scopes and the tags that its loader set, so an invalidation
+    /// ends it at once. A batch stores it also for the keys that the loader's result leaves out.
     ///
-    /// Default: `None` is kept like any value, and what a batch's answer leaves out is not kept.
+    /// Default: `None` is stored like any value, and a key that a batch's result leaves out is not stored.
     pub fn negative_lifetime(mut self, lifetime: Lifetime) -> Self {
         self.negative = Some(Negative { lifetime, is_none: Option::is_none, none: || None });
         self

@@ -1,5 +1,5 @@
-//! BatchContext: a caller takes a seat in the key's flight, and the flight waits for its turn in the fleet, runs the loader, and
-//! keeps what came of it.
+//! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader and
+//! stores the value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,21 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 
-use super::read::Lookup;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
+use crate::core::Core;
 use crate::entry::{self, Entry};
-use crate::error::{LoadError, StoreError};
-use crate::loader::{BoxLoader, LoadContext};
+use crate::error::LoadError;
+use crate::loader::{BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
-use crate::stampede::{Lease, LeaseOutcome, LeaseRequest, Place, Waiter};
-use crate::store::{Outcome, Stored};
+use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
+use crate::store::Outcome;
 use crate::task::AbortOnDrop;
 
-/// When a load began, and the state of the journal then.
+/// The moment at which a load starts: the clock, and the journal as this process knows it.
+///
+/// It is taken before the loader is called, so that a loader which reads its source at once cannot
+/// read before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LoadStart {
     pub(super) at: Duration,
@@ -27,66 +30,79 @@ pub(super) struct LoadStart {
     pub(super) position: Position,
 }
 
-/// What a flight brings: `None` if a batch's loader has no value for the key.
-pub(super) type LoadOutcome<V> = Result<Option<Loaded<V>>, LoadError>;
+/// The outcome of a load: `None` if a batch's loader has no value for the key.
+pub(super) type LoadOutcome<V> = Result<Option<LoadedValue<V>>, LoadError>;
 
-/// A value, and how a flight came by it.
-pub(super) struct Loaded<V> {
+/// The value of a load, and its origin.
+pub(super) struct LoadedValue<V> {
     pub(super) entry: Arc<Entry<V>>,
-    /// When its load began, and the position up to which it is known to be good.
-    began: Duration,
-    good_at: Position,
-    /// Where it came from: another process can have been faster.
+    /// The start of the load.
+    started_at: Duration,
+    /// The position up to which the value is known to be valid.
+    valid_at: Position,
+    /// [`Layer::Redis`] if another process has stored the value in the meantime.
     layer: Layer,
     freshness: Freshness,
 }
 
-impl<V> Clone for Loaded<V> {
+impl<V> Clone for LoadedValue<V> {
     fn clone(&self) -> Self {
         Self { entry: Arc::clone(&self.entry), ..*self }
     }
 }
 
-/// What a flight is about.
-pub(super) struct Flight<V> {
+impl<V> LoadedValue<V> {
+    /// Whether no record that this process knows covers the value.
+    fn is_valid(&self, core: &Core) -> bool {
+        self.entry.verdict_since(&core.journal, self.valid_at) == Verdict::Valid
+    }
+}
+
+/// One load of one key.
+pub(super) struct LoadRequest<V> {
     pub(super) key: Box<str>,
-    /// The scopes that are known before the value is: of the key, and of the tags that follow from it.
+    /// The scopes that are known before the value is: the key's, and those of the tags that follow
+    /// from it.
     pub(super) scopes: Vec<ScopeHash>,
-    pub(super) begun: LoadStart,
-    pub(super) load: LoadContext,
-    /// What to serve if the loader fails.
+    pub(super) start: LoadStart,
+    pub(super) context: LoadContext,
+    /// The entry to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
-    /// By which draw the value was found due for a refresh, so that the same value is not taken for a new one. 1 if none was:
-    /// by that, nothing is due before it expires.
+    /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects another
+    /// process's copy that the same draw would also refresh.
     pub(super) rand: f64,
 }
 
-/// What a loader has made.
+/// The result of a loader, of one value or of many.
 pub(super) struct LoaderOutput<T> {
     pub(super) value: T,
-    pub(super) began: LoadStart,
+    /// How long the loader ran.
     pub(super) delta: Duration,
 }
 
-/// How a flight got a value.
-enum Source<V> {
-    Elsewhere(Arc<Entry<V>>),
+/// Where a load got its value.
+enum ValueSource<V> {
+    Store(Arc<Entry<V>>),
     Loader(LoaderOutput<Option<V>>),
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// Waits for a load of the key, the one that `seat` is in or a later one. After the soft timeout the caller gets what is
-    /// stale, if it may.
-    pub(super) async fn wait_for(
+impl<K, V> Namespace<K, V>
+where
+    K: Key + Clone,
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Waits for the load that `waiter` belongs to, or for a later one. After the soft timeout the
+    /// caller gets the fallback if that may be served.
+    pub(super) async fn await_load(
         &self,
         key: &K,
-        seat: Waiter<LoadOutcome<V>>,
-        loader: Option<BoxLoader<Option<V>>>,
+        waiter: Waiter<LoadOutcome<V>>,
+        loader: Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
-        takes_none: bool,
+        accepts_absence: bool,
     ) -> Result<Option<Cached<V>>, LoadError> {
         let (inner, stale) = (&self.inner, fallback.clone());
-        let load = self.land(key, seat, loader, fallback, takes_none);
+        let load = self.await_valid_outcome(key, waiter, loader, fallback, accepts_absence);
         let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
         tokio::pin!(load);
         match tokio::time::timeout(soft, &mut load).await {
@@ -100,244 +116,173 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    async fn land(
+    async fn await_valid_outcome(
         &self,
         key: &K,
-        mut seat: Waiter<LoadOutcome<V>>,
-        mut loader: Option<BoxLoader<Option<V>>>,
+        mut waiter: Waiter<LoadOutcome<V>>,
+        mut loader: Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
-        takes_none: bool,
+        accepts_absence: bool,
     ) -> Result<Option<Cached<V>>, LoadError> {
         let core = &self.inner.core;
-        let asked_at = core.clock.now();
+        let called_at = core.clock.now();
         loop {
-            if !seat.is_leader {
+            if !waiter.is_leader {
                 self.inner.metrics.coalesced.add(1);
             }
-            match seat.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
-                // A flight that this caller joined can have begun before an invalidation that the caller came after: one of a tag
-                // that the loader gave, or that this process had not heard of then. Whoever led the flight gets its
-                // value in any case: its read began before.
-                Some(loaded) if seat.is_leader || loaded.began > asked_at || loaded.is_still_good(core) => {
+            match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
+                // A load that this caller joined may have started before an invalidation that
+                // precedes the call: of a tag that only the loader knew, or one that had not reached
+                // this process yet. The leader takes its value in any case: its call began earlier.
+                Some(loaded) if waiter.is_leader || loaded.started_at > called_at || loaded.is_valid(core) => {
                     let now = core.clock.now();
                     return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
                 }
-                None if seat.is_leader || takes_none => return Ok(None),
-                _ => seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0),
+                None if waiter.is_leader || accepts_absence => return Ok(None),
+                _ => waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0),
             }
         }
     }
 
-    /// Starts a refresh in the background, unless a load runs already.
-    pub(super) fn refresh(&self, key: &K, loader: BoxLoader<Option<V>>, rand: f64) {
-        if self.take_seat(key, &mut Some(loader), None, rand).is_leader {
+    /// Starts a refresh in the background, unless a load of the key is running.
+    pub(super) fn refresh(&self, key: &K, loader: BoxLoader<'_, K, Option<V>>, rand: f64) {
+        if self.join_or_start(key, &mut Some(loader), None, rand).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
     }
 
-    /// A seat in the key's flight, which is started with the loader if there is none that may be joined.
-    pub(super) fn take_seat(
+    /// Joins the key's load if this caller may, else starts one with the loader.
+    pub(super) fn join_or_start(
         &self,
         key: &K,
-        loader: &mut Option<BoxLoader<Option<V>>>,
+        loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
     ) -> Waiter<LoadOutcome<V>> {
-        let (text, load, begun) = (key.to_text(), self.load_handle(key), self.inner.begin());
-        let scopes = entry::scopes(&text, &load.tags());
-        let (seat, takeoff) = self.inner.place(&text, &scopes, begun);
-        if let Some(takeoff) = takeoff {
-            let flight = Flight { key: text.into(), scopes, begun, load, fallback, rand };
-            let (inner, loader) = (Arc::clone(&self.inner), loader.take());
+        let start = self.inner.start();
+        let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
+        // A caller leads at most once, so its loader is still there. Without one the guard is dropped
+        // here, and the waiters get an error.
+        if let Some(guard) = guard
+            && let Some(loader) = loader.take()
+        {
+            let (inner, load) = (Arc::clone(&self.inner), loader(key.clone(), request.context.clone()));
             tokio::spawn(async move {
-                let landed = match loader {
-                    Some(loader) => inner.fly(&flight, loader).await,
-                    // A caller leads at most once: only then is its loader taken.
-                    None => Err(LoadError::panicked()),
-                };
-                takeoff.complete(landed);
+                let outcome = inner.load(inner.acquire_lease(&request), &request, load).await;
+                guard.complete(outcome);
             });
         }
-        seat
+        waiter
     }
-}
 
-impl<V> Loaded<V> {
-    /// Whether no record that has come since covers it.
-    fn is_still_good(&self, core: &crate::core::Core) -> bool {
-        self.entry.verdict_since(&core.journal, self.good_at) == Verdict::Valid
+    /// Joins the key's load if this caller may, else makes it the leader of one. The request describes
+    /// the load that the leader has to run.
+    ///
+    /// After an invalidation no new caller joins a load that started before it. While the process is
+    /// disconnected from the journal it cannot know, so a load that it joins may be no older than
+    /// `max_lag`.
+    pub(super) fn join_or_lead(
+        &self,
+        key: &K,
+        start: LoadStart,
+        fallback: Option<Arc<Entry<V>>>,
+        rand: f64,
+    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, LoadStart>) {
+        let (text, context) = (key.to_text(), self.load_context(key));
+        let scopes = entry::scopes(&text, &context.tags());
+        let journal = &self.inner.core.journal;
+        let may_join = |running: &LoadStart| {
+            let is_current =
+                running.changes == start.changes || journal.verdict(&scopes, running.position) == Verdict::Valid;
+            let age = start.at.saturating_sub(running.at);
+            is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
+        };
+        let joined = self.inner.loads.join_or_lead(&text, may_join, start);
+        (LoadRequest { key: text.into(), scopes, start, context, fallback, rand }, joined)
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    pub(super) fn begin(&self) -> LoadStart {
+    pub(super) fn start(&self) -> LoadStart {
         let journal = &self.core.journal;
         LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
     }
 
-    /// A place in the key's flight. After an invalidation a new caller never joins a flight that began before it. Cut off from
-    /// the journal, nobody can know, so a flight may be no older than the lag that is allowed.
-    pub(super) fn place(&self, key: &str, scopes: &[ScopeHash], now: LoadStart) -> Place<LoadOutcome<V>, LoadStart> {
-        let journal = &self.core.journal;
-        let may_join = |begun: &LoadStart| {
-            let nothing_since =
-                begun.changes == now.changes || journal.verdict(scopes, begun.position) == Verdict::Valid;
-            nothing_since && (!journal.is_lagging(now.at) || now.at.saturating_sub(begun.at) <= journal.max_lag())
-        };
-        self.loads.join_or_lead(key, may_join, now)
-    }
-
-    async fn fly(&self, flight: &Flight<V>, loader: BoxLoader<Option<V>>) -> LoadOutcome<V> {
-        self.fly_when(self.turn(flight), flight, loader).await
-    }
-
-    /// A whole flight: waits for the turn, runs the loader, and keeps what came of it.
-    pub(super) async fn fly_when(
+    /// Runs a whole load: acquires the lease, runs the loader and stores its value.
+    pub(super) async fn load(
         &self,
-        turn: impl Future<Output = LeaseOutcome<Arc<Entry<V>>>>,
-        flight: &Flight<V>,
-        loader: BoxLoader<Option<V>>,
+        lease: impl Future<Output = LeaseOutcome<Arc<Entry<V>>>>,
+        request: &LoadRequest<V>,
+        loader: LoadFuture<Option<V>>,
     ) -> LoadOutcome<V> {
-        let mut lease = None;
+        let mut acquired = None;
         let source = self.within_hard_timeout(async {
-            match turn.await {
-                LeaseOutcome::Found(entry) => return Ok(Source::Elsewhere(entry)),
-                LeaseOutcome::Acquired(taken) => lease = Some(taken),
-                // There is no waiting left to do.
+            match lease.await {
+                LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
+                LeaseOutcome::Acquired(lease) => acquired = Some(lease),
                 LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
             }
-            self.call_loader(loader, flight.load.clone()).await.map(Source::Loader)
+            self.run_loader(loader, &request.context).await.map(ValueSource::Loader)
         });
         match source.await {
-            Ok(Source::Elsewhere(entry)) => Ok(Some(self.found_elsewhere(flight, entry))),
-            Ok(Source::Loader(made)) => self.finish(flight, lease, Ok(made)).await,
-            Err(error) => self.finish(flight, lease, Err(error)).await,
+            Ok(ValueSource::Store(entry)) => Ok(Some(self.found_in_store(request, entry))),
+            Ok(ValueSource::Loader(output)) => self.finish(request, acquired, Ok(output)).await,
+            Err(error) => self.finish(request, acquired, Err(error)).await,
         }
     }
 
-    /// Keeps what a loader has made, or finds a stand-in for what it has not.
+    /// Stores the value of a loader and ends the lease. If the loader failed, returns the fallback if
+    /// that may be served.
     pub(super) async fn finish(
         &self,
-        flight: &Flight<V>,
+        request: &LoadRequest<V>,
         lease: Option<Lease>,
-        made: Result<LoaderOutput<Option<V>>, LoadError>,
+        output: Result<LoaderOutput<Option<V>>, LoadError>,
     ) -> LoadOutcome<V> {
-        let LoaderOutput { value, began, delta } = match made {
-            Ok(made) => made,
+        let LoaderOutput { value, delta } = match output {
+            Ok(output) => output,
             Err(error) => {
                 release(lease, Outcome::Failed).await;
-                return self.stand_in(flight).map(Some).ok_or(error);
+                return self.fallback(request).map(Some).ok_or(error);
             }
         };
         let Some(value) = value.or_else(|| self.negative.as_ref().map(|negative| (negative.none)())) else {
             release(lease, Outcome::NotShared).await;
             return Ok(None);
         };
-        // What a source says that lags is as old as its lag.
+        let start = request.start;
+        // A source that lags may have answered with the state of that long ago.
         let loaded_at = match self.options.source_lag {
-            Duration::ZERO => began.position,
-            lag => self.core.journal.position_at(began.at.checked_sub(lag)),
+            Duration::ZERO => start.position,
+            lag => self.core.journal.position_at(start.at.checked_sub(lag)),
         };
-        let meta = self.meta(&value, &flight.load, loaded_at, delta);
-        let entry = self.entry(&flight.key, Arc::new(value), meta);
+        let meta = self.meta(&value, &request.context, loaded_at, delta);
+        let entry = self.entry(&request.key, Arc::new(value), meta);
         let freshness = if entry.verdict(&self.core.journal) == Verdict::Valid {
-            self.keep(&flight.key, &entry, lease).await;
+            self.store(&request.key, &entry, lease).await;
             Freshness::Fresh
         } else {
-            // Storing what is covered already would only cost the next reader a look.
+            // A record covers the value already. Storing it would only cost the next reader a check.
             release(lease, Outcome::NotShared).await;
-            let lags = !self.options.source_lag.is_zero();
-            if lags { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh }
+            let is_source_lagging = !self.options.source_lag.is_zero();
+            if is_source_lagging { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh }
         };
-        Ok(Some(Loaded { entry, began: began.at, good_at: began.position, layer: Layer::Loader, freshness }))
+        let (started_at, valid_at) = (start.at, start.position);
+        Ok(Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness }))
     }
 
-    /// What another process has loaded.
-    pub(super) fn found_elsewhere(&self, flight: &Flight<V>, entry: Arc<Entry<V>>) -> Loaded<V> {
-        let (began, good_at) = (flight.begun.at, entry.meta.loaded_at);
-        Loaded { entry, began, good_at, layer: Layer::Redis, freshness: Freshness::Fresh }
+    /// Returns the outcome of a load whose value another process has stored.
+    pub(super) fn found_in_store(&self, request: &LoadRequest<V>, entry: Arc<Entry<V>>) -> LoadedValue<V> {
+        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
+        LoadedValue { entry, started_at, valid_at, layer: Layer::Redis, freshness: Freshness::Fresh }
     }
 
-    /// What is served although the load has failed.
-    fn stand_in(&self, flight: &Flight<V>) -> Option<Loaded<V>> {
-        let entry = flight.fallback.clone().filter(|entry| self.may_serve_on_error(entry))?;
-        let (began, good_at) = (flight.begun.at, entry.meta.loaded_at);
+    /// Returns the entry to serve in place of a load that failed.
+    fn fallback(&self, request: &LoadRequest<V>) -> Option<LoadedValue<V>> {
+        let entry = request.fallback.clone().filter(|entry| self.may_serve_on_error(entry))?;
+        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
-        Some(Loaded { entry, began, good_at, layer: Layer::Loader, freshness })
-    }
-
-    /// The turn to load the flight's key, once it comes. A shared tier that fails costs a load, not an answer.
-    async fn turn(&self, flight: &Flight<V>) -> LeaseOutcome<Arc<Entry<V>>> {
-        let mut applicant = self.applicant(flight);
-        match self.ask(&applicant, flight).await {
-            LeaseOutcome::Held(left) => self.wait_for_turn(&mut applicant, flight, left).await,
-            turn => turn,
-        }
-    }
-
-    pub(super) fn applicant(&self, flight: &Flight<V>) -> LeaseRequest {
-        let core = &self.core;
-        LeaseRequest::new(&core.store, &core.journal, &flight.key, &flight.scopes, core.lease_ttl)
-    }
-
-    pub(super) async fn ask(&self, applicant: &LeaseRequest, flight: &Flight<V>) -> LeaseOutcome<Arc<Entry<V>>> {
-        // Cut off from the journal it could not tell which loads are worth waiting for.
-        if self.core.journal.is_lagging(flight.begun.at) {
-            return LeaseOutcome::Unavailable;
-        }
-        let accept = |stored: &Stored| self.fresh_entry(flight, stored);
-        applicant.ask(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
-    }
-
-    /// Waits for the turn after having been told to, for half of the hard timeout at most: that another process hangs must not
-    /// keep this one from loading.
-    pub(super) async fn wait_for_turn(
-        &self,
-        applicant: &mut LeaseRequest,
-        flight: &Flight<V>,
-        left: Duration,
-    ) -> LeaseOutcome<Arc<Entry<V>>> {
-        self.metrics.lease_waits.add(1);
-        let turn = self.next_turn(applicant, flight, left);
-        tokio::time::timeout(self.options.hard_timeout / 2, turn).await.unwrap_or(LeaseOutcome::Unavailable)
-    }
-
-    async fn next_turn(
-        &self,
-        applicant: &mut LeaseRequest,
-        flight: &Flight<V>,
-        mut left: Duration,
-    ) -> LeaseOutcome<Arc<Entry<V>>> {
-        loop {
-            match applicant.wait(left).await {
-                Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
-                Ok(_) => {}
-                Err(error) => return self.no_lease(&flight.key, &error),
-            }
-            match self.ask(applicant, flight).await {
-                LeaseOutcome::Held(longer) => left = longer,
-                turn => return turn,
-            }
-        }
-    }
-
-    fn no_lease<T>(&self, key: &str, error: &StoreError) -> LeaseOutcome<T> {
-        tracing::debug!(%error, key, "no lease could be taken: loading without one");
-        self.metrics.store_errors.add(1);
-        LeaseOutcome::Unavailable
-    }
-
-    /// The entry that another process has stored, if it is fresh and not due for the refresh that the flight is for; now also in
-    /// memory.
-    fn fresh_entry(&self, flight: &Flight<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let (entry, bytes) = self.decoded(&flight.key, stored)?;
-        match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || flight.rand) {
-            Lookup::Hit(found) if found.refresh.is_none() => {
-                self.store_in_memory(&flight.key, &found.entry, bytes);
-                Some(found.entry)
-            }
-            _ => None,
-        }
+        Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness })
     }
 
     pub(super) async fn within_hard_timeout<T>(
@@ -351,19 +296,19 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         })
     }
 
-    /// Calls a loader, of one value or of many, once there is a place for it, and counts it.
-    pub(super) async fn call_loader<T: Send + 'static>(
+    /// Runs a loader, of one value or of many, once the concurrency limit allows it, and counts it.
+    pub(super) async fn run_loader<T: Send + 'static>(
         &self,
-        loader: BoxLoader<T>,
-        load: LoadContext,
+        loader: LoadFuture<T>,
+        context: &LoadContext,
     ) -> Result<LoaderOutput<T>, LoadError> {
         // The semaphore is never closed.
         let _permit = self.loaders.acquire().await;
-        let began = self.begin();
-        match call(loader, load).await {
+        let started_at = self.core.clock.now();
+        match run(loader, context.clone()).await {
             Ok(value) => {
                 self.metrics.loads.add(1);
-                Ok(LoaderOutput { value, began, delta: self.core.clock.now().saturating_sub(began.at) })
+                Ok(LoaderOutput { value, delta: self.core.clock.now().saturating_sub(started_at) })
             }
             Err(error) => {
                 self.metrics.load_errors.add(1);
@@ -379,15 +324,17 @@ async fn release(lease: Option<Lease>, outcome: Outcome) {
     }
 }
 
-/// Runs a loader or writer in a task of its own, so that its panic is an error and nothing else. What it reads through the
-/// cache is its own affair, not that of the request that started it; only that something was stale is passed on. Dropping
-/// the future aborts the task.
-pub(super) async fn call<T: Send + 'static>(loader: BoxLoader<T>, load: LoadContext) -> Result<T, LoadError> {
+/// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
+/// future aborts the task.
+///
+/// Its reads through the cache do not count for the request that started it. Only the fact that one
+/// of them was stale is passed on.
+pub(super) async fn run<T: Send + 'static>(loader: LoadFuture<T>, context: LoadContext) -> Result<T, LoadError> {
     let mut task = AbortOnDrop(tokio::spawn(async move {
-        let gathering = RequestScope::default();
-        let result = gathering.scope(loader(load.clone())).await;
-        if gathering.take().ttl_secs < 0 {
-            load.built_on_stale();
+        let scope = RequestScope::default();
+        let result = scope.scope(loader).await;
+        if scope.take().ttl_secs < 0 {
+            context.set_built_on_stale();
         }
         result
     }));

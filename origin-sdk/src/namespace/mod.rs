@@ -2,8 +2,10 @@
 
 mod batch;
 mod builder;
+mod fleet_load;
 mod load;
 mod read;
+mod read_through;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -21,6 +23,7 @@ use tokio::sync::Semaphore;
 pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
 use self::load::{LoadOutcome, LoadStart};
+pub use self::read_through::ReadThrough;
 use crate::codec::Encoded;
 use crate::core::Core;
 use crate::entry::{Entry, Meta};
@@ -30,6 +33,9 @@ use crate::stampede::{Lease, SingleFlight};
 use crate::store::Outcome;
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
+///
+/// Built by [`Cache::namespace`](crate::Cache::namespace). [`ReadThrough`] is a namespace that has its
+/// loader.
 pub struct Namespace<K, V> {
     inner: Arc<Inner<V>>,
     tags: Option<Arc<TagsOf<K>>>,
@@ -42,7 +48,7 @@ impl<K, V> Clone for Namespace<K, V> {
     }
 }
 
-/// What a namespace's tasks share.
+/// The state that a namespace's tasks share.
 struct Inner<V> {
     core: Arc<Core>,
     metrics: Arc<Metrics>,
@@ -50,33 +56,33 @@ struct Inner<V> {
     negative: Option<Negative<V>>,
     /// Reads of the shared tier.
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
-    /// BatchContext, each with the state of the journal at which it began.
+    /// Loads, each with the moment at which it started.
     loads: Arc<SingleFlight<LoadOutcome<V>, LoadStart>>,
     /// A permit for each loader that may run.
     loaders: Semaphore,
 }
 
 thread_local! {
-    /// Keys render into it, so that a hit allocates nothing.
+    /// Holds the rendered key of a read, so that a hit allocates nothing.
     static KEY_BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// A handle for a loader or writer, with the tags that follow from the key.
-    fn load_handle(&self, key: &K) -> LoadContext {
-        let load = LoadContext::default();
+    /// Returns a handle for a loader or writer, with the tags that follow from the key.
+    fn load_context(&self, key: &K) -> LoadContext {
+        let context = LoadContext::default();
         let more = self.tags.iter().flat_map(|tags| tags(key));
-        key.tags().into_iter().chain(more).for_each(|tag| load.tag(tag));
-        load
+        key.tags().into_iter().chain(more).for_each(|tag| context.tag(tag));
+        context
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    /// What to store beside a value that has just been made, by a loader that took `delta`.
-    fn meta(&self, value: &V, load: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
+    /// Returns the metadata to store beside a new value, whose loader took `delta`.
+    fn meta(&self, value: &V, context: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
         let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));
         let default = negative.map_or(self.options.lifetime, |negative| negative.lifetime);
-        let (mut tags, lifetime) = load.take(default);
+        let (mut tags, lifetime) = context.take(default);
         tags.sort_unstable();
         tags.dedup();
         let lifetime = lifetime.jittered(self.options.jitter * self.core.randomness.draw());
@@ -87,9 +93,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Arc::new(Entry::new(key, value, meta, self.core.clock.now(), Duration::ZERO))
     }
 
-    /// Puts an entry into both tiers, into the shared one only while the lease that it was loaded under is held. A failing tier
-    /// costs speed later on, nothing else. Whether the shared one has taken it.
-    async fn keep(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
+    /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is held.
+    /// Returns whether the shared tier has stored it. A failure costs later reads their speed, nothing
+    /// else.
+    async fn store(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
         let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };
         let Some(Encoded { bytes, uncompressed_bytes }) = encoded else {

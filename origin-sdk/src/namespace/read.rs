@@ -18,10 +18,10 @@ use crate::request_scope;
 use crate::stampede::xfetch;
 use crate::store::Stored;
 
-/// What the tiers have for a read.
+/// What the tiers hold for a read.
 pub(super) enum Lookup<V> {
     Hit(Servable<V>),
-    /// Nothing that can be served, though perhaps an entry in case the load fails.
+    /// No entry may be served. One may be left to serve if the load fails.
     Miss(Option<Arc<Entry<V>>>),
 }
 
@@ -30,47 +30,61 @@ pub(super) struct Servable<V> {
     pub(super) entry: Arc<Entry<V>>,
     pub(super) layer: Layer,
     pub(super) freshness: Freshness,
-    /// Whether it is to be refreshed in the background, and by which draw it was found due; 1 if by none.
+    /// The XFetch draw that triggers a refresh in the background, or 1.0 if the entry is stale; `None`
+    /// if no refresh is due.
     pub(super) refresh: Option<f64>,
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// The value of a key, from the first layer that has one which may be served, else from `loader`.
+    /// Returns the value of a key, from the first layer that has one which may be served, else from
+    /// `loader`.
     ///
-    /// At most one loader runs per key in this process, and in the whole fleet while Redis can be reached; callers in other
-    /// processes wait for it. It runs in a task of its own: dropping the returned future cancels nothing that others wait for.
-    /// A stale value is served at once while a refresh runs, if the lifetime allows it.
+    /// At most one loader runs per key in this process, and in the whole fleet while Redis can be
+    /// reached; callers in other processes wait for it. A stale value is returned at once while a
+    /// refresh runs, if the lifetime allows it.
+    ///
+    /// `loader` gets a clone of the key. It is called only if this caller starts a load, so it may
+    /// borrow, and clone what the load needs: a hit does not pay for that. The future that it returns
+    /// runs in a task of its own. Dropping the future of this call cancels nothing that others wait for.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use origin_sdk::{Cache, Freshness, Layer, Lifetime, Namespace};
     /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # #[derive(Clone)]
+    /// # struct Database;
+    /// # impl Database { async fn name_of(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("lamp {id}")) } }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// # let (cache, database) = (Cache::builder("shop").build().await.unwrap(), Database);
     /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-    /// let key = Product { id: 7 };
-    /// let hit = names.get_or_load(&key, |_load| async { Ok::<_, std::io::Error>("Lamp".to_owned()) }).await.unwrap();
-    /// match hit.freshness {
-    ///     Freshness::Fresh => println!("{} from {}, {:?} old", hit.value, hit.layer.as_str(), hit.age),
-    ///     Freshness::Stale(reason) => println!("{}, stale: {}", hit.value, reason.as_str()),
+    /// let cached = names
+    ///     .get_or_load(&Product { id: 7 }, |key, _| {
+    ///         let database = database.clone();
+    ///         async move { Ok(database.name_of(key.id).await?) }
+    ///     })
+    ///     .await
+    ///     .unwrap();
+    /// match cached.freshness {
+    ///     Freshness::Fresh => println!("{} from {}, {:?} old", cached.value, cached.layer.as_str(), cached.age),
+    ///     Freshness::Stale(reason) => println!("{}, stale: {}", cached.value, reason.as_str()),
     /// }
-    /// # assert_eq!(hit.layer, Layer::Loader);
+    /// # assert_eq!(cached.layer, Layer::Loader);
     /// # });
     /// ```
     ///
     /// # Errors
     /// If the loader fails, panics or takes too long, and nothing may be served stale.
-    pub async fn get_or_load<F, L, E>(&self, key: &K, loader: F) -> Result<Cached<V>, LoadError>
+    pub async fn get_or_load<F, L>(&self, key: &K, loader: F) -> Result<Cached<V>, LoadError>
     where
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
         if self.inner.core.bypass {
-            return self.load_past_the_cache(key, boxed(loader, identity)).await;
+            return self.load_without_cache(key, boxed(loader, identity)).await;
         }
         let now = self.inner.core.clock.now();
-        match self.find(key, now).await {
+        match self.look_up(key, now).await {
             Lookup::Hit(found) => {
                 if let Some(rand) = found.refresh {
                     self.refresh(key, boxed(loader, Some), rand);
@@ -79,55 +93,56 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
             }
             Lookup::Miss(fallback) => {
                 let mut loader = Some(boxed(loader, Some));
-                let seat = self.take_seat(key, &mut loader, fallback.clone(), 1.0);
-                let hit = self.wait_for(key, seat, loader, fallback, false).await?;
-                // A loader that is this caller's own always brings a value.
-                hit.ok_or_else(LoadError::panicked)
+                let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+                let cached = self.await_load(key, waiter, loader, fallback, false).await?;
+                // The caller's own loader always returns a value.
+                cached.ok_or_else(LoadError::panicked)
             }
         }
     }
 
-    /// The value of a key if a layer has one which may be served. BatchContext nothing, and refreshes nothing.
-    pub async fn get(&self, key: &K) -> Option<Cached<V>> {
+    /// Returns the value of a key if a layer has one which may be served. Loads nothing, and refreshes
+    /// nothing.
+    pub async fn get_cached(&self, key: &K) -> Option<Cached<V>> {
         if self.inner.core.bypass {
             return None;
         }
         let now = self.inner.core.clock.now();
-        match self.find(key, now).await {
+        match self.look_up(key, now).await {
             Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
             Lookup::Miss(_) => None,
         }
     }
 
-    async fn find(&self, key: &K, now: Duration) -> Lookup<V> {
-        match self.in_memory(key, now) {
-            Lookup::Miss(held) => self.find_further_in(key, held).await,
-            found => found,
+    async fn look_up(&self, key: &K, now: Duration) -> Lookup<V> {
+        match self.look_up_memory(key, now) {
+            Lookup::Miss(held) => self.look_up_further(key, held).await,
+            hit => hit,
         }
     }
 
-    /// What memory has. It takes one shard's lock and allocates nothing.
-    pub(super) fn in_memory(&self, key: &K, now: Duration) -> Lookup<V> {
+    /// Looks the key up in memory. Takes one shard's lock and allocates nothing.
+    pub(super) fn look_up_memory(&self, key: &K, now: Duration) -> Lookup<V> {
         let held = KEY_BUFFER.with_borrow_mut(|text| {
             text.clear();
             key.render(text).ok()?;
             self.inner.core.memory.get(text)
         });
-        // What it knows may be out of date then: it catches up first.
+        // A process that lags may not know that the entry is covered: it has to catch up first.
         if self.inner.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.inner.judge_held(held, now) }
     }
 
-    /// What there is besides a copy in memory that can be served.
-    async fn find_further_in(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
+    /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
+    async fn look_up_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         let core = &self.inner.core;
         let mut held = held;
         if core.journal.is_lagging(core.clock.now()) {
             if !core.journal.ensure_current().await {
-                return self.inner.find_while_disconnected(held);
+                return self.inner.look_up_while_disconnected(held);
             }
             held = match self.inner.judge_held(held, core.clock.now()) {
                 Lookup::Miss(held) => held,
-                found => return found,
+                hit => return hit,
             };
         }
         let text = key.to_text();
@@ -138,22 +153,26 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
             (),
             || {
                 let (inner, text) = (Arc::clone(&self.inner), text.clone());
-                async move { inner.look_up(&text).await }
+                async move { inner.read_store(&text).await }
             },
         );
         self.inner.judge_stored(lookup.outcome.await.flatten(), fallback)
     }
 
-    async fn load_past_the_cache(&self, key: &K, loader: BoxLoader<V>) -> Result<Cached<V>, LoadError> {
+    async fn load_without_cache(&self, key: &K, loader: BoxLoader<'_, K, V>) -> Result<Cached<V>, LoadError>
+    where
+        K: Clone,
+    {
         request_scope::note_uncached();
-        let load = self.inner.call_loader(loader, self.load_handle(key));
-        let value = Arc::new(self.inner.within_hard_timeout(load).await?.value);
-        Ok(Cached { value, layer: Layer::Loader, age: Duration::ZERO, freshness: Freshness::Fresh })
+        let context = self.load_context(key);
+        let load = loader(key.clone(), context.clone());
+        let output = self.inner.within_hard_timeout(self.inner.run_loader(load, &context)).await?;
+        Ok(Cached::loaded(Arc::new(output.value)))
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    /// What a copy in memory is good for.
+    /// Judges a copy in memory.
     pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
         match held {
             Some(entry) if self.options.memory_ttl.is_some_and(|ttl| entry.time_here(now) >= ttl) => {
@@ -163,7 +182,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// What a copy from the shared tier is good for, and if for nothing, what is left in case the load fails.
+    /// Judges a copy from the shared tier. On a miss returns the entry to serve if the load fails.
     pub(super) fn judge_stored(&self, stored: Option<Arc<Entry<V>>>, fallback: Option<Arc<Entry<V>>>) -> Lookup<V> {
         match self.judge(stored, Layer::Redis, self.core.clock.now(), || self.draw()) {
             Lookup::Miss(stored) => Lookup::Miss(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry))),
@@ -171,7 +190,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// The rule's and the lifetime's word on an entry. `draw` decides whether a fresh one is due for a refresh.
+    /// Judges an entry by the journal's rule and its lifetime. `draw` decides whether a fresh one is due
+    /// for a refresh.
     pub(super) fn judge(
         &self,
         entry: Option<Arc<Entry<V>>>,
@@ -180,7 +200,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         draw: impl FnOnce() -> f64,
     ) -> Lookup<V> {
         let Some(entry) = entry else { return Lookup::Miss(None) };
-        // It can have come over a new connection, from a primary that has lost what this process knows.
+        // The entry may come over a new connection, from a primary that has lost records which this
+        // process knows.
         if layer == Layer::Redis && self.core.journal.is_lagging(now) {
             return Lookup::Miss(None);
         }
@@ -205,8 +226,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// What memory is good for while the journal cannot be reached: nothing in it counts as fresh.
-    pub(super) fn find_while_disconnected(&self, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
+    /// Judges a copy in memory while the journal cannot be reached: no copy counts as fresh.
+    pub(super) fn look_up_while_disconnected(&self, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         match (held.filter(|entry| self.may_serve_on_error(entry)), self.options.on_disconnect) {
             (Some(entry), OnDisconnect::ServeStale) => {
                 let freshness = Freshness::Stale(StaleReason::Disconnected);
@@ -216,7 +237,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// The copy in memory if it could stand in for a load that fails; else it is dropped.
+    /// Returns the copy in memory if it may be served when a load fails; else removes it.
     pub(super) fn fallback_of(&self, key: &str, held: Option<Arc<Entry<V>>>) -> Option<Arc<Entry<V>>> {
         let entry = held?;
         if self.may_serve_on_error(&entry) {
@@ -226,7 +247,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         None
     }
 
-    /// A number above 0, up to 1.
+    /// Draws a number above 0, up to 1.
     fn draw(&self) -> f64 {
         1.0 - self.core.randomness.draw()
     }
@@ -237,19 +258,20 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         in_window && entry.verdict(&self.core.journal) != Verdict::Removed
     }
 
-    /// The entry in the shared tier, now also in memory.
-    async fn look_up(&self, key: &str) -> Option<Arc<Entry<V>>> {
+    /// Reads an entry from the shared tier, and puts it into memory.
+    async fn read_store(&self, key: &str) -> Option<Arc<Entry<V>>> {
         let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.metrics.store_errors.add(1);
             None
         })?;
-        // Getting it may have taken a new connection.
+        // The read may have opened a new connection.
         self.core.journal.ensure_current().await;
         self.promote(key, &stored)
     }
 
-    /// What is stored, now also in memory. It may be covered already; memory checks it at every read like everything else.
+    /// Decodes a stored entry and puts it into memory. A record may cover it already; every read checks
+    /// that.
     pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
         let Some((entry, bytes)) = self.decoded(key, stored) else {
             self.metrics.undecodable.add(1);
@@ -263,13 +285,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// `None` if it cannot be decoded.
     pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<(Arc<Entry<V>>, usize)> {
         let Decoded { meta, value, uncompressed_bytes } = codec::decode::<V>(&stored.bytes)?;
-        // The age is what its time to live has lost: no clock of another process is asked.
+        // The age is the part of the time to live that has passed, so no two clocks are compared.
         let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
         let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);
         Some((Arc::new(entry), uncompressed_bytes))
     }
 
-    /// The answer to a caller, counted, and noted for the response that it is read for.
+    /// Returns an entry to a caller, counts it, and adds it to the request that the caller serves.
     pub(super) fn serve(&self, entry: &Arc<Entry<V>>, layer: Layer, freshness: Freshness, now: Duration) -> Cached<V> {
         let metrics = &self.metrics;
         match layer {
@@ -281,6 +303,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             metrics.stale_hits.add(1);
         }
         request_scope::note_read(entry, layer, freshness, now, self.options.private);
-        Cached { value: Arc::clone(&entry.value), layer, age: entry.age(now), freshness }
+        let is_new = layer == Layer::Loader && freshness != Freshness::Stale(StaleReason::LoadFailed);
+        let age = if is_new { Duration::ZERO } else { entry.age(now) };
+        Cached { value: Arc::clone(&entry.value), layer, age, freshness }
     }
 }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{Key, Mode, Position, Scope, Tag, Verdict};
+use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict};
 
-use super::load::call;
+use super::load::run;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
-use crate::loader::{BoxLoader, LoadContext, boxed};
+use crate::loader::{BoxLoader, LoadContext, LoadFuture, boxed};
 use crate::receipt::{Delivery, Receipt, Written};
 use crate::store::Unless;
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// Removes the key's value: it is never served again, by any layer.
+    /// Removes the key's value: no layer ever serves it again.
     pub async fn invalidate(&self, key: &K) -> Receipt {
         self.inner.core.invalidate(Mode::Remove, vec![Scope::Key(key.to_text().into())]).await
     }
@@ -25,37 +25,38 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         self.inner.core.invalidate(Mode::Expire, vec![Scope::Key(key.to_text().into())]).await
     }
 
-    /// Runs `writer` (the database first), then removes the key's old value and everything that carries one of the
-    /// `also` tags, then caches the value that the writer returned.
+    /// Runs `writer`, which writes to the database, then removes the key's old value and everything
+    /// that the `also` scopes cover, then caches the value that the writer returned. `also` takes what
+    /// [`Cache::invalidate`](crate::Cache::invalidate) does, and `()` for nothing.
     ///
-    /// The value is cached only if, at the moment its record is appended, no other record since the writer began covers
-    /// it: of two writers of one key, or of a writer and an invalidation of a tag, none can leave an old value behind.
+    /// The value is cached only if no other record since the writer started covers it at the moment its
+    /// own record is appended. So of two writers of one key, or of a writer and an invalidation of a
+    /// tag, none can leave an old value behind.
     ///
-    /// It all runs in a task of its own: a caller that goes away after the database has committed does not keep the
-    /// invalidation from being sent.
+    /// `writer` gets a clone of the key, and is called at once. The future that it returns runs in a
+    /// task of its own, with everything that follows: if the caller disconnects after the database has
+    /// committed, the invalidation is sent all the same.
     ///
     /// # Errors
-    /// If the writer fails or panics. Whether the database took the write is unknown then, so the old value is removed
-    /// all the same.
-    pub async fn write_through<F, L, E>(
-        &self,
-        key: &K,
-        also: impl IntoIterator<Item = Tag>,
-        writer: F,
-    ) -> Result<Written<V>, LoadError>
+    /// If the writer fails or panics. The database may have committed the write then, so the old value
+    /// is removed all the same.
+    pub async fn write_through<F, L>(&self, key: &K, also: impl IntoScopes, writer: F) -> Result<Written<V>, LoadError>
     where
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
         self.write_in_a_task(key, also, boxed(writer, |value| (value, None))).await
     }
 
-    /// The same, for writers that commit in one order and get here in another, as those that handle messages about changes
-    /// do: `writer` returns the value and its version, a number that grows with each change of the row. A value is cached only
-    /// if its version is not older than the highest that was written through before. The first write of a key in a day is not
-    /// cached either, since a newer version may have been forgotten; nor is one while the shared tier cannot be reached.
-    /// Its record is appended in any case, so that the next read loads.
+    /// Like [`write_through`](Self::write_through), for writers that may arrive in another order than
+    /// they committed, such as consumers of change messages.
+    ///
+    /// `writer` returns the value and its version, a number that grows with each change of the row. The
+    /// value is cached only if its version is not lower than the highest one that was written before.
+    /// Two more cases are not cached: the first write of a key in a day, since a higher version may have
+    /// been forgotten, and a write while the shared tier cannot be reached. The record is appended in
+    /// any case, so that the next read loads.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -64,27 +65,27 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let cache = Cache::builder("shop").build().await.unwrap();
     /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-    /// let heard = async |name: &'static str, version| {
-    ///     let writer = move |_| async move { Ok::<_, std::io::Error>((name.to_owned(), version)) };
-    ///     names.write_through_version(&Product { id: 7 }, [], writer).await.unwrap().cached
+    /// let receive = async |name: &'static str, version| {
+    ///     let writer = async move |_, _| Ok((name.to_owned(), version));
+    ///     names.write_through_version(&Product { id: 7 }, (), writer).await.unwrap().cached
     /// };
-    /// assert_eq!((heard("Lamp", 5).await, heard("Lamp, large", 7).await), (false, true));
-    /// assert!(!heard("Lamp, red", 6).await, "it was overtaken");
+    /// assert_eq!((receive("Lamp", 5).await, receive("Lamp, large", 7).await), (false, true));
+    /// assert!(!receive("Lamp, red", 6).await, "version 7 has overtaken it");
     /// # });
     /// ```
     ///
     /// # Errors
-    /// As [`Namespace::write_through`].
-    pub async fn write_through_version<F, L, E>(
+    /// As [`write_through`](Self::write_through).
+    pub async fn write_through_version<F, L>(
         &self,
         key: &K,
-        also: impl IntoIterator<Item = Tag>,
+        also: impl IntoScopes,
         writer: F,
     ) -> Result<Written<V>, LoadError>
     where
-        F: FnOnce(LoadContext) -> L + Send + 'static,
-        L: Future<Output = Result<(V, u64), E>> + Send + 'static,
-        E: Into<BoxError> + 'static,
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<(V, u64), BoxError>> + Send + 'static,
     {
         self.write_in_a_task(key, also, boxed(writer, |(value, version)| (value, Some(version)))).await
     }
@@ -92,25 +93,31 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     async fn write_in_a_task(
         &self,
         key: &K,
-        also: impl IntoIterator<Item = Tag>,
-        writer: BoxLoader<(V, Option<u64>)>,
-    ) -> Result<Written<V>, LoadError> {
-        let (inner, load, text) = (Arc::clone(&self.inner), self.load_handle(key), key.to_text());
+        also: impl IntoScopes,
+        writer: BoxLoader<'_, K, (V, Option<u64>)>,
+    ) -> Result<Written<V>, LoadError>
+    where
+        K: Clone,
+    {
+        let (inner, context, text) = (Arc::clone(&self.inner), self.load_context(key), key.to_text());
         let mut covered = vec![Scope::Key(text.as_str().into())];
-        covered.extend(also.into_iter().map(Scope::Tag));
-        let task = tokio::spawn(async move { inner.write(&text, covered, load, writer).await });
+        covered.extend(also.into_scopes());
+        // Before the writer is called: it may write to the database at once.
+        let since = inner.core.journal.position();
+        let writer = writer(key.clone(), context.clone());
+        let task = tokio::spawn(async move { inner.write(&text, covered, since, &context, writer).await });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
-}
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
-    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key, and says whether it was
-    /// kept: it is not if an invalidation after `loaded_at` covers it. To fill a cache ahead of its readers, say.
+    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key, for
+    /// example to fill a cache ahead of its readers. Returns whether the value is stored: it is not if
+    /// an invalidation after `loaded_at` covers it.
     ///
-    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the source was read. If it is
-    /// taken afterwards, an invalidation in between goes unnoticed, and the old value is served until its lifetime ends. So
-    /// prefer [`Namespace::get_or_load`], which takes it by itself; and to change a value prefer
-    /// [`Namespace::write_through`], since this here tells no other process that what it holds is old.
+    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the
+    /// source was read. If it is taken afterwards, an invalidation in between goes unnoticed, and the old
+    /// value is served until its lifetime ends. So prefer [`Namespace::get_or_load`], which takes it by
+    /// itself. To change a value prefer [`Namespace::write_through`]: this method tells no other process
+    /// that its copy is old.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -124,18 +131,18 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// for (id, name) in read_all() {
     ///     names.put(&Product { id }, name, loaded_at).await;
     /// }
-    /// assert_eq!(*names.get(&Product { id: 7 }).await.unwrap().value, "Lamp");
+    /// assert_eq!(*names.get_cached(&Product { id: 7 }).await.unwrap().value, "Lamp");
     /// # });
     /// ```
     pub async fn put(&self, key: &K, value: V, loaded_at: Position) -> bool {
         let (inner, text) = (&self.inner, key.to_text());
-        let meta = inner.meta(&value, &self.load_handle(key), loaded_at, Duration::ZERO);
+        let meta = inner.meta(&value, &self.load_context(key), loaded_at, Duration::ZERO);
         let entry = inner.entry(&text, Arc::new(value), meta);
-        let is_kept = !inner.core.bypass && entry.verdict(&inner.core.journal) == Verdict::Valid;
-        if is_kept {
-            inner.keep(&text, &entry, None).await;
+        let is_stored = !inner.core.bypass && entry.verdict(&inner.core.journal) == Verdict::Valid;
+        if is_stored {
+            inner.store(&text, &entry, None).await;
         }
-        is_kept
+        is_stored
     }
 }
 
@@ -144,24 +151,24 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         &self,
         key: &str,
         covered: Vec<Scope>,
-        load: LoadContext,
-        writer: BoxLoader<(V, Option<u64>)>,
+        since: Position,
+        context: &LoadContext,
+        writer: LoadFuture<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let core = &self.core;
-        let since = core.journal.position();
-        let (value, version) = match call(writer, load.clone()).await {
+        let (value, version) = match run(writer, context.clone()).await {
             Ok((value, version)) => (Arc::new(value), version),
             Err(error) => {
                 core.invalidate(Mode::Remove, covered).await;
                 return Err(error);
             }
         };
-        let mut meta = self.meta(&value, &load, since, Duration::ZERO);
+        let mut meta = self.meta(&value, context, since, Duration::ZERO);
         let mut scopes = Scope::of_key(key);
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
         scopes.push(Scope::All);
 
-        // Before the record: of two writers one either sees the other's version here, or its record below.
+        // Before the record: of two writers, one either sees the other's version here, or its record below.
         let is_newest = match version {
             Some(version) => core.store.raise_version(key, version).await.unwrap_or(false),
             None => true,
@@ -179,7 +186,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let mut receipt = Receipt::new(Some(appended.position), core.has_edge);
         if cached {
             meta.loaded_at = appended.position;
-            let is_shared = self.keep(key, &self.entry(key, Arc::clone(&value), meta), None).await;
+            let is_shared = self.store(key, &self.entry(key, Arc::clone(&value), meta), None).await;
             receipt.redis = if is_shared { Delivery::Done } else { Delivery::Failed };
         }
         Ok(Written { value, cached, receipt })

@@ -1,6 +1,8 @@
-//! What no local run can show: whether a deployed worker, its secret and its zone do what the design assumes of them.
+//! Checks of a deployment: whether a worker, its secret and its zone behave as the design assumes,
+//! which no local test can show.
 //!
-//! Each check ends with a [`Verdict`]. What needs a real zone and finds none is [`Verdict::NotCheckable`], never passed.
+//! Each check ends with a [`Verdict`]. A check that needs a real zone and has none is
+//! [`Verdict::NotCheckable`], never passed.
 
 mod checks;
 mod probe;
@@ -15,7 +17,8 @@ use self::probe::Probe;
 use crate::error::BoxError;
 use crate::shipping::{ApiToken, Plan};
 
-/// What is verified, and with which credentials. Without some of them, some checks are not checkable.
+/// The options of a verification: the page and the credentials. A check whose credentials are
+/// missing ends as [`Verdict::NotCheckable`].
 #[derive(Debug)]
 #[must_use]
 pub struct Verify {
@@ -28,33 +31,33 @@ pub struct Verify {
     api: String,
 }
 
-/// One thing that was looked at.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Check {
-    /// What should hold.
+    /// The rule that is checked.
     pub rule: &'static str,
-    /// Whether it does.
+    /// Whether the deployment follows the rule.
     pub verdict: Verdict,
-    /// What was seen, and what to do if it was not what it should be.
+    /// What was observed, and how to fix a failure.
     pub detail: String,
 }
 
-/// How a check ended.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It was seen to hold.
+    /// The rule was observed to hold.
     Pass,
-    /// It was seen not to hold.
+    /// The rule was observed to be broken, or a request failed.
     Fail,
-    /// It cannot be seen from here; the detail says what is missing.
+    /// The rule cannot be checked from here; the detail says what is missing.
     NotCheckable,
 }
 
 impl Verdict {
-    /// `pass`, `fail` or `not checkable here`.
+    /// Returns the verdict's text: `pass`, `fail` or `not checkable here`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -66,7 +69,8 @@ impl Verdict {
 }
 
 impl Verify {
-    /// For the worker in front of `url`, which should be a page that it may store.
+    /// Creates a verification of the worker in front of `url`, which should be a page that the
+    /// worker may store.
     pub fn url(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -79,47 +83,52 @@ impl Verify {
         }
     }
 
-    /// The worker's `JOURNAL_MAX_LAG_SECS`. Default 5 s.
+    /// Sets the worker's `JOURNAL_MAX_LAG_SECS`. Default 5 s.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.max_lag = max_lag;
         self
     }
 
-    /// The secret that the worker should have. Default none.
+    /// Sets the secret with which the worker should verify purges. Default none.
     pub fn secret(mut self, secret: Secret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// A tag that the page carries in `Cache-Tag`, by which the zone is purged. Default none.
+    /// Sets a tag that the page has in `Cache-Tag`, by which the zone is purged. Default none.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tag = Some(tag.into());
         self
     }
 
-    /// The zone in front, and a token that may read and purge it. Default none.
+    /// Sets the ID of the zone in front of the page, and a token that may read and purge the zone.
+    /// Default none.
     pub fn zone(mut self, id: impl Into<String>, token: ApiToken) -> Self {
         self.zone = Some((id.into(), token));
         self
     }
 
-    /// The plan that the services were told ([`Zone::plan`](crate::cloudflare::Zone::plan)). Default [`Plan::Free`].
+    /// Sets the plan that the services are configured with
+    /// ([`Zone::plan`](crate::cloudflare::Zone::plan)). Default [`Plan::Free`].
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plan = plan;
         self
     }
 
-    /// Another base URL of Cloudflare's API: for tests.
+    /// Sets the base URL of Cloudflare's API, for tests.
     pub fn api(mut self, base: impl Into<String>) -> Self {
         self.api = base.into();
         self
     }
 
-    /// Runs all checks. Takes seconds: it waits for a purge to be seen. Leaves entries of random queries behind, and purges the
-    /// page's path.
+    /// Runs all checks.
+    ///
+    /// Takes several seconds, because it waits until purges take effect. Purges the page's path,
+    /// and leaves entries with random queries at the edge.
     ///
     /// # Errors
-    /// If the URL is none. What answers wrongly, or not at all, is a failed check.
+    /// If the URL is not the `http` or `https` URL of a page. A wrong or missing response is not an
+    /// error but a failed check.
     pub async fn run(&self) -> Result<Vec<Check>, BoxError> {
         let probe = Probe::new(&self.url)?;
         Ok(Checks { verify: self, probe: &probe }.run().await)

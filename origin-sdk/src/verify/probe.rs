@@ -1,4 +1,4 @@
-//! Requests to the worker, and what their answers tell.
+//! The HTTP client of the checks, and the properties of responses that they compare.
 
 use std::time::Duration;
 
@@ -8,34 +8,37 @@ use reqwest::{Client, StatusCode, Url};
 use crate::admin::edge_member;
 use crate::error::BoxError;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of one request.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The way to the worker.
+/// An HTTP client for the page that is verified.
 pub(super) struct Probe {
     pub(super) client: Client,
     url: Url,
 }
 
-/// One answer.
-pub(super) struct Seen {
+/// A response from the page.
+pub(super) struct PageResponse {
     pub(super) status: StatusCode,
-    /// The worker's member of `Cache-Status`; `None` if something else answered.
+    /// The worker's member of `Cache-Status`; `None` if the response did not pass through the
+    /// worker.
     pub(super) edge: Option<String>,
-    /// The data centre: what follows `-` in `CF-Ray`. `None` outside of Cloudflare.
+    /// The data centre: the part of `CF-Ray` after the `-`. `None` outside of Cloudflare.
     pub(super) colo: Option<String>,
     pub(super) etag: Option<String>,
-    /// The fields that the response varies by.
+    /// The fields in `Vary`, in lower case.
     pub(super) vary: Vec<String>,
     pub(super) body: String,
 }
 
-impl Seen {
+impl PageResponse {
+    /// Returns whether the worker's cache answered (`hit` in RFC 9211, section 2.1).
     pub(super) fn is_hit(&self) -> bool {
         self.edge.as_deref().is_some_and(|member| member.split(';').any(|part| part.trim() == "hit"))
     }
 
-    /// What to show of it.
-    pub(super) fn shown(&self) -> String {
+    /// Returns the status and the worker's `Cache-Status`, for a check's detail.
+    pub(super) fn summary(&self) -> String {
         let edge = self.edge.as_deref().unwrap_or("no strata-edge in Cache-Status");
         format!("{}, {edge}", self.status)
     }
@@ -43,16 +46,17 @@ impl Seen {
 
 impl Probe {
     pub(super) fn new(url: &str) -> Result<Self, BoxError> {
-        let expected = |why: String| format!("expected the URL of a page behind the worker, got {url:?}: {why}");
+        let expected =
+            |why: String| format!("expected the http or https URL of a page behind the worker, got {url:?}: {why}");
         let parsed = Url::parse(url).map_err(|error| expected(error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-            return Err(expected("not http or https".into()).into());
+            return Err(expected("no host, or another scheme".into()).into());
         }
-        let client = Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        let client = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { client, url: parsed })
     }
 
-    /// A URL at the worker's host.
+    /// Returns the URL of a path at the worker's host.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         url.set_path(path);
@@ -60,26 +64,28 @@ impl Probe {
         url
     }
 
-    /// The page under a query of its own, of which nothing is stored yet.
+    /// Returns the page's URL with a random query parameter, so that no response to it is stored
+    /// yet.
     pub(super) fn fresh_page(&self) -> Url {
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("strata-verify", &crate::random::process_id());
         url
     }
 
-    /// The scope of the page's path, with whatever query.
+    /// Returns the scope of the page's path, which covers every query.
     pub(super) fn path_scope(&self) -> String {
         let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
         format!("path:{}{port}{}", self.url.host_str().unwrap_or_default(), self.url.path())
     }
 
-    pub(super) async fn get(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Seen, BoxError> {
+    /// Sends a `GET` with these request fields.
+    pub(super) async fn get(&self, url: &Url, fields: &[(&str, &str)]) -> Result<PageResponse, BoxError> {
         let request =
             fields.iter().fold(self.client.get(url.clone()), |request, (name, value)| request.header(*name, *value));
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let headers = response.headers().clone();
         let status = response.status();
-        Ok(Seen {
+        Ok(PageResponse {
             status,
             edge: edge_member(&headers),
             colo: text(&headers, "cf-ray").and_then(|ray| ray.rsplit_once('-').map(|(_, colo)| colo.to_owned())),
@@ -89,18 +95,24 @@ impl Probe {
         })
     }
 
-    /// Asks again and again until the page is answered from the store, at most `times`; the last answer.
-    pub(super) async fn until_hit(&self, url: &Url, fields: &[(&str, &str)], times: u32) -> Result<Seen, BoxError> {
-        let mut seen = self.get(url, fields).await?;
+    /// Repeats the request until the worker's cache answers, at most `times`. Returns the last
+    /// response.
+    pub(super) async fn until_hit(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        times: u32,
+    ) -> Result<PageResponse, BoxError> {
+        let mut response = self.get(url, fields).await?;
         for _ in 1..times {
-            if seen.is_hit() {
+            if response.is_hit() {
                 break;
             }
-            // It is stored behind the answer's back.
+            // The worker stores a response after it has sent it.
             tokio::time::sleep(Duration::from_millis(200)).await;
-            seen = self.get(url, fields).await?;
+            response = self.get(url, fields).await?;
         }
-        Ok(seen)
+        Ok(response)
     }
 }
 

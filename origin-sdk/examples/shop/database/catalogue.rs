@@ -1,4 +1,4 @@
-//! What the shop sells, and how it sells.
+//! The catalogue: categories, products and their sales.
 
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use super::{Database, Session};
 
 const PAGE_SIZE: u32 = 20;
 
-/// A product as lists show it.
+/// A product as it appears in a list.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Product {
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) price_cents: u32,
     pub(crate) stock: u32,
-    /// Pieces sold in the last 90 days.
+    /// The quantity sold in the last 90 days.
     pub(crate) sold: u32,
-    /// Users who ever bought it.
+    /// The number of users who have bought it.
     pub(crate) buyers: u32,
-    /// Place in its category by `sold`, from 1.
+    /// The rank in its category by `sold`, from 1.
     pub(crate) sales_rank: u32,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct ProductPage {
     pub(crate) product: Product,
     pub(crate) category: u32,
     pub(crate) category_name: String,
-    /// What is most often bought together with it, most often first.
+    /// The products most often bought together with it, in descending order.
     pub(crate) related: Vec<RelatedProduct>,
 }
 
@@ -45,11 +45,11 @@ pub(crate) struct RelatedProduct {
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) price_cents: u32,
-    /// In how many orders both were.
+    /// The number of orders that contain both products.
     pub(crate) bought_together: u32,
 }
 
-/// How a category page is sorted.
+/// The sort order of a category page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Sort {
@@ -61,7 +61,7 @@ pub(crate) enum Sort {
     Name,
 }
 
-/// The fields to change; the others stay.
+/// A change of a product. Fields that are `None` are not changed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductChange {
@@ -70,7 +70,8 @@ pub(crate) struct ProductChange {
     pub(crate) stock: Option<u32>,
 }
 
-/// The products of category ?1 as `ranked`. 1755216000 is 2025-08-15, 90 days before the end of the generated orders.
+/// The products of category ?1 as `ranked`. 1755216000 is 2025-08-15, which is 90 days before the
+/// end of the generated orders.
 const RANKED: &str = "
     WITH sales AS (
         SELECT products.*,
@@ -82,7 +83,7 @@ const RANKED: &str = "
         SELECT *, RANK() OVER (ORDER BY sold DESC) AS sales_rank FROM sales
     )";
 
-/// What is most often in the orders that product ?1 is in.
+/// The six products that occur most often in orders with product ?1.
 const RELATED: &str = "
     SELECT products.id, name, price_cents, bought_together
     FROM (
@@ -94,7 +95,7 @@ const RELATED: &str = "
     ORDER BY bought_together DESC, products.id";
 
 impl ProductChange {
-    /// What is wrong with it, if anything.
+    /// Returns an error message if the change is empty or has an invalid name.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self { name: None, price_cents: None, stock: None } => {
@@ -107,14 +108,15 @@ impl ProductChange {
         }
     }
 
-    /// Whether lists that are sorted by name or price may look different afterwards.
+    /// Returns whether the change can alter the order of lists, which are sorted by name or price.
     pub(crate) fn moves(&self) -> bool {
         self.name.is_some() || self.price_cents.is_some()
     }
 }
 
 impl Database {
-    /// `None`: no such category. A page past the last one is empty. Pages count from 1.
+    /// Returns a page of a category, or `None` if the category does not exist. Pages count from 1;
+    /// a page after the last one is empty.
     pub(crate) async fn category_page(
         &self,
         category: u32,
@@ -141,12 +143,12 @@ impl Database {
         .await
     }
 
-    /// `None`: no such product.
+    /// Returns a product's page, or `None` if the product does not exist.
     pub(crate) async fn product_page(&self, id: u32) -> rusqlite::Result<Option<ProductPage>> {
         self.run(move |session| product_page(session, id)).await
     }
 
-    /// `None`: no such product.
+    /// Returns a product's category, or `None` if the product does not exist.
     pub(crate) async fn category_of(&self, product: u32) -> rusqlite::Result<Option<u32>> {
         self.run(move |session| {
             session.row("SELECT category_id FROM products WHERE id = ?1", [product], |row| row.get(0))
@@ -154,7 +156,7 @@ impl Database {
         .await
     }
 
-    /// The product's page after the change; `None`: no such product.
+    /// Changes a product and returns its new page, or `None` if the product does not exist.
     pub(crate) async fn change_product(&self, id: u32, change: ProductChange) -> rusqlite::Result<Option<ProductPage>> {
         self.run(move |session| {
             let sql = "UPDATE products SET name = COALESCE(?2, name), price_cents = COALESCE(?3, price_cents), stock = COALESCE(?4, stock)

@@ -1,4 +1,4 @@
-//! Who buys, and what they bought.
+//! The users and their orders.
 
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -12,13 +12,13 @@ pub(crate) struct Profile {
     pub(crate) id: u32,
     pub(crate) name: String,
     pub(crate) email: String,
-    /// Unix seconds.
+    /// The time in Unix seconds.
     pub(crate) joined_at: i64,
     pub(crate) orders: u32,
     pub(crate) spent_cents: i64,
 }
 
-/// A page of a user's orders, newest first, and the totals over all of them.
+/// A page of a user's orders, newest first, with the totals of all orders.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OrderPage {
     pub(crate) user: u32,
@@ -32,7 +32,7 @@ pub(crate) struct OrderPage {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) id: u32,
-    /// Unix seconds.
+    /// The time in Unix seconds.
     pub(crate) ordered_at: i64,
     pub(crate) total_cents: i64,
     pub(crate) items: Vec<Item>,
@@ -41,13 +41,14 @@ pub(crate) struct Order {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Item {
     pub(crate) product: u32,
-    /// What the product is called now; the price is the one that was paid for a piece.
+    /// The product's current name.
     pub(crate) name: String,
     pub(crate) quantity: u32,
+    /// The unit price that was paid.
     pub(crate) price_cents: u32,
 }
 
-/// The fields to change; the others stay.
+/// A change of a profile. Fields that are `None` are not changed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileChange {
@@ -56,7 +57,7 @@ pub(crate) struct ProfileChange {
 }
 
 impl ProfileChange {
-    /// What is wrong with it, if anything.
+    /// Returns an error message if the change is empty or has an invalid name or address.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self {
             Self { name: None, email: None } => Err("expected at least one of name and email"),
@@ -83,12 +84,12 @@ const ORDER_ITEMS: &str = "
     ORDER BY page.id DESC, product_id";
 
 impl Database {
-    /// `None`: no such user.
+    /// Returns a user's profile, or `None` if the user does not exist.
     pub(crate) async fn profile(&self, user: u32) -> rusqlite::Result<Option<Profile>> {
         self.run(move |session| profile(session, user)).await
     }
 
-    /// The profile after the change; `None`: no such user.
+    /// Changes a profile and returns it, or `None` if the user does not exist.
     pub(crate) async fn change_profile(&self, user: u32, change: ProfileChange) -> rusqlite::Result<Option<Profile>> {
         self.run(move |session| {
             let sql = "UPDATE users SET name = COALESCE(?2, name), email = COALESCE(?3, email) WHERE id = ?1";
@@ -98,7 +99,8 @@ impl Database {
         .await
     }
 
-    /// `None`: no such user. A page past the last one is empty. Pages count from 1.
+    /// Returns a page of a user's orders, or `None` if the user does not exist. Pages count from 1;
+    /// a page after the last one is empty.
     pub(crate) async fn order_page(&self, user: u32, page: u32) -> rusqlite::Result<Option<OrderPage>> {
         self.run(move |session| {
             let Some(Profile { orders: total_orders, spent_cents, .. }) = profile(session, user)? else {

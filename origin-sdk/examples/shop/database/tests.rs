@@ -7,7 +7,7 @@ fn open() -> (tempfile::TempDir, Database) {
 }
 
 #[tokio::test]
-async fn a_category_page_holds_twenty_and_says_how_many_pages_there_are() {
+async fn a_category_page_has_twenty_products_and_the_number_of_pages() {
     let (_folder, database) = open();
     let first = database.category_page(1, Sort::Rank, 1).await.unwrap().unwrap();
     let last = database.category_page(1, Sort::Rank, 2).await.unwrap().unwrap();
@@ -16,7 +16,7 @@ async fn a_category_page_holds_twenty_and_says_how_many_pages_there_are() {
 }
 
 #[tokio::test]
-async fn a_category_page_is_sorted_as_asked() {
+async fn a_category_page_follows_its_sort_order() {
     let (_folder, database) = open();
     let ranked = database.category_page(2, Sort::Rank, 1).await.unwrap().unwrap().products;
     assert!(ranked.is_sorted_by_key(|product| product.sales_rank) && ranked.is_sorted_by(|a, b| a.sold >= b.sold));
@@ -35,7 +35,7 @@ async fn a_product_is_the_same_on_its_page_and_in_its_category() {
 }
 
 #[tokio::test]
-async fn related_products_come_most_often_bought_together_first_and_without_the_product() {
+async fn related_products_are_sorted_by_common_orders_and_exclude_the_product() {
     let (_folder, database) = open();
     let related = database.product_page(1).await.unwrap().unwrap().related;
     assert_eq!(related.len(), 6);
@@ -61,7 +61,7 @@ async fn the_pages_of_the_orders_add_up_to_the_totals() {
 }
 
 #[tokio::test]
-async fn a_change_touches_only_the_fields_that_it_names() {
+async fn a_change_alters_only_the_fields_that_it_names() {
     let (_folder, database) = open();
     let before = database.product_page(7).await.unwrap().unwrap().product;
     let change = ProductChange { price_cents: Some(4_200), ..ProductChange::default() };
@@ -70,7 +70,7 @@ async fn a_change_touches_only_the_fields_that_it_names() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_none() {
+async fn a_missing_row_is_none() {
     let (_folder, database) = open();
     assert_eq!(database.category_page(5, Sort::Rank, 1).await.unwrap(), None);
     assert_eq!(database.product_page(101).await.unwrap(), None);

@@ -1,5 +1,4 @@
 use std::future::ready;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ struct Source {
 }
 
 impl Source {
-    fn answer(&self, keys: Vec<Number>) -> io::Result<Vec<(Number, u64)>> {
+    fn answer(&self, keys: Vec<Number>) -> Result<Vec<(Number, u64)>, BoxError> {
         self.asked.lock().unwrap().push(keys.iter().map(|key| key.id).collect());
         Ok(keys.into_iter().filter(|key| !self.lacks.contains(&key.id)).map(|key| (key.clone(), key.id * 10)).collect())
     }
@@ -53,7 +52,7 @@ fn layers(hits: &[Option<Cached<u64>>]) -> Vec<Option<Layer>> {
 }
 
 async fn load_one(numbers: &Namespace<Number, u64>, id: u64, value: u64) {
-    numbers.get_or_load(&Number { id }, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap();
+    numbers.get_or_load(&Number { id }, move |_, _| async move { Ok(value) }).await.unwrap();
 }
 
 #[tokio::test]
@@ -69,7 +68,7 @@ async fn the_loader_is_called_once_with_only_the_misses_and_the_order_is_that_of
     assert_eq!(layers(&hits), [loader, redis, loader, None, memory, loader]);
     assert_eq!(source.asked(), [[4, 2, 5]]);
     assert_eq!(layers(&read(&numbers, &source, [1, 2, 3, 4]).await), [memory; 4]);
-    assert_eq!(values(&numbers.get_many(&keys([5, 4, 6])).await), [None, Some(40), None]);
+    assert_eq!(values(&numbers.get_many_cached(&keys([5, 4, 6])).await), [None, Some(40), None]);
     assert_eq!(read(&numbers, &source, []).await.len(), 0);
     assert_eq!(source.asked().len(), 1);
 }
@@ -80,7 +79,7 @@ async fn what_a_batch_reads_from_the_shared_tier_is_judged_key_by_key() {
     read(&numbers, &source, [1, 2, 3]).await;
     numbers.invalidate(&Number { id: 2 }).await;
     cache.core().memory.clear();
-    assert_eq!(values(&numbers.get_many(&keys([1, 2, 3])).await), [Some(10), None, Some(30)]);
+    assert_eq!(values(&numbers.get_many_cached(&keys([1, 2, 3])).await), [Some(10), None, Some(30)]);
     assert_eq!(values(&read(&numbers, &source, [1, 2, 3]).await), [Some(10), Some(20), Some(30)]);
     assert_eq!(source.asked(), [vec![1, 2, 3], vec![2]]);
 }
@@ -131,7 +130,7 @@ async fn a_single_caller_does_not_take_a_batchs_word_that_there_is_nothing() {
             let held = Arc::clone(&held);
             async move {
                 held.acquire().await.unwrap().forget();
-                Ok::<_, io::Error>(Vec::new())
+                Ok(Vec::new())
             }
         };
         async move { values(&numbers.get_many_or_load(&keys([1]), loader).await.unwrap()) }
@@ -156,9 +155,9 @@ async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it()
     let tag = || Tag::new("group:1").unwrap();
     let single = tokio::spawn({
         let (numbers, loader) = (numbers.clone(), gated(&gate, 11));
-        let tagged = move |load: crate::LoadContext| {
+        let tagged = move |key, load: crate::LoadContext| {
             load.tag(tag());
-            loader(load)
+            loader(key, load)
         };
         async move { *numbers.get_or_load(&Number { id: 1 }, tagged).await.unwrap().value }
     });
@@ -182,12 +181,12 @@ async fn what_a_batch_says_of_a_key_holds_for_that_key_alone() {
         loads.of(&Number { id: 1 }).tag(Tag::new("group:1").unwrap());
         loads.of(&Number { id: 2 }).lifetime(Lifetime::fresh(SECOND));
         loads.of(&Number { id: 9 }).tag(Tag::new("group:9").unwrap());
-        Ok::<_, io::Error>(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>())
+        Ok(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>())
     };
     numbers.get_many_or_load(&keys([1, 2, 3]), loader).await.unwrap();
     cache.invalidate([Tag::new("group:1").unwrap()]).await;
     clock.advance(SECOND);
-    assert_eq!(values(&numbers.get_many(&keys([1, 2, 3])).await), [None, None, Some(0)]);
+    assert_eq!(values(&numbers.get_many_cached(&keys([1, 2, 3])).await), [None, None, Some(0)]);
 }
 
 #[tokio::test]
@@ -200,7 +199,7 @@ async fn what_an_answer_leaves_out_is_negative_if_the_namespace_keeps_that() {
         let calls = Arc::clone(&calls);
         let loader = move |keys: Vec<Number>, _: BatchContext| {
             calls.lock().unwrap().push(keys.len());
-            async { Ok::<_, io::Error>([(Number { id: 1 }, Some(10))]) }
+            async { Ok([(Number { id: 1 }, Some(10))]) }
         };
         let hits = numbers.get_many_or_load(&keys([1, 2]), loader).await.unwrap();
         hits.into_iter().map(|hit| *hit.unwrap().value).collect::<Vec<_>>()
@@ -231,12 +230,11 @@ async fn a_failing_loader_is_an_error_unless_every_key_may_be_served_stale() {
 async fn a_panic_or_a_hard_timeout_of_a_batch_is_an_error_and_nothing_else() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     #[expect(clippy::panic, reason = "the panic is what is tested")]
-    let panicking = |_: Vec<Number>, _: BatchContext| async {
-        if true { panic!("a bug in the loader") } else { Ok::<_, io::Error>([]) }
-    };
+    let panicking =
+        |_: Vec<Number>, _: BatchContext| async { if true { panic!("a bug in the loader") } else { Ok([]) } };
     let error = numbers.get_many_or_load(&keys([1, 2]), panicking).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Panicked);
-    let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<io::Result<Vec<(Number, u64)>>>();
+    let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<Result<Vec<(Number, u64)>, BoxError>>();
     let error = numbers.get_many_or_load(&keys([1, 2]), hanging).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::TimedOut);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);
@@ -256,7 +254,7 @@ async fn stale_values_of_a_batch_are_served_and_refreshed_together() {
     let mut asked = source.asked();
     asked.sort();
     assert_eq!(asked, [vec![1, 2], vec![1, 2], vec![3]]);
-    assert!(!numbers.get_many(&keys([1, 2])).await.iter().any(stale));
+    assert!(!numbers.get_many_cached(&keys([1, 2])).await.iter().any(stale));
 }
 
 #[tokio::test]
@@ -267,7 +265,7 @@ async fn without_the_shared_tier_a_batch_loads() {
     faults.cut(true);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);
     assert!(cache.stats().store_errors > 0);
-    assert_eq!(Duration::ZERO, numbers.get_many(&keys([1])).await[0].as_ref().unwrap().age);
+    assert_eq!(Duration::ZERO, numbers.get_many_cached(&keys([1])).await[0].as_ref().unwrap().age);
 }
 
 #[tokio::test]
@@ -278,5 +276,5 @@ async fn past_the_cache_a_batch_goes_to_its_loader_every_time() {
         assert_eq!(values(&read(&numbers, &source, [2, 1]).await), [Some(20), Some(10)]);
     }
     assert_eq!(source.asked().len(), 2);
-    assert_eq!(values(&numbers.get_many(&keys([1])).await), [None]);
+    assert_eq!(values(&numbers.get_many_cached(&keys([1])).await), [None]);
 }

@@ -18,7 +18,7 @@ async fn texts(
 }
 
 async fn layer(texts: &Namespace<Number, String>, id: u64) -> Option<Layer> {
-    texts.get(&Number { id }).await.map(|cached| cached.layer)
+    texts.get_cached(&Number { id }).await.map(|cached| cached.layer)
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ async fn a_panic_while_a_value_is_kept_is_an_error_for_its_callers_and_nothing_e
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<super::Number, Panicking> = cache.namespace(LIFETIME).build();
     for _ in 0..2 {
-        let result = numbers.get_or_load(&KEY, |_| async { Ok::<_, std::io::Error>(Panicking) }).await;
+        let result = numbers.get_or_load(&KEY, |_, _| async { Ok(Panicking) }).await;
         assert_eq!(result.err().map(|error| error.kind()), Some(LoadErrorKind::Panicked));
     }
 }

@@ -1,4 +1,3 @@
-use std::io;
 use std::time::Duration;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
@@ -12,12 +11,12 @@ fn twice() -> Randomness {
     Randomness::fixed(1.0 - (-2.0_f64).exp())
 }
 
-/// BatchContext a value in ten seconds.
+/// Loads a value in ten seconds.
 async fn load_slowly(numbers: &Namespace<Number, u64>, clock: &Clock, value: u64) -> Cached<u64> {
     let clock = clock.clone();
-    let loader = move |_| async move {
+    let loader = move |_, _| async move {
         clock.advance(10 * SECOND);
-        Ok::<_, io::Error>(value)
+        Ok(value)
     };
     numbers.get_or_load(&KEY, loader).await.unwrap()
 }
@@ -72,7 +71,7 @@ async fn none_is_kept_for_its_own_time_and_an_invalidation_ends_it() {
     let negative = Lifetime::fresh(5 * SECOND);
     let numbers: Namespace<Number, Option<u64>> = cache.namespace(LIFETIME).negative_lifetime(negative).build();
     let read = async |value: Option<u64>| {
-        let hit = numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap();
+        let hit = numbers.get_or_load(&KEY, move |_, _| async move { Ok(value) }).await.unwrap();
         (*hit.value, hit.layer)
     };
     assert_eq!(read(None).await, (None, Layer::Loader));
@@ -134,7 +133,7 @@ async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
     let hit = load(&serving, 2).await;
     let suspect = Freshness::Stale(StaleReason::Disconnected);
     assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, suspect));
-    assert_eq!(serving.get(&KEY).await.unwrap().freshness, suspect);
+    assert_eq!(serving.get_cached(&KEY).await.unwrap().freshness, suspect);
     assert_eq!(*load(&loading, 2).await.value, 2);
     faults.cut(false);
     assert_eq!(load(&serving, 3).await.freshness, Freshness::Fresh);
@@ -150,7 +149,7 @@ async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
     faults.cut(true);
     clock.advance(3 * SECOND);
     let read = async |numbers: &Namespace<Number, u64>| {
-        let loader = |_: Vec<Number>, _: BatchContext| async { Ok::<_, io::Error>([(KEY, 2), (Number { id: 2 }, 2)]) };
+        let loader = |_: Vec<Number>, _: BatchContext| async { Ok([(KEY, 2), (Number { id: 2 }, 2)]) };
         let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await.unwrap();
         hits.into_iter().map(|hit| hit.map(|hit| *hit.value)).collect::<Vec<_>>()
     };

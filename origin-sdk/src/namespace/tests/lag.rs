@@ -1,6 +1,5 @@
 //! Loaders that read from a replica, which learns of a write after a delay of its own.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ async fn lagging(source_lag: Duration) -> (Cache, Clock, Replica, Namespace<Numb
 
 async fn read(numbers: &Namespace<Number, u64>, replica: &Replica) -> Cached<u64> {
     let replica = replica.clone();
-    numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(replica.read()) }).await.unwrap()
+    numbers.get_or_load(&KEY, move |_, _| async move { Ok(replica.read()) }).await.unwrap()
 }
 
 #[tokio::test]

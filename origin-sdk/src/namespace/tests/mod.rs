@@ -5,10 +5,10 @@ mod bounds;
 mod flights;
 mod freshness;
 mod lag;
+mod loaders;
 mod timeouts;
 mod write;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::NamespaceBuilder;
-use crate::{Cache, CacheBuilder, Cached, Clock, Lifetime, LoadContext, Namespace, Randomness};
+use crate::{BoxError, Cache, CacheBuilder, Cached, Clock, Lifetime, LoadContext, Namespace, Randomness};
 
 crate::keys! {
     app "shop" version 1;
@@ -47,7 +47,7 @@ async fn numbers(
 }
 
 async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Cached<u64> {
-    numbers.get_or_load(&KEY, move |_| async move { Ok::<_, io::Error>(value) }).await.unwrap()
+    numbers.get_or_load(&KEY, move |_, _| async move { Ok(value) }).await.unwrap()
 }
 
 /// Lets the tasks run that are ready to.
@@ -58,9 +58,12 @@ async fn let_run() {
 }
 
 /// A loader that waits for a permit.
-fn gated(gate: &Arc<Semaphore>, value: u64) -> impl FnOnce(LoadContext) -> BoxFuture<'static, io::Result<u64>> + use<> {
+fn gated(
+    gate: &Arc<Semaphore>,
+    value: u64,
+) -> impl FnOnce(Number, LoadContext) -> BoxFuture<'static, Result<u64, BoxError>> + use<> {
     let gate = Arc::clone(gate);
-    move |_| {
+    move |_, _| {
         Box::pin(async move {
             gate.acquire().await.unwrap().forget();
             Ok(value)

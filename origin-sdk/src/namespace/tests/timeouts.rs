@@ -1,12 +1,11 @@
 use std::future::pending;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
 use super::{FRESH, KEY, Number, SECOND, gated, load, numbers};
-use crate::{Freshness, Layer, LoadErrorKind, StaleReason};
+use crate::{BoxError, Freshness, Layer, LoadErrorKind, StaleReason};
 
 #[tokio::test(start_paused = true)]
 async fn after_the_soft_timeout_the_stale_value_is_served_and_the_load_goes_on() {
@@ -26,9 +25,9 @@ async fn after_the_soft_timeout_the_stale_value_is_served_and_the_load_goes_on()
 #[tokio::test(start_paused = true)]
 async fn without_a_stale_value_the_soft_timeout_does_not_matter() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.soft_timeout(SECOND)).await;
-    let slow = |_| async {
+    let slow = |_, _| async {
         tokio::time::sleep(10 * SECOND).await;
-        Ok::<_, io::Error>(1)
+        Ok(1)
     };
     assert_eq!(*numbers.get_or_load(&KEY, slow).await.unwrap().value, 1);
 }
@@ -38,9 +37,9 @@ async fn what_was_removed_while_a_caller_waited_is_not_served_at_the_soft_timeou
     let (_cache, clock, numbers) = numbers(|numbers| numbers.soft_timeout(SECOND)).await;
     load(&numbers, 1).await;
     clock.advance(FRESH);
-    let slow = |_| async {
+    let slow = |_, _| async {
         tokio::time::sleep(10 * SECOND).await;
-        Ok::<_, io::Error>(2)
+        Ok(2)
     };
     let waiting = numbers.get_or_load(&KEY, slow);
     let removing = async {
@@ -65,9 +64,9 @@ async fn a_load_past_the_hard_timeout_is_an_error_and_is_aborted() {
     let (cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     let aborted = Arc::new(AtomicUsize::new(0));
     let guard = Dropped(Arc::clone(&aborted));
-    let hanging = |_| async move {
+    let hanging = |_, _| async move {
         let _guard = guard;
-        pending::<io::Result<u64>>().await
+        pending::<Result<u64, BoxError>>().await
     };
     let asked = tokio::time::Instant::now();
     let error = numbers.get_or_load(&KEY, hanging).await.unwrap_err();
@@ -83,7 +82,7 @@ async fn a_load_past_the_hard_timeout_is_answered_with_what_is_stale() {
     let (_cache, clock, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     load(&numbers, 1).await;
     clock.advance(FRESH);
-    let hit = numbers.get_or_load(&KEY, |_| pending::<io::Result<u64>>()).await.unwrap();
+    let hit = numbers.get_or_load(&KEY, |_, _| pending::<Result<u64, BoxError>>()).await.unwrap();
     assert_eq!((*hit.value, hit.freshness), (1, Freshness::Stale(StaleReason::LoadFailed)));
 }
 
@@ -93,11 +92,11 @@ async fn no_more_loaders_run_at_a_time_than_are_allowed() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let calls = (0..7).map(|id| {
         let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-        let loader = move |_| async move {
+        let loader = move |_, _| async move {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             tokio::time::sleep(SECOND).await;
             running.fetch_sub(1, Ordering::SeqCst);
-            Ok::<_, io::Error>(id)
+            Ok(id)
         };
         let numbers = numbers.clone();
         async move { *numbers.get_or_load(&Number { id }, loader).await.unwrap().value }

@@ -1,0 +1,101 @@
+//! Loads in the fleet: the lease on a key, which one process holds while the others wait.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Inner;
+use super::load::LoadRequest;
+use super::read::Lookup;
+use crate::cached::Layer;
+use crate::entry::Entry;
+use crate::error::StoreError;
+use crate::stampede::{LeaseOutcome, LeaseRequest};
+use crate::store::{Outcome, Stored};
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    /// Acquires the key's lease, or waits until another process has stored the value. A failing store
+    /// costs the lease, not the load.
+    pub(super) async fn acquire_lease(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
+        let mut lease_request = self.lease_request(request);
+        match self.try_acquire(&lease_request, request).await {
+            LeaseOutcome::Held(left) => self.wait_for_lease(&mut lease_request, request, left).await,
+            outcome => outcome,
+        }
+    }
+
+    pub(super) fn lease_request(&self, request: &LoadRequest<V>) -> LeaseRequest {
+        let core = &self.core;
+        let position = request.start.position;
+        LeaseRequest::new(&core.store, &core.journal, &request.key, &request.scopes, position, core.lease_ttl)
+    }
+
+    /// Acquires the key's lease unless another process holds it.
+    pub(super) async fn try_acquire(
+        &self,
+        lease_request: &LeaseRequest,
+        request: &LoadRequest<V>,
+    ) -> LeaseOutcome<Arc<Entry<V>>> {
+        // Without the journal this process cannot tell which loads are worth waiting for.
+        if self.core.journal.is_lagging(request.start.at) {
+            return LeaseOutcome::Unavailable;
+        }
+        let accept = |stored: &Stored| self.fresh_entry(request, stored);
+        let outcome = lease_request.acquire(accept).await;
+        outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
+    }
+
+    /// Waits until the lease is available or the value is stored, for half of the hard timeout at most:
+    /// a process that hangs must not prevent this one from loading.
+    pub(super) async fn wait_for_lease(
+        &self,
+        lease_request: &mut LeaseRequest,
+        request: &LoadRequest<V>,
+        left: Duration,
+    ) -> LeaseOutcome<Arc<Entry<V>>> {
+        self.metrics.lease_waits.add(1);
+        let outcome = self.retry_until_settled(lease_request, request, left);
+        let limit = self.options.hard_timeout / 2;
+        tokio::time::timeout(limit, outcome).await.unwrap_or(LeaseOutcome::Unavailable)
+    }
+
+    async fn retry_until_settled(
+        &self,
+        lease_request: &mut LeaseRequest,
+        request: &LoadRequest<V>,
+        mut left: Duration,
+    ) -> LeaseOutcome<Arc<Entry<V>>> {
+        loop {
+            match lease_request.wait(left).await {
+                Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
+                Ok(_) => {}
+                Err(error) => return self.without_lease(&request.key, &error),
+            }
+            match self.try_acquire(lease_request, request).await {
+                LeaseOutcome::Held(longer) => left = longer,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn without_lease<T>(&self, key: &str, error: &StoreError) -> LeaseOutcome<T> {
+        tracing::debug!(%error, key, "the lease could not be acquired: loading without it");
+        self.metrics.store_errors.add(1);
+        LeaseOutcome::Unavailable
+    }
+
+    /// Returns the entry that another process has stored, and puts it into memory. `None` if it is
+    /// stale, or due for the same refresh that the load is for.
+    fn fresh_entry(&self, request: &LoadRequest<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
+        let (entry, bytes) = self.decoded(&request.key, stored)?;
+        match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {
+            Lookup::Hit(found) if found.refresh.is_none() => {
+                self.store_in_memory(&request.key, &found.entry, bytes);
+                Some(found.entry)
+            }
+            _ => None,
+        }
+    }
+}
