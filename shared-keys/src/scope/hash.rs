@@ -27,7 +27,7 @@ const ALL_SEED: u64 = 5;
 const FOLD_SEED: u64 = 6;
 const ALL_TAGS_SEED: u64 = 7;
 
-/// The XXH3-64 hash of a [`Scope`]'s text, seeded by its kind.
+/// The XXH3-64 hash of a [`Scope`](crate::Scope)'s text, seeded by its kind.
 ///
 /// A collision of two scopes only invalidates more than requested, which is safe; it never makes an
 /// entry valid. The text form has 13 digits of Crockford's base 32.
