@@ -1,7 +1,7 @@
 //! Leaves the names of functions out of the wasm module: they make up an eighth of it when zipped.
 //!
-//! The profile's `strip` would also take the list of target features, without which wasm-bindgen chooses a slower way to
-//! pass values, and the sections that wasm-bindgen itself works from.
+//! The profile's `strip` would also take the list of target features, without which wasm-bindgen
+//! chooses a slower way to pass values, and the sections that wasm-bindgen itself works from.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

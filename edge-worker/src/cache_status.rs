@@ -1,7 +1,8 @@
 //! This cache's member of the `Cache-Status` field (RFC 9211).
 //!
-//! Members are ordered from the origin to the client, so this one is appended after the origin's. `hit` states
-//! that the request was not forwarded (section 2.1): a stale response in place of a failed one has `fwd`.
+//! Members are ordered from the origin to the client, so this one is appended after the origin's.
+//! `hit` states that the request was not forwarded (section 2.1): a stale response in place of a
+//! failed one has `fwd`.
 
 use std::fmt;
 
@@ -41,7 +42,8 @@ pub enum CacheStatus {
 pub struct Forwarded {
     /// Why the request was forwarded.
     pub reason: ForwardReason,
-    /// The status of the origin's response; `None` if there is none, or another request was forwarded.
+    /// The status of the origin's response; `None` if there is none, or another request was
+    /// forwarded.
     pub status: Option<StatusCode>,
     /// Whether the origin's response is stored.
     pub stored: bool,
@@ -49,14 +51,16 @@ pub struct Forwarded {
     pub collapsed: bool,
     /// Seconds of freshness left in the response, if it is stored; negative once stale.
     pub ttl_secs: Option<i64>,
-    /// What permits the reuse of a stored response after all; `None` if the origin's response is served.
+    /// What permits the reuse of a stored response after all; `None` if the origin's response is
+    /// served.
     pub reuse: Option<Reuse>,
     /// The `detail` parameter.
     pub detail: Option<&'static str>,
 }
 
 impl Forwarded {
-    /// Creates the status from the decision to forward, and from the status of the origin's response.
+    /// Creates the status from the decision to forward, and from the status of the origin's
+    /// response.
     pub fn new(forward: Forward, status: Option<StatusCode>) -> Self {
         let detail = forward.detail.map(Detail::as_str);
         Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, reuse: None, detail }

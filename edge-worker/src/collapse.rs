@@ -1,17 +1,18 @@
 //! Request collapsing: the requests to the origin that this isolate has in progress.
 //!
-//! The first request for a key becomes its *leader* and is sent to the origin. Later requests for the key
-//! are *waiters*: they wait for the leader, then read the store. The state holds keys and times only.
-//! Promises and streams must not cross requests on this platform, so waiters poll, and a leader does not
-//! know of them.
+//! The first request for a key becomes its *leader* and is sent to the origin. Later requests for
+//! the key are *waiters*: they wait for the leader, then read the store. The state holds keys and
+//! times only. Promises and streams must not cross requests on this platform, so waiters poll, and
+//! a leader does not know of them.
 //!
-//! - A leader that does not finish (its client disconnected, or the runtime cancelled it) is replaced
-//!   after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`].
-//! - If the response may not be stored, or must be validated before each use, it cannot answer the waiters.
-//!   They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`] (hit-for-miss).
-//!   Otherwise the clients of an uncacheable URL would be answered one after the other.
-//! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request that a
-//!   stale response can answer then does not try the origin.
+//! - A leader that does not finish (its client disconnected, or the runtime cancelled it) is
+//!   replaced after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`].
+//! - If the response may not be stored, or must be validated before each use, it cannot answer the
+//!   waiters. They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`]
+//!   (hit-for-miss). Otherwise the clients of an uncacheable URL would be answered one after the
+//!   other.
+//! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request
+//!   that a stale response can answer then does not try the origin.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,7 +23,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long a leader is waited for before a waiter replaces it (nginx: `proxy_cache_lock_age`).
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a request waits in all before it is sent to the origin itself: for one lost leader and one more.
+/// How long a request waits in all before it is sent to the origin itself: for one lost leader and
+/// one more.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long requests for a key do not collapse after a response that cannot answer waiters.
@@ -48,8 +50,8 @@ struct State {
 /// The state of one key.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The key's hash. Requests for two keys with the same hash may wait for each other without need; each
-    /// then reads its own key.
+    /// The key's hash. Requests for two keys with the same hash may wait for each other without
+    /// need; each then reads its own key.
     key: u64,
     progress: Progress,
     /// When the entry expires.
@@ -74,7 +76,8 @@ pub enum Role {
     Leader(Leader),
     /// Wait for another request.
     Waiter,
-    /// Send the request by itself: the last response could not answer waiters, or too many keys are tracked.
+    /// Send the request by itself: the last response could not answer waiters, or too many keys are
+    /// tracked.
     Uncollapsed,
     /// The origin has just failed: send the request only if no stored response can be used.
     OriginFailed {
@@ -125,8 +128,8 @@ impl PendingFetches {
         state.entry(hash(key)).is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
     }
 
-    /// Removes the state of `key`, because an unsafe request invalidated it: the response in progress must not
-    /// answer any further request.
+    /// Removes the state of `key`, because an unsafe request invalidated it: the response in
+    /// progress must not answer any further request.
     pub fn forget(&self, key: &str) {
         self.0.borrow_mut().remove(hash(key));
     }

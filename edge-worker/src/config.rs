@@ -1,5 +1,5 @@
-//! The worker's configuration: its variables, parsed and checked. `wrangler.toml` explains each to the
-//! person who deploys it.
+//! The worker's configuration: its variables, parsed and checked. `wrangler.toml` explains each to
+//! the person who deploys it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::rules::Rules;
 
 /// The variable with the base URL that requests are forwarded to.
 const ORIGIN: &str = "ORIGIN";
-/// The variable with the largest age, in seconds, of the journal's snapshot that an isolate serves by.
+/// The variable with the largest age, in seconds, of the journal's snapshot that an isolate serves
+/// by.
 const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
-/// The variable with the time, in seconds, for which stored responses are served beyond that while the
-/// journal is unreachable.
+/// The variable with the time, in seconds, for which stored responses are served beyond that while
+/// the journal is unreachable.
 const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
 /// The variable with the timeout, in seconds, of an origin that a stale response can replace.
 const ORIGIN_TIMEOUT_SECS: &str = "ORIGIN_TIMEOUT_SECS";
@@ -35,16 +36,17 @@ const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The deployment's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The base URL of the origin. `None` forwards requests to their own URL, which is right for a worker on a
-    /// zone's route.
+    /// The base URL of the origin. `None` forwards requests to their own URL, which is right for a
+    /// worker on a zone's route.
     pub origin: Option<Url>,
-    /// The timeout of the origin where a stale response may be served instead; 1 to 3,600 seconds, default 10.
+    /// The timeout of the origin where a stale response may be served instead; 1 to 3,600 seconds,
+    /// default 10.
     pub origin_timeout: Duration,
-    /// The age of the journal's snapshot at which an isolate refreshes it before it serves a stored response; 1 to
-    /// 3,600 seconds, default 5.
+    /// The age of the journal's snapshot at which an isolate refreshes it before it serves a stored
+    /// response; 1 to 3,600 seconds, default 5.
     pub journal_max_lag: Duration,
-    /// How much longer stored responses are served while the journal is unreachable; 0 to 86,400 seconds. With the
-    /// default, 0, requests go to the origin at once.
+    /// How much longer stored responses are served while the journal is unreachable; 0 to 86,400
+    /// seconds. With the default, 0, requests go to the origin at once.
     pub journal_max_outage: Duration,
     /// The rules per path; by default the RFCs apply unchanged.
     pub rules: Rules,
@@ -54,14 +56,14 @@ pub struct Config {
     pub server_timing: bool,
     /// The secret that purge messages are signed with; `None` closes the purge endpoint.
     pub purge_secret: Option<Secret>,
-    /// The first invalid variable. The store is then not used at all, because the variable may have been meant to
-    /// forbid that.
+    /// The first invalid variable. The store is then not used at all, because the variable may have
+    /// been meant to forbid that.
     pub fault: Option<Error>,
 }
 
 impl Config {
-    /// Reads the configuration from the variables, of which [`RULES`] is JSON. Absent and empty variables have their
-    /// default.
+    /// Reads the configuration from the variables, of which [`RULES`] is JSON. Absent and empty
+    /// variables have their default.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the origin's URL is invalid. Any other invalid variable is a

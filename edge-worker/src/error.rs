@@ -1,7 +1,8 @@
 //! The error type of this crate.
 //!
-//! Ordinary outcomes (a miss, a refused purge, a response that is not stored) are values. An [`Error`] means that
-//! a part of the cache fails. If that is the store or the journal, the pipeline forwards the request to the origin.
+//! Ordinary outcomes (a miss, a refused purge, a response that is not stored) are values. An
+//! [`Error`] means that a part of the cache fails. If that is the store or the journal, the
+//! pipeline forwards the request to the origin.
 
 use std::fmt;
 
@@ -23,8 +24,8 @@ pub enum ErrorKind {
     Runtime,
 }
 
-/// An opaque error: its [`kind`](Self::kind), and one line that states what was expected, what was found, and
-/// how to mend it.
+/// An opaque error: its [`kind`](Self::kind), and one line that states what was expected, what was
+/// found, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,

@@ -1,10 +1,12 @@
 //! The fields that this hop does not forward, in either direction.
 //!
 //! - Hop-by-hop fields, and fields that `Connection` names (RFC 9110 section 7.6.1).
-//! - Strata's own: a `strata-…` field from a client is forged, and one from an origin is for the edge only.
+//! - Strata's own: a `strata-…` field from a client is forged, and one from an origin is for the
+//!   edge only.
 //! - The origin's tags and cache directives for the edge alone.
-//! - Unkeyed fields: request fields that frameworks act on although no cache key contains them. They are removed
-//!   from requests whose response may be stored; requests that bypass the store retain them.
+//! - Unkeyed fields: request fields that frameworks act on although no cache key contains them.
+//!   They are removed from requests whose response may be stored; requests that bypass the store
+//!   retain them.
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -27,7 +29,8 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// The hop-by-hop fields that are removed from an upgrade as well. It needs the others, or the runtime sets them.
+/// The hop-by-hop fields that are removed from an upgrade as well. It needs the others, or the
+/// runtime sets them.
 #[cfg(target_arch = "wasm32")]
 pub const ENDS_AT_AN_UPGRADE: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
 
@@ -80,9 +83,9 @@ const UNKEYED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-middleware-"];
 /// The fields of these families that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// The fields that are not removed when `Connection` names them. A client must not hide its address or the
-/// request's path (RFC 8586 section 2), and fields for all recipients, such as those that caches read, must not
-/// be named there (RFC 9110 section 7.6.1).
+/// The fields that are not removed when `Connection` names them. A client must not hide its address
+/// or the request's path (RFC 8586 section 2), and fields for all recipients, such as those that
+/// caches read, must not be named there (RFC 9110 section 7.6.1).
 const NEVER_HOP_BY_HOP: [&str; 13] = [
     "age",
     "cache-control",
@@ -99,9 +102,9 @@ const NEVER_HOP_BY_HOP: [&str; 13] = [
     "via",
 ];
 
-/// Returns whether two hops could disagree on where the request's body ends (RFC 9112 section 6.3): a length that
-/// is no number, lengths that differ, a length beside a transfer coding, or a coding other than `chunked`. The
-/// runtime refuses most of these itself.
+/// Returns whether two hops could disagree on where the request's body ends (RFC 9112 section 6.3):
+/// a length that is no number, lengths that differ, a length beside a transfer coding, or a coding
+/// other than `chunked`. The runtime refuses most of these itself.
 pub fn is_ambiguous(headers: &HeaderMap) -> bool {
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     let mut lengths =
@@ -145,8 +148,9 @@ pub fn remove_internal(headers: &mut HeaderMap) {
 
 /// Removes the fields of a response that are for the edge alone.
 ///
-/// `CDN-Cache-Control` is also for shared caches further out (RFC 9213 section 3). It is removed all the same if
-/// the origin is Strata's (`is_ours`): its lifetime relies on purges, which do not reach those caches.
+/// `CDN-Cache-Control` is also for shared caches further out (RFC 9213 section 3). It is removed
+/// all the same if the origin is Strata's (`is_ours`): its lifetime relies on purges, which do not
+/// reach those caches.
 pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
     remove_internal(headers);
     for name in FOR_THE_EDGE {
@@ -161,9 +165,10 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
     let is_unkeyed = |name: &&HeaderName| {
         let name = name.as_str();
-        let is_of_a_family = UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
-        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_` as `-`, so the name stands for another field,
-        // which may be keyed.
+        let is_of_a_family =
+            UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
+        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_` as `-`, so the name
+        // stands for another field, which may be keyed.
         is_of_a_family || name.contains('_') || UNKEYED.contains(&name)
     };
     for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {

@@ -1,5 +1,4 @@
-//! Strata's edge layer: a shared HTTP cache in a Cloudflare Worker that obeys the journal of
-//! invalidations.
+#![doc = include_str!("../README.md")]
 //!
 //! # Modules
 //!
@@ -7,7 +6,8 @@
 //!   chooses per path.
 //! - [`store`] defines where responses are stored, and how their variants are found.
 //! - [`origin`] builds the request to the origin and reads its response.
-//! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to it.
+//! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
+//!   it.
 //! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress.
 //! - `runtime` exists only for wasm32: it calls the platform and runs a request through the modules
 //!   above.

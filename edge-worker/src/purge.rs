@@ -1,10 +1,10 @@
 //! The authentication of purge messages.
 //!
-//! A message is parsed only once its signature is verified, and applied only if all of it is well-formed. The
-//! journal object then refuses a nonce that it has seen before.
+//! A message is parsed only once its signature is verified, and applied only if all of it is
+//! well-formed. The journal object then refuses a nonce that it has seen before.
 //!
-//! A signed purge from a system other than Strata's shipper reaches the edge's journal alone. It does not
-//! invalidate the origin's memory and Redis.
+//! A signed purge from a system other than Strata's shipper reaches the edge's journal alone. It
+//! does not invalidate the origin's memory and Redis.
 
 use std::time::SystemTime;
 
@@ -84,7 +84,8 @@ impl Refusal {
 /// Verifies the signature of a request, and returns its nonce and its message.
 ///
 /// # Errors
-/// The reason of the refusal. Replays are not detected here: only the journal object knows the used nonces.
+/// The reason of the refusal. Replays are not detected here: only the journal object knows the used
+/// nonces.
 pub fn authenticate(
     secret: &Secret,
     headers: &HeaderMap,

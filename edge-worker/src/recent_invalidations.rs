@@ -1,19 +1,21 @@
-//! The targets that unsafe requests through this isolate invalidated recently (RFC 9111 section 4.4).
+//! The targets that unsafe requests through this isolate invalidated recently (RFC 9111 section
+//! 4.4).
 //!
-//! An unsafe request deletes the stored responses at once. A request that was sent to the origin before
-//! it can still store its response afterwards. Such a response is recognised by its time: it was requested
-//! no later than the invalidation.
+//! An unsafe request deletes the stored responses at once. A request that was sent to the origin
+//! before it can still store its response afterwards. Such a response is recognised by its time: it
+//! was requested no later than the invalidation.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// How long an invalidation is remembered: longer than a request in progress takes to store its response.
+/// How long an invalidation is remembered: longer than a request in progress takes to store its
+/// response.
 const REMEMBERED_FOR: Duration = Duration::from_secs(120);
 
-/// The number of targets that are remembered separately. Beyond it, everything that was requested before
-/// counts as invalidated.
+/// The number of targets that are remembered separately. Beyond it, everything that was requested
+/// before counts as invalidated.
 const MAX_TARGETS: usize = 1000;
 
 /// The resolution of the runtime's clock.
@@ -25,8 +27,8 @@ pub struct RecentInvalidations(RefCell<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Hashes of targets, in ascending order, each with the time of its invalidation. Targets with the same
-    /// hash share their invalidations, which is safe.
+    /// Hashes of targets, in ascending order, each with the time of its invalidation. Targets with
+    /// the same hash share their invalidations, which is safe.
     targets: Vec<(u64, SystemTime)>,
     /// Everything that was requested up to this time is invalidated.
     floor: SystemTime,
@@ -39,8 +41,8 @@ impl Default for RecentInvalidations {
 }
 
 impl RecentInvalidations {
-    /// Invalidates the responses for `target`, and returns the time of the invalidation. Of two invalidations
-    /// within the clock's resolution, the second has a later time.
+    /// Invalidates the responses for `target`, and returns the time of the invalidation. Of two
+    /// invalidations within the clock's resolution, the second has a later time.
     pub fn add(&self, target: &str, now: SystemTime) -> SystemTime {
         let mut state = self.0.borrow_mut();
         if state.targets.len() >= MAX_TARGETS {

@@ -86,5 +86,5 @@ pub(crate) async fn what_is_stored_is_served_for_as_long_as_the_configuration_sa
     // The journal was known to be complete at most a second before the cut.
     assert!(last_hit > Duration::from_secs(2), "served beyond the lag: {last_hit:?}");
     assert!(last_hit <= Duration::from_secs(6), "and not beyond both: {last_hit:?}");
-    assert!(edge.logged("served without news of purges") > 0);
+    assert!(edge.logged("served without knowledge of recent purges") > 0);
 }

@@ -201,7 +201,7 @@ pub(crate) async fn a_refresh_that_takes_too_long_is_given_up_and_another_begins
     .await;
     tokio::time::timeout(2 * PATIENCE, endless.closed()).await.expect("the origin's connection is closed");
     eventually("it was given up, and not ended by the runtime", async || {
-        stack.edge.logged("not refreshed: no answer within 25 s") > 0
+        stack.edge.logged("not refreshed: expected an answer within 25 s") > 0
     })
     .await;
     eventually("another refresh brings the new one", async || stack.get(path).await.body != old).await;

@@ -1,4 +1,5 @@
-//! The events: requests that find their isolate due, questions to the object and its answers, purges.
+//! The simulation's events: purges, requests that refresh an isolate's snapshot, and reads of the
+//! journal object.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,28 +20,29 @@ const SEC: Micros = 1_000_000;
 const OBJECT_TIMEOUT: Micros = micros(timing::OBJECT_TIMEOUT);
 const OBJECT_BACKOFF: Micros = micros(timing::OBJECT_BACKOFF);
 const POLL_INTERVAL: Micros = micros(timing::POLL_INTERVAL);
-/// Until what one isolate puts is there for the others of its data centre.
-const PUT: Micros = 5_000;
-/// Records in one of the shipper's messages.
+/// The time until the other isolates of a data centre see an entry that one isolate puts.
+const PUT_DELAY: Micros = 5_000;
+/// The largest number of records in one message of the shipper.
 const MAX_BATCH: u64 = 500;
-/// Where the object begins to count.
+/// The number at which the object begins to count.
 const FIRST: u64 = 1_763_900_000_000;
 
-/// What cannot be taken from the worker's code.
-pub(crate) struct Assumed {
-    /// The shortest and the longest time from a data centre to the object and back, spread evenly.
+/// The assumptions: what the worker's code does not determine.
+pub(crate) struct Assumptions {
+    /// The shortest and the longest round trip from a data centre to the object, evenly
+    /// distributed.
     round_trip: (Micros, Micros),
-    /// From the shipper to the object and back; one message is on its way at a time.
+    /// The round trip from the shipper to the object. One message is in flight at a time.
     shipper_round_trip: Micros,
-    /// What a question costs the object, and what each record in the answer adds if the text is not there yet.
+    /// The object's time for a read, in microseconds, and for each record that must be rendered.
     read: (Micros, f64),
-    /// What a message costs the object, and what each record in it adds.
+    /// The object's time for a message, in microseconds, and for each record in it.
     append: (Micros, f64),
-    /// Requests that an isolate gets in a second.
+    /// The requests per second of an isolate.
     requests_per_sec: f64,
 }
 
-impl Default for Assumed {
+impl Default for Assumptions {
     fn default() -> Self {
         Self {
             round_trip: (5_000, 250_000),
@@ -52,13 +54,13 @@ impl Default for Assumed {
     }
 }
 
-impl fmt::Display for Assumed {
+impl fmt::Display for Assumptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |micros: Micros| micros as f64 / 1000.0;
         write!(
             f,
-            "round trips of {} to {} ms, shipper {} ms; the object takes {} ms + {} us a record to read, {} ms + {} us a \
-             record to append; {} requests/s an isolate; every purge of another scope",
+            "round trips of {} to {} ms, shipper {} ms; the object takes {} ms + {} us per record to read, {} ms + {} us \
+             per record to append; {} requests/s per isolate; every purge has a scope of its own",
             ms(self.round_trip.0),
             ms(self.round_trip.1),
             ms(self.shipper_round_trip),
@@ -71,82 +73,86 @@ impl fmt::Display for Assumed {
     }
 }
 
-/// What is simulated.
+/// The simulated deployment and its load.
 pub(crate) struct Planet {
     pub(crate) colos: u32,
     pub(crate) isolates: u32,
     pub(crate) max_lag: Duration,
     pub(crate) purges_per_sec: u32,
-    pub(crate) measured: Duration,
+    /// The duration of the measurement, after as long to settle.
+    pub(crate) duration: Duration,
     pub(crate) seed: u64,
 }
 
-/// What was seen while it was measured.
-pub(crate) struct Seen {
+/// The measurements of one simulation.
+pub(crate) struct Measurements {
     pub(crate) secs: f64,
-    /// Questions that reached the object, for the recent records and for all.
-    pub(crate) asked_recent: u64,
-    pub(crate) asked_whole: u64,
-    /// Refreshes that the data centre's text answered.
+    /// The reads of the object: of the recent records, and of the whole.
+    pub(crate) reads_recent: u64,
+    pub(crate) reads_whole: u64,
+    /// The refreshes that the data centre's shared text answered.
     pub(crate) shared: u64,
-    /// Questions that were not answered in time.
+    /// The reads that were not answered in time.
     pub(crate) timeouts: u64,
-    /// The part of its time that the object worked.
+    /// The fraction of the time in which the object worked, in `0.0..=1.0`.
     pub(crate) busy: f64,
-    /// Bytes of a text.
+    /// The bytes of a text.
     pub(crate) text_bytes: Histogram<u64>,
+    /// The bytes of all texts that the object sent.
     pub(crate) sent_bytes: u64,
-    /// From a purge to an isolate that obeys it, in microseconds: for each refresh, of the oldest record that it brought.
+    /// The microseconds from a purge until an isolate obeys it: per refresh, for the oldest of its
+    /// new records.
     pub(crate) purge_to_isolate: Histogram<u64>,
 }
 
-/// What of a text decides: where it begins and ends, and when it was asked for.
+/// A text of the journal: the numbers after which it begins and at which it ends, and when it was
+/// requested.
 #[derive(Clone, Copy)]
-struct Told {
+struct Text {
     after: u64,
     seq: u64,
-    asked_at: Micros,
+    requested_at: Micros,
 }
 
 #[derive(Clone, Copy)]
 enum Event {
-    /// The shipper takes what has come since and sends it.
+    /// The shipper sends the purges since its last message.
     Ship,
-    /// An isolate gets a request at which it is due, or tries again.
+    /// An isolate gets a request at which its snapshot is due for a refresh, or polls again.
     Due { isolate: usize },
-    /// A question reaches the object.
-    Ask { isolate: usize, part: Part, asked_at: Micros, back_at: Micros },
-    /// Its answer reaches the isolate.
-    Answer { isolate: usize, part: Part, told: Told },
+    /// A read reaches the object.
+    Read { isolate: usize, part: Part, requested_at: Micros, back_at: Micros },
+    /// The object's answer reaches the isolate.
+    Answer { isolate: usize, part: Part, text: Text },
 }
 
 struct Isolate {
     seq: u64,
-    known_at: Micros,
-    looks: u32,
-    /// The recent records that it holds while it gets the whole.
-    recent: Option<Told>,
+    complete_at: Micros,
+    polls: u32,
+    /// The recent records, while the isolate reads the whole.
+    recent: Option<Text>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Colo {
     round_trip: Micros,
-    recent: Slot,
-    whole: Slot,
+    recent: SharedText,
+    whole: SharedText,
 }
 
-/// What a data centre shares of a text.
+/// A data centre's shared copy of a text.
 #[derive(Clone, Copy, Default)]
-struct Slot {
-    told: Option<Told>,
-    told_until: Micros,
-    /// From when until when others see that one of them asks.
-    asking: (Micros, Micros),
+struct SharedText {
+    text: Option<Text>,
+    shared_until: Micros,
+    /// From when until when the other isolates see that one of them reads the object.
+    pending: (Micros, Micros),
 }
 
 struct Run<'a> {
     planet: &'a Planet,
-    assumed: &'a Assumed,
+    assumptions: &'a Assumptions,
     now: Micros,
     order: u64,
     queue: BinaryHeap<Reverse<(Micros, u64, usize)>>,
@@ -154,34 +160,34 @@ struct Run<'a> {
     isolates: Vec<Isolate>,
     colos: Vec<Colo>,
     chance: StdRng,
-    /// The object: its last number, until when it is busy, and per second the last number that was given in it.
+    /// The object's last number, until when it is busy, and the last number of each second.
     seq: u64,
     free_at: Micros,
-    /// The texts made last, by where they begin and end.
+    /// The numbers after which the last rendered texts begin and at which they end.
     rendered: [(u64, u64); 2],
     marks: Vec<(u64, u64)>,
-    /// When each record was purged, by its number from [`FIRST`].
+    /// The time of each purge, by its number from [`FIRST`].
     purged_at: Vec<Micros>,
     unshipped: u64,
     record_bytes: usize,
     head_bytes: usize,
     worked: Micros,
     measuring: bool,
-    seen: Seen,
+    measured: Measurements,
 }
 
 impl Planet {
-    /// Settles for as long as it then measures.
-    pub(crate) fn run(&self, assumed: &Assumed) -> Seen {
-        let mut run = Run::new(self, assumed);
-        let measured = u64::try_from(self.measured.as_micros()).unwrap_or(u64::MAX);
-        run.until(measured);
+    /// Runs the simulation: settles for the duration, then measures for the duration.
+    pub(crate) fn run(&self, assumptions: &Assumptions) -> Measurements {
+        let mut run = Run::new(self, assumptions);
+        let duration = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
+        run.until(duration);
         run.measuring = true;
         run.worked = 0;
-        run.until(2 * measured);
-        run.seen.secs = self.measured.as_secs_f64();
-        run.seen.busy = run.worked as f64 / measured as f64;
-        run.seen
+        run.until(2 * duration);
+        run.measured.secs = self.duration.as_secs_f64();
+        run.measured.busy = run.worked as f64 / duration as f64;
+        run.measured
     }
 
     fn max_lag(&self) -> Micros {
@@ -190,21 +196,21 @@ impl Planet {
 }
 
 impl<'a> Run<'a> {
-    fn new(planet: &'a Planet, assumed: &'a Assumed) -> Self {
+    fn new(planet: &'a Planet, assumptions: &'a Assumptions) -> Self {
         let mut chance = StdRng::seed_from_u64(planet.seed);
-        let (nearest, farthest) = assumed.round_trip;
+        let (nearest, farthest) = assumptions.round_trip;
         let colo = |_| Colo { round_trip: chance.random_range(nearest..=farthest), ..Colo::default() };
         let colos = (0..planet.colos).map(colo).collect();
         let number = (planet.colos * planet.isolates) as usize;
         let (head_bytes, record_bytes) = text_sizes();
         let mut run = Self {
             planet,
-            assumed,
+            assumptions,
             now: 0,
             order: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
-            isolates: (0..number).map(|_| Isolate { seq: FIRST, known_at: 0, looks: 0, recent: None }).collect(),
+            isolates: (0..number).map(|_| Isolate { seq: FIRST, complete_at: 0, polls: 0, recent: None }).collect(),
             colos,
             chance,
             seq: FIRST,
@@ -217,10 +223,10 @@ impl<'a> Run<'a> {
             head_bytes,
             worked: 0,
             measuring: false,
-            seen: Seen::new(),
+            measured: Measurements::new(),
         };
         run.at(0, Event::Ship);
-        // All begin at different times, as isolates do.
+        // Isolates begin at different times.
         for isolate in 0..number {
             let begins = run.chance.random_range(0..planet.max_lag());
             run.at(begins, Event::Due { isolate });
@@ -244,13 +250,13 @@ impl<'a> Run<'a> {
             match self.events[event] {
                 Event::Ship => self.ship(),
                 Event::Due { isolate } => self.refresh(isolate),
-                Event::Ask { isolate, part, asked_at, back_at } => self.ask(isolate, part, asked_at, back_at),
-                Event::Answer { isolate, part, told } => self.answer(isolate, part, told),
+                Event::Read { isolate, part, requested_at, back_at } => self.read(isolate, part, requested_at, back_at),
+                Event::Answer { isolate, part, text } => self.answer(isolate, part, text),
             }
         }
     }
 
-    /// One message, of what was purged until now, and the next once it is confirmed.
+    /// Sends one message with the purges until now, and schedules the next for its confirmation.
     fn ship(&mut self) {
         let due = (u128::from(self.now) * u128::from(self.planet.purges_per_sec) / u128::from(SEC)) as u64;
         while (self.purged_at.len() as u64) < due {
@@ -261,8 +267,8 @@ impl<'a> Run<'a> {
         let batch = self.unshipped.min(MAX_BATCH);
         if batch > 0 {
             self.unshipped -= batch;
-            let (base, each) = self.assumed.append;
-            self.serve(self.now, base + (each * batch as f64) as Micros);
+            let (base, each) = self.assumptions.append;
+            self.occupy(self.now, base + (each * batch as f64) as Micros);
             self.seq += batch;
             let second = self.free_at / SEC;
             match self.marks.last_mut() {
@@ -270,47 +276,48 @@ impl<'a> Run<'a> {
                 _ => self.marks.push((second, self.seq)),
             }
         }
-        self.at(self.now.max(self.free_at) + self.assumed.shipper_round_trip, Event::Ship);
+        self.at(self.now.max(self.free_at) + self.assumptions.shipper_round_trip, Event::Ship);
     }
 
-    /// The object works on one thing after the other.
-    fn serve(&mut self, from: Micros, takes: Micros) {
+    /// Occupies the object, which processes one request after the other.
+    fn occupy(&mut self, from: Micros, takes: Micros) {
         self.free_at = self.free_at.max(from) + takes;
         self.worked += takes;
     }
 
     fn refresh(&mut self, isolate: usize) {
         match self.isolates[isolate].recent {
-            None => self.shared_or_asked(isolate, Part::Recent),
-            Some(_) => self.shared_or_asked(isolate, Part::Whole),
+            None => self.shared_or_read(isolate, Part::Recent),
+            Some(_) => self.shared_or_read(isolate, Part::Whole),
         }
     }
 
-    /// Takes a text from the data centre, waits while another isolate asks for it, or asks.
-    fn shared_or_asked(&mut self, isolate: usize, part: Part) {
+    /// Reads the data centre's shared text, polls while another isolate reads the object, or reads
+    /// it.
+    fn shared_or_read(&mut self, isolate: usize, part: Part) {
         let now = self.now;
-        let slot = *self.slot(isolate, part);
-        if let Some(told) = slot.told.filter(|_| slot.told_until >= now) {
-            self.seen.shared += u64::from(self.measuring);
-            return self.take_in_part(isolate, part, told);
+        let shared = *self.shared(isolate, part);
+        if let Some(text) = shared.text.filter(|_| shared.shared_until >= now) {
+            self.measured.shared += u64::from(self.measuring);
+            return self.apply_part(isolate, part, text);
         }
-        let looks = &mut self.isolates[isolate].looks;
-        if (slot.asking.0..slot.asking.1).contains(&now) {
-            *looks += 1;
-            let wait = if *looks <= MAX_POLLS { POLL_INTERVAL } else { OBJECT_BACKOFF };
-            *looks %= MAX_POLLS + 1;
+        let polls = &mut self.isolates[isolate].polls;
+        if (shared.pending.0..shared.pending.1).contains(&now) {
+            *polls += 1;
+            let wait = if *polls <= MAX_POLLS { POLL_INTERVAL } else { OBJECT_BACKOFF };
+            *polls %= MAX_POLLS + 1;
             return self.at(now + wait, Event::Due { isolate });
         }
-        *looks = 0;
-        let asking = &mut self.slot(isolate, part).asking;
-        // One that asks before it sees the other's mark does not take that back.
-        if asking.1 <= now {
-            *asking = (now + PUT, now + PUT + OBJECT_TIMEOUT);
+        *polls = 0;
+        let pending = &mut self.shared(isolate, part).pending;
+        // An isolate that reads before it sees another's marker does not replace that marker.
+        if pending.1 <= now {
+            *pending = (now + PUT_DELAY, now + PUT_DELAY + OBJECT_TIMEOUT);
         }
         self.send(isolate, part);
     }
 
-    fn slot(&mut self, isolate: usize, part: Part) -> &mut Slot {
+    fn shared(&mut self, isolate: usize, part: Part) -> &mut SharedText {
         let colo = &mut self.colos[isolate / self.planet.isolates as usize];
         match part {
             Part::Recent => &mut colo.recent,
@@ -318,54 +325,54 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn take_in_part(&mut self, isolate: usize, part: Part, told: Told) {
-        self.isolates[isolate].looks = 0;
-        let follows = self.take_in(isolate, told);
+    fn apply_part(&mut self, isolate: usize, part: Part, text: Text) {
+        self.isolates[isolate].polls = 0;
+        let follows = self.apply(isolate, text);
         let waiting = self.isolates[isolate].recent.take();
         match (part, waiting) {
             (Part::Recent, _) if !follows => {
-                self.isolates[isolate].recent = Some(told);
-                self.shared_or_asked(isolate, Part::Whole);
+                self.isolates[isolate].recent = Some(text);
+                self.shared_or_read(isolate, Part::Whole);
             }
-            // The shared whole is older than what the recent one begins with.
-            (Part::Whole, Some(recent)) if !self.take_in(isolate, recent) => self.send(isolate, Part::Whole),
+            // The shared whole is older than the first of the recent records.
+            (Part::Whole, Some(recent)) if !self.apply(isolate, recent) => self.send(isolate, Part::Whole),
             _ => self.next_request(isolate),
         }
     }
 
-    /// The worker's own rule; what was learned is measured.
-    fn take_in(&mut self, isolate: usize, told: Told) -> bool {
+    /// Applies a text by the worker's own rule, and measures the delay of its new records.
+    fn apply(&mut self, isolate: usize, text: Text) -> bool {
         let known = &mut self.isolates[isolate];
-        if !text(told, vec![]).connects_to(Seq(FIRST), Seq(known.seq)) {
+        if !snapshot_text(text, vec![]).connects_to(Seq(FIRST), Seq(known.seq)) {
             return false;
         }
-        if told.seq > known.seq {
+        if text.seq > known.seq {
             let oldest = self.purged_at[(known.seq - FIRST) as usize];
             if self.measuring {
-                self.seen.record_delay(self.now - oldest);
+                self.measured.record_delay(self.now - oldest);
             }
-            known.seq = told.seq;
+            known.seq = text.seq;
         }
-        known.known_at = known.known_at.max(told.asked_at);
+        known.complete_at = known.complete_at.max(text.requested_at);
         true
     }
 
-    /// The first request at which the isolate is due again.
+    /// Schedules the first request at which the isolate's snapshot is due again.
     fn next_request(&mut self, isolate: usize) {
         let age = micros(refresh_age(self.planet.max_lag, self.chance.random()));
-        let due = (self.isolates[isolate].known_at + age).max(self.now);
-        // Requests come independently of each other: the time to the next is exponential.
-        let wait = -self.chance.random::<f64>().max(1e-9).ln() / self.assumed.requests_per_sec;
+        let due = (self.isolates[isolate].complete_at + age).max(self.now);
+        // Requests are independent of each other, so the time to the next is exponential.
+        let wait = -self.chance.random::<f64>().max(1e-9).ln() / self.assumptions.requests_per_sec;
         self.at(due + (wait * SEC as f64) as Micros, Event::Due { isolate });
     }
 
     fn send(&mut self, isolate: usize, part: Part) {
         let there = self.colos[isolate / self.planet.isolates as usize].round_trip / 2;
-        let ask = Event::Ask { isolate, part, asked_at: self.now, back_at: there };
-        self.at(self.now + there, ask);
+        let read = Event::Read { isolate, part, requested_at: self.now, back_at: there };
+        self.at(self.now + there, read);
     }
 
-    fn ask(&mut self, isolate: usize, part: Part, asked_at: Micros, back: Micros) {
+    fn read(&mut self, isolate: usize, part: Part, requested_at: Micros, back: Micros) {
         let second = self.now / SEC;
         let window = recent_window(self.planet.max_lag).as_secs();
         let after = match part {
@@ -375,48 +382,48 @@ impl<'a> Run<'a> {
                 self.marks[..before].last().map_or(FIRST, |&(_, seq)| seq)
             }
         };
-        // Beyond what the object keeps, the floor stands for the rest.
+        // Beyond what the object stores, the floor stands for the rest.
         let records = (self.seq - after).min(MAX_RECORDS as u64);
         let bytes = self.head_bytes as u64 + records * self.record_bytes as u64;
-        let (base, each) = self.assumed.read;
+        let (base, each) = self.assumptions.read;
         let text = (after, self.seq);
         let rendering = if self.rendered.contains(&text) { 0 } else { (each * records as f64) as Micros };
         if rendering > 0 {
             self.rendered = [text, self.rendered[0]];
         }
-        self.serve(self.now, base + rendering);
+        self.occupy(self.now, base + rendering);
         if self.measuring {
             match part {
-                Part::Recent => self.seen.asked_recent += 1,
-                Part::Whole => self.seen.asked_whole += 1,
+                Part::Recent => self.measured.reads_recent += 1,
+                Part::Whole => self.measured.reads_whole += 1,
             }
-            self.seen.record_text(bytes);
+            self.measured.record_text(bytes);
         }
-        let told = Told { after, seq: self.seq, asked_at };
-        if self.free_at + back > asked_at + OBJECT_TIMEOUT {
+        let text = Text { after, seq: self.seq, requested_at };
+        if self.free_at + back > requested_at + OBJECT_TIMEOUT {
             if self.measuring {
-                self.seen.timeouts += 1;
+                self.measured.timeouts += 1;
             }
             self.isolates[isolate].recent = None;
-            return self.at(asked_at + OBJECT_TIMEOUT + OBJECT_BACKOFF, Event::Due { isolate });
+            return self.at(requested_at + OBJECT_TIMEOUT + OBJECT_BACKOFF, Event::Due { isolate });
         }
-        self.at(self.free_at + back, Event::Answer { isolate, part, told });
+        self.at(self.free_at + back, Event::Answer { isolate, part, text });
     }
 
-    fn answer(&mut self, isolate: usize, part: Part, told: Told) {
-        let told_until = self.now + micros(part.shared_for(self.planet.max_lag));
-        *self.slot(isolate, part) = Slot { told: Some(told), told_until, asking: (0, 0) };
-        self.take_in_part(isolate, part, told);
+    fn answer(&mut self, isolate: usize, part: Part, text: Text) {
+        let shared_until = self.now + micros(part.shared_for(self.planet.max_lag));
+        *self.shared(isolate, part) = SharedText { text: Some(text), shared_until, pending: (0, 0) };
+        self.apply_part(isolate, part, text);
     }
 }
 
-impl Seen {
+impl Measurements {
     fn new() -> Self {
         let histogram = || Histogram::new(3).expect("three digits are allowed");
         Self {
             secs: 0.0,
-            asked_recent: 0,
-            asked_whole: 0,
+            reads_recent: 0,
+            reads_whole: 0,
             shared: 0,
             timeouts: 0,
             busy: 0.0,
@@ -427,11 +434,11 @@ impl Seen {
     }
 
     fn record_delay(&mut self, delay: Micros) {
-        self.purge_to_isolate.record(delay).expect("it grows with its values");
+        self.purge_to_isolate.record(delay).expect("the histogram grows with its values");
     }
 
     fn record_text(&mut self, bytes: u64) {
-        self.text_bytes.record(bytes).expect("it grows with its values");
+        self.text_bytes.record(bytes).expect("the histogram grows with its values");
         self.sent_bytes += bytes;
     }
 }
@@ -440,27 +447,27 @@ const fn micros(duration: Duration) -> Micros {
     duration.as_micros() as Micros
 }
 
-fn text(told: Told, records: Vec<Record>) -> SnapshotText {
+fn snapshot_text(text: Text, records: Vec<Record>) -> SnapshotText {
     SnapshotText {
         first: Seq(FIRST),
-        after: Seq(told.after),
-        seq: Seq(told.seq),
+        after: Seq(text.after),
+        seq: Seq(text.seq),
         floors: vec![Stamp::edge(Seq(FIRST))],
         records,
     }
 }
 
-/// Bytes of a text without records, and of each record, as the worker renders them.
+/// Returns the bytes of a text without records, and of each record, as the worker renders them.
 fn text_sizes() -> (usize, usize) {
-    let told = Told { after: FIRST, seq: FIRST, asked_at: 0 };
+    let text = Text { after: FIRST, seq: FIRST, requested_at: 0 };
     let records = 1000;
     let record = |n: u64| Record {
         scope: format!("tag:product:{n}").parse::<Scope>().unwrap_or(Scope::All).hash(),
         mode: Mode::Remove,
         stamp: Stamp { origin: Some(Position::new(FIRST + n, 0)), edge: Some(Seq(FIRST + n)) },
     };
-    let empty = text(told, vec![]).render().len();
-    let full = text(told, (0..records).map(record).collect()).render().len();
+    let empty = snapshot_text(text, vec![]).render().len();
+    let full = snapshot_text(text, (0..records).map(record).collect()).render().len();
     (empty, (full - empty) / records as usize)
 }
 
@@ -468,37 +475,40 @@ fn text_sizes() -> (usize, usize) {
 mod tests {
     use super::*;
 
-    fn planet(purges_per_sec: u32, isolates: u32) -> Seen {
+    fn planet(purges_per_sec: u32, isolates: u32) -> Measurements {
         let planet = Planet {
             colos: 20,
             isolates,
             max_lag: Duration::from_secs(5),
             purges_per_sec,
-            measured: Duration::from_secs(30),
+            duration: Duration::from_secs(30),
             seed: 3,
         };
-        planet.run(&Assumed::default())
+        planet.run(&Assumptions::default())
     }
 
     #[test]
-    fn the_objects_load_does_not_grow_with_the_isolates_of_a_colo_nor_with_purges() {
+    fn the_objects_load_grows_neither_with_the_isolates_of_a_data_centre_nor_with_purges() {
         let few = planet(1, 10);
         let many = planet(1, 100);
         let busy = planet(100, 100);
-        assert!(few.asked_recent > 0);
-        // A text is shared for 2 s and renewed by whoever comes first; while it is on its way others ask as well.
-        let most = |seen: &Seen, per_colo: f64| (seen.asked_recent as f64) < 20.0 * seen.secs * per_colo;
-        assert!(most(&few, 2.0) && most(&many, 8.0) && most(&busy, 8.0), "{} {}", many.asked_recent, busy.asked_recent);
-        assert!(busy.asked_whole * 100 < busy.shared, "isolates that are refreshed in time need only what is recent");
+        assert!(few.reads_recent > 0);
+        // A text is shared for 2 s and renewed by the first isolate that needs it. Until its marker
+        // is visible, others read the object as well.
+        let most =
+            |measured: &Measurements, per_colo: f64| (measured.reads_recent as f64) < 20.0 * measured.secs * per_colo;
+        assert!(most(&few, 2.0) && most(&many, 8.0) && most(&busy, 8.0), "{} {}", many.reads_recent, busy.reads_recent);
+        assert!(busy.reads_whole * 100 < busy.shared, "isolates that refresh in time need only the recent records");
     }
 
     #[test]
     fn every_purge_reaches_every_isolate_within_the_bound() {
         for purges in [1, 100] {
-            let seen = planet(purges, 30);
-            assert!(!seen.purge_to_isolate.is_empty() && seen.timeouts == 0);
-            // Half the lag to the refresh, a shared text's age, the way there and back, a request to trigger it.
-            assert!(seen.purge_to_isolate.max() < 10 * SEC, "{}", seen.purge_to_isolate.max());
+            let measured = planet(purges, 30);
+            assert!(!measured.purge_to_isolate.is_empty() && measured.timeouts == 0);
+            // Half the lag until the refresh, a shared text's age, a round trip, and a request that
+            // triggers it.
+            assert!(measured.purge_to_isolate.max() < 10 * SEC, "{}", measured.purge_to_isolate.max());
         }
     }
 }

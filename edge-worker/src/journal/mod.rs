@@ -1,8 +1,8 @@
 //! The edge journal: the list of invalidations that all data centres share.
 //!
 //! One Durable Object holds it and numbers its records. An isolate holds a [`snapshot`] of it, and
-//! refreshes that at the intervals of [`timing`]. Everything here is pure; `runtime::journal` fetches
-//! the snapshot, and `runtime::journal_object` is the object.
+//! refreshes that at the intervals of [`timing`]. Everything here is pure; `runtime::journal`
+//! fetches the snapshot, and `runtime::journal_object` is the object.
 
 pub mod snapshot;
 pub mod timing;
@@ -34,8 +34,9 @@ impl Appended {
 
 /// Returns the journal's records for a message whose last record has the number `last_seq`.
 ///
-/// Each record of the message gets the next number, and one journal record for each hash that a stored
-/// response may carry for its scope (see [`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)).
+/// Each record of the message gets the next number, and one journal record for each hash that a
+/// stored response may carry for its scope (see
+/// [`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)).
 pub fn numbered_records(message: &PurgeMessage, last_seq: u64) -> impl Iterator<Item = Record> {
     let first_seq = (last_seq + 1).saturating_sub(message.records.len() as u64);
     message.records.iter().zip(first_seq..).flat_map(|(record, seq)| {

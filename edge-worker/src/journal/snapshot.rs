@@ -1,7 +1,7 @@
 //! A snapshot of the edge journal: its text form, and an isolate's copy.
 //!
-//! The journal object answers `GET /snapshot` with text, newest record first. With `?window=SECONDS` it
-//! omits older records:
+//! The journal object answers `GET /snapshot` with text, newest record first. With
+//! `?window=SECONDS` it omits older records:
 //!
 //! ```text
 //! strata-journal 1 <first> <after> <seq>
@@ -9,12 +9,13 @@
 //! <scope> <remove|expire> <seq> [<origin position>]    a `Record`
 //! ```
 //!
-//! - `first` is the number at which the object began to count. An object that lost its storage begins at
-//!   a higher number; an isolate then drops its copy of the former journal.
+//! - `first` is the number at which the object began to count. An object that lost its storage
+//!   begins at a higher number; an isolate then drops its copy of the former journal.
 //! - Records up to `after` are omitted. The text is complete up to `seq`.
 //! - Records are compacted: per scope and mode the last record with an origin position and the last
 //!   without remain, which is all that [`Applied`] stores of them.
-//! - A floor stands for the records that were dropped, and for all that may have existed before `first`.
+//! - A floor stands for the records that were dropped, and for all that may have existed before
+//!   `first`.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,12 +26,12 @@ use crate::error::{Error, ErrorKind};
 /// The version of the text.
 const VERSION: &str = "1";
 
-/// The number of records that the journal object stores. Beyond it the object drops the older quarter
-/// and raises the floor.
+/// The number of records that the journal object stores. Beyond it the object drops the older
+/// quarter and raises the floor.
 pub const MAX_RECORDS: usize = 10_000;
 
-/// The number of scopes that an isolate stores: more than the object, so that an isolate never forgets a
-/// record that the object still has.
+/// The number of scopes that an isolate stores: more than the object, so that an isolate never
+/// forgets a record that the object still has.
 const MAX_SCOPES: usize = 2 * MAX_RECORDS;
 
 /// The parsed text of a snapshot.
@@ -61,8 +62,8 @@ impl SnapshotText {
         text
     }
 
-    /// Returns whether it connects to a copy of the journal that began at `first` and is complete up to
-    /// `seq`: whether it omits no record that the copy lacks.
+    /// Returns whether it connects to a copy of the journal that began at `first` and is complete
+    /// up to `seq`: whether it omits no record that the copy lacks.
     #[must_use]
     pub fn connects_to(&self, first: Seq, seq: Seq) -> bool {
         self.first == first && self.after <= seq
@@ -99,7 +100,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Creates the copy from a text that was requested at `requested_at`; `None` if the text omits records.
+    /// Creates the copy from a text that was requested at `requested_at`; `None` if the text omits
+    /// records.
     pub fn new(text: &SnapshotText, requested_at: SystemTime) -> Option<Self> {
         if text.after != text.first {
             return None;
@@ -110,8 +112,8 @@ impl Snapshot {
         Some(snapshot)
     }
 
-    /// Updates the copy from a text that was requested at `requested_at`. Returns `false` if the text does
-    /// not connect to the copy; the caller then needs the whole journal.
+    /// Updates the copy from a text that was requested at `requested_at`. Returns `false` if the
+    /// text does not connect to the copy; the caller then needs the whole journal.
     pub fn update(&mut self, text: &SnapshotText, requested_at: SystemTime) -> bool {
         if !text.connects_to(self.first, self.seq) {
             return match Self::new(text, requested_at) {
@@ -129,8 +131,8 @@ impl Snapshot {
         true
     }
 
-    /// Applies a record before a text contains it. The copy stays complete up to the same number, unless the
-    /// record has the next one.
+    /// Applies a record before a text contains it. The copy stays complete up to the same number,
+    /// unless the record has the next one.
     pub fn apply(&mut self, record: Record) {
         self.applied.apply(record);
         if let Some(next) = self.seq.0.checked_add(1).map(Seq)
@@ -145,7 +147,8 @@ impl Snapshot {
         &self.applied
     }
 
-    /// Returns the number up to which the copy is complete. A fetch that starts now is stamped with it.
+    /// Returns the number up to which the copy is complete. A fetch that starts now is stamped with
+    /// it.
     pub fn seq(&self) -> Seq {
         self.seq
     }
@@ -170,7 +173,8 @@ fn parse_head(line: &str) -> Option<(Seq, Seq, Seq)> {
     let parts: Vec<&str> = line.split(' ').collect();
     let ["strata-journal", VERSION, first, after, seq] = parts[..] else { return None };
     let (first, after, seq) = (first.parse().ok()?, after.parse().ok()?, seq.parse().ok()?);
-    // With numbers out of order, an isolate would take the text for another journal and drop its copy.
+    // With numbers out of order, an isolate would take the text for another journal and drop its
+    // copy.
     (first <= after && after <= seq).then_some((Seq(first), Seq(after), Seq(seq)))
 }
 

@@ -1,16 +1,17 @@
 //! When an isolate refreshes its snapshot of the journal, and how long it waits.
 //!
-//! A hit is checked against the isolate's snapshot. The snapshot is refreshed in the background at about
-//! half the age that `JOURNAL_MAX_LAG_SECS` allows, and before anything is served once it is older. A
-//! refresh reads the *recent* records; it reads the *whole* only if the recent records do not connect to
-//! the snapshot. All isolates of a data centre share both texts through the Cache API, and while one of
-//! them fetches a text the others wait for it. So the journal object's load does not grow with the number
-//! of isolates, and a slow object gets no additional requests (`cargo xtask simulate`).
+//! A hit is checked against the isolate's snapshot. The snapshot is refreshed in the background at
+//! about half the age that `JOURNAL_MAX_LAG_SECS` allows, and before anything is served once it is
+//! older. A refresh reads the *recent* records; it reads the *whole* only if the recent records do
+//! not connect to the snapshot. All isolates of a data centre share both texts through the Cache
+//! API, and while one of them fetches a text the others wait for it. So the journal object's load
+//! does not grow with the number of isolates, and a slow object gets no additional requests (`cargo
+//! xtask simulate`).
 //!
-//! The bound (G7): the snapshot that an isolate serves by was complete at most `JOURNAL_MAX_LAG_SECS`
-//! ago, or [`RECENT_SHARED_FOR`] + [`OBJECT_TIMEOUT`] if that is longer. A text that takes longer to arrive is
-//! discarded, and a shared text states when it was requested. Both are less than
-//! `JOURNAL_MAX_LAG_SECS` + 5 s.
+//! The bound (G7): the snapshot that an isolate serves by was complete at most
+//! `JOURNAL_MAX_LAG_SECS` ago, or [`RECENT_SHARED_FOR`] + [`OBJECT_TIMEOUT`] if that is longer. A
+//! text that takes longer to arrive is discarded, and a shared text states when it was requested.
+//! Both are less than `JOURNAL_MAX_LAG_SECS` + 5 s.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use std::time::Duration;
 pub const RECENT_SHARED_FOR: Duration = Duration::from_secs(2);
 /// The timeout of a read from the journal object.
 pub const OBJECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the journal object is not read again after a read failed. Requests go to the origin meanwhile.
+/// How long the journal object is not read again after a read failed. Requests go to the origin
+/// meanwhile.
 pub const OBJECT_BACKOFF: Duration = Duration::from_secs(1);
 /// The timeout of an append to the journal object: enough for a message of the largest size.
 pub const APPEND_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,8 +53,8 @@ impl Part {
 
     /// Returns how long a data centre shares the text.
     ///
-    /// The whole is completed by the recent records. So it may be older than they are, but not older than
-    /// the first of them.
+    /// The whole is completed by the recent records. So it may be older than they are, but not
+    /// older than the first of them.
     pub const fn shared_for(self, max_lag: Duration) -> Duration {
         match self {
             Self::Recent => RECENT_SHARED_FOR,
@@ -63,8 +65,8 @@ impl Part {
 
 /// Returns how far back the recent records reach.
 ///
-/// They cover everything that an isolate can miss between two refreshes in time, plus the largest age of
-/// a shared text of either part.
+/// They cover everything that an isolate can miss between two refreshes in time, plus the largest
+/// age of a shared text of either part.
 pub fn recent_window(max_lag: Duration) -> Duration {
     2 * max_lag + Duration::from_secs(5)
 }
@@ -72,7 +74,8 @@ pub fn recent_window(max_lag: Duration) -> Duration {
 /// Returns the age at which a snapshot is refreshed in the background: 40 to 60% of `max_lag`, by
 /// `random` in `0.0..1.0`.
 ///
-/// Chance spreads the refreshes. A shared text would otherwise bring all isolates of a data centre into step.
+/// Chance spreads the refreshes. A shared text would otherwise bring all isolates of a data centre
+/// into step.
 pub fn refresh_age(max_lag: Duration, random: f64) -> Duration {
     max_lag.mul_f64(0.4 + 0.2 * random)
 }

@@ -1,8 +1,9 @@
 //! The request to the origin: its URL and fields.
 //!
-//! Path and query are the client's if the request bypasses the store, and the key's if the response may be stored.
-//! Scheme, host and a path prefix are from `ORIGIN`. `X-Forwarded-Host` and `X-Forwarded-Proto` state the site's
-//! name and scheme. Both are part of the target key, so the origin may use them.
+//! Path and query are the client's if the request bypasses the store, and the key's if the response
+//! may be stored. Scheme, host and a path prefix are from `ORIGIN`. `X-Forwarded-Host` and
+//! `X-Forwarded-Proto` state the site's name and scheme. Both are part of the target key, so the
+//! origin may use them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use shared_keys::VaryRules;
@@ -26,11 +27,12 @@ pub const SET_BY_THIS_HOP: [HeaderName; 5] =
     [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// Returns whether a request for `url` has been through this cache before: the origin's URL leads back here.
+/// Returns whether a request for `url` has been through this cache before: the origin's URL leads
+/// back here.
 ///
-/// The site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may be the origin
-/// of another. In `Via` the product must match as well, because a proxy in front of this cache may use the site's
-/// name.
+/// The site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may
+/// be the origin of another. In `Via` the product must match as well, because a proxy in front of
+/// this cache may use the site's name.
 pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
     let own = host_and_port(url);
     let is_own = |name: &str| name.eq_ignore_ascii_case(&own);
@@ -47,8 +49,8 @@ fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> 
     members.filter_map(|member| str::from_utf8(member).ok())
 }
 
-/// Returns whether the request asks to switch to the WebSocket protocol (RFC 6455 section 4.1). Other upgrades
-/// are not forwarded.
+/// Returns whether the request asks to switch to the WebSocket protocol (RFC 6455 section 4.1).
+/// Other upgrades are not forwarded.
 pub fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET
         && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
@@ -63,10 +65,12 @@ pub fn origin_url(origin: Option<&Url>, url: &Url) -> Url {
     target
 }
 
-/// Returns the fields of a request that bypasses the store: the client's own, without those that end at this hop.
+/// Returns the fields of a request that bypasses the store: the client's own, without those that
+/// end at this hop.
 pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
-    // The runtime states the client's address. Without it (outside Cloudflare) the field is forwarded unchanged.
+    // The runtime states the client's address. Without it (outside Cloudflare) the field is
+    // forwarded unchanged.
     if let Some(client_ip) = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok())
         && forwarded_for(client).and_then(|list| list.rsplit(',').next()).map(str::trim) != Some(client_ip)
     {
@@ -77,12 +81,13 @@ pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
 
 /// Returns the fields of a request whose response may be stored.
 ///
-/// Unkeyed fields are removed. The client's conditions, range and cache directives are removed as well, so that
-/// the origin, or a cache in front of it, sends the whole response.
+/// Unkeyed fields are removed. The client's conditions, range and cache directives are removed as
+/// well, so that the origin, or a cache in front of it, sends the whole response.
 pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
     remove_unkeyed(&mut headers);
-    // The client may have forged the list, and an origin may take the first address for the client's.
+    // The client may have forged the list, and an origin may take the first address for the
+    // client's.
     match client.get(CF_CONNECTING_IP) {
         Some(ip) => headers.insert(X_FORWARDED_FOR, ip.clone()),
         None => headers.remove(X_FORWARDED_FOR),
@@ -102,15 +107,16 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderM
     headers
 }
 
-/// Returns the client's fields without those that end here, with those that describe this hop and the URL.
+/// Returns the client's fields without those that end here, with those that describe this hop and
+/// the URL.
 fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = client.clone();
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
     headers.remove(header::HOST);
     let own = host_and_port(url);
-    // RFC 9110 section 7.6.3 requires it of every gateway. Some origins do not compress responses to a gateway
-    // unless they are configured to.
+    // RFC 9110 section 7.6.3 requires it of every gateway. Some origins do not compress responses
+    // to a gateway unless they are configured to.
     append(&mut headers, header::VIA, &format!("1.1 {own} {PRODUCT}"));
     append(&mut headers, CDN_LOOP, &own);
     set(&mut headers, X_FORWARDED_HOST, own);
@@ -118,8 +124,8 @@ fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     headers
 }
 
-/// Returns how often an OPTIONS request may still be forwarded (RFC 9110 section 7.6.2); `None` if it does not
-/// state that, or for another method.
+/// Returns how often an OPTIONS request may still be forwarded (RFC 9110 section 7.6.2); `None` if
+/// it does not state that, or for another method.
 pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
     let hops = headers.get(header::MAX_FORWARDS).filter(|_| *method == Method::OPTIONS)?;
     number(hops.to_str().ok()?)

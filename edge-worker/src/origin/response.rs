@@ -34,8 +34,8 @@ pub struct FetchContext {
     pub edge_seq: Seq,
 }
 
-/// Converts the origin's response to its stored form: reads its journal position and its scopes from their fields,
-/// and removes hop-by-hop and internal fields.
+/// Converts the origin's response to its stored form: reads its journal position and its scopes
+/// from their fields, and removes hop-by-hop and internal fields.
 pub fn to_stored(
     status: StatusCode,
     mut headers: HeaderMap,

@@ -33,10 +33,11 @@ pub struct Hit {
 pub enum Reuse {
     /// It is fresh (RFC 9111 section 4.2).
     Fresh,
-    /// It is stale within `stale-while-revalidate`; it is refreshed in the background (RFC 5861 section 3).
+    /// It is stale within `stale-while-revalidate`; it is refreshed in the background (RFC 5861
+    /// section 3).
     StaleWhileRevalidate,
-    /// It is stale, and either within `stale-if-error` while the origin fails (RFC 5861 section 4), or the origin is
-    /// disconnected (RFC 9111 section 4.2.4).
+    /// It is stale, and either within `stale-if-error` while the origin fails (RFC 5861 section 4),
+    /// or the origin is disconnected (RFC 9111 section 4.2.4).
     StaleIfError,
     /// It is stale, and the request accepts that with `max-stale` (RFC 9111 section 5.2.1.2).
     MaxStale,
@@ -130,7 +131,8 @@ pub enum Detail {
     StaleIfError,
     /// Stale, and the request accepts it.
     MaxStale,
-    /// The request forbids forwarding, and no stored response can be used (RFC 9111 section 5.2.1.7).
+    /// The request forbids forwarding, and no stored response can be used (RFC 9111 section
+    /// 5.2.1.7).
     OnlyIfCached,
     /// The origin is disconnected, and no stored response can be used.
     OriginUnreachable,

@@ -1,4 +1,5 @@
-//! The stored response: its status and fields, the times of its exchange, and its place in the journal.
+//! The stored response: its status and fields, the times of its exchange, and its place in the
+//! journal.
 
 use std::time::{Duration, SystemTime};
 

@@ -25,8 +25,8 @@ impl Body {
     /// Collects the complete body, which stays in the runtime's memory.
     ///
     /// # Errors
-    /// [`ErrorKind::Runtime`] if the stream breaks off; [`ErrorKind::Origin`] if the body is longer than
-    /// `max_bytes`, or if all bodies together would exceed [`MAX_RESERVED_BYTES`].
+    /// [`ErrorKind::Runtime`] if the stream breaks off; [`ErrorKind::Origin`] if the body is longer
+    /// than `max_bytes`, or if all bodies together would exceed [`MAX_RESERVED_BYTES`].
     pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
         match self {
             Self::Stream(stream) => collect(&stream, max_bytes).await,
@@ -54,8 +54,8 @@ impl Body {
         Ok(Self::Whole(self.whole(max_bytes).await?.subarray(offset(first), offset(end))))
     }
 
-    /// Returns the body as the runtime's `BodyInit`. That is a union of several types; the bindings have one
-    /// constructor for each, and accept this type for all.
+    /// Returns the body as the runtime's `BodyInit`. That is a union of several types; the bindings
+    /// have one constructor for each, and accept this type for all.
     pub(super) fn as_init(&self) -> &web_sys::ReadableStream {
         match self {
             Self::Stream(stream) => stream,
@@ -73,13 +73,14 @@ impl BodyLength for Body {
     }
 }
 
-/// The memory of an isolate that bodies may reserve while they are collected; twice as much is in use while
-/// their chunks are joined. The runtime ends an isolate that uses more than 128 MB, with all its requests.
+/// The memory of an isolate that bodies may reserve while they are collected; twice as much is in
+/// use while their chunks are joined. The runtime ends an isolate that uses more than 128 MB, with
+/// all its requests.
 const MAX_RESERVED_BYTES: u32 = 32 << 20;
 /// The beginning of each body that needs no reservation, so that small bodies are always accepted.
 const UNRESERVED_BYTES: u32 = 64 << 10;
-/// Reservations expire after one to two periods. A request that the runtime cancels never runs `Drop`, so its
-/// bytes would otherwise stay reserved forever.
+/// Reservations expire after one to two periods. A request that the runtime cancels never runs
+/// `Drop`, so its bytes would otherwise stay reserved forever.
 const PERIOD_MS: u64 = 60_000;
 
 thread_local! {
@@ -147,7 +148,8 @@ async fn collect(stream: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uin
         length += chunk.byte_length();
         let is_too_long = u64::from(length) > max_bytes;
         if is_too_long || (length > UNRESERVED_BYTES && !reservation.try_extend(chunk.byte_length())) {
-            // The promise is not awaited: it resolves only once the other half of a tee is cancelled as well.
+            // The promise is not awaited: it resolves only once the other half of a tee is
+            // cancelled as well.
             drop(reader.cancel());
             return Err(too_large(is_too_long.then_some(max_bytes)));
         }

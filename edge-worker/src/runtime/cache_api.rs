@@ -1,7 +1,8 @@
 //! The runtime's Cache API as a [`Store`]: one cache per data centre, shared by its isolates.
 //!
-//! It obeys the `Cache-Control: max-age` of an entry, so that field states the retention and nothing else.
-//! [`metadata`] renames all other fields that it might act on. A `match` by URL evaluates no conditions.
+//! It obeys the `Cache-Control: max-age` of an entry, so that field states the retention and
+//! nothing else. [`metadata`] renames all other fields that it might act on. A `match` by URL
+//! evaluates no conditions.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ pub(crate) fn text_variable(env: &Env, name: &str) -> Option<String> {
     Reflect::get(env, &name.into()).ok()?.as_string()
 }
 
-/// Returns the JSON value of a variable: a JSON text, or the tables that `wrangler.toml` declares. `None` if
-/// it is absent or empty. A text that is not JSON is returned as [`Json::Text`].
+/// Returns the JSON value of a variable: a JSON text, or the tables that `wrangler.toml` declares.
+/// `None` if it is absent or empty. A text that is not JSON is returned as [`Json::Text`].
 pub(crate) fn json_variable(env: &Env, name: &str) -> Option<Json> {
     let value = Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined())?;
     match value.as_string() {
@@ -43,8 +43,8 @@ fn to_json(value: &JsValue) -> Json {
     }
 }
 
-/// Writes a data point if a Workers Analytics Engine dataset is bound as `ANALYTICS`. Costs no I/O; errors are
-/// ignored.
+/// Writes a data point if a Workers Analytics Engine dataset is bound as `ANALYTICS`. Costs no I/O;
+/// errors are ignored.
 pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doubles: &[f64]) {
     let Ok(dataset) = Reflect::get(env, &"ANALYTICS".into()) else { return };
     let Ok(write) = Reflect::get(&dataset, &"writeDataPoint".into()) else { return };

@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind};
 use crate::headers::{ENDS_AT_AN_UPGRADE, INTERNAL_PREFIX};
 use crate::origin::request::SET_BY_THIS_HOP;
 
-/// Returns the origin's response. Its body is a stream in the origin's content coding. Redirects are left to
-/// the client.
+/// Returns the origin's response. Its body is a stream in the origin's content coding. Redirects
+/// are left to the client.
 ///
 /// # Errors
 /// [`ErrorKind::Unreachable`] if the origin does not respond.
@@ -53,8 +53,8 @@ impl Drop for AbortOnDrop {
 
 /// Returns the origin's response to the client's own request object, sent to another URL.
 ///
-/// Protocol upgrades need this, because the runtime ties their connection to the request object. Of `headers`
-/// only the fields that this hop sets are used.
+/// Protocol upgrades need this, because the runtime ties their connection to the request object. Of
+/// `headers` only the fields that this hop sets are used.
 ///
 /// # Errors
 /// [`ErrorKind::Unreachable`] if the origin does not respond.
@@ -82,9 +82,9 @@ pub(super) async fn fetch_upgrade(
 
 /// Bypasses the network's own cache in front of the origin, which no journal reaches.
 ///
-/// The runtime adds `Cache-Control: no-cache` and `Pragma: no-cache` to the request. The body stays in the
-/// origin's content coding: otherwise the runtime would decode it for each reader, and the Cache API, which
-/// understands gzip, would encode it again.
+/// The runtime adds `Cache-Control: no-cache` and `Pragma: no-cache` to the request. The body stays
+/// in the origin's content coding: otherwise the runtime would decode it for each reader, and the
+/// Cache API, which understands gzip, would encode it again.
 fn bypass_network_cache(init: &web_sys::RequestInit) -> Result<(), Error> {
     init.set_cache(web_sys::RequestCache::NoStore);
     Reflect::set(init, &"encodeResponseBody".into(), &"manual".into())?;

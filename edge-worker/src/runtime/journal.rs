@@ -1,5 +1,5 @@
-//! The isolate's access to the edge journal: its snapshot, the texts that the data centre shares, and the
-//! journal object. See [`timing`](crate::journal::timing) for the schedule and its bound.
+//! The isolate's access to the edge journal: its snapshot, the texts that the data centre shares,
+//! and the journal object. See [`timing`](crate::journal::timing) for the schedule and its bound.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime};
@@ -81,8 +81,9 @@ impl Journal {
         self.read(Snapshot::seq).unwrap_or_default()
     }
 
-    /// Ensures that the snapshot is recent enough to serve by: not older than `JOURNAL_MAX_LAG_SECS`, or, while the
-    /// journal object is unreachable, than `JOURNAL_MAX_OUTAGE_SECS` more.
+    /// Ensures that the snapshot is recent enough to serve by: not older than
+    /// `JOURNAL_MAX_LAG_SECS`, or, while the journal object is unreachable, than
+    /// `JOURNAL_MAX_OUTAGE_SECS` more.
     ///
     /// # Errors
     /// If the snapshot is older and cannot be refreshed.
@@ -100,8 +101,8 @@ impl Journal {
         }
     }
 
-    /// Returns whether the caller must refresh the snapshot in the background: it has reached the age of
-    /// [`refresh_age`], and no other request has begun to refresh it.
+    /// Returns whether the caller must refresh the snapshot in the background: it has reached the
+    /// age of [`refresh_age`], and no other request has begun to refresh it.
     pub(super) fn needs_refresh(&self) -> bool {
         let due_age = refresh_age(self.max_lag, REFRESH_CHANCE.get());
         let is_due = self.age().is_some_and(|age| age > due_age) && !happened_within(REFRESHED_AT.get(), due_age);
@@ -121,8 +122,8 @@ impl Journal {
         if update_snapshot(&recent) {
             return Ok(());
         }
-        // The isolate is new, or its snapshot is older than the first of the recent records. The shared whole may
-        // be older than the recent records, which then complete it.
+        // The isolate is new, or its snapshot is older than the first of the recent records. The
+        // shared whole may be older than the recent records, which then complete it.
         update_snapshot(&self.shared_or_fetched(Part::Whole).await?);
         if update_snapshot(&recent) { Ok(()) } else { self.refresh_from_object().await }
     }
@@ -138,7 +139,8 @@ impl Journal {
         Err(Error::new(ErrorKind::Journal, "expected all records from the journal object, got an incomplete text"))
     }
 
-    /// Appends a purge message to the journal. Returns `None` if the object has seen the nonce before.
+    /// Appends a purge message to the journal. Returns `None` if the object has seen the nonce
+    /// before.
     ///
     /// # Errors
     /// If the object fails.
@@ -174,8 +176,8 @@ impl Journal {
         self.read(|snapshot| snapshot.age(now))
     }
 
-    /// Returns the data centre's text. If there is none, and no other isolate is fetching it, fetches it from the
-    /// object.
+    /// Returns the data centre's text. If there is none, and no other isolate is fetching it,
+    /// fetches it from the object.
     async fn shared_or_fetched(&self, part: Part) -> Result<FetchedText, Error> {
         let mut polls = 0;
         loop {
@@ -185,9 +187,11 @@ impl Journal {
                     polls += 1;
                     Delay::from(POLL_INTERVAL).await;
                 }
-                // If every waiting isolate fetched the text now, a slow object would get ever more requests.
+                // If every waiting isolate fetched the text now, a slow object would get ever more
+                // requests.
                 Ok(SharedText::Pending) => {
-                    // Recorded once per backoff: under steady traffic the backoff would otherwise never end.
+                    // Recorded once per backoff: under steady traffic the backoff would otherwise
+                    // never end.
                     if !object_failed_recently() {
                         OBJECT_FAILED_AT.set(Some(now()));
                     }
@@ -196,15 +200,16 @@ impl Journal {
                 Ok(SharedText::Missing) | Err(_) => break,
             }
         }
-        // Only publish the *pending* marker if this isolate will send the request; otherwise other isolates wait for
-        // an answer that never comes.
+        // Only publish the *pending* marker if this isolate will send the request; otherwise other
+        // isolates wait for an answer that never comes.
         if !object_failed_recently() {
             self.put_shared(part, "", OBJECT_TIMEOUT, PENDING, "1").await;
         }
         self.fetch(part).await
     }
 
-    /// Fetches a text from the object, and shares it. Fails at once for [`OBJECT_BACKOFF`] after a failure.
+    /// Fetches a text from the object, and shares it. Fails at once for [`OBJECT_BACKOFF`] after a
+    /// failure.
     async fn fetch(&self, part: Part) -> Result<FetchedText, Error> {
         let requested_at = now();
         if object_failed_recently() {
@@ -270,8 +275,8 @@ impl Journal {
         format!("{}?{}", self.shared_url, part.as_str())
     }
 
-    /// Puts a text, or its placeholder, where the data centre's other isolates find it. If that fails, each of
-    /// them sends a request of its own.
+    /// Puts a text, or its placeholder, where the data centre's other isolates find it. If that
+    /// fails, each of them sends a request of its own.
     async fn put_shared(&self, part: Part, text: &str, retention: Duration, field: &str, value: &str) {
         let put = async {
             let response = Response::ok(text)?;
@@ -293,8 +298,9 @@ enum SharedText {
     Missing,
 }
 
-/// Returns the result of a call to the cache of shared texts, or fails after [`SHARED_CACHE_TIMEOUT`]. After a
-/// failure, calls fail at once for [`SHARED_CACHE_BACKOFF`], so that a broken cache costs little.
+/// Returns the result of a call to the cache of shared texts, or fails after
+/// [`SHARED_CACHE_TIMEOUT`]. After a failure, calls fail at once for [`SHARED_CACHE_BACKOFF`], so
+/// that a broken cache costs little.
 async fn cache_timeout<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let started = now();
     if happened_within(CACHE_FAILED_AT.get(), SHARED_CACHE_BACKOFF) {

@@ -5,14 +5,15 @@
 //! GET  /snapshot?window=S   the records of the last S seconds, or all of them; see `journal::snapshot`
 //! ```
 //!
-//! Only the worker reaches it, and only after it has checked the signature. Each record gets the next number,
-//! and a row for each hash that a stored response may carry for its scope. Rows are compacted as they arrive.
-//! Beyond [`MAX_RECORDS`] the older quarter is dropped and raises the floor, which invalidates all responses
-//! from before it.
+//! Only the worker reaches it, and only after it has checked the signature. Each record gets the
+//! next number, and a row for each hash that a stored response may carry for its scope. Rows are
+//! compacted as they arrive. Beyond [`MAX_RECORDS`] the older quarter is dropped and raises the
+//! floor, which invalidates all responses from before it.
 //!
-//! The object begins to count at the milliseconds of its creation, and with a floor there. So an object that
-//! lost its storage counts on above the numbers that responses carry, and those responses count as removed.
-//! (This fails only if it has accepted more than a thousand records a second all its life.)
+//! The object begins to count at the milliseconds of its creation, and with a floor there. So an
+//! object that lost its storage counts on above the numbers that responses carry, and those
+//! responses count as removed. (This fails only if it has accepted more than a thousand records a
+//! second all its life.)
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -31,8 +32,8 @@ use crate::journal::snapshot::{MAX_RECORDS, SnapshotText};
 use crate::journal::{Appended, numbered_records};
 use crate::time::unix_ms;
 
-/// How long a nonce is stored: while a message with it can be inside the clock window, on either side of the
-/// sender's clock.
+/// How long a nonce is stored: while a message with it can be inside the clock window, on either
+/// side of the sender's clock.
 const NONCE_RETENTION_MS: u64 = 2 * CLOCK_WINDOW.as_secs() * 1000;
 
 /// How long marks are stored. An isolate whose window is longer gets more records than it needs.
@@ -43,7 +44,8 @@ const MAX_RENDERED: usize = 2;
 
 const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), first INTEGER NOT NULL, seq INTEGER NOT NULL)",
-    // `placed` is 1 for records with an origin position. Positions are padded, so that their texts sort as numbers.
+    // `placed` is 1 for records with an origin position. Positions are padded, so that their texts
+    // sort as numbers.
     "CREATE TABLE IF NOT EXISTS records (scope TEXT NOT NULL, mode TEXT NOT NULL, placed INTEGER NOT NULL, \
      seq INTEGER NOT NULL, position TEXT, PRIMARY KEY (scope, mode, placed)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS records_by_seq ON records (seq)",
@@ -105,8 +107,8 @@ impl JournalObject {
         Ok(table)
     }
 
-    /// Returns the text of the records since that second, and perhaps of some before it. Returns all records if no
-    /// second is given, or no mark before it is stored.
+    /// Returns the text of the records since that second, and perhaps of some before it. Returns
+    /// all records if no second is given, or no mark before it is stored.
     fn snapshot(&self, since_s: Option<u64>) -> Result<String> {
         let table = self.table()?;
         let Counter { first, seq } = table.counter()?;
@@ -154,7 +156,8 @@ struct Counter {
     seq: u64,
 }
 
-/// A row of a result. Its columns are read by name, because a deserializer per kind of row is much code.
+/// A row of a result. Its columns are read by name, because a deserializer per kind of row is much
+/// code.
 struct Row(JsValue);
 
 impl Row {
@@ -233,7 +236,8 @@ impl Table {
         Ok(seq)
     }
 
-    /// Drops the older quarter of the records once there are more than [`MAX_RECORDS`], and raises the floor.
+    /// Drops the older quarter of the records once there are more than [`MAX_RECORDS`], and raises
+    /// the floor.
     fn compact(&self) -> Result<()> {
         let rows = self.number("SELECT count(*) AS value FROM records", vec![])?;
         if rows <= MAX_RECORDS as u64 {
@@ -253,7 +257,8 @@ impl Table {
         Ok(())
     }
 
-    /// Stores the last number that was assigned in this second, and deletes old marks except the last of them.
+    /// Stores the last number that was assigned in this second, and deletes old marks except the
+    /// last of them.
     fn mark(&self, seq: u64, at_s: u64) -> Result<()> {
         self.sql.exec("INSERT OR REPLACE INTO marks (at_s, seq) VALUES (?, ?)", vec![integer(at_s), integer(seq)])?;
         let oldest = integer(at_s.saturating_sub(MARK_RETENTION_SECS));
@@ -261,7 +266,8 @@ impl Table {
         Ok(())
     }
 
-    /// Returns the last number that was assigned before that second, or `first` if no mark is older.
+    /// Returns the last number that was assigned before that second, or `first` if no mark is
+    /// older.
     fn mark_before(&self, at_s: u64, first: u64) -> Result<u64> {
         let query = "SELECT coalesce(max(seq), ?) AS value FROM marks WHERE at_s < ?";
         self.number(query, vec![integer(first), integer(at_s)])
@@ -302,8 +308,8 @@ fn stamp(seq: u64, position: Option<&str>) -> Stamp {
     Stamp { edge: Some(Seq(seq)), origin: position.and_then(unpadded) }
 }
 
-/// Converts a number to a SQL value. Journal numbers are near the milliseconds since 1970, which a JavaScript
-/// number represents exactly.
+/// Converts a number to a SQL value. Journal numbers are near the milliseconds since 1970, which a
+/// JavaScript number represents exactly.
 fn integer(value: u64) -> SqlStorageValue {
     SqlStorageValue::Integer(i64::try_from(value).unwrap_or(i64::MAX))
 }

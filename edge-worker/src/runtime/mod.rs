@@ -3,9 +3,10 @@
 //! - [`pipeline`] runs a request from the fetch event to its response.
 //! - [`tiered`] is the store: an isolate's memory in front of the [`cache_api`]. [`refresh_lease`]
 //!   limits background refreshes to one per data centre.
-//! - [`journal`] fetches the isolate's copy of the journal, [`journal_object`] is the Durable Object
-//!   that holds it, and [`purge_endpoint`] appends to it.
-//! - [`fetch`] sends requests to the origin; [`body`] and [`env`](self::env) convert the runtime's types.
+//! - [`journal`] fetches the isolate's copy of the journal, [`journal_object`] is the Durable
+//!   Object that holds it, and [`purge_endpoint`] appends to it.
+//! - [`fetch`] sends requests to the origin; [`body`] and [`env`](self::env) convert the runtime's
+//!   types.
 
 mod body;
 mod cache_api;
@@ -43,15 +44,15 @@ fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(worker::Date::now().as_millis())
 }
 
-/// Runs `work` after the response is sent. All work has one type, because the bindings are generated per
-/// type and the module must stay small.
+/// Runs `work` after the response is sent. All work has one type, because the bindings are
+/// generated per type and the module must stay small.
 fn after_response(context: &Context, work: impl Future<Output = ()> + 'static) {
     let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
     context.wait_until(work);
 }
 
-/// Returns the result of `work`, or an error of kind [`ErrorKind::Unreachable`] once `limit` has passed; `work`
-/// is then dropped.
+/// Returns the result of `work`, or an error of kind [`ErrorKind::Unreachable`] once `limit` has
+/// passed; `work` is then dropped.
 async fn timeout<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     // By reference, so that `first_of` is compiled once per result type and not once per future.
     first_of(limit, std::pin::pin!(work)).await
@@ -66,8 +67,8 @@ async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<
     }
 }
 
-/// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and replaces
-/// invalid bytes by U+FFFD; the policy selects no variant by such a value.
+/// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and
+/// replaces invalid bytes by U+FFFD; the policy selects no variant by such a value.
 fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in worker::Headers(headers).entries() {
@@ -87,8 +88,8 @@ fn to_runtime(headers: &HeaderMap) -> worker::Headers {
     target
 }
 
-/// Creates a response whose body is sent as it is. Bodies are in the origin's content coding already, so the
-/// runtime must not encode them for their `Content-Encoding` again.
+/// Creates a response whose body is sent as it is. Bodies are in the origin's content coding
+/// already, so the runtime must not encode them for their `Content-Encoding` again.
 fn response(status: StatusCode, headers: &HeaderMap, body: Option<&Body>) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());

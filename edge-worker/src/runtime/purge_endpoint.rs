@@ -65,7 +65,8 @@ async fn accept(
     Ok(appended)
 }
 
-/// Reads the body. Stops at the largest permitted length, because the sender is not authenticated yet.
+/// Reads the body. Stops at the largest permitted length, because the sender is not authenticated
+/// yet.
 async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
     let Some(body) = body else { return Ok(Vec::new()) };
     let mut chunks = ByteStream::from(body);

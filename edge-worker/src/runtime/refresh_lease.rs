@@ -1,5 +1,5 @@
-//! The lease of a background refresh: a short-lived entry in the data centre's store that keeps other
-//! isolates from the same refresh.
+//! The lease of a background refresh: a short-lived entry in the data centre's store that keeps
+//! other isolates from the same refresh.
 //!
 //! Two isolates may acquire it at the same time, which costs one request to the origin.
 

@@ -1,5 +1,5 @@
-//! The store of an isolate: its memory in front of the Cache API. Small entries that are read or put stay in
-//! memory.
+//! The store of an isolate: its memory in front of the Cache API. Small entries that are read or
+//! put stay in memory.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
@@ -15,11 +15,12 @@ use crate::policy::range::content_length;
 use crate::store::memory::{MAX_BODY_BYTES, Memory, MemoryAt};
 use crate::store::{Entry, Store};
 
-/// The memory of an isolate that entries use at most. The runtime ends an isolate that uses more than 128 MB.
+/// The memory of an isolate that entries use at most. The runtime ends an isolate that uses more
+/// than 128 MB.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The timeout of a read from the Cache API. A later answer is not worth the wait: the request goes to the
-/// origin.
+/// The timeout of a read from the Cache API. A later answer is not worth the wait: the request goes
+/// to the origin.
 pub(super) const CACHE_TIMEOUT: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -91,8 +92,8 @@ impl Store for Tiered {
     }
 }
 
-/// Returns whether the body is short enough to collect and to hold in memory. Every stored response states its
-/// length.
+/// Returns whether the body is short enough to collect and to hold in memory. Every stored response
+/// states its length.
 fn is_small(response: &StoredResponse) -> bool {
     content_length(&response.headers).is_some_and(|bytes| bytes <= MAX_BODY_BYTES)
 }

@@ -1,4 +1,4 @@
-//! A store in memory, for tests: it forgets nothing by itself.
+//! A store in memory, for tests. Its entries do not expire.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,17 +11,17 @@ use http::HeaderMap;
 use super::{Entry, Store, metadata};
 use crate::error::Error;
 
-/// Keeps entries as the Cache API adapter does: a header section and a body.
+/// Stores entries as the Cache API adapter does: as a header section and a body.
 #[derive(Debug, Default)]
 pub(crate) struct FakeStore {
-    kept: RefCell<HashMap<String, (HeaderMap, Option<String>)>>,
+    entries: RefCell<HashMap<String, (HeaderMap, Option<String>)>>,
 }
 
 impl Store for FakeStore {
     type Body = String;
 
     async fn get(&self, key: &str) -> Result<Option<Entry<String>>, Error> {
-        let Some((headers, body)) = self.kept.borrow().get(key).cloned() else { return Ok(None) };
+        let Some((headers, body)) = self.entries.borrow().get(key).cloned() else { return Ok(None) };
         if let Some(marker) = metadata::decode_marker(&headers)? {
             return Ok(Some(Entry::Marker(marker)));
         }
@@ -30,25 +30,25 @@ impl Store for FakeStore {
     }
 
     async fn put(&self, key: &str, entry: Entry<String>, _keep_for: Duration) -> Result<(), Error> {
-        let kept = match entry {
+        let message = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
         };
-        self.kept.borrow_mut().insert(key.to_owned(), kept);
+        self.entries.borrow_mut().insert(key.to_owned(), message);
         Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.kept.borrow_mut().remove(key);
+        self.entries.borrow_mut().remove(key);
         Ok(())
     }
 }
 
-/// The value of a future that waits for nothing.
+/// Returns the value of a future that is ready at once.
 #[track_caller]
 pub(crate) fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
-        Poll::Pending => panic!("the fake store waits for nothing"),
+        Poll::Pending => panic!("the fake store is ready at once"),
     }
 }

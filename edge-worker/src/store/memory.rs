@@ -1,10 +1,11 @@
-//! Hot, small responses in the isolate's own memory, in front of the store: a hit there costs no call.
+//! The isolate's memory: small, hot responses in front of the Cache API. A hit here costs no call.
 //!
-//! What is read here is checked by the same rule as what is read from the store. And it is trusted only for a short time after it
-//! was read there, no longer than the journal's: so what another isolate replaced or dropped there is followed as soon.
+//! An entry is checked by the same rules as one from the Cache API. It is trusted for a short time
+//! after it was read there, no longer than the journal's snapshot. So the isolate follows soon when
+//! another isolate replaces or deletes the entry there.
 //!
-//! Bounded in bytes; what was used longest ago goes first. What is held beyond the body (fields, key, bookkeeping) is counted by
-//! what it roughly takes.
+//! The memory is bounded in bytes; the least recently used entries are evicted first. Fields, keys
+//! and bookkeeping are counted by an estimate.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
@@ -14,12 +15,12 @@ use lru::LruCache;
 use super::{BodyLength, Entry, Store};
 use crate::error::Error;
 
-/// No larger body is kept.
+/// The largest body that is stored, in bytes.
 pub const MAX_BODY_BYTES: u64 = 64 << 10;
 
-/// What an entry takes besides the texts and the body.
+/// The estimated bytes of an entry besides its texts and body.
 const OVERHEAD_BYTES: usize = 512;
-/// What a field takes besides its text.
+/// The estimated bytes of a field besides its text.
 const FIELD_BYTES: usize = 64;
 
 /// The memory of one isolate.
@@ -28,55 +29,56 @@ pub struct Memory<B>(RefCell<State<B>>);
 
 #[derive(Debug)]
 struct State<B> {
-    kept: LruCache<String, Kept<B>>,
+    entries: LruCache<String, Held<B>>,
     bytes: usize,
     max_bytes: usize,
 }
 
 #[derive(Debug)]
-struct Kept<B> {
+struct Held<B> {
     entry: Entry<B>,
     bytes: usize,
     until: SystemTime,
 }
 
 impl<B: Clone + BodyLength> Memory<B> {
-    /// Holds at most so many bytes.
+    /// Creates a memory of at most `max_bytes` bytes.
     pub fn new(max_bytes: usize) -> Self {
-        Self(RefCell::new(State { kept: LruCache::unbounded(), bytes: 0, max_bytes }))
+        Self(RefCell::new(State { entries: LruCache::unbounded(), bytes: 0, max_bytes }))
     }
 
-    /// The memory as a store at `now`; what is put is trusted for `trust`.
+    /// Returns the memory as a store at the time `now`. Entries that are put are trusted for
+    /// `trust`.
     pub fn at(&self, now: SystemTime, trust: Duration) -> MemoryAt<'_, B> {
         MemoryAt { memory: self, now, trust }
     }
 
-    /// Keeps an entry, or nothing under `key` if it is too large.
+    /// Stores an entry until `until`. If it is too large, only removes the former entry.
     pub fn put(&self, key: &str, entry: Entry<B>, until: SystemTime) {
         let mut state = self.0.borrow_mut();
         state.remove(key);
         let Some(bytes) = size(key, &entry).filter(|bytes| *bytes <= state.max_bytes) else { return };
         while state.bytes + bytes > state.max_bytes
-            && let Some((_, evicted)) = state.kept.pop_lru()
+            && let Some((_, evicted)) = state.entries.pop_lru()
         {
             state.bytes -= evicted.bytes;
         }
         state.bytes += bytes;
-        state.kept.put(key.to_owned(), Kept { entry, bytes, until });
+        state.entries.put(key.to_owned(), Held { entry, bytes, until });
     }
 
-    /// What is kept under `key` and still trusted at `now`.
+    /// Returns the entry under `key`, if it is trusted at `now`.
     pub fn get(&self, key: &str, now: SystemTime) -> Option<Entry<B>> {
         let mut state = self.0.borrow_mut();
-        let kept = state.kept.get(key)?;
-        if kept.until > now {
-            return Some(kept.entry.clone());
+        let held = state.entries.get(key)?;
+        if held.until > now {
+            return Some(held.entry.clone());
         }
         state.remove(key);
         None
     }
 
-    /// Drops what is kept under `key`.
+    /// Removes the entry under `key`.
     pub fn remove(&self, key: &str) {
         self.0.borrow_mut().remove(key);
     }
@@ -84,13 +86,13 @@ impl<B: Clone + BodyLength> Memory<B> {
 
 impl<B> State<B> {
     fn remove(&mut self, key: &str) {
-        if let Some(removed) = self.kept.pop(key) {
+        if let Some(removed) = self.entries.pop(key) {
             self.bytes -= removed.bytes;
         }
     }
 }
 
-/// An isolate's memory as a [`Store`] at one time: nothing in it is waited for.
+/// An isolate's memory as a [`Store`] at one point in time. Its futures are ready at once.
 #[derive(Debug)]
 pub struct MemoryAt<'a, B> {
     memory: &'a Memory<B>,
@@ -116,7 +118,7 @@ impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
     }
 }
 
-/// About what an entry takes in memory; `None` if its body is too large or on its way.
+/// Returns the estimated bytes of an entry; `None` if its body is too large or a stream.
 fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
     let content = match entry {
         Entry::Marker(marker) => marker.fields.to_header().len(),
@@ -142,7 +144,7 @@ mod tests {
 
     impl BodyLength for String {
         fn length(&self) -> Option<usize> {
-            (self != "on its way").then_some(self.len())
+            (self != "a stream").then_some(self.len())
         }
     }
 
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_is_trusted_for_a_while_and_not_beyond_what_the_store_keeps() {
+    fn an_entry_is_trusted_for_a_while_and_not_beyond_its_retention() {
         let memory = Memory::new(100_000);
         ready(memory.at(at(100), TRUST).put("a", response("x"), Duration::from_secs(60))).unwrap();
         ready(memory.at(at(100), TRUST).put("b", response("y"), Duration::from_secs(2))).unwrap();
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_and_what_was_used_longest_ago_goes_first() {
+    fn bytes_are_bounded_and_the_least_recently_used_entry_is_evicted_first() {
         let memory = Memory::new(10_000);
         for key in ["a", "b", "c"] {
             memory.put(key, response(&"x".repeat(2000)), at(200));
@@ -180,16 +182,16 @@ mod tests {
         assert_eq!(kept, [true, false, true, true]);
         memory.put("a", response(&"x".repeat(9000)), at(200));
         let kept = ["a", "c", "d"].map(|key| body(&memory, key, 100).is_some());
-        assert_eq!(kept, [true, false, false], "a larger one takes the room of several");
+        assert_eq!(kept, [true, false, false], "a larger entry evicts several");
         assert!(memory.0.borrow().bytes <= 10_000);
         memory.remove("a");
         assert_eq!(memory.0.borrow().bytes, 0);
     }
 
     #[test]
-    fn what_is_large_or_on_its_way_is_not_kept_nor_is_what_it_replaces() {
+    fn an_entry_that_is_large_or_a_stream_is_not_stored_and_removes_the_former() {
         let memory = Memory::new(1 << 20);
-        for body_of in ["on its way", &"x".repeat(65_537)] {
+        for body_of in ["a stream", &"x".repeat(65_537)] {
             memory.put("a", response("old"), at(200));
             memory.put("a", response(body_of), at(200));
             assert_eq!(body(&memory, "a", 100), None);
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_are_found_as_in_any_store() {
+    fn variants_are_looked_up_as_in_any_store() {
         let memory = Memory::new(100_000);
         let (target, rules) = (TargetKey::parse("https://shop.example/a").unwrap(), VaryRules::default());
         let request = |language| headers(&[("accept-language", language)]);

@@ -1,7 +1,7 @@
-//! An entry's metadata ↔ the header section of the message that a store keeps.
+//! The encoding of an entry as the header section of an HTTP message.
 //!
-//! A store that speaks HTTP obeys, drops or adds fields of its own accord. So the fields it acts on are kept under names
-//! that mean nothing to it, and everything Strata knows of the entry stands in two fields more:
+//! A store that speaks HTTP obeys, drops or adds fields of its own accord. The fields that it acts
+//! on are therefore renamed, and the entry's metadata is in two further fields:
 //!
 //! ```text
 //! strata-entry:  1 <status> <request ms> <response ms> <edge seq or -> <origin position or -> <generation or ->
@@ -12,9 +12,10 @@
 //! strata-variants: <hash> <hash> …                      beside it: the variants that were stored, in hexadecimal
 //! ```
 //!
-//! The store sees every response as a plain 200: it might not keep other statuses, and it would decode and encode again what
-//! it knows the `Content-Encoding` of. Times are milliseconds since 1970 by this data centre's clock. `Cache-Tag` keeps its name, since the zone's purge by tag
-//! looks for it.
+//! The store gets every response as a 200 without `Content-Encoding`: it might refuse other
+//! statuses, and would decode and encode the codings that it understands. Times are milliseconds
+//! since 1970 by this data centre's clock. `Cache-Tag` is not renamed, because the zone's purge by
+//! tag looks for it.
 
 use std::time::SystemTime;
 
@@ -27,17 +28,19 @@ use crate::policy::StoredResponse;
 use crate::policy::select::VaryMarker;
 use crate::time::{parse_unix_ms, unix_ms};
 
-/// The version of the layout. A change of the layout changes it, and entries of other versions are misses.
+/// The version of the layout. Every change of the layout increments it; entries of other versions
+/// are misses.
 const VERSION: &str = "1";
 
 const ENTRY: HeaderName = HeaderName::from_static("strata-entry");
 const SCOPES: HeaderName = HeaderName::from_static("strata-scopes");
 const MARKER: HeaderName = HeaderName::from_static("strata-marker");
 const VARIANTS: HeaderName = HeaderName::from_static("strata-variants");
-const KEPT_PREFIX: &str = "strata-h-";
+/// The prefix of renamed fields.
+const RENAMED_PREFIX: &str = "strata-h-";
 
-/// The fields that a store or the network before it might act on, add or replace.
-const KEPT: [&str; 16] = [
+/// The fields that a store, or the network in front of it, might act on, add or replace.
+const RENAMED: [&str; 16] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -50,22 +53,24 @@ const KEPT: [&str; 16] = [
     "last-modified",
     "pragma",
     "set-cookie",
-    // Not a store's business, but `strata-` fields are taken out of what is read; see `rules::lifetime` and `policy::range`.
+    // Internal fields of the entry: without another name they would be removed with the metadata
+    // when it is read. See `rules::lifetime` and `policy::range`.
     "strata-cache-control",
     "strata-range",
     "surrogate-control",
     "vary",
 ];
 
-/// The fields to keep a response under.
+/// Encodes a response, and the generation of the marker that refers to it.
 pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (number, (name, value)) in response.headers.iter().enumerate() {
-        if KEPT.contains(&name.as_str()) {
-            // The runtime joins the lines of a field; those of this one are no list (RFC 9110 section 5.3).
+        if RENAMED.contains(&name.as_str()) {
+            // The runtime joins the lines of a field; those of Set-Cookie are not a list (RFC 9110
+            // section 5.3).
             let number = if *name == header::SET_COOKIE { format!("-{number:05}") } else { String::new() };
-            if let Ok(kept) = format!("{KEPT_PREFIX}{name}{number}").parse::<HeaderName>() {
-                headers.append(kept, value.clone());
+            if let Ok(renamed) = format!("{RENAMED_PREFIX}{name}{number}").parse::<HeaderName>() {
+                headers.append(renamed, value.clone());
             }
         } else {
             headers.append(name, value.clone());
@@ -86,7 +91,7 @@ pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
     headers
 }
 
-/// The fields to keep a marker under.
+/// Encodes a marker.
 pub fn encode_marker(marker: &VaryMarker) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let variants: Vec<String> = marker.variants.iter().map(|hash| format!("{hash:x}")).collect();
@@ -95,7 +100,7 @@ pub fn encode_marker(marker: &VaryMarker) -> HeaderMap {
     headers
 }
 
-/// The marker that a kept message is, or `None` if it is a response.
+/// Decodes a marker; `None` if the message is a response.
 ///
 /// # Errors
 /// [`ErrorKind::Store`] if another version wrote it.
@@ -117,7 +122,7 @@ pub fn decode_marker(headers: &HeaderMap) -> Result<Option<VaryMarker>, Error> {
     marker().map(Some).ok_or_else(|| unreadable(&MARKER))
 }
 
-/// The response and generation that a kept message holds.
+/// Decodes a response, and the generation of the marker that refers to it.
 ///
 /// # Errors
 /// [`ErrorKind::Store`] if another version, or no version, wrote it.
@@ -132,17 +137,18 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
         .and_then(|value| value.split_ascii_whitespace().map(|scope| scope.parse::<ScopeHash>().ok()).collect())
         .ok_or_else(|| unreadable(&SCOPES))?;
 
-    for name in KEPT {
+    for name in RENAMED {
         headers.remove(name);
     }
-    let mut kept: Vec<(String, HeaderValue)> = headers
+    let mut renamed: Vec<(String, HeaderValue)> = headers
         .iter()
-        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(KEPT_PREFIX)?.to_owned(), value.clone())))
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(RENAMED_PREFIX)?.to_owned(), value.clone())))
         .collect();
-    // Of cookies of one name the last counts (RFC 6265 section 5.3), and a store need not give fields back in the order they came in.
-    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+    // The last of several cookies with one name counts (RFC 6265 section 5.3), and a store may
+    // return fields in any order.
+    renamed.sort_by(|(one, _), (other, _)| one.cmp(other));
     remove_internal(&mut headers);
-    for (name, value) in kept {
+    for (name, value) in renamed {
         let name = if name.starts_with("set-cookie-") { Ok(header::SET_COOKIE) } else { name.parse() };
         if let Ok(name) = name {
             headers.append(name, value);
@@ -159,6 +165,7 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
     Ok((response, entry.generation))
 }
 
+/// The value of the `strata-entry` field.
 struct EntryLine {
     status: StatusCode,
     request_time: SystemTime,
@@ -188,7 +195,7 @@ fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// `-` is absent; anything else must parse.
+/// Parses an optional value; `-` stands for none.
 fn optional<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
     if text == "-" { Some(None) } else { parse(text).map(Some) }
 }
@@ -252,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_store_adds_or_replaces_does_not_come_back() {
+    fn fields_that_a_store_adds_or_replaces_are_not_decoded() {
         let fields = [("date", "x"), ("age", "5"), ("x-a", "1")];
         let mut kept = encode(&response(&fields, Stamp::default(), Vec::new()), Some(3));
         for (name, value) in [("age", "900"), ("cache-control", "max-age=1"), ("cf-cache-status", "HIT"), ("date", "y")]
@@ -264,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_unreadable() {
+    fn an_entry_of_another_version_is_an_error() {
         for entry in [
             "2 200 0 0 - - -",
             "1 200 0 0 - -",
@@ -283,11 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_3_lines_of_set_cookie_are_neither_joined_nor_mixed() {
+    fn rfc9110_5_3_lines_of_set_cookie_are_neither_joined_nor_reordered() {
         let cookies: Vec<String> = (0..12).map(|number| format!("a={number}; Path=/")).collect();
         let fields: Vec<(&str, &str)> =
             cookies.iter().map(|cookie| ("set-cookie", cookie.as_str())).chain([("vary", "a")]).collect();
-        // As a store may give them back: a line for each name, in another order.
+        // A store may return one line per name, in another order.
         let kept = encode(&stored(&fields), None);
         let mut reversed = HeaderMap::new();
         for (name, value) in kept.iter().collect::<Vec<_>>().into_iter().rev() {
@@ -300,7 +307,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_entry_comes_back_as_it_was_kept(
+        fn an_entry_decodes_back(
             edge in proptest::option::of(any::<u64>()), origin in proptest::option::of(any::<(u64, u64)>()),
             generation in proptest::option::of(any::<u64>()), scopes in proptest::collection::vec(any::<u64>(), 0..5),
             fields in proptest::collection::vec(("(vary|age|x-[a-c]|set-cookie|expires)", "[ -~]{0,8}"), 0..6),

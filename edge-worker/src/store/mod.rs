@@ -1,7 +1,8 @@
 //! The store of responses, behind a trait so that another store can replace the Cache API.
 //!
-//! A store holds an [`Entry`] under a key, which is a URL of the site's own host. It may lose an entry at
-//! any time, and may resolve concurrent writes in any order: every entry is checked when it is read.
+//! A store holds an [`Entry`] under a key, which is a URL of the site's own host. It may lose an
+//! entry at any time, and may resolve concurrent writes in any order: every entry is checked when
+//! it is read.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -24,7 +25,8 @@ pub enum Entry<B> {
     Response {
         /// The response without its body.
         response: StoredResponse,
-        /// The generation of the marker that refers to it; `None` if it is stored under the target key.
+        /// The generation of the marker that refers to it; `None` if it is stored under the target
+        /// key.
         generation: Option<u64>,
         /// The body in the origin's content coding; `None` if there is none.
         body: Option<B>,
@@ -39,8 +41,8 @@ pub trait BodyLength {
 
 /// A store of entries.
 ///
-/// Implementors preserve the fields of a response exactly, and remove an entry after its `retention` or
-/// earlier. Callers treat every error as a miss.
+/// Implementors preserve the fields of a response exactly, and remove an entry after its
+/// `retention` or earlier. Callers treat every error as a miss.
 #[expect(async_fn_in_trait, reason = "an isolate has one thread, and the runtime's types are tied to it")]
 pub trait Store {
     /// A response body.
@@ -54,7 +56,8 @@ pub trait Store {
 
     /// Replaces the entry under `key`; returns once it is stored.
     ///
-    /// Callers pass complete bodies only: a store may hold on to the beginning of a body that breaks off.
+    /// Callers pass complete bodies only: a store may hold on to the beginning of a body that
+    /// breaks off.
     ///
     /// # Errors
     /// If the store fails or refuses the entry.

@@ -1,4 +1,5 @@
-//! Lookup and storing by two levels of keys (RFC 9111 section 4.1), over any [`Store`]. See `policy::select` for the scheme.
+//! Lookup and storing of variants by two levels of keys (RFC 9111 section 4.1), over any [`Store`].
+//! See `policy::select` for the scheme.
 
 use std::time::Duration;
 
@@ -12,42 +13,45 @@ use crate::policy::StoredResponse;
 use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
 use crate::time::unix_ms;
 
-/// No URL has more variants stored: what varies by a field that has another value in each request would only fill the store.
+/// The largest number of stored variants per URL. A response that varies by a field with a new
+/// value in each request would otherwise fill the store.
 pub const MAX_VARIANTS: usize = 50;
 
-/// How long a marker of so many is kept: then others have their turn.
+/// How long a marker with the largest number of variants is stored. Other variants then get their
+/// turn.
 const FULL_MARKER_RETENTION: Duration = Duration::from_secs(60 * 60);
 
-/// How long a marker is kept. Without it its variants are misses, so those that are kept longer cost a request each.
+/// How long a marker is stored. Without it its variants are misses; a variant that is stored for
+/// longer costs one request.
 const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What the store holds for a request.
+/// The result of a lookup.
 #[derive(Debug)]
 pub struct Found<B> {
-    /// The response that its selecting fields lead to.
+    /// The response that the request's selecting fields select.
     pub stored: Option<Stored<B>>,
-    /// What stands under the target key, if that is a marker.
+    /// The marker under the target key, if there is one.
     pub marker: Option<VaryMarker>,
 }
 
-/// A response and where it stands.
+/// A stored response and its key.
 #[derive(Debug)]
 pub struct Stored<B> {
-    /// The key that it was found under.
+    /// The key under which it is stored.
     pub key: String,
-    /// All but the body.
+    /// The response without its body.
     pub response: StoredResponse,
     /// The body, if it has one.
     pub body: Option<B>,
 }
 
 impl<B> Found<B> {
-    /// Nothing.
+    /// Returns the result of a lookup that finds nothing.
     pub fn nothing() -> Self {
         Self { stored: None, marker: None }
     }
 
-    /// The same for the policy.
+    /// Returns the result as the policy sees it.
     pub fn selected(&self) -> Selected<'_> {
         match (&self.stored, &self.marker) {
             (Some(stored), _) => Selected::Response(&stored.response),
@@ -57,10 +61,10 @@ impl<B> Found<B> {
     }
 }
 
-/// What is stored for a request with these fields.
+/// Looks up the response that a request with these fields selects.
 ///
 /// # Errors
-/// If the store cannot be asked or read.
+/// If the store fails, or an entry cannot be read.
 pub async fn lookup<S: Store>(
     store: &S,
     target: &TargetKey,
@@ -87,13 +91,15 @@ pub async fn lookup<S: Store>(
     Ok(Found { stored, marker: Some(marker) })
 }
 
-/// Puts the response to a request with these fields where [`lookup`] finds it, if it can.
+/// Stores the response to a request with these fields where [`lookup`] finds it. Stores nothing if
+/// a selecting field cannot be read, or if the URL has [`MAX_VARIANTS`] variants already.
 ///
-/// The marker is read again, since others may have changed it while this response was on its way: several that wrote one from what each had
-/// found before would forget each other's variants, or bring back what was removed with it.
+/// The marker is read again, because other requests may have changed it during the fetch. If each
+/// wrote the marker from its own earlier lookup, they would lose each other's variants, or restore
+/// deleted ones.
 ///
 /// # Errors
-/// If the store refuses it.
+/// If the store fails.
 pub async fn store<S: Store>(
     store: &S,
     target: &TargetKey,
@@ -105,10 +111,12 @@ pub async fn store<S: Store>(
     let fields = vary_fields(&response.headers).unwrap_or_default();
     let marker = match store.get(target.as_str()).await {
         Ok(Some(Entry::Marker(marker))) => Some(marker),
-        // What cannot be read is replaced: else nothing could be stored here until it is gone.
+        // An entry that cannot be read is replaced. Otherwise nothing could be stored here until it
+        // expires.
         _ => None,
     };
-    // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1).
+    // Among responses that vary, one without `Vary` answers its own request, not all (RFC 9111
+    // section 4.1).
     if fields.is_empty() && marker.is_none() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, retention).await;
     }
@@ -129,7 +137,8 @@ pub async fn store<S: Store>(
     Ok(())
 }
 
-/// Whether a response that varies by `fields` may be stored for a request: it is one of the variants, or there is room for one more.
+/// Returns whether a response that varies by `fields` may be stored for a request: it replaces a
+/// variant, or there is room for one more.
 pub fn has_room(
     target: &TargetKey,
     rules: &VaryRules,
@@ -145,8 +154,9 @@ pub fn has_room(
     widened.variants.is_empty() || key.is_some_and(|key| widened.variants.contains(&id_of(&key)))
 }
 
-/// The marker for a response that varies by `fields`: the one that is there if it tells them apart, else a new one, by all fields of both.
-/// So responses of one URL that name different fields do not take turns in replacing each other.
+/// Returns the marker for a response that varies by `fields`: the existing one if it contains these
+/// fields, or a new one with the fields of both. So responses of one URL with different `Vary`
+/// fields do not keep replacing each other.
 fn widened(marker: Option<VaryMarker>, fields: VaryFields, generation: u64) -> VaryMarker {
     let Some(marker) = marker else { return VaryMarker { fields, generation, variants: Vec::new() } };
     let both = VaryFields::parse([marker.fields.to_header().as_str(), fields.to_header().as_str()]);
@@ -156,7 +166,8 @@ fn widened(marker: Option<VaryMarker>, fields: VaryFields, generation: u64) -> V
     }
 }
 
-/// What a marker knows a variant by. If two have one, one variant more is stored than the marker counts.
+/// Returns the hash by which a marker counts a variant. If two variants share one, one variant more
+/// is stored than the marker counts.
 fn id_of(key: &VariantKey) -> u32 {
     xxh3_64_with_seed(key.as_str().as_bytes(), 0) as u32
 }
@@ -171,7 +182,7 @@ mod tests {
         TargetKey::parse("https://shop.example/a").unwrap()
     }
 
-    /// Looks up, and as a fill does, keeps the response if nothing was found; the body that was found comes back.
+    /// Looks a request up and returns the body. On a miss stores a response, as a fill does.
     fn get_or_fill(store: &FakeStore, language: &str, vary: &str, at_secs: u64) -> Option<String> {
         let (request, rules) = (headers(&[("accept-language", language)]), VaryRules::default());
         let found = ready(lookup(store, &target(), &rules, &request)).unwrap();
@@ -185,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_1_variants_stay_apart() {
+    fn rfc9111_4_1_each_variant_answers_its_own_requests() {
         let store = FakeStore::default();
         assert_eq!(get_or_fill(&store, "de", "Accept-Language", 1), None);
         assert_eq!(get_or_fill(&store, "en", "Accept-Language", 2), None);
@@ -194,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_1_a_response_that_does_not_vary_is_for_all() {
+    fn rfc9111_4_1_a_response_that_does_not_vary_answers_all_requests() {
         let store = FakeStore::default();
         assert_eq!(get_or_fill(&store, "de", "", 1), None);
         assert_eq!(get_or_fill(&store, "en", "", 2).as_deref(), Some("de at 1"));
     }
 
     #[test]
-    fn rfc9111_4_1_a_response_that_omits_vary_is_for_its_own_request_where_others_vary() {
+    fn rfc9111_4_1_a_response_without_vary_answers_its_own_request_if_others_vary() {
         let store = FakeStore::default();
         get_or_fill(&store, "de", "Accept-Language", 1);
         assert_eq!(get_or_fill(&store, "en", "", 2), None);
@@ -211,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_1_a_response_that_omits_vary_does_not_take_the_place_of_many() {
+    fn rfc9111_4_1_a_response_without_vary_does_not_replace_all_variants() {
         let store = FakeStore::default();
         for number in 0..MAX_VARIANTS {
             get_or_fill(&store, &format!("x-{number}"), "Accept-Language", 1);
@@ -221,9 +232,9 @@ mod tests {
     }
 
     #[test]
-    fn fills_that_ran_at_the_same_time_know_of_each_others_variants() {
+    fn concurrent_fills_do_not_lose_each_others_variants() {
         let (store, rules) = (FakeStore::default(), VaryRules::default());
-        // All of them had looked up before any of them kept.
+        // All lookups precede all stores.
         for number in 0..2 * MAX_VARIANTS {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
             let response = (stored(&[("vary", "Accept-Language")]), None);
@@ -237,18 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_4_a_removed_marker_takes_its_variants_with_it() {
+    fn rfc9111_4_4_deleting_a_marker_deletes_its_variants() {
         let store = FakeStore::default();
         get_or_fill(&store, "de", "Accept-Language", 1);
         get_or_fill(&store, "en", "Accept-Language", 2);
         ready(store.delete(target().as_str())).unwrap();
         assert_eq!(get_or_fill(&store, "de", "Accept-Language", 3), None);
-        assert_eq!(get_or_fill(&store, "en", "Accept-Language", 4), None, "the new marker does not bring it back");
+        assert_eq!(get_or_fill(&store, "en", "Accept-Language", 4), None, "the new marker does not restore it");
         assert_eq!(get_or_fill(&store, "en", "Accept-Language", 5).as_deref(), Some("en at 4"));
     }
 
     #[test]
-    fn rfc9111_4_1_responses_that_name_different_fields_do_not_replace_each_other() {
+    fn rfc9111_4_1_responses_with_different_vary_fields_do_not_replace_each_other() {
         let store = FakeStore::default();
         get_or_fill(&store, "de", "Accept-Language, Cookie", 1);
         get_or_fill(&store, "en", "Accept-Language", 2);
@@ -268,13 +279,13 @@ mod tests {
             get_or_fill(&store, &format!("x-{number}"), "Accept-Language", number as u64);
             assert_eq!(room("one-more", "Accept-Language"), number + 1 < MAX_VARIANTS);
         }
-        assert!(room("x-7", "Accept-Language"), "one of them is replaced");
-        assert!(room("x-7", "") && !room("one-more", ""), "one that does not vary is for its own request too");
-        assert!(room("one-more", "Accept-Language, Cookie"), "those that vary by more take the place of all");
+        assert!(room("x-7", "Accept-Language"), "an existing variant is replaced");
+        assert!(room("x-7", "") && !room("one-more", ""), "a response without vary counts as a variant");
+        assert!(room("one-more", "Accept-Language, Cookie"), "a response with more vary fields replaces all");
     }
 
     #[test]
-    fn rfc9111_4_1_the_latest_response_says_which_fields_select() {
+    fn rfc9111_4_1_the_latest_response_determines_the_selecting_fields() {
         let store = FakeStore::default();
         get_or_fill(&store, "de", "Accept-Language", 1);
         get_or_fill(&store, "en", "Accept-Language, Cookie", 2);

@@ -22,7 +22,8 @@ use crate::runtime::body::Body;
 use crate::runtime::{after_response, fetch, from_runtime, now};
 
 impl Exchange {
-    /// Forwards the client's request with its body, and invalidates stored responses by the origin's answer.
+    /// Forwards the client's request with its body, and invalidates stored responses by the
+    /// origin's answer.
     pub(super) async fn bypass(
         self: &Rc<Self>,
         request: &web_sys::Request,
@@ -85,8 +86,8 @@ impl Exchange {
         self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
     }
 
-    /// Returns the response to a POST as later GETs will get it, and for how long, if it states that it is one
-    /// (RFC 9110 section 9.3.3).
+    /// Returns the response to a POST as later GETs will get it, and for how long, if it states
+    /// that it is one (RFC 9110 section 9.3.3).
     fn answer_to_gets(
         &self,
         status: StatusCode,
@@ -95,8 +96,8 @@ impl Exchange {
     ) -> Option<(StoredResponse, Duration)> {
         let mut keyed = self.headers.clone();
         remove_unkeyed(&mut keyed);
-        // Fields and parameters outside the key may have influenced the response, and a response that varies was
-        // selected by fields that are not normalised.
+        // Fields and parameters outside the key may have influenced the response, and a response
+        // that varies was selected by fields that are not normalised.
         if self.method != Method::POST
             || self.configured_bypass().is_some()
             || keyed.len() != self.headers.len()

@@ -36,8 +36,8 @@ async fn wait(key: &str, deadline: SystemTime) {
 }
 
 impl Exchange {
-    /// Answers from the origin. If another request of this isolate is in progress for the same response, waits for
-    /// it and answers from the store.
+    /// Answers from the origin. If another request of this isolate is in progress for the same
+    /// response, waits for it and answers from the store.
     pub(super) async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
         let deadline = now() + WAIT_TIMEOUT;
         while self.is_collapsible(forward)
@@ -67,8 +67,9 @@ impl Exchange {
         self.fill(forward, found, None, context).await
     }
 
-    /// Returns whether the response can answer other requests. The response to a request with credentials or a
-    /// precondition is mostly for one client, and a part only for requests for the same part.
+    /// Returns whether the response can answer other requests. The response to a request with
+    /// credentials or a precondition is mostly for one client, and a part only for requests for the
+    /// same part.
     fn is_collapsible(&self, forward: Forward) -> bool {
         forward.reason != ForwardReason::Bypass
             && self.extent() == Extent::Whole
@@ -76,8 +77,8 @@ impl Exchange {
             && !validate::has_precondition(&self.headers)
     }
 
-    /// Returns the key that the response will be stored under, by the marker that was found. `None` if a selecting
-    /// field cannot be read.
+    /// Returns the key that the response will be stored under, by the marker that was found. `None`
+    /// if a selecting field cannot be read.
     fn storage_key(&self, found: &Found) -> Option<String> {
         match &found.marker {
             Some(marker) => {

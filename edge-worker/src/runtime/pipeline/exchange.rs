@@ -57,8 +57,8 @@ impl Exchange {
         request::origin_url(self.config.origin.as_ref(), url)
     }
 
-    /// Returns the URL of the key. All spellings that share the key are forwarded as this one; otherwise one
-    /// client's spelling could decide what all clients get.
+    /// Returns the URL of the key. All spellings that share the key are forwarded as this one;
+    /// otherwise one client's spelling could decide what all clients get.
     pub(super) fn keyed_url(&self) -> Url {
         Url::parse(self.target.as_str()).unwrap_or_else(|_| self.url.clone())
     }
@@ -79,7 +79,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the answer. If a stored response turns out to be broken while it is read, the origin answers.
+    /// Returns the answer. If a stored response turns out to be broken while it is read, the origin
+    /// answers.
     pub(super) async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         match self.try_answer(request, context).await {
             Err(error) if self.bypass_reason().is_none() && !self.request().is_only_if_cached() => {
@@ -122,7 +123,8 @@ impl Exchange {
                 own_response(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this request", Detail::OnlyIfCached)
             }
             (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
-            // The policy serves only what was found. If that ever fails to hold, the origin answers.
+            // The policy serves only what was found. If that ever fails to hold, the origin
+            // answers.
             (Decision::Serve(_), found) => self.fill(Forward::miss(), found, None, context).await,
         }
     }

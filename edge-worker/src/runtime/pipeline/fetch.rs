@@ -55,7 +55,8 @@ pub(super) enum Validation {
 }
 
 impl Validation {
-    /// Returns the response that answers the client. An updated stored response has a body of its own.
+    /// Returns the response that answers the client. An updated stored response has a body of its
+    /// own.
     fn into_response(self) -> OriginResponse {
         match self {
             Self::Updated(response) => OriginResponse { response, body: None, is_evaluated: false },
@@ -75,7 +76,8 @@ pub(super) enum StoredEffect {
 }
 
 impl Exchange {
-    /// Fetches a response, stores it if that is allowed, and sends it. `leader` ends once the response is stored.
+    /// Fetches a response, stores it if that is allowed, and sends it. `leader` ends once the
+    /// response is stored.
     pub(super) async fn fill(
         self: &Rc<Self>,
         forward: Forward,
@@ -86,7 +88,8 @@ impl Exchange {
         let extent = self.extent();
         let condition = self.condition(forward, &found, leader.is_some());
         let is_validation = matches!(condition, Condition::Stored(_));
-        // If a stored response can replace a failure, the origin has less time than the platform allows.
+        // If a stored response can replace a failure, the origin has less time than the platform
+        // allows.
         let limit = forward.on_error.map_or(UNLIMITED, |_| self.config.origin_timeout);
         let received = match self.fetch(extent, condition, limit).await {
             Ok(received) if !is_failure(received.response.status) => received,
@@ -97,7 +100,8 @@ impl Exchange {
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
         let Found { stored, marker } = found;
-        // The response is about the stored response that the request selected (RFC 9111 sections 4.3.3 and 4.3.5).
+        // The response is about the stored response that the request selected (RFC 9111 sections
+        // 4.3.3 and 4.3.5).
         let selected = stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
         let is_head = extent == Extent::Fields && received.response.status != StatusCode::NOT_MODIFIED;
         let (received, effect) = match selected {
@@ -159,8 +163,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the answer in place of a failure: a stale response if that is allowed, or an error response if the
-    /// origin sent none.
+    /// Returns the answer in place of a failure: a stale response if that is allowed, or an error
+    /// response if the origin sent none.
     ///
     /// # Errors
     /// The origin's own response, if that is the answer.
@@ -188,7 +192,8 @@ impl Exchange {
         Ok(self.reuse_stale(forward, stale, status).await)
     }
 
-    /// Fetches the target from the origin. The response is stamped with the journal's state before the request.
+    /// Fetches the target from the origin. The response is stamped with the journal's state before
+    /// the request.
     ///
     /// # Errors
     /// If the origin does not respond within `limit`, or its response cannot be passed on.
@@ -231,16 +236,16 @@ impl Exchange {
             Ok(OriginResponse { response, body: answer.body().map(Body::Stream), is_evaluated })
         };
         let received = fetch(&keyed).await?;
-        // An origin that prefers another spelling, or another order of parameters, redirects to it. The key's spelling
-        // would then loop, so the client's own spelling is tried.
+        // An origin that prefers another spelling, or another order of parameters, redirects to it.
+        // The key's spelling would then loop, so the client's own spelling is tried.
         if keyed != own && self.is_self_redirect(&received.response) {
             return fetch(&own).await;
         }
         Ok(received)
     }
 
-    /// Returns whether a response redirects to a URL with the same key. Stored, it would redirect its client to
-    /// itself.
+    /// Returns whether a response redirects to a URL with the same key. Stored, it would redirect
+    /// its client to itself.
     pub(super) fn is_self_redirect(&self, response: &StoredResponse) -> bool {
         let key_of = |url: &Url| self.config.rules.target(url.as_str());
         storable::redirects_to(&self.target, &self.url, response, key_of)
@@ -248,8 +253,9 @@ impl Exchange {
 
     /// Returns what the origin's response makes of `stored`.
     ///
-    /// A 304 for another representation, or for one that was purged during the request, validates nothing: the
-    /// request is then repeated without a condition. Of the responses to HEAD only a 200 says anything.
+    /// A 304 for another representation, or for one that was purged during the request, validates
+    /// nothing: the request is then repeated without a condition. Of the responses to HEAD only a
+    /// 200 says anything.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).

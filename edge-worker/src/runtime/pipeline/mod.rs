@@ -1,10 +1,10 @@
 //! The path of one request: key → lookup → decide → serve, validate or forward → store.
 //!
-//! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the store.
-//! [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`] stores the response,
-//! and [`respond`] sends it to the client. [`bypass`] forwards what the store must not answer, and
-//! [`refresh`] updates stale responses in the background. If the store or the journal fails, the request
-//! goes to the origin.
+//! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
+//! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
+//! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
+//! must not answer, and [`refresh`] updates stale responses in the background. If the store or the
+//! journal fails, the request goes to the origin.
 
 mod bypass;
 mod collapse;
@@ -92,7 +92,8 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
     Ok(response)
 }
 
-/// Returns the configuration. It is read once, because the runtime starts new isolates for a new one.
+/// Returns the configuration. It is read once, because the runtime starts new isolates for a new
+/// one.
 fn config(env: &Env) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);

@@ -1,9 +1,10 @@
 //! Refreshes stale responses in the background, after the client is answered.
 //!
-//! A popular stale response would otherwise cause one refresh per request. A refresh is therefore the leader
-//! of its key, as any other request to the origin: while it is in progress in the isolate, no other begins. A
-//! lease in the data centre's store keeps other isolates from the same refresh. After a refresh without a result
-//! the lease remains for a while, so that a failing origin does not get one request per stale hit.
+//! A popular stale response would otherwise cause one refresh per request. A refresh is therefore
+//! the leader of its key, as any other request to the origin: while it is in progress in the
+//! isolate, no other begins. A lease in the data centre's store keeps other isolates from the same
+//! refresh. After a refresh without a result the lease remains for a while, so that a failing
+//! origin does not get one request per stale hit.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,8 +30,8 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(25);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl Exchange {
-    /// Refreshes the stored response under `key` after the client is answered, unless this isolate is refreshing it
-    /// already.
+    /// Refreshes the stored response under `key` after the client is answered, unless this isolate
+    /// is refreshing it already.
     pub(super) fn refresh(
         self: &Rc<Self>,
         key: String,
@@ -69,7 +70,8 @@ impl Exchange {
         }
     }
 
-    /// Refreshes the stored response. Returns `false` if the origin returned nothing that updates it.
+    /// Refreshes the stored response. Returns `false` if the origin returned nothing that updates
+    /// it.
     async fn try_refresh(&self, key: &str, stored: &StoredResponse, marker: Option<VaryMarker>) -> Result<bool, Error> {
         let has_validator = validate::has_validator(&stored.headers);
         let condition = if has_validator { Condition::Stored(stored) } else { Condition::None };
@@ -77,10 +79,12 @@ impl Exchange {
         let extent = if stored.status == StatusCode::PARTIAL_CONTENT { Extent::Range } else { Extent::Whole };
         let received = self.fetch(extent, condition, REFRESH_TIMEOUT).await?;
         let received = match self.validate(stored, received, extent, REFRESH_TIMEOUT).await? {
-            // An error does not update the resource. The stored response remains for `stale-if-error`.
+            // An error does not update the resource. The stored response remains for
+            // `stale-if-error`.
             Validation::Replaced(received) if is_failure(received.response.status) => return Ok(false),
             Validation::Replaced(received) | Validation::Unrelated(received) => received,
-            // The client has read the body. It is read again, if it is still the one that was validated.
+            // The client has read the body. It is read again, if it is still the one that was
+            // validated.
             Validation::Updated(mut response) => match self.store.get(key).await? {
                 Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
                     storable::remove_client_fields(&mut response, self.request().choices);
@@ -92,7 +96,8 @@ impl Exchange {
         };
         match self.retention(&received.response, marker.as_ref()) {
             Ok(retention) => self.store(received, retention).await?,
-            // The origin no longer permits storing, so the stored response must not be served stale either.
+            // The origin no longer permits storing, so the stored response must not be served stale
+            // either.
             Err(reason) if reason.supersedes_stored(received.response.status) => self.store.delete(key).await?,
             Err(_) => return Ok(false),
         }

@@ -22,7 +22,8 @@ use crate::runtime::body::Body;
 use crate::runtime::{after_response, env, json_text, now, response};
 
 impl Exchange {
-    /// Sends a response from the origin, or a stored response that it updated, and stores it if that is allowed.
+    /// Sends a response from the origin, or a stored response that it updated, and stores it if
+    /// that is allowed.
     pub(super) async fn deliver(
         self: &Rc<Self>,
         forwarded: Forwarded,
@@ -59,7 +60,8 @@ impl Exchange {
             Ok(_) => tee(&mut body),
             Err(_) => None,
         };
-        // The origin's response is the requested part already; an updated stored response is cut here.
+        // The origin's response is the requested part already; an updated stored response is cut
+        // here.
         let part = if is_update { range::select(self.request(), &response) } else { None };
         let (code, body) = match part {
             Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
@@ -98,7 +100,8 @@ impl Exchange {
         });
     }
 
-    /// Creates the response to the client: removes what is for the edge alone, and appends `Cache-Status`.
+    /// Creates the response to the client: removes what is for the edge alone, and appends
+    /// `Cache-Status`.
     pub(super) fn finish(
         &self,
         status: StatusCode,
@@ -119,8 +122,8 @@ impl Exchange {
         Ok((response(status, &headers, body.as_ref())?, cache_status))
     }
 
-    /// Records the duration and the layer: as `Server-Timing`, as a data point, and in the log, where these are
-    /// enabled.
+    /// Records the duration and the layer: as `Server-Timing`, as a data point, and in the log,
+    /// where these are enabled.
     pub(super) fn record_metrics(
         &self,
         env: &Env,

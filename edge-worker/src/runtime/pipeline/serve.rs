@@ -92,8 +92,8 @@ impl Exchange {
         self.finish(code, headers, body, hit.not_modified, is_ours, status)
     }
 
-    /// Returns the stored response that may replace a failure. The decision is repeated, because a purge may have
-    /// arrived meanwhile.
+    /// Returns the stored response that may replace a failure. The decision is repeated, because a
+    /// purge may have arrived meanwhile.
     pub(super) async fn stale_response(
         &self,
         forward: Forward,
@@ -108,8 +108,8 @@ impl Exchange {
         }
     }
 
-    /// Serves a stored response in place of a failure with `status`; `None` if another request met the failure, or
-    /// the origin sent no status.
+    /// Serves a stored response in place of a failure with `status`; `None` if another request met
+    /// the failure, or the origin sent no status.
     pub(super) async fn reuse_stale(
         &self,
         forward: Forward,
@@ -121,8 +121,8 @@ impl Exchange {
     }
 }
 
-/// Cuts the requested part out of a stored response: the whole, octets (206), or no octets (416). Sets the fields
-/// that state it.
+/// Cuts the requested part out of a stored response: the whole, octets (206), or no octets (416).
+/// Sets the fields that state it.
 pub(super) async fn cut(
     stored: &StoredResponse,
     headers: &mut HeaderMap,
@@ -147,7 +147,8 @@ pub(super) async fn cut(
         }
         Part::Unsatisfiable { length } => {
             validate::retain_not_modified_fields(headers);
-            // A 416 is not the stored response, so the stored response's lifetime must not let caches store it.
+            // A 416 is not the stored response, so the stored response's lifetime must not let
+            // caches store it.
             for name in [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::EXPIRES, header::AGE, header::ETAG] {
                 headers.remove(name);
             }

@@ -72,15 +72,16 @@ impl Exchange {
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
         variants::store(&self.store, target, rules, &self.headers, (response, body), retention).await?;
-        // An unsafe request during the write has deleted a marker. The write may have restored it, with all variants
-        // that it refers to.
+        // An unsafe request during the write has deleted a marker. The write may have restored it,
+        // with all variants that it refers to.
         if self.is_invalidated(request_time) {
             self.store.delete(target.as_str()).await?;
         }
         Ok(())
     }
 
-    /// Deletes the entry under `key` before the client is answered, or afterwards if the store takes long.
+    /// Deletes the entry under `key` before the client is answered, or afterwards if the store
+    /// takes long.
     pub(super) async fn delete(self: &Rc<Self>, key: String, context: &Context) {
         if let Err(error) = timeout(CACHE_TIMEOUT, self.store.delete(&key)).await {
             worker::console_warn!("not deleted yet: {error}");
@@ -98,13 +99,14 @@ impl Exchange {
         INVALIDATIONS.with(|invalidations| invalidations.add(key, now()))
     }
 
-    /// Returns whether an unsafe request to this isolate has invalidated responses requested at `request_time`.
+    /// Returns whether an unsafe request to this isolate has invalidated responses requested at
+    /// `request_time`.
     pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
         INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
     }
 
-    /// Returns whether the stored response answers the same request now, without the origin. One that must be
-    /// validated before each use does not.
+    /// Returns whether the stored response answers the same request now, without the origin. One
+    /// that must be validated before each use does not.
     pub(super) fn answers_waiters(&self, response: &StoredResponse) -> bool {
         // The waiters have not sent this client's cache directives.
         let request = Request { choices: Choices::default(), ..self.request() };
