@@ -67,6 +67,7 @@ mod task;
 #[cfg(feature = "shipping")]
 pub mod verify;
 
+#[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
     Below, IntoScopes, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint,
