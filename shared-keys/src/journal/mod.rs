@@ -12,5 +12,6 @@ mod record;
 
 pub use applied::{Applied, Verdict};
 pub use position::Position;
+#[cfg(feature = "signature")]
 pub(crate) use position::decimal;
 pub use record::{Mode, Record, Seq, Stamp};

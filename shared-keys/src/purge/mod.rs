@@ -23,9 +23,11 @@
 
 mod json;
 mod message;
+#[cfg(feature = "signature")]
 mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
+#[cfg(feature = "signature")]
 pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, verify};
 
 use core::time::Duration;
