@@ -1,7 +1,7 @@
 //! The bounds of the memory tier, as a namespace's callers see them.
 
 use super::*;
-use crate::{Key as _, Layer};
+use crate::Layer;
 
 /// Creates a cache and a namespace of texts, and stores a text of `len` letters under each of the ids.
 async fn texts(
