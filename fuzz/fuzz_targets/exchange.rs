@@ -1,4 +1,5 @@
-//! A request and the origin's answer to it: forwarded, received, kept, decided, invalidated.
+//! An exchange of a request and the origin's response: forwarded, received, stored, decided,
+//! invalidated.
 #![no_main]
 
 mod fields;
@@ -21,7 +22,7 @@ use libfuzzer_sys::fuzz_target;
 use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
 use url::Url;
 
-/// Names that the worker itself sets on the way to the origin, whatever the client says there.
+/// Fields that the worker sets on a request to the origin, replacing those of the client.
 const SET_HERE: [&str; 4] = ["cdn-loop", "via", "x-forwarded-host", "x-forwarded-proto"];
 
 const ARRIVED: Duration = Duration::from_secs(1_795_564_800);
@@ -30,8 +31,8 @@ thread_local! {
     static RULES: Rules = rules();
 }
 
-// The first line is a method, a status, a path and how many seconds later the same is asked again; then the request's
-// fields, an empty line, and the response's fields.
+// The first line has a method, a status, a path, and the seconds until the same request is
+// repeated. The request's fields, an empty line and the response's fields follow.
 fuzz_target!(|text: &[u8]| {
     let (first, rest) = split(text, b"\n");
     let (asked, answered) = split(rest, b"\n\n");
@@ -45,7 +46,7 @@ fuzz_target!(|text: &[u8]| {
 
     let mut client = fields::fields(asked).unwrap_or_default();
     let mut answer = fields::fields(answered).unwrap_or_default();
-    // An assertion that is not in what ships, of a library, does not hold for capitals beside escapes in a host.
+    // A library has a debug assertion that fails for capitals beside escapes in a host.
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         if answer.get(&name).is_some_and(|value| value.as_bytes().contains(&b'%')) {
             answer.remove(name);
@@ -79,7 +80,7 @@ fuzz_target!(|text: &[u8]| {
     });
 });
 
-/// Before and after the first `at`; all and nothing if it is not there.
+/// Splits a text at the first `at`. Without one, everything is before it.
 fn split<'a>(text: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
     match text.windows(at.len()).position(|window| window == at) {
         Some(place) => (&text[..place], &text[place + at.len()..]),
@@ -87,7 +88,7 @@ fn split<'a>(text: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
     }
 }
 
-/// Nothing that stands before it hides a cookie that is never answered from the store.
+/// No other cookie hides one that makes the request bypass the cache.
 fn passes_what_it_should(rule: &Rule, client: &HeaderMap) {
     if client.contains_key("x-preview") && rule.name.starts_with("bypass") {
         assert!(rule.passes(client));
@@ -100,7 +101,7 @@ fn passes_what_it_should(rule: &Rule, client: &HeaderMap) {
     }
 }
 
-/// The origin sees that the request was here, and nothing that no key holds.
+/// The origin can see that the request passed through here, and sees nothing that no key contains.
 fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
     let is_clean = |headers: &HeaderMap| {
         let ends_here = ["connection", "host", "te", "upgrade", "transfer-encoding"];
@@ -137,7 +138,7 @@ fn invalidates_its_own_origin(rules: &Rules, method: &Method, url: &Url, status:
     }
 }
 
-/// A rule says how long, never whether; said twice it is said once.
+/// A rule changes how long a response is stored, never whether; applying it twice changes nothing.
 fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredResponse) {
     let declared = of_the_origin(&response.headers);
     let before = retention(request, response, &journal());
@@ -147,19 +148,19 @@ fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredRespo
     assert_eq!(response.headers, once);
     let after = retention(request, response, &journal());
     assert!(after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)), "{before:?} by {declared:?}");
-    // What a rule says of an error is all that holds for it.
+    // A rule's lifetime for errors replaces the origin's directives.
     if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" {
         assert!(directives(&response.headers).forbids_stale());
     }
 }
 
-/// What is kept is read back as what it was, and never lets more be served than that.
+/// A stored response is read back unchanged, and never allows more than the response itself.
 fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rule: &Rule, now: SystemTime) {
     let selecting = vary_fields(&response.headers);
     let Ok(keep) = retention(request, response, &journal()) else { return };
     let held = response.directives();
     assert!(!held.private && (!held.no_store || held.must_understand) && !keep.is_zero());
-    let selecting = selecting.expect("what may not be selected is not kept");
+    let selecting = selecting.expect("a response that may not be selected is not stored");
     assert!(variant_key(target, &selecting, &rule.vary, request.headers).is_some());
 
     let stored = range::as_stored(without_unstorable_fields(response.clone()), None);
@@ -182,7 +183,7 @@ fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rul
     assert!(!is_servable(of(&removed, now)), "a record takes it away, for errors too");
 }
 
-/// Whether it may be served, be it only because the origin is away.
+/// Returns whether the response may be served, if only while the origin is unavailable.
 fn is_servable(decision: Decision) -> bool {
     match decision {
         Decision::Serve(_) => true,
@@ -194,7 +195,8 @@ fn scope(text: &str) -> shared_keys::ScopeHash {
     text.parse::<Scope>().expect("a scope").hash()
 }
 
-/// After every response came a record that removes, or expires, what has its tag.
+/// Returns a journal with records after every response: one removes what has its tag, one expires
+/// it.
 fn journal() -> Applied {
     let mut journal = Applied::new(10);
     for (tag, mode) in [("tag:removed", Mode::Remove), ("tag:expired", Mode::Expire)] {
@@ -203,7 +205,7 @@ fn journal() -> Applied {
     journal
 }
 
-/// One rule for each thing that a rule can change, by the first segment of the path.
+/// Returns rules, one for each setting of a rule, selected by the first segment of the path.
 fn rules() -> Rules {
     let number = |value: f64| Json::Number(value);
     let text = |value: &str| Json::Text(value.to_owned());

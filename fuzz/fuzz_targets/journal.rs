@@ -1,4 +1,5 @@
-//! Positions, stamps and records: one text each; and the rule, against a search through every record.
+//! Positions, stamps and records have one text each, and the validity rule agrees with a search
+//! through every record.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +10,8 @@ fuzz_target!(|text: &str| {
         assert_eq!(position.to_string(), text);
         assert_eq!(Position::from_bytes(position.to_bytes()), position);
     }
-    // A line is a record. An entry with the first one's scope was loaded where the last one stands.
+    // A line is a record. The entry has the first record's scope, and was loaded at the last one's
+    // stamp.
     let parsed = text.lines().map(|line| (line, line.parse::<Record>()));
     let mut records = Vec::new();
     for (line, record) in parsed {
@@ -34,7 +36,7 @@ fuzz_target!(|text: &str| {
     assert!(small.verdict([scope], loaded_at) >= expected, "what is forgotten makes entries invalid, never valid");
 });
 
-/// The two comparisons, spelled out.
+/// Compares stamps in the two orders.
 fn is_after(record: Stamp, loaded_at: Stamp) -> bool {
     match (record.origin, loaded_at.origin) {
         (Some(record), Some(loaded_at)) => record > loaded_at,

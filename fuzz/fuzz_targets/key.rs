@@ -17,7 +17,8 @@ shared_keys::keys! {
     tag Brand { name: String } = "brand:{name}";
 }
 
-/// XXH3 mixes seeds of one digit into texts up to so long in a way that can make two kinds meet.
+/// The length up to which XXH3 mixes small seeds into texts so that two kinds of scopes can
+/// collide.
 const MAX_SHORT: usize = 16;
 
 // Lines: a key's text, and two ids.
@@ -42,7 +43,8 @@ fuzz_target!(|text: &str| {
     }
     if let Ok(prefix) = text.parse::<Prefix>() {
         assert_eq!(prefix.as_str(), text);
-        // Hashes of other kinds can be equal where a text is shorter than any key: then it covers too much, which is safe.
+        // Hashes of two kinds can be equal for texts shorter than any key. The scope then covers
+        // too much, which is safe.
         let is_long = prefix.as_str().len() > MAX_SHORT && one.len() > MAX_SHORT;
         let by_scope = ScopeHash::of_key(one).contains(&Scope::Prefix(prefix.clone()).hash());
         assert!(by_scope == prefix.covers(one) || by_scope && !is_long);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use shared_keys::{Directives, Lifetime, MAX_DELTA, cache_directives, delta_seconds};
 
-// The first line is how old a copy is, in milliseconds; the others are the lines of a field.
+// The first line is the age of a copy in milliseconds; the others are the lines of a field.
 fuzz_target!(|data: &[u8]| {
     let mut lines = data.split(|&byte| byte == b'\n');
     let age = lines.next().and_then(|line| std::str::from_utf8(line).ok()?.parse().ok()).unwrap_or_default();
@@ -18,29 +18,29 @@ fuzz_target!(|data: &[u8]| {
             assert!(seconds.is_none_or(|seconds| seconds <= MAX_DELTA));
         }
         if let Some(lifetime) = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()) {
-            holds(lifetime, age);
+            assert_properties(lifetime, age);
         }
         if let Some(directives) = Directives::from_targeted(line) {
             assert!(directives.targeted);
-            directives.lifetime().inspect(|lifetime| holds(*lifetime, age));
+            directives.lifetime().inspect(|lifetime| assert_properties(*lifetime, age));
         }
     }
     let directives = Directives::from_cache_control(lines.iter().copied());
     if let Some(lifetime) = directives.lifetime() {
-        holds(lifetime, age);
+        assert_properties(lifetime, age);
         assert!(directives.max_age.or(directives.s_maxage).is_some());
         assert!(!directives.forbids_stale() || lifetime.total() == lifetime.fresh_for());
     }
 });
 
-/// What every lifetime that was read holds to.
-fn holds(lifetime: Lifetime, age_ms: u64) {
+/// Asserts the properties of every parsed lifetime.
+fn assert_properties(lifetime: Lifetime, age_ms: u64) {
     let text = lifetime.to_directives();
     assert_eq!(text.parse(), Ok(lifetime), "{text}");
     assert_eq!(Directives::from_cache_control([text.as_bytes()]).lifetime(), Some(lifetime), "{text}");
     assert_eq!(Directives::from_targeted(text.as_bytes()).and_then(|read| read.lifetime()), Some(lifetime), "{text}");
     let age = Duration::from_millis(age_ms);
     let left = lifetime.remaining(age);
-    assert_eq!(left.total(), lifetime.total().saturating_sub(age), "it ends at the same time whenever it is asked");
+    assert_eq!(left.total(), lifetime.total().saturating_sub(age), "a lifetime ends at the same time at every age");
     assert_eq!(lifetime.min(left), left);
 }

@@ -20,7 +20,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(header) = std::str::from_utf8(header) else { return };
     let parts = SignedParts { method: "POST", path: "/p", body };
     let Ok(secret) = Secret::new("s") else { return };
-    // Signed again from what it says, a header that verifies comes out as it was: it has one form but for its digits' case.
+    // Signing the parts of a verified header again gives the same header, except for the case of
+    // its digits.
     if let Ok(nonce) = verify(&secret, header, parts, u64::MAX / 2, Duration::MAX, |_| false) {
         let time = header.split([',', '=']).nth(1).and_then(|time| time.parse().ok()).expect("it has a time");
         assert_eq!(

@@ -1,4 +1,5 @@
-//! What the edge reads of a request: ranges, conditions, hop-by-hop and unkeyed fields; and what it keeps comes back.
+//! Request fields at the edge: ranges, conditions, hop-by-hop and unkeyed fields, and the stored
+//! metadata.
 #![no_main]
 
 mod fields;
@@ -10,7 +11,7 @@ use edge_worker::store::metadata;
 use http::{HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
 
-// A line is a field, of the request and of what is stored alike.
+// A line is a field, both of the request and of the stored response.
 fuzz_target!(|text: &[u8]| {
     let Some(headers) = fields::fields(text) else { return };
     let request = Request { method: &Method::GET, headers: &headers, choices: Choices::default() };
@@ -25,13 +26,14 @@ fuzz_target!(|text: &[u8]| {
         (Some(Part::Octets(_)), None) => panic!("a part of nobody knows what"),
         (Some(Part::Unsatisfiable { length }), held) => assert_eq!(held.map(|held| held.length), Some(length)),
         (Some(Part::Whole), _) => {
-            let asked_again = headers.get(header::RANGE).is_some_and(|range| headers.get(ANSWERED_RANGE) == Some(range));
+            let asked_again =
+                headers.get(header::RANGE).is_some_and(|range| headers.get(ANSWERED_RANGE) == Some(range));
             assert!(stored.status == StatusCode::OK || asked_again, "a part is not the whole");
         }
         (None, _) => assert_eq!(stored.status, StatusCode::PARTIAL_CONTENT),
     }
 
-    // The client has what is stored if it names just that, however strong.
+    // A client that lists the stored entity tag has the stored response, be the tag strong or weak.
     if let Some(etag) = headers.get(header::ETAG).filter(|etag| is_entity_tag(etag.as_bytes())) {
         for prefix in [&b""[..], b"\"x\", ", b", "] {
             let mut asking = headers.clone();
@@ -46,7 +48,7 @@ fuzz_target!(|text: &[u8]| {
     let (decoded, generation) = metadata::decode(metadata::encode(&stored, Some(7))).expect("what was encoded");
     assert_eq!((decoded.headers, generation), (stored.headers, Some(7)));
 
-    // What a store gives back is read as anybody's.
+    // Metadata from a store is untrusted input.
     let _ = metadata::decode(headers.clone());
     if let Ok(Some(marker)) = metadata::decode_marker(&headers) {
         assert_eq!(metadata::decode_marker(&metadata::encode_marker(&marker)), Ok(Some(marker)));

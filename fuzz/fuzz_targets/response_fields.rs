@@ -1,4 +1,4 @@
-//! What the edge reads of a response to cache it: directives, dates, ages, lifetimes.
+//! Response fields at the edge: directives, dates, ages, lifetimes.
 #![no_main]
 
 mod fields;
@@ -32,7 +32,7 @@ fuzz_target!(|text: &[u8]| {
     assert!(read.not_stored.iter().all(|name| !stored.headers.contains_key(&**name)));
 });
 
-/// Nothing that stands before it hides a directive at the end of a line.
+/// No directive in front of it hides a directive at the end of a line.
 fn appended_directives_are_seen(headers: &HeaderMap) {
     for value in headers.get_all(header::CACHE_CONTROL) {
         let line = [value.as_bytes(), b", no-store, no-cache, private"].concat();
@@ -45,7 +45,7 @@ fn appended_directives_are_seen(headers: &HeaderMap) {
     }
 }
 
-/// What is a date is so in any case, and its canonical form names the same second.
+/// A date parses in any case, and its canonical form names the same second.
 fn dates(headers: &HeaderMap, now: SystemTime) {
     for name in [header::DATE, header::EXPIRES, header::LAST_MODIFIED] {
         let Some(read) = date(headers, name.clone(), now) else { continue };

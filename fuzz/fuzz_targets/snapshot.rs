@@ -1,4 +1,4 @@
-//! The edge journal's snapshot, as an isolate takes it in.
+//! The edge journal's snapshot, and its update in an isolate.
 #![no_main]
 
 use std::time::UNIX_EPOCH;
@@ -7,7 +7,7 @@ use edge_worker::journal::snapshot::{Snapshot, SnapshotText};
 use libfuzzer_sys::fuzz_target;
 use shared_keys::Verdict;
 
-// Two texts with an empty line between them: what is known, and what comes next.
+// Two snapshots with an empty line between them: the known one and its update.
 fuzz_target!(|text: &str| {
     let (known, next) = text.split_once("\n\n").unwrap_or((text, ""));
     let Some(known) = parse(known) else { return };
@@ -28,7 +28,7 @@ fn parse(text: &str) -> Option<SnapshotText> {
     Some(snapshot)
 }
 
-/// What an entry is that has the record's scope and was loaded before everything.
+/// Returns the verdict on an entry with the record's scope that was loaded before everything.
 fn verdict(snapshot: &Snapshot, record: &shared_keys::Record) -> Verdict {
     snapshot.applied().verdict([record.scope], shared_keys::Stamp::default())
 }

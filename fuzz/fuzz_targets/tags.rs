@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use libfuzzer_sys::fuzz_target;
 use shared_keys::{Scope, ScopeHash, Tag, TagSet, scopes_from_header};
 
-// Lines: a header as some origin may send it, the most bytes of one, and what a response was built from: `k` and a key, or a tag.
+// Lines: a header from any origin, the largest length of a header, then the keys and tags of a
+// response: `k` and a key, or a tag.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let header = lines.next().unwrap_or_default();

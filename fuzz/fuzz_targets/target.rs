@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use shared_keys::{QueryRules, RESERVED_PREFIX, TargetKey};
 
-// Lines: a URL, names to keep (none of them: all), names to drop. A fourth line means that the order of parameters counts.
+// Lines: a URL, the parameters that count (empty for all), the parameters to drop. A fourth line
+// makes the order of parameters count.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let url = lines.next().unwrap_or_default();
@@ -17,22 +18,22 @@ fuzz_target!(|text: &str| {
     let (_, query) = key.as_str().split_once('?').unwrap_or_default();
     assert!(
         !query.split('&').any(|parameter| parameter.starts_with(RESERVED_PREFIX)),
-        "nobody forges what names a variant"
+        "no client forges the name of a variant"
     );
     assert_eq!(key.of_method("HEAD"), key);
     assert_ne!(key.of_method("POST"), key);
 
-    // The origin is asked with what the key holds. Controls, and spaces at the end, are taken out of URLs before anyone looks at
-    // their parts; the worker has parsed them before.
+    // The forwarded query has the same key. The URL parser removes control characters and trailing
+    // spaces before it splits a URL; the worker has parsed its URLs before.
     if url.contains('#') || url.contains(char::is_control) || url.contains(' ') {
         return;
     }
     let (head, query) = url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
-    let asked = match rules.forwarded(query) {
+    let forwarded = match rules.forwarded(query) {
         Some(query) => format!("{head}?{query}"),
         None => head.to_owned(),
     };
-    assert_eq!(TargetKey::with_rules(&asked, &rules), Ok(key), "asked with {asked}");
+    assert_eq!(TargetKey::with_rules(&forwarded, &rules), Ok(key), "forwarded as {forwarded}");
 });
 
 fn rules(keep: Option<&str>, drop: Option<&str>, in_order: bool) -> Option<QueryRules> {

@@ -6,7 +6,8 @@ use shared_keys::{Normaliser, TargetKey, VariantKey, VaryFields, VaryRules};
 
 const FIELDS: [&str; 5] = ["accept-encoding", "accept-language", "accept", "cookie", "x-other"];
 
-// Lines: a `Vary`, the members of a normaliser's list, then a value per field; an empty line means that it is absent.
+// Lines: a `Vary`, the members of a normaliser's list, then a value per field; an empty line stands
+// for an absent field.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let vary = lines.next().unwrap_or_default();

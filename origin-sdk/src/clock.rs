@@ -1,10 +1,11 @@
-//! Time as an argument: the system's monotonic clock, or one that tests move by hand.
+//! Time as an argument: the system's monotonic clock, or one that tests advance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A monotonic clock. Only differences of its readings mean something; no reading ever leaves the process.
+/// A monotonic clock. Only differences between its readings are meaningful, and no reading leaves the
+/// process.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);
 
@@ -15,13 +16,13 @@ enum Source {
 }
 
 impl Clock {
-    /// The system's clock.
+    /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System(Instant::now()))
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it. Clones move together.
+    /// Returns a clock that moves only by [`Clock::advance`]. Clones move together.
     ///
     /// ```
     /// use std::time::Duration;
@@ -35,7 +36,7 @@ impl Clock {
         Self(Source::Manual(Arc::new(AtomicU64::new(0))))
     }
 
-    /// The time since some fixed moment in the past.
+    /// Returns the time since a fixed moment in the past.
     #[must_use]
     pub fn now(&self) -> Duration {
         #[cfg(test)]
@@ -46,7 +47,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the system's clock does not care.
+    /// Moves a manual clock forward. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(nanos) = &self.0 {
             nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
@@ -56,6 +57,6 @@ impl Clock {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has read a clock: it is a system call, or nearly one.
+    /// The number of clock readings of this thread. Each is a system call, or nearly one.
     pub(crate) static READS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }

@@ -1,4 +1,5 @@
-//! Entry ↔ bytes in the shared tier: one line of header, so that `redis-cli GET` can be read, then the value.
+//! The stored form of an entry in the shared tier: a header line, which `redis-cli GET` shows, and the
+//! value.
 //!
 //! ```text
 //! strata 2 33b49d75ca024eae {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}\n
@@ -8,16 +9,16 @@
 //! | part | meaning |
 //! |---|---|
 //! | `strata 2` | format and version; version 1 has no checksum and no `enc`; any other is a miss |
-//! | 16 hex digits | XXH3-64 of all that follows the space behind it: what was damaged or cut off is a miss |
+//! | 16 hex digits | XXH3-64 of everything after the following space; damaged or truncated bytes are a miss |
 //! | `at` | `loaded_at`: the journal position applied before the load began |
 //! | `life_ms` | fresh, stale-while-revalidate and stale-if-error, in milliseconds |
-//! | `delta_us` | how long the loader took, in microseconds; absent if nobody knows |
+//! | `delta_us` | how long the loader ran, in microseconds; absent if unknown |
 //! | `tags` | the value's tags; its other scopes follow from its key |
-//! | `enc` | how the value is written: absent for JSON, `msgpack` |
-//! | `raw_bytes` | the value's size before it was compressed by zstd; absent if it was not |
+//! | `enc` | the encoding of the value: absent for JSON, or `msgpack` |
+//! | `raw_bytes` | the value's size before compression with zstd; absent if it is not compressed |
 //!
-//! Its age is not stored: it is what its time to live has lost. The checksum guards against accidents, not against someone
-//! who can write to Redis.
+//! The age is not stored: it is the part of the time to live that has passed. The checksum detects
+//! accidents. It does not protect against an attacker who can write to Redis.
 
 use std::io::Write;
 use std::time::Duration;
@@ -34,12 +35,12 @@ use crate::error::BoxError;
 const VERSION_1: &[u8] = b"strata 1 ";
 const VERSION_2: &[u8] = b"strata 2 ";
 const SUM_DIGITS: usize = 16;
-/// What a value may take once it is decompressed: a few bytes from Redis must not fill this process's memory.
+/// The largest decompressed value: a few bytes from Redis must not fill this process's memory.
 #[cfg(feature = "zstd")]
 const MAX_RAW_BYTES: usize = 128 << 20;
 
-/// How values are written in the shared tier. Whatever is set, all that this build knows is read: processes of one fleet may
-/// differ, and a setting may change at any time.
+/// The encoding of values in the shared tier. A process reads every encoding that its build supports, so
+/// the processes of a fleet may differ, and the setting may change at any time.
 ///
 /// ```
 /// # use origin_sdk::{Cache, Format};
@@ -54,8 +55,8 @@ pub enum Format {
     /// JSON: the default, readable with `redis-cli`.
     #[default]
     Json,
-    /// MessagePack with the fields' names: smaller, and still tolerant of fields that come and go. Needs the feature
-    /// `msgpack`.
+    /// MessagePack with field names: smaller, and still tolerant of added and removed fields. Needs the
+    /// feature `msgpack`.
     #[cfg(feature = "msgpack")]
     Msgpack,
 }
@@ -82,7 +83,7 @@ impl Format {
     }
 }
 
-/// How entries are written.
+/// The settings of the stored form.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Codec {
     pub(crate) format: Format,
@@ -110,7 +111,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Codec {
-    /// The stored form, version 2.
+    /// Encodes an entry in version 2.
     ///
     /// # Errors
     /// If the value does not serialise.
@@ -139,7 +140,7 @@ impl Codec {
         Ok(Encoded { bytes: bytes.into(), uncompressed_bytes })
     }
 
-    /// The payload and, if it was compressed, how long it was before.
+    /// Returns the payload and, if it is compressed, its size before.
     #[cfg(feature = "zstd")]
     fn compressed(self, raw: Vec<u8>) -> (Vec<u8>, Option<usize>) {
         if self.compress_over.is_none_or(|limit| raw.len() <= limit) || raw.len() > MAX_RAW_BYTES {
@@ -147,7 +148,7 @@ impl Codec {
         }
         match zstd::bulk::compress(&raw, zstd::DEFAULT_COMPRESSION_LEVEL) {
             Ok(compressed) if compressed.len() < raw.len() => (compressed, Some(raw.len())),
-            // It does not shrink: as it is, it can at least be read.
+            // Compression does not shrink the value.
             _ => (raw, None),
         }
     }
@@ -189,8 +190,8 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
     Some(Decoded { meta: header.meta()?, value, uncompressed_bytes })
 }
 
-/// What the first line of stored bytes says, which need not be all of them and are not checked for damage; `None` if it
-/// is not one of either version.
+/// Reads the metadata from the first line of stored bytes. The bytes may be truncated after that line,
+/// and are not checked for damage. Returns `None` if the line is not of either version.
 pub(crate) fn peek(head: &[u8]) -> Option<Meta> {
     let rest = match head.strip_prefix(VERSION_2) {
         Some(rest) => rest.get(SUM_DIGITS + 1..)?,

@@ -14,12 +14,12 @@ use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
 
-/// What all namespaces share.
+/// The shared state.
 pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Arc<Journal>,
-    /// What concerns no single namespace.
+    /// The counters that belong to no namespace.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: NamespaceMetrics,
     pub(crate) clock: Clock,
@@ -32,8 +32,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Appends an invalidation, or queues it. In a task of its own: a caller that goes away after its database has
-    /// committed does not keep the invalidation from being sent.
+    /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects after
+    /// its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);

@@ -1,4 +1,4 @@
-//! A cached value with all that decides whether it may be served.
+//! A cached value, and the metadata that decides whether it may be served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
 
 use crate::journal::Journal;
 
-/// What is stored beside a value, in every tier.
+/// The metadata of a value, stored beside it in every tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// The journal position applied before the load began.
     pub(crate) loaded_at: Position,
     pub(crate) lifetime: Lifetime,
-    /// How long the loader took; zero if nobody knows.
+    /// How long the loader ran; zero if that is unknown.
     pub(crate) delta: Duration,
     pub(crate) tags: Vec<Tag>,
 }
@@ -25,59 +25,61 @@ pub(crate) struct Entry<V> {
     pub(crate) value: Arc<V>,
     pub(crate) meta: Meta,
     pub(crate) key: Box<str>,
-    /// Key, prefixes and tags.
+    /// The scopes of the key, its prefixes and the tags.
     scopes: Box<[ScopeHash]>,
-    /// The clock's reading when this was made, and how old the value was then: it can be older than the clock itself.
-    made_at: Duration,
-    age_then: Duration,
-    /// The journal's change count at which it was last found valid.
+    /// The clock's reading when this entry was created.
+    created_at: Duration,
+    /// The value's age at `created_at`. It can exceed the clock's reading.
+    initial_age: Duration,
+    /// The journal's change count when the entry was last found valid.
     valid_at: AtomicU64,
 }
 
-/// What may be done with an entry now.
+/// Whether an entry may be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryState {
     Fresh,
-    /// May be served while a refresh runs.
+    /// Stale, and may be served while a refresh runs.
     Revalidate,
-    /// May be served only if a load fails.
+    /// Stale, and may be served only if a load fails.
     IfError,
     Unusable {
-        /// A record covers it; else it is merely too old.
+        /// Whether a record covers the entry. Otherwise it is too old.
         by_journal: bool,
     },
 }
 
-/// The scopes of a value: its key, the key's prefixes, its tags.
+/// Returns the scopes of a value: its key, the key's prefixes and its tags.
 pub(crate) fn scopes(key: &str, tags: &[Tag]) -> Vec<ScopeHash> {
     let tags = tags.iter().map(|tag| Scope::Tag(tag.clone()).hash());
     ScopeHash::of_key(key).into_iter().chain(tags).collect()
 }
 
 impl<V> Entry<V> {
-    /// An entry of this age at the clock's reading `now`.
+    /// Creates an entry whose value has this age at the clock's reading `now`.
     pub(crate) fn new(key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Self {
         let scopes = scopes(key, &meta.tags).into();
-        Self { value, meta, key: key.into(), scopes, made_at: now, age_then: age, valid_at: AtomicU64::new(0) }
+        Self { value, meta, key: key.into(), scopes, created_at: now, initial_age: age, valid_at: AtomicU64::new(0) }
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
-        self.age_then.saturating_add(now.saturating_sub(self.made_at))
+        self.initial_age.saturating_add(now.saturating_sub(self.created_at))
     }
 
-    /// How long this copy has been in this process's memory.
+    /// Returns how long this copy has been in this process's memory.
     pub(crate) fn time_here(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.made_at)
+        now.saturating_sub(self.created_at)
     }
 
-    /// The clock's reading at which it ceases to be fresh.
+    /// Returns the clock's reading at which the entry becomes stale.
     pub(crate) fn expiry(&self) -> Duration {
-        self.made_at.saturating_add(self.meta.lifetime.fresh_for()).saturating_sub(self.age_then)
+        self.created_at.saturating_add(self.meta.lifetime.fresh_for()).saturating_sub(self.initial_age)
     }
 
-    /// The rule, asked again only if the journal has changed since the entry was last found valid.
+    /// Applies the journal's rule, unless the journal has not changed since the entry was last found
+    /// valid.
     pub(crate) fn verdict(&self, journal: &Journal) -> Verdict {
-        // Read before asking: a record that is applied meanwhile makes the next read ask again.
+        // Read before the verdict: if a record is applied in between, the next read checks again.
         let changes = journal.changes();
         if self.valid_at.load(Ordering::Acquire) == changes {
             return Verdict::Valid;
@@ -89,18 +91,18 @@ impl<V> Entry<V> {
         verdict
     }
 
-    /// The rule, for what was made at this position of what this entry was.
+    /// Like [`verdict`](Self::verdict), but as if the entry had been loaded at `position`.
     pub(crate) fn verdict_since(&self, journal: &Journal, position: Position) -> Verdict {
         journal.verdict(&self.scopes, position)
     }
 
-    pub(crate) fn standing(&self, journal: &Journal, now: Duration) -> EntryState {
+    pub(crate) fn state(&self, journal: &Journal, now: Duration) -> EntryState {
         let age = self.age(now);
         let left = self.meta.lifetime.remaining(age);
         match self.verdict(journal) {
             Verdict::Removed => EntryState::Unusable { by_journal: true },
             Verdict::Valid if !left.fresh_for().is_zero() => EntryState::Fresh,
-            // What a record expired is stale from now on; its windows still end when they would have.
+            // A record has expired the entry: it is stale, and its windows end when they would have.
             _ if !left.swr_for().is_zero() => EntryState::Revalidate,
             _ if !left.sie_for().is_zero() => EntryState::IfError,
             verdict => EntryState::Unusable { by_journal: verdict != Verdict::Valid },

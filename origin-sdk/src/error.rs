@@ -1,90 +1,95 @@
-//! What can go wrong: building a cache, talking to a store, loading a value.
+//! The errors of building a cache, of its stores, of administration, and of loads.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Any error, boxed.
+/// An error of any type, boxed: what a loader returns.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A cache could not be built.
+/// A setting of a cache is malformed; the message names it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The Redis URL is malformed.
     #[error("redis: expected a URL such as redis://127.0.0.1:6379, got {url:?}")]
     RedisUrl {
-        /// What was given, without user name and password.
+        /// The given URL, without user name and password.
         url: String,
-        /// What the client says of it.
+        /// The error of the Redis client.
         source: redis::RedisError,
     },
-    /// A URL of Redis over TLS is given, and the feature `tls` is off.
+    /// A URL over TLS is given, and the feature `tls` is off.
     #[cfg(not(feature = "tls"))]
-    #[error("redis: rediss:// needs the feature `tls` of strata-origin-sdk")]
-    TlsFeature,
+    #[error("{setting}: expected a URL without TLS, got {scheme}://: turn on the feature `tls` of strata-origin-sdk")]
+    TlsFeature {
+        /// The setting: `redis`, `edge` or `zone`.
+        setting: &'static str,
+        /// The scheme of the URL: `rediss` or `https`.
+        scheme: &'static str,
+    },
     /// The edge URL is malformed.
     #[cfg(feature = "shipping")]
     #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]
     EdgeUrl {
-        /// What was given.
+        /// The given URL.
         url: String,
     },
     /// A zone's ID is malformed.
     #[cfg(feature = "shipping")]
     #[error("zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {id:?}")]
     ZoneId {
-        /// What was given.
+        /// The given ID.
         id: String,
     },
     /// The base URL of the API of a zone is malformed.
     #[cfg(feature = "shipping")]
     #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/, got {url:?}")]
     ZoneApi {
-        /// What was given.
+        /// The given URL.
         url: String,
     },
-    /// There is no such plan.
+    /// The name is not one of a plan.
     #[cfg(feature = "shipping")]
     #[error("zone: expected the plan free, pro, business or enterprise, got {name:?}")]
     Plan {
-        /// What was given.
+        /// The given name.
         name: String,
     },
-    /// An API token has characters that no token has.
+    /// An API token is empty or has characters that no token has.
     #[cfg(feature = "shipping")]
     #[error("zone: expected an API token of printable ASCII characters")]
     ApiToken,
-    /// The client for the edge could not be set up.
+    /// The HTTP client for the edge could not be built.
     #[cfg(feature = "shipping")]
-    #[error("edge: the HTTP client could not be set up")]
+    #[error("edge: the HTTP client could not be built")]
     EdgeClient(#[source] reqwest::Error),
-    /// The app's name could not stand in a key.
+    /// The app's name cannot be part of a key.
     #[error("app: expected one or more of a-z 0-9 _ -, got {app:?}")]
     App {
-        /// What was given.
+        /// The given name.
         app: String,
     },
-    /// A bound or time that must be more than zero is zero.
+    /// A setting that must be more than zero is zero.
     #[error("{setting}: expected more than zero")]
     Zero {
         /// The setting's name.
         setting: &'static str,
     },
-    /// A part of a whole is no such thing.
-    #[error("{setting}: expected a part from 0.0 to 1.0, got {got}")]
-    Part {
+    /// A fraction is outside `0.0..=1.0`.
+    #[error("{setting}: expected a fraction from 0.0 to 1.0, got {got}")]
+    Fraction {
         /// The setting's name.
         setting: &'static str,
-        /// What was given.
+        /// The given number.
         got: f64,
     },
-    /// The overall timeout would end every command before its own does.
+    /// The overall timeout is shorter than the command timeout, and would end every command first.
     #[error("overall_timeout: expected at least the command timeout of {command:?}, got {overall:?}")]
     OverallTimeout {
-        /// What was given.
+        /// The given overall timeout.
         overall: std::time::Duration,
-        /// What it is too short for.
+        /// The command timeout.
         command: std::time::Duration,
     },
 }
@@ -165,7 +170,7 @@ impl From<StoreError> for AdminError {
     }
 }
 
-/// A store could not do what it was asked. Reads go on inward, invalidations are queued.
+/// A store operation failed. Reads go on to the next layer, invalidations are queued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum StoreError {
@@ -173,24 +178,25 @@ pub(crate) enum StoreError {
     Redis(#[from] redis::RedisError),
     #[error("redis did not answer within {0:?}")]
     Timeout(std::time::Duration),
-    #[error("redis failed a moment ago; the next attempt is due in {0:?}")]
+    #[error("redis failed a short while ago; the next attempt is due in {0:?}")]
     Unavailable(std::time::Duration),
     #[error("a fault was injected")]
     Injected,
-    #[error("the journal holds what is no record: {0}")]
+    #[error("the journal holds an entry that is not a record: {0}")]
     Journal(#[from] shared_keys::ParseError),
 }
 
-/// A loader failed, and there was nothing stale that could be served instead. Cheap to clone: all waiters get the same.
+/// A failed load, for which no stale value may be served. Cheap to clone: all waiters of a load get the
+/// same error.
 #[derive(Debug, Clone)]
 pub struct LoadError {
     kind: LoadErrorKind,
     source: Option<Arc<BoxError>>,
-    /// How long was waited, where that was too long.
+    /// The timeout that the load exceeded.
     timeout: Option<Duration>,
 }
 
-/// Why there is no value.
+/// The reason of a [`LoadError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadErrorKind {
@@ -198,7 +204,7 @@ pub enum LoadErrorKind {
     Failed,
     /// The loader panicked.
     Panicked,
-    /// The load was not done within the namespace's timeout, and was given up.
+    /// The load exceeded the namespace's hard timeout and was aborted.
     TimedOut,
 }
 
@@ -215,13 +221,13 @@ impl LoadError {
         Self { kind: LoadErrorKind::TimedOut, source: None, timeout: Some(timeout) }
     }
 
-    /// Why there is no value.
+    /// Returns the reason.
     #[must_use]
     pub fn kind(&self) -> LoadErrorKind {
         self.kind
     }
 
-    /// The loader's own error, if it is of this type.
+    /// Returns the loader's own error if it is of this type.
     #[must_use]
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         self.source.as_deref().and_then(|source| source.downcast_ref())

@@ -1,38 +1,4 @@
-//! The origin layers of Strata: memory in each process, Redis for the fleet, and one journal that keeps both honest.
-//!
-//! * [`Cache`] is built once per process and cheap to clone; [`Namespace`] gives it the type of a key and a value.
-//! * A read goes memory → Redis → loader, and fills on its way back. Callers of one key share one load, in the whole fleet.
-//! * A write goes database → journal → tiers ([`Namespace::write_through`]), or says only that something changed
-//!   ([`Namespace::invalidate`], [`Cache::invalidate`]). Every process of the fleet follows the journal.
-//! * [`http::CacheLayer`] turns what a request has read into `Cache-Control`, `Cache-Tag`, `ETag` and the journal position,
-//!   by which the edge obeys the same journal.
-//!
-//! ```
-//! use std::time::Duration;
-//! use origin_sdk::{Cache, Layer, Lifetime, Namespace};
-//!
-//! origin_sdk::keys! {
-//!     app "shop" version 1;
-//!
-//!     /// One product's name.
-//!     pub key ProductName { id: u64 } = "product:{id}:name";
-//! }
-//!
-//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
-//! let cache = Cache::builder("shop").build().await?; // .redis(url) shares it with the fleet
-//! let names: Namespace<ProductName, String> =
-//!     cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-//!
-//! let load = |_, _| async { Ok("Lamp".to_string()) };
-//! let hit = names.get_or_load(&ProductName { id: 7 }, load).await?;
-//! assert_eq!((hit.value.as_str(), hit.layer), ("Lamp", Layer::Loader));
-//! assert_eq!(names.get_or_load(&ProductName { id: 7 }, load).await?.layer, Layer::Memory);
-//!
-//! names.invalidate(&ProductName { id: 7 }).await;
-//! assert_eq!(names.get_or_load(&ProductName { id: 7 }, load).await?.layer, Layer::Loader);
-//! # Ok::<_, origin_sdk::BoxError>(())
-//! # }).unwrap();
-//! ```
+#![doc = include_str!("../README.md")]
 
 pub mod admin;
 mod cache;
@@ -67,10 +33,11 @@ mod task;
 #[cfg(feature = "shipping")]
 pub mod verify;
 
+#[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
     Below, IntoScopes, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint,
-    enum_id, keys, scopes,
+    enum_id, keys, newtype_id, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder};

@@ -1,4 +1,4 @@
-//! Counters of what the cache did.
+//! The cache's counters.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +8,11 @@ use serde::Serialize;
 
 macro_rules! counters {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
-        /// One counter each, since the cache was built.
+        /// The counters since the cache was built.
         #[derive(Debug, Default)]
         pub(crate) struct Metrics { $( pub(crate) $name: Counter, )* }
 
-        /// The counters at one moment, since the cache was built.
+        /// A snapshot of the counters since the cache was built.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
         #[non_exhaustive]
         pub struct Stats { $( $(#[$doc])* pub $name: u64, )* }
@@ -54,27 +54,28 @@ counters! {
     refused_by_journal,
     /// Journal records applied.
     records_applied,
-    /// Invalidations that had to be queued because the journal could not be reached.
+    /// Invalidations that were queued because the journal could not be reached.
     invalidations_queued,
-    /// Reads that found the journal further behind than it may be, and unreachable.
+    /// Reads while the process lagged behind the journal by more than `max_lag` and could not reach it.
     disconnected_reads,
     /// Store operations that failed or timed out.
     store_errors,
-    /// Stored bytes that could not be read, and counted as a miss.
+    /// Stored entries that could not be decoded, and counted as a miss.
     undecodable,
     /// Values that this process's memory did not hold because they alone exceed `memory_bytes`.
     too_large_for_memory,
-    /// Responses whose keys had to be folded into prefixes, so that their tags fit into one header.
+    /// Responses whose keys were folded into prefixes, so that their tags fit into one header.
     tags_folded,
-    /// Responses that the edge may not keep because their tags do not fit into one header even so.
+    /// Responses that the edge may not store, because their tags exceed one header even when folded.
     tag_overflows,
-    /// Journal records that a target of the shipper (the worker, a zone) has accepted, counted once for each target.
+    /// Journal records that a target of the shipper (the worker or a zone) has accepted, counted for each
+    /// target.
     records_shipped,
-    /// Calls to targets that failed and are made again.
+    /// Calls to targets that failed and are retried.
     ship_errors,
-    /// Now, not a count: records that wait for the targets that this process ships to; 0 while other processes do.
+    /// A gauge: records that wait for the targets to which this process ships; 0 while other processes do.
     ship_queued,
-    /// Now, not a count: how long ago the oldest of these was appended, in milliseconds.
+    /// A gauge: the time since the oldest of these was appended, in milliseconds.
     ship_lag_ms,
 }
 

@@ -1,24 +1,24 @@
-//! What a write or an invalidation has reached when it returns.
+//! The state of an invalidation or a write when its call returns.
 
 use std::sync::Arc;
 
 use shared_keys::Position;
 
-/// How far an invalidation has come, layer by layer.
+/// The state of an invalidation in each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// Where its record stands in the journal; `None` while it is queued.
+    /// The position of its record in the journal; `None` while it is queued.
     pub position: Option<Position>,
-    /// This process: always [`Delivery::Done`]; it will not serve what was covered.
+    /// This process: always [`Delivery::Done`]. It no longer serves a covered value.
     pub memory: Delivery,
-    /// The shared tier: what it held is refused by all who know the record. After a write-through, whether it has the new
-    /// value; if that `Failed`, the next process to read it loads it.
+    /// The shared tier, whose copies are refused by every process that knows the record. After a
+    /// write-through, whether it has stored the new value; if that `Failed`, the next reader loads it.
     pub redis: Delivery,
-    /// The fleet's journal, and with it every other process: within milliseconds if `Done`, and at the latest after the
-    /// maximum lag.
+    /// The journal, and with it every other process: if `Done`, normally within milliseconds and at the
+    /// latest after `max_lag`.
     pub journal: Delivery,
-    /// The edge.
+    /// The edge: `Queued` until the shipper has delivered the record.
     pub edge: Delivery,
 }
 
@@ -35,17 +35,17 @@ impl Receipt {
     }
 }
 
-/// Whether a layer has an invalidation.
+/// The state of an invalidation in one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// It obeys it.
+    /// The layer follows it.
     Done,
-    /// It will get it: the SDK tries until it is taken.
+    /// The layer will receive it: the SDK retries until it is accepted.
     Queued,
-    /// It could not take it, and nothing tries again. No layer serves anything old for that.
+    /// The layer has not accepted it, and there is no retry. No layer serves an old value because of that.
     Failed,
-    /// There is no such layer.
+    /// The layer is not configured.
     NotConfigured,
 }
 
@@ -53,11 +53,11 @@ pub enum Delivery {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Written<V> {
-    /// What the writer returned.
+    /// The value that the writer returned.
     pub value: Arc<V>,
-    /// Whether the value was also cached. It is not if another write came between, a newer version may have been written, or
-    /// the journal could not be reached: the next read loads it then.
+    /// Whether the value was also cached. It is not if another write overtook it, if a newer version may
+    /// have been written, or if the journal could not be reached. Then the next read loads.
     pub cached: bool,
-    /// How far the invalidation of the old value has come.
+    /// The state of the old value's invalidation.
     pub receipt: Receipt,
 }

@@ -1,4 +1,4 @@
-//! What the cached reads of one request add up to: it bubbles up into the response's headers.
+//! The cached reads of one request, whose sum goes into the response's headers.
 
 use std::collections::HashMap;
 use std::mem;
@@ -14,9 +14,9 @@ tokio::task_local! {
     static REQUEST: RequestScope;
 }
 
-/// What a response can depend on.
+/// A cached value that a response depends on.
 pub(crate) trait Dependency: Send + Sync {
-    /// Adds what an invalidation can name it by.
+    /// Adds the tags and keys by which an invalidation can name the value.
     fn add_to<'a>(&'a self, tags: &mut TagSet<'a>);
 }
 
@@ -27,37 +27,38 @@ impl<V: Send + Sync> Dependency for Entry<V> {
     }
 }
 
-/// The sum of a request's reads. Cheap to clone; clones share it.
+/// The task-local scope of a request, in which its reads are summed up. Cheap to clone; clones share the
+/// sum.
 #[derive(Clone, Default)]
 pub(crate) struct RequestScope(Arc<Mutex<RequestReads>>);
 
-/// What has been read so far.
+/// The sum of a request's reads so far.
 #[derive(Default)]
 pub(crate) struct RequestReads {
-    /// The entries, each once, by their place in memory: they are only spelled out once the request has run.
+    /// The entries, each once, by their address. Their keys are rendered only after the request has run.
     dependencies: HashMap<usize, Arc<dyn Dependency>>,
-    /// The shortest remaining lifetime of what was read; `None` before the first read.
+    /// The shortest remaining lifetime of the reads; `None` before the first read.
     pub(crate) lifetime: Option<Lifetime>,
-    /// The seconds of freshness that the read with the fewest had left; negative if it was stale.
+    /// The fewest seconds of freshness left of a read; negative if one was stale.
     pub(crate) ttl_secs: i64,
     /// The innermost layer that was needed.
     pub(crate) layer: Option<Layer>,
-    /// Whether something was read that only one user may see, or that no cache may keep.
+    /// Whether a read was private to one user, or bypassed the cache.
     pub(crate) private: bool,
 }
 
 impl RequestScope {
-    /// Runs a request; what it reads in this task is gathered.
+    /// Runs a request, and sums up its reads in this task.
     pub(crate) async fn scope<F: Future>(&self, request: F) -> F::Output {
         REQUEST.scope(self.clone(), request).await
     }
 
-    /// That of the request which this task serves, if it serves one.
+    /// Returns the scope of the request that this task serves, if it serves one.
     fn current() -> Option<Self> {
         REQUEST.try_with(Self::clone).ok()
     }
 
-    /// What has been gathered; taken out, since nothing reads on once the request has run.
+    /// Takes the sum, once the request has run.
     pub(crate) fn take(&self) -> RequestReads {
         mem::take(&mut self.lock())
     }
@@ -68,7 +69,7 @@ impl RequestScope {
 }
 
 impl RequestReads {
-    /// What was read, for the edge.
+    /// Returns the tags of the reads, for the edge.
     pub(crate) fn tags(&self) -> TagSet<'_> {
         let mut tags = TagSet::default();
         self.dependencies.values().for_each(|dependency| dependency.add_to(&mut tags));
@@ -76,8 +77,9 @@ impl RequestReads {
     }
 }
 
-/// The task, made to count for the request that is served where this is called: what it reads through the cache bubbles up
-/// into that request's response, also if it is spawned. What it reads after the handler has returned comes too late.
+/// Attaches a task to the request that the caller serves: the task's reads through the cache count for
+/// that request's response, also if the task is spawned. Reads after the handler has returned are not
+/// counted.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -87,12 +89,12 @@ impl RequestReads {
 /// #     /// A name.
 /// #     pub key Name { id: u64 } = "name:{id}";
 /// # }
-/// # async fn load(id: u64) -> Result<String, std::io::Error> { Ok(id.to_string()) }
+/// # async fn load(key: Name, _: origin_sdk::LoadContext) -> Result<String, origin_sdk::BoxError> { Ok(key.id.to_string()) }
 /// async fn two_names(names: Namespace<Name, String>) -> Option<String> {
 ///     let other = names.clone();
-///     let read = async move { other.get_or_load(&Name { id: 1 }, |_, _| load(1)).await };
+///     let read = async move { other.get_or_load(&Name { id: 1 }, load).await };
 ///     let one = tokio::spawn(for_this_request(read));
-///     let two = names.get_or_load(&Name { id: 2 }, |_, _| load(2)).await.ok()?;
+///     let two = names.get_or_load(&Name { id: 2 }, load).await.ok()?;
 ///     Some(format!("{} {}", one.await.ok()?.ok()?.value, two.value))
 /// }
 /// ```
@@ -115,11 +117,11 @@ pub(crate) fn note_read<V: Send + Sync + 'static>(
     private: bool,
 ) {
     note(|gathered| {
-        // What was served stale must not live on as fresh in the next layer.
+        // A stale value must not become fresh again in the next layer.
         let (age, whole) = (entry.age(now), entry.meta.lifetime);
         let (left, ttl_secs) = match freshness {
             Freshness::Fresh => (whole.remaining(age), signed_secs(whole.remaining(age).fresh_for())),
-            // What a record expired is stale whatever its age.
+            // A value that a record has expired is stale at any age.
             Freshness::Stale(_) => {
                 (Lifetime::fresh(Duration::ZERO), -signed_secs(age.saturating_sub(whole.fresh_for())).max(1))
             }
@@ -129,14 +131,14 @@ pub(crate) fn note_read<V: Send + Sync + 'static>(
         gathered.layer = gathered.layer.max(Some(layer));
         gathered.private |= private;
         if !gathered.private {
-            // The entry is held, so its place in memory is not another's meanwhile.
+            // The sum holds the entry, so no other entry can have its address.
             let place = Arc::as_ptr(entry).addr();
             gathered.dependencies.entry(place).or_insert_with(|| Arc::clone(entry) as Arc<dyn Dependency>);
         }
     });
 }
 
-/// Adds a read that went past the cache: the response must not be kept anywhere.
+/// Adds a read that bypassed the cache: no cache may store the response.
 pub(crate) fn note_uncached() {
     note(|gathered| {
         gathered.layer = Some(Layer::Loader);
@@ -149,6 +151,6 @@ fn signed_secs(duration: Duration) -> i64 {
 }
 
 fn note(add: impl FnOnce(&mut RequestReads)) {
-    // Outside of a request there is nobody to tell.
+    // Fails outside of a request, where there is no sum.
     let _ = REQUEST.try_with(|request| add(&mut request.lock()));
 }

@@ -1,4 +1,5 @@
-//! What every hit costs: a key's text, its scopes, and the rule. `cargo bench -p strata-shared-keys`.
+//! The cost of a hit: rendering a key, its scopes, and the verdict. Run `cargo bench -p
+//! strata-shared-keys`.
 
 use std::hint::black_box;
 
@@ -47,7 +48,7 @@ fn scopes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A hit that is valid: the dearest answer, since every scope is looked up.
+/// Measures a valid hit, the most expensive verdict, since every scope is looked up.
 fn verdict(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verdict");
     let tag = |number: usize| ScopeHash(number as u64).0.wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -59,7 +60,7 @@ fn verdict(criterion: &mut Criterion) {
         }
         let loaded_at = Stamp::origin(Position::new(2, 0));
         for entry_scopes in [1, 6, 20] {
-            // Half of them are known, by older records.
+            // Half of them have records, all older than the entry.
             let scopes: Vec<_> = (0..entry_scopes).map(|n| ScopeHash(tag(n * (applied_scopes + 1) / 2))).collect();
             group.bench_function(
                 BenchmarkId::new(format!("{applied_scopes} applied"), format!("{entry_scopes} of the entry")),

@@ -1,23 +1,24 @@
-//! The one error of this crate: text that is not what it should be.
+//! The error of every parser in this crate.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
-/// How much of the refused input an error shows, around the place where it was refused.
+/// The number of bytes of the input that an error shows, around the byte that was not accepted.
 const SHOWN_BYTES: usize = 64;
 
-/// Says what was expected, at which byte, and shows what came there.
+/// A text that could not be parsed: what was expected, at which byte, and the input around it.
 ///
 /// ```
 /// let error = "12x-0".parse::<shared_keys::Position>().unwrap_err();
-/// assert_eq!(error.to_string(), r#"expected milliseconds as a decimal number at byte 0 of "12x-0""#);
+/// let message = r#"expected milliseconds as a decimal number at byte 0 of "12x-0""#;
+/// assert_eq!(error.to_string(), message);
 /// assert_eq!((error.expected(), error.at()), ("milliseconds as a decimal number", 0));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     expected: &'static str,
-    /// Whether `expected` is the very text, and no description of it.
+    /// Whether `expected` is the literal text that was expected, and not a description of it.
     verbatim: bool,
     at: usize,
     shown: Box<str>,
@@ -28,18 +29,18 @@ impl ParseError {
         Self { expected, verbatim: false, at, shown: around(at, input) }
     }
 
-    /// Expected was this very text.
+    /// Creates an error where exactly the text `expected` was expected.
     pub(crate) fn verbatim(expected: &'static str, at: usize, input: &str) -> Self {
         Self { verbatim: true, ..Self::new(expected, at, input) }
     }
 
-    /// What would have been accepted: a description, or the very text.
+    /// Returns what was expected: a description, or the literal text.
     #[must_use]
     pub fn expected(&self) -> &'static str {
         self.expected
     }
 
-    /// The byte offset in the input at which it was expected.
+    /// Returns the byte offset in the input at which it was expected.
     #[must_use]
     pub fn at(&self) -> usize {
         self.at
@@ -55,13 +56,13 @@ impl fmt::Display for ParseError {
 
 impl core::error::Error for ParseError {}
 
-/// The part of the input around a place, with `…` for what is left out.
+/// Returns the part of the input around a byte, with `…` where text is left out.
 fn around(at: usize, input: &str) -> Box<str> {
     if input.len() <= SHOWN_BYTES {
         return input.into();
     }
     let at = at.min(input.len());
-    // Up, so that the end is reached from the last place.
+    // Rounded up, so that the window still reaches the end of the input.
     let from = input.ceil_char_boundary(at.saturating_sub(SHOWN_BYTES / 2).min(input.len() - SHOWN_BYTES));
     let to = input.floor_char_boundary(from + SHOWN_BYTES);
     let mut shown = String::from(if from > 0 { "…" } else { "" });

@@ -1,17 +1,4 @@
-//! What Strata's origin SDK and edge worker must agree on, and nothing else.
-//!
-//! * [`keys!`] declares typed data keys and tags in one place; [`Key`] renders and parses them.
-//! * [`Scope`] names what an invalidation covers (a key, a prefix, a tag, a path, all); [`ScopeHash`] is its compact form.
-//! * [`Applied`] holds the invalidations that a layer knows and answers with **the** validity rule, [`Applied::verdict`].
-//! * [`TargetKey`] and [`VariantKey`] name stored HTTP responses; [`QueryRules`] and [`VaryRules`] say what in a request counts.
-//! * [`Lifetime`] says how long a copy is fresh and how long it may be served stale; [`Directives`] are what an HTTP origin says of that.
-//! * [`purge`] is the signed message that carries invalidations to the edge.
-//!
-//! The crate is `no_std` with `alloc`. It has no clock, no I/O and no random seeds: time and nonces are arguments. The feature
-//! `uuid` makes `uuid::Uuid` an id.
-//!
-//! How keys, tags and scopes are spelled stands on the page [`grammar`].
-
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -39,13 +26,14 @@ pub use keys::{
 pub use scope::{IntoScopes, Scope, ScopeHash};
 pub use tags::{Tag, TagHeader, TagOverflow, TagSet, scopes_from_header};
 
-/// The response header that carries the journal [`Position`] an origin response was built at, in lower case.
+/// The response field that carries the journal [`Position`] at which an origin response was built,
+/// in lower case.
 pub const POSITION_HEADER: &str = "strata-position";
 
-/// The response header that carries a response's [`TagSet`], in lower case.
+/// The response field that carries a response's [`TagSet`], in lower case.
 pub const CACHE_TAG_HEADER: &str = "cache-tag";
 
-/// What the macros of this crate expand to.
+/// Re-exports for the macros of this crate.
 #[doc(hidden)]
 pub mod __private {
     pub use alloc::string::String;

@@ -1,14 +1,14 @@
-//! Declarations that must not compile, and the message that each gives.
+//! Declarations that must not compile, and the message that each one causes.
 //!
-//! Each case is given to `rustc` with the library that this test was built with. Only the message is compared, as what the
-//! compiler puts around it changes from version to version.
+//! Each case is compiled by `rustc` against the library that this test was built with. Only the
+//! message is compared, since the compiler's text around it changes from version to version.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the compiler says of a crate; `None` if it compiles.
+/// Returns the compiler's messages for a crate, or `None` if it compiles.
 fn errors_of(source: &str) -> Option<String> {
     let deps = deps();
     let mut compiler = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -23,13 +23,13 @@ fn errors_of(source: &str) -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The folder that cargo has built this test into, with all that it needs.
+/// Returns the folder of this test's executable, which also holds the libraries.
 fn deps() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_owned()
 }
 
-/// The library. There can be several, of other features; the newest is of the sources as they are, since cargo has just
-/// made sure of that for this test.
+/// Returns the path of the library. There can be several, with other features; cargo has just built
+/// the newest for this test.
 fn library(deps: &Path) -> PathBuf {
     let is_library = |path: &Path| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-// A POST of a file of vectors is answered with a report; everything happens in the wasm.
+// Answers a POST of a file of vectors with a report from the wasm.
 import { check, initSync } from "./strata_vectors.js";
 import module from "./strata_vectors_bg.wasm";
 

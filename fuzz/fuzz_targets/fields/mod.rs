@@ -7,7 +7,7 @@ use edge_worker::policy::StoredResponse;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use shared_keys::Stamp;
 
-/// A line is a field; what is none is left out. `None` if nothing is left.
+/// Parses a field per line and skips other lines. Returns `None` if no field is left.
 pub fn fields(text: &[u8]) -> Option<HeaderMap> {
     let field = |line: &[u8]| {
         let at = line.iter().position(|byte| *byte == b':')?;
@@ -20,10 +20,17 @@ pub fn fields(text: &[u8]) -> Option<HeaderMap> {
     (!headers.is_empty()).then_some(headers)
 }
 
-/// A 200 that came at once, with these fields but for Strata's own.
+/// Returns a 200 that arrived at once, with these fields except Strata's own.
 pub fn stored(mut headers: HeaderMap) -> StoredResponse {
     remove_internal(&mut headers);
     let time = SystemTime::UNIX_EPOCH;
     let stamp = Stamp::default();
-    StoredResponse { status: StatusCode::OK, headers, request_time: time, response_time: time, stamp, scopes: Vec::new() }
+    StoredResponse {
+        status: StatusCode::OK,
+        headers,
+        request_time: time,
+        response_time: time,
+        stamp,
+        scopes: Vec::new(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Settings → a cache. They are checked once, in [`CacheBuilder::build`].
+//! The settings of a cache, which [`CacheBuilder::build`] checks once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::random::Randomness;
 use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
-/// How a [`Cache`] is set up. LoaderOutput by [`Cache::builder`].
+/// A builder of a [`Cache`], returned by [`Cache::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CacheBuilder {
@@ -65,54 +65,57 @@ impl CacheBuilder {
         }
     }
 
-    /// Shares values and the journal with the fleet through the Redis at `url` (`redis://[user:password@]host[:port][/db]`).
-    /// Without it the cache lives and ends with this process: right for a service of one process, and for tests.
-    /// Short for [`CacheBuilder::topology`] with [`Topology::Standalone`].
+    /// Shares values and the journal with the fleet through the Redis at `url`
+    /// (`redis://[user:password@]host[:port][/db]`; `rediss://` for TLS, with the feature `tls`). Without
+    /// it the cache ends with this process, which suits a service of one process, and tests. Short for
+    /// [`CacheBuilder::topology`] with [`Topology::Standalone`].
     pub fn redis(self, url: impl Into<String>) -> Self {
         self.topology(Topology::Standalone { url: url.into() })
     }
 
-    /// Which servers hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
+    /// Sets the servers that hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
         self
     }
 
-    /// Puts switches in front of the shared tier and the journal that make them fail: for tests of a service.
+    /// Injects faults into the shared tier and the journal, for tests of a service. Default: none.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
         self
     }
 
-    /// How long connecting to Redis may take. Default 500 ms; more than zero.
+    /// Sets the timeout of a connection attempt to Redis. Default 500 ms; more than zero.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.connect = timeout;
         self
     }
 
-    /// How long Redis may take to answer a command before its connection is given up, and the read goes on without it.
-    /// Default 500 ms; more than zero.
+    /// Sets the timeout of a Redis command. After it the connection is closed, and the read goes on
+    /// without Redis. Default 500 ms; more than zero.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.command = timeout;
         self
     }
 
-    /// How long one operation in Redis may hold up its caller altogether: waiting for a connection that another caller
-    /// makes, making one, and the command. Default 1 s; at least the command timeout.
+    /// Sets the timeout of a whole Redis operation: waiting for a connection that another caller opens,
+    /// opening one, and the command. Default 1 s; at least the command timeout.
     pub fn overall_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.overall = timeout;
         self
     }
 
-    /// How far this process may be behind the journal before it catches up first and, if it cannot, goes to the loader.
-    /// Default 2 s; more than zero. Invalidations normally arrive within milliseconds.
+    /// Sets how far this process may lag behind the journal. Beyond that a read catches up first, and if
+    /// the journal cannot be reached, follows [`OnDisconnect`](crate::OnDisconnect). Default 2 s; more
+    /// than zero. Invalidations normally arrive within milliseconds.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.max_lag = max_lag;
         self
     }
 
-    /// How long the other processes of the fleet wait for one that crashed while it was loading a key. While it lives, it
-    /// renews its lease, however long the loader takes. Default 5 s; more than zero.
+    /// Sets the lifetime of a lease on a key: how long other processes wait for one that crashed while it
+    /// loaded the key. A running process renews its lease for as long as the loader takes. Default 5 s;
+    /// more than zero.
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.lease_ttl = ttl;
         self
@@ -129,69 +132,70 @@ impl CacheBuilder {
         self
     }
 
-    /// The most values in memory. Default 100,000; more than zero.
+    /// Sets the most values in memory. Default 100,000; more than zero.
     pub fn memory_entries(mut self, entries: usize) -> Self {
         self.memory_entries = entries;
         self
     }
 
-    /// How values are written in the shared tier. Default [`Format::Json`].
+    /// Sets the encoding of values in the shared tier. Default [`Format::Json`].
     pub fn format(mut self, format: Format) -> Self {
         self.codec.format = format;
         self
     }
 
-    /// Compresses values in the shared tier that are longer than so many bytes, with zstd. Default: none.
+    /// Compresses values in the shared tier that are longer than `bytes`, with zstd. Default: none.
     #[cfg(feature = "zstd")]
     pub fn compress_over(mut self, bytes: usize) -> Self {
         self.codec.compress_over = Some(bytes);
         self
     }
 
-    /// The largest part of `fresh` that is taken off at random, so that what was loaded together does not expire
-    /// together. 0 to 1, default 0.1.
-    pub fn jitter(mut self, part: f64) -> Self {
-        self.jitter = part;
+    /// Sets the largest fraction of `fresh` that is subtracted at random, so that values which were
+    /// loaded together do not expire together. From 0.0 to 1.0, default 0.1.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = fraction;
         self
     }
 
-    /// Ships the journal to the edge worker at `url`, signed with the secret that the worker has as `PURGE_SECRET`.
+    /// Ships the journal to the edge worker at `url`, signed with the secret that the worker has as
+    /// `PURGE_SECRET`. Default: no edge.
     #[cfg(feature = "shipping")]
     pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
         self.edge = Some((url.into(), secret));
         self
     }
 
-    /// Also tells a Cloudflare zone's purge API, which takes out at once what the zone's caches hold. May be called for several
-    /// zones. The worker is needed all the same: see [`Zone`].
+    /// Also ships the journal to a Cloudflare zone's purge API, which removes the responses that the
+    /// zone's caches hold at once. Call it for each zone. The worker is needed all the same: see [`Zone`].
     #[cfg(feature = "shipping")]
     pub fn zone(mut self, zone: Zone) -> Self {
         self.zones.push(zone);
         self
     }
 
-    /// Lets every read go to its loader, and keeps nothing: a switch to measure without the cache, or to take it out.
-    /// Invalidations still reach the journal. Default `false`.
+    /// Sends every read to its loader and stores nothing, to measure a service without the cache or to
+    /// turn the cache off. Invalidations still reach the journal. Default `false`.
     pub fn bypass(mut self, bypass: bool) -> Self {
         self.bypass = bypass;
         self
     }
 
-    /// The clock that ages, the journal's lag and the pauses after a failure of Redis are told by. Default
-    /// [`Clock::system`]. Times to live in Redis are Redis's.
+    /// Sets the clock of ages, of the journal's lag and of the backoff after a failure of Redis. Default
+    /// [`Clock::system`]. Times to live in Redis follow Redis's own clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Where jitter and refreshes ahead of expiry get their chance from. Default [`Randomness::system`].
+    /// Sets the source of randomness for jitter and early refreshes. Default [`Randomness::system`].
     pub fn randomness(mut self, randomness: Randomness) -> Self {
         self.randomness = randomness;
         self
     }
 
-    /// The cache. Starts the tasks that follow and ship the journal, and waits for the first answer of Redis, though not
-    /// longer than its timeout: a Redis that is down does not keep a service from starting.
+    /// Builds the cache. Starts the tasks that follow and ship the journal, and waits for the first reply
+    /// of Redis, at most for its timeout: a Redis that is down does not prevent a service from starting.
     ///
     /// # Errors
     /// If a setting is malformed; the error names it.
@@ -236,7 +240,7 @@ impl CacheBuilder {
         }))
     }
 
-    /// The targets of the shipper.
+    /// Returns the targets of the shipper.
     #[cfg(feature = "shipping")]
     fn targets(&self) -> Result<Vec<Box<dyn Target>>, BuildError> {
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
@@ -249,7 +253,7 @@ impl CacheBuilder {
         Ok(targets)
     }
 
-    /// The settings that no constructor has checked yet.
+    /// Checks the settings that no constructor has checked.
     fn check(&self) -> Result<(), BuildError> {
         if !shared_keys::is_app_name(&self.app) {
             return Err(BuildError::App { app: self.app.clone() });
@@ -271,7 +275,7 @@ impl CacheBuilder {
             return Err(BuildError::OverallTimeout { overall, command });
         }
         if !(0.0..=1.0).contains(&self.jitter) {
-            return Err(BuildError::Part { setting: "jitter", got: self.jitter });
+            return Err(BuildError::Fraction { setting: "jitter", got: self.jitter });
         }
         Ok(())
     }
@@ -319,8 +323,8 @@ mod tests {
                 builder().command_timeout(second).overall_timeout(second / 2),
                 "overall_timeout: expected at least the command timeout of 1s, got 500ms",
             ),
-            (builder().jitter(1.5), "jitter: expected a part from 0.0 to 1.0, got 1.5"),
-            (builder().jitter(f64::NAN), "jitter: expected a part from 0.0 to 1.0, got NaN"),
+            (builder().jitter(1.5), "jitter: expected a fraction from 0.0 to 1.0, got 1.5"),
+            (builder().jitter(f64::NAN), "jitter: expected a fraction from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
             #[cfg(feature = "shipping")]
             (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),

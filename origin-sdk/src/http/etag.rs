@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
+use shared_keys::{EntityTag, lists_entity_tag};
 
 /// The number of bytes of the SHA-256 digest in a tag.
 const HASH_BYTES: usize = 16;
@@ -22,14 +23,19 @@ pub(super) fn of(body: &[u8], weak: bool) -> HeaderValue {
 /// Returns whether the lines of `If-None-Match` contain the tag or `*`, by weak comparison
 /// (RFC 9110, 13.1.2).
 pub(super) fn matches(if_none_match: &[HeaderValue], tag: &HeaderValue) -> bool {
-    let lines = if_none_match.iter().filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .any(|candidate| candidate == "*" || opaque(candidate.as_bytes()) == opaque(tag.as_bytes()))
+    let tag = EntityTag::new(tag.as_bytes());
+    if_none_match.iter().any(|line| lists_entity_tag(line.as_bytes(), Some(tag)))
 }
 
-/// Returns the opaque tag: the entity tag without its weakness indicator `W/`.
-fn opaque(tag: &[u8]) -> &[u8] {
-    tag.strip_prefix(b"W/").unwrap_or(tag)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_inside_a_tag_does_not_separate() {
+        let tag = HeaderValue::from_static(r#""a,b""#);
+        let matches = |line: &'static str| matches(&[HeaderValue::from_static(line)], &tag);
+        assert!(matches(r#""a,b""#) && matches(r#""x", W/"a,b""#) && matches("*"));
+        assert!(!matches(r#""a", "b""#) && !matches(r#""a,b,c""#));
+    }
 }

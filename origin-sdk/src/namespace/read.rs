@@ -205,7 +205,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if layer == Layer::Redis && self.core.journal.is_lagging(now) {
             return Lookup::Miss(None);
         }
-        match entry.standing(&self.core.journal, now) {
+        match entry.state(&self.core.journal, now) {
             EntryState::Fresh => {
                 let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
                 let drawn = xfetch::may_be_due(now, expiry, delta, beta).then(draw);

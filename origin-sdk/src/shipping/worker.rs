@@ -47,6 +47,10 @@ impl WorkerEndpoint {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
+        #[cfg(not(feature = "tls"))]
+        if url.scheme() == "https" {
+            return Err(BuildError::TlsFeature { setting: "edge", scheme: "https" });
+        }
         Ok(Self { url, secret, client: client()? })
     }
 
@@ -129,6 +133,14 @@ mod tests {
 
     fn record(ms: u64, scopes: Vec<Scope>) -> FeedRecord {
         FeedRecord { position: Position::new(ms, 0), mode: Mode::Remove, scopes }
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[tokio::test]
+    async fn a_worker_over_tls_names_the_feature_that_is_off() {
+        let secret = Secret::new("a secret of 32 bytes, as it should").unwrap();
+        let refused = WorkerEndpoint::new("https://shop.example", secret).err().unwrap();
+        assert!(refused.to_string().contains("feature `tls`"), "{refused}");
     }
 
     fn sent(call: &Call) -> Vec<PurgeRecord> {

@@ -170,6 +170,10 @@ impl ZoneApi {
         let base = format!("{}/zones/{id}/", api.trim_end_matches('/'));
         let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| BuildError::ZoneApi { url: api.clone() })?;
+        #[cfg(not(feature = "tls"))]
+        if url.scheme() == "https" {
+            return Err(BuildError::TlsFeature { setting: "zone", scheme: "https" });
+        }
         let authorization = token.authorization()?;
         Ok(Self {
             name: format!("zone:{id}"),
@@ -263,7 +267,7 @@ mod tests {
     const ID: &str = "023e105f4ecef8ad9ca31a8372d0c353";
 
     fn zone() -> Zone {
-        Zone::new(ID, ApiToken::new("secret-token"))
+        Zone::new(ID, ApiToken::new("secret-token")).api("http://api.example/client/v4/")
     }
 
     fn record(mode: Mode, scopes: &[&str]) -> FeedRecord {
@@ -321,7 +325,7 @@ mod tests {
         let text = |zone: Zone| ZoneApi::new(&zone).err().unwrap().to_string();
         assert!(text(Zone::new("shop.example", ApiToken::new("secret-token"))).contains("shop.example"));
         assert!(text(zone().api("api.cloudflare.com")).contains("api.cloudflare.com"));
-        let refused = text(Zone::new(ID, ApiToken::new("secret-token\n")));
+        let refused = text(Zone::new(ID, ApiToken::new("secret-token\n")).api("http://api.example/"));
         assert!(!refused.contains("secret") && !format!("{:?}", zone()).contains("secret"));
     }
 }

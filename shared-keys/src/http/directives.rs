@@ -1,15 +1,19 @@
 //! The cache directives of a response (RFC 9111 section 5.2.2).
 //!
-//! In: the lines of a `Cache-Control` field, or the value of a targeted one (RFC 9213). Out: one [`Directives`]. Which field
-//! counts is for the cache to say that it is meant for.
+//! In: the lines of a `Cache-Control` field, or the value of a targeted field (RFC 9213). Out: one
+//! [`Directives`]. Which field applies depends on the cache, so the caller chooses it.
 //!
-//! Where the RFCs leave room:
-//! - A freshness value that is not a number makes the response stale (4.2.1), a stale window that is not one is no window.
-//! - Of a directive that is repeated, the first counts (4.2.1); in a targeted field the last, as structured fields say.
-//! - `private="field"` and `no-cache="field"` keep the fields that they name out of the store, and say nothing of the rest (5.2.2.4
-//!   and 5.2.2.7). With an argument that names no fields they are the unqualified forms.
-//! - White space beside `=` is not allowed: a freshness directive written so has no number, and is stale.
-//! - A quoted string that does not end hides nothing: the line is then split at every comma.
+//! Decisions where the RFCs leave room:
+//! - A freshness value that is not a number makes the response stale (4.2.1). A stale window that
+//!   is not a number is no window.
+//! - Of a repeated directive the first counts (4.2.1); in a targeted field the last counts, as in
+//!   every structured field.
+//! - `private="field"` and `no-cache="field"` keep the named fields out of the store and do not
+//!   affect the rest (5.2.2.4 and 5.2.2.7). With an argument that names no fields they are the
+//!   unqualified forms.
+//! - White space beside `=` is not allowed. A freshness directive with it has no number, and so is
+//!   stale.
+//! - An unterminated quoted string hides nothing: the line is then split at every comma.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -20,22 +24,24 @@ use super::field_lists::{not_a_token, split_list};
 use super::structured_fields::{Member, parse_dictionary};
 use crate::Lifetime;
 
-/// The longest duration that a field can name, 2^31 seconds: what does not fit is this (RFC 9111 section 1.2.2).
+/// The longest duration that a field can name, 2^31 seconds. A larger number is read as this one
+/// (RFC 9111 section 1.2.2).
 pub const MAX_DELTA: Duration = Duration::from_secs(1 << 31);
 
-/// What an origin says about caching one response; absent directives are `None` or `false`.
+/// The cache directives of one response. Absent directives are `None` or `false`.
 ///
 /// ```
 /// use shared_keys::Directives;
-/// let directives = Directives::from_cache_control([&b"public, max-age=60"[..], b"stale-if-error=600"]);
+/// let lines = [&b"public, max-age=60"[..], b"stale-if-error=600"];
+/// let directives = Directives::from_cache_control(lines);
 /// assert!(directives.public);
 /// assert_eq!(directives.lifetime().unwrap().to_directives(), "max-age=60, stale-if-error=600");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Directives {
-    /// `max-age`; zero if it was not a number.
+    /// `max-age`; zero if its argument is not a number.
     pub max_age: Option<Duration>,
-    /// `s-maxage`; zero if it was not a number. Implies `proxy_revalidate` (5.2.2.10).
+    /// `s-maxage`; zero if its argument is not a number. It implies `proxy_revalidate` (5.2.2.10).
     pub s_maxage: Option<Duration>,
     /// `stale-while-revalidate` (RFC 5861 section 3).
     pub stale_while_revalidate: Option<Duration>,
@@ -47,7 +53,8 @@ pub struct Directives {
     pub no_cache: bool,
     /// `private`, unqualified.
     pub private: bool,
-    /// The fields that a qualified `no-cache` or `private` names, in lower case: not to be stored.
+    /// The fields that a qualified `no-cache` or `private` names, in lower case. They must not be
+    /// stored.
     pub not_stored: Vec<Box<str>>,
     /// `public`.
     pub public: bool,
@@ -57,16 +64,17 @@ pub struct Directives {
     pub proxy_revalidate: bool,
     /// `must-understand`.
     pub must_understand: bool,
-    /// `immutable` (RFC 8246); its argument, if any, means nothing.
+    /// `immutable` (RFC 8246). An argument is ignored.
     pub immutable: bool,
-    /// The directives come from a targeted field, so `Expires` does not count either (RFC 9213 section 2.2).
+    /// Whether the directives come from a targeted field. If so, `Expires` is ignored as well (RFC
+    /// 9213 section 2.2).
     pub targeted: bool,
-    /// Any directive that this cache knows was there.
+    /// Whether any directive that this cache knows was present.
     pub explicit: bool,
 }
 
 impl Directives {
-    /// Those of a response's `Cache-Control` lines.
+    /// Parses the `Cache-Control` lines of a response.
     #[must_use]
     pub fn from_cache_control<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
@@ -78,8 +86,9 @@ impl Directives {
         directives
     }
 
-    /// Those of a targeted field such as `CDN-Cache-Control`, all lines joined; `None` if it says nothing and is to be ignored,
-    /// since it is empty or not a dictionary (RFC 9213, 2.1).
+    /// Parses a targeted field such as `CDN-Cache-Control`, with all its lines joined. Returns
+    /// `None` if the field is to be ignored, because it is empty or not a dictionary (RFC 9213
+    /// section 2.1).
     ///
     /// ```
     /// use shared_keys::Directives;
@@ -92,7 +101,7 @@ impl Directives {
         let mut directives = Self { targeted: true, ..Self::default() };
         for (name, member) in &members {
             match member {
-                // A flag that says "false" is a flag that is not set.
+                // A boolean that is false is a directive that is absent.
                 Member::Boolean(false) => {}
                 Member::Boolean(true) => directives.set(name, None),
                 Member::Integer(seconds) => {
@@ -106,23 +115,30 @@ impl Directives {
         (!members.is_empty()).then_some(directives)
     }
 
-    /// The lifetime that they give a copy in a shared cache, where `s-maxage` comes before `max-age`.
+    /// Returns the lifetime of a stored response in a shared cache, where `s-maxage` precedes
+    /// `max-age`.
     ///
-    /// `None` if they give none: neither is there, or `no-store` or `private` forbid a copy, be it of some fields, which a lifetime
-    /// cannot say. With `no-cache` it is never fresh.
-    /// What forbids stale ([`forbids_stale`](Self::forbids_stale)) leaves no windows.
+    /// Returns `None` if there is neither, or if `no-store` or `private` forbid to store the
+    /// response or some of its fields, which a lifetime cannot express. With `no-cache` the
+    /// response is never fresh. If stale responses are forbidden
+    /// ([`forbids_stale`](Self::forbids_stale)), the lifetime has no stale windows.
     ///
     /// ```
     /// use shared_keys::Directives;
-    /// let lifetime = |line: &str| Directives::from_cache_control([line.as_bytes()]).lifetime().map(|l| l.to_directives());
-    /// assert_eq!(lifetime("max-age=9, s-maxage=5, stale-if-error=7").as_deref(), Some("max-age=5"));
+    /// let lifetime = |line: &str| {
+    ///     let directives = Directives::from_cache_control([line.as_bytes()]);
+    ///     directives.lifetime().map(|lifetime| lifetime.to_directives())
+    /// };
+    /// let line = "max-age=9, s-maxage=5, stale-if-error=7";
+    /// assert_eq!(lifetime(line).as_deref(), Some("max-age=5"));
     /// assert_eq!(lifetime("max-age=9, no-cache").as_deref(), Some("max-age=0"));
     /// assert_eq!(lifetime("max-age=9, private"), None);
     /// assert_eq!(lifetime("public"), None);
     /// ```
     #[must_use]
     pub fn lifetime(&self) -> Option<Lifetime> {
-        // must-understand tells a cache that understands the status, which is the caller's to know, to ignore no-store (5.2.2.3).
+        // must-understand makes a cache that implements the status ignore no-store (5.2.2.3).
+        // Whether it does is for the caller to check.
         if self.private || !self.not_stored.is_empty() || (self.no_store && !self.must_understand) {
             return None;
         }
@@ -135,20 +151,21 @@ impl Directives {
         Some(lifetime.stale_while_revalidate(swr.unwrap_or_default()).stale_if_error(sie.unwrap_or_default()))
     }
 
-    /// Stale is forbidden whatever the windows say (4.2.4): the response is to be validated before each use after its lifetime.
+    /// Returns whether stale responses are forbidden despite any stale windows (4.2.4): once its
+    /// lifetime is over, the response must be validated before each use.
     #[must_use]
     pub fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
 
-    /// The origin allows a shared cache to use the response for requests with `Authorization` (3.5).
+    /// Returns whether a shared cache may use the response for requests with `Authorization` (3.5).
     #[must_use]
     pub fn allows_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
     }
 
-    /// Takes a directive with an argument for the qualified form that it may be, and tells whether it is (RFC 9111, 5.2.2.4 and 5.2.2.7,
-    /// and RFC 9213, 2.1).
+    /// Reads the argument of a qualified `no-cache` or `private` as field names. Returns whether
+    /// the directive is one (RFC 9111 sections 5.2.2.4 and 5.2.2.7, RFC 9213 section 2.1).
     fn qualify(&mut self, name: &str, argument: &[u8]) -> bool {
         let fields = field_names(argument).filter(|_| matches!(name, "no-cache" | "private"));
         let Some(fields) = fields else { return false };
@@ -157,7 +174,8 @@ impl Directives {
         true
     }
 
-    /// Sets one directive unless it is set already; `argument` is `Some(None)` if there is one that is not a number.
+    /// Sets one directive unless it is already set. `argument` is `Some(None)` for an argument that
+    /// is not a number.
     fn set(&mut self, name: &str, argument: Option<Option<Duration>>) {
         let freshness = || Some(argument.flatten().unwrap_or(Duration::ZERO));
         match name {
@@ -181,13 +199,18 @@ impl Directives {
     }
 }
 
-/// The directives of one `Cache-Control` line of a request or a response: name in lower case, and argument without its quotes.
+/// Splits one `Cache-Control` line of a request or response into directives: the name in lower
+/// case, and the argument without its quotes.
 ///
-/// An argument with white space beside the `=` begins with a space, which no number does.
+/// An argument with white space beside the `=` begins with a space, so that it is never read as a
+/// number.
 ///
 /// ```
-/// let directives: Vec<_> = shared_keys::cache_directives(b"No-Cache, max-stale=\"6\\0\"").collect();
-/// assert_eq!(directives, [("no-cache".to_string(), None), ("max-stale".to_string(), Some(b"60".to_vec()))]);
+/// let line = b"No-Cache, max-stale=\"6\\0\"";
+/// let directives: Vec<_> = shared_keys::cache_directives(line).collect();
+/// assert_eq!(directives[0], ("no-cache".to_string(), None));
+/// assert_eq!(directives[1], ("max-stale".to_string(), Some(b"60".to_vec())));
+/// assert_eq!(directives.len(), 2);
 /// ```
 pub fn cache_directives(line: &[u8]) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
     split_list(line).filter_map(|member| {
@@ -201,7 +224,8 @@ pub fn cache_directives(line: &[u8]) -> impl Iterator<Item = (String, Option<Vec
     })
 }
 
-/// The fields that a qualified directive names; `None` if that is not what its argument is.
+/// Returns the fields that a qualified directive names, or `None` if the argument is not a list of
+/// field names.
 fn field_names(argument: &[u8]) -> Option<Vec<Box<str>>> {
     let name = |name: &[u8]| {
         let name = core::str::from_utf8(name.trim_ascii()).ok()?;
@@ -210,7 +234,8 @@ fn field_names(argument: &[u8]) -> Option<Vec<Box<str>>> {
     argument.split(|byte| *byte == b',').map(name).collect()
 }
 
-/// Non-negative whole seconds, at most [`MAX_DELTA`]; `None` if the text is anything else (RFC 9111, 1.2.2).
+/// Parses non-negative whole seconds, at most [`MAX_DELTA`]. Returns `None` for any other text (RFC
+/// 9111 section 1.2.2).
 ///
 /// ```
 /// use shared_keys::{MAX_DELTA, delta_seconds};

@@ -4,8 +4,8 @@ use super::field_lists::split_list;
 
 /// The value of an `ETag` field, or a member of `If-None-Match`.
 ///
-/// The grammar is not checked: an origin that sends a tag without quotes gets it back byte for byte,
-/// and bytes are what is compared.
+/// The grammar is not checked, since some origins send tags without quotes. Tags are compared byte
+/// by byte.
 ///
 /// ```
 /// use shared_keys::EntityTag;
@@ -52,7 +52,7 @@ impl<'a> EntityTag<'a> {
 /// Returns whether a line of `If-None-Match` is `*` or lists the current entity tag, by weak
 /// comparison (RFC 9110 section 13.1.2).
 ///
-/// `*` matches a response without a tag as well. A comma inside a quoted tag does not separate tags.
+/// `*` matches a response without a tag as well. A comma inside a quoted tag does not separate.
 ///
 /// ```
 /// use shared_keys::{EntityTag, lists_entity_tag};

@@ -1,7 +1,8 @@
-//! Lists in header fields (RFC 9110, 5.6): their members, parameters and weights.
+//! Lists in header fields (RFC 9110 section 5.6): members, parameters and weights.
 
-/// The members of a comma-separated list in a field, trimmed; commas inside quoted strings do not separate (RFC 9110, 5.6.4),
-/// unless the last of these has no end: then every comma does, so that it hides nothing.
+/// Splits a comma-separated list into its trimmed members. Commas inside quoted strings do not
+/// separate (RFC 9110 section 5.6.4). If the last quoted string is unterminated, every comma
+/// separates, so that it hides nothing.
 ///
 /// ```
 /// let members: Vec<&[u8]> = shared_keys::split_list(br#""a,b" , W/"c""#).collect();
@@ -11,10 +12,10 @@ pub fn split_list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     parts(line, b',').map(|(_, part)| part)
 }
 
-/// The trimmed parts of a text between separators, each with the byte at which it begins. Separators inside quoted strings
-/// do not separate.
+/// Splits a text at a separator into trimmed parts, each with the byte at which it begins.
+/// Separators inside quoted strings do not separate.
 pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = (usize, &str)> {
-    // A separator is ASCII, and so is what is trimmed, so every part is whole text.
+    // The separator and the trimmed bytes are ASCII, so every part lies on character boundaries.
     parts(text.as_bytes(), separator).map(|(at, part)| (at, text.get(at..at + part.len()).unwrap_or_default()))
 }
 
@@ -38,7 +39,7 @@ fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = (usize, &[u8])> {
     })
 }
 
-/// Whether a place in a text is inside a quoted string (RFC 9110, 5.6.4).
+/// The state of a scan of quoted strings (RFC 9110 section 5.6.4).
 #[derive(Debug, Default)]
 struct Quotes {
     open: bool,
@@ -61,18 +62,18 @@ impl Quotes {
 pub(crate) struct Member<'a> {
     /// The member up to its weight.
     pub(crate) text: &'a str,
-    /// In thousandths: 1,000 if the member names none, zero if it is malformed.
+    /// The weight in thousandths: 1,000 if the member has none, zero if the weight is malformed.
     pub(crate) weight: u16,
 }
 
 impl<'a> Member<'a> {
-    /// The member without its parameters.
+    /// Returns the member without its parameters.
     pub(crate) fn name(&self) -> &'a str {
         self.text.split(';').next().unwrap_or_default().trim_ascii()
     }
 }
 
-/// The members of a list of preferences, in their order.
+/// Returns the members of a list of preferences, in their order.
 pub(crate) fn members(list: &str) -> impl Iterator<Item = Member<'_>> {
     split_outside_quotes(list, b',').filter(|(_, text)| !text.is_empty()).map(|(_, text)| {
         let weight = |part: &str| part.strip_prefix(['q', 'Q'])?.strip_prefix('=').map(thousandths);
@@ -84,7 +85,7 @@ pub(crate) fn members(list: &str) -> impl Iterator<Item = Member<'_>> {
     })
 }
 
-/// A weight (RFC 9110, 12.4.2) in thousandths; zero if it is malformed.
+/// Parses a weight into thousandths (RFC 9110 section 12.4.2); zero if it is malformed.
 fn thousandths(weight: &str) -> u16 {
     let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
     let digits = fraction.bytes().chain(*b"000").take(3.max(fraction.len()));
@@ -100,12 +101,13 @@ fn thousandths(weight: &str) -> u16 {
     }
 }
 
-/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+/// Returns whether a byte is allowed in a token (RFC 9110 section 5.6.2).
 pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The byte of a text that has no place in a token (RFC 9110, 5.6.2), or of an empty one its end.
+/// Returns the position of the first byte that is not allowed in a token (RFC 9110 section 5.6.2),
+/// and 0 for an empty text.
 pub(crate) fn not_a_token(text: &str) -> Option<usize> {
     text.bytes().position(|byte| !is_token_byte(byte)).or(text.is_empty().then_some(0))
 }

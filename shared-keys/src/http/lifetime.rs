@@ -1,4 +1,5 @@
-//! How long a copy is fresh, and how long after that it may still be served: one type for every layer.
+//! Lifetimes: how long a copy is fresh, and how long it may be served stale after that, in one type
+//! for every layer.
 
 use alloc::string::String;
 use core::fmt::Write;
@@ -8,16 +9,19 @@ use core::time::Duration;
 use super::field_lists::split_outside_quotes;
 use crate::{MAX_DELTA, ParseError, delta_seconds};
 
-/// How long a copy is fresh, and the two windows after that in which it may be served stale.
+/// The time for which a copy is fresh, and the two windows after it in which the copy may be served
+/// stale.
 ///
-/// There is no constructor without `fresh`: an entry without an end cannot be written. The windows default to zero and
-/// mean what RFC 5861 says: `stale_while_revalidate` while a refresh runs, `stale_if_error` when the loader or origin fails.
+/// There is no constructor without `fresh`, so an entry always has an end. The windows default to
+/// zero and have the meaning of RFC 5861: `stale_while_revalidate` applies while a refresh runs,
+/// `stale_if_error` when the loader or origin fails.
 ///
 /// ```
 /// use core::time::Duration;
 /// use shared_keys::Lifetime;
 ///
-/// let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
+/// let lifetime = Lifetime::fresh(Duration::from_secs(60))
+///     .stale_while_revalidate(Duration::from_secs(300));
 /// assert_eq!(lifetime.to_directives(), "max-age=60, stale-while-revalidate=300");
 /// assert_eq!(lifetime.total(), Duration::from_secs(360));
 /// ```
@@ -29,56 +33,58 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// Fresh for so long, and never served stale.
+    /// Creates a lifetime with this freshness and no stale windows.
     #[must_use]
     pub const fn fresh(fresh: Duration) -> Self {
         Self { fresh, stale_while_revalidate: Duration::ZERO, stale_if_error: Duration::ZERO }
     }
 
-    /// The same, but served stale for so long after `fresh` while a refresh runs.
+    /// Sets the window after `fresh` in which a copy is served stale while a refresh runs.
     #[must_use]
     pub const fn stale_while_revalidate(self, window: Duration) -> Self {
         Self { stale_while_revalidate: window, ..self }
     }
 
-    /// The same, but served stale for so long after `fresh` when a load fails.
+    /// Sets the window after `fresh` in which a copy is served stale when a load fails.
     #[must_use]
     pub const fn stale_if_error(self, window: Duration) -> Self {
         Self { stale_if_error: window, ..self }
     }
 
-    /// How long a copy is fresh.
+    /// Returns how long a copy is fresh.
     #[must_use]
     pub const fn fresh_for(&self) -> Duration {
         self.fresh
     }
 
-    /// The window after `fresh` in which it may be served while a refresh runs.
+    /// Returns the window after `fresh` in which a copy may be served while a refresh runs.
     #[must_use]
     pub const fn swr_for(&self) -> Duration {
         self.stale_while_revalidate
     }
 
-    /// The window after `fresh` in which it may be served when a load fails.
+    /// Returns the window after `fresh` in which a copy may be served when a load fails.
     #[must_use]
     pub const fn sie_for(&self) -> Duration {
         self.stale_if_error
     }
 
-    /// How long a copy is worth keeping: `fresh` and the longer of the two windows.
+    /// Returns how long a copy is worth storing: `fresh` plus the longer of the two windows.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.fresh.saturating_add(self.stale_while_revalidate.max(self.stale_if_error))
     }
 
-    /// What is left for a copy that is `age` old: `fresh` shrinks first, then the windows.
+    /// Returns the remaining lifetime of a copy with this age: first `fresh` shrinks, then the
+    /// windows.
     ///
     /// ```
     /// use core::time::Duration;
     /// use shared_keys::Lifetime;
     /// let lifetime: Lifetime = "max-age=60, stale-if-error=600".parse().unwrap();
-    /// assert_eq!(lifetime.remaining(Duration::from_secs(45)).to_directives(), "max-age=15, stale-if-error=600");
-    /// assert_eq!(lifetime.remaining(Duration::from_secs(90)).to_directives(), "max-age=0, stale-if-error=570");
+    /// let after = |secs| lifetime.remaining(Duration::from_secs(secs)).to_directives();
+    /// assert_eq!(after(45), "max-age=15, stale-if-error=600");
+    /// assert_eq!(after(90), "max-age=0, stale-if-error=570");
     /// ```
     #[must_use]
     pub fn remaining(&self, age: Duration) -> Self {
@@ -90,7 +96,8 @@ impl Lifetime {
         }
     }
 
-    /// The shorter of the two in every part: the lifetime of what is built from both.
+    /// Returns the shorter of two lifetimes in every part, which is the lifetime of a value built
+    /// from both.
     ///
     /// ```
     /// use shared_keys::Lifetime;
@@ -107,32 +114,34 @@ impl Lifetime {
         }
     }
 
-    /// The same with `fresh` shortened by a part of it, from 0 (nothing) to 1 (all); the windows keep their length. A part that
-    /// is not a number is nothing.
+    /// Shortens `fresh` by a fraction of it, from 0 (unchanged) to 1 (zero). The windows are
+    /// unchanged. A fraction that is negative or not a number counts as 0.
     ///
-    /// With a random part, copies that were made together do not end together.
+    /// With a random fraction, copies stored together do not expire together.
     ///
     /// ```
     /// use core::time::Duration;
     /// use shared_keys::Lifetime;
-    /// let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_if_error(Duration::from_secs(600));
+    /// let minute = Duration::from_secs(60);
+    /// let lifetime = Lifetime::fresh(minute).stale_if_error(10 * minute);
     /// assert_eq!(lifetime.jittered(0.25).to_directives(), "max-age=45, stale-if-error=600");
     /// ```
     #[must_use]
     pub fn jittered(self, part: f64) -> Self {
         let taken = match Duration::try_from_secs_f64(self.fresh.as_secs_f64() * part) {
             Ok(taken) => taken,
-            // Longer than any duration, so longer than `fresh`; or negative, or not a number.
+            // Longer than any duration, and so longer than `fresh`; or negative; or not a number.
             Err(_) if part > 0.0 => self.fresh,
             Err(_) => Duration::ZERO,
         };
         Self { fresh: self.fresh.saturating_sub(taken), ..self }
     }
 
-    /// The directives of `Cache-Control` or `CDN-Cache-Control`, which parse back: in whole seconds rounded down, at most
-    /// [`MAX_DELTA`], since a cache need not read more; empty windows are left out.
+    /// Returns the directives for `Cache-Control` or `CDN-Cache-Control`, which parse back. They
+    /// are in whole seconds, rounded down, and at most [`MAX_DELTA`], since a cache need not read
+    /// more. Empty windows are left out.
     ///
-    /// What they do not say, such as `private`, is for the caller to add.
+    /// Other directives, such as `private`, are for the caller to add.
     #[must_use]
     pub fn to_directives(&self) -> String {
         let mut text = String::with_capacity(64);
@@ -152,17 +161,20 @@ impl Lifetime {
 /// The directive of each part.
 const DIRECTIVES: [&str; 3] = ["max-age", "stale-while-revalidate", "stale-if-error"];
 
-/// Strict, for what people write down: just the directives of [`Lifetime::to_directives`], `max-age` and any of the windows, each once,
-/// in any order and case. [`Directives::lifetime`](crate::Directives::lifetime) is what a cache makes of a header.
+/// Parses a lifetime that a person wrote: the directives of [`Lifetime::to_directives`], of which
+/// `max-age` is required, each once, in any order and case.
+/// [`Directives::lifetime`](crate::Directives::lifetime) reads the lifetime of a header field
+/// instead.
 ///
-/// Of more than [`MAX_DELTA`] seconds comes [`MAX_DELTA`] (RFC 9111, 1.2.2).
+/// More than [`MAX_DELTA`] seconds are read as [`MAX_DELTA`] (RFC 9111 section 1.2.2).
 ///
 /// ```
 /// use shared_keys::Lifetime;
 /// let lifetime: Lifetime = "max-age=60, stale-if-error=600".parse()?;
 /// assert_eq!(lifetime.sie_for().as_secs(), 600);
 /// let error = "max-age=60, no-store".parse::<Lifetime>().unwrap_err();
-/// assert_eq!((error.at(), error.expected()), (12, "`max-age=`, `stale-while-revalidate=` or `stale-if-error=`, each once"));
+/// let expected = "`max-age=`, `stale-while-revalidate=` or `stale-if-error=`, each once";
+/// assert_eq!((error.at(), error.expected()), (12, expected));
 /// # Ok::<_, shared_keys::ParseError>(())
 /// ```
 impl FromStr for Lifetime {

@@ -1,4 +1,4 @@
-//! HTTP fields and URLs, as origin and edge both read them.
+//! HTTP fields and URLs, which origin and edge must read alike.
 
 mod directives;
 mod entity_tag;

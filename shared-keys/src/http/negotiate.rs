@@ -1,7 +1,10 @@
-//! Proactive negotiation (RFC 9110, 12): which of the things on offer a request's preferences lead to.
+//! Proactive negotiation (RFC 9110 section 12): selects from the origin's offer by a request's
+//! preferences.
 //!
-//! In: a request field and what the origin has to offer. Out: one of those, or of codings all that are taken, always; that the client takes
-//! none of them counts as if it had not said anything, as 12.1 allows. A weight that is malformed is zero, and of members that repeat the first counts.
+//! In: a request field and the origin's offer. Out: one member of the offer, or for codings all
+//! that are accepted. A client that accepts none of the offer is treated like one without
+//! preferences, as section 12.1 allows. A malformed weight is zero, and of repeated members the
+//! first counts.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -13,10 +16,11 @@ use super::field_lists::{Member, members, split_outside_quotes};
 /// The coding of a body that is not encoded (RFC 9110, 12.5.3).
 pub(crate) const IDENTITY: &str = "identity";
 
-/// Those of the content codings on offer that a client takes, by RFC 9110, 12.5.3, in their order; `identity` if there is none, or if the
-/// client likes it better than any.
+/// Selects the offered content codings that a client accepts (RFC 9110 section 12.5.3), in their
+/// order. Returns `identity` if there is none, or if the client prefers it to all of them.
 ///
-/// A client that sends no field takes any coding, but most such clients cannot decode: identity.
+/// A client without the field accepts any coding formally, but most such clients cannot decode one:
+/// `identity`.
 pub(crate) fn codings<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> Cow<'a, str> {
     let members: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name)).map(|member| member.weight);
@@ -30,27 +34,30 @@ pub(crate) fn codings<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> Cow<'
     taken.fold(first.into(), |all, coding| all + ", " + coding)
 }
 
-/// Whether two names are of one content coding.
+/// Returns whether two names are those of one content coding.
 pub(crate) fn same_coding(a: &str, b: &str) -> bool {
     canonical(a).eq_ignore_ascii_case(canonical(b))
 }
 
-/// The registered name of a coding that has two (RFC 9110, 8.4.1).
+/// Returns the registered name of a coding that has two names (RFC 9110 section 8.4.1).
 fn canonical(coding: &str) -> &str {
     let (x, name) = coding.split_at_checked(2).unwrap_or_default();
     let doubled = ["gzip", "compress"].iter().any(|known| name.eq_ignore_ascii_case(known));
     if doubled && x.eq_ignore_ascii_case("x-") { name } else { coding }
 }
 
-/// The language that the lookup of RFC 4647, 3.4 finds for the heaviest range that leads to one; of equal ones the first on offer, since
-/// the order of the field means nothing (RFC 9110, 12.5.4). Else the first that is not refused by a weight of zero, else the first.
+/// Selects the language that the lookup of RFC 4647 section 3.4 finds for the range with the
+/// highest weight; of equal weights the first on offer, since the order of the field means nothing
+/// (RFC 9110 section 12.5.4). Without a match it is the first language that no weight of zero
+/// rejects, or else the first.
 pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
     let ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let acceptable: Vec<&str> = offered.iter().map(AsRef::as_ref).filter(|tag| !is_refused(tag, &ranges)).collect();
     let leads_to = |range: &Member<'_>| {
         let mut fallbacks = core::iter::successors(Some(range.name()), |tag| Some(tag.rsplit_once('-')?.0));
-        // The RFC also takes off a single letter that the last subtag leaves at the end; no tag on offer ends in one.
-        // `*` is skipped: what it leads to, the default, also follows when no other range leads to anything.
+        // The RFC also removes a single letter that the last subtag leaves at the end; no offered
+        // tag ends in one. `*` is skipped: its result, the default, is also the result if no other
+        // range matches.
         fallbacks.find_map(|tag| acceptable.iter().position(|known| known.eq_ignore_ascii_case(tag)))
     };
     let found =
@@ -59,7 +66,8 @@ pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a 
     acceptable.get(best).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
 }
 
-/// Whether the longest range that covers the tag (RFC 4647, 3.3.1) has the weight zero.
+/// Returns whether the longest range that covers the tag (RFC 4647 section 3.3.1) has the weight
+/// zero.
 fn is_refused(tag: &str, ranges: &[Member<'_>]) -> bool {
     let covers = |range: &str| {
         let boundary = tag.as_bytes().get(range.len()).is_none_or(|byte| *byte == b'-');
@@ -69,13 +77,13 @@ fn is_refused(tag: &str, ranges: &[Member<'_>]) -> bool {
     longest.is_some_and(|range| range.weight == 0)
 }
 
-/// The media type of the highest weight, by RFC 9110, 12.5.1. Of equal ones that which a range names most precisely, then the
-/// first on offer.
+/// Selects the media type with the highest weight (RFC 9110 section 12.5.1). Of equal weights it is
+/// the one that a range names most specifically, then the first on offer.
 pub(crate) fn media_type<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
     let ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
     let mut best = (0, None, offered.first().map_or("", AsRef::as_ref));
     for offer in offered {
-        // The most specific range gives the weight, whatever others would.
+        // The most specific range decides the weight, whatever other ranges say.
         let matching = ranges.iter().filter_map(|range| Some((specificity(range.text, offer)?, range.weight)));
         let applies = matching.min_by_key(|(specificity, _)| Reverse(*specificity));
         if let Some((specificity, weight)) = applies.filter(|(_, weight)| *weight > 0)
@@ -87,8 +95,8 @@ pub(crate) fn media_type<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'
     best.2
 }
 
-/// How precisely a media range names a media type, if it does: `*/*`, `type/*` and `type/subtype`, then by how many of the
-/// parameters, then whether by all.
+/// How specifically a media range names a media type: `*/*`, `type/*` or `type/subtype`, then the
+/// number of matching parameters, then whether these are all parameters.
 type Specificity = (u8, usize, bool);
 
 fn specificity(range: &str, offer: &str) -> Option<Specificity> {
@@ -116,13 +124,13 @@ fn specificity(range: &str, offer: &str) -> Option<Specificity> {
     Some((level, wanted, level == 2 && wanted == has.len()))
 }
 
-/// Whether two media types, with their parameters, are one.
+/// Returns whether two media types are the same, parameters included.
 pub(crate) fn same_media_type(a: &str, b: &str) -> bool {
     specificity(a, b).is_some_and(|(_, _, whole)| whole)
 }
 
-/// Whether two parameters of media types are one. Case does not count in names, nor in the values that matter here; quotes
-/// mean nothing.
+/// Returns whether two parameters of media types are the same. Case does not count in names, nor in
+/// the values that matter here; quotes are ignored.
 fn same_parameter(a: &str, b: &str) -> bool {
     let (a, b) = (name_and_value(a), name_and_value(b));
     a.0.eq_ignore_ascii_case(b.0) && a.1.eq_ignore_ascii_case(b.1)
@@ -162,20 +170,21 @@ mod tests {
             ("br gzip", "X-GZip;q=0.9, br;q=0.8", "br, gzip"),
             ("x-gzip", "gzip", "x-gzip"),
             ("x-gzip", "x-gzip", "x-gzip"),
-            // `*` is any that is not named.
+            // `*` stands for every coding that is not named.
             ("br gzip", "*", "br, gzip"),
             ("br gzip", "br;q=0, *", "gzip"),
             ("br gzip", "gzip;q=0.3, *;q=0.5", "br, gzip"),
             ("br gzip", "*;q=0", "identity"),
             ("br gzip", "*;q=0, gzip", "gzip"),
-            // Identity is acceptable unless it is refused, and the choice only of who likes it better.
+            // Identity is acceptable unless its weight is zero, and is selected only if the client
+            // prefers it.
             ("br gzip", "identity", "identity"),
             ("br gzip", "identity, gzip", "gzip"),
             ("br gzip", "identity;q=1, gzip;q=0.5", "identity"),
             ("br gzip", "identity;q=0.5, gzip;q=0.4, br;q=0.6", "br"),
             ("br gzip", "identity;q=0, br;q=0.001", "br"),
             ("identity br", "identity, br", "identity, br"),
-            // Nothing on offer is taken: as if nothing had been said.
+            // None of the offer is accepted: as without the field.
             ("br gzip", "identity;q=0", "identity"),
             ("br gzip", "", "identity"),
             ("br gzip", " , ,", "identity"),
@@ -229,7 +238,7 @@ mod tests {
             ("de;q=0.8, pt-BR;q=0.8", "de"),
             ("pt-BR, de", "de"),
             ("ja, pt-BR, fr-CH", "fr-CH"),
-            // `*` leads to the default, and only if no range behind it leads to anything.
+            // `*` selects the default, and only if no later range matches.
             ("*", "en"),
             ("*, de", "de"),
             ("ja, *;q=0.5", "en"),

@@ -1,4 +1,4 @@
-//! A request field's value → the one value that stands for all that select the same response.
+//! Normalisers: one value for all values of a request field that select the same response.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -9,10 +9,11 @@ use super::field_lists::{not_a_token, split_outside_quotes};
 use super::negotiate;
 use crate::ParseError;
 
-/// Makes equal what selects the same response: the fewer values a field has, the more requests share a stored response.
+/// A rule that maps equivalent values of a request field to one. The fewer values a field has, the
+/// more requests share a stored response.
 ///
-/// Its value is what the variant key holds *and* what the origin is asked with, so a response is stored under just what it was
-/// chosen by. A value that is normal already stays as it is.
+/// The result is both the part of the variant key *and* the value sent to the origin, so a response
+/// is stored under exactly the value that selected it. A value in normal form is unchanged.
 ///
 /// ```
 /// use shared_keys::Normaliser;
@@ -35,7 +36,8 @@ enum Kind {
 }
 
 impl Normaliser {
-    /// The value as it came, without the spaces at its ends, which are no part of it (RFC 9110, 5.5).
+    /// Returns the value without the white space around it, which is not part of it (RFC 9110
+    /// section 5.5).
     ///
     /// ```
     /// let verbatim = shared_keys::Normaliser::verbatim();
@@ -47,7 +49,8 @@ impl Normaliser {
         Self(Kind::Verbatim)
     }
 
-    /// No value: the field is neither keyed nor forwarded, for origins that name a field in `Vary` which need not matter.
+    /// Removes the field: it is neither keyed nor forwarded. This serves origins whose `Vary` names
+    /// a field that need not matter.
     ///
     /// ```
     /// assert_eq!(shared_keys::Normaliser::dropped().normal(Some("Mozilla/5.0")), None);
@@ -57,8 +60,8 @@ impl Normaliser {
         Self(Kind::Dropped)
     }
 
-    /// A list in lower case and without optional spaces, its members in their order: for lists whose members mean something
-    /// to the origin that the cache does not know. Quoted strings stay as they are.
+    /// Changes a list to lower case and removes optional spaces. Members stay in their order, since
+    /// the cache does not know their meaning to the origin. Quoted strings are unchanged.
     ///
     /// ```
     /// let list = shared_keys::Normaliser::lower_case_list();
@@ -69,11 +72,13 @@ impl Normaliser {
         Self(Kind::LowerCaseList)
     }
 
-    /// For `Accept-Encoding`: those of these content codings that the client takes (RFC 9110, 12.5.3), in the order of the list, or
-    /// `identity` if it takes none, or likes that better than any. Which of them comes is for the origin to choose: one that cannot do
-    /// the first may be able to do the next.
+    /// For `Accept-Encoding`: selects those of these content codings that the client accepts (RFC
+    /// 9110 section 12.5.3), in the order of the list, or `identity` if it accepts none or prefers
+    /// that to all. The origin chooses among them: one that cannot produce the first may be able to
+    /// produce the next.
     ///
-    /// A client that sends no field gets `identity`: it may take any coding, but most such clients cannot decode.
+    /// A client without the field gets `identity`: it accepts any coding formally, but most such
+    /// clients cannot decode one.
     ///
     /// ```
     /// use shared_keys::Normaliser;
@@ -85,15 +90,16 @@ impl Normaliser {
     /// ```
     ///
     /// # Errors
-    /// If the list is empty, or a member is not a coding's name or stands there twice.
+    /// Fails if the list is empty, or if a member is not a coding's name or is repeated.
     pub fn coding(codings: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, ParseError> {
         const EXPECTED: &str = "the name of a content coding, each once";
         let wrong = |name: &str| name.find('*').or_else(|| not_a_token(name));
         checked(codings, EXPECTED, wrong, negotiate::same_coding).map(Kind::Coding).map(Self)
     }
 
-    /// For `Accept-Language`: the one of these languages that the lookup of RFC 4647, 3.4 finds by falling weight, of
-    /// equal ones the first of the list. The first is also the default: for clients that send no field, and for those that take none.
+    /// For `Accept-Language`: selects the language that the lookup of RFC 4647 section 3.4 finds by
+    /// descending weight; of equal weights the first in the list. The first is also the default,
+    /// for clients that send no field and for those that accept none of the list.
     ///
     /// ```
     /// use shared_keys::Normaliser;
@@ -104,37 +110,41 @@ impl Normaliser {
     /// ```
     ///
     /// # Errors
-    /// If the list is empty, or a member is not a language tag or stands there twice.
+    /// Fails if the list is empty, or if a member is not a language tag or is repeated.
     pub fn language(tags: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, ParseError> {
         const EXPECTED: &str = "a language tag like `pt-BR`, each once";
         checked(tags, EXPECTED, not_a_tag, |a, b| a.eq_ignore_ascii_case(b)).map(Kind::Language).map(Self)
     }
 
-    /// For `Accept`: the one of these media types, with parameters or without, that has the highest weight by the range that
-    /// names it most specifically (RFC 9110, 12.5.1). The first is the default: for clients that send no field, and for those
-    /// that take none of them, which RFC 9110, 12.1 prefers to an error.
+    /// For `Accept`: selects the media type with the highest weight, by the range that names it
+    /// most specifically (RFC 9110 section 12.5.1). Media types may have parameters. The first is
+    /// the default, for clients that send no field and for those that accept none of the list,
+    /// which RFC 9110 section 12.1 prefers to an error.
     ///
-    /// Of equal weights that counts which is named more precisely, then the order of the list.
+    /// Of equal weights the more specifically named one is selected, then the first in the list.
     ///
     /// ```
     /// use shared_keys::Normaliser;
     /// let image = Normaliser::media_type(["image/jpeg", "image/avif", "image/webp"])?;
-    /// assert_eq!(image.normal(Some("image/avif,image/webp,image/*,*/*;q=0.8")).as_deref(), Some("image/avif"));
+    /// let normal = image.normal(Some("image/avif,image/webp,image/*,*/*;q=0.8"));
+    /// assert_eq!(normal.as_deref(), Some("image/avif"));
     /// assert_eq!(image.normal(Some("*/*")).as_deref(), Some("image/jpeg"));
     /// # Ok::<_, shared_keys::ParseError>(())
     /// ```
     ///
     /// # Errors
-    /// If the list is empty, or a member is not a media type or stands there twice.
+    /// Fails if the list is empty, or if a member is not a media type or is repeated.
     pub fn media_type(types: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, ParseError> {
         const EXPECTED: &str = "a media type like `text/html` or `text/html;level=1`, each once";
         checked(types, EXPECTED, not_a_media_type, negotiate::same_media_type).map(Kind::MediaType).map(Self)
     }
 
-    /// For `Cookie`: only the cookies of these names, in this order, as `name=value` pairs. The origin sees no other cookie; the
-    /// field is absent if none of them is there, which differs from one without a value.
+    /// For `Cookie`: selects the cookies of these names, in this order, as `name=value` pairs. The
+    /// origin receives no other cookie. The field is absent if none of them is present, which
+    /// differs from a field without a value.
     ///
-    /// Names are case-sensitive (RFC 6265, 4.1.1); of cookies with one name the first counts, as most servers have it.
+    /// Names are case-sensitive (RFC 6265 section 4.1.1). Of cookies with one name the first
+    /// counts, as on most servers.
     ///
     /// ```
     /// use shared_keys::Normaliser;
@@ -145,17 +155,18 @@ impl Normaliser {
     /// ```
     ///
     /// # Errors
-    /// If the list is empty, or a member cannot be a cookie's name or stands there twice.
+    /// Fails if the list is empty, or if a member cannot be a cookie's name or is repeated.
     pub fn cookies(names: impl IntoIterator<Item: AsRef<str>>) -> Result<Self, ParseError> {
         const EXPECTED: &str = "a cookie's name, each once";
-        // Wider than the RFC's token: what browsers send.
+        // Wider than the RFC's token: browsers send such names.
         let has_a_place = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b';' | b'=');
         let wrong = |name: &str| name.bytes().position(|byte| !has_a_place(byte)).or(name.is_empty().then_some(0));
         checked(names, EXPECTED, wrong, |a, b| a == b).map(Kind::Cookies).map(Self)
     }
 
-    /// The normal form of a field's value: all lines joined as RFC 9110, 5.3 says, `None` for an absent field. What comes back is
-    /// the value to key by and to ask the origin with; `None` is to be asked without the field.
+    /// Returns the normal form of a field's value, with all lines joined as in RFC 9110 section
+    /// 5.3, and `None` for an absent field. Key the response by the result and send it to the
+    /// origin; `None` means to send no such field.
     #[must_use]
     pub fn normal<'a>(&'a self, value: Option<&'a str>) -> Option<Cow<'a, str>> {
         match &self.0 {
@@ -210,7 +221,7 @@ fn cookies(value: &str, names: &[Box<str>]) -> Option<String> {
     (!picked.is_empty()).then_some(picked)
 }
 
-/// The list, if it has a member, all are right, and no two are the same.
+/// Checks a list: it has a member, each member is well-formed, and none is repeated.
 fn checked(
     list: impl IntoIterator<Item: AsRef<str>>,
     expected: &'static str,
@@ -232,7 +243,8 @@ fn checked(
     Ok(members.into())
 }
 
-/// Where a text is not a language tag: letters and digits in parts of up to eight, of which the last has two (RFC 5646, 2.1).
+/// Returns the position at which a text is not a language tag: letters and digits in parts of up to
+/// eight, the last of which has at least two (RFC 5646 section 2.1).
 fn not_a_tag(text: &str) -> Option<usize> {
     let mut at = 0;
     for part in text.split('-') {
@@ -246,7 +258,8 @@ fn not_a_tag(text: &str) -> Option<usize> {
     (text.len() - last < 2).then_some(last)
 }
 
-/// Where a text is not a media type without a weight (RFC 9110, 8.3.1).
+/// Returns the position at which a text is not a media type without a weight (RFC 9110 section
+/// 8.3.1).
 fn not_a_media_type(text: &str) -> Option<usize> {
     let is_name = |text: &str| not_a_token(text).is_none() && !text.contains('*');
     let is_value = |text: &str| {

@@ -1,8 +1,9 @@
-//! Percent-encoding (RFC 3986, 2.1 and 6.2.2): what an encoded text means, and its normal form.
+//! Percent-encoding (RFC 3986 sections 2.1 and 6.2.2): decoding and normal form.
 
 use alloc::string::String;
 
-/// The bytes that `text` stands for, each with whether it was escaped. A `%` without two hexadecimal digits stands for itself.
+/// Decodes a text into bytes, each with whether it was escaped. A `%` without two hexadecimal
+/// digits behind it is read as it is.
 pub(crate) fn bytes(text: &str) -> impl Iterator<Item = (u8, bool)> {
     let mut rest = text.as_bytes();
     core::iter::from_fn(move || {
@@ -19,22 +20,22 @@ pub(crate) fn bytes(text: &str) -> impl Iterator<Item = (u8, bool)> {
     })
 }
 
-/// The bytes that the name or value of a form stands for: as [`bytes`], and `+` is a space.
+/// Decodes the name or value of a form parameter: like [`bytes`], with `+` as a space.
 pub(crate) fn form_bytes(text: &str) -> impl Iterator<Item = u8> {
     bytes(text).map(|byte| if byte == (b'+', false) { b' ' } else { byte.0 })
 }
 
-/// Appends `text` in normal form: escapes of unreserved bytes are undone, all others are in capitals, and so is what has no
-/// place in a URL as it is.
+/// Appends `text` in normal form: unreserved bytes are unescaped, other escapes are in capitals,
+/// and every byte that is not allowed in a URL is escaped.
 pub(crate) fn push_normal(text: &str, out: &mut String) {
     for (byte, escaped) in bytes(text) {
-        // A stray `%` is spelled out, so that what follows it does not become an escape.
+        // A stray `%` is escaped, so that it does not form an escape with what follows it.
         let plain = if escaped { is_unreserved(byte) } else { byte != b'%' && byte.is_ascii_graphic() };
         if plain { out.push(char::from(byte)) } else { push_escaped(byte, out) }
     }
 }
 
-/// What means the same escaped or not (RFC 3986, 2.3).
+/// Returns whether a byte means the same escaped and unescaped (RFC 3986 section 2.3).
 pub(crate) fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

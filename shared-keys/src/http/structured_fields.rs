@@ -1,7 +1,9 @@
-//! Structured-field dictionaries (RFC 9651 section 4.2.2), as far as targeted cache control needs them (RFC 9213 section 2.1).
+//! Dictionaries of structured fields (RFC 9651 section 4.2.2), as far as targeted cache control
+//! needs them (RFC 9213 section 2.1).
 //!
-//! In: a field value. Out: its members in order, each key once with its last value; `None` if any part of the value does
-//! not parse, since the whole field is then to be ignored. Integers, booleans and strings are kept, other types only recognised.
+//! In: a field value. Out: its members in order, each key once with its last value, or `None` if
+//! any part of the value does not parse, since the whole field is then ignored. Integers, booleans
+//! and strings are read; other types are only recognised.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -9,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::field_lists::is_token_byte;
 
-/// The value of a dictionary's member; its parameters are checked and dropped.
+/// The value of a dictionary's member. Parameters are checked and dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Member {
     /// An integer of at most 15 digits.
@@ -22,7 +24,8 @@ pub(crate) enum Member {
     Other,
 }
 
-/// The members of a dictionary, or `None` if the value is not one. An empty value is an empty dictionary.
+/// Parses a dictionary. Returns `None` if the value is not one; an empty value is an empty
+/// dictionary.
 pub(crate) fn parse_dictionary(value: &[u8]) -> Option<Vec<(String, Member)>> {
     let mut input = Input { rest: value };
     let mut members: Vec<(String, Member)> = Vec::new();

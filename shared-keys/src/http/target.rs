@@ -1,4 +1,5 @@
-//! Method + target URI → the name of a stored response. With [`QueryRules`], the only place that normalises a URL.
+//! Target keys: method and target URI of a stored response. With [`QueryRules`], this is the only
+//! code that normalises URLs.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,39 +13,43 @@ use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
 use crate::{ParseError, QueryRules, ScopeHash};
 
-/// What is expected behind the scheme.
+/// The form of the text behind the scheme, for error messages.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
 
-/// The target cache key of a method and a URL.
+/// The target cache key of a method and a URL (RFC 9111 section 2).
 ///
-/// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user name, dot segments
-/// resolved, percent-encoding in its normal form (RFC 3986, 6.2.2), query parameters as [`QueryRules`] say. A host beyond ASCII is
-/// expected as clients send it, in Punycode.
+/// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user
+/// name, dot segments resolved, percent-encoding in its normal form (RFC 3986 section 6.2.2), and
+/// query parameters according to [`QueryRules`]. A host beyond ASCII must be in Punycode, as
+/// clients send it.
 ///
-/// The key of a `GET` spells no method; a `HEAD` is answered from it. [`of_method`](Self::of_method) gives that of another.
+/// The key of a `GET` names no method, and a `HEAD` is answered from it.
+/// [`of_method`](Self::of_method) returns the key of another method.
 ///
 /// ```
 /// use shared_keys::TargetKey;
-/// let key = TargetKey::parse("HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top").unwrap();
+/// let url = "HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top";
+/// let key = TargetKey::parse(url).unwrap();
 /// assert_eq!(key.as_str(), "https://shop.example/api/~ann?a=%2F&b=2&b=1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     url: Box<str>,
-    /// Where host and path stand in `url`.
+    /// The range of host and path in `url`.
     host_and_path: Range<usize>,
 }
 
 impl TargetKey {
-    /// The key of a `GET` of this absolute URL, by the default [`QueryRules`].
+    /// Returns the key of a `GET` of this absolute URL, with the default [`QueryRules`].
     ///
     /// # Errors
-    /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
+    /// Fails if it is not an absolute `http` or `https` URL, or if its host is not in ASCII, as
+    /// browsers and runtimes write it.
     pub fn parse(url: &str) -> Result<Self, ParseError> {
         Self::with_rules(url, &QueryRules::default())
     }
 
-    /// The key of a `GET` of this absolute URL.
+    /// Returns the key of a `GET` of this absolute URL.
     ///
     /// ```
     /// use shared_keys::{QueryRules, TargetKey};
@@ -55,7 +60,8 @@ impl TargetKey {
     /// ```
     ///
     /// # Errors
-    /// If it is not an absolute `http` or `https` URL, or its host is not in ASCII (as browsers and runtimes write it).
+    /// Fails if it is not an absolute `http` or `https` URL, or if its host is not in ASCII, as
+    /// browsers and runtimes write it.
     pub fn with_rules(url: &str, query: &QueryRules) -> Result<Self, ParseError> {
         let host = check_host(url)?;
         let refused = || ParseError::new(HOST, host.start, url);
@@ -82,13 +88,15 @@ impl TargetKey {
         Ok(Self { url: key.into(), host_and_path: host_at..path_end })
     }
 
-    /// The key of another method's response for the same URL, for whoever stores such: `GET` and `HEAD` share the key itself, any
-    /// other stands in a reserved parameter. Methods are case-sensitive (RFC 9110, 9.1).
+    /// Returns the key of another method's response for the same URL. `GET` and `HEAD` share the
+    /// key itself; any other method is written to a reserved parameter. Methods are case-sensitive
+    /// (RFC 9110 section 9.1).
     ///
     /// ```
     /// use shared_keys::TargetKey;
     /// let get = TargetKey::parse("https://a.example/search?q=x").unwrap();
-    /// assert_eq!(get.of_method("QUERY").as_str(), "https://a.example/search?q=x&__strata_method=QUERY");
+    /// let query = get.of_method("QUERY");
+    /// assert_eq!(query.as_str(), "https://a.example/search?q=x&__strata_method=QUERY");
     /// assert_eq!(get.of_method("HEAD"), get);
     /// ```
     #[must_use]
@@ -100,13 +108,14 @@ impl TargetKey {
         Self { url, host_and_path: self.host_and_path.clone() }
     }
 
-    /// The normalised URL.
+    /// Returns the normalised URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// The scopes that its path lies in: the host, and the path at each of its segments. The query is in none of them.
+    /// Returns the scopes that contain its path: the host, and the path up to each of its segments.
+    /// The query is in none of them.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};
@@ -120,7 +129,8 @@ impl TargetKey {
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
-    /// The URL with a reserved parameter behind its query, where no client's can stand.
+    /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
+    /// can be.
     pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {
         let mut url = String::with_capacity(self.url.len() + RESERVED_PREFIX.len() + name.len() + value.len() + 2);
         url.push_str(&self.url);
@@ -141,15 +151,16 @@ impl fmt::Display for TargetKey {
     }
 }
 
-/// The URL with `_` for each `-` of a host that may have punycode in it: that is left as it is spelled, in lower case, since
-/// whether it decodes depends on the Unicode tables as well.
+/// Returns the URL with `_` for each `-` of a host that may contain Punycode. Whether Punycode
+/// decodes depends on the Unicode tables of a build, so such a host is only changed to lower case.
 fn masked(url: &str, host: Range<usize>) -> Option<String> {
     let has_punycode = url[host.clone()].to_ascii_lowercase().contains("xn--");
     has_punycode.then(|| [&url[..host.start], &url[host.clone()].replace('-', "_"), &url[host.end..]].concat())
 }
 
-/// Where the host stands, and perhaps a port behind it, if it is one in plain ASCII. What another becomes depends on the Unicode tables that a build has, so
-/// two sides could disagree; and the `url` crate's adapter without tables asserts that it never meets one.
+/// Returns the range of the host and an optional port, if they are plain ASCII. The form of any
+/// other host depends on the Unicode tables of a build, so two sides could disagree; and the `url`
+/// crate's adapter without tables asserts that it never gets one.
 fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
     let begins_with = |scheme: &&str| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
     let Some(scheme) = ["https://", "http://"].into_iter().find(begins_with) else {
@@ -180,11 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn a_host_in_punycode_is_kept_as_it_is_spelled_in_lower_case() {
+    fn a_host_in_punycode_is_only_changed_to_lower_case() {
         for (url, normal) in [
             ("https://XN--Bcher-kva.example:443/x", "https://xn--bcher-kva.example/x"),
             ("http://a-b.xn--p1ai:8080", "http://a-b.xn--p1ai:8080/"),
-            // Decoded it would be a mark that an adapter without tables asserts never to meet.
+            // Decoded, this is a combining mark, which the adapter without tables asserts never to
+            // get.
             ("http://xn--a-0gn/", "http://xn--a-0gn/"),
         ] {
             assert_eq!(key(url), normal);
@@ -238,7 +250,7 @@ mod tests {
         assert_eq!(key("http://a.example/?__strata_variant=x&a=1"), "http://a.example/?a=1");
         assert_eq!(key("http://a.example/?__strata_%76ariant=x"), "http://a.example/?");
         assert_eq!(key("http://a.example/?%5F_%73trata%5fmethod"), "http://a.example/?");
-        // Other parameters, which no stored response is named by.
+        // Other parameters, which name no stored response.
         for query in ["__STRATA_variant=x", "a=1;__strata_variant=x", "a[__strata_variant]=x", "%255F_strata_variant=x"]
         {
             assert_eq!(key(&format!("http://a.example/?{query}")), format!("http://a.example/?{query}"));

@@ -1,4 +1,4 @@
-//! `Vary` → the second level of the name of a stored response (RFC 9111, 4.1).
+//! Variant keys: the second level of a stored response's key, by its `Vary` (RFC 9111 section 4.1).
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -12,14 +12,16 @@ use sha2::{Digest, Sha256};
 
 use crate::{Normaliser, TargetKey};
 
-/// Bytes of SHA-256 in a variant key: 128 bits, so that no client can find headers that land on another's variant.
+/// The bytes of SHA-256 in a variant key: 128 bits, so that a client cannot find header fields that
+/// select another client's variant.
 const HASH_BYTES: usize = 16;
 
 /// The field names of a response's `Vary`, in lower case, sorted, each once.
 ///
 /// ```
 /// use shared_keys::VaryFields;
-/// let fields = VaryFields::parse(["Accept-Language, accept-encoding", "Accept-Encoding"]).unwrap();
+/// let lines = ["Accept-Language, accept-encoding", "Accept-Encoding"];
+/// let fields = VaryFields::parse(lines).unwrap();
 /// assert_eq!(fields.to_header(), "accept-encoding, accept-language");
 /// assert!(VaryFields::parse(["Accept, *"]).is_none());
 /// ```
@@ -27,7 +29,8 @@ const HASH_BYTES: usize = 16;
 pub struct VaryFields(BTreeSet<String>);
 
 impl VaryFields {
-    /// The fields of all `Vary` lines of a response; `None` if one of them is `*`, which matches no request.
+    /// Parses all `Vary` lines of a response. Returns `None` if one of them contains `*`, which
+    /// matches no request.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Self> {
         let names = lines.into_iter().flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
         let mut fields = BTreeSet::new();
@@ -35,37 +38,41 @@ impl VaryFields {
             if name == "*" {
                 return None;
             }
-            // One by one: to collect a set brings a sort along, which weighs in a worker.
+            // Inserted one by one: collecting into a set would add a sort to the size of the
+            // worker.
             fields.insert(name.to_ascii_lowercase());
         }
         Some(Self(fields))
     }
 
-    /// Whether the response does not vary.
+    /// Returns whether the response does not vary.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names, sorted.
+    /// Returns the names, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// The names as one header line, which parses back.
+    /// Returns the names as one header line, which parses back.
     #[must_use]
     pub fn to_header(&self) -> String {
         self.iter().collect::<Vec<_>>().join(", ")
     }
 }
 
-/// How the values of selecting fields are made equal where they select the same response: a [`Normaliser`] per field name.
+/// Rules that map equivalent values of request fields to one value: a [`Normaliser`] per field
+/// name.
 ///
-/// By default `Accept-Encoding` becomes those of `br` and `gzip` that the client takes, else `identity`, `Accept` and
-/// `Accept-Language` lose case and spaces, and any other field is taken verbatim: what its value means, only the origin knows.
+/// By default `Accept-Encoding` becomes those of `br` and `gzip` that the client accepts, or
+/// `identity`; `Accept` and `Accept-Language` lose case and spaces; and any other field is
+/// unchanged, since only the origin knows its meaning.
 ///
-/// **What the key holds is what the origin sees**: [`forwarded`](Self::forwarded) gives each field that has a normaliser as the
-/// origin must be asked with it, whether or not the response turns out to vary by it.
+/// **The origin receives what the key contains**: [`forwarded`](Self::forwarded) returns each field
+/// that has a normaliser in the form for the request to the origin, whether or not the response
+/// will vary by it.
 ///
 /// ```
 /// use shared_keys::{Normaliser, VaryRules};
@@ -81,7 +88,8 @@ pub struct VaryRules(Vec<(Box<str>, Normaliser)>);
 
 impl Default for VaryRules {
     fn default() -> Self {
-        // Names of codings, so never an error; verbatim would only make more variants.
+        // These are names of codings, so this never fails. Verbatim would only create more
+        // variants.
         let coding = Normaliser::coding(["br", "gzip"]).unwrap_or(Normaliser::verbatim());
         Self(Vec::new())
             .field("accept-encoding", coding)
@@ -91,7 +99,7 @@ impl Default for VaryRules {
 }
 
 impl VaryRules {
-    /// The same, but with this normaliser for the field of this name, in any case.
+    /// Sets the normaliser of a field; case does not count in its name.
     #[must_use]
     pub fn field(mut self, name: &str, normaliser: Normaliser) -> Self {
         let name = name.to_ascii_lowercase().into_boxed_str();
@@ -100,7 +108,8 @@ impl VaryRules {
         self
     }
 
-    /// The normal form of a field's value; `name` is in lower case. See [`Normaliser::normal`].
+    /// Returns the normal form of a field's value; `name` is in lower case. See
+    /// [`Normaliser::normal`].
     #[must_use]
     pub fn normal<'a>(&'a self, name: &str, value: Option<&'a str>) -> Option<Cow<'a, str>> {
         const VERBATIM: &Normaliser = &Normaliser::verbatim();
@@ -109,10 +118,12 @@ impl VaryRules {
         normaliser.normal(value)
     }
 
-    /// The fields whose values the origin must see in their normal form: name in lower case, and value, `None` for a field that
-    /// is to be left out. `field` gives a field's joined lines by its lower-case name. All other fields go on as they came.
+    /// Returns the fields that the origin must receive in normal form: the name in lower case and
+    /// the value, or `None` for a field to be left out. `field` returns a field's joined lines by
+    /// its name in lower case. All other fields are forwarded unchanged.
     ///
-    /// Asked with these, the origin sees what the variant key holds, and a request with these has the same variant keys.
+    /// With these fields the origin receives what the variant key contains, and a request with them
+    /// has the same variant keys.
     ///
     /// ```
     /// use shared_keys::VaryRules;
@@ -130,13 +141,15 @@ impl VaryRules {
     }
 }
 
-/// The name of one variant: its target's URL with the selecting field values in the reserved parameter.
+/// The key of one variant: its target's URL, with a hash of the selecting field values in the
+/// reserved parameter.
 ///
 /// ```
 /// use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
 /// let target = TargetKey::parse("http://a.example/x").unwrap();
 /// let vary = VaryFields::parse(["Accept-Encoding"]).unwrap();
-/// let with = |value: &str| VariantKey::new(&target, &vary, &VaryRules::default(), |_| Some(value.to_string()));
+/// let rules = VaryRules::default();
+/// let with = |value: &str| VariantKey::new(&target, &vary, &rules, |_| Some(value.to_string()));
 /// assert_eq!(with("gzip, br"), with("br;q=1, gzip"));
 /// assert_ne!(with("gzip"), with("br"));
 /// ```
@@ -144,10 +157,12 @@ impl VaryRules {
 pub struct VariantKey(String);
 
 impl VariantKey {
-    /// The variant that a request with these fields selects. `field` gives a field's joined lines by its lower-case name.
+    /// Returns the key of the variant that a request with these fields selects. `field` returns a
+    /// field's joined lines by its name in lower case.
     ///
-    /// The key holds SHA-256, cut to 128 bits, of each name and each normal value behind its length in 8 bytes, big-endian;
-    /// eight bytes `0xFF` stand for an absent field, which differs from an empty one.
+    /// The key contains SHA-256, cut to 128 bits, of each name and each normal value, each preceded
+    /// by its length in 8 bytes, big-endian. Eight bytes `0xFF` represent an absent field, which
+    /// differs from an empty one.
     pub fn new(
         target: &TargetKey,
         vary: &VaryFields,
@@ -171,7 +186,7 @@ impl VariantKey {
         Self(target.with_reserved("variant", &value))
     }
 
-    /// The URL that names the variant.
+    /// Returns the URL that names the variant.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -184,7 +199,8 @@ impl fmt::Display for VariantKey {
     }
 }
 
-/// Length first, so that no two lists of parts give the same bytes. No text is `u64::MAX` long, which stands for absent.
+/// Hashes a part preceded by its length, so that no two lists of parts hash the same bytes. No text
+/// is `u64::MAX` long, which represents an absent field.
 fn part(hash: &mut Sha256, text: &str) {
     hash.update((text.len() as u64).to_be_bytes());
     hash.update(text);

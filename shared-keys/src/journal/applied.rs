@@ -1,4 +1,4 @@
-//! The records that a layer knows, and the one rule.
+//! The records that a layer has applied, and the validity rule.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use super::{Mode, Position, Record, Seq, Stamp};
 use crate::{Scope, ScopeHash, Tag};
 
-/// What the rule says of an entry, the worst last.
+/// The validity of an entry. A later variant is the stricter one.
 ///
 /// ```
 /// use shared_keys::Verdict;
@@ -17,16 +17,16 @@ use crate::{Scope, ScopeHash, Tag};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// No record after its `loaded_at` covers it.
+    /// No record after the entry's `loaded_at` covers it.
     Valid,
-    /// Serve it only where stale is allowed.
+    /// The entry may be served only where stale entries are allowed.
     Expired,
-    /// Never serve it again.
+    /// The entry must never be served again.
     Removed,
 }
 
 impl Verdict {
-    /// `valid`, `expired` or `removed`.
+    /// Returns `valid`, `expired` or `removed`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -37,14 +37,15 @@ impl Verdict {
     }
 }
 
-/// The last places at which a scope was hit, in the two orders that entries can be compared by.
+/// The latest records of a scope, in the two orders that entries are compared in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Marks {
     /// The last record with an origin position.
     origin: Option<Position>,
-    /// The last record without one: it can be compared only by the edge's order.
+    /// The last record without an origin position, which is compared only in the edge's order.
     unplaced: Option<Seq>,
-    /// The last record of all in the edge's order. One that has no place there counts as the latest possible.
+    /// The last record in the edge's order. A record without a number there counts as the latest
+    /// possible.
     edge: Option<Seq>,
 }
 
@@ -64,8 +65,10 @@ impl Marks {
         self.edge = self.edge.max(other.edge);
     }
 
-    /// Whether one of the records stands after `loaded_at`. Where record and entry both have an origin position these
-    /// are compared, else the edge's order; an entry that has no place in an order counts as the oldest in it.
+    /// Returns whether one of the records is after `loaded_at`.
+    ///
+    /// If record and entry both have an origin position, the positions are compared; otherwise the
+    /// numbers at the edge. An entry without a place in an order counts as the oldest in it.
     fn after(&self, loaded_at: Stamp) -> bool {
         let seq = loaded_at.edge.unwrap_or_default();
         match loaded_at.origin {
@@ -93,26 +96,28 @@ impl Hits {
     }
 }
 
-/// The records that a layer has applied: per scope the last ones. Answers with the rule.
+/// The records that a layer has applied, reduced to the latest per scope. It decides whether an
+/// entry is valid.
 ///
-/// It holds at most `max_scopes` scopes. Beyond that the older half is dropped and counts as a record that covers
-/// everything: what is forgotten makes entries invalid, never valid.
+/// It holds at most `max_scopes` scopes. Beyond that, the older half is dropped and counts as a
+/// record that covers everything, so forgetting makes entries invalid, never valid.
 ///
 /// ```
 /// use shared_keys::{Applied, Mode, Position, Record, Scope, Stamp, Verdict};
 ///
 /// let tag = "tag:category:7".parse::<Scope>().unwrap().hash();
 /// let mut applied = Applied::new(100_000);
-/// applied.apply(Record { scope: tag, mode: Mode::Remove, stamp: Stamp::origin(Position::new(20, 0)) });
+/// let stamp = Stamp::origin(Position::new(20, 0));
+/// applied.apply(Record { scope: tag, mode: Mode::Remove, stamp });
 ///
-/// // Loaded before the record, even if it is stored after it: never served again.
+/// // An entry loaded before the record is never served again, even if it is stored after it.
 /// assert_eq!(applied.verdict([tag], Stamp::origin(Position::new(10, 0))), Verdict::Removed);
 /// assert_eq!(applied.verdict([tag], Stamp::origin(Position::new(20, 0))), Verdict::Valid);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Applied {
     scopes: HashMap<ScopeHash, Hits>,
-    /// The scopes of several tags that records were applied for: entries carry only the single tags.
+    /// The scopes of several tags that have records. Entries carry only the single tags.
     all_tags: Vec<AllTags>,
     everything: Hits,
     max_scopes: usize,
@@ -125,11 +130,12 @@ struct AllTags {
     tags: Box<[ScopeHash]>,
 }
 
-/// Scopes of several tags that are told apart. A further one counts as one of its first tag alone, which covers more.
+/// The largest number of scopes of several tags that are tracked exactly. A further one counts as
+/// its first tag alone, which covers more.
 const MAX_ALL_TAGS: usize = 1000;
 
 impl Applied {
-    /// An empty one that holds at most `max_scopes` scopes (at least 2).
+    /// Creates an empty set of records that holds at most `max_scopes` scopes (at least 2).
     ///
     /// ```
     /// use shared_keys::{Applied, Mode, Position, Record, ScopeHash, Stamp, Verdict};
@@ -138,7 +144,7 @@ impl Applied {
     ///     let stamp = Stamp::origin(Position::new(ms, 0));
     ///     applied.apply(Record { scope: ScopeHash(ms), mode: Mode::Expire, stamp });
     /// }
-    /// // The older two had to go, and now cover everything up to where they stood.
+    /// // The older two were dropped, and now cover everything up to their positions.
     /// assert_eq!(applied.len(), 1);
     /// assert_eq!(applied.verdict([], Stamp::origin(Position::new(1, 0))), Verdict::Removed);
     /// assert_eq!(applied.verdict([], Stamp::origin(Position::new(2, 0))), Verdict::Valid);
@@ -154,7 +160,8 @@ impl Applied {
         }
     }
 
-    /// Takes in a record of this scope, several tags included. Order and repetition do not matter.
+    /// Applies a record of this scope, including a scope of several tags. Order and repetition do
+    /// not matter.
     ///
     /// ```
     /// use shared_keys::{Applied, Mode, Position, Scope, Stamp, Tag, Verdict};
@@ -170,14 +177,15 @@ impl Applied {
     /// ```
     pub fn apply_scope(&mut self, scope: &Scope, mode: Mode, stamp: Stamp) {
         let hash = match scope {
-            Scope::AllTags(tags) if self.tells_apart(scope.hash(), tags) => scope.hash(),
+            Scope::AllTags(tags) if self.tracks(scope.hash(), tags) => scope.hash(),
             _ => scope.carried_hash(),
         };
         self.apply(Record { scope: hash, mode, stamp });
     }
 
-    /// Whether a scope of several tags has, or now gets, a place of its own.
-    fn tells_apart(&mut self, scope: ScopeHash, tags: &[Tag]) -> bool {
+    /// Returns whether a scope of several tags is tracked exactly, and begins to track it if there
+    /// is room.
+    fn tracks(&mut self, scope: ScopeHash, tags: &[Tag]) -> bool {
         if self.all_tags.iter().any(|known| known.scope == scope) {
             return true;
         }
@@ -189,7 +197,7 @@ impl Applied {
         false
     }
 
-    /// Takes in a record. Order and repetition do not matter.
+    /// Applies a record. Order and repetition do not matter.
     pub fn apply(&mut self, record: Record) {
         let hits =
             if record.scope == self.all { &mut self.everything } else { self.scopes.entry(record.scope).or_default() };
@@ -202,7 +210,7 @@ impl Applied {
         }
     }
 
-    /// Counts every entry that was loaded before `floor` as removed.
+    /// Makes every entry that was loaded before `floor` count as removed.
     ///
     /// ```
     /// use shared_keys::{Applied, Seq, Stamp, Verdict};
@@ -215,10 +223,12 @@ impl Applied {
         self.everything.remove.add(floor);
     }
 
-    /// **The rule**: what an entry with these scopes, loaded at `loaded_at`, is. `all` need not be named.
+    /// **The validity rule**: returns the verdict on an entry with these scopes, loaded at
+    /// `loaded_at`. The scope `all` need not be listed.
     ///
-    /// Where record and entry both have an origin position, these are compared, else their numbers at the edge. What has no
-    /// place in an order counts as the older one: an entry as the oldest, a record as the latest.
+    /// If record and entry both have an origin position, the positions are compared; otherwise
+    /// their numbers at the edge. Without a place in an order, an entry counts as the oldest and a
+    /// record as the latest.
     ///
     /// ```
     /// use shared_keys::{Applied, Mode, Position, Record, ScopeHash, Seq, Stamp, Verdict};
@@ -226,10 +236,10 @@ impl Applied {
     /// let at = |ms, seq| Stamp { origin: Some(Position::new(ms, 0)), edge: Some(Seq(seq)) };
     /// applied.apply(Record { scope: ScopeHash(1), mode: Mode::Remove, stamp: at(20, 5) });
     ///
-    /// // An origin that lagged built it before the record, though the edge fetched it after.
+    /// // A lagging origin built the response before the record; the edge fetched it afterwards.
     /// assert_eq!(applied.verdict([ScopeHash(1)], at(10, 9)), Verdict::Removed);
     /// assert_eq!(applied.verdict([ScopeHash(1)], at(20, 4)), Verdict::Valid);
-    /// // A foreign origin says no position.
+    /// // A foreign origin sends no position.
     /// assert_eq!(applied.verdict([ScopeHash(1)], Stamp::edge(Seq(4))), Verdict::Removed);
     /// ```
     #[must_use]
@@ -247,19 +257,19 @@ impl Applied {
         verdict
     }
 
-    /// The scopes of several tags that cover an entry with these scopes.
+    /// Returns the tracked scopes of several tags that cover an entry with these scopes.
     pub fn all_tags_of(&self, scopes: impl Iterator<Item = ScopeHash> + Clone) -> impl Iterator<Item = ScopeHash> {
         let covers = move |known: &&AllTags| known.tags.iter().all(|tag| scopes.clone().any(|scope| scope == *tag));
         self.all_tags.iter().filter(covers).map(|known| known.scope)
     }
 
-    /// How many scopes it holds.
+    /// Returns the number of scopes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.scopes.len()
     }
 
-    /// Whether it holds no scope. It can still have a floor.
+    /// Returns whether there are no scopes. There can still be a floor.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.scopes.is_empty()
@@ -284,7 +294,8 @@ impl Applied {
     }
 }
 
-/// The one in the middle if they were in order, by Hoare's quickselect: the standard library's is much code for the edge.
+/// Returns the median, by Hoare's quickselect. The standard library's selection would add much code
+/// to the edge worker.
 fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     let mut nth = values.len() / 2;
     loop {
@@ -356,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_is_invalid() {
+    fn an_entry_without_a_comparable_place_is_invalid() {
         let journal = applied(&[(A, Mode::Remove, at(Some(5), None))]);
         assert_eq!(journal.verdict([A], at(None, Some(7))), Verdict::Removed);
         assert_eq!(journal.verdict([A], Stamp::default()), Verdict::Removed);
@@ -376,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn more_scopes_of_several_tags_than_are_told_apart_cover_more_and_never_less() {
+    fn scopes_of_several_tags_beyond_the_limit_cover_more_and_never_less() {
         let mut journal = Applied::new(10 * MAX_ALL_TAGS);
         for n in 0..MAX_ALL_TAGS + 10 {
             let both = Scope::all_tags([tag("a"), tag(&alloc::format!("b{n}"))]).unwrap();
@@ -400,7 +411,8 @@ mod tests {
     }
 
     proptest! {
-        /// Several tags: covered are exactly the entries that carry all of them, or more once scopes were dropped.
+        /// A scope of several tags covers exactly the entries that carry all of them, or more once
+        /// scopes were dropped.
         #[test]
         fn a_scope_of_several_tags_covers_what_carries_them_all(
             covered in prop::collection::btree_set("[a-d]", 1..4), carried in prop::collection::btree_set("[a-d]", 0..4),
@@ -421,7 +433,8 @@ mod tests {
             }
         }
 
-        /// The map gives what a search through every single record gives, whatever it has dropped: or stricter.
+        /// The map returns the same verdict as a search through all records, or a stricter one
+        /// after records were dropped.
         #[test]
         fn the_map_is_never_laxer_than_the_records(
             records in prop::collection::vec((0u64..6, any::<bool>(), prop::option::of(0u64..9), 1u64..9), 0..40),

@@ -1,9 +1,10 @@
-//! The journal's vocabulary and its one rule.
+//! The journal: positions, records, and the validity rule.
 //!
-//! > An entry may be served as valid only if no journal record after its `loaded_at` covers one of its scopes.
+//! > An entry may be served as valid only if no journal record after its `loaded_at` covers one of
+//! > its scopes.
 //!
-//! Every layer holds the records that it knows in an [`Applied`] and asks it, whenever an entry is *read*, for a
-//! [`Verdict`]. There is no other copy of the rule.
+//! Every layer holds the records that it knows in an [`Applied`] and gets a [`Verdict`] from it
+//! whenever an entry is *read*. The rule is implemented nowhere else.
 
 mod applied;
 mod position;
@@ -11,5 +12,6 @@ mod record;
 
 pub use applied::{Applied, Verdict};
 pub use position::Position;
+#[cfg(feature = "signature")]
 pub(crate) use position::decimal;
 pub use record::{Mode, Record, Seq, Stamp};

@@ -1,11 +1,12 @@
-//! A record's place in the origin's journal, as text and as bytes.
+//! Positions in the origin's journal, as text and as bytes.
 
 use core::fmt;
 use core::str::FromStr;
 
 use crate::ParseError;
 
-/// A place in the origin's journal: the ID of a record in the Redis stream, by Redis's clock and never a node's.
+/// A position in the origin's journal: the ID of a record in the Redis stream. Its time is that of
+/// the Redis server's clock, never of a client's.
 ///
 /// ```
 /// use shared_keys::Position;
@@ -21,18 +22,19 @@ pub struct Position {
 }
 
 impl Position {
-    /// Before every record.
+    /// The position before every record.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
-    /// The length of the binary form.
+    /// The length of the binary form, in bytes.
     pub const BYTES: usize = 16;
 
-    /// The position of the record `seq` within the millisecond `ms` of Redis's clock.
+    /// Creates the position of the record `seq` within the millisecond `ms` of Redis's clock.
     #[must_use]
     pub const fn new(ms: u64, seq: u64) -> Self {
         Self { ms, seq }
     }
 
-    /// The binary form: milliseconds and number, both big-endian, so that bytes sort as positions do.
+    /// Returns the binary form: milliseconds and number, both big-endian, so that the bytes sort as
+    /// the positions do.
     ///
     /// ```
     /// use shared_keys::Position;
@@ -45,20 +47,20 @@ impl Position {
         (((self.ms as u128) << 64) | self.seq as u128).to_be_bytes()
     }
 
-    /// The position whose binary form this is. All bytes are one.
+    /// Creates a position from its binary form. Any bytes are valid.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let both = u128::from_be_bytes(bytes);
         Self { ms: (both >> 64) as u64, seq: both as u64 }
     }
 
-    /// Milliseconds since the Unix epoch, by Redis's clock.
+    /// Returns the milliseconds since the Unix epoch, by Redis's clock.
     #[must_use]
     pub const fn ms(self) -> u64 {
         self.ms
     }
 
-    /// The number within the millisecond.
+    /// Returns the number within the millisecond.
     #[must_use]
     pub const fn seq(self) -> u64 {
         self.seq
@@ -85,7 +87,7 @@ impl FromStr for Position {
     }
 }
 
-/// The number whose one text this is: digits only, and none to spare.
+/// Parses a decimal number in its canonical form: digits only, without leading zeros.
 pub(crate) fn decimal(text: &str) -> Option<u64> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     canonical.then(|| text.parse().ok()).flatten()

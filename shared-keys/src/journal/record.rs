@@ -1,4 +1,4 @@
-//! What an invalidation says, and the two orders in which it stands.
+//! Invalidation records, and their stamps in the journals of origin and edge.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,7 +7,7 @@ use super::Position;
 use super::position::decimal;
 use crate::{ParseError, ScopeHash};
 
-/// The edge journal's own order: it counts the records as they arrive there.
+/// A number in the edge's journal, which counts the records in their order of arrival there.
 ///
 /// ```
 /// assert!(shared_keys::Seq(2) > shared_keys::Seq::default());
@@ -15,7 +15,7 @@ use crate::{ParseError, ScopeHash};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Seq(pub u64);
 
-/// What a record does to the entries that it covers.
+/// The effect of a record on the entries that it covers.
 ///
 /// ```
 /// use shared_keys::Mode;
@@ -24,14 +24,14 @@ pub struct Seq(pub u64);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
-    /// Never serve them again.
+    /// The entries are never served again.
     Remove,
-    /// They are stale: serve them only where stale is allowed.
+    /// The entries are stale: they are served only where stale entries are allowed.
     Expire,
 }
 
 impl Mode {
-    /// `remove` or `expire`, as it stands in the journal and in purge messages.
+    /// Returns `remove` or `expire`, as written in the journal and in purge messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,12 +59,15 @@ impl FromStr for Mode {
     }
 }
 
-/// A place in the journals: where a record stands, or what had been applied before an entry began to load.
+/// A place in the journals: the place of a record, or the state that had been applied before an
+/// entry began to load.
 ///
-/// The origin's layers know only `origin`. At the edge a record always has `edge`, and has `origin` if it came from
-/// the SDK; an entry likewise has `origin` if its response carried `Strata-Position`.
+/// The origin's layers use only `origin`. At the edge a record always has `edge`, and has `origin`
+/// if it came from the SDK. An entry at the edge likewise has `origin` if its response carried
+/// `Strata-Position`.
 ///
-/// As text it is the edge's number, or `-` for none, and behind a space the origin's position if there is one.
+/// The text form is the edge's number, or `-` for none, followed by a space and the origin's
+/// position if there is one.
 ///
 /// ```
 /// use shared_keys::{Position, Seq, Stamp};
@@ -82,13 +85,13 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// A place in the origin's journal only.
+    /// Creates a stamp with a place in the origin's journal only.
     #[must_use]
     pub const fn origin(position: Position) -> Self {
         Self { origin: Some(position), edge: None }
     }
 
-    /// A place in the edge's journal only.
+    /// Creates a stamp with a place in the edge's journal only.
     #[must_use]
     pub const fn edge(seq: Seq) -> Self {
         Self { origin: None, edge: Some(seq) }
@@ -122,9 +125,10 @@ impl FromStr for Stamp {
     }
 }
 
-/// One invalidation, as a layer applies it.
+/// One invalidation, in the form that layers apply.
 ///
-/// As text it is the scope's hash, the mode and the stamp: a line of the edge journal's snapshot, version 1.
+/// The text form is the scope's hash, the mode and the stamp: one line of the edge journal's
+/// snapshot, version 1.
 ///
 /// ```
 /// use shared_keys::{Mode, Record, ScopeHash, Seq, Stamp};
@@ -134,11 +138,11 @@ impl FromStr for Stamp {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// What it covers.
+    /// The scope that the record covers.
     pub scope: ScopeHash,
-    /// What it does.
+    /// The effect on the entries in the scope.
     pub mode: Mode,
-    /// Where it stands.
+    /// The place in the journals.
     pub stamp: Stamp,
 }
 
@@ -164,7 +168,8 @@ impl FromStr for Record {
     }
 }
 
-/// What the part of `text` that begins at the byte `at` stands for; an error counts its bytes from the beginning of `text`.
+/// Parses the part of `text` that begins at the byte `at`. An error counts its bytes from the
+/// beginning of `text`.
 fn part<T: FromStr<Err = ParseError>>(text: &str, at: usize, part: &str) -> Result<T, ParseError> {
     part.parse().map_err(|cause: ParseError| ParseError::new(cause.expected(), at + cause.at(), text))
 }

@@ -1,29 +1,32 @@
-//! What is checked while compiling: templates are well-formed and bounded, and no two can render alike.
+//! Checks at compile time: templates are well-formed and bounded, and no two can render the same
+//! text.
 //!
-//! All of it is `const fn`s that stop the build with a message; called at run time they panic with the same one.
+//! All checks are `const fn`s. In a constant they stop the build with a message; at run time they
+//! panic with the same message.
 
 use super::escape::MAX_ID_BYTES;
 use super::key::MAX_KEY_BYTES;
 
-/// The templates of one [`keys!`](crate::keys): `listed as` gives them a name, for [`assert_disjoint`].
+/// The templates of one [`keys!`](crate::keys). `listed as` names them, for [`assert_disjoint`].
 #[derive(Debug, Clone, Copy)]
 pub struct Templates {
     head: &'static str,
     declared: &'static [Declared],
 }
 
-/// One line of `keys!`.
+/// One declaration in `keys!`.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
     pub kind: Kind,
-    /// The type's name with its module.
+    /// The type's name, with its module path.
     pub name: &'static str,
     pub template: &'static str,
     pub fields: &'static [&'static str],
 }
 
-/// Keys and tags live apart: equal texts of the two do not meet.
+/// The kind of a declaration. Keys and tags are separate namespaces, so a key and a tag may render
+/// the same text.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -32,7 +35,7 @@ pub enum Kind {
 }
 
 impl Templates {
-    /// The templates, once they are found well-formed and disjoint. `head` is what stands in front of the keys.
+    /// Checks the templates and returns them. `head` is the text in front of every key, `app:vN:`.
     #[doc(hidden)]
     pub const fn checked(app: &str, head: &'static str, declared: &'static [Declared]) -> Self {
         if !is_app_name(app) {
@@ -49,10 +52,14 @@ impl Templates {
     }
 }
 
-/// Stops the build if two templates of one app and version could render the same key, or the same tag: for an app that
-/// declares its keys in several modules or crates, of which each [`keys!`](crate::keys) sees only its own.
+/// Stops the build if two templates of one app and version can render the same key, or the same
+/// tag.
 ///
-/// An id is taken to be able to render any text, so a pair is refused that only its ids' types keep apart.
+/// Each [`keys!`](crate::keys) checks only its own declarations. An app that declares its keys in
+/// several modules or crates checks them all with this function.
+///
+/// Every id counts as able to render any text. Two templates that differ only in the types of their
+/// ids are therefore rejected.
 ///
 /// ```
 /// mod catalogue {
@@ -76,7 +83,8 @@ impl Templates {
 /// ```
 ///
 /// # Panics
-/// If two could; the message names both. In a constant, as above, that stops the build.
+/// If two templates can render the same text; the message names both. In a constant, as above, that
+/// stops the build.
 pub const fn assert_disjoint(lists: &[Templates]) {
     let mut in_a = 0;
     while in_a < lists.len() {
@@ -99,7 +107,8 @@ pub const fn assert_disjoint(lists: &[Templates]) {
     }
 }
 
-/// Stops the build if `child`'s keys do not all lie below `parent`'s. Both are name, head and template.
+/// Stops the build if the keys of `child` do not all lie below those of `parent`. Each is given as
+/// name, head and template.
 #[doc(hidden)]
 pub const fn check_under(child: (&str, &str, &str), parent: (&str, &str, &str)) {
     let (name, above) = (child.0, parent.0);
@@ -127,7 +136,7 @@ pub const fn check_under(child: (&str, &str, &str), parent: (&str, &str, &str)) 
     }
 }
 
-/// Stops the build if two variants of an enum share a text. Each is its name and its text.
+/// Stops the build if two variants of an enum share a text. Each is given as name and text.
 #[doc(hidden)]
 pub const fn check_variants(name: &str, variants: &[(&str, &str)]) {
     let mut at = 0;
@@ -144,7 +153,8 @@ pub const fn check_variants(name: &str, variants: &[(&str, &str)]) {
     }
 }
 
-/// Whether this can be the name of an app in [`keys!`](crate::keys): one or more of `a-z 0-9 _ -`.
+/// Returns whether a text can be an app name in [`keys!`](crate::keys): one or more of `a-z 0-9 _
+/// -`.
 ///
 /// ```
 /// assert!(shared_keys::is_app_name("shop-2"));
@@ -157,7 +167,7 @@ pub const fn is_app_name(app: &str) -> bool {
 
 const fn check_template(head: &str, Declared { kind, name, template, fields }: Declared) {
     let bytes = template.as_bytes();
-    // A key's head and the braces of its hash tag.
+    // The head of a key, and the braces of its hash tag.
     let mut longest = if matches!(kind, Kind::Key) { head.len() + 2 } else { 0 };
     let (mut at, mut field) = (0, 0);
     loop {
@@ -210,8 +220,11 @@ const fn check_pair(a: Declared, b: Declared) {
     }
 }
 
-/// Whether two templates have as many segments, and at each place equal literals or an id. What differs only in where the
-/// hash tag ends collides as well: easier to understand than an exception.
+/// Returns whether two templates have the same number of segments and, at each place, equal
+/// literals or an id.
+///
+/// Templates that differ only in where the hash tag ends count as colliding too: a rule without
+/// exceptions is easier to follow.
 const fn can_collide(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let (mut in_a, mut in_b) = (0, 0);
@@ -272,7 +285,7 @@ const fn equal_ranges(a: &[u8], a_from: usize, a_to: usize, b: &[u8], b_from: us
     true
 }
 
-/// Stops the build with the joined message; `panic!` alone joins nothing in a constant.
+/// Stops the build with the joined parts as the message. `panic!` in a constant cannot format.
 #[expect(clippy::panic, reason = "meant for constants, where it stops the build")]
 const fn fail(parts: &[&str]) -> ! {
     let mut message = [b' '; 1024];

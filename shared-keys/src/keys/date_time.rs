@@ -6,10 +6,10 @@
 //!      / date "T" hh ":" mm ":" ss "." nanoseconds "Z"
 //! ```
 //!
-//! This is RFC 3339 in UTC, extended to all years: a year outside 0 to 9999 has a sign, and at least
-//! four digits (ISO 8601). Nanoseconds that are not zero are written with nine digits. `chrono`
-//! counts a leap second as nanoseconds from 10^9 on, which are written with ten digits, so each
-//! value has a text of its own.
+//! This is RFC 3339 in UTC, extended to all years: a year outside 0 to 9999 has a sign, and at
+//! least four digits (ISO 8601). Nanoseconds that are not zero are written with nine digits.
+//! `chrono` counts a leap second as nanoseconds from 10^9 on, which are written with ten digits, so
+//! each value has a text of its own.
 
 use core::fmt::{self, Write};
 
@@ -122,7 +122,8 @@ mod of_chrono {
         fn parse_id(text: &str) -> Option<Self> {
             let DateTime { date, hour, minute, second, nanosecond } = DateTime::parse(text)?;
             let time = NaiveTime::from_hms_opt(hour.into(), minute.into(), second.into())?;
-            // Unlike the constructor, this takes a leap second at any minute, as a value may hold.
+            // Unlike the constructor, this accepts a leap second in any minute, as values can have
+            // one.
             Some(date.to_chrono()?.and_time(time.with_nanosecond(nanosecond)?).and_utc())
         }
     }
@@ -157,7 +158,8 @@ mod of_time {
         }
     }
 
-    /// An `OffsetDateTime` is no id, since equal ones can differ in their offsets. Its `to_utc()` is.
+    /// An `OffsetDateTime` is not an id, since equal values can differ in their offsets. Convert it
+    /// with `to_utc()`.
     impl KeyId for UtcDateTime {
         const EXPECTED: &'static str = EXPECTED_TIME;
 
@@ -192,7 +194,7 @@ mod tests {
         text
     }
 
-    /// Asserts that an id parses back, and that its text sorts out every other spelling.
+    /// Asserts that an id is written as `expected` and parses back.
     #[track_caller]
     fn assert_id<I: KeyId + PartialEq + core::fmt::Debug>(id: I, expected: &str) {
         assert_eq!(text(&id), expected);
@@ -249,7 +251,7 @@ mod tests {
         assert_eq!(UtcDateTime::parse_id("2026-11-28T09:00:00.1000000000Z"), None);
     }
 
-    /// Any number that a type's range allows, near its ends and near zero as well.
+    /// Generates numbers in a range, its two ends and recent times among them.
     fn within(least: i64, most: i64) -> impl Strategy<Value = i64> {
         prop_oneof![least..=most, Just(least), Just(most), -100_000_000_000..=250_000_000_000i64]
     }

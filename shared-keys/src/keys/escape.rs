@@ -1,14 +1,17 @@
-//! Ids ↔ one segment of a key: injective, bounded, and safe in Redis globs, hash tags and headers.
+//! Escapes an id into one segment of a key, and back: injective, bounded, and safe in Redis globs,
+//! hash tags and header fields.
 //!
 //! ```text
-//! segment = 1*128( plain / escape )                what is not longer, as it is
+//! segment = 1*128( plain / escape )                an id of up to 128 bytes
 //!         / "~"                                    the empty id
-//!         / 64( plain / "%" / hex ) "~" 32hex      a longer one: its head, and SHA-256 of its whole escaped form
+//!         / 64( plain / "%" / hex ) "~" 32hex      a longer one: its head, and SHA-256 of its
+//!                                                  whole escaped form
 //! plain   = "A"-"Z" / "a"-"z" / "0"-"9" / "-" / "_" / "." / "@"
 //! escape  = "%" 2HEX
 //! ```
 //!
-//! Only the last two forms hold a `~`, and the last is never as short as the empty id's: no form can be taken for another.
+//! Only the last two forms contain a `~`, and the last is never as short as the empty id's, so no
+//! form can be mistaken for another.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -18,24 +21,26 @@ use sha2::{Digest, Sha256};
 
 use crate::KeyId;
 
-/// An escaped id longer than this is cut and hashed, so that one hostile id cannot make a huge key.
+/// The longest escaped id, in bytes. A longer one is cut and hashed, so that a hostile id cannot
+/// make a huge key.
 pub(crate) const MAX_ID_BYTES: usize = 128;
-/// How much of a cut id stays readable in front of its hash.
+/// The bytes of a cut id that stay readable in front of its hash.
 const CUT_ID_BYTES: usize = 64;
-/// Bytes of SHA-256 kept behind a cut id: 128 bits, so that nobody can find two ids that render alike.
+/// The bytes of SHA-256 behind a cut id: 128 bits, so that finding two ids with one rendering is
+/// infeasible.
 const CUT_HASH_BYTES: usize = 16;
 
-/// Writes `id` escaped into `out`.
+/// Writes the escaped form of `id` to `out`.
 pub(crate) fn write_escaped(id: &impl KeyId, out: &mut impl Write) -> fmt::Result {
     let mut escaper = Escaper { head: [0; MAX_ID_BYTES], len: 0, overflow: None };
     id.write_id(&mut escaper)?;
     escaper.finish(out)
 }
 
-/// The text that was escaped.
+/// Returns the text whose escaped form is `segment`.
 ///
 /// # Errors
-/// What was expected, and at which byte of the segment: only the escaped form of a whole (uncut) text can be undone.
+/// Returns what was expected and at which byte of the segment. A cut id cannot be unescaped.
 pub(crate) fn unescape(segment: &str) -> Result<String, (&'static str, usize)> {
     if segment == "~" {
         return Ok(String::new());
@@ -44,7 +49,7 @@ pub(crate) fn unescape(segment: &str) -> Result<String, (&'static str, usize)> {
         return Err(("an id, or `~` for the empty one", 0));
     }
     if let Some(at) = segment.find('~') {
-        return Err(("an id that was kept whole: of a cut one only its head and, behind `~`, a hash are left", at));
+        return Err(("an id that was not cut: a cut id ends in `~` and a hash, and cannot be read back", at));
     }
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -73,12 +78,14 @@ fn hex_byte(hex: &[u8]) -> Option<u8> {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// What stands for itself. Everything that Redis globs, hash tags, URLs and our own grammar give a meaning is left out.
+/// Returns whether a byte is written as it is. Excluded is every byte with a meaning in Redis
+/// globs, hash tags, URLs or the grammar of keys.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@')
 }
 
-/// Escapes what is written to it: a short id stays in `head`, a long one goes on into a hash.
+/// Escapes the text that is written to it. A short id stays in `head`; a long one continues in a
+/// hash.
 struct Escaper {
     head: [u8; MAX_ID_BYTES],
     len: usize,
@@ -102,7 +109,7 @@ impl Escaper {
 
     fn finish(self, out: &mut impl Write) -> fmt::Result {
         let shown = if self.overflow.is_some() { CUT_ID_BYTES } else { self.len };
-        // Only ASCII is pushed, so the head is always valid text.
+        // Only ASCII bytes are pushed, so the head is always valid UTF-8.
         out.write_str(core::str::from_utf8(&self.head[..shown]).map_err(|_| fmt::Error)?)?;
         match self.overflow {
             Some(hash) => {
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_id_is_bounded_and_keeps_its_difference() {
+    fn a_long_id_is_bounded_and_differs_from_other_long_ids() {
         let (long, other) = ("x".repeat(1 << 20), "x".repeat((1 << 20) - 1) + "y");
         assert_eq!(escaped(&long).len(), CUT_ID_BYTES + 1 + 2 * CUT_HASH_BYTES);
         assert_ne!(escaped(&long), escaped(&other));
@@ -165,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cut_id_renders_as_is_no_other_ids_text() {
+    fn no_other_id_renders_like_a_cut_one() {
         let cut = escaped(&"x".repeat(200));
         assert_eq!(escaped(&cut), cut.replace('~', "%7E"));
     }
@@ -174,7 +181,7 @@ mod tests {
     fn an_error_says_what_was_expected_and_at_which_byte() {
         for (segment, expected, at) in [
             ("", "or `~` for the empty one", 0),
-            ("ab~c", "a cut one", 2),
+            ("ab~c", "a cut id ends in `~`", 2),
             ("a%2", "two hexadecimal digits in capitals", 1),
             ("%+1", "two hexadecimal digits in capitals", 0),
             ("ab%2a", "two hexadecimal digits in capitals", 2),

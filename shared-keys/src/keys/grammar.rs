@@ -1,6 +1,7 @@
-//! How keys, tags and scopes are spelled. This page has no items.
+//! The grammar of keys, tags and scopes. This page has no items.
 //!
-//! Read each row from left to right: *italics* refer to another row, `(…)*` repeats, `(…)?` may be left out, `|` chooses.
+//! Read each row from left to right: *italics* refer to another row, `(…)*` repeats, `(…)?` is
+//! optional, `|` separates alternatives.
 //!
 //! # Keys
 //!
@@ -18,16 +19,20 @@
 //! | *escape* | ──▶ | `%` and two hexadecimal digits in capitals, for any other byte of the id's UTF-8 | `%2A` |
 //! | *prefix* | ──▶ | a *key* or its beginning, up to and with a `:` | `shop:v1:{user:42}:` |
 //!
-//! A template holds literals and ids at fixed places, and of two templates of one app and version there is always a place at
-//! which both have a literal and these differ, or one ends. So a key's text tells its template; the escapes tell the ids.
+//! A template has literals and ids at fixed places. For any two templates of one app and version
+//! there is a place where both have a literal and these differ, or where one of them ends. A key's
+//! text therefore identifies its template, and the escapes identify the ids.
 //!
-//! * **No id can mean anything but itself**: `*`, `?`, `[`, `\` (Redis globs), `{`, `}` (hash tags), `:` (segments), `%` and `~`
-//!   (escapes), controls, spaces and non-ASCII are never written raw.
+//! * **An id is never mistaken for syntax**: `*`, `?`, `[`, `\` (Redis globs), `{`, `}` (hash
+//!   tags), `:` (segments), `%` and `~` (escapes), control characters, spaces and non-ASCII bytes
+//!   are never written raw.
 //! * **A prefix ends at a segment**: `shop:v1:{user:4}:` does not cover `shop:v1:{user:42}`.
-//! * **A family has one slot** in Redis Cluster: its hash tag is the same ([`slot`](crate::slot())).
-//! * **A key is bounded**: ids are cut one by one, and a template that could render more than [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES)
-//!   does not compile. A cut id keeps its 128 bits of SHA-256, so cut ids differ too; it cannot be read back. The same id is
-//!   cut in the same way in every key, so the prefixes of a family with a cut id still cover exactly that family.
+//! * **A family has one slot** in a Redis Cluster, since its keys share a hash tag
+//!   ([`slot`](crate::slot())).
+//! * **A key is bounded**: ids are cut one by one, and a template that could render more than
+//!   [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) does not compile. A cut id ends in 128 bits of its
+//!   SHA-256, so different cut ids differ; it cannot be parsed back. An id is cut alike in every
+//!   key, so the prefixes of a family with a cut id cover exactly that family.
 //!
 //! ```
 //! use shared_keys::{Key, slot};
@@ -35,10 +40,11 @@
 //! shared_keys::keys! {
 //!     app "shop" version 1;
 //!
-//!     /// Who a user is.
+//!     /// A user's profile.
 //!     pub key User { name: String } = "user:{name}";
 //!     /// A page of a user's orders.
-//!     pub key Orders { name: String, page: u32 } = "user:{name}:orders:{page}" under User { name };
+//!     pub key Orders { name: String, page: u32 } = "user:{name}:orders:{page}"
+//!         under User { name };
 //! }
 //!
 //! let (user, orders) = (User { name: "4*".into() }, Orders { name: "4*".into(), page: 3 });
@@ -74,10 +80,10 @@
 //!
 //! # Scopes
 //!
-//! | what an invalidation covers | form | example |
+//! | scope | form | example |
 //! |---|---|---|
 //! | one key | `key:` *key* | `key:shop:v1:{user:42}:orders:3` |
 //! | a key and all below it | `prefix:` *prefix* | `prefix:shop:v1:{user:42}:` |
-//! | all that carries the tag | `tag:` *tag* | `tag:category:7` |
+//! | everything that carries the tag | `tag:` *tag* | `tag:category:7` |
 //! | a URL path and all below it | `path:` *host* ( `/` *segment* )* | `path:shop.example/api/products` |
 //! | everything | `all` | `all` |

@@ -53,10 +53,12 @@ use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
 ///
 /// assert_eq!(Sales { day: Day(20_000) }.to_text(), "shop:v1:{sales:d20000}");
 /// let error = Sales::parse("shop:v1:{sales:20000}").unwrap_err();
-/// assert_eq!(error.to_string(), r#"expected a day as `d` and a number at byte 15 of "shop:v1:{sales:20000}""#);
+/// let message = r#"expected a day as `d` and a number at byte 15 of "shop:v1:{sales:20000}""#;
+/// assert_eq!(error.to_string(), message);
 /// ```
 pub trait KeyId: Sized {
-    /// The description of the texts that `parse_id` accepts. Error messages put `expected ` before it.
+    /// The description of the texts that `parse_id` accepts. Error messages put `expected ` before
+    /// it.
     const EXPECTED: &'static str = "an id of the template's type";
 
     /// Writes the id's text.

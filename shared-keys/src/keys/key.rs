@@ -1,4 +1,4 @@
-//! Typed keys and tags: what the [`keys!`](crate::keys) macro declares.
+//! Typed keys and tags: the traits that the [`keys!`](crate::keys) macro implements.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,10 +7,12 @@ use core::fmt;
 use super::prefix::{Prefix, tops};
 use crate::{ParseError, Tag};
 
-/// The longest that a key or tag can be, whatever its ids: a template that could render more does not compile.
+/// The longest text of a key or tag, in bytes, whatever its ids are. A template that could render
+/// more does not compile.
 ///
-/// Each id counts with the 128 bytes that it can take, so a key has at most seven. As ids are cut one by one, and never the
-/// key, a key with cut ids lies below the same prefixes as the key at the prefix's top.
+/// Each id counts with its largest size, 128 bytes, so a key has at most seven ids. Long ids are
+/// cut one by one. A cut id renders alike in every key, so a key with cut ids lies below the same
+/// prefixes as its parent.
 ///
 /// ```
 /// use shared_keys::{Key, MAX_KEY_BYTES};
@@ -18,7 +20,7 @@ use crate::{ParseError, Tag};
 /// shared_keys::keys! {
 ///     app "shop" version 1;
 ///
-///     /// What is known of two texts.
+///     /// Facts about two texts.
 ///     pub key Pair { a: String, b: String } = "pair:{a}:{b}";
 /// }
 ///
@@ -27,7 +29,8 @@ use crate::{ParseError, Tag};
 /// ```
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// A typed data key, declared by [`keys!`](crate::keys). Two different keys never render alike.
+/// A typed data key, declared by [`keys!`](crate::keys). Two different keys never render the same
+/// text.
 ///
 /// ```
 /// use shared_keys::Key;
@@ -43,22 +46,27 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// assert_eq!(key.to_text(), "shop:v1:{user:42}:orders:3");
 /// assert_eq!(UserOrders::parse("shop:v1:{user:42}:orders:3"), Ok(key));
 ///
-/// let error = UserOrders::parse("shop:v1:{user:42}:orders:x").unwrap_err();
-/// assert_eq!(error.to_string(), r#"expected a number from 0 to 2^32 - 1 at byte 25 of "shop:v1:{user:42}:orders:x""#);
+/// let text = "shop:v1:{user:42}:orders:x";
+/// let message = format!("expected a number from 0 to 2^32 - 1 at byte 25 of {text:?}");
+/// assert_eq!(UserOrders::parse(text).unwrap_err().to_string(), message);
 /// ```
 pub trait Key: Sized {
-    /// The type's name: the name of its namespace in metrics and logs.
+    /// The type's name, which names its namespace in metrics and logs.
     const NAME: &'static str;
-    /// What stands in front of every key of the app and version: `app:vN:`.
+    /// The text in front of every key of the app and version: `app:vN:`.
     const HEAD: &'static str;
-    /// The template that it was declared with.
+    /// The template of the declaration.
     const TEMPLATE: &'static str;
 
-    /// Writes the key's text, at most [`MAX_KEY_BYTES`]. With a buffer that is large enough nothing is allocated.
+    /// Writes the key's text, at most [`MAX_KEY_BYTES`]. Nothing is allocated if the buffer is
+    /// large enough.
     ///
     /// ```
     /// # use shared_keys::Key;
-    /// # shared_keys::keys! { app "shop" version 1; /** A user. */ key User { user: u64 } = "user:{user}"; }
+    /// # shared_keys::keys! {
+    /// #     app "shop" version 1;
+    /// #     /** A user. */ key User { user: u64 } = "user:{user}";
+    /// # }
     /// let mut buffer = String::with_capacity(shared_keys::MAX_KEY_BYTES);
     /// for user in 0..3 {
     ///     buffer.clear();
@@ -68,39 +76,42 @@ pub trait Key: Sized {
     /// ```
     ///
     /// # Errors
-    /// Only those of `out`; a `String` has none.
+    /// Returns only the errors of `out`; a `String` has none.
     fn render(&self, out: &mut impl fmt::Write) -> fmt::Result;
 
-    /// The key whose text this is.
+    /// Parses a key from its text.
     ///
     /// # Errors
-    /// If the text is of another app, version or template, an id does not parse, it is not in canonical form, or a long id
-    /// was cut: that cannot be read back.
+    /// Fails if the text belongs to another app, version or template, if an id does not parse or is
+    /// not in its canonical form, or if a long id was cut and so cannot be read back.
     fn parse(text: &str) -> Result<Self, ParseError>;
 
-    /// The tags of every value under this key, as its declaration says.
+    /// Returns the tags that the declaration gives to every value under this key.
     fn tags(&self) -> Vec<Tag> {
         Vec::new()
     }
 
-    /// The key's text as a new string.
+    /// Returns the key's text as a new string.
     fn to_text(&self) -> String {
         let mut text = String::with_capacity(48);
-        // Writing to a String does not fail, and ids only pass on the errors of what they write to.
+        // Writing to a `String` does not fail, and ids return only the errors of their output.
         let _ = self.render(&mut text);
         text
     }
 
-    /// The prefix that covers this key and every key below it.
+    /// Returns the prefix that covers this key and every key below it.
     fn prefix(&self) -> Prefix {
         Prefix::from_top(&self.to_text())
     }
 
-    /// The prefixes that cover this key, from the app's down to its own.
+    /// Returns the prefixes that cover this key, from the app's down to its own.
     ///
     /// ```
     /// # use shared_keys::Key;
-    /// # shared_keys::keys! { app "shop" version 1; /** A user. */ key User { user: u64 } = "user:{user}"; }
+    /// # shared_keys::keys! {
+    /// #     app "shop" version 1;
+    /// #     /** A user. */ key User { user: u64 } = "user:{user}";
+    /// # }
     /// let prefixes = User { user: 42 }.prefixes();
     /// let texts: Vec<_> = prefixes.iter().map(|prefix| prefix.as_str()).collect();
     /// assert_eq!(texts, ["shop:", "shop:v1:", "shop:v1:{user:", "shop:v1:{user:42}:"]);
@@ -109,14 +120,16 @@ pub trait Key: Sized {
         tops(&self.to_text()).map(Prefix::from_top).collect()
     }
 
-    /// Whether `key` lies below this one: whether an invalidation of [`Self::prefix`] covers it.
+    /// Returns whether `key` lies below this one, so that an invalidation of [`Self::prefix`]
+    /// covers it.
     ///
     /// ```
     /// # use shared_keys::Key;
     /// # shared_keys::keys! {
     /// #     app "shop" version 1;
     /// #     /** A user. */ key User { user: u64 } = "user:{user}";
-    /// #     /** Orders. */ key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}" under User { user };
+    /// #     /** Orders. */ key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}"
+    /// #         under User { user };
     /// # }
     /// assert!(User { user: 42 }.covers(&UserOrders { user: 42, page: 3 }));
     /// assert!(!User { user: 4 }.covers(&UserOrders { user: 42, page: 3 }));
@@ -129,7 +142,8 @@ pub trait Key: Sized {
     }
 }
 
-/// A key that lies below another one, declared by `under` in [`keys!`](crate::keys): the prefix of [`Self::above`] covers it.
+/// A key that lies below another key, declared by `under` in [`keys!`](crate::keys). The prefix of
+/// [`Self::above`] covers it.
 ///
 /// ```
 /// use shared_keys::{Below, Key};
@@ -137,17 +151,18 @@ pub trait Key: Sized {
 /// shared_keys::keys! {
 ///     app "shop" version 1;
 ///
-///     /// Who a user is.
+///     /// A user's profile.
 ///     pub key User { user: u64 } = "user:{user}";
 ///     /// A page of a user's orders.
-///     pub key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}" under User { user };
+///     pub key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}"
+///         under User { user };
 /// }
 ///
 /// let above: User = UserOrders { user: 42, page: 3 }.above();
 /// assert_eq!(above.prefix().as_str(), "shop:v1:{user:42}:");
 /// ```
 pub trait Below<P: Key>: Key {
-    /// The key above.
+    /// Returns the key above.
     fn above(&self) -> P;
 }
 
@@ -166,7 +181,7 @@ pub trait TypedTag {
     /// The template that it was declared with.
     const TEMPLATE: &'static str;
 
-    /// The tag, `category:7` for `"category:{category}"`. At most [`MAX_KEY_BYTES`].
+    /// Returns the tag, `category:7` for `"category:{category}"`, at most [`MAX_KEY_BYTES`] long.
     fn to_tag(&self) -> Tag;
 }
 

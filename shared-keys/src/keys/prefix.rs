@@ -1,11 +1,12 @@
-//! Key prefixes that end at a segment boundary.
+//! Key prefixes, which end at a segment boundary.
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use crate::ParseError;
 
-/// A key cut behind a `:`, so that `user:4` never covers `user:42`. It covers the key itself and all keys below it.
+/// A key prefix, which ends with `:`. It covers the key at its top and every key below that. It
+/// ends at a segment boundary, so `user:4` never covers `user:42`.
 ///
 /// ```
 /// let prefix: shared_keys::Prefix = "shop:v1:{user:42}:".parse().unwrap();
@@ -16,7 +17,7 @@ use crate::ParseError;
 pub struct Prefix(Box<str>);
 
 impl Prefix {
-    /// The prefix's text, which ends with `:`.
+    /// Returns the prefix's text, which ends with `:`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -26,12 +27,12 @@ impl Prefix {
         Self([top, ":"].concat().into_boxed_str())
     }
 
-    /// The prefix without the `:` at its end: the text of the key at its top.
+    /// Returns the prefix without the `:` at its end, which is the text of the key at its top.
     pub(crate) fn top(&self) -> &str {
         self.0.strip_suffix(':').unwrap_or(&self.0)
     }
 
-    /// Whether a key with this text lies at or below the prefix.
+    /// Returns whether the key with this text lies at or below the prefix.
     #[must_use]
     pub fn covers(&self, key: &str) -> bool {
         key.strip_prefix(self.top()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
@@ -55,7 +56,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// The tops of the prefixes that cover a key's text, from the app's down to the key itself.
+/// Returns the tops of the prefixes that cover a key's text, from the app's down to the key itself.
 pub(crate) fn tops(text: &str) -> impl Iterator<Item = &str> {
     text.match_indices(':').map(|(at, _)| &text[..at]).chain([text])
 }

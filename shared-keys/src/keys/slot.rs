@@ -1,13 +1,15 @@
-//! The Redis Cluster slot of a key: CRC-16/XMODEM of its hash tag, modulo 16,384 (Redis Cluster specification).
+//! Redis Cluster slots: CRC-16/XMODEM of a key's hash tag, modulo 16,384 (Redis Cluster
+//! specification).
 
-/// How many slots a Redis Cluster has.
+/// The number of slots of a Redis Cluster.
 ///
 /// ```
 /// assert!(shared_keys::slot("shop:v1:{user:42}") < shared_keys::SLOTS);
 /// ```
 pub const SLOTS: u16 = 16_384;
 
-/// The slot that a Redis Cluster keeps a key in, below [`SLOTS`]. Keys of one family share it, as the hash tag is the family.
+/// Returns the slot of a key in a Redis Cluster, below [`SLOTS`]. The keys of one family share a
+/// slot, since the family is their hash tag.
 ///
 /// ```
 /// use shared_keys::slot;
@@ -19,7 +21,8 @@ pub fn slot(key: &str) -> u16 {
     crc16(hash_tag(key).as_bytes()) % SLOTS
 }
 
-/// What stands between the first `{` and the first `}` behind it, unless that is nothing; else the whole key.
+/// Returns the text between the first `{` and the first `}` behind it, or the whole key if that
+/// text is empty or missing.
 fn hash_tag(key: &str) -> &str {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     tag.filter(|tag| !tag.is_empty()).unwrap_or(key)

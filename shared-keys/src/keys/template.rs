@@ -1,4 +1,5 @@
-//! The [`keys!`](crate::keys) macro and the templates that it compiles: literals and `{id}`s between colons.
+//! The [`keys!`](crate::keys) macro, and the templates that it compiles: literals and `{id}`s
+//! between colons.
 
 use core::fmt::{self, Write};
 
@@ -8,10 +9,12 @@ use crate::{KeyId, ParseError};
 
 /// Declares typed keys and tags in one place.
 ///
-/// The first line names the app and the schema version, which stand in front of every key: raise the version when
-/// the shape of the values changes. Then one line per key or tag: its ids, and a template of literals
-/// (`a-z 0-9 _ -`) and `{id}`s between colons. The ids stand in the template in the order of the fields.
-/// The [`grammar`](crate::grammar) page draws all of it.
+/// The first line names the app and the schema version, which precede every key. Raise the version
+/// when the shape of the values changes.
+///
+/// Each further line declares a key or a tag: its ids, and a template of literals (`a-z 0-9 _ -`)
+/// and `{id}`s between colons. The ids are named in the order of the fields. The page
+/// [`grammar`](crate::grammar) has the whole grammar.
 ///
 /// ```
 /// use shared_keys::{Key, TypedTag};
@@ -19,14 +22,14 @@ use crate::{KeyId, ParseError};
 /// shared_keys::keys! {
 ///     app "shop" version 1;
 ///
-///     /// Who a user is.
+///     /// A user's profile.
 ///     pub key User { user: u64 } = "user:{user}";
 ///     /// A page of a user's orders.
 ///     pub key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}"
 ///         under User { user }
 ///         tags [Customer { user }, Region { region: user % 4 }];
 ///
-///     /// Everything that shows the customer.
+///     /// Everything that shows a customer.
 ///     pub tag Customer { user: u64 } = "customer:{user}";
 ///     /// Everything of a region.
 ///     pub tag Region { region: u64 } = "region:{region}";
@@ -39,17 +42,19 @@ use crate::{KeyId, ParseError};
 /// assert_eq!(orders.tags(), [Customer { user: 42 }.to_tag(), Region { region: 2 }.to_tag()]);
 /// ```
 ///
-/// Keys and tags convert into the [`Scope`](crate::Scope) that covers them, and tags into a [`Tag`](crate::Tag),
-/// from a value or a reference.
+/// Keys and tags convert into the [`Scope`](crate::Scope) that covers them, and tags into a
+/// [`Tag`](crate::Tag), from a value or a reference.
 ///
-/// What may follow a key's template:
+/// A key's template may be followed by:
 ///
-/// * `under Parent { field, … }`, any number of times: keys of the type lie below `Parent`'s with the same fields. It
-///   gives [`Below<Parent>`](crate::Below), and does not compile unless the templates say the same.
-/// * `tags [expression, …]`: the [tags](crate::TypedTag) of every value under the key. Each expression can use the ids
-///   by their names; it gets clones.
+/// * `under Parent { field, … }`, any number of times: the keys lie below the keys of `Parent` with
+///   the same fields. It implements [`Below<Parent>`](crate::Below), and does not compile unless
+///   the templates agree.
+/// * `tags [expression, …]`: the [tags](crate::TypedTag) of every value under the key. An
+///   expression uses the ids by their names and receives clones of them.
 ///
-/// `app "shop" version 1 listed as pub KEYS;` also gives the constant `KEYS`, for [`assert_disjoint`](crate::assert_disjoint).
+/// `app "shop" version 1 listed as pub KEYS;` also declares the constant `KEYS`, for
+/// [`assert_disjoint`](crate::assert_disjoint).
 ///
 /// A malformed template does not compile:
 ///
@@ -61,7 +66,7 @@ use crate::{KeyId, ParseError};
 /// }
 /// ```
 ///
-/// Nor do two templates that could render the same key; the message names both:
+/// Two templates that can render the same key do not compile either; the message names both:
 ///
 /// ```compile_fail
 /// shared_keys::keys! {
@@ -201,7 +206,8 @@ macro_rules! __keys_impl {
                     $( writer.id(&self.$field)?; )*
                     writer.finish()
                 })();
-                // Writing to a String does not fail, and ids only pass on the errors of what they write to.
+                // Writing to a `String` does not fail, and ids return only the errors of their
+                // output.
                 let _: $crate::__private::core::fmt::Result = written;
                 $crate::Tag::from_template(text)
             }
@@ -215,7 +221,8 @@ macro_rules! __keys_impl {
     };
 }
 
-/// Converts a declared type, owned or borrowed, to a [`Tag`](crate::Tag) or [`Scope`](crate::Scope).
+/// Converts a declared type, owned or borrowed, to a [`Tag`](crate::Tag) or
+/// [`Scope`](crate::Scope).
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __keys_from {
@@ -234,7 +241,7 @@ macro_rules! __keys_from {
     };
 }
 
-/// One tag of a key: its expression, with the ids in scope.
+/// Evaluates the expression of one tag of a key, with the ids in scope.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __keys_tag {
@@ -255,19 +262,19 @@ pub struct Writer<'a, W> {
 }
 
 impl<'a, W: Write> Writer<'a, W> {
-    /// A writer of a data key, behind the head `app:vN:`.
+    /// Starts a data key: writes the head `app:vN:`.
     pub fn key(head: &str, template: &'static str, out: &'a mut W) -> Result<Self, fmt::Error> {
         out.write_str(head)?;
         out.write_char('{')?;
         Ok(Self { rest: template, out, family_open: true })
     }
 
-    /// A writer of a tag.
+    /// Starts a tag.
     pub fn tag(template: &'static str, out: &'a mut W) -> Result<Self, fmt::Error> {
         Ok(Self { rest: template, out, family_open: false })
     }
 
-    /// Writes the literals in front of the next id, then the id.
+    /// Writes the literals in front of the next id, and then the id.
     pub fn id(&mut self, id: &impl KeyId) -> fmt::Result {
         let (literal, rest) = self.rest.split_once('{').ok_or(fmt::Error)?;
         self.out.write_str(literal)?;
@@ -288,7 +295,7 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 }
 
-/// Reads a key's ids back, one after the other.
+/// Parses the ids of a key, one after the other.
 pub struct Reader<'a> {
     text: &'a str,
     rest: &'a str,
@@ -297,7 +304,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of a data key, behind the head `app:vN:`.
+    /// Starts a data key: parses the head `app:vN:`.
     pub fn key(head: &'static str, template: &'static str, text: &'a str) -> Result<Self, ParseError> {
         let mut reader = Self { text, rest: text, template, family_open: true };
         reader.literal(head)?;
@@ -305,7 +312,7 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
-    /// The next id.
+    /// Parses the next id.
     pub fn id<I: KeyId>(&mut self) -> Result<I, ParseError> {
         let (literal, template) = self.template.split_once('{').ok_or_else(|| self.expected("no further id"))?;
         self.literal(literal)?;
@@ -319,7 +326,8 @@ impl<'a> Reader<'a> {
         Ok(id)
     }
 
-    /// Checks what follows the last id, and that the text is the canonical one of the key that was read.
+    /// Checks the text behind the last id, and that the whole text is the canonical one of the
+    /// parsed key.
     pub fn finish(mut self, canonical: &str) -> Result<(), ParseError> {
         self.literal(self.template)?;
         self.close_family()?;

@@ -1,23 +1,24 @@
-//! The JSON of a purge message (RFC 8259), and of nothing else.
+//! A JSON parser for purge messages only (RFC 8259).
 //!
-//! A JSON library for this one form makes up a twelfth of the worker's module, most of it numbers with fractions and the texts of errors
-//! that are not told. What cannot be read is told by the byte at which it ends to be a message.
+//! A JSON library for this one form would make up a twelfth of the worker's module, most of it
+//! floating-point numbers and error texts that are not shown. Errors are byte positions in the
+//! text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::message::WireRecord;
 
-/// Values nested deeper are refused: each level is a call.
+/// The deepest nesting accepted, since each level is a call.
 const MAX_DEPTH: usize = 64;
 
-/// A text and how far it has been read.
+/// A text, and the position up to which it has been read.
 pub(super) struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
 
-/// What was read, or the byte at which it could not be.
+/// The parsed value, or the byte at which parsing failed.
 type Read<T> = Result<T, usize>;
 
 impl<'a> Reader<'a> {
@@ -25,7 +26,7 @@ impl<'a> Reader<'a> {
         Self { text, at: 0 }
     }
 
-    /// The version and records of a message that is all of the text.
+    /// Parses the version and the records of a message that is the whole text.
     pub(super) fn message(mut self) -> Read<(u32, Vec<WireRecord>)> {
         let (mut version, mut records) = (None, None);
         self.object(&mut |reader, name| {
@@ -41,7 +42,7 @@ impl<'a> Reader<'a> {
         Ok(message)
     }
 
-    /// The version of what may be another version's message: its member `v`, whatever else it has.
+    /// Parses the version of a message whose other members are unknown: its member `v`.
     pub(super) fn version(mut self) -> Read<u32> {
         let mut version = None;
         self.object(&mut |reader, name| {
@@ -82,7 +83,8 @@ impl<'a> Reader<'a> {
         Ok(WireRecord { scope, mode, position: position.flatten() })
     }
 
-    /// An object; `member` reads a member's value, or says that there is to be none of this name.
+    /// Parses an object. `member` parses the value of a member, or returns `false` if the name is
+    /// not allowed.
     fn object(&mut self, member: &mut dyn FnMut(&mut Self, &str) -> Read<bool>) -> Read<()> {
         self.list(b'{', b'}', &mut |reader| {
             let name = reader.string()?;
@@ -92,7 +94,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Items between commas.
+    /// Parses items between commas.
     fn list(&mut self, open: u8, close: u8, item: &mut dyn FnMut(&mut Self) -> Read<()>) -> Read<()> {
         self.expect(open)?;
         if self.peek() == Some(close) {
@@ -122,7 +124,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Digits, without zeros before them.
+    /// Parses digits without leading zeros.
     fn number(&mut self) -> Read<u32> {
         self.peek();
         let digits = self.rest().bytes().take_while(u8::is_ascii_digit).count();
@@ -176,14 +178,14 @@ impl<'a> Reader<'a> {
                 } else {
                     first
                 };
-                // Half of a pair is no character.
+                // Half of a surrogate pair is not a character.
                 char::from_u32(code).ok_or(at)?
             }
             _ => return Err(at),
         })
     }
 
-    /// Four hexadecimal digits.
+    /// Parses four hexadecimal digits.
     fn unit(&mut self) -> Read<u32> {
         let digits = self.rest().get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let unit = u32::from_str_radix(digits.ok_or(self.at)?, 16).map_err(|_| self.at)?;
@@ -210,7 +212,7 @@ impl<'a> Reader<'a> {
         if self.peek().is_none() { Ok(()) } else { Err(self.at) }
     }
 
-    /// The next byte that is no white space.
+    /// Skips white space and returns the next byte.
     fn peek(&mut self) -> Option<u8> {
         let space = self.rest().bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
         self.at += space;

@@ -1,4 +1,5 @@
-//! Records ↔ JSON. Strict: an unknown or repeated field, an array for an object, or a bound that is passed refuse the whole.
+//! Purge messages as JSON. Parsing is strict: an unknown or repeated field, an array in place of an
+//! object, or an exceeded bound rejects the whole message.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -17,19 +18,20 @@ use crate::{Mode, ParseError, Position, Scope};
 /// use shared_keys::purge::{PurgeMessage, PurgeRecord};
 /// use shared_keys::{Mode, Scope};
 /// let records = vec![PurgeRecord { scope: Scope::All, mode: Mode::Expire, position: None }];
-/// assert_eq!(PurgeMessage { records }.to_json(), r#"{"v":1,"records":[{"scope":"all","mode":"expire"}]}"#);
+/// let json = r#"{"v":1,"records":[{"scope":"all","mode":"expire"}]}"#;
+/// assert_eq!(PurgeMessage { records }.to_json(), json);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeRecord {
-    /// What it covers.
+    /// The scope that is invalidated.
     pub scope: Scope,
-    /// What it does.
+    /// The effect on the entries in the scope.
     pub mode: Mode,
-    /// Its place in the origin's journal; `None` from a system that has no journal.
+    /// The position in the origin's journal; `None` from a system without a journal.
     pub position: Option<Position>,
 }
 
-/// Invalidations on their way to the edge.
+/// Invalidations to be sent to the edge.
 ///
 /// ```
 /// use shared_keys::purge::PurgeMessage;
@@ -58,7 +60,8 @@ pub(super) struct WireRecord {
 }
 
 impl PurgeMessage {
-    /// The message as JSON, version 1. Nothing is checked here: [`parse`](Self::parse) refuses one that passes the bounds.
+    /// Returns the message as JSON, version 1. Bounds are not checked here: [`parse`](Self::parse)
+    /// rejects a message that exceeds them.
     #[must_use]
     pub fn to_json(&self) -> String {
         let record = |record: &PurgeRecord| WireRecord {
@@ -71,17 +74,19 @@ impl PurgeMessage {
         serde_json::to_string(&message).unwrap_or_default()
     }
 
-    /// The message that a body holds.
+    /// Parses a message from a body.
     ///
     /// ```
     /// use shared_keys::purge::PurgeMessage;
-    /// let error = PurgeMessage::parse(br#"{"v":1,"records":[{"scope":"tag:a","mode":"drop"}]}"#).unwrap_err();
-    /// assert_eq!(error.to_string(), r#"record 0, mode: expected `remove` or `expire` at byte 0 of "drop""#);
+    /// let body = br#"{"v":1,"records":[{"scope":"tag:a","mode":"drop"}]}"#;
+    /// let message = r#"record 0, mode: expected `remove` or `expire` at byte 0 of "drop""#;
+    /// assert_eq!(PurgeMessage::parse(body).unwrap_err().to_string(), message);
     /// ```
     ///
     /// # Errors
-    /// If it is not a version 1 message, passes a bound, or a scope, mode or position in it is malformed; the error names
-    /// the record and the field. Nothing of it is taken then.
+    /// Fails if it is not a version 1 message, exceeds a bound, or contains a malformed scope, mode
+    /// or position; the error names the record and the field. No part of the message is accepted
+    /// then.
     pub fn parse(body: &[u8]) -> Result<Self, MessageError> {
         if body.len() > MAX_BODY_BYTES {
             return Err(MessageError::whole("at most 1 MiB in a message", MAX_BODY_BYTES, ""));
@@ -118,7 +123,8 @@ fn parse_field<T: FromStr<Err = ParseError>>(record: usize, name: &'static str, 
     text.parse().map_err(|cause| MessageError { field: Some((record, name)), cause })
 }
 
-/// Whoever sends another version learns that, and not which of its fields version 1 lacks.
+/// Returns the error for a body that is not a version 1 message. A message of another version gets
+/// an error that names the version, not a field that version 1 lacks.
 fn not_a_message(text: &str, at: usize) -> MessageError {
     match Reader::new(text).version() {
         Ok(version) if version != VERSION => MessageError::whole("message version 1", 0, text),
@@ -126,11 +132,13 @@ fn not_a_message(text: &str, at: usize) -> MessageError {
     }
 }
 
-/// Why a body is no purge message: what was expected and where, and in which field of which record.
+/// A body that is not a purge message: what was expected, where, and in which field of which
+/// record.
 ///
 /// ```
 /// use shared_keys::purge::PurgeMessage;
-/// let error = PurgeMessage::parse(br#"{"v":1,"records":[{"scope":"key","mode":"remove"}]}"#).unwrap_err();
+/// let body = br#"{"v":1,"records":[{"scope":"key","mode":"remove"}]}"#;
+/// let error = PurgeMessage::parse(body).unwrap_err();
 /// assert_eq!(error.field(), Some((0, "scope")));
 /// let error = PurgeMessage::parse(br#"{"v":1,"records":[}"#).unwrap_err();
 /// assert_eq!((error.field(), error.cause().at()), (None, 18));
@@ -146,13 +154,14 @@ impl MessageError {
         Self { field: None, cause: ParseError::new(expected, at, text) }
     }
 
-    /// The record that is wrong, counted from 0, and the name of its field; `None` if the message as a whole is.
+    /// Returns the malformed record, counted from 0, and the name of its field; `None` if the
+    /// message as a whole is malformed.
     #[must_use]
     pub fn field(&self) -> Option<(usize, &'static str)> {
         self.field
     }
 
-    /// What was expected, and at which byte of the field or else of the body.
+    /// Returns what was expected, and at which byte of the field or else of the body.
     #[must_use]
     pub fn cause(&self) -> &ParseError {
         &self.cause
@@ -200,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_of_the_form_is_refused_where_it_ends_to_be() {
+    fn malformed_json_is_refused_at_its_first_wrong_byte() {
         for (body, at) in [
             ("", 0),
             ("{\"v\":1,\n\"records\":[],\n \"x\":1}", 25),

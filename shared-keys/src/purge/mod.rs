@@ -13,34 +13,38 @@
 //! | `v` | the version of the body: 1 | |
 //! | `scope` | a [`Scope`](crate::Scope)'s text | |
 //! | `mode` | `remove` or `expire` | |
-//! | `position` | a [`Position`](crate::Position)'s text; left out by systems that have no journal | |
-//! | `t` | when it was signed, in seconds since 1970 | [`CLOCK_WINDOW`] either way |
+//! | `position` | a [`Position`](crate::Position)'s text; optional, for senders with a journal | |
+//! | `t` | the time of signing, in seconds since 1970 | [`CLOCK_WINDOW`] either way |
 //! | `n` | a [`Nonce`] | 16 to 64 bytes |
 //! | `s` | HMAC-SHA-256 over `v1\n` method `\n` path `\n` time `\n` nonce `\n` body | 64 hex digits |
 //!
-//! This crate has no clock and no memory: the time, the window and the question whether a nonce was seen are arguments of
-//! [`verify`].
+//! This crate has no clock and no memory: the time, the window, and whether a nonce was accepted
+//! before are arguments of [`verify`].
 
 mod json;
 mod message;
+#[cfg(feature = "signature")]
 mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
+#[cfg(feature = "signature")]
 pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, verify};
 
 use core::time::Duration;
 
-/// Where the worker takes purge messages.
+/// The path at which the worker accepts purge messages.
 pub const PURGE_PATH: &str = "/__strata/purge";
 /// The request header that carries the signature, in lower case.
 pub const SIGNATURE_HEADER: &str = "strata-signature";
-/// How far the sender's and the receiver's clocks may be apart, either way, unless the receiver has a reason to choose another.
+/// The largest difference between the sender's and the receiver's clocks, either way. A receiver
+/// may choose another.
 pub const CLOCK_WINDOW: Duration = Duration::from_secs(300);
-/// The largest body that is taken.
+/// The largest body accepted, in bytes.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
-/// The most records in one message: as many as the edge's journal keeps.
+/// The largest number of records in one message: as many as the edge's journal stores.
 pub const MAX_RECORDS: usize = 10_000;
-/// The longest text of a scope in a message. Whoever has a longer one sends `all`, which covers it.
+/// The longest text of a scope in a message, in bytes. For a longer scope, send `all`, which covers
+/// it.
 pub const MAX_SCOPE_BYTES: usize = 4096;
-/// The version of the message and of what is signed.
+/// The version of the message and of the signed text.
 const VERSION: u32 = 1;

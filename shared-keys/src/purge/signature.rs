@@ -1,4 +1,4 @@
-//! Who sent a message, and that it is not sent again: HMAC-SHA-256 with a time and a nonce.
+//! Signatures of purge messages: HMAC-SHA-256 with a time and a nonce, against forgery and replay.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,7 +15,7 @@ use super::VERSION;
 use crate::ParseError;
 use crate::journal::decimal;
 
-/// The secret that origin and edge share. It never shows in logs.
+/// The secret that origin and edge share. Its `Debug` form does not contain it.
 ///
 /// ```
 /// use shared_keys::purge::Secret;
@@ -26,10 +26,10 @@ use crate::journal::decimal;
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// A secret of these bytes; 32 random ones are a good choice.
+    /// Creates a secret from bytes; 32 random ones are recommended.
     ///
     /// # Errors
-    /// If there are none: everyone could sign with that.
+    /// Fails if there are no bytes, since anyone could sign with an empty secret.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ParseError> {
         let bytes = bytes.into();
         if bytes.is_empty() {
@@ -54,7 +54,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is signed of a request, besides the time and the nonce. [`sign`] has an example.
+/// The signed parts of a request, besides the time and the nonce. [`sign`] has an example.
 #[derive(Debug, Clone, Copy)]
 pub struct SignedParts<'a> {
     /// The method, in capitals.
@@ -65,18 +65,19 @@ pub struct SignedParts<'a> {
     pub body: &'a [u8],
 }
 
-/// What makes a message unique: 16 to 64 of `0-9 A-Z a-z _ -`.
+/// A value that makes a message unique: 16 to 64 characters of `0-9 A-Z a-z _ -`.
 ///
 /// ```
 /// use shared_keys::purge::Nonce;
 /// assert!("2026-11-25_000001".parse::<Nonce>().is_ok());
-/// assert_eq!("too short".parse::<Nonce>().unwrap_err().at(), 3, "a space is refused before the length");
+/// // A space is rejected before the length.
+/// assert_eq!("too short".parse::<Nonce>().unwrap_err().at(), 3);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nonce(String);
 
 impl Nonce {
-    /// The nonce of 16 random bytes, as 32 hex digits.
+    /// Creates a nonce from 16 random bytes, as 32 hexadecimal digits.
     ///
     /// ```
     /// let nonce = shared_keys::purge::Nonce::from_random([0xA5; 16]);
@@ -87,7 +88,7 @@ impl Nonce {
         Self(hex(&bytes))
     }
 
-    /// The nonce's text.
+    /// Returns the nonce's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -114,7 +115,7 @@ impl FromStr for Nonce {
     }
 }
 
-/// Why a signature was refused.
+/// The reason why a signature was rejected.
 ///
 /// ```
 /// use shared_keys::purge::SignatureError;
@@ -124,18 +125,18 @@ impl FromStr for Nonce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// Not of the form `t=…,n=…,s=…`.
+    /// The header is not of the form `t=…,n=…,s=…`.
     Malformed,
-    /// Signed too long ago, or too far ahead.
+    /// The signature is too old, or too far in the future.
     OutsideWindow,
-    /// Not made with this secret for this request.
+    /// The signature was not made with this secret for this request.
     Mismatch,
-    /// The nonce was seen before.
+    /// The nonce was accepted before.
     Replayed,
 }
 
 impl SignatureError {
-    /// A stable name, for logs and answers.
+    /// Returns a stable name, for logs and responses.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -160,7 +161,7 @@ impl fmt::Display for SignatureError {
 
 impl core::error::Error for SignatureError {}
 
-/// The signature header's value for a request.
+/// Returns the value of the signature header for a request.
 ///
 /// ```
 /// use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, Secret, SignedParts, sign, verify};
@@ -169,7 +170,8 @@ impl core::error::Error for SignatureError {}
 /// let parts = |body| SignedParts { method: "POST", path: PURGE_PATH, body };
 ///
 /// let header = sign(&secret, parts(b"{}"), 1_763_900_000, &nonce);
-/// let check = |body, seen| verify(&secret, &header, parts(body), 1_763_900_010, CLOCK_WINDOW, |_| seen);
+/// let now = 1_763_900_010;
+/// let check = |body, seen| verify(&secret, &header, parts(body), now, CLOCK_WINDOW, |_| seen);
 /// assert_eq!(check(b"{}", false), Ok(nonce.clone()));
 /// assert!(check(b"{}", true).is_err());
 /// assert!(check(b"{ }", false).is_err());
@@ -180,12 +182,15 @@ pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Non
     format!("t={unix_secs},n={nonce},s={}", hex(&tag))
 }
 
-/// The nonce of a request whose signature holds.
+/// Verifies a signature and returns the request's nonce.
 ///
-/// `now_unix_secs` is the receiver's time, and `window` how far the sender's may be from it either way, usually
-/// [`CLOCK_WINDOW`](super::CLOCK_WINDOW). `seen` says whether a nonce was accepted before; it is asked only once the MAC
-/// holds, so that strangers neither fill nor sound out the receiver's memory. A receiver must remember a nonce for twice
-/// the window. One whose memory is elsewhere answers `false`, and must take the nonce that comes back there.
+/// `now_unix_secs` is the receiver's time, and `window` the largest difference of the sender's time
+/// from it, usually [`CLOCK_WINDOW`](super::CLOCK_WINDOW). `seen` returns whether a nonce was
+/// accepted before. It is called only after the MAC has been verified, so a sender without the
+/// secret can neither fill nor probe the receiver's memory.
+///
+/// A receiver must remember a nonce for twice the window. If its memory is elsewhere, `seen`
+/// returns `false`, and the receiver must check the returned nonce there.
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -195,13 +200,16 @@ pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Non
 /// let header = sign(&secret, parts, 1_763_900_000, &"0123456789abcdef".parse().unwrap());
 ///
 /// let mut accepted = HashSet::new();
-/// let mut check = || verify(&secret, &header, parts, 1_763_900_005, CLOCK_WINDOW, |nonce| !accepted.insert(nonce.to_string()));
+/// let mut check = || {
+///     let seen = |nonce: &_| !accepted.insert(ToString::to_string(nonce));
+///     verify(&secret, &header, parts, 1_763_900_005, CLOCK_WINDOW, seen)
+/// };
 /// assert!(check().is_ok());
 /// assert_eq!(check(), Err(SignatureError::Replayed));
 /// ```
 ///
 /// # Errors
-/// See [`SignatureError`]. The MAC is compared in constant time.
+/// Fails with the reason, see [`SignatureError`]. The MAC is compared in constant time.
 pub fn verify(
     secret: &Secret,
     header: &str,
@@ -299,15 +307,15 @@ mod tests {
     }
 
     #[test]
-    fn a_nonce_that_was_seen_is_refused_and_a_strangers_is_not_asked_for() {
-        let asked = Cell::new(0);
+    fn a_repeated_nonce_is_refused_and_an_unverified_one_is_not_looked_up() {
+        let lookups = Cell::new(0);
         let seen = |nonce: &Nonce| {
-            asked.set(asked.get() + 1);
+            lookups.set(lookups.get() + 1);
             nonce.as_str() == "0123456789abcdef"
         };
         let check = |by: &str| verify(&secret(by), &header(), PARTS, 1000, CLOCK_WINDOW, seen);
-        assert_eq!((check("other"), asked.get()), (Err(SignatureError::Mismatch), 0));
-        assert_eq!((check("s"), asked.get()), (Err(SignatureError::Replayed), 1));
+        assert_eq!((check("other"), lookups.get()), (Err(SignatureError::Mismatch), 0));
+        assert_eq!((check("s"), lookups.get()), (Err(SignatureError::Replayed), 1));
     }
 
     #[test]

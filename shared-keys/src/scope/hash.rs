@@ -1,4 +1,4 @@
-//! The compact form of a scope, which layers compare.
+//! Hashes of scopes, which the layers compare.
 
 use alloc::format;
 use alloc::string::String;
@@ -11,12 +11,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::ParseError;
 use crate::keys::prefix::tops;
 
-/// Crockford's base 32 in lower case: no letters that look alike, and safe in headers.
+/// Crockford's base 32 in lower case: no letters that are easily confused, and safe in header
+/// fields.
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// 64 bits in steps of five.
+/// The digits for 64 bits, of five bits each.
 const TOKEN_CHARS: usize = 13;
 
-/// Each kind of scope hashes with a seed of its own, so that equal texts of two kinds stay apart.
+/// Each kind of scope hashes with its own seed, so that equal texts of two kinds have different
+/// hashes.
 const KEY_SEED: u64 = 1;
 const PREFIX_SEED: u64 = 2;
 const TAG_SEED: u64 = 3;
@@ -25,10 +27,10 @@ const ALL_SEED: u64 = 5;
 const FOLD_SEED: u64 = 6;
 const ALL_TAGS_SEED: u64 = 7;
 
-/// XXH3-64 of a [`Scope`]'s text, seeded by its kind.
+/// The XXH3-64 hash of a [`Scope`](crate::Scope)'s text, seeded by its kind.
 ///
-/// Two scopes that collide only invalidate more than was asked, which is safe; nothing is ever served because of it. Its text is
-/// 13 digits of Crockford's base 32.
+/// A collision of two scopes only invalidates more than requested, which is safe; it never makes an
+/// entry valid. The text form has 13 digits of Crockford's base 32.
 ///
 /// ```
 /// use shared_keys::{Scope, ScopeHash};
@@ -40,7 +42,7 @@ const ALL_TAGS_SEED: u64 = 7;
 pub struct ScopeHash(pub u64);
 
 impl ScopeHash {
-    /// The hash of every key's scopes: the key, and each prefix that covers it.
+    /// Returns the hashes of a key's scopes: the key, and each prefix that covers it.
     ///
     /// ```
     /// use shared_keys::{Scope, ScopeHash};
@@ -55,7 +57,7 @@ impl ScopeHash {
         scopes
     }
 
-    /// The token that stands for this scope in `Cache-Tag`: `~` and 13 characters.
+    /// Returns the token of this scope in `Cache-Tag`: `~` and 13 digits.
     #[must_use]
     pub fn to_token(self) -> String {
         format!("~{self}")
@@ -65,7 +67,7 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(text.as_bytes(), KEY_SEED))
     }
 
-    /// `top` is the prefix without the `:` at its end.
+    /// Hashes a prefix; `top` is the prefix without the `:` at its end.
     pub(crate) fn prefix(top: &str) -> Self {
         Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))
     }
@@ -78,12 +80,12 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
     }
 
-    /// Stands for keys below `top` that were folded into it.
+    /// Hashes the fold of a prefix, which stands for the keys below `top` that were folded into it.
     pub(crate) fn fold(top: &str) -> Self {
         Self(xxh3_64_with_seed(top.as_bytes(), FOLD_SEED))
     }
 
-    /// `joined` holds the tags as they stand in the scope's text.
+    /// Hashes several tags; `joined` holds them as in the scope's text.
     pub(crate) fn all_tags(joined: &str) -> Self {
         Self(xxh3_64_with_seed(joined.as_bytes(), ALL_TAGS_SEED))
     }
@@ -113,7 +115,7 @@ impl FromStr for ScopeHash {
         let mut hash: u64 = 0;
         for (at, byte) in text.bytes().enumerate() {
             let digit = BASE32.iter().position(|&b| b == byte).ok_or_else(|| expected(at))?;
-            // 13 digits hold 65 bits: the first may only be 0 to 15.
+            // 13 digits hold 65 bits, so the first may only be 0 to 15.
             if at == 0 && digit > 15 {
                 return Err(expected(0));
             }

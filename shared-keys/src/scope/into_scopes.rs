@@ -1,11 +1,11 @@
-//! The conversion of typed keys, tags and prefixes into the list of scopes of one invalidation.
+//! Conversion of keys, tags and prefixes into the scopes of one invalidation.
 
 use alloc::vec::Vec;
 
 use crate::Scope;
 
-/// A value that names the scopes of one invalidation: an array, slice, `Vec` or option of keys, tags,
-/// prefixes or scopes of one type; a tuple of up to eight of mixed types; or `()` for none.
+/// The scopes of one invalidation: an array, slice, `Vec` or `Option` of keys, tags, prefixes or
+/// scopes of one type, a tuple of up to eight of mixed types, or `()` for none.
 ///
 /// [`scopes!`](crate::scopes) builds a `Vec` of any length from mixed types.
 ///
@@ -100,4 +100,63 @@ macro_rules! scopes {
     ($($scope:expr),* $(,)?) => {
         <$crate::__private::Vec<$crate::Scope>>::from([$($crate::Scope::from($scope)),*])
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+
+    use super::*;
+    use crate::{Key, Prefix, Tag, TypedTag};
+
+    crate::keys! {
+        app "shop" version 1;
+
+        /// One product.
+        key Product { id: u64 } = "product:{id}";
+        /// Everything of a category.
+        tag Category { category: u32 } = "category:{category}";
+    }
+
+    const PRODUCT: Product = Product { id: 7 };
+    const CATEGORY: Category = Category { category: 7 };
+
+    #[track_caller]
+    fn assert_scopes(scopes: impl IntoScopes, texts: &[&str]) {
+        let scopes: Vec<String> = scopes.into_scopes().iter().map(ToString::to_string).collect();
+        assert_eq!(scopes, texts);
+    }
+
+    #[test]
+    fn keys_prefixes_tags_and_scopes_convert_by_value_and_by_reference() {
+        let (prefix, tag): (Prefix, Tag) = (PRODUCT.prefix(), CATEGORY.into());
+        assert_eq!((&tag, &Tag::from(&CATEGORY)), (&CATEGORY.to_tag(), &CATEGORY.to_tag()));
+        let (key_text, prefix_text, tag_text) =
+            ("key:shop:v1:{product:7}", "prefix:shop:v1:{product:7}:", "tag:category:7");
+        assert_scopes(
+            (&PRODUCT, &prefix, &tag, &CATEGORY, &Scope::All),
+            &[key_text, prefix_text, tag_text, tag_text, "all"],
+        );
+        assert_scopes(
+            (PRODUCT, prefix, tag, CATEGORY, Scope::All),
+            &[key_text, prefix_text, tag_text, tag_text, "all"],
+        );
+    }
+
+    #[test]
+    fn lists_of_any_length_and_kind_convert_in_their_order() {
+        let categories = [8, 7].map(|category| Category { category });
+        let texts = ["tag:category:8", "tag:category:7"];
+        assert_scopes(categories.as_slice(), &texts);
+        assert_scopes(categories.to_vec(), &texts);
+        assert_scopes(categories, &texts);
+        assert_scopes(Some(PRODUCT), &["key:shop:v1:{product:7}"]);
+        assert_scopes((), &[]);
+        assert_scopes(crate::scopes![PRODUCT, &CATEGORY], &["key:shop:v1:{product:7}", "tag:category:7"]);
+        const ALL: Scope = Scope::All;
+        assert_scopes(
+            (ALL, ALL, ALL, ALL, ALL, ALL, ALL, CATEGORY),
+            &["all", "all", "all", "all", "all", "all", "all", texts[1]],
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! What an invalidation covers, as readable text and as the compact hash that layers compare.
+//! Scopes: what an invalidation covers, as readable text and as the hash that the layers compare.
 
 mod hash;
 mod into_scopes;
@@ -16,10 +16,10 @@ use crate::keys::prefix::tops;
 use crate::tags::fold::folds_above;
 use crate::{ParseError, Prefix, Tag, TargetKey};
 
-/// What an invalidation covers.
+/// The set of entries that an invalidation covers.
 ///
-/// Its text form stands in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`, `tags:…,…`, `path:host/path`,
-/// `all`.
+/// The text form is used in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`,
+/// `tags:…,…`, `path:host/path` or `all`.
 ///
 /// ```
 /// use shared_keys::Scope;
@@ -36,7 +36,8 @@ pub enum Scope {
     Prefix(Prefix),
     /// Everything that carries the tag.
     Tag(Tag),
-    /// Everything that carries all of these tags: two or more, sorted, each once. Made by [`Scope::all_tags`].
+    /// Everything that carries all of these tags: two or more, sorted, each once. Created by
+    /// [`Scope::all_tags`].
     AllTags(Box<[Tag]>),
     /// A URL path and every path below it, as [`Scope::path`] normalises it.
     Path(Box<str>),
@@ -45,12 +46,15 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// A key's scopes as text: the key, and each prefix that covers it. [`ScopeHash::of_key`] gives their hashes.
+    /// Returns the scopes of a key: the key itself, and each prefix that covers it.
+    /// [`ScopeHash::of_key`] returns their hashes.
     ///
     /// ```
     /// use shared_keys::Scope;
-    /// let scopes: Vec<_> = Scope::of_key("shop:v1:{flags}").iter().map(ToString::to_string).collect();
-    /// assert_eq!(scopes, ["key:shop:v1:{flags}", "prefix:shop:", "prefix:shop:v1:", "prefix:shop:v1:{flags}:"]);
+    /// let scopes = Scope::of_key("shop:v1:{flags}");
+    /// let texts: Vec<_> = scopes.iter().map(ToString::to_string).collect();
+    /// assert_eq!(texts[..2], ["key:shop:v1:{flags}", "prefix:shop:"]);
+    /// assert_eq!(texts[2..], ["prefix:shop:v1:", "prefix:shop:v1:{flags}:"]);
     /// ```
     #[must_use]
     pub fn of_key(text: &str) -> Vec<Self> {
@@ -58,10 +62,11 @@ impl Scope {
         core::iter::once(Self::Key(text.into())).chain(prefixes).collect()
     }
 
-    /// The scope of what carries every one of the tags. What carries any of them is a list of [`Scope::Tag`]s instead.
+    /// Returns the scope of everything that carries all of the tags. To cover everything that
+    /// carries any of them, use a list of [`Scope::Tag`]s instead.
     ///
-    /// The origin's layers hold to it exactly. The edge compares single hashes, so there it covers everything that carries
-    /// the first of the tags in alphabetical order: too much, which is safe.
+    /// The origin's layers apply it exactly. The edge compares single hashes, so there it covers
+    /// everything that carries the alphabetically first tag: more than necessary, which is safe.
     ///
     /// ```
     /// use shared_keys::{Scope, Tag};
@@ -70,7 +75,8 @@ impl Scope {
     /// ```
     ///
     /// # Errors
-    /// If there is no tag: everything carries all of none, which nobody means.
+    /// Fails if there is no tag: every entry carries all of no tags, and that is never the
+    /// intention.
     pub fn all_tags(tags: impl IntoIterator<Item = Tag>) -> Result<Self, ParseError> {
         let mut sorted: Vec<Tag> = Vec::new();
         for tag in tags {
@@ -85,8 +91,11 @@ impl Scope {
         }
     }
 
-    /// The scope of a URL path, given as `host/path` without a query: all responses at it and below it, of either scheme. It
-    /// is normalised as a [`TargetKey`] is, and ends at a segment: `/api/pro` does not cover `/api/products`.
+    /// Returns the scope of a URL path, given as `host/path` without a query. It covers all
+    /// responses at and below the path, of both schemes.
+    ///
+    /// The path is normalised like a [`TargetKey`] and ends at a segment: `/api/pro` does not cover
+    /// `/api/products`.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};
@@ -99,19 +108,19 @@ impl Scope {
     /// ```
     ///
     /// # Errors
-    /// If it has no host, or a query or fragment.
+    /// Fails if it has no host, or has a query or fragment.
     pub fn path(text: &str) -> Result<Self, ParseError> {
         if let Some(at) = text.find(['?', '#']) {
             return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
         }
-        // Nothing that the parser would leave out or take for something else.
+        // Rejects what the URL parser would drop or read in another way.
         let host = text.split('/').next().unwrap_or_default();
         let is_host = !host.is_empty() && !host.contains(['@', '\\']);
         let normal = |scheme: &str| {
             let target = TargetKey::parse(&[scheme, text].concat()).ok()?;
             target.as_str().strip_prefix(scheme).map(String::from)
         };
-        // A default port is left out, of whichever scheme it is and however it is spelled.
+        // Removes the default port of either scheme, however it is written.
         let has_port_80 = |path: &str| path.split('/').next().is_some_and(|host| host.ends_with(":80"));
         let path = is_host.then(|| normal("https://")).flatten();
         let path = path.and_then(|path| if has_port_80(&path) { normal("http://") } else { Some(path) });
@@ -119,7 +128,7 @@ impl Scope {
         Ok(Self::Path(path.trim_end_matches('/').into()))
     }
 
-    /// The compact form that layers compare.
+    /// Returns the hash that the layers compare.
     #[must_use]
     pub fn hash(&self) -> ScopeHash {
         match self {
@@ -132,8 +141,9 @@ impl Scope {
         }
     }
 
-    /// The hash of a scope that entries carry and that covers at least as much: for several tags that of the first, else its
-    /// own. It is what a layer enters a record under that compares single hashes.
+    /// Returns the hash of a scope that entries carry and that covers at least as much: the first
+    /// tag's hash for several tags, the scope's own hash otherwise. A layer that compares single
+    /// hashes files a record under it.
     #[must_use]
     pub fn carried_hash(&self) -> ScopeHash {
         match self {
@@ -142,8 +152,8 @@ impl Scope {
         }
     }
 
-    /// The token that stands for this scope in `Cache-Tag`: a simple tag's own text, else the hash. For several tags that of
-    /// the first.
+    /// Returns the token of this scope in `Cache-Tag`: the text of a plain tag, otherwise the hash.
+    /// For several tags it is the token of the first.
     #[must_use]
     pub fn to_token(&self) -> String {
         match self {
@@ -153,8 +163,9 @@ impl Scope {
         }
     }
 
-    /// The hashes that the edge has to enter a record of this scope under: its [`Scope::carried_hash`], and of each prefix above a key or
-    /// prefix the one that stands in a response's tags for keys that were *folded* into it.
+    /// Returns the hashes under which the edge files a record of this scope: its
+    /// [`Scope::carried_hash`], and for a key or prefix the *fold* of each prefix above it, which
+    /// stands in a response's tags for the keys folded into that prefix.
     ///
     /// ```
     /// use shared_keys::{Scope, TagSet, scopes_from_header};
@@ -177,7 +188,8 @@ impl Scope {
         hashes
     }
 
-    /// The tokens of [`Scope::edge_hashes`] in `Cache-Tag`: what a purge by tags has to name.
+    /// Returns the tokens of [`Scope::edge_hashes`] in `Cache-Tag`, which a purge by tags must
+    /// name.
     ///
     /// ```
     /// let tag: shared_keys::Scope = "tag:category:7".parse().unwrap();
@@ -196,7 +208,7 @@ fn first(tags: &[Tag]) -> &str {
     tags.first().map_or("", Tag::as_str)
 }
 
-/// The tags between commas, with `,` and `%` in them escaped.
+/// Joins the tags with commas, with `,` and `%` in them escaped.
 fn joined(tags: &[Tag]) -> String {
     let mut text = String::new();
     for tag in tags {
@@ -221,6 +233,24 @@ impl From<Tag> for Scope {
 impl From<Prefix> for Scope {
     fn from(prefix: Prefix) -> Self {
         Self::Prefix(prefix)
+    }
+}
+
+impl From<&Tag> for Scope {
+    fn from(tag: &Tag) -> Self {
+        Self::Tag(tag.clone())
+    }
+}
+
+impl From<&Prefix> for Scope {
+    fn from(prefix: &Prefix) -> Self {
+        Self::Prefix(prefix.clone())
+    }
+}
+
+impl From<&Scope> for Scope {
+    fn from(scope: &Scope) -> Self {
+        scope.clone()
     }
 }
 
@@ -253,7 +283,7 @@ impl FromStr for Scope {
             "tag" => Ok(Self::Tag(Tag::new(named)?)),
             "tags" => {
                 let scope = Self::all_tags(named.split(',').map(split_off).collect::<Result<Vec<_>, _>>()?)?;
-                // One text for one scope.
+                // A scope has one text.
                 if scope.to_string() == text { Ok(scope) } else { Err(ParseError::new(SORTED_TAGS, 5, text)) }
             }
             "path" => Self::path(named),

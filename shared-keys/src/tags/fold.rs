@@ -1,19 +1,20 @@
-//! Keys that do not fit into one header → prefixes that they share.
+//! Folds keys that do not fit into one header into prefixes that they share.
 //!
-//! A key stands in a response's tags as itself and as each prefix that covers it, so that a record of any of them is found.
-//! *Folding* a prefix replaces all that lies below it by one token, its *fold*. So that an invalidation of a key below still
-//! covers the response, the edge enters the record of a key or prefix also under the fold of every prefix above it
-//! ([`Scope::edge_hashes`]). The price: an invalidation of another key below the prefix covers the response as well.
+//! A response's tags hold each key and each prefix that covers it, so that a record of any of them
+//! is found. *Folding* a prefix replaces everything below it by one token, the prefix's *fold*. The
+//! edge files the record of a key or prefix also under the fold of every prefix above it
+//! ([`Scope::edge_hashes`](crate::Scope::edge_hashes)), so an invalidation of a folded key still
+//! covers the response. An invalidation of any other key below the prefix then covers it as well.
 //!
-//! The prefix of an app alone, without its version, is never folded: it covers no more than the one behind it, and each
-//! prefix that can be folded costs the edge a row.
+//! The prefix of an app without its version is never folded. It covers no more than the prefix with
+//! the version, and each foldable prefix costs the edge a row per record.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::ScopeHash;
 use crate::keys::prefix::tops;
 
-/// The folds that stand for what lies at `text`, in the tags of a response that was built from it.
+/// Returns the folds that stand for the key `text` in the tags of a response built from it.
 pub(crate) fn folds_above(text: &str) -> impl Iterator<Item = ScopeHash> {
     tops(text).filter(move |top| top.len() < text.len() && can_fold(top)).map(ScopeHash::fold)
 }
@@ -22,13 +23,13 @@ fn can_fold(top: &str) -> bool {
     top.contains(':')
 }
 
-/// The tokens of the keys, at most `room`: with nothing folded that need not be.
+/// Returns the tokens of the keys, at most `room`, with as little folded as possible.
 ///
-/// It begins with everything folded, and unfolds for as long as there is room: the widest prefixes before those below
-/// them, and of these what takes the least room first.
+/// It begins with everything folded and unfolds while there is room: wide prefixes before those
+/// below them, and among those of one depth the cheapest first.
 ///
 /// # Errors
-/// How many tokens there would be with everything folded, if that is more than `room`.
+/// Returns the number of tokens with everything folded, if that exceeds `room`.
 pub(crate) fn fold(keys: &BTreeSet<&str>, room: usize) -> Result<BTreeSet<ScopeHash>, usize> {
     let tree = Tree::of(keys);
     let mut shown = Shown { tree: &tree, tokens: BTreeSet::new(), used: 0, folded: BTreeSet::new() };
@@ -37,7 +38,7 @@ pub(crate) fn fold(keys: &BTreeSet<&str>, room: usize) -> Result<BTreeSet<ScopeH
         return Err(shown.used);
     }
     while let Some((depth, cost, top)) = shown.folded.pop_first() {
-        // What does not fit stays folded, and what follows may still fit.
+        // A prefix that does not fit stays folded; a later one may still fit.
         if shown.used + cost <= room {
             shown.unfold(top, depth);
         }
@@ -45,7 +46,7 @@ pub(crate) fn fold(keys: &BTreeSet<&str>, room: usize) -> Result<BTreeSet<ScopeH
     Ok(shown.tokens)
 }
 
-/// Every prefix of the keys, by its top.
+/// All prefixes of the keys, by their tops.
 struct Tree<'a> {
     tops: BTreeMap<&'a str, Node<'a>>,
 }
@@ -53,12 +54,13 @@ struct Tree<'a> {
 #[derive(Default)]
 struct Node<'a> {
     is_key: bool,
-    /// The tops one segment further down.
+    /// The tops one segment below.
     below: BTreeSet<&'a str>,
 }
 
 impl Node<'_> {
-    /// The tokens that show it, with what is below it folded: its prefix, itself if it is a key, and the fold.
+    /// Returns the number of tokens with everything below the node folded: the prefix, the key if
+    /// it is one, and the fold.
     fn width(&self) -> usize {
         1 + usize::from(self.is_key) + usize::from(!self.below.is_empty())
     }
@@ -81,25 +83,26 @@ impl<'a> Tree<'a> {
         Self { tops: nodes }
     }
 
-    /// How many more tokens there are once what is below `node` is shown instead of its fold.
+    /// Returns the number of additional tokens once the fold of `node` is replaced by what is below
+    /// it.
     fn cost(&self, node: &Node<'_>) -> usize {
         let width: usize = node.below.iter().filter_map(|top| self.tops.get(top)).map(Node::width).sum();
         width.saturating_sub(1)
     }
 }
 
-/// The tokens so far, and what of them could be unfolded.
+/// The tokens so far, and the folded prefixes that could be unfolded.
 struct Shown<'a> {
     tree: &'a Tree<'a>,
     tokens: BTreeSet<ScopeHash>,
-    /// How many tokens that is; more than in the set, should two hashes be equal.
+    /// The number of tokens, which exceeds the size of the set if two hashes are equal.
     used: usize,
-    /// Depth, what unfolding it costs, top.
+    /// Depth, cost of unfolding, and top.
     folded: BTreeSet<(usize, usize, &'a str)>,
 }
 
 impl<'a> Shown<'a> {
-    /// Shows a prefix, with what is below it folded if it can be.
+    /// Adds a prefix, with what is below it folded if possible.
     fn add(&mut self, top: &'a str, depth: usize) {
         let Some(node) = self.tree.tops.get(top) else { return };
         self.used += node.width();
@@ -118,7 +121,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// Shows what is below a prefix instead of its fold.
+    /// Replaces the fold of a prefix by what is below it.
     fn unfold(&mut self, top: &'a str, depth: usize) {
         let Some(node) = self.tree.tops.get(top) else { return };
         self.used -= 1;
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_does_not_fit_is_folded() {
+    fn keys_are_folded_only_as_far_as_needed() {
         let items = (0..100).map(|n| format!("a:v1:{{item:{n}}}"));
         let orders = (0..5).map(|n| format!("a:v1:{{user:42}}:orders:{n}"));
         let keys: Vec<_> = items.chain(orders).collect();
@@ -211,7 +214,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_not_folded_is_covered_by_no_other_key(
+        fn a_key_that_is_not_folded_is_covered_only_by_its_own_record(
             keys in proptest::collection::vec("a:v1:\\{[ab]:[0-9]\\}(:[ab]){0,2}", 1..9), other in "a:v1:\\{[ab]:[0-9]\\}(:[ab]){0,2}",
         ) {
             prop_assert_eq!(is_covered(&unfolded(&keys), &key(&other)), keys.contains(&other));

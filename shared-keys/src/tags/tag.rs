@@ -1,8 +1,10 @@
-//! Tags ↔ the `Cache-Tag` header: the origin writes it, the edge reads it, Cloudflare's zone purge matches it.
+//! Tags and the `Cache-Tag` header: the origin writes it, the edge reads it, and Cloudflare's zone
+//! purge matches it.
 //!
-//! The header is a list of *tokens* between commas. A simple tag is its own token. Whatever Cloudflare would not carry
-//! unchanged (capitals, since it matches without case; spaces; commas; non-ASCII; long text), and every scope that is not
-//! a tag, goes as `~` and its [`ScopeHash`]. Keys that would not fit are folded into prefixes that they share.
+//! The header is a list of *tokens* between commas. A plain tag is its own token. Every other
+//! scope, and every tag that Cloudflare would not carry unchanged (capitals, since it matches
+//! without case; spaces; commas; non-ASCII; long text), is written as `~` and its [`ScopeHash`].
+//! Keys that do not fit are folded into prefixes that they share.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -13,14 +15,15 @@ use core::fmt::{self, Write};
 use super::fold::fold;
 use crate::{MAX_KEY_BYTES, ParseError, ScopeHash};
 
-/// Cloudflare's limit for one tag, which no template can exceed.
+/// Cloudflare's limit for one tag, in bytes, which no template can exceed.
 const MAX_TAG_BYTES: usize = MAX_KEY_BYTES;
-/// A longer tag goes by its hash, to leave room in the header.
+/// The longest tag that is written as text, in bytes. A longer one is written as its hash, to leave
+/// room in the header.
 const MAX_PLAIN_BYTES: usize = 64;
-/// A hash in the header, with the `~` in front of it and the comma behind.
+/// The bytes of a hash in the header, with the `~` in front of it and the comma behind it.
 const TOKEN_BYTES: usize = 15;
 
-/// What a datum belongs to, besides its key: `category:7`. At most 1,024 bytes.
+/// A label of data, besides its key: `category:7`. It has 1 to 1,024 bytes.
 ///
 /// ```
 /// use shared_keys::Tag;
@@ -32,10 +35,10 @@ const TOKEN_BYTES: usize = 15;
 pub struct Tag(Box<str>);
 
 impl Tag {
-    /// The tag of this text.
+    /// Creates a tag.
     ///
     /// # Errors
-    /// If it is empty or longer than 1,024 bytes.
+    /// Fails if the text is empty or longer than 1,024 bytes.
     pub fn new(text: &str) -> Result<Self, ParseError> {
         if text.is_empty() || text.len() > MAX_TAG_BYTES {
             return Err(ParseError::new("a tag of 1 to 1,024 bytes", text.len().min(MAX_TAG_BYTES), text));
@@ -43,26 +46,26 @@ impl Tag {
         Ok(Self(text.into()))
     }
 
-    /// A tag that a checked template rendered: it is neither empty nor too long.
+    /// Creates a tag from the output of a checked template, which is neither empty nor too long.
     #[doc(hidden)]
     #[must_use]
     pub fn from_template(text: String) -> Self {
         Self(text.into())
     }
 
-    /// The tag's text.
+    /// Returns the tag's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The tag as it stands in `Cache-Tag`.
+    /// Returns the tag's token in `Cache-Tag`.
     #[must_use]
     pub fn to_token(&self) -> String {
         if self.is_plain() { self.0.to_string() } else { ScopeHash::tag(&self.0).to_token() }
     }
 
-    /// Whether it is its own token.
+    /// Returns whether the tag is its own token.
     fn is_plain(&self) -> bool {
         let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':' | b'/' | b'@');
         self.0.len() <= MAX_PLAIN_BYTES && self.0.bytes().all(plain)
@@ -75,7 +78,8 @@ impl fmt::Display for Tag {
     }
 }
 
-/// What one response was built from: keys and tags, each once. They are borrowed, and spelled only for the header.
+/// The keys and tags that one response was built from, each once. They are borrowed, and hashed
+/// only for the header.
 ///
 /// ```
 /// use shared_keys::{Tag, TagSet, scopes_from_header};
@@ -85,7 +89,7 @@ impl fmt::Display for Tag {
 /// tags.insert_tag(&category);
 /// assert_eq!(tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap().value, "category:7,product:2");
 ///
-/// // A key brings itself and the prefixes that cover it.
+/// // A key adds itself and the prefixes that cover it.
 /// tags.insert_key("shop:v1:{product:2}");
 /// let header = tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap().value;
 /// assert_eq!(scopes_from_header(&header).count(), 2 + 1 + 4);
@@ -101,7 +105,8 @@ pub struct TagSet<'a> {
 pub struct TagHeader {
     /// The tokens, sorted, with commas between them.
     pub value: String,
-    /// Whether keys had to be folded into prefixes: then an invalidation of other keys there covers the response as well.
+    /// Whether keys were folded into prefixes. If so, an invalidation of other keys below those
+    /// prefixes covers the response as well.
     pub folded: bool,
 }
 
@@ -119,22 +124,24 @@ impl<'a> TagSet<'a> {
         self.tags.insert(tag);
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.tags.is_empty()
     }
 
-    /// The header's value. If it would be longer than `max_bytes`, keys fold into the longest prefixes that they share and
-    /// that make it fit: an invalidation of any of the keys still covers the response, and so does one of their siblings. Tags
-    /// are not folded.
+    /// Returns the header's value.
+    ///
+    /// If it would be longer than `max_bytes`, keys are folded into the longest prefixes that they
+    /// share and that make it fit. An invalidation of any of the keys still covers the response; so
+    /// does an invalidation of their siblings. Tags are not folded.
     ///
     /// # Errors
-    /// If it would be longer even so: nothing is cut silently.
+    /// Fails if the value would still be longer. Nothing is cut silently.
     pub fn to_header(&self, max_bytes: usize) -> Result<TagHeader, TagOverflow> {
         let (plain, hashed): (Vec<&Tag>, Vec<&Tag>) = self.tags.iter().partition(|tag| tag.is_plain());
         let hashed: BTreeSet<ScopeHash> = hashed.into_iter().map(|tag| ScopeHash::tag(tag.as_str())).collect();
-        // A comma is counted for each token, and so for one more than there are.
+        // Counts a comma for each token, which is one more than the value has.
         let tag_bytes = plain.iter().map(|tag| tag.as_str().len() + 1).sum::<usize>() + hashed.len() * TOKEN_BYTES;
         let mut keys: BTreeSet<ScopeHash> = self.keys.iter().flat_map(|key| ScopeHash::of_key(key)).collect();
 
@@ -160,7 +167,7 @@ impl<'a> TagSet<'a> {
     }
 }
 
-/// The tags of a response do not fit into one header; the response must not be kept by the edge.
+/// The tags of a response do not fit into one header, so the edge must not store the response.
 ///
 /// ```
 /// use shared_keys::{Tag, TagSet};
@@ -168,13 +175,14 @@ impl<'a> TagSet<'a> {
 /// let mut tags = TagSet::default();
 /// tags.insert_tag(&tag);
 /// let overflow = tags.to_header(9).unwrap_err();
-/// assert_eq!(overflow.to_string(), "expected at most 9 bytes of tags, got 10: tag the data with fewer, coarser tags");
+/// let message = "expected at most 9 bytes of tags, got 10: tag the data with fewer, coarser tags";
+/// assert_eq!(overflow.to_string(), message);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TagOverflow {
-    /// How long the header would be, with all keys folded.
+    /// The length of the header in bytes, with all keys folded.
     pub bytes: usize,
-    /// How long it may be.
+    /// The largest length allowed, in bytes.
     pub max_bytes: usize,
 }
 
@@ -190,9 +198,11 @@ impl fmt::Display for TagOverflow {
 
 impl core::error::Error for TagOverflow {}
 
-/// The scopes that a `Cache-Tag` value (tokens between commas) or `Surrogate-Key` value (between spaces) names.
+/// Returns the scopes named by a `Cache-Tag` value (tokens between commas) or a `Surrogate-Key`
+/// value (tokens between spaces).
 ///
-/// A foreign origin's tag counts as it is written and in lower case, as Cloudflare matches tags without case.
+/// A foreign origin's tag counts as written and in lower case, since Cloudflare matches tags
+/// without case.
 ///
 /// ```
 /// use shared_keys::{Scope, scopes_from_header};

@@ -1,7 +1,7 @@
-//! Checks `shared-keys` against golden vectors. The tests call [`check`] natively and, through a worker in workerd, the
-//! same function compiled to wasm; so both sides of the cache are shown to agree on the same bytes.
+//! Checks `shared-keys` against golden vectors. The tests call [`check`] natively and, through a
+//! worker in workerd, compiled to wasm. Both runs must give the same bytes.
 //!
-//! In: the text of a file of `tests/vectors` (its README has the form). Out: a [`Report`].
+//! In: the text of a file of `tests/vectors`, whose README describes the form. Out: a [`Report`].
 
 mod subject;
 
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 pub use subject::evaluate;
 
-/// What became of a file's cases.
+/// The results of a file's cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How many gave the output that they name.
+    /// The number of cases with the expected output.
     pub passed: usize,
-    /// Of the others, what was wrong.
+    /// A message for each other case.
     pub failures: Vec<String>,
 }
 
 /// Evaluates each case of a file and compares its output.
 ///
 /// # Errors
-/// If the file is not of the form that the README gives.
+/// Fails if the file does not have the form that the README describes.
 pub fn check(file: &str) -> Result<Report, String> {
     let file: Value = serde_json::from_str(file).map_err(|error| format!("expected JSON: {error}"))?;
     let (Some(subject), Some(version), Some(cases)) =
@@ -44,10 +44,10 @@ pub fn check(file: &str) -> Result<Report, String> {
     Ok(report)
 }
 
-/// The files of `tests/vectors`: names and texts.
+/// Returns the names and texts of the files of `tests/vectors`.
 ///
 /// # Errors
-/// If they cannot be read.
+/// Fails if they cannot be read.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn files() -> std::io::Result<Vec<(String, String)>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors");
@@ -63,14 +63,14 @@ pub fn files() -> std::io::Result<Vec<(String, String)>> {
 }
 
 impl Report {
-    /// As the worker answers it.
+    /// Returns the report in the form of the worker's response.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({ "passed": self.passed, "failures": self.failures })
     }
 }
 
-/// What the worker's JavaScript calls: a file's text → a report, or `{"error":…}`, as JSON.
+/// Checks a file for the worker's JavaScript. Returns a report or `{"error":…}` as JSON.
 #[cfg(target_arch = "wasm32")]
 #[wasm_bindgen::prelude::wasm_bindgen(js_name = check)]
 #[must_use]

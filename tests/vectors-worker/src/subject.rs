@@ -1,4 +1,5 @@
-//! A function per subject: what `shared-keys` makes of a case's input. A refusal is `null`.
+//! Evaluates a case: a function per subject, which calls `shared-keys` with the input. A rejected
+//! input gives `null`.
 
 use core::time::Duration;
 
@@ -12,21 +13,21 @@ use shared_keys::{
 shared_keys::keys! {
     app "shop" version 1;
 
-    /// Who a user is.
+    /// A user's profile.
     key User { user: String } = "user:{user}";
     /// A page of a user's orders.
     key UserOrders { user: String, page: u64 } = "user:{user}:orders:{page}" under User { user } tags [Customer { user }];
-    /// Everything that shows the customer.
+    /// Everything that shows a customer.
     tag Customer { user: String } = "customer:{user}";
 }
 
-/// Why a case could not be evaluated: it lacks something, or its subject is unknown.
+/// The output of a case, or the reason why it could not be evaluated.
 type Evaluated = Result<Value, String>;
 
-/// What `shared-keys` makes of an input.
+/// Returns the output of `shared-keys` for an input.
 ///
 /// # Errors
-/// If the subject is unknown in that version, or the input is not what the subject takes.
+/// Fails if the subject is unknown in that version, or if the input lacks a member.
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
         ("cache-tags", 1) => cache_tag(input),
@@ -59,13 +60,13 @@ fn scope(input: &Value) -> Evaluated {
     Ok(json!({ "text": scope.to_string(), "hash": scope.hash().to_string(), "token": scope.to_token() }))
 }
 
-/// The hashes that a record of the scope is entered under at the edge.
+/// Returns the hashes under which the edge files a record of the scope.
 fn edge_hashes(input: &Value) -> Evaluated {
     let Ok(scope) = text(input, "scope")?.parse::<Scope>() else { return Ok(Value::Null) };
     Ok(scope.edge_hashes().iter().map(ToString::to_string).collect())
 }
 
-/// A typed key: its text, what follows from that, its tags' tokens, and whether it can be read back.
+/// Renders a typed key: text, slot, scopes, the tokens of its tags, and whether it parses back.
 fn key(input: &Value) -> Evaluated {
     let key = UserOrders { user: text(input, "user")?.to_owned(), page: number(input, "page")? };
     let text = key.to_text();
@@ -75,7 +76,7 @@ fn key(input: &Value) -> Evaluated {
     Ok(json!({ "text": text, "slot": slot(&text), "scopes": scopes, "tags": tags, "reads_back": reads_back }))
 }
 
-/// The header of keys and tags in so many bytes.
+/// Renders the header of keys and tags in at most `max_bytes`.
 fn tag_header(input: &Value) -> Evaluated {
     let Ok(tags) = texts(input, "tags")?.into_iter().map(Tag::new).collect::<Result<Vec<_>, _>>() else {
         return Ok(Value::Null);
@@ -121,7 +122,8 @@ fn vary_value(input: &Value) -> Evaluated {
     Ok(json!(VaryRules::default().normal(text(input, "field")?, input["value"].as_str())))
 }
 
-/// `{"kind":"coding","list":["br"],"value":…}`: the value in its normal form, in a list, since it may be `null`.
+/// Normalises a value: `{"kind":"coding","list":["br"],"value":…}`. The output is in a list, since
+/// it may be `null`.
 fn normaliser(input: &Value) -> Evaluated {
     let list = || texts(input, "list");
     let normaliser = match text(input, "kind")? {
@@ -137,7 +139,8 @@ fn normaliser(input: &Value) -> Evaluated {
     Ok(normaliser.map_or(Value::Null, |normaliser| json!([normaliser.normal(input["value"].as_str())])))
 }
 
-/// The key of a URL and a method by rules, and the query that the origin is asked with.
+/// Returns the key of a URL and a method under rules, and the query that is forwarded to the
+/// origin.
 fn target_rules(input: &Value) -> Evaluated {
     let kept = if input["keep"].is_null() { None } else { Some(texts(input, "keep")?) };
     let dropped = if input["drop"].is_null() { Vec::new() } else { texts(input, "drop")? };
@@ -156,13 +159,14 @@ fn target_rules(input: &Value) -> Evaluated {
     Ok(json!({ "target": target.as_str(), "query": rules.forwarded(query) }))
 }
 
-/// A lifetime as people write it, as it is rendered.
+/// Parses a lifetime that a person wrote, and renders it.
 fn lifetime(input: &Value) -> Evaluated {
     let Ok(lifetime) = text(input, "text")?.parse::<Lifetime>() else { return Ok(Value::Null) };
     Ok(json!(lifetime.to_directives()))
 }
 
-/// What a shared cache makes of `cache_control` or of a `targeted` field: a lifetime or none, in a list; `null` if the field is ignored.
+/// Returns the lifetime in a shared cache of `cache_control` or of a `targeted` field, or none, in
+/// a list; `null` if the field is ignored.
 fn directives(input: &Value) -> Evaluated {
     let directives = match input["targeted"].as_str() {
         Some(value) => Directives::from_targeted(value.as_bytes()),

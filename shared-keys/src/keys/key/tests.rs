@@ -21,7 +21,7 @@ crate::keys! {
 
     /// A user.
     key User { user: String } = "user:{user}";
-    /// What a user ordered.
+    /// The orders of a user.
     key Orders { user: String } = "user:{user}:orders" under User { user };
     /// A page of orders.
     key UserOrders { user: String, page: u32 } = "user:{user}:orders:{page}"
@@ -30,7 +30,7 @@ crate::keys! {
         tags [Category { category: page % 10 }, Buyer { name: user.into() }, Buyer { name: (user + "!").into() }];
     /// A list.
     key List { sort: Sort, by: Cow<'static, str>, first: char } = "list:{sort}:{by}:{first}";
-    /// As many ids as there may be.
+    /// The largest number of ids.
     key Wide { a: String, b: String, c: String, d: String, e: String, f: String, g: String } = "{a}:{b}:{c}:{d}:{e}:{f}:{g}";
     /// No ids.
     key Flags {} = "flags";
@@ -44,7 +44,7 @@ mod other {
     crate::keys! {
         app "shop" version 1 listed as pub(super) OTHER;
 
-        /// Neither a user nor a list.
+        /// A cart.
         pub(super) key Cart { user: u64 } = "cart:{user}";
     }
 }
@@ -101,7 +101,7 @@ fn parse_refuses_what_render_never_writes_and_says_where() {
     ] {
         let error = UserOrders::parse(text).unwrap_err();
         let expected = alloc::format!("{message} of {text:?}");
-        // One message goes on after what is asserted here.
+        // One message continues after the asserted part.
         assert!(error.to_string() == expected || error.to_string().starts_with(message), "{text}: {error}");
     }
     let error = List::parse("shop:v1:{list:age}:a:b").unwrap_err();
