@@ -7,7 +7,7 @@ mod fields;
 use std::time::{Duration, SystemTime};
 
 use edge_worker::headers::{is_ambiguous, remove_hop_by_hop, remove_unkeyed};
-use edge_worker::origin::request::{self, bypass_headers, fill_headers, is_loop, is_websocket};
+use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{self, FetchContext};
 use edge_worker::json::Json;
 use edge_worker::policy::directives::{directives, of_the_origin};
