@@ -1,13 +1,17 @@
-//! Which requests to the origin are under way in this isolate, so that others for the same wait for them (*collapse*).
+//! Request collapsing: the requests to the origin that this isolate has in progress.
 //!
-//! The first to ask *leads*; who comes meanwhile *follows*: it waits and then reads the store. Only keys and times are kept here,
-//! never a promise or stream: those must not cross requests. So a follower polls, and the leader need not know of it.
+//! The first request for a key becomes its *leader* and is sent to the origin. Later requests for the key
+//! are *waiters*: they wait for the leader, then read the store. The state holds keys and times only.
+//! Promises and streams must not cross requests on this platform, so waiters poll, and a leader does not
+//! know of them.
 //!
-//! - Nobody waits for ever: a leader that does not report back (its client went away, the runtime cut it off) is replaced once its
-//!   time is over, and a follower has a patience of its own.
-//! - What came and may not be stored, or would have to be validated at once, is of no use to those that wait. They are let go, and for
-//!   [`PASS_FOR`] nobody waits for that key: an uncacheable URL is not answered one client after the other (hit-for-miss).
-//! - If the origin failed, they are told so, and for [`REST_FOR`] those that come: who can be served something stale need not find out.
+//! - A leader that does not finish (its client disconnected, or the runtime cancelled it) is replaced
+//!   after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`].
+//! - If the response may not be stored, or must be validated before each use, it cannot answer the waiters.
+//!   They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`] (hit-for-miss).
+//!   Otherwise the clients of an uncacheable URL would be answered one after the other.
+//! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request that a
+//!   stale response can answer then does not try the origin.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,200 +19,170 @@ use std::time::{Duration, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// After so long a leader no longer counts, and a follower takes its place (nginx: `proxy_cache_lock_age`).
-pub const LEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a leader is waited for before a waiter replaces it (nginx: `proxy_cache_lock_age`).
+pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A follower waits so long in all before it asks by itself: for one leader that is lost, and for one more.
-pub const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
+/// How long a request waits in all before it is sent to the origin itself: for one lost leader and one more.
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long requests for what was not storable do not wait for each other.
-pub const PASS_FOR: Duration = Duration::from_secs(5);
+/// How long requests for a key do not collapse after a response that cannot answer waiters.
+pub const UNCOLLAPSED_FOR: Duration = Duration::from_secs(5);
 
-/// How long an origin that failed is not asked again by those that can be served something in its place.
-pub const REST_FOR: Duration = Duration::from_secs(1);
+/// How long an origin that failed is not tried again by requests that a stale response can answer.
+pub const FAILURE_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More keys are not kept: beyond it requests do not collapse.
+/// The number of keys that are tracked. Beyond it, requests do not collapse.
 const MAX_KEYS: usize = 10_000;
 
-/// The requests under way in one isolate.
+/// The requests to the origin that one isolate has in progress.
 #[derive(Debug, Clone, Default)]
-pub struct Forwards(Rc<RefCell<State>>);
+pub struct PendingFetches(Rc<RefCell<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// In the order of their keys.
+    /// Ordered by key.
     entries: Vec<Entry>,
     last_id: u64,
 }
 
-/// What is known of a key.
+/// The state of one key.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The key's hash. Two keys with one wait for each other in vain, nothing more: a follower reads its own.
+    /// The key's hash. Requests for two keys with the same hash may wait for each other without need; each
+    /// then reads its own key.
     key: u64,
-    state: Progress,
-    /// Until when that holds.
+    progress: Progress,
+    /// When the entry expires.
     until: SystemTime,
 }
 
-/// How far the request for a key has come.
+/// The progress of the request for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// Under way, by this leader.
-    LedBy(u64),
-    /// What came was of no use to others.
-    Passed,
+    /// The leader with this number is in progress.
+    Leading(u64),
+    /// The last response could not answer waiters.
+    Uncollapsed,
     /// The origin failed.
-    Failed { disconnected: bool },
+    Failed { is_disconnected: bool },
 }
 
-/// The part of a request that wants to ask the origin.
+/// The role of a request that needs the origin.
 #[derive(Debug)]
 pub enum Role {
-    /// Ask, and store what comes.
-    Lead(Lead),
-    /// Another request asks: wait.
-    Follow,
-    /// Ask without anybody waiting: what came last was of no use to others.
-    Pass,
-    /// The origin has just failed: ask only if nothing can be served in its place.
-    Failed {
-        /// It could not be reached at all.
-        disconnected: bool,
+    /// Send the request, and store the response for the waiters.
+    Leader(Leader),
+    /// Wait for another request.
+    Waiter,
+    /// Send the request by itself: the last response could not answer waiters, or too many keys are tracked.
+    Uncollapsed,
+    /// The origin has just failed: send the request only if no stored response can be used.
+    OriginFailed {
+        /// The origin could not be reached at all.
+        is_disconnected: bool,
     },
 }
 
-/// The leader's part; ends when dropped.
+/// The leader of a key. Dropping it ends its lead.
 #[derive(Debug)]
-pub struct Lead {
-    forwards: Forwards,
+pub struct Leader {
+    pending: PendingFetches,
     key: u64,
     id: u64,
 }
 
-impl Forwards {
-    /// The part of a request for `key`; a leader has `limit` to report back.
-    pub fn join(&self, key: &str, now: SystemTime, limit: Duration) -> Role {
+impl PendingFetches {
+    /// Returns the role of a request for `key`. A leader is replaced after `timeout`.
+    pub fn join(&self, key: &str, now: SystemTime, timeout: Duration) -> Role {
         let mut state = self.0.borrow_mut();
-        let key = xxh3_64_with_seed(key.as_bytes(), 0);
+        let key = hash(key);
         if let Some(entry) = state.entry(key).filter(|entry| entry.until > now) {
-            return match entry.state {
-                Progress::LedBy(_) => Role::Follow,
-                Progress::Passed => Role::Pass,
-                Progress::Failed { disconnected } => Role::Failed { disconnected },
+            return match entry.progress {
+                Progress::Leading(_) => Role::Waiter,
+                Progress::Uncollapsed => Role::Uncollapsed,
+                Progress::Failed { is_disconnected } => Role::OriginFailed { is_disconnected },
             };
         }
         if state.entries.len() >= MAX_KEYS {
             state.entries.retain(|entry| entry.until > now);
             if state.entries.len() >= MAX_KEYS {
-                return Role::Pass;
+                return Role::Uncollapsed;
             }
         }
         state.last_id += 1;
         let id = state.last_id;
-        let entry = Entry { key, state: Progress::LedBy(id), until: now + limit };
-        match state.place(key) {
-            Ok(place) => state.entries[place] = entry,
-            Err(place) => state.entries.insert(place, entry),
+        let entry = Entry { key, progress: Progress::Leading(id), until: now + timeout };
+        match state.find(key) {
+            Ok(index) => state.entries[index] = entry,
+            Err(index) => state.entries.insert(index, entry),
         }
-        Role::Lead(Lead { forwards: self.clone(), key, id })
+        Role::Leader(Leader { pending: self.clone(), key, id })
     }
 
-    /// Whether a leader is asking for `key`.
-    pub fn is_led(&self, key: &str, now: SystemTime) -> bool {
+    /// Returns whether `key` has a leader.
+    pub fn has_leader(&self, key: &str, now: SystemTime) -> bool {
         let mut state = self.0.borrow_mut();
-        state
-            .entry(xxh3_64_with_seed(key.as_bytes(), 0))
-            .is_some_and(|entry| matches!(entry.state, Progress::LedBy(_)) && entry.until > now)
+        state.entry(hash(key)).is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
     }
 
-    /// Nobody is to wait for what is being asked under `key` any more: it was invalidated meanwhile.
+    /// Removes the state of `key`, because an unsafe request invalidated it: the response in progress must not
+    /// answer any further request.
     pub fn forget(&self, key: &str) {
-        self.0.borrow_mut().remove(xxh3_64_with_seed(key.as_bytes(), 0));
+        self.0.borrow_mut().remove(hash(key));
     }
 }
 
 impl State {
-    fn place(&self, key: u64) -> Result<usize, usize> {
+    fn find(&self, key: u64) -> Result<usize, usize> {
         self.entries.binary_search_by_key(&key, |entry| entry.key)
     }
 
     fn entry(&mut self, key: u64) -> Option<&mut Entry> {
-        let place = self.place(key).ok()?;
-        self.entries.get_mut(place)
+        let index = self.find(key).ok()?;
+        self.entries.get_mut(index)
     }
 
-    /// The entry of this leader, unless another has taken its place.
-    fn led_by(&mut self, lead: &Lead) -> Option<&mut Entry> {
-        self.entry(lead.key).filter(|entry| entry.state == Progress::LedBy(lead.id))
+    /// Returns the entry of this leader, unless another leader has replaced it.
+    fn entry_of(&mut self, leader: &Leader) -> Option<&mut Entry> {
+        self.entry(leader.key).filter(|entry| entry.progress == Progress::Leading(leader.id))
     }
 
     fn remove(&mut self, key: u64) {
-        if let Ok(place) = self.place(key) {
-            self.entries.remove(place);
+        if let Ok(index) = self.find(key) {
+            self.entries.remove(index);
         }
     }
 }
 
-impl Lead {
-    /// What came is of no use to others: lets the followers go, and those that come soon.
-    pub fn pass(self, now: SystemTime) {
-        self.end(Progress::Passed, now + PASS_FOR);
+impl Leader {
+    /// Ends the lead with a response that cannot answer waiters.
+    pub fn release_uncollapsed(self, now: SystemTime) {
+        self.end(Progress::Uncollapsed, now + UNCOLLAPSED_FOR);
     }
 
-    /// The origin failed: tells the followers, and those that come soon.
-    pub fn fail(self, disconnected: bool, now: SystemTime) {
-        self.end(Progress::Failed { disconnected }, now + REST_FOR);
+    /// Ends the lead because the origin failed.
+    pub fn fail(self, is_disconnected: bool, now: SystemTime) {
+        self.end(Progress::Failed { is_disconnected }, now + FAILURE_BACKOFF);
     }
 
-    fn end(&self, state: Progress, until: SystemTime) {
-        if let Some(entry) = self.forwards.0.borrow_mut().led_by(self) {
-            (entry.state, entry.until) = (state, until);
+    fn end(&self, progress: Progress, until: SystemTime) {
+        if let Some(entry) = self.pending.0.borrow_mut().entry_of(self) {
+            (entry.progress, entry.until) = (progress, until);
         }
     }
 }
 
-impl Drop for Lead {
+impl Drop for Leader {
     fn drop(&mut self) {
-        let mut state = self.forwards.0.borrow_mut();
-        if state.led_by(self).is_some() {
+        let mut state = self.pending.0.borrow_mut();
+        if state.entry_of(self).is_some() {
             state.remove(self.key);
         }
     }
 }
 
-#[cfg(target_arch = "wasm32")]
-pub(crate) use adapter::{forwards, over};
-
-#[cfg(target_arch = "wasm32")]
-mod adapter {
-    use std::time::{Duration, SystemTime};
-
-    use worker::Delay;
-
-    use super::Forwards;
-    use crate::runtime::now;
-
-    /// How long a follower waits between two looks: short at first, for origins that answer quickly.
-    const LOOKS: std::ops::RangeInclusive<u64> = 4..=64;
-
-    thread_local! {
-        static FORWARDS: Forwards = Forwards::default();
-    }
-
-    /// This isolate's.
-    pub(crate) fn forwards() -> Forwards {
-        FORWARDS.with(Clone::clone)
-    }
-
-    /// Comes back when nobody asks for `key` any more, or at `deadline`.
-    pub(crate) async fn over(key: &str, deadline: SystemTime) {
-        let mut look_again = *LOOKS.start();
-        while now() < deadline && FORWARDS.with(|forwards| forwards.is_led(key, now())) {
-            Delay::from(Duration::from_millis(look_again)).await;
-            look_again = (look_again * 2).min(*LOOKS.end());
-        }
-    }
+fn hash(key: &str) -> u64 {
+    xxh3_64_with_seed(key.as_bytes(), 0)
 }
 
 #[cfg(test)]
@@ -216,79 +190,79 @@ mod tests {
     use super::*;
     use crate::policy::testing::at;
 
-    fn join(forwards: &Forwards, key: &str, secs: u64) -> Role {
-        forwards.join(key, at(secs), LEAD_LIMIT)
+    fn join(pending: &PendingFetches, key: &str, secs: u64) -> Role {
+        pending.join(key, at(secs), LEADER_TIMEOUT)
     }
 
     #[track_caller]
-    fn lead(forwards: &Forwards, key: &str, secs: u64) -> Lead {
-        match join(forwards, key, secs) {
-            Role::Lead(lead) => lead,
+    fn lead(pending: &PendingFetches, key: &str, secs: u64) -> Leader {
+        match join(pending, key, secs) {
+            Role::Leader(leader) => leader,
             other => panic!("expected to lead, got {other:?}"),
         }
     }
 
     #[test]
-    fn one_leads_per_key_and_the_others_follow_until_it_ends() {
-        let forwards = Forwards::default();
-        let first = lead(&forwards, "a", 100);
-        assert!(matches!(join(&forwards, "a", 101), Role::Follow));
-        let other_key = lead(&forwards, "b", 101);
+    fn one_request_per_key_leads_and_the_others_wait_until_it_ends() {
+        let pending = PendingFetches::default();
+        let first = lead(&pending, "a", 100);
+        assert!(matches!(join(&pending, "a", 101), Role::Waiter));
+        let other_key = lead(&pending, "b", 101);
         drop(first);
-        let second = lead(&forwards, "a", 102);
-        assert!(forwards.is_led("a", at(102)) && forwards.is_led("b", at(102)));
+        let second = lead(&pending, "a", 102);
+        assert!(pending.has_leader("a", at(102)) && pending.has_leader("b", at(102)));
         drop((second, other_key));
-        assert!(!forwards.is_led("a", at(102)));
+        assert!(!pending.has_leader("a", at(102)));
     }
 
     #[test]
-    fn a_lost_leader_is_replaced_and_its_late_end_ends_nothing() {
-        let forwards = Forwards::default();
-        let lost = lead(&forwards, "a", 100);
-        assert!(matches!(join(&forwards, "a", 104), Role::Follow));
-        let next = lead(&forwards, "a", 105);
+    fn a_lost_leader_is_replaced_and_its_late_end_has_no_effect() {
+        let pending = PendingFetches::default();
+        let lost = lead(&pending, "a", 100);
+        assert!(matches!(join(&pending, "a", 104), Role::Waiter));
+        let next = lead(&pending, "a", 105);
         drop(lost);
-        assert!(matches!(join(&forwards, "a", 106), Role::Follow), "the next still leads");
+        assert!(matches!(join(&pending, "a", 106), Role::Waiter), "the new leader still leads");
         drop(next);
-        let lost = lead(&forwards, "a", 200);
-        let _next = lead(&forwards, "a", 205);
-        lost.pass(at(205));
-        assert!(matches!(join(&forwards, "a", 206), Role::Follow), "nor does it say what is storable");
+        let lost = lead(&pending, "a", 200);
+        let _next = lead(&pending, "a", 205);
+        lost.release_uncollapsed(at(205));
+        assert!(matches!(join(&pending, "a", 206), Role::Waiter), "nor does a late release mark the key");
     }
 
     #[test]
-    fn nobody_waits_for_what_is_not_storable() {
-        let forwards = Forwards::default();
-        lead(&forwards, "a", 100).pass(at(101));
-        assert!(!forwards.is_led("a", at(101)));
-        assert!(matches!(join(&forwards, "a", 105), Role::Pass));
-        let _tried_again = lead(&forwards, "a", 106);
+    fn requests_do_not_wait_for_a_response_that_cannot_be_stored() {
+        let pending = PendingFetches::default();
+        lead(&pending, "a", 100).release_uncollapsed(at(101));
+        assert!(!pending.has_leader("a", at(101)));
+        assert!(matches!(join(&pending, "a", 105), Role::Uncollapsed));
+        let _tried_again = lead(&pending, "a", 106);
     }
 
     #[test]
-    fn an_origin_that_failed_rests() {
-        let forwards = Forwards::default();
-        lead(&forwards, "a", 100).fail(true, at(101));
-        assert!(!forwards.is_led("a", at(101)));
-        assert!(matches!(join(&forwards, "a", 101), Role::Failed { disconnected: true }));
-        let _tried_again = lead(&forwards, "a", 102);
+    fn an_origin_that_failed_is_not_tried_again_at_once() {
+        let pending = PendingFetches::default();
+        lead(&pending, "a", 100).fail(true, at(101));
+        assert!(!pending.has_leader("a", at(101)));
+        assert!(matches!(join(&pending, "a", 101), Role::OriginFailed { is_disconnected: true }));
+        let _tried_again = lead(&pending, "a", 102);
     }
 
     #[test]
-    fn what_was_invalidated_is_not_waited_for() {
-        let forwards = Forwards::default();
-        let before = lead(&forwards, "a", 100);
-        forwards.forget("a");
-        let _after = lead(&forwards, "a", 100);
+    fn an_invalidated_key_is_not_waited_for() {
+        let pending = PendingFetches::default();
+        let before = lead(&pending, "a", 100);
+        pending.forget("a");
+        let _after = lead(&pending, "a", 100);
         drop(before);
-        assert!(matches!(join(&forwards, "a", 101), Role::Follow));
+        assert!(matches!(join(&pending, "a", 101), Role::Waiter));
     }
 
     #[test]
-    fn beyond_the_bound_requests_do_not_collapse_and_what_is_over_gives_way() {
-        let forwards = Forwards::default();
-        let _leads: Vec<Lead> = (0..MAX_KEYS).map(|key| lead(&forwards, &key.to_string(), 100)).collect();
-        assert!(matches!(join(&forwards, "one more", 104), Role::Pass));
-        let _one_more = lead(&forwards, "one more", 105);
+    fn beyond_the_bound_requests_do_not_collapse_and_expired_keys_make_room() {
+        let pending = PendingFetches::default();
+        let _leads: Vec<Leader> = (0..MAX_KEYS).map(|key| lead(&pending, &key.to_string(), 100)).collect();
+        assert!(matches!(join(&pending, "one more", 104), Role::Uncollapsed));
+        let _one_more = lead(&pending, "one more", 105);
     }
 }

@@ -1,4 +1,5 @@
-//! The worker's variables as checked values. `wrangler.toml` explains each to the person who deploys.
+//! The worker's configuration: its variables, parsed and checked. `wrangler.toml` explains each to the
+//! person who deploys it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,59 +8,73 @@ use shared_keys::purge::Secret;
 use url::Url;
 
 use crate::error::{Error, ErrorKind};
+use crate::json::Json;
 #[cfg(doc)]
 use crate::rules::RULES;
-use crate::rules::{Json, Rules};
+use crate::rules::Rules;
 
-/// Name of the variable with the base URL that requests are forwarded to.
+/// The variable with the base URL that requests are forwarded to.
 const ORIGIN: &str = "ORIGIN";
-/// Name of the variable with the longest time, in seconds, that an isolate serves without news from the journal.
+/// The variable with the largest age, in seconds, of the journal's snapshot that an isolate serves by.
 const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
-/// Name of the variable with the time, in seconds, for which stored responses are served beyond that while the journal cannot
-/// be reached.
+/// The variable with the time, in seconds, for which stored responses are served beyond that while the
+/// journal is unreachable.
 const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
-/// Name of the variable with the seconds after which the origin counts as failed.
+/// The variable with the timeout, in seconds, of an origin that a stale response can replace.
 const ORIGIN_TIMEOUT_SECS: &str = "ORIGIN_TIMEOUT_SECS";
-/// Name of the variable that switches the log line per request on.
+/// The variable that enables a log line per request.
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
-/// Name of the variable that switches `Server-Timing` on.
+/// The variable that enables `Server-Timing`.
 const SERVER_TIMING: &str = "SERVER_TIMING";
-/// Name of the secret that purge messages are signed with.
+/// The secret that purge messages are signed with.
 pub const PURGE_SECRET: &str = "PURGE_SECRET";
 
 const DEFAULT_JOURNAL_MAX_LAG: Duration = Duration::from_secs(5);
 const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the deployment chose.
+/// The deployment's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where requests go; `None` forwards them to their own URL, as a worker on a zone's route does.
+    /// The base URL of the origin. `None` forwards requests to their own URL, which is right for a worker on a
+    /// zone's route.
     pub origin: Option<Url>,
-    /// After so long the origin counts as failed where a stale response may be served instead; 1 to 3,600 seconds, default 10.
+    /// The timeout of the origin where a stale response may be served instead; 1 to 3,600 seconds, default 10.
     pub origin_timeout: Duration,
-    /// An isolate whose journal is older than this asks for it before it serves anything stored; 1 to 3,600 seconds, default 5.
+    /// The age of the journal's snapshot at which an isolate refreshes it before it serves a stored response; 1 to
+    /// 3,600 seconds, default 5.
     pub journal_max_lag: Duration,
-    /// How much longer stored responses are served while the journal cannot be reached; 0 to 86,400 seconds, default 0: then
-    /// requests go to the origin at once.
+    /// How much longer stored responses are served while the journal is unreachable; 0 to 86,400 seconds. With the
+    /// default, 0, requests go to the origin at once.
     pub journal_max_outage: Duration,
-    /// What holds per path; by default what the RFCs say.
+    /// The rules per path; by default the RFCs apply unchanged.
     pub rules: Rules,
-    /// One JSON line per request on the console; default off.
+    /// Write one JSON line per request to the console; default `false`.
     pub log_requests: bool,
-    /// `Server-Timing` on responses; default off.
+    /// Add `Server-Timing` to responses; default `false`.
     pub server_timing: bool,
-    /// What purge messages are signed with; `None` closes the purge endpoint.
+    /// The secret that purge messages are signed with; `None` closes the purge endpoint.
     pub purge_secret: Option<Secret>,
-    /// A variable that cannot be used. Nothing is served from the store or stored then: it could have been meant to forbid that.
+    /// The first invalid variable. The store is then not used at all, because the variable may have been meant to
+    /// forbid that.
     pub fault: Option<Error>,
 }
 
 impl Config {
-    /// The configuration that the variables describe, of which [`RULES`] is JSON; absent and empty ones have their default.
+    /// Reads the configuration from the variables, of which [`RULES`] is JSON. Absent and empty variables have their
+    /// default.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if it is not known where requests go. Any other variable that cannot be used is a
-    /// [`fault`](Self::fault): the origin can answer all the same.
+    /// [`ErrorKind::Config`] if the origin's URL is invalid. Any other invalid variable is a
+    /// [`fault`](Self::fault), because the origin can still answer.
+    ///
+    /// ```
+    /// use edge_worker::config::Config;
+    ///
+    /// let variables = |name: &str| (name == "JOURNAL_MAX_LAG_SECS").then(|| "30".to_owned());
+    /// let config = Config::read(variables, None)?;
+    /// assert_eq!(config.journal_max_lag.as_secs(), 30);
+    /// # Ok::<(), edge_worker::error::Error>(())
+    /// ```
     pub fn read(variable: impl Fn(&str) -> Option<String>, rules: Option<Json>) -> Result<Self, Error> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
         let mut fault = None;
@@ -106,7 +121,7 @@ fn base_url(value: &str) -> Result<Url, Error> {
         return Err(expected("not http or https"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(expected("a query or fragment has no place in it"));
+        return Err(expected("a query or fragment is not allowed"));
     }
     Ok(url)
 }
@@ -135,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_gives_the_defaults() {
+    fn absent_and_empty_variables_have_their_defaults() {
         for variables in [&[][..], &[(ORIGIN, ""), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]] {
             let config = read(variables).unwrap();
             assert!(config.origin.is_none() && config.purge_secret.is_none() && !config.log_requests);
@@ -146,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_origin_that_can_be_used_nothing_can_be_forwarded() {
+    fn an_invalid_origin_is_an_error() {
         for value in ["localhost:4001/x", "/x", "ftp://x", "http://x/?a=b"] {
             let error = read(&[(ORIGIN, value)]).unwrap_err();
             assert!(error.starts_with(ORIGIN) && error.contains(value), "{error}");
@@ -154,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_variable_that_cannot_be_used_is_a_fault_that_names_it_and_what_came() {
+    fn any_other_invalid_variable_is_a_fault_that_names_it_and_its_value() {
         for (name, value) in [
             (JOURNAL_MAX_LAG_SECS, "0"),
             (JOURNAL_MAX_LAG_SECS, "5s"),

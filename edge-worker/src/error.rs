@@ -1,30 +1,30 @@
-//! The one error of this crate.
+//! The error type of this crate.
 //!
-//! Ordinary outcomes (a miss, a refused purge, a response that is not stored) are values; an [`Error`] means that a part
-//! of the cache does not work. The pipeline answers those of the store and the journal by going to the
-//! origin.
+//! Ordinary outcomes (a miss, a refused purge, a response that is not stored) are values. An [`Error`] means that
+//! a part of the cache fails. If that is the store or the journal, the pipeline forwards the request to the origin.
 
 use std::fmt;
 
-/// What kind of part failed.
+/// The part that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A variable of the worker is missing or has a value that cannot be used.
+    /// A variable of the worker is missing or invalid.
     Config,
-    /// The journal object could not be reached, or answered what is not a snapshot.
+    /// The journal object is unreachable, or its answer is invalid.
     Journal,
-    /// The store holds something that this version did not write.
+    /// The store holds an entry that this version did not write.
     Store,
-    /// No answer came from the origin, or none in time.
+    /// The origin, or another part behind the network, did not answer in time.
     Unreachable,
-    /// The origin answered what cannot be passed on, or not be kept.
+    /// The origin's response cannot be passed on, or is too large to store.
     Origin,
     /// The runtime refused a call.
     Runtime,
 }
 
-/// An opaque error: its [`kind`](Self::kind) and one line that says what was expected, what came, and how to mend it.
+/// An opaque error: its [`kind`](Self::kind), and one line that states what was expected, what was found, and
+/// how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
@@ -36,7 +36,7 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
-    /// Which part failed.
+    /// Returns the part that failed.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -1,16 +1,16 @@
-//! Which fields end at this hop, in either direction.
+//! The fields that this hop does not forward, in either direction.
 //!
-//! - Hop-by-hop fields and those that `Connection` names (RFC 9110 section 7.6.1).
-//! - Strata's own: `strata-…` from a client is forged, and from an origin it is for the edge only.
-//! - What an origin tells the edge: tags, and directives for it alone.
-//! - Request fields that frameworks act on although no cache key holds them. They are taken out where a response could be
-//!   stored under a key that does not say so; requests that are never answered from the store keep them.
+//! - Hop-by-hop fields, and fields that `Connection` names (RFC 9110 section 7.6.1).
+//! - Strata's own: a `strata-…` field from a client is forged, and one from an origin is for the edge only.
+//! - The origin's tags and cache directives for the edge alone.
+//! - Unkeyed fields: request fields that frameworks act on although no cache key contains them. They are removed
+//!   from requests whose response may be stored; requests that bypass the store retain them.
 
 use http::{HeaderMap, HeaderName, header};
 
 use crate::policy::directives::CDN_CACHE_CONTROL;
 
-/// What begins the name of every field that only Strata's layers exchange.
+/// The prefix of the fields that only Strata's layers exchange.
 pub const INTERNAL_PREFIX: &str = "strata-";
 
 const HOP_BY_HOP: [&str; 10] = [
@@ -27,17 +27,19 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// Those of them that end here for an upgrade as well: the rest it needs, or the runtime sets.
+/// The hop-by-hop fields that are removed from an upgrade as well. It needs the others, or the runtime sets them.
 #[cfg(target_arch = "wasm32")]
 pub const ENDS_AT_AN_UPGRADE: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
 
+/// The response fields for the edge alone.
 const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
+/// The unkeyed request fields.
 const UNKEYED: [&str; 36] = [
     "client-ip",
     "forwarded",
     "front-end-https",
-    // As a variable, HTTP_PROXY: where some programs send their own requests.
+    // As the variable HTTP_PROXY it redirects the requests that some programs send.
     "proxy",
     "true-client-ip",
     "x-backend-host",
@@ -73,14 +75,15 @@ const UNKEYED: [&str; 36] = [
     "x-url-scheme",
 ];
 
-/// Some framework believes almost any field of these families.
+/// The families of unkeyed fields: some framework trusts almost any field with these prefixes.
 const UNKEYED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-middleware-"];
-/// Those of the families that this worker sets itself.
+/// The fields of these families that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
-/// Never taken out because `Connection` names them: who the client is, and where the request has been (RFC 8586 section 2), is not
-/// the client's to say; and what is for all recipients, as all that caches read is, must not be named there (RFC 9110 section 7.6.1).
-const FOR_ALL: [&str; 13] = [
+/// The fields that are not removed when `Connection` names them. A client must not hide its address or the
+/// request's path (RFC 8586 section 2), and fields for all recipients, such as those that caches read, must not
+/// be named there (RFC 9110 section 7.6.1).
+const NEVER_HOP_BY_HOP: [&str; 13] = [
     "age",
     "cache-control",
     "cache-tag",
@@ -96,8 +99,9 @@ const FOR_ALL: [&str; 13] = [
     "via",
 ];
 
-/// Whether two hops could see the end of such a request's body in different places (RFC 9112 section 6.3): a length that is no number, or
-/// several that differ, or one beside a transfer coding, or a coding other than `chunked`. The runtime refuses most of these itself.
+/// Returns whether two hops could disagree on where the request's body ends (RFC 9112 section 6.3): a length that
+/// is no number, lengths that differ, a length beside a transfer coding, or a coding other than `chunked`. The
+/// runtime refuses most of these itself.
 pub fn is_ambiguous(headers: &HeaderMap) -> bool {
     let lengths = headers.get_all(header::CONTENT_LENGTH);
     let mut lengths =
@@ -112,7 +116,7 @@ pub fn is_ambiguous(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Takes out what belongs to the connection the message came by.
+/// Removes the hop-by-hop fields (RFC 9110 section 7.6.1).
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -120,7 +124,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .filter(|name: &HeaderName| !FOR_ALL.contains(&name.as_str()))
+        .filter(|name: &HeaderName| !NEVER_HOP_BY_HOP.contains(&name.as_str()))
         .collect();
     for name in named {
         headers.remove(name);
@@ -130,7 +134,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out what only Strata's layers say to each other.
+/// Removes the fields that only Strata's layers exchange.
 pub fn remove_internal(headers: &mut HeaderMap) {
     let internal: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(INTERNAL_PREFIX)).cloned().collect();
@@ -139,10 +143,10 @@ pub fn remove_internal(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out of a response what the origin said to the edge alone.
+/// Removes the fields of a response that are for the edge alone.
 ///
-/// `CDN-Cache-Control` goes on to shared caches further out, as RFC 9213 section 3 has it; but not from a service of ours (`is_ours`), as
-/// its lifetime counts on purges, and none reaches those caches.
+/// `CDN-Cache-Control` is also for shared caches further out (RFC 9213 section 3). It is removed all the same if
+/// the origin is Strata's (`is_ours`): its lifetime relies on purges, which do not reach those caches.
 pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
     remove_internal(headers);
     for name in FOR_THE_EDGE {
@@ -153,13 +157,15 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
     }
 }
 
-/// Takes out of a request what could change the response without being part of its key.
+/// Removes the unkeyed fields: those that could change the response without being part of its key.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
     let is_unkeyed = |name: &&HeaderName| {
         let name = name.as_str();
-        let of_a_family = UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
-        // To what passes fields on as variables (CGI, WSGI, PHP) `_` is `-`: the field would be another, which may be keyed.
-        of_a_family || name.contains('_') || UNKEYED.contains(&name)
+        let is_of_a_family =
+            UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
+        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_` as `-`, so the name stands for another field,
+        // which may be keyed.
+        is_of_a_family || name.contains('_') || UNKEYED.contains(&name)
     };
     for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
         headers.remove(name);
@@ -186,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frameworks_act_on_is_taken_out_in_either_spelling() {
+    fn unkeyed_fields_are_removed_in_either_spelling() {
         for name in UNKEYED {
             for name in [name.to_owned(), name.replace('-', "_")] {
                 let mut fields = headers(&[(name.as_str(), "x")]);
@@ -197,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_1_what_is_for_one_connection_is_taken_out() {
+    fn rfc9111_3_1_fields_of_one_connection_are_removed() {
         for name in HOP_BY_HOP {
             let mut fields = headers(&[(name, "x")]);
             remove_hop_by_hop(&mut fields);
@@ -206,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_7_6_1_what_caches_read_is_never_for_one_connection() {
+    fn rfc9110_7_6_1_fields_that_caches_read_are_never_hop_by_hop() {
         let mut fields = headers(&[
             ("connection", "Cache-Control, Vary, x-a"),
             ("cache-control", "no-store"),
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9112_6_3_a_body_that_ends_in_two_places_is_ambiguous() {
+    fn rfc9112_6_3_a_body_whose_end_is_not_certain_is_ambiguous() {
         for (fields, ambiguous) in [
             (&[][..], false),
             (&[("content-length", "5")][..], false),
@@ -237,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_names_the_clients_way_here_only_what_the_worker_sets_stays() {
+    fn of_the_x_forwarded_fields_only_those_that_the_worker_sets_remain() {
         let mut fields = headers(&[
             ("x-forwarded-for", "192.0.2.1"),
             ("x-forwarded-host", "shop.example"),
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_origin_says_to_the_edge_ends_here() {
+    fn fields_for_the_edge_alone_are_removed() {
         let mut fields = headers(&[
             ("strata-position", "1-0"),
             ("strata-anything", "x"),

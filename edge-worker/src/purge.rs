@@ -1,7 +1,10 @@
-//! The purge endpoint: message → authenticate → append to the journal.
+//! The authentication of purge messages.
 //!
-//! Nothing of a message is read before its signature holds, and nothing of it is applied unless all of it is well-formed.
-//! The journal object has the last word: it refuses a nonce that it has seen.
+//! A message is parsed only once its signature is verified, and applied only if all of it is well-formed. The
+//! journal object then refuses a nonce that it has seen before.
+//!
+//! A signed purge from a system other than Strata's shipper reaches the edge's journal alone. It does not
+//! invalidate the origin's memory and Redis.
 
 use std::time::SystemTime;
 
@@ -12,29 +15,29 @@ use shared_keys::purge::{
 };
 
 use crate::config::PURGE_SECRET;
-use crate::store::metadata::unix_ms;
+use crate::time::unix_ms;
 
 /// Why a purge was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Only POST is taken.
+    /// The method is not POST.
     Method,
-    /// The worker has no secret to check against.
+    /// The worker has no secret.
     NoSecret,
     /// The body is larger than 1 MiB.
     TooLarge,
-    /// There is no signature, or it does not hold.
+    /// The signature is missing or invalid.
     Signature(Option<SignatureError>),
-    /// The message was accepted before.
+    /// The nonce was accepted before.
     Replayed,
-    /// The body is not a purge message; says what was expected and where.
+    /// The body is not a purge message; contains what was expected and where.
     Malformed(String),
-    /// The journal object could not be reached: nothing is lost, since the sender tries again.
+    /// The journal object is unreachable. Nothing is lost, because the sender retries.
     Unreachable,
 }
 
 impl Refusal {
-    /// A stable name, for the log and the answer.
+    /// Returns a stable name, for the log and the response.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Method => "method",
@@ -48,7 +51,7 @@ impl Refusal {
         }
     }
 
-    /// The answer's status.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -59,7 +62,7 @@ impl Refusal {
         }
     }
 
-    /// What to do about it, for the sender.
+    /// Returns advice for the sender.
     pub fn advice(&self) -> String {
         match self {
             Self::Method => "expected POST".to_owned(),
@@ -73,15 +76,15 @@ impl Refusal {
                 format!("this nonce was accepted in the last {} seconds: use a new one", 2 * CLOCK_WINDOW.as_secs())
             }
             Self::Malformed(error) => error.clone(),
-            Self::Unreachable => "the journal cannot be reached: try again".to_owned(),
+            Self::Unreachable => "the journal is unreachable: try again".to_owned(),
         }
     }
 }
 
-/// The message of a request whose signature holds, and the nonce that makes it unique.
+/// Verifies the signature of a request, and returns its nonce and its message.
 ///
 /// # Errors
-/// Why it is refused; the nonce is not checked for replay here.
+/// The reason of the refusal. Replays are not detected here: only the journal object knows the used nonces.
 pub fn authenticate(
     secret: &Secret,
     headers: &HeaderMap,
@@ -91,107 +94,11 @@ pub fn authenticate(
     let signature =
         headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Signature(None))?;
     let parts = SignedParts { method: Method::POST.as_str(), path: PURGE_PATH, body };
-    // The journal object knows which nonces were used; an isolate does not.
+    // An isolate does not know which nonces were used; the journal object checks them.
     let nonce = verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false)
         .map_err(|error| Refusal::Signature(Some(error)))?;
     let message = PurgeMessage::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     Ok((nonce, message))
-}
-
-#[cfg(target_arch = "wasm32")]
-pub(crate) use adapter::handle;
-
-#[cfg(target_arch = "wasm32")]
-mod adapter {
-    use futures_util::StreamExt;
-    use http::{HeaderMap, Method, StatusCode};
-    use shared_keys::purge::{MAX_BODY_BYTES, PurgeMessage};
-    use shared_keys::{Record, Seq, Stamp};
-    use worker::{ByteStream, Context, web_sys};
-
-    use super::{Refusal, authenticate};
-    use crate::config::Config;
-    use crate::error::Error;
-    use crate::journal::{Appended, Journal};
-    use crate::runtime;
-
-    /// The answer to a request for the purge endpoint.
-    pub(crate) async fn handle(
-        method: &Method,
-        headers: &HeaderMap,
-        body: Option<web_sys::ReadableStream>,
-        config: &Config,
-        journal: &Journal,
-        context: &Context,
-    ) -> Result<web_sys::Response, Error> {
-        match accept(method, headers, body, config, journal).await {
-            Ok(appended) => {
-                let journal = journal.clone();
-                runtime::afterwards(context, async move {
-                    if let Err(error) = journal.refresh_from_object().await {
-                        worker::console_warn!("after a purge: {error}");
-                    }
-                });
-                runtime::json(
-                    StatusCode::OK,
-                    &[("accepted", appended.accepted.into()), ("seq", (appended.seq as f64).into())],
-                )
-            }
-            Err(refusal) => {
-                worker::console_warn!("purge refused: {}", refusal.as_str());
-                runtime::json(
-                    refusal.status(),
-                    &[("error", refusal.as_str().into()), ("message", refusal.advice().into())],
-                )
-            }
-        }
-    }
-
-    async fn accept(
-        method: &Method,
-        headers: &HeaderMap,
-        body: Option<web_sys::ReadableStream>,
-        config: &Config,
-        journal: &Journal,
-    ) -> Result<Appended, Refusal> {
-        if method != Method::POST {
-            return Err(Refusal::Method);
-        }
-        let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
-        let body = read(body).await?;
-        let (nonce, message) = authenticate(secret, headers, &body, runtime::now())?;
-        let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
-            worker::console_error!("a purge could not be appended: {error}");
-            Refusal::Unreachable
-        })?;
-        let appended = appended.ok_or(Refusal::Replayed)?;
-        journal.apply(numbered(&message, appended));
-        Ok(appended)
-    }
-
-    /// The records as the journal object numbered them: one after the other, up to the number it answered.
-    fn numbered(message: &PurgeMessage, appended: Appended) -> impl Iterator<Item = Record> {
-        let first = appended.seq + 1 - message.records.len() as u64;
-        message.records.iter().zip(first..).flat_map(|(record, seq)| {
-            let stamp = Stamp { origin: record.position, edge: Some(Seq(seq)) };
-            record.scope.edge_hashes().into_iter().map(move |scope| Record { scope, mode: record.mode, stamp })
-        })
-    }
-
-    /// The whole body, read no further than it may be long: its sender is not known yet.
-    async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
-        let Some(body) = body else { return Ok(Vec::new()) };
-        let mut chunks = ByteStream::from(body);
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Refusal::Malformed(format!("the body broke off: {error}")))?;
-            if bytes.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(Refusal::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]
@@ -217,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_message_is_taken() {
+    fn a_signed_message_is_accepted() {
         let (nonce, message) = authenticate(&Secret::new("s").unwrap(), &signed("s", BODY), BODY, at(1001)).unwrap();
         assert_eq!((nonce.as_str(), message.records.len()), (NONCE, 1));
     }

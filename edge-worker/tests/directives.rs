@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use edge_worker::policy::select::Selected;
-use edge_worker::policy::storable::{NotStored, keep_for};
+use edge_worker::policy::storable::{NotStored, retention};
 use edge_worker::policy::{Choices, Decision, ForwardReason, Request, Reuse, StoredResponse, decide};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use shared_keys::{Applied, Stamp};
@@ -54,7 +54,7 @@ fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<
         stamp: Stamp::default(),
         scopes: Vec::new(),
     };
-    if let Err(reason) = keep_for(request, &stored, &journal) {
+    if let Err(reason) = retention(request, &stored, &journal) {
         return Passed(reason);
     }
     match decide(request, Selected::Response(&stored), arrived + Duration::from_secs(age), &journal) {

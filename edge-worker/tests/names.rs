@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use edge_worker::cache_status::{CacheStatus, Forwarded};
 use edge_worker::policy::range::Part;
 use edge_worker::policy::storable::NotStored;
 use edge_worker::policy::{Detail, Forward, ForwardReason, Hit, Reuse};
-use edge_worker::status::{CacheStatus, Forwarded};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -123,8 +123,8 @@ prop_compose! {
     ) -> Forwarded {
         let status = status.map(|code| StatusCode::from_u16(code).expect("a status"));
         let forwarded = Forwarded::new(Forward { reason, detail, ..Forward::miss() }, status);
-        let forwarded = filled.map_or(forwarded, |filled| forwarded.filled(filled));
-        Forwarded { collapsed, ..served.map_or(forwarded, |hit| forwarded.served(hit)) }
+        let forwarded = filled.map_or(forwarded, |filled| forwarded.with_store_result(filled));
+        Forwarded { collapsed, ..served.map_or(forwarded, |hit| forwarded.with_reuse(hit)) }
     }
 }
 

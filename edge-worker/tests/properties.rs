@@ -4,9 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use edge_worker::json::Json;
 use edge_worker::policy::select::{Selected, VaryMarker};
 use edge_worker::policy::{Choices, Decision, Hit, Request, StoredResponse, decide};
-use edge_worker::rules::{Json, Rules};
+use edge_worker::rules::Rules;
 use edge_worker::store::metadata::{decode_marker, encode_marker};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -138,8 +139,8 @@ proptest! {
             if over_the_origin { own.or(declared) } else { declared.or(own) }
         };
         // The origin declares how long with no-cache as well: not at all.
-        let is_declared = declared.fresh.is_some() || has("no-cache");
-        let fresh_is_the_origins = own.fresh.is_none() || (!over_the_origin && is_declared);
+        let is_explicit = declared.fresh.is_some() || has("no-cache");
+        let fresh_is_the_origins = own.fresh.is_none() || (!over_the_origin && is_explicit);
         let fresh = if fresh_is_the_origins { declared.fresh } else { own.fresh };
         let no_cache = has("no-cache") && fresh_is_the_origins;
         let s_maxage = declared.fresh.is_some() && is_shared;

@@ -6,13 +6,15 @@ mod fields;
 use std::time::{Duration, SystemTime};
 
 use edge_worker::headers::{is_ambiguous, remove_hop_by_hop, remove_unkeyed};
-use edge_worker::origin::{self, Journey, fill_headers, is_loop, is_websocket, passed_headers};
+use edge_worker::origin::request::{self, bypass_headers, fill_headers, is_loop, is_websocket};
+use edge_worker::origin::response::{self, FetchContext};
+use edge_worker::json::Json;
 use edge_worker::policy::directives::{directives, of_the_origin};
 use edge_worker::policy::select::{Selected, can_select, combined, variant_key, vary_fields};
-use edge_worker::policy::storable::{NotStored, answers_gets, keep_for, without_unshared};
+use edge_worker::policy::storable::{NotStored, answers_gets, retention, without_unstorable_fields};
 use edge_worker::policy::validate::{Head, by_head};
-use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, passed_by, range};
-use edge_worker::rules::{Json, Rule, Rules};
+use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, bypass_reason, range};
+use edge_worker::rules::{Rule, Rules};
 use edge_worker::store::metadata;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +38,7 @@ fuzz_target!(|text: &[u8]| {
     let mut words = std::str::from_utf8(first).unwrap_or_default().split(' ');
     let mut word = || words.next().unwrap_or_default();
     let Ok(method) = word().parse::<Method>() else { return };
-    let Some(status) = word().parse().ok().and_then(|code| origin::status(code).ok()) else { return };
+    let Some(status) = word().parse().ok().and_then(|code| response::status(code).ok()) else { return };
     let Ok(url) = Url::parse(&format!("https://shop.example/{}", word().trim_start_matches('/'))) else { return };
     let later = Duration::from_secs(word().parse::<u32>().unwrap_or_default().into());
     let Ok(plain) = TargetKey::parse(url.as_str()) else { return };
@@ -64,14 +66,14 @@ fuzz_target!(|text: &[u8]| {
 
         let request = Request { method: &method, headers: &client, choices: rule.choices };
         let time = SystemTime::UNIX_EPOCH + ARRIVED;
-        let journey = Journey { request_time: time, response_time: time, edge_seq: Seq(1) };
-        let mut response = origin::received(status, answer, &target, journey);
+        let context = FetchContext { request_time: time, response_time: time, edge_seq: Seq(1) };
+        let mut response = response::to_stored(status, answer, &target, context);
         if answers_gets(&url, &response) {
             assert!(status == StatusCode::OK && response.headers.contains_key(header::CONTENT_LOCATION));
         }
         sets_a_lifetime(rule, request, &mut response);
         rule.is_deceptive(url.path(), &response);
-        if passed_by(request, websocket).is_none() && !rule.passes(&client) {
+        if bypass_reason(request, websocket).is_none() && !rule.passes(&client) {
             kept(request, &response, &target, rule, time + later);
         }
     });
@@ -105,7 +107,7 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
         !ends_here.into_iter().any(|name| headers.contains_key(name))
             && !headers.keys().any(|name| name.as_str().starts_with("strata-"))
     };
-    let passed = passed_headers(client, url);
+    let passed = bypass_headers(client, url);
     let filled = fill_headers(client, &rule.vary, url);
     assert!(is_loop(&passed, url) && is_loop(&filled, url) && is_clean(&passed) && is_clean(&filled));
     let mut keyed = filled.clone();
@@ -138,12 +140,12 @@ fn invalidates_its_own_origin(rules: &Rules, method: &Method, url: &Url, status:
 /// A rule says how long, never whether; said twice it is said once.
 fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredResponse) {
     let declared = of_the_origin(&response.headers);
-    let before = keep_for(request, response, &journal());
+    let before = retention(request, response, &journal());
     rule.set_lifetime(response);
     let once = response.headers.clone();
     rule.set_lifetime(response);
     assert_eq!(response.headers, once);
-    let after = keep_for(request, response, &journal());
+    let after = retention(request, response, &journal());
     assert!(after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)), "{before:?} by {declared:?}");
     // What a rule says of an error is all that holds for it.
     if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" {
@@ -154,13 +156,13 @@ fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredRespo
 /// What is kept is read back as what it was, and never lets more be served than that.
 fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rule: &Rule, now: SystemTime) {
     let selecting = vary_fields(&response.headers);
-    let Ok(keep) = keep_for(request, response, &journal()) else { return };
+    let Ok(keep) = retention(request, response, &journal()) else { return };
     let held = response.directives();
     assert!(!held.private && (!held.no_store || held.must_understand) && !keep.is_zero());
     let selecting = selecting.expect("what may not be selected is not kept");
     assert!(variant_key(target, &selecting, &rule.vary, request.headers).is_some());
 
-    let stored = range::as_stored(without_unshared(response.clone()), None);
+    let stored = range::as_stored(without_unstorable_fields(response.clone()), None);
     let (read, _) = metadata::decode(metadata::encode(&stored, None)).expect("what was encoded");
     let of = |response: &StoredResponse, now| decide(request, Selected::Response(response), now, &journal());
     let (whole, kept) = (of(response, now), of(&read, now));

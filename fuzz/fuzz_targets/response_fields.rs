@@ -5,7 +5,7 @@ mod fields;
 
 use std::time::{Duration, SystemTime};
 
-use edge_worker::policy::asked::Asked;
+use edge_worker::policy::request_directives::RequestDirectives;
 use edge_worker::policy::date::date;
 use edge_worker::policy::directives::directives;
 use edge_worker::policy::lifetime::freshness_lifetime;
@@ -28,7 +28,7 @@ fuzz_target!(|text: &[u8]| {
     if read.forbids_stale() {
         assert!(!stale::while_revalidate(&read, Duration::ZERO) && !stale::if_disconnected(&read, Duration::ZERO));
     }
-    let stored = storable::without_unshared(fields::stored(headers));
+    let stored = storable::without_unstorable_fields(fields::stored(headers));
     assert!(read.not_stored.iter().all(|name| !stored.headers.contains_key(&**name)));
 });
 
@@ -40,7 +40,7 @@ fn appended_directives_are_seen(headers: &HeaderMap) {
         one.insert(header::CACHE_CONTROL, HeaderValue::from_bytes(&line).expect("a field value"));
         let read = directives(&one);
         assert!(read.no_store && read.no_cache && read.private, "{value:?}");
-        let asked = Asked::by(&one);
+        let asked = RequestDirectives::parse(&one);
         assert!(asked.no_store && asked.no_cache && asked.refuses(Duration::ZERO, Duration::MAX), "{value:?}");
     }
 }

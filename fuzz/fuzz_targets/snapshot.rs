@@ -3,7 +3,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use edge_worker::snapshot::{Snapshot, SnapshotText};
+use edge_worker::journal::snapshot::{Snapshot, SnapshotText};
 use libfuzzer_sys::fuzz_target;
 use shared_keys::Verdict;
 

@@ -19,10 +19,15 @@ pub enum BuildError {
         /// The error of the Redis client.
         source: redis::RedisError,
     },
-    /// A URL of Redis over TLS is given, and the feature `tls` is off.
+    /// A URL needs TLS, and the feature `tls` is off.
     #[cfg(not(feature = "tls"))]
-    #[error("redis: rediss:// needs the feature `tls` of strata-origin-sdk")]
-    TlsFeature,
+    #[error("{setting}: {scheme}:// needs the feature `tls` of strata-origin-sdk")]
+    TlsFeature {
+        /// The setting's name.
+        setting: &'static str,
+        /// The URL's scheme.
+        scheme: &'static str,
+    },
     /// The edge URL is malformed.
     #[cfg(feature = "shipping")]
     #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]

@@ -1,5 +1,7 @@
-// What the suite in a folder tests, and how its own rules judge results: argv is the suite's folder and a file of results.
-// Prints { cases: [{ id, group, kind, counted }], ours: { id: [outcome, message] }, caches: [{ name, outcomes: { id: outcome } }] }.
+// Lists the suite's cases and judges results by the suite's own rules.
+// Arguments: the suite's folder and a file with results. Prints
+// { cases: [{ id, group, kind, counted }], ours: { id: [outcome, message] },
+//   caches: [{ name, outcomes: { id: outcome } }] }.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -11,15 +13,15 @@ async function load (...candidates) {
   return path && import(pathToFileURL(path))
 }
 
-// The package of 2022 and the later folder layout.
+// Each file in the later folder layout or in that of the package of 2022.
 const { determineTestResult } = await load('test-engine/lib/results.mjs', 'lib/display.mjs')
 const groups = (await load('tests/index.mjs')).default
-// Run by the suite's command line, and not among what its published tables count.
+// The suite's command line runs these cases, but its published tables do not count them.
 const more = (await load('tests/surrogate-control.mjs'))?.default
 const counted = new Set(groups.map(group => group.id))
 const all = more === undefined || counted.has(more.id) ? groups : [...groups, more]
 
-// The suite's symbols, by the third of its three forms.
+// The third of the three forms in which the suite gives an outcome.
 const words = {
   '✅': 'pass', '⛔️': 'fail', '⚠️': 'fail', Y: 'yes', N: 'no', '-': 'untested',
   '🔹': 'setup failed', '⁉️': 'harness failed', '⚪️': 'dependency failed', '↻': 'retried'

@@ -20,6 +20,7 @@ pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
     a_lease_that_another_isolate_holds(stack, &edge).await;
     a_lease_of_its_own(stack, &edge).await;
     data_points(stack, &edge).await;
+    a_panic(stack, &edge).await;
 }
 
 async fn get(edge: &Edge, path: &str) -> Reply {
@@ -190,4 +191,18 @@ async fn data_points(stack: &Stack, edge: &Edge) {
     assert!(points.contains(r#"{"indexes":["tables"],"blobs":["edge","GET"],"doubles":[7,"#), "{points}");
     get(edge, "/__fault/break?what=analytics").await;
     assert_eq!(get(edge, path).await.body, "12345", "a dataset that fails costs the point alone");
+}
+
+/// The flag that the panic hook sets makes the next request begin with a new wasm instance.
+async fn a_panic(stack: &Stack, edge: &Edge) {
+    let path = "/faults/panic";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
+    eventually("it is stored", async || get(edge, path).await.is_hit()).await;
+    let before = get(edge, "/__fault/instance").await.body;
+    get(edge, "/__fault/panic").await;
+    let reply = get(edge, path).await;
+    assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
+    assert_ne!(get(edge, "/__fault/instance").await.body, before, "the instance was replaced");
+    // The new instance knows no journal: it reads it from the object, whose Rust side is replaced too.
+    eventually("stored responses are served again", async || get(edge, path).await.is_hit()).await;
 }

@@ -1,5 +1,5 @@
 // The built worker on a platform whose parts a test can break: what stands here is the platform's side, nothing of it ships.
-import Worker, { JournalObject } from "../../edge-worker/build/index.js";
+import Worker, { JournalObject } from "../../edge-worker/worker.js";
 
 export { JournalObject };
 
@@ -61,6 +61,11 @@ export default class extends Worker {
         return Response.json(points);
       case "/__fault/calls":
         return Response.json(calls);
+      case "/__fault/panic":
+        globalThis.__worker_init_state.criticalError = true;
+        return new Response("marked as panicked");
+      case "/__fault/instance":
+        return Response.json(globalThis.__worker_init_state.instanceId);
       case "/__fault/plant": {
         const cache = await real.open("strata");
         await cache.put(what, new Response("", { headers: { "cache-control": "max-age=60" } }));

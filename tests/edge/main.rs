@@ -258,7 +258,7 @@ fn main() -> ExitCode {
         invalidation::a_purge_of_a_key_finds_the_response_that_it_was_folded_into,
         invalidation::an_unsafe_method_invalidates_its_target,
         invalidation::an_unsafe_method_invalidates_all_variants,
-        invalidation::the_readmes_curl_example_purges_what_any_origin_tagged,
+        invalidation::the_documented_curl_example_purges_what_any_origin_tagged,
         attacks::a_purge_that_is_signed_by_a_stranger_is_refused,
         attacks::a_purge_whose_body_was_changed_is_refused,
         attacks::a_purge_with_a_truncated_mac_is_refused,

@@ -10,7 +10,7 @@ use crate::{Reply, Stack};
 
 /// The built worker, which loses its way to the journal's object at the first request for `/cut`.
 const CUT_OFF: &str = r#"
-import Worker, { JournalObject } from "BUILD/index.js";
+import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
 export { JournalObject };
 let cut = false;
 export default {
@@ -23,10 +23,11 @@ export default {
 
 /// The project's `wrangler.toml`, for a worker whose journal can be cut off. Its folder goes with the first of the two.
 fn config() -> (TempDir, PathBuf) {
-    let build = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker/build");
+    let edge_worker = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("index.js"), CUT_OFF.replace("BUILD", build)).expect("it is writable");
-    let project = include_str!("../../wrangler.toml").replace("edge-worker/build/index.js", "index.js");
+    std::fs::write(folder.path().join("index.js"), CUT_OFF.replace("EDGE_WORKER", edge_worker))
+        .expect("it is writable");
+    let project = include_str!("../../wrangler.toml").replace("edge-worker/worker.js", "index.js");
     let file = folder.path().join("wrangler.toml");
     std::fs::write(&file, project).expect("it is writable");
     (folder, file)

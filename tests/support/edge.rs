@@ -1,63 +1,60 @@
-//! The built worker in workerd, started by the command that users have: `cargo xtask edge`.
+//! The built worker in workerd, started by `cargo xtask edge`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response};
 use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign};
+use strata_harness::{Line, Placement, Process};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{free_port, xtask};
 
-/// Building and starting the worker, on a machine that is busy with other tests.
-const START: Duration = Duration::from_secs(300);
+/// Long enough to build and start the worker while other tests run.
+const READY_LIMIT: Duration = Duration::from_secs(300);
 
-/// A running worker. Stopped, with all that it started, when dropped.
+/// A running worker. Stops when dropped, together with all that it started.
 pub struct Edge {
-    child: Child,
+    _process: Process,
     url: String,
     client: reqwest::Client,
-    /// What it has said.
-    log: Arc<Mutex<Vec<String>>>,
+    log: Mutex<Log>,
+}
+
+/// The lines that the worker printed.
+struct Log {
+    received: Vec<String>,
+    incoming: UnboundedReceiver<Line>,
 }
 
 impl Edge {
-    /// The text of the secret that the worker under test has.
+    /// The text of the tests' purge secret.
     pub const SECRET: &str = "a secret of the tests alone";
 
-    /// A worker that answers, in front of `origin`.
+    /// Starts a worker in front of `origin` and waits until it answers.
     pub async fn start(origin: &str) -> Self {
         Self::start_with(origin, &[]).await
     }
 
-    /// The same with more options of `cargo xtask edge`.
+    /// As [`Edge::start`], with more options of `cargo xtask edge`.
     pub async fn start_with(origin: &str, options: &[&str]) -> Self {
         Self::start_on(free_port(), origin, options).await
     }
 
-    /// The same on a port of the caller's choice, which must be free.
+    /// As [`Edge::start_with`], on the given port, which must be free.
     pub async fn start_on(port: u16, origin: &str, options: &[&str]) -> Self {
         let mut command = xtask();
         command.args(["edge", "--origin", origin, "--port", &port.to_string()]).args(options);
-        let child = command.env("STRATA_PURGE_SECRET", Self::SECRET).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("cargo xtask runs");
-        let (stdout, log) = (child.stdout.take().expect("it is piped"), Arc::<Mutex<Vec<String>>>::default());
-        let lines = Arc::clone(&log);
-        // Ends with the process.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-        let edge = Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-            client: reqwest::Client::builder().no_proxy().build().expect("an HTTP client"),
-            log,
-        };
-        edge.wait_ready().await;
-        edge
+        command.env("STRATA_PURGE_SECRET", Self::SECRET);
+        let (lines, incoming) = unbounded_channel();
+        let process = Process::spawn("cargo xtask edge", command, Placement::CallersGroup, Some(&lines));
+        let mut process = process.expect("cargo xtask starts");
+        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let url = format!("http://127.0.0.1:{port}");
+        let health = format!("{url}/__strata/health");
+        let is_ready = async || client.get(&health).send().await.is_ok_and(|response| response.status().is_success());
+        process.wait_ready(READY_LIMIT, is_ready).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { _process: process, url, client, log: Mutex::new(Log { received: Vec::new(), incoming }) }
     }
 
     /// Its base URL.
@@ -66,59 +63,42 @@ impl Edge {
         &self.url
     }
 
-    /// The secret that signs purges.
+    /// Returns the tests' purge secret.
     #[must_use]
     pub fn secret() -> Secret {
         Secret::new(Self::SECRET).expect("it is not empty")
     }
 
-    /// A request for a path.
+    /// Returns a request for a path.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    /// The answer to a `GET`.
+    /// Sends a `GET`.
     pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.expect("the worker answers")
     }
 
-    /// The answer to a purge message signed with `secret` at `unix_secs`.
+    /// Sends a purge message signed with `secret` at `unix_secs`.
     pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
         let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
         let signature = sign(secret, parts, unix_secs, &nonce.parse().expect("a nonce"));
         self.purge_signed(&signature, body).await
     }
 
-    /// The answer to a purge message with this signature.
+    /// Sends a purge message with the given signature.
     pub async fn purge_signed(&self, signature: &str, body: &str) -> Response {
         let request = self.request(Method::POST, PURGE_PATH).header(SIGNATURE_HEADER, signature);
         request.body(body.to_owned()).send().await.expect("the worker answers")
     }
 
-    /// How many lines it has printed that hold `text`.
+    /// Counts the printed lines that contain `text`.
     #[must_use]
     pub fn logged(&self, text: &str) -> usize {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter(|line| line.contains(text)).count()
-    }
-
-    async fn wait_ready(&self) {
-        let deadline = std::time::Instant::now() + START;
-        loop {
-            let health = self.request(Method::GET, "/__strata/health").send().await;
-            if health.is_ok_and(|response| response.status().is_success()) {
-                return;
-            }
-            assert!(std::time::Instant::now() < deadline, "the worker did not start within {START:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Ok(line) = log.incoming.try_recv() {
+            log.received.push(line.text);
         }
-    }
-}
-
-impl Drop for Edge {
-    fn drop(&mut self) {
-        // On SIGTERM it stops workerd and what else it started.
-        let _ = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
+        log.received.iter().filter(|line| line.contains(text)).count()
     }
 }

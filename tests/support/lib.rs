@@ -1,5 +1,5 @@
-//! What the promise tests share: real servers that start on free ports and stop on drop, a source of truth that counts its
-//! reads, and waiting with a deadline.
+//! Support of the end-to-end tests: real servers on free ports that stop when dropped, a database
+//! that counts its reads, and waiting with a deadline.
 
 #![expect(clippy::missing_panics_doc, reason = "a test's support panics to fail the test")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's support panics to fail the test")]
@@ -16,9 +16,21 @@ mod source;
 mod step_proxy;
 mod vectors_worker;
 
-use std::net::TcpListener;
-use std::process::Command;
+/// Compiles the examples of the README and of `docs/`.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guides/deploying.md")]
+    struct Deploying;
+    #[doc = include_str!("../../docs/guides/lifetimes.md")]
+    struct Lifetimes;
+}
+
 use std::time::{Duration, Instant};
+
+use strata_harness::port;
+use tokio::process::Command;
 
 pub use self::cloudflare::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, CloudAnswer, CloudCall, FakeCloudflare};
 pub use self::database::Database;
@@ -31,7 +43,7 @@ pub use self::source::Source;
 pub use self::step_proxy::{StepProxy, StopAt};
 pub use self::vectors_worker::VectorsWorker;
 
-/// How long anything may take before a test fails.
+/// The time after which a wait fails its test.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 origin_sdk::keys! {
@@ -41,14 +53,14 @@ origin_sdk::keys! {
     pub key Item { id: u64 } = "item:{id}";
     /// A part of an item.
     pub key ItemPart { id: u64, part: u64 } = "item:{id}:part:{part}";
-    /// Everything that belongs to the group.
+    /// All entries of the group.
     pub tag Group { id: u64 } = "group:{id}";
 }
 
-/// Asks until the answer is `true`.
+/// Polls every 5 ms until the condition holds. `what` describes it in the panic's message.
 ///
 /// # Panics
-/// If it is not within [`PATIENCE`]; the message says what was waited for.
+/// If the condition does not hold within [`PATIENCE`].
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
@@ -61,14 +73,14 @@ pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Futu
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port without a listener, chosen by the system.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound listener has an address").port()
+    port::free().expect("a free port")
 }
 
-/// The project's own commands. `cargo xtask test` has built this very program and names it; without it cargo finds or builds it.
+/// Returns a command that runs xtask: the program that `cargo xtask test` names, or the one that
+/// cargo finds or builds.
 fn xtask() -> Command {
     let mut command = match std::env::var("STRATA_XTASK") {
         Ok(xtask) => Command::new(xtask),

@@ -1,62 +1,63 @@
-//! Programs that are run to their end: shown, behind a spinner, or for what they print.
+//! Programs that run to their end: with their output shown, behind a progress line, or for what
+//! they print.
 
 use std::process::Stdio;
 
+use strata_harness::error::{Context, Error, Result};
+use strata_harness::{Group, Placement};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
-use crate::error::{Doing, Error, Result};
-use crate::group::Group;
 use crate::paths;
 use crate::progress::Progress;
 
-/// A command that will run in the project's root.
+/// Returns a command that runs in the project's root.
 pub(crate) fn command<const N: usize>(program: impl AsRef<std::ffi::OsStr>, args: [&str; N]) -> Command {
     let mut command = Command::new(program);
     command.current_dir(paths::root()).args(args);
     command
 }
 
-/// Cargo itself, with the target folder that the commands look in.
+/// Returns a command that runs cargo with the target folder of [`paths::target`].
 pub(crate) fn cargo<const N: usize>(args: [&str; N]) -> Command {
     let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), args);
     cargo.env("CARGO_TARGET_DIR", paths::target());
     cargo
 }
 
-/// Runs it with everything that it prints shown.
+/// Runs the command and shows its output. `step` reads like "building the shop".
 ///
 /// # Errors
-/// If it cannot be started or does not succeed; `what` reads like "building the shop".
-pub(crate) async fn run_shown(what: &str, command: Command) -> Result<()> {
-    let mut group = Group::spawn(what, command)?;
-    let status = group.child().wait().await.doing(|| what.to_owned())?;
+/// If it cannot be started or fails.
+pub(crate) async fn run_shown(step: &str, command: Command) -> Result<()> {
+    let mut group = Group::spawn(step, command, Placement::OwnGroup)?;
+    let status = group.child().wait().await.context(|| step.to_owned())?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::new(format!("{what} failed ({status})")).mend("see what it printed above"))
+    Err(Error::new(format!("{step} failed ({status})")).mend("see its output above"))
 }
 
-/// Runs it behind a progress line; what it prints is shown only if it fails.
+/// Runs the command behind a progress line, and shows its output only if it fails.
 ///
 /// # Errors
-/// If it cannot be started or does not succeed.
-pub(crate) async fn run_quietly(what: &str, hint: Option<&str>, command: Command) -> Result<()> {
-    run_for_lines(what, hint, command).await.map(drop)
+/// If it cannot be started or fails.
+pub(crate) async fn run_quietly(step: &str, usual_time: Option<&str>, command: Command) -> Result<()> {
+    run_for_lines(step, usual_time, command).await.map(drop)
 }
 
-/// The same, and what it printed to either output.
+/// As [`run_quietly`]; returns the lines that it printed, those of its standard output first.
 ///
 /// # Errors
-/// If it cannot be started or does not succeed.
-pub(crate) async fn run_for_lines(what: &str, hint: Option<&str>, mut command: Command) -> Result<Vec<String>> {
-    let progress = Progress::start(what, hint);
+/// If it cannot be started or fails.
+pub(crate) async fn run_for_lines(step: &str, usual_time: Option<&str>, mut command: Command) -> Result<Vec<String>> {
+    let progress = Progress::start(step, usual_time);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut group = Group::spawn(what, command)?;
+    let mut group = Group::spawn(step, command, Placement::OwnGroup)?;
     let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
-    let (out, err, status) = tokio::join!(lines(out), lines(err), group.child().wait());
+    let (out, err, status) = tokio::join!(read_lines(out, &progress), read_lines(err, &progress), group.child().wait());
     let printed = out.into_iter().chain(err);
-    if status.doing(|| what.to_owned())?.success() {
+    if status.context(|| step.to_owned())?.success() {
         progress.done();
         return Ok(printed.collect());
     }
@@ -64,22 +65,24 @@ pub(crate) async fn run_for_lines(what: &str, hint: Option<&str>, mut command: C
     for line in printed {
         eprintln!("  {line}");
     }
-    Err(Error::new(format!("{what} failed")).mend("see what it printed above, then run the command again"))
+    Err(Error::new(format!("{step} failed")).mend("see its output above, then run the command again"))
 }
 
-async fn lines(stream: Option<impl AsyncRead + Unpin>) -> Vec<String> {
+async fn read_lines(stream: Option<impl AsyncRead + Unpin>, progress: &Progress) -> Vec<String> {
     let mut lines = Vec::new();
     let Some(stream) = stream else { return lines };
     let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    while let Ok(1..) = reader.read_until(b'\n', &mut line).await {
-        lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-        line.clear();
+    let mut bytes = Vec::new();
+    while let Ok(1..) = reader.read_until(b'\n', &mut bytes).await {
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        progress.show_output(&line);
+        lines.push(line);
+        bytes.clear();
     }
     lines
 }
 
-/// What a program prints to its standard output, or `None` if it is missing or fails.
+/// Returns a program's standard output, or `None` if it is missing or fails.
 pub(crate) fn output(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Option<String> {
     let output =
         std::process::Command::new(program).args(args).current_dir(paths::root()).stdin(Stdio::null()).output().ok()?;
@@ -91,14 +94,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_failing_step_is_an_error_that_names_it() {
+    async fn the_error_of_a_failed_step_names_it() {
         let error = run_quietly("trying", None, command("sh", ["-c", "echo why; exit 1"])).await.unwrap_err();
         assert!(error.to_string().starts_with("trying failed"), "{error}");
         assert!(run_quietly("trying", None, command("true", [])).await.is_ok());
     }
 
     #[test]
-    fn a_missing_program_prints_nothing() {
+    fn a_missing_program_has_no_output() {
         assert_eq!(output("no-such-program-anywhere", &[]), None);
         assert_eq!(output("echo", &["0.8.7"]).as_deref(), Some("0.8.7"));
     }

@@ -1,16 +1,21 @@
-//! Whether a build's inputs changed: one number over their names and contents.
+//! Detects changed inputs of a build by one hash over their names and contents.
 //!
-//! Contents and not times, so that a fresh checkout or a switched branch rebuilds only what differs.
+//! Contents rather than times, so that a fresh checkout or another branch rebuilds only what
+//! differs.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use crate::error::{Doing, Result};
+use strata_harness::error::{Context, Result};
 
-/// A number that differs when a file below one of the `inputs`, or one of the `versions`, does; 16 hex digits.
-pub(crate) fn fingerprint(root: &Path, inputs: &[&str], versions: &[&str]) -> Result<String> {
+/// Returns 16 hex digits that change with each file below one of the `inputs` (paths relative to
+/// `root`) and with the `settings` of the build.
+///
+/// # Errors
+/// If an input cannot be read.
+pub(crate) fn fingerprint(root: &Path, inputs: &[&str], settings: &[&str]) -> Result<String> {
     let mut hasher = DefaultHasher::new();
-    versions.hash(&mut hasher);
+    settings.hash(&mut hasher);
     for input in inputs {
         add(&mut hasher, root, &root.join(input))?;
     }
@@ -21,12 +26,12 @@ fn add(hasher: &mut DefaultHasher, root: &Path, path: &Path) -> Result<()> {
     let reading = || format!("reading {}", path.display());
     if !path.is_dir() {
         path.strip_prefix(root).unwrap_or(path).hash(hasher);
-        std::fs::read(path).doing(reading)?.hash(hasher);
+        std::fs::read(path).context(reading)?.hash(hasher);
         return Ok(());
     }
     let mut entries = std::fs::read_dir(path)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>())
-        .doing(reading)?;
+        .context(reading)?;
     entries.sort();
     entries.iter().try_for_each(|entry| add(hasher, root, entry))
 }
@@ -49,12 +54,12 @@ mod tests {
     }
 
     #[test]
-    fn equal_contents_have_equal_fingerprints_wherever_and_whenever_they_were_written() {
+    fn neither_place_nor_time_changes_the_fingerprint() {
         assert_eq!(of(&folder()), of(&folder()));
     }
 
     #[test]
-    fn a_changed_renamed_or_added_file_changes_it() {
+    fn a_changed_renamed_or_added_file_changes_the_fingerprint() {
         let before = of(&folder());
         let changed = folder();
         std::fs::write(changed.path().join("src/deep/b.rs"), "c").unwrap();
@@ -68,14 +73,14 @@ mod tests {
     }
 
     #[test]
-    fn another_tool_version_changes_it() {
+    fn another_setting_changes_the_fingerprint() {
         let folder = folder();
         let other = fingerprint(folder.path(), &["src", "Cargo.lock"], &["0.8.8"]).unwrap();
         assert_ne!(of(&folder), other);
     }
 
     #[test]
-    fn a_missing_input_is_an_error_that_names_it() {
+    fn the_error_for_a_missing_input_names_it() {
         let folder = folder();
         let error = fingerprint(folder.path(), &["nothing.toml"], &[]).unwrap_err();
         assert!(error.to_string().contains("nothing.toml"), "{error}");

@@ -1,20 +1,23 @@
-//! The one way in which the commands make requests.
+//! The HTTP client of all commands.
 
 use std::time::Duration;
 
-use crate::error::{Doing, Result};
+use strata_harness::error::{Context, Result};
 
-/// A client for loopback addresses: no proxy, no redirects, at most 10 s for an answer.
+/// Returns a client for loopback addresses: no proxy, no redirects, a timeout of 10 s.
+///
+/// # Errors
+/// If the client cannot be built.
 pub(crate) fn client() -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(10))
         .build()
-        .doing(|| "making an HTTP client".to_owned())
+        .context(|| "building an HTTP client".to_owned())
 }
 
-/// Whether the URL answers with 200.
+/// Returns whether the URL answers with 200.
 pub(crate) async fn answers(client: &reqwest::Client, url: &str) -> bool {
     client.get(url).send().await.is_ok_and(|answer| answer.status() == reqwest::StatusCode::OK)
 }

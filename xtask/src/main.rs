@@ -1,42 +1,27 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | model | chaos | conformance | simulate | fuzz | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | test | model | chaos |
+//! conformance | simulate | fuzz | vectors | build-edge`.
 
-mod build;
-mod cache_status;
 mod command;
-mod conformance;
-mod demo;
-mod edge;
-mod error;
+mod commands;
 mod fingerprint;
-mod fuzz;
-mod group;
 mod http;
 mod paths;
-mod port;
-mod process;
 mod progress;
-mod proofs;
-mod redis;
-mod request_log;
-mod setup;
-mod shop;
 mod stack;
-mod test;
-mod up;
-mod vectors;
-mod worker;
+mod wasm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
+use commands::demo::Size;
+use commands::{build_edge, chaos, conformance, demo, edge, fuzz, model, setup, simulate, test, up, vectors};
+use stack::Store;
+use strata_harness::error::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use error::{Doing, Result};
-use stack::Store;
-
-/// Strata's own commands.
+/// Strata's own commands. Each installs and builds what it needs and is missing.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Arguments {
@@ -46,110 +31,113 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Install what is missing: the wasm target, node tools, worker-build, wasm-bindgen, redis-server
+    /// Install what is missing: the wasm target, the node tools, redis-server
     Setup,
-    /// Start all layers on generated data and print a line per request; Ctrl-C stops them
+    /// Start all layers on generated data and print a line per request, until Ctrl-C
     Up {
-        /// Use this running Redis instead of one of our own (it is written to)
+        /// Use this running Redis instead of starting one; its data is written to
         #[arg(long, value_name = "URL", conflicts_with = "embedded")]
         redis: Option<String>,
-        /// Use no Redis at all: one shop process with an in-process store
+        /// Use the in-process store instead of Redis, with a single shop process
         #[arg(long)]
         embedded: bool,
     },
-    /// Start only the worker, in front of an origin that you have
+    /// Start only the worker, in front of a running origin, until Ctrl-C
     Edge {
         /// Base URL that requests are forwarded to, such as http://127.0.0.1:3000
         #[arg(long, value_name = "URL")]
         origin: String,
-        /// Port to listen on; 8787 or another free one if left out
+        /// Port to listen on [default: 8787, or another if that is taken]
         #[arg(long, value_name = "N")]
         port: Option<u16>,
-        /// A variable of wrangler.toml to set, such as SERVER_TIMING:1; may be repeated
+        /// Set a variable of wrangler.toml, such as SERVER_TIMING:1; may be repeated
         #[arg(long = "var", value_name = "NAME:VALUE")]
         vars: Vec<String>,
-        /// Another wrangler.toml in place of the project's
+        /// Use this wrangler.toml instead of the project's
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Take a tour through all layers that checks what it claims, then measure them; writes an HTML report
+    /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
+    /// report
     Demo {
-        /// Requests of each load
-        #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(1..))]
+        /// Requests of each of the three passes of the load; with 20000 the load takes about 4 min
+        #[arg(long, value_name = "N", default_value_t = Size::DEFAULT_REQUESTS, value_parser = value_parser!(u32).range(1..))]
         requests: u32,
-        /// A small load: 2,000 requests, and at most 10 s without a cache instead of 60
+        /// Send only 2,000 requests per pass, for at most 10 s without a cache instead of 20 s
         #[arg(long, conflicts_with = "requests")]
         quick: bool,
     },
-    /// Run everything that must pass, unit tests to end-to-end tests
+    /// Run everything that must pass, from unit tests to end-to-end tests
     Test,
-    /// Run the fuzz targets of fuzz/fuzz_targets, each for a while
+    /// Run the fuzz targets of fuzz/fuzz_targets
     Fuzz {
-        /// Seconds for each target
+        /// Seconds per target
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
         seconds: u32,
-        /// What chance follows from; other inputs each time if left out
+        /// Seed of the random inputs, to repeat a run [default: a random one]
         #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
         seed: Option<u32>,
-        /// Targets to run; all if left out
+        /// Targets to run [default: all]
         #[arg(value_name = "TARGET")]
         targets: Vec<String>,
     },
-    /// Visit every state of the model of the journal, within larger bounds than the tests do
+    /// Visit every state of the journal's model, within larger bounds than the tests do
     Model {
-        /// One more write or fault per step; each step takes many times longer
+        /// Additional writes and faults; each takes many times longer than the one before
         #[arg(long, value_name = "N", default_value_t = 1)]
         depth: u8,
     },
-    /// Kill, freeze and cut off the processes of a fleet and its Redis at random, and check its history
+    /// Kill, freeze and cut off the processes of a fleet and its Redis at random, and check its
+    /// history
     Chaos {
-        /// How long
+        /// Minutes to run
         #[arg(long, value_name = "N", default_value_t = 5)]
         minutes: u64,
-        /// How long, for runs of less than a minute
+        /// Seconds to run, instead of minutes
         #[arg(long, value_name = "N", conflicts_with = "minutes")]
         seconds: Option<u64>,
-        /// Replay what a run has printed
+        /// Seed that an earlier run printed, to repeat its faults
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
-    /// Start the worker that checks the golden vectors of tests/vectors; the tests do
+    /// Serve the worker that checks the golden vectors of tests/vectors, for the tests
     Vectors {
         /// Port to listen on
         #[arg(long, value_name = "N")]
         port: u16,
     },
-    /// Run the public test suite for HTTP caches against the worker; holds the counts in tests/conformance/floor.json
+    /// Run the public test suite for HTTP caches against the worker, and compare with
+    /// tests/conformance
     Conformance {
-        /// Run this copy of the suite instead of the pinned one, and hold nothing
+        /// Run this copy of the suite instead of the pinned one, and compare with nothing
         #[arg(long, value_name = "DIR")]
         suite: Option<PathBuf>,
         /// Write the outcome of each case to this file
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Simulate the edge journal for a planet of isolates: its load, and how long a purge takes to reach the last of them
+    /// Simulate the edge journal for a planet of isolates: its load, and the delay of a purge
     Simulate {
         /// Options of the simulation; `--help` lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Build the worker's wasm into edge-worker/build, unless nothing has changed
+    /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // Whatever a command has started belongs to its future: dropping that stops it all, whichever way it ends.
-    let ended = tokio::select! {
-        ended = run(arguments.command) => ended,
-        stopped = asked_to_stop() => match stopped {
+    // The future of a command owns all children that it starts. Dropping it stops them.
+    let result = tokio::select! {
+        result = run(arguments.command) => result,
+        stopped = stop_signal() => match stopped {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -160,24 +148,20 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Setup => setup::all().await,
+        Command::Setup => setup::run().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
         Command::Edge { origin, port, vars, config } => edge::run(&origin, port, &vars, config.as_deref()).await,
-        Command::Demo { requests, quick } => demo::run(&size(requests, quick)).await,
+        Command::Demo { requests, quick } => demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await,
         Command::Test => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
-        Command::Model { depth } => proofs::model(depth).await,
+        Command::Model { depth } => model::run(depth).await,
         Command::Chaos { minutes, seconds, seed } => {
-            proofs::chaos(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
+            chaos::run(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
         }
         Command::Vectors { port } => vectors::run(port).await,
-        Command::Simulate { options } => {
-            let mut simulate = command::cargo(["run", "--quiet", "--release", "--package", "strata-edge-worker"]);
-            simulate.args(["--example", "simulate", "--"]).args(options);
-            command::run_shown("the simulation", simulate).await
-        }
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
-        Command::BuildEdge => build::edge().await,
+        Command::Simulate { options } => simulate::run(options).await,
+        Command::BuildEdge => build_edge::run().await,
     }
 }
 
@@ -189,19 +173,12 @@ fn store(redis: Option<String>, embedded: bool) -> Store {
     }
 }
 
-fn size(requests: u32, quick: bool) -> demo::Size {
-    if quick {
-        return demo::Size { requests: 2_000, uncached_limit: Duration::from_secs(10) };
-    }
-    demo::Size { requests: requests as usize, uncached_limit: Duration::from_secs(60) }
-}
-
-/// Comes back when someone presses Ctrl-C or asks the process to end, with the shell's exit code for that.
-async fn asked_to_stop() -> Result<ExitCode> {
-    let listening = || "listening for signals".to_owned();
-    let mut interrupt = signal(SignalKind::interrupt()).doing(listening)?;
-    let mut terminate = signal(SignalKind::terminate()).doing(listening)?;
-    let mut hangup = signal(SignalKind::hangup()).doing(listening)?;
+/// Waits for Ctrl-C or another signal to stop, and returns the shell's exit code for it.
+async fn stop_signal() -> Result<ExitCode> {
+    let activity = || "listening for signals".to_owned();
+    let mut interrupt = signal(SignalKind::interrupt()).context(activity)?;
+    let mut terminate = signal(SignalKind::terminate()).context(activity)?;
+    let mut hangup = signal(SignalKind::hangup()).context(activity)?;
     Ok(tokio::select! {
         _ = interrupt.recv() => ExitCode::from(130),
         _ = terminate.recv() => ExitCode::from(143),

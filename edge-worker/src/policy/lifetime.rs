@@ -31,6 +31,13 @@ pub enum LifetimeSource {
     None,
 }
 
+impl LifetimeSource {
+    /// Returns whether the origin stated the lifetime (RFC 9111 section 4.2.1).
+    pub fn is_explicit(self) -> bool {
+        matches!(self, Self::SMaxAge | Self::MaxAge | Self::Expires)
+    }
+}
+
 /// A freshness lifetime; zero if nothing gives one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshnessLifetime {

@@ -5,7 +5,7 @@
 //! always an argument.
 //!
 //! Stance, where the RFC leaves room:
-//! - Request directives are obeyed only where a deployment chooses so (see [`asked`]).
+//! - Request directives are obeyed only where a deployment chooses so (see [`request_directives`]).
 //! - Stale is served inside a window that the response declares, and for ten minutes if the origin cannot be reached at all.
 //! - A journal record that removes a response also removes it for validation and for errors; one that expires it makes
 //!   it as stale as it is old, since no clock says when it expired.
@@ -13,30 +13,30 @@
 //!   for the whole in its place would fetch all of a film for its first seconds.
 
 pub mod age;
-pub mod asked;
 pub mod date;
+pub mod decision;
 pub mod directives;
 pub mod invalidate;
 pub mod lifetime;
 pub mod range;
+pub mod request_directives;
+pub mod response;
 pub mod select;
 pub mod stale;
 pub mod storable;
-#[cfg(test)]
-mod strictness;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, StatusCode, header};
-use shared_keys::{Applied, Directives, ScopeHash, Stamp, Verdict};
+use http::{HeaderMap, Method, header};
+use shared_keys::{Applied, Verdict};
 
-use self::asked::Asked;
-use self::directives::directives;
-use self::lifetime::{FreshnessLifetime, freshness_lifetime};
-use self::range::Part;
+pub use self::decision::{Decision, Detail, Forward, ForwardReason, Hit, Reuse};
+use self::lifetime::freshness_lifetime;
+use self::request_directives::RequestDirectives;
+pub use self::response::StoredResponse;
 use self::select::Selected;
 
 /// The part of a request that caching depends on.
@@ -53,7 +53,7 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// What is not stored is not to be asked for: the answer is a 504 (5.2.1.7).
     pub fn is_only_if_cached(&self) -> bool {
-        self.choices.obey_requests && Asked::by(self.headers).only_if_cached
+        self.choices.obey_requests && RequestDirectives::parse(self.headers).only_if_cached
     }
 }
 
@@ -67,218 +67,14 @@ pub struct Choices {
     pub obey_requests: bool,
 }
 
-/// A response and all that is known of how it came.
-#[derive(Debug, Clone)]
-pub struct StoredResponse {
-    /// The status as the origin sent it.
-    pub status: StatusCode,
-    /// The origin's fields, without hop-by-hop ones and without Strata's own.
-    pub headers: HeaderMap,
-    /// When the request for it, or for its last validation, was sent.
-    pub request_time: SystemTime,
-    /// When it, or the 304 that last freshened it, arrived.
-    pub response_time: SystemTime,
-    /// Where in the journal it stands: taken before the origin was asked.
-    pub stamp: Stamp,
-    /// What it was built from: its tags and its URL's path prefixes.
-    pub scopes: Vec<ScopeHash>,
-}
-
-impl StoredResponse {
-    /// Whether a service of ours made it: it says at which place of the journal.
-    pub fn is_ours(&self) -> bool {
-        self.stamp.origin.is_some()
-    }
-
-    /// The directives that hold for it.
-    pub fn directives(&self) -> Directives {
-        directives(&self.headers)
-    }
-
-    /// How long it is fresh (4.2.1).
-    pub fn freshness_lifetime(&self) -> FreshnessLifetime {
-        freshness_lifetime(&self.directives(), self.status, &self.headers, self.response_time)
-    }
-
-    /// Its age at `now` (4.2.3).
-    pub fn current_age(&self, now: SystemTime) -> Duration {
-        age::current_age(&self.headers, self.request_time, self.response_time, now)
-    }
-
-    /// What the journal says of it: valid, expired or removed.
-    pub fn verdict(&self, journal: &Applied) -> Verdict {
-        journal.verdict(self.scopes.iter().copied(), self.stamp)
-    }
-}
-
-/// What to do with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// Answer from the stored response.
-    Serve(Hit),
-    /// Ask the origin.
-    Forward(Forward),
-}
-
-/// How a stored response answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hit {
-    /// On what ground it may be used.
-    pub reuse: Reuse,
-    /// For the `Age` field.
-    pub age: Duration,
-    /// Seconds of freshness left, negative once stale.
-    pub ttl_secs: i64,
-    /// The client's validators match: answer 304 without a body.
-    pub not_modified: bool,
-    /// What of it is sent otherwise.
-    pub part: Part,
-}
-
-/// On what ground a stored response is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// It is fresh (4.2).
-    Fresh,
-    /// It is stale within `stale-while-revalidate`: refresh it in the background (RFC 5861 section 3).
-    StaleWhileRevalidate,
-    /// It is stale within `stale-if-error` and the origin failed (RFC 5861 section 4), or the origin cannot be reached (4.2.4).
-    StaleIfError,
-    /// It is stale, and the client takes it so (5.2.1.2).
-    MaxStale,
-}
-
-/// How the origin is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forward {
-    /// Why, in the words of RFC 9211.
-    pub reason: ForwardReason,
-    /// What the reason leaves open.
-    pub detail: Option<Detail>,
-    /// Ask whether the stored response still holds, by its validators (4.3.1).
-    pub validate: bool,
-    /// Answer with the stored response if the origin fails.
-    pub on_error: Option<Hit>,
-    /// Answer with the stored response if the origin cannot be reached.
-    pub on_disconnect: Option<Hit>,
-}
-
-impl Forward {
-    fn because(reason: ForwardReason, detail: Option<Detail>) -> Self {
-        Self { reason, detail, validate: false, on_error: None, on_disconnect: None }
-    }
-
-    /// Passed by, not looked up, for a reason that is not the request's.
-    pub fn refused(detail: Detail) -> Self {
-        Self::because(ForwardReason::Bypass, Some(detail))
-    }
-
-    /// Nothing is stored for the URI.
-    pub fn miss() -> Self {
-        Self::because(ForwardReason::UriMiss, None)
-    }
-}
-
-/// Why a request went to the origin: the `fwd` values of RFC 9211 section 2.2 that occur here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardReason {
-    /// This cache does not handle such requests or responses.
-    Bypass,
-    /// The method's semantics need the origin.
-    Method,
-    /// Nothing is stored for the URI.
-    UriMiss,
-    /// Something is stored for the URI, but not for these selecting fields.
-    VaryMiss,
-    /// What is stored is stale.
-    Stale,
-    /// What is stored is fresh, and the request's directives do not take it.
-    Request,
-    /// What is stored is a part, and not the one that is asked for.
-    Partial,
-}
-
-impl ForwardReason {
-    /// The value of the `fwd` parameter.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bypass => "bypass",
-            Self::Method => "method",
-            Self::UriMiss => "uri-miss",
-            Self::VaryMiss => "vary-miss",
-            Self::Stale => "stale",
-            Self::Request => "request",
-            Self::Partial => "partial",
-        }
-    }
-}
-
-/// What a decision's main reason leaves open: the `detail` values of `Cache-Status`, also for logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Detail {
-    /// A journal record removed what was stored.
-    Purged,
-    /// The stored response may not be used for a request with credentials (3.5).
-    Authorization,
-    /// The request asks for another protocol.
-    Upgrade,
-    /// A rule of the deployment sends such requests to the origin.
-    Rule,
-    /// The origin could take the URL's path for another than the rules do.
-    Path,
-    /// A variable of the deployment cannot be used, so nothing is served from the store.
-    Misconfigured,
-    /// The journal's state is not known well enough to serve or store.
-    JournalUnreachable,
-    /// Stale, and being refreshed in the background.
-    StaleWhileRevalidate,
-    /// Stale, and the origin failed.
-    StaleIfError,
-    /// Stale, and the client takes it so.
-    MaxStale,
-    /// The client asks not to forward, and what is stored does not answer (5.2.1.7).
-    OnlyIfCached,
-    /// No connection to the origin, and nothing to serve in its place.
-    OriginUnreachable,
-    /// The request came through this cache before (RFC 8586).
-    Loop,
-    /// The request was to go no further than here (RFC 9110 section 7.6.2).
-    MaxForwards,
-    /// The runtime cannot forward such a request.
-    Method,
-}
-
-impl Detail {
-    /// The value of the `detail` parameter.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Purged => "purged",
-            Self::Authorization => "authorization",
-            Self::Upgrade => "upgrade",
-            Self::Rule => "rule",
-            Self::Path => "path",
-            Self::Misconfigured => "misconfigured",
-            Self::JournalUnreachable => "journal-unreachable",
-            Self::StaleWhileRevalidate => "stale-while-revalidate",
-            Self::StaleIfError => "stale-if-error",
-            Self::MaxStale => "max-stale",
-            Self::OnlyIfCached => "only-if-cached",
-            Self::OriginUnreachable => "origin-unreachable",
-            Self::Loop => "loop",
-            Self::MaxForwards => "max-forwards",
-            Self::Method => "method",
-        }
-    }
-}
-
 /// The reason to pass a request by without a lookup, or `None` if the store is to be asked; `websocket` if it asks to go on
 /// as one.
-pub fn passed_by(request: Request<'_>, websocket: bool) -> Option<Forward> {
+pub fn bypass_reason(request: Request<'_>, websocket: bool) -> Option<Forward> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(Forward::because(ForwardReason::Method, None));
     }
     if websocket {
-        return Some(Forward::refused(Detail::Upgrade));
+        return Some(Forward::bypass(Detail::Upgrade));
     }
     None
 }
@@ -302,7 +98,11 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
     let Some(part) = range::select(request, stored) else {
         return Decision::Forward(Forward::because(ForwardReason::Partial, None));
     };
-    let mut asked = if request.choices.obey_requests { Asked::by(request.headers) } else { Asked::default() };
+    let mut asked = if request.choices.obey_requests {
+        RequestDirectives::parse(request.headers)
+    } else {
+        RequestDirectives::default()
+    };
 
     let age = stored.current_age(now);
     let lifetime = match verdict {

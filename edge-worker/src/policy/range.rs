@@ -105,7 +105,7 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
 /// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response with a body has; `None` if that or
 /// the place of a part cannot be told.
 pub fn held(stored: &StoredResponse) -> Option<Octets> {
-    let held = stored.headers.get(header::CONTENT_LENGTH).and_then(|value| number(value.to_str().ok()?))?;
+    let held = content_length(&stored.headers)?;
     if stored.status != StatusCode::PARTIAL_CONTENT {
         return Some(Octets { first: 0, last: held.checked_sub(1)?, length: held });
     }
@@ -198,6 +198,11 @@ fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
     // A date is a strong validator if the response is from at least a second later (8.8.2.2). A weak tag never is one.
     modified.zip(generated).is_some_and(|(modified, generated)| modified < generated)
         && date(request, header::IF_RANGE, stored.response_time) == modified
+}
+
+/// Returns the length in the `Content-Length` field; `None` if it is absent or no number.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    number(headers.get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
 /// Digits alone; a number beyond all is the largest.

@@ -13,10 +13,10 @@ use http::{StatusCode, header};
 use shared_keys::{Applied, Directives, TargetKey, Verdict};
 use url::Url;
 
-use super::asked::Asked;
 use super::invalidate::named_url;
 use super::lifetime::{LifetimeSource, heuristically_cacheable};
-use super::range::ANSWERED_RANGE;
+use super::range::{ANSWERED_RANGE, content_length};
+use super::request_directives::RequestDirectives;
 use super::select::{can_select, vary_fields};
 use super::stale::{grace, longest_window};
 use super::validate::has_validator;
@@ -108,7 +108,7 @@ impl NotStored {
     /// Whether a response of this status takes the place of what was stored for the same request, though it is not stored itself: what
     /// was stored is not what the resource is now (4.3.3). Not if the client that asked (a cookie is for it alone), or how far the origin
     /// was behind, kept it out. And other statuses (forbidden, too many requests) may be about that client as well.
-    pub fn withdraws(self, status: StatusCode) -> bool {
+    pub fn supersedes_stored(self, status: StatusCode) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
         about_the_resource
             && match self {
@@ -135,7 +135,7 @@ impl NotStored {
 ///
 /// # Errors
 /// The reason not to store it.
-pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
+pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
     let directives = response.directives();
     if response.status.is_informational()
         || matches!(response.status.as_u16(), 304 | 412 | 416)
@@ -146,7 +146,7 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     {
         return Err(NotStored::Status);
     }
-    if request.choices.obey_requests && Asked::by(request.headers).no_store {
+    if request.choices.obey_requests && RequestDirectives::parse(request.headers).no_store {
         return Err(NotStored::Request);
     }
     if directives.private {
@@ -172,17 +172,17 @@ pub fn keep_for(request: Request<'_>, response: &StoredResponse, journal: &Appli
     if !can_select(&selecting, request.headers) {
         return Err(NotStored::VaryUnreadable);
     }
-    if content_length(response).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
+    if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
     }
-    let keep_for = time_of_use(&directives, response);
-    if keep_for.is_zero() {
+    let retention = time_of_use(&directives, response);
+    if retention.is_zero() {
         return Err(NotStored::NoLifetime);
     }
     if response.verdict(journal) != Verdict::Valid {
         return Err(NotStored::Outdated);
     }
-    Ok(keep_for)
+    Ok(retention)
 }
 
 /// A 206 to a known `Range` that says what parts it has, with all the fields that a 200 would have: with `If-Range` an origin leaves
@@ -199,14 +199,14 @@ fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
 }
 
 /// Takes out of a response that was freshened what the answer that did so has for one client.
-pub fn remove_the_clients(freshened: &mut StoredResponse, choices: Choices) {
+pub fn remove_client_fields(freshened: &mut StoredResponse, choices: Choices) {
     if !choices.store_set_cookie {
         freshened.headers.remove(header::SET_COOKIE);
     }
 }
 
 /// Takes out the fields that the response says not to store.
-pub fn without_unshared(mut response: StoredResponse) -> StoredResponse {
+pub fn without_unstorable_fields(mut response: StoredResponse) -> StoredResponse {
     for name in response.directives().not_stored {
         response.headers.remove(&*name);
     }
@@ -218,7 +218,7 @@ pub fn without_unshared(mut response: StoredResponse) -> StoredResponse {
 pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
     response.status == StatusCode::OK
         && named_url(target, &response.headers, header::CONTENT_LOCATION).is_some_and(|location| location == *target)
-        && is_declared(response.freshness_lifetime().source)
+        && response.freshness_lifetime().source.is_explicit()
 }
 
 /// Whether the answer to a request for `url` is a redirect to what has the same key.
@@ -238,7 +238,7 @@ pub fn redirects_to(
 fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     let lifetime = response.freshness_lifetime();
     // Without an explicit lifetime, only `public` or the status allows to store it at all (section 3); a window does not.
-    if !(is_declared(lifetime.source) || directives.public || heuristically_cacheable(response.status)) {
+    if !(lifetime.source.is_explicit() || directives.public || heuristically_cacheable(response.status)) {
         return Duration::ZERO;
     }
     let age = response.current_age(response.response_time);
@@ -253,16 +253,6 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     // Rounded up: a part of a second is of use too, and whether it is over is asked when it is read.
     let kept = (servable + validation).min(KEEP_MAX);
     Duration::from_secs(kept.as_secs() + u64::from(kept.subsec_nanos() > 0))
-}
-
-/// How long the body is, if the origin said so before it sent it.
-fn content_length(response: &StoredResponse) -> Option<u64> {
-    response.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The origin named the lifetime.
-fn is_declared(source: LifetimeSource) -> bool {
-    matches!(source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires)
 }
 
 /// The final statuses whose caching behaviour this cache implements (5.2.2.3).
@@ -283,7 +273,7 @@ mod tests {
     fn of(status: u16, fields: &[(&str, &str)]) -> Result<u64, NotStored> {
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
-        keep_for(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
+        retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
     }
 
     #[test]
@@ -343,7 +333,7 @@ mod tests {
         let mut response = stored(&[("cache-control", "s-maxage=1")]);
         for (delay_ms, kept) in [(1, Ok(1)), (999, Ok(1)), (1000, Err(NotStored::NoLifetime))] {
             response.request_time = response.response_time - Duration::from_millis(delay_ms);
-            let result = keep_for(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
+            let result = retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
             assert_eq!(result, kept, "{delay_ms}");
         }
     }
@@ -377,7 +367,7 @@ mod tests {
         let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9"), ("strata-range", "bytes=0-1")];
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
         let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
-        assert_eq!(keep_for(get(&request), &part, &nothing_applied()), Err(NotStored::Status));
+        assert_eq!(retention(get(&request), &part, &nothing_applied()), Err(NotStored::Status));
     }
 
     #[test]
@@ -393,7 +383,7 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_3_a_newer_answer_withdraws_what_was_stored_unless_the_request_kept_it_out() {
-        let withdraws = |reason: NotStored, status| reason.withdraws(StatusCode::from_u16(status).unwrap());
+        let withdraws = |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap());
         for reason in [NotStored::NoStore, NotStored::NoLifetime, NotStored::TooLarge, NotStored::Deceptive] {
             assert!([200, 301, 404, 410].into_iter().all(|status| withdraws(reason, status)), "{reason:?}");
             assert!(![401, 403, 429, 500, 503].into_iter().any(|status| withdraws(reason, status)), "{reason:?}");
@@ -407,7 +397,7 @@ mod tests {
     fn rfc9111_7_3_the_cookie_of_a_304_is_not_for_others() {
         for (store_set_cookie, left) in [(false, 1), (true, 2)] {
             let mut freshened = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
-            remove_the_clients(&mut freshened, Choices { store_set_cookie, ..Choices::default() });
+            remove_client_fields(&mut freshened, Choices { store_set_cookie, ..Choices::default() });
             assert_eq!(freshened.headers.len(), left);
         }
     }
@@ -416,7 +406,7 @@ mod tests {
     fn rfc9111_7_3_cookies_are_stored_where_a_deployment_chooses_so() {
         let response = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
         let (fields, choices) = (headers(&[]), Choices { store_set_cookie: true, ..Choices::default() });
-        assert!(keep_for(Request { choices, ..get(&fields) }, &response, &nothing_applied()).is_ok());
+        assert!(retention(Request { choices, ..get(&fields) }, &response, &nothing_applied()).is_ok());
     }
 
     #[test]
@@ -424,15 +414,15 @@ mod tests {
         let response = stored(&[("cache-control", "max-age=60")]);
         let (fields, choices) =
             (headers(&[("cache-control", "no-store")]), Choices { obey_requests: true, ..Choices::default() });
-        let result = keep_for(Request { choices, ..get(&fields) }, &response, &nothing_applied());
+        let result = retention(Request { choices, ..get(&fields) }, &response, &nothing_applied());
         assert_eq!(result, Err(NotStored::Request));
-        assert!(keep_for(get(&fields), &response, &nothing_applied()).is_ok());
+        assert!(retention(get(&fields), &response, &nothing_applied()).is_ok());
     }
 
     #[test]
     fn rfc9111_5_2_2_4_and_7_the_fields_that_are_named_are_not_stored() {
         let control = ("cache-control", "max-age=60, private=\"Set-Cookie\", no-cache=\"x\"");
-        let response = without_unshared(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
+        let response = without_unstorable_fields(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
         assert_eq!(response.headers, headers(&[control, ("y", "2")]));
     }
 
@@ -482,7 +472,7 @@ mod tests {
             ("s-maxage=60", true),
             ("max-age=60, proxy-revalidate", false),
         ] {
-            let result = keep_for(get(&request), &stored(&[("cache-control", value)]), &nothing_applied());
+            let result = retention(get(&request), &stored(&[("cache-control", value)]), &nothing_applied());
             assert_eq!(result.is_ok(), allowed, "{value}");
         }
     }
@@ -491,16 +481,18 @@ mod tests {
     fn rfc9111_4_1_a_value_that_cannot_be_read_selects_nothing() {
         let request = headers(&[("x-name", "Zo\u{FFFD}")]);
         let response = |vary| stored(&[("cache-control", "max-age=60"), ("vary", vary)]);
-        assert_eq!(keep_for(get(&request), &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
-        assert!(keep_for(get(&request), &response("accept"), &nothing_applied()).is_ok());
+        assert_eq!(retention(get(&request), &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
+        assert!(retention(get(&request), &response("accept"), &nothing_applied()).is_ok());
     }
 
     #[test]
     fn only_what_is_said_of_the_resource_withdraws_it() {
         for (status, withdraws) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(NotStored::NoStore.withdraws(status), withdraws, "{status}");
-            assert!(!NotStored::Outdated.withdraws(status) && !NotStored::VaryUnreadable.withdraws(status));
+            assert_eq!(NotStored::NoStore.supersedes_stored(status), withdraws, "{status}");
+            assert!(
+                !NotStored::Outdated.supersedes_stored(status) && !NotStored::VaryUnreadable.supersedes_stored(status)
+            );
         }
     }
 
@@ -514,7 +506,7 @@ mod tests {
             let mut response = stored(&[("cache-control", "max-age=60")]);
             response.scopes = vec![tag.hash()];
             response.stamp = Stamp { origin: Some(Position::new(position, 0)), edge: Some(Seq(6)) };
-            let result = keep_for(get(&headers(&[])), &response, &journal).map(|keep| keep.as_secs());
+            let result = retention(get(&headers(&[])), &response, &journal).map(|keep| keep.as_secs());
             assert_eq!(result, expected, "{position}");
         }
     }

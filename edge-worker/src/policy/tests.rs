@@ -1,6 +1,8 @@
+use http::StatusCode;
 use proptest::prelude::*;
-use shared_keys::{Mode, Record, Scope, Seq};
+use shared_keys::{Mode, Record, Scope, Seq, Stamp};
 
+use super::range::Part;
 use super::testing::{ARRIVED, at, get, headers, nothing_applied, stored};
 use super::*;
 
@@ -216,14 +218,15 @@ fn rfc9211_2_2_misses_say_of_which_kind() {
 fn requests_that_are_passed_by() {
     let row = |method: Method, fields: &[(&str, &str)]| {
         let headers = headers(fields);
-        passed_by(Request { method: &method, ..get(&headers) }, false).map(|forward| (forward.reason, forward.detail))
+        bypass_reason(Request { method: &method, ..get(&headers) }, false)
+            .map(|forward| (forward.reason, forward.detail))
     };
     assert_eq!(row(Method::GET, &[]), None);
     assert_eq!(row(Method::HEAD, &[]), None);
     assert_eq!(row(Method::PUT, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::OPTIONS, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), None);
-    let websocket = passed_by(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
+    let websocket = bypass_reason(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
     assert_eq!(websocket, Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
 }
 

@@ -14,7 +14,7 @@ use shared_keys::{Directives, Lifetime};
 use super::{Rule, content_type};
 use crate::policy::StoredResponse;
 use crate::policy::directives::{self, RULE_CACHE_CONTROL};
-use crate::policy::lifetime::{FreshnessLifetime, LifetimeSource, freshness_lifetime, heuristically_cacheable};
+use crate::policy::lifetime::{FreshnessLifetime, freshness_lifetime, heuristically_cacheable};
 
 impl Rule {
     /// Adds to a response what this rule says of its lifetime, in the place of what it may have said before.
@@ -36,7 +36,7 @@ impl Rule {
             return false;
         }
         let (_, lifetime) = of_the_origin(response);
-        !is_explicit(lifetime.source) || (self.over_the_origin && self.fresh.is_some())
+        !lifetime.source.is_explicit() || (self.over_the_origin && self.fresh.is_some())
     }
 
     /// The directives that take the place of the origin's; `None` if these hold.
@@ -44,7 +44,7 @@ impl Rule {
         if declared.private || (declared.no_store && !declared.must_understand) {
             return None;
         }
-        let explicit = is_explicit(lifetime.source) || declared.no_cache;
+        let explicit = lifetime.source.is_explicit() || declared.no_cache;
         let is_error = status.is_client_error() || status.is_server_error();
         let of_errors = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit);
         if let Some((_, fresh)) = of_errors {
@@ -66,7 +66,7 @@ impl Rule {
         let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
         let if_error = part(self.stale_if_error, declared.stale_if_error);
         // Where nothing lets a response be stored, neither does this.
-        let is_storable = is_explicit(lifetime.source) || heuristically_cacheable(status);
+        let is_storable = lifetime.source.is_explicit() || heuristically_cacheable(status);
         let lifts = self.allow_stale && declared.forbids_stale() && is_storable;
         if fresh.or(while_revalidate).or(if_error).is_none() && !lifts {
             return None;
@@ -106,18 +106,14 @@ fn of_the_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
     (declared, lifetime)
 }
 
-fn is_explicit(source: LifetimeSource) -> bool {
-    matches!(source, LifetimeSource::SMaxAge | LifetimeSource::MaxAge | LifetimeSource::Expires)
-}
-
 #[cfg(test)]
 mod tests {
     use shared_keys::TargetKey;
 
     use super::*;
+    use crate::json::testing::json;
     use crate::policy::testing::{ARRIVED, http_date, stored};
     use crate::rules::Rules;
-    use crate::rules::read::tests::json;
 
     /// What a rule with these members says of a response with this status and fields.
     #[track_caller]

@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::{QueryRules, TargetKey, VaryRules};
 
 use self::glob::Glob;
-pub use self::read::{Json, RULES};
+pub use self::read::RULES;
 use crate::policy::Choices;
 
 /// The rules in their order.
@@ -169,7 +169,7 @@ mod tests {
     }
 
     fn rules(json: &str) -> Rules {
-        Rules::read(&read::tests::json(json)).unwrap()
+        Rules::read(&crate::json::testing::json(json)).unwrap()
     }
 
     fn name_of(rules: &Rules, method: &str, url: &str) -> String {

@@ -12,6 +12,7 @@ use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
 use super::glob::Glob;
 use super::{Rule, Rules};
 use crate::error::{Error, ErrorKind};
+use crate::json::Json;
 
 /// Name of the variable with the rules.
 pub const RULES: &str = "RULES";
@@ -20,23 +21,6 @@ pub const RULES: &str = "RULES";
 const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
 const MEND: &str = "see the rules in edge-worker/README.md";
-
-/// A JSON value. The runtime has a parser already, so none is built into the module.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Json {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// Any number.
-    Number(f64),
-    /// A text.
-    Text(String),
-    /// An array.
-    List(Vec<Json>),
-    /// An object's members.
-    Object(Vec<(String, Json)>),
-}
 
 impl Rules {
     /// The rules that a JSON array describes.
@@ -273,30 +257,12 @@ impl<'a> Place<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
 
     use super::*;
+    use crate::json::testing::json;
     use crate::policy::Choices;
-
-    impl From<Value> for Json {
-        fn from(value: Value) -> Self {
-            match value {
-                Value::Null => Self::Null,
-                Value::Bool(value) => Self::Bool(value),
-                Value::Number(number) => Self::Number(number.as_f64().unwrap()),
-                Value::String(text) => Self::Text(text),
-                Value::Array(items) => Self::List(items.into_iter().map(Self::from).collect()),
-                Value::Object(members) => Self::Object(members.into_iter().map(|(k, v)| (k, v.into())).collect()),
-            }
-        }
-    }
-
-    #[track_caller]
-    pub(in crate::rules) fn json(text: &str) -> Json {
-        serde_json::from_str::<Value>(text).unwrap().into()
-    }
 
     #[test]
     fn an_error_names_the_member_and_what_came() {

@@ -16,7 +16,7 @@
 //! it knows the `Content-Encoding` of. Times are milliseconds since 1970 by this data centre's clock. `Cache-Tag` keeps its name, since the zone's purge by tag
 //! looks for it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use shared_keys::{Position, ScopeHash, Seq, Stamp, VaryFields};
@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::headers::remove_internal;
 use crate::policy::StoredResponse;
 use crate::policy::select::VaryMarker;
+use crate::time::{parse_unix_ms, unix_ms};
 
 /// The version of the layout. A change of the layout changes it, and entries of other versions are misses.
 const VERSION: &str = "1";
@@ -172,8 +173,8 @@ impl EntryLine {
         let [VERSION, status, request_time, response_time, edge, origin, generation] = parts[..] else { return None };
         Some(Self {
             status: status.parse().ok()?,
-            request_time: from_unix_ms(request_time)?,
-            response_time: from_unix_ms(response_time)?,
+            request_time: parse_unix_ms(request_time)?,
+            response_time: parse_unix_ms(response_time)?,
             stamp: Stamp {
                 edge: optional(edge, |text| text.parse().ok().map(Seq))?,
                 origin: optional(origin, |text| text.parse::<Position>().ok())?,
@@ -181,17 +182,6 @@ impl EntryLine {
             generation: optional(generation, |text| text.parse().ok())?,
         })
     }
-}
-
-/// Milliseconds since 1970; zero before.
-pub fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The time that [`unix_ms`] gave the number of; `None` if the text is no such number.
-pub fn from_unix_ms(text: &str) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(text.parse().ok()?))
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {

@@ -6,20 +6,20 @@ use http::HeaderMap;
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::metadata::unix_ms;
 use super::{Entry, Store};
 use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
+use crate::time::unix_ms;
 
 /// No URL has more variants stored: what varies by a field that has another value in each request would only fill the store.
 pub const MAX_VARIANTS: usize = 50;
 
 /// How long a marker of so many is kept: then others have their turn.
-const KEEP_FULL_MARKER: Duration = Duration::from_secs(60 * 60);
+const FULL_MARKER_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// How long a marker is kept. Without it its variants are misses, so those that are kept longer cost a request each.
-const KEEP_MARKER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What the store holds for a request.
 #[derive(Debug)]
@@ -94,13 +94,13 @@ pub async fn lookup<S: Store>(
 ///
 /// # Errors
 /// If the store refuses it.
-pub async fn keep<S: Store>(
+pub async fn store<S: Store>(
     store: &S,
     target: &TargetKey,
     rules: &VaryRules,
     request: &HeaderMap,
     (response, body): (StoredResponse, Option<S::Body>),
-    keep_for: Duration,
+    retention: Duration,
 ) -> Result<(), Error> {
     let fields = vary_fields(&response.headers).unwrap_or_default();
     let marker = match store.get(target.as_str()).await {
@@ -110,7 +110,7 @@ pub async fn keep<S: Store>(
     };
     // Among responses that vary, one that names no field is the answer to its own request, not to all (RFC 9111 section 4.1).
     if fields.is_empty() && marker.is_none() {
-        return store.put(target.as_str(), Entry::Response { response, generation: None, body }, keep_for).await;
+        return store.put(target.as_str(), Entry::Response { response, generation: None, body }, retention).await;
     }
     let mut marker = widened(marker, fields, unix_ms(response.response_time));
     let Some(key) = variant_key(target, &marker.fields, rules, request) else { return Ok(()) };
@@ -120,11 +120,11 @@ pub async fn keep<S: Store>(
         return Ok(());
     }
     let entry = Entry::Response { response, generation: Some(marker.generation), body };
-    store.put(key.as_str(), entry, keep_for).await?;
+    store.put(key.as_str(), entry, retention).await?;
     if is_new {
         marker.variants.push(id);
-        let keep_for = if marker.variants.len() < MAX_VARIANTS { KEEP_MARKER } else { KEEP_FULL_MARKER };
-        store.put(target.as_str(), Entry::Marker(marker), keep_for).await?;
+        let retention = if marker.variants.len() < MAX_VARIANTS { MARKER_RETENTION } else { FULL_MARKER_RETENTION };
+        store.put(target.as_str(), Entry::Marker(marker), retention).await?;
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ mod tests {
         }
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
-        ready(keep(store, &target(), &rules, &request, (response, body), Duration::from_secs(60))).unwrap();
+        ready(super::store(store, &target(), &rules, &request, (response, body), Duration::from_secs(60))).unwrap();
         None
     }
 
@@ -227,7 +227,7 @@ mod tests {
         for number in 0..2 * MAX_VARIANTS {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
             let response = (stored(&[("vary", "Accept-Language")]), None);
-            ready(keep(&store, &target(), &rules, &request, response, Duration::from_secs(60))).unwrap();
+            ready(super::store(&store, &target(), &rules, &request, response, Duration::from_secs(60))).unwrap();
         }
         let is_stored = |number: usize| {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);

@@ -8,7 +8,7 @@ mod next;
 use std::time::{Duration, SystemTime};
 
 use edge_worker::policy::select::Selected;
-use edge_worker::policy::storable::keep_for;
+use edge_worker::policy::storable::retention;
 use edge_worker::policy::{Choices, Decision, Request, Reuse, StoredResponse, decide};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_cache_semantics::{CacheOptions, CachePolicy};
@@ -62,7 +62,7 @@ impl Case {
         let stored = stored(self.status, headers(&self.response), ARRIVED);
         let journal = Applied::new(10);
         let decision = decide(request, Selected::Response(&stored), at(ARRIVED + self.after_secs), &journal);
-        keep_for(request, &stored, &journal).ok()?;
+        retention(request, &stored, &journal).ok()?;
         match decision {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => Some((hit.age.as_secs(), hit.ttl_secs.unsigned_abs())),
             _ => None,

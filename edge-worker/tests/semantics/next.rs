@@ -1,6 +1,6 @@
 //! What comes after a response is stored: another request for it, the question whether it still holds, and the answer.
 
-use edge_worker::origin::fill_headers;
+use edge_worker::origin::request::fill_headers;
 use edge_worker::policy::select::{variant_key, vary_fields};
 use edge_worker::policy::validate::{freshen, set_condition};
 use http_cache_semantics::{AfterResponse, BeforeRequest};

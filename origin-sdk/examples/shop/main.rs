@@ -25,6 +25,10 @@ use origin_sdk::{BoxError, Cache, Secret};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::data::Sizes;
 use crate::database::Database;
@@ -64,8 +68,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     // Standard output is reserved for the request log.
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    log.with_env_filter(log_filter()).init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter(log_filter());
+    tracing_subscriber::registry().with(log).init();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -143,7 +148,9 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Returns the filter in `RUST_LOG`, or warnings by default.
-fn log_filter() -> tracing_subscriber::EnvFilter {
-    tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy()
+/// Reads the targets and levels to log from `RUST_LOG`, such as `warn,origin_sdk=debug`. Warnings by
+/// default.
+fn log_filter() -> Targets {
+    let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
+    filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN))
 }

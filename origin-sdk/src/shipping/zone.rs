@@ -173,11 +173,11 @@ impl ZoneApi {
         let authorization = token.authorization()?;
         Ok(Self {
             name: format!("zone:{id}"),
+            client: client("zone", &url)?,
             url,
             authorization,
             plan: *plan,
             invalidates_expired: *invalidates_expired,
-            client: client()?,
         })
     }
 

@@ -34,7 +34,9 @@ impl Topology {
         match self {
             Self::Embedded => Ok(None),
             #[cfg(not(feature = "tls"))]
-            Self::Standalone { url } if url.starts_with("rediss:") => Err(BuildError::TlsFeature),
+            Self::Standalone { url } if url.starts_with("rediss:") => {
+                Err(BuildError::TlsFeature { setting: "redis", scheme: "rediss" })
+            }
             Self::Standalone { url } => match Client::open(url.as_str()) {
                 Ok(client) => Ok(Some(Primary(client))),
                 Err(source) => Err(BuildError::RedisUrl { url: without_credentials(url), source }),

@@ -1,0 +1,78 @@
+//! The edge journal: the list of invalidations that all data centres share.
+//!
+//! One Durable Object holds it and numbers its records. An isolate holds a [`snapshot`] of it, and
+//! refreshes that at the intervals of [`timing`]. Everything here is pure; `runtime::journal` fetches
+//! the snapshot, and `runtime::journal_object` is the object.
+
+pub mod snapshot;
+pub mod timing;
+
+use shared_keys::purge::PurgeMessage;
+use shared_keys::{Record, Seq, Stamp};
+
+/// The journal object's answer to an accepted purge message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The number of records in the message.
+    pub accepted: usize,
+    /// The journal number of the last of them.
+    pub seq: u64,
+}
+
+impl Appended {
+    /// Returns the text `<accepted> <seq>`.
+    pub fn to_text(self) -> String {
+        format!("{} {}", self.accepted, self.seq)
+    }
+
+    /// Parses the text that [`to_text`](Self::to_text) returns.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (accepted, seq) = text.split_once(' ')?;
+        Some(Self { accepted: accepted.parse().ok()?, seq: seq.parse().ok()? })
+    }
+}
+
+/// Returns the journal's records for a message whose last record has the number `last_seq`.
+///
+/// Each record of the message gets the next number, and one journal record for each hash that a stored
+/// response may carry for its scope (see [`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)).
+pub fn numbered_records(message: &PurgeMessage, last_seq: u64) -> impl Iterator<Item = Record> {
+    let first_seq = (last_seq + 1).saturating_sub(message.records.len() as u64);
+    message.records.iter().zip(first_seq..).flat_map(|(record, seq)| {
+        let stamp = Stamp { origin: record.position, edge: Some(Seq(seq)) };
+        record.scope.edge_hashes().into_iter().map(move |scope| Record { scope, mode: record.mode, stamp })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_keys::{Mode, Position, Scope};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_parses_back() {
+        let appended = Appended { accepted: 2, seq: 1_763_900_000_007 };
+        assert_eq!(appended.to_text(), "2 1763900000007");
+        assert_eq!(Appended::parse(&appended.to_text()), Some(appended));
+        assert_eq!(["", "2", "2 x", "x 7"].map(Appended::parse), [None; 4]);
+    }
+
+    #[test]
+    fn records_are_numbered_in_their_order_and_the_last_has_the_last_number() {
+        let message = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove","position":"9-1"},
+            {"scope":"all","mode":"expire"}]}"#;
+        let message = PurgeMessage::parse(message).unwrap();
+        let records: Vec<Record> = numbered_records(&message, 107).collect();
+        let of = |scope: &str, seq| {
+            records.iter().find(|record| {
+                record.scope == scope.parse::<Scope>().unwrap().hash() && record.stamp.edge == Some(Seq(seq))
+            })
+        };
+        let (first, last) = (of("tag:a", 106).unwrap(), of("all", 107).unwrap());
+        assert_eq!((first.mode, first.stamp.origin), (Mode::Remove, Some(Position::new(9, 1))));
+        assert_eq!((last.mode, last.stamp.origin), (Mode::Expire, None));
+        let hashes: usize = message.records.iter().map(|record| record.scope.edge_hashes().len()).sum();
+        assert_eq!(records.len(), hashes);
+    }
+}

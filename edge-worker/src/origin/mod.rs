@@ -1,0 +1,4 @@
+//! The exchange with the origin: the request that is sent to it, and the response that it returns.
+
+pub mod request;
+pub mod response;

@@ -1,0 +1,98 @@
+//! The runtime's Cache API as a [`Store`]: one cache per data centre, shared by its isolates.
+//!
+//! It obeys the `Cache-Control: max-age` of an entry, so that field states the retention and nothing else.
+//! [`metadata`] renames all other fields that it might act on. A `match` by URL evaluates no conditions.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use worker::{Cache, Response, ResponseBody};
+
+use super::body::Body;
+use super::{from_runtime, response};
+use crate::error::Error;
+use crate::store::{Entry, Store, metadata};
+
+/// The cache that this worker opens; not the default one, which the network also reads.
+const CACHE_NAME: &str = "strata";
+
+/// A named cache of the Cache API.
+pub(super) struct CacheApi {
+    cache: Cache,
+}
+
+impl CacheApi {
+    /// Opens the cache. Costs no I/O.
+    pub(super) async fn open() -> Self {
+        Self { cache: Cache::open(CACHE_NAME.to_owned()).await }
+    }
+
+    /// Returns whether there is an entry under `key`.
+    ///
+    /// # Errors
+    /// If the runtime refuses the call.
+    pub(super) async fn contains(&self, key: &str) -> Result<bool, Error> {
+        Ok(self.cache.get(key, false).await?.is_some())
+    }
+
+    /// Puts an empty entry under `key`.
+    ///
+    /// # Errors
+    /// If the runtime refuses the call.
+    pub(super) async fn put_empty(&self, key: &str, retention: Duration) -> Result<(), Error> {
+        self.put_message(key, HeaderMap::new(), None, retention).await
+    }
+
+    /// Deletes the entry under `key`, if there is one.
+    ///
+    /// # Errors
+    /// If the runtime refuses the call.
+    pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
+        self.cache.delete(key, false).await?;
+        Ok(())
+    }
+
+    async fn put_message(
+        &self,
+        key: &str,
+        mut headers: HeaderMap,
+        body: Option<&Body>,
+        retention: Duration,
+    ) -> Result<(), Error> {
+        if let Ok(value) = HeaderValue::try_from(format!("max-age={}", retention.as_secs())) {
+            headers.insert(header::CACHE_CONTROL, value);
+        }
+        let response = response(StatusCode::OK, &headers, body)?;
+        Ok(self.cache.put(key, Response::from(response)).await?)
+    }
+}
+
+impl Store for CacheApi {
+    type Body = Body;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
+        let Some(message) = self.cache.get(key, false).await? else { return Ok(None) };
+        let headers = from_runtime(message.headers().0.clone());
+        if let Some(marker) = metadata::decode_marker(&headers)? {
+            return Ok(Some(Entry::Marker(marker)));
+        }
+        let (response, generation) = metadata::decode(headers)?;
+        let body = match message.into_parts().1 {
+            ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
+            ResponseBody::Body(_) | ResponseBody::Empty => None,
+        };
+        Ok(Some(Entry::Response { response, generation, body }))
+    }
+
+    async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
+        let (headers, body) = match entry {
+            Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
+        };
+        self.put_message(key, headers, body.as_ref(), retention).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.remove(key).await
+    }
+}

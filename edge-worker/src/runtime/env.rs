@@ -1,0 +1,60 @@
+//! The worker's environment: its variables, and the Analytics Engine dataset.
+
+use wasm_bindgen::{JsCast, JsValue};
+use worker::Env;
+use worker::js_sys::{self, Reflect};
+
+use crate::json::Json;
+
+/// Returns the text of a variable.
+pub(crate) fn text_variable(env: &Env, name: &str) -> Option<String> {
+    Reflect::get(env, &name.into()).ok()?.as_string()
+}
+
+/// Returns the JSON value of a variable: a JSON text, or the tables that `wrangler.toml` declares. `None` if
+/// it is absent or empty. A text that is not JSON is returned as [`Json::Text`].
+pub(crate) fn json_variable(env: &Env, name: &str) -> Option<Json> {
+    let value = Reflect::get(env, &name.into()).ok().filter(|value| !value.is_undefined())?;
+    match value.as_string() {
+        Some(text) if text.trim().is_empty() => None,
+        Some(text) => Some(js_sys::JSON::parse(&text).map_or(Json::Text(text), |value| to_json(&value))),
+        None => Some(to_json(&value)),
+    }
+}
+
+fn to_json(value: &JsValue) -> Json {
+    if let Some(value) = value.as_bool() {
+        Json::Bool(value)
+    } else if let Some(number) = value.as_f64() {
+        Json::Number(number)
+    } else if let Some(text) = value.as_string() {
+        Json::Text(text)
+    } else if js_sys::Array::is_array(value) {
+        Json::List(js_sys::Array::from(value).iter().map(|item| to_json(&item)).collect())
+    } else if value.is_object() {
+        let members = js_sys::Object::entries(value.unchecked_ref());
+        let member = |entry: JsValue| {
+            let entry: &js_sys::Array = entry.unchecked_ref();
+            (entry.get(0).as_string().unwrap_or_default(), to_json(&entry.get(1)))
+        };
+        Json::Object(members.iter().map(member).collect())
+    } else {
+        Json::Null
+    }
+}
+
+/// Writes a data point if a Workers Analytics Engine dataset is bound as `ANALYTICS`. Costs no I/O; errors are
+/// ignored.
+pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doubles: &[f64]) {
+    let Ok(dataset) = Reflect::get(env, &"ANALYTICS".into()) else { return };
+    let Ok(write) = Reflect::get(&dataset, &"writeDataPoint".into()) else { return };
+    let texts = |texts: &[&str]| texts.iter().map(|text| JsValue::from(*text)).collect::<js_sys::Array>();
+    let numbers: js_sys::Array = doubles.iter().map(|number| JsValue::from(*number)).collect();
+    let point = js_sys::Object::new();
+    for (name, values) in [("indexes", texts(indexes)), ("blobs", texts(blobs)), ("doubles", numbers)] {
+        let _ = Reflect::set(&point, &name.into(), &values);
+    }
+    if let Some(write) = write.dyn_ref::<js_sys::Function>() {
+        let _ = write.call1(&dataset, &point);
+    }
+}

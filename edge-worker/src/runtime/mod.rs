@@ -1,0 +1,121 @@
+//! Everything that exists only for wasm32: calls to the platform, and the path of a request.
+//!
+//! - [`pipeline`] runs a request from the fetch event to its response.
+//! - [`tiered`] is the store: an isolate's memory in front of the [`cache_api`]. [`refresh_lease`]
+//!   limits background refreshes to one per data centre.
+//! - [`journal`] fetches the isolate's copy of the journal, [`journal_object`] is the Durable Object
+//!   that holds it, and [`purge_endpoint`] appends to it.
+//! - [`fetch`] sends requests to the origin; [`body`] and [`env`](self::env) convert the runtime's types.
+
+mod body;
+mod cache_api;
+mod env;
+mod fetch;
+mod journal;
+mod journal_object;
+mod pipeline;
+mod purge_endpoint;
+mod refresh_lease;
+mod tiered;
+
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{Either, select};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use wasm_bindgen::JsValue;
+use worker::js_sys::{self, Reflect};
+use worker::{Context, Delay, Env, web_sys};
+
+use self::body::Body;
+use crate::error::{Error, ErrorKind};
+
+/// Handles the fetch event.
+#[worker::event(fetch)]
+async fn fetch(request: web_sys::Request, env: Env, context: Context) -> Result<web_sys::Response, Error> {
+    // If the worker fails, the zone's own origin answers.
+    context.pass_through_on_exception();
+    pipeline::handle(request, env, context).await
+}
+
+/// Returns the runtime's time, which stands still between I/O.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(worker::Date::now().as_millis())
+}
+
+/// Runs `work` after the response is sent. All work has one type, because the bindings are generated per
+/// type and the module must stay small.
+fn after_response(context: &Context, work: impl Future<Output = ()> + 'static) {
+    let work: Pin<Box<dyn Future<Output = ()>>> = Box::pin(work);
+    context.wait_until(work);
+}
+
+/// Returns the result of `work`, or an error of kind [`ErrorKind::Unreachable`] once `limit` has passed; `work`
+/// is then dropped.
+async fn timeout<T>(limit: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    // By reference, so that `first_of` is compiled once per result type and not once per future.
+    first_of(limit, std::pin::pin!(work)).await
+}
+
+async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<T, Error>>>) -> Result<T, Error> {
+    match select(work, Delay::from(limit)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => {
+            Err(Error::new(ErrorKind::Unreachable, format!("expected an answer within {} s", limit.as_secs())))
+        }
+    }
+}
+
+/// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and replaces
+/// invalid bytes by U+FFFD; the policy selects no variant by such a value.
+fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in worker::Headers(headers).entries() {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes())) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// Converts fields to the runtime's type. Fields that the runtime refuses are omitted.
+fn to_runtime(headers: &HeaderMap) -> worker::Headers {
+    let target = worker::Headers::new();
+    for (name, value) in headers {
+        let _ = target.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+    }
+    target
+}
+
+/// Creates a response whose body is sent as it is. Bodies are in the origin's content coding already, so the
+/// runtime must not encode them for their `Content-Encoding` again.
+fn response(status: StatusCode, headers: &HeaderMap, body: Option<&Body>) -> Result<web_sys::Response, Error> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status.as_u16());
+    init.set_headers(&to_runtime(headers).0);
+    Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
+    // The runtime refuses a body, even an empty one, with a null body status (Fetch standard).
+    let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init);
+    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
+}
+
+/// Creates a response of this worker's own: a JSON object with these members.
+fn json_response(status: StatusCode, members: &[(&str, JsValue)]) -> Result<web_sys::Response, Error> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(status.as_u16());
+    let headers = worker::Headers::new();
+    headers.set("content-type", "application/json")?;
+    headers.set("cache-control", "no-store")?;
+    init.set_headers(&headers.0);
+    Ok(web_sys::Response::new_with_opt_str_and_init(Some(&json_text(members)), &init)?)
+}
+
+/// Returns the text of a JSON object with these members.
+fn json_text(members: &[(&str, JsValue)]) -> String {
+    let object = js_sys::Object::new();
+    for (name, value) in members {
+        // Setting a member of a plain object does not fail.
+        let _ = Reflect::set(&object, &(*name).into(), value);
+    }
+    js_sys::JSON::stringify(&object).ok().and_then(|text| text.as_string()).unwrap_or_default()
+}

@@ -1,0 +1,112 @@
+//! Forwards requests that bypass the store, and invalidates what they change.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use shared_keys::POSITION_HEADER;
+use worker::{Context, web_sys};
+
+use super::Answer;
+use super::collapse::pending;
+use super::exchange::Exchange;
+use super::fetch::OriginResponse;
+use super::respond::{own_response, tee, ttl_secs, unreachable};
+use crate::cache_status::{CacheStatus, Forwarded};
+use crate::headers::{remove_hop_by_hop, remove_unkeyed};
+use crate::origin::request::{bypass_headers, max_forwards};
+use crate::origin::response::{self, FetchContext};
+use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
+use crate::recent_invalidations::CLOCK_RESOLUTION;
+use crate::runtime::body::Body;
+use crate::runtime::{after_response, fetch, from_runtime, now};
+
+impl Exchange {
+    /// Forwards the client's request with its body, and invalidates stored responses by the origin's answer.
+    pub(super) async fn bypass(
+        self: &Rc<Self>,
+        request: &web_sys::Request,
+        forward: Forward,
+        context: &Context,
+    ) -> Answer {
+        let hops = max_forwards(&self.method, &self.headers);
+        if hops == Some(0) {
+            return own_response(StatusCode::OK, "Max-Forwards ends the request here", Detail::MaxForwards);
+        }
+        let (edge_seq, request_time) = (self.journal.seq(), now());
+        let url = self.origin_url(&self.url);
+        let mut headers = bypass_headers(&self.headers, &self.url);
+        if let Some(hops) = hops {
+            headers.insert(header::MAX_FORWARDS, HeaderValue::from(hops - 1));
+        }
+        let answer = if self.websocket {
+            fetch::fetch_upgrade(request, &url, &headers).await
+        } else {
+            let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
+            fetch::fetch(&self.method, &url, &headers, body.as_ref()).await
+        };
+        let (answer, code) = match answer {
+            Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Ok((answer, CacheStatus::Forwarded(Forwarded::new(forward, None))));
+            }
+            Ok(answer) => match response::status(answer.status()) {
+                Ok(code) => (answer, code),
+                Err(error) => return unreachable(forward, &error),
+            },
+            Err(error) => return unreachable(forward, &error),
+        };
+        let mut headers = from_runtime(answer.headers());
+        remove_hop_by_hop(&mut headers);
+        let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
+        response::set_date(&mut headers, fetch_context.response_time);
+        let is_ours = headers.contains_key(POSITION_HEADER);
+        let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
+        let mut invalidated_at = request_time;
+        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
+        {
+            invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
+            pending().forget(key.as_str());
+            self.delete(key.as_str().to_owned(), context).await;
+        }
+        let mut body = answer.body().map(Body::Stream);
+        let mut forwarded = Forwarded::new(forward, Some(code));
+        if let Some((mut response, retention)) = answer_to_gets {
+            forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
+            // The response postdates the invalidation that its own request caused.
+            response.request_time = invalidated_at + CLOCK_RESOLUTION;
+            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false };
+            let exchange = Rc::clone(self);
+            after_response(context, async move {
+                if let Err(error) = exchange.store(received, retention).await {
+                    worker::console_warn!("not stored: {error}");
+                }
+            });
+        }
+        self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
+    }
+
+    /// Returns the response to a POST as later GETs will get it, and for how long, if it states that it is one
+    /// (RFC 9110 section 9.3.3).
+    fn answer_to_gets(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        context: FetchContext,
+    ) -> Option<(StoredResponse, Duration)> {
+        let mut keyed = self.headers.clone();
+        remove_unkeyed(&mut keyed);
+        // Fields and parameters outside the key may have influenced the response, and a response that varies was
+        // selected by fields that are not normalised.
+        if self.method != Method::POST
+            || self.configured_bypass().is_some()
+            || keyed.len() != self.headers.len()
+            || self.client_url() != self.url
+            || headers.contains_key(header::VARY)
+        {
+            return None;
+        }
+        let response = response::to_stored(status, headers.clone(), &self.target, context);
+        let retention = self.retention(&response, None).ok()?;
+        storable::answers_gets(&self.url, &response).then_some((response, retention))
+    }
+}

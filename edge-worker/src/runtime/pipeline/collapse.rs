@@ -1,0 +1,90 @@
+//! Request collapsing: of several requests for the same response, one is sent to the origin.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::header;
+use worker::{Context, Delay};
+
+use super::exchange::{Exchange, Extent};
+use super::{Answer, Found};
+use crate::cache_status::{CacheStatus, Forwarded};
+use crate::collapse::{LEADER_TIMEOUT, PendingFetches, Role, WAIT_TIMEOUT};
+use crate::policy::select::variant_key;
+use crate::policy::{Decision, Forward, ForwardReason, validate};
+use crate::runtime::now;
+
+/// The milliseconds between two polls of a waiter: short at first, for origins that answer quickly.
+const POLL_MS: std::ops::RangeInclusive<u64> = 4..=64;
+
+thread_local! {
+    static PENDING: PendingFetches = PendingFetches::default();
+}
+
+/// Returns the requests to the origin that this isolate has in progress.
+pub(super) fn pending() -> PendingFetches {
+    PENDING.with(Clone::clone)
+}
+
+/// Waits until `key` has no leader, or until `deadline`.
+async fn wait(key: &str, deadline: SystemTime) {
+    let mut interval = *POLL_MS.start();
+    while now() < deadline && PENDING.with(|pending| pending.has_leader(key, now())) {
+        Delay::from(Duration::from_millis(interval)).await;
+        interval = (interval * 2).min(*POLL_MS.end());
+    }
+}
+
+impl Exchange {
+    /// Answers from the origin. If another request of this isolate is in progress for the same response, waits for
+    /// it and answers from the store.
+    pub(super) async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
+        let deadline = now() + WAIT_TIMEOUT;
+        while self.is_collapsible(forward)
+            && let Some(key) = self.storage_key(&found)
+        {
+            match pending().join(&key, now(), LEADER_TIMEOUT) {
+                Role::Leader(leader) => return self.fill(forward, found, Some(leader), context).await,
+                Role::Waiter if now() < deadline => wait(&key, deadline).await,
+                Role::OriginFailed { is_disconnected } => {
+                    match self.stale_response(forward, &mut found, is_disconnected).await {
+                        Some(stale) => return self.reuse_stale(forward, stale, None).await,
+                        None => break,
+                    }
+                }
+                Role::Waiter | Role::Uncollapsed => break,
+            }
+            found = self.lookup().await;
+            match (self.decide(&found).await, found.stored.take()) {
+                (Decision::Serve(hit), Some(stored)) => {
+                    let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
+                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
+                }
+                (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
+                (Decision::Serve(_), None) => break,
+            }
+        }
+        self.fill(forward, found, None, context).await
+    }
+
+    /// Returns whether the response can answer other requests. The response to a request with credentials or a
+    /// precondition is mostly for one client, and a part only for requests for the same part.
+    fn is_collapsible(&self, forward: Forward) -> bool {
+        forward.reason != ForwardReason::Bypass
+            && self.extent() == Extent::Whole
+            && !self.headers.contains_key(header::AUTHORIZATION)
+            && !validate::has_precondition(&self.headers)
+    }
+
+    /// Returns the key that the response will be stored under, by the marker that was found. `None` if a selecting
+    /// field cannot be read.
+    fn storage_key(&self, found: &Found) -> Option<String> {
+        match &found.marker {
+            Some(marker) => {
+                let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;
+                Some(key.as_str().to_owned())
+            }
+            None => Some(self.target.as_str().to_owned()),
+        }
+    }
+}

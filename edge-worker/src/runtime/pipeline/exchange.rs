@@ -1,0 +1,157 @@
+//! One exchange: a client's request, what is needed to answer it, and the order of the phases.
+
+use std::rc::Rc;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use shared_keys::TargetKey;
+use url::Url;
+use worker::{Context, web_sys};
+
+use super::respond::own_response;
+use super::{Answer, Found};
+use crate::cache_status::CacheStatus;
+use crate::config::Config;
+use crate::origin::request::{self, is_loop};
+use crate::policy::{Decision, Detail, Forward, Request, bypass_reason};
+use crate::rules::{self, Rule};
+use crate::runtime::after_response;
+use crate::runtime::journal::Journal;
+use crate::runtime::tiered::Tiered;
+
+/// A client's request and what is needed to answer it.
+pub(super) struct Exchange {
+    pub(super) method: Method,
+    /// The URL as the client spelled it. Requests that bypass the store are forwarded with it.
+    pub(super) url: Url,
+    /// The key of the stored response; cacheable requests are forwarded with its spelling.
+    pub(super) target: TargetKey,
+    /// The deployment's rule for the request.
+    pub(super) rule: Rc<Rule>,
+    /// The client's fields, without hop-by-hop fields.
+    pub(super) headers: HeaderMap,
+    pub(super) websocket: bool,
+    pub(super) config: Rc<Config>,
+    pub(super) store: Tiered,
+    pub(super) journal: Journal,
+}
+
+/// The extent of a representation that is requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    Whole,
+    /// The client's range.
+    Range,
+    /// The fields only, as for HEAD.
+    Fields,
+}
+
+impl Exchange {
+    /// Returns the request as the policy sees it.
+    pub(super) fn request(&self) -> Request<'_> {
+        Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
+    }
+
+    /// Returns the URL at the origin.
+    pub(super) fn origin_url(&self, url: &Url) -> Url {
+        request::origin_url(self.config.origin.as_ref(), url)
+    }
+
+    /// Returns the URL of the key. All spellings that share the key are forwarded as this one; otherwise one
+    /// client's spelling could decide what all clients get.
+    pub(super) fn keyed_url(&self) -> Url {
+        Url::parse(self.target.as_str()).unwrap_or_else(|_| self.url.clone())
+    }
+
+    /// Returns the client's own spelling of the URL, without the parameters that the key omits.
+    pub(super) fn client_url(&self) -> Url {
+        let mut url = self.url.clone();
+        url.set_query(self.rule.query.forwarded(self.url.query()).as_deref());
+        url
+    }
+
+    /// Returns the extent that the client requests.
+    pub(super) fn extent(&self) -> Extent {
+        match self.method {
+            Method::HEAD => Extent::Fields,
+            _ if self.headers.contains_key(header::RANGE) => Extent::Range,
+            _ => Extent::Whole,
+        }
+    }
+
+    /// Returns the answer. If a stored response turns out to be broken while it is read, the origin answers.
+    pub(super) async fn answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
+        match self.try_answer(request, context).await {
+            Err(error) if self.bypass_reason().is_none() && !self.request().is_only_if_cached() => {
+                worker::console_warn!("counted as a miss: {error}");
+                self.fill(Forward::miss(), Found::nothing(), None, context).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
+        if is_loop(&self.headers, &self.url) {
+            let message = "ORIGIN leads back to this worker: set it to the origin's own URL";
+            return own_response(StatusCode::LOOP_DETECTED, message, Detail::Loop);
+        }
+        if matches!(self.method, Method::TRACE | Method::CONNECT) {
+            return own_response(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
+        }
+        if let Some(forward) = self.bypass_reason() {
+            return self.bypass(request, forward, context).await;
+        }
+        if let Err(error) = self.journal.ensure_recent().await {
+            worker::console_warn!("the store is not used: {error}");
+            if self.request().is_only_if_cached() {
+                let message = "the journal is unreachable, so no stored response can be used";
+                return own_response(StatusCode::GATEWAY_TIMEOUT, message, Detail::OnlyIfCached);
+            }
+            return self.bypass(request, Forward::bypass(Detail::JournalUnreachable), context).await;
+        }
+        self.refresh_journal(context);
+        if let Some(answer) = self.serve_from_memory().await {
+            return answer;
+        }
+        let found = self.lookup().await;
+        match (self.decide(&found).await, found) {
+            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
+                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
+            }
+            (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
+                own_response(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this request", Detail::OnlyIfCached)
+            }
+            (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
+            // The policy serves only what was found. If that ever fails to hold, the origin answers.
+            (Decision::Serve(_), found) => self.fill(Forward::miss(), found, None, context).await,
+        }
+    }
+
+    /// Returns why the request bypasses the store; `None` if it does not.
+    fn bypass_reason(&self) -> Option<Forward> {
+        bypass_reason(self.request(), self.websocket).or_else(|| self.configured_bypass())
+    }
+
+    /// Returns why the deployment's configuration keeps the request from the store.
+    pub(super) fn configured_bypass(&self) -> Option<Forward> {
+        if self.config.fault.is_some() {
+            Some(Forward::bypass(Detail::Misconfigured))
+        } else if rules::is_ambiguous(rules::path_of(&self.target)) {
+            Some(Forward::bypass(Detail::Path))
+        } else {
+            self.rule.passes(&self.headers).then(|| Forward::bypass(Detail::Rule))
+        }
+    }
+
+    /// Refreshes the journal's snapshot in the background, if it is time to.
+    fn refresh_journal(&self, context: &Context) {
+        if self.journal.needs_refresh() {
+            let journal = self.journal.clone();
+            after_response(context, async move {
+                if let Err(error) = journal.refresh().await {
+                    worker::console_warn!("{error}");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Sends responses to the client, with `Cache-Status` and metrics.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use worker::{Context, Env, web_sys};
+
+use super::exchange::Exchange;
+use super::fetch::{OriginResponse, StoredEffect};
+use super::serve::cut;
+use super::{Answer, refuse};
+use crate::cache_status::{CacheStatus, Forwarded};
+use crate::collapse::Leader;
+use crate::error::{Error, ErrorKind};
+use crate::headers::remove_for_the_edge;
+use crate::policy::range::{self, number};
+use crate::policy::select::VaryMarker;
+use crate::policy::storable::{self, NotStored};
+use crate::policy::{Detail, Forward, StoredResponse, validate};
+use crate::runtime::body::Body;
+use crate::runtime::{after_response, env, json_text, now, response};
+
+impl Exchange {
+    /// Sends a response from the origin, or a stored response that it updated, and stores it if that is allowed.
+    pub(super) async fn deliver(
+        self: &Rc<Self>,
+        forwarded: Forwarded,
+        received: OriginResponse,
+        effect: StoredEffect,
+        marker: Option<VaryMarker>,
+        leader: Option<Leader>,
+        context: &Context,
+    ) -> Answer {
+        let OriginResponse { mut response, mut body, is_evaluated } = received;
+        let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
+        let is_update = matches!(effect, StoredEffect::Updated(_));
+        let mut headers = response.headers.clone();
+        if is_update {
+            headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
+            storable::remove_client_fields(&mut response, self.rule.choices);
+        }
+        let retention =
+            if is_head && !is_update { Err(NotStored::Request) } else { self.retention(&response, marker.as_ref()) };
+        if let (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason)) = (effect, retention)
+            && ((is_head && !is_update && response.status == StatusCode::OK)
+                || reason.supersedes_stored(response.status))
+        {
+            self.delete(key, context).await;
+        }
+        let not_modified = match retention {
+            _ if is_update => validate::not_modified(&self.headers, &response),
+            Ok(_) if !is_evaluated => validate::not_modified(&self.headers, &response),
+            _ => validate::is_named(&self.headers, &response),
+        };
+        let status = CacheStatus::Forwarded(forwarded.with_store_result(retention.map(|_| ttl_secs(&response))));
+        let stored_body = match retention {
+            Ok(_) if not_modified || is_head => body.take(),
+            Ok(_) => tee(&mut body),
+            Err(_) => None,
+        };
+        // The origin's response is the requested part already; an updated stored response is cut here.
+        let part = if is_update { range::select(self.request(), &response) } else { None };
+        let (code, body) = match part {
+            Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
+            _ => (response.status, body),
+        };
+        match retention {
+            Ok(retention) => {
+                let received = OriginResponse { response, body: stored_body, is_evaluated };
+                self.store_after_response(received, retention, leader, context);
+            }
+            Err(_) => release_uncollapsed(leader),
+        }
+        self.finish(code, headers, body, not_modified, is_ours, status)
+    }
+
+    /// Stores a response after the client is answered, and then releases the waiters.
+    fn store_after_response(
+        self: &Rc<Self>,
+        received: OriginResponse,
+        retention: Duration,
+        leader: Option<Leader>,
+        context: &Context,
+    ) {
+        let exchange = Rc::clone(self);
+        after_response(context, async move {
+            let response = leader.is_some().then(|| received.response.clone());
+            let result = exchange.store(received, retention).await;
+            if let Err(error) = &result {
+                worker::console_warn!("not stored: {error}");
+            }
+            match response {
+                // The waiters find it in the store.
+                Some(response) if result.is_ok() && exchange.answers_waiters(&response) => drop(leader),
+                _ => release_uncollapsed(leader),
+            }
+        });
+    }
+
+    /// Creates the response to the client: removes what is for the edge alone, and appends `Cache-Status`.
+    pub(super) fn finish(
+        &self,
+        status: StatusCode,
+        mut headers: HeaderMap,
+        body: Option<Body>,
+        not_modified: bool,
+        is_ours: bool,
+        cache_status: CacheStatus,
+    ) -> Answer {
+        remove_for_the_edge(&mut headers, is_ours);
+        cache_status.append_to(&mut headers, Some(&self.target));
+        let (status, body) = if not_modified {
+            validate::retain_not_modified_fields(&mut headers);
+            (StatusCode::NOT_MODIFIED, None)
+        } else {
+            (status, body.filter(|_| self.method != Method::HEAD))
+        };
+        Ok((response(status, &headers, body.as_ref())?, cache_status))
+    }
+
+    /// Records the duration and the layer: as `Server-Timing`, as a data point, and in the log, where these are
+    /// enabled.
+    pub(super) fn record_metrics(
+        &self,
+        env: &Env,
+        response: &web_sys::Response,
+        status: CacheStatus,
+        started: SystemTime,
+    ) {
+        let ms = now().duration_since(started).unwrap_or_default().as_secs_f64() * 1000.0;
+        if self.config.server_timing {
+            // The fields of an upgrade's response are immutable.
+            let _ = response.headers().append("server-timing", &format!("edge;desc={};dur={ms}", status.layer()));
+        }
+        env::write_data_point(
+            env,
+            &[&self.rule.name],
+            &[status.layer(), self.method.as_str()],
+            &[body_length(response), ms],
+        );
+        if self.config.log_requests {
+            let line = json_text(&[
+                ("method", self.method.as_str().into()),
+                ("path", self.url.path().into()),
+                ("status", response.status().into()),
+                ("layer", status.layer().into()),
+                ("ms", ms.into()),
+            ]);
+            worker::console_log!("{line}");
+        }
+    }
+}
+
+/// Creates the response for an origin that is unreachable.
+pub(super) fn unreachable(forward: Forward, error: &Error) -> Answer {
+    worker::console_error!("the origin is unreachable: {error}");
+    let forward = Forward { detail: Some(Detail::OriginUnreachable), ..forward };
+    let (status, message) = match error.kind() {
+        ErrorKind::Origin => (StatusCode::BAD_GATEWAY, "the origin's response cannot be passed on"),
+        // RFC 9110 section 15.6.5; RFC 9111 section 5.2.2.2 requires it of a disconnected cache.
+        _ => (StatusCode::GATEWAY_TIMEOUT, "the origin is unreachable"),
+    };
+    error_response(status, message, CacheStatus::Forwarded(Forwarded::new(forward, None)))
+}
+
+/// Creates a response of this cache's own, without the origin.
+pub(super) fn own_response(status: StatusCode, message: &str, detail: Detail) -> Answer {
+    error_response(status, message, CacheStatus::Own(detail))
+}
+
+fn error_response(status: StatusCode, message: &str, cache_status: CacheStatus) -> Answer {
+    let response = refuse(status, message)?;
+    response.headers().set("cache-status", &cache_status.to_string())?;
+    Ok((response, cache_status))
+}
+
+/// Returns the seconds of freshness that a response has left when it is stored.
+pub(super) fn ttl_secs(response: &StoredResponse) -> i64 {
+    let lifetime = response.freshness_lifetime();
+    let secs = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    secs(lifetime.duration).saturating_sub(secs(response.current_age(now())))
+}
+
+/// Splits a body in two: returns the one for the store, and leaves the one for the client.
+pub(super) fn tee(body: &mut Option<Body>) -> Option<Body> {
+    let (one, other) = body.take()?.tee();
+    *body = Some(one);
+    Some(other)
+}
+
+/// Returns the length of the body that a response states; zero if it states none or has no body.
+fn body_length(response: &web_sys::Response) -> f64 {
+    if response.body().is_none() {
+        return 0.0;
+    }
+    let length = response.headers().get("content-length").ok().flatten();
+    length.and_then(|length| number(&length)).unwrap_or_default() as f64
+}
+
+/// Releases the waiters of a response that cannot answer them; each sends a request of its own.
+fn release_uncollapsed(leader: Option<Leader>) {
+    if let Some(leader) = leader {
+        leader.release_uncollapsed(now());
+    }
+}

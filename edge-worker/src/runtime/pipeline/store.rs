@@ -1,0 +1,114 @@
+//! Stores the origin's responses, and deletes stored ones that they replace.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use shared_keys::Applied;
+use worker::Context;
+
+use super::exchange::Exchange;
+use super::fetch::OriginResponse;
+use crate::error::Error;
+use crate::policy::select::{Selected, VaryMarker, vary_fields};
+use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
+use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
+use crate::recent_invalidations::RecentInvalidations;
+use crate::rules;
+use crate::runtime::body::Body;
+use crate::runtime::tiered::CACHE_TIMEOUT;
+use crate::runtime::{after_response, now, timeout};
+use crate::store::{Store, variants};
+
+thread_local! {
+    static INVALIDATIONS: RecentInvalidations = RecentInvalidations::default();
+}
+
+impl Exchange {
+    /// Returns how long to store a response to a GET for this target.
+    ///
+    /// # Errors
+    /// The reason not to store it.
+    pub(super) fn retention(
+        &self,
+        response: &StoredResponse,
+        marker: Option<&VaryMarker>,
+    ) -> Result<Duration, NotStored> {
+        if self.is_invalidated(response.request_time) {
+            return Err(NotStored::Outdated);
+        }
+        if self.is_self_redirect(response) {
+            return Err(NotStored::SelfRedirect);
+        }
+        if self.rule.is_deceptive(rules::path_of(&self.target), response) {
+            return Err(NotStored::Deceptive);
+        }
+        if let Some((marker, fields)) = marker.zip(vary_fields(&response.headers))
+            && !variants::has_room(&self.target, &self.rule.vary, &self.headers, marker, fields)
+        {
+            return Err(NotStored::TooManyVariants);
+        }
+        self.journal
+            .read(|snapshot| retention(self.request(), response, snapshot.applied()))
+            .unwrap_or(Err(NotStored::Outdated))
+    }
+
+    /// Stores a response where a later request will look it up.
+    ///
+    /// # Errors
+    /// If the body breaks off, or the store fails.
+    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<(), Error> {
+        let OriginResponse { response, body, .. } = received;
+        // The Cache API would store the beginning of a body that breaks off as if it were complete.
+        let body = match body {
+            Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),
+            None => None,
+        };
+        let request_time = response.request_time;
+        if self.is_invalidated(request_time) {
+            return Ok(());
+        }
+        let length = body.as_ref().map(|body| u64::from(body.length()));
+        let response = range::as_stored(storable::without_unstorable_fields(response), length);
+        let body = body.map(Body::Whole);
+        let (target, rules) = (&self.target, &self.rule.vary);
+        variants::store(&self.store, target, rules, &self.headers, (response, body), retention).await?;
+        // An unsafe request during the write has deleted a marker. The write may have restored it, with all variants
+        // that it refers to.
+        if self.is_invalidated(request_time) {
+            self.store.delete(target.as_str()).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the entry under `key` before the client is answered, or afterwards if the store takes long.
+    pub(super) async fn delete(self: &Rc<Self>, key: String, context: &Context) {
+        if let Err(error) = timeout(CACHE_TIMEOUT, self.store.delete(&key)).await {
+            worker::console_warn!("not deleted yet: {error}");
+            let exchange = Rc::clone(self);
+            after_response(context, async move {
+                if let Err(error) = exchange.store.delete(&key).await {
+                    worker::console_warn!("not deleted: {error}");
+                }
+            });
+        }
+    }
+
+    /// Records that an unsafe request invalidates `key` (RFC 9111 section 4.4), and returns when.
+    pub(super) fn record_invalidation(key: &str) -> SystemTime {
+        INVALIDATIONS.with(|invalidations| invalidations.add(key, now()))
+    }
+
+    /// Returns whether an unsafe request to this isolate has invalidated responses requested at `request_time`.
+    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
+        INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
+    }
+
+    /// Returns whether the stored response answers the same request now, without the origin. One that must be
+    /// validated before each use does not.
+    pub(super) fn answers_waiters(&self, response: &StoredResponse) -> bool {
+        // The waiters have not sent this client's cache directives.
+        let request = Request { choices: Choices::default(), ..self.request() };
+        let decided = |journal: &Applied| decide(request, Selected::Response(response), now(), journal);
+        self.journal.read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_))).unwrap_or(false)
+    }
+}

@@ -1,0 +1,81 @@
+//! The purge endpoint: reads and authenticates a message, and appends it to the journal.
+
+use futures_util::StreamExt;
+use http::{HeaderMap, Method, StatusCode};
+use shared_keys::purge::MAX_BODY_BYTES;
+use worker::{ByteStream, Context, web_sys};
+
+use super::journal::Journal;
+use super::{after_response, json_response, now};
+use crate::config::Config;
+use crate::error::Error;
+use crate::journal::{Appended, numbered_records};
+use crate::purge::{Refusal, authenticate};
+
+/// Returns the response to a request for the purge endpoint.
+///
+/// # Errors
+/// If the runtime refuses to create a response.
+pub(super) async fn handle(
+    method: &Method,
+    headers: &HeaderMap,
+    body: Option<web_sys::ReadableStream>,
+    config: &Config,
+    journal: &Journal,
+    context: &Context,
+) -> Result<web_sys::Response, Error> {
+    match accept(method, headers, body, config, journal).await {
+        Ok(appended) => {
+            let journal = journal.clone();
+            after_response(context, async move {
+                if let Err(error) = journal.refresh_from_object().await {
+                    worker::console_warn!("the journal is not refreshed after a purge: {error}");
+                }
+            });
+            let members = [("accepted", appended.accepted.into()), ("seq", (appended.seq as f64).into())];
+            json_response(StatusCode::OK, &members)
+        }
+        Err(refusal) => {
+            worker::console_warn!("purge refused: {}", refusal.as_str());
+            let members = [("error", refusal.as_str().into()), ("message", refusal.advice().into())];
+            json_response(refusal.status(), &members)
+        }
+    }
+}
+
+async fn accept(
+    method: &Method,
+    headers: &HeaderMap,
+    body: Option<web_sys::ReadableStream>,
+    config: &Config,
+    journal: &Journal,
+) -> Result<Appended, Refusal> {
+    if method != Method::POST {
+        return Err(Refusal::Method);
+    }
+    let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
+    let body = read(body).await?;
+    let (nonce, message) = authenticate(secret, headers, &body, now())?;
+    let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
+        worker::console_error!("a purge is not appended: {error}");
+        Refusal::Unreachable
+    })?;
+    let appended = appended.ok_or(Refusal::Replayed)?;
+    journal.apply(numbered_records(&message, appended.seq));
+    Ok(appended)
+}
+
+/// Reads the body. Stops at the largest permitted length, because the sender is not authenticated yet.
+async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
+    let Some(body) = body else { return Ok(Vec::new()) };
+    let mut chunks = ByteStream::from(body);
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Refusal::Malformed(format!("expected the whole body: {error}")))?;
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

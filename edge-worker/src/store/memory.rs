@@ -1,0 +1,216 @@
+//! Hot, small responses in the isolate's own memory, in front of the store: a hit there costs no call.
+//!
+//! What is read here is checked by the same rule as what is read from the store. And it is trusted only for a short time after it
+//! was read there, no longer than the journal's: so what another isolate replaced or dropped there is followed as soon.
+//!
+//! Bounded in bytes; what was used longest ago goes first. What is held beyond the body (fields, key, bookkeeping) is counted by
+//! what it roughly takes.
+
+use std::cell::RefCell;
+use std::time::{Duration, SystemTime};
+
+use lru::LruCache;
+
+use super::{BodyLength, Entry, Store};
+use crate::error::Error;
+
+/// No larger body is kept.
+pub const MAX_BODY_BYTES: u64 = 64 << 10;
+
+/// What an entry takes besides the texts and the body.
+const OVERHEAD_BYTES: usize = 512;
+/// What a field takes besides its text.
+const FIELD_BYTES: usize = 64;
+
+/// The memory of one isolate.
+#[derive(Debug)]
+pub struct Memory<B>(RefCell<State<B>>);
+
+#[derive(Debug)]
+struct State<B> {
+    kept: LruCache<String, Kept<B>>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept<B> {
+    entry: Entry<B>,
+    bytes: usize,
+    until: SystemTime,
+}
+
+impl<B: Clone + BodyLength> Memory<B> {
+    /// Holds at most so many bytes.
+    pub fn new(max_bytes: usize) -> Self {
+        Self(RefCell::new(State { kept: LruCache::unbounded(), bytes: 0, max_bytes }))
+    }
+
+    /// The memory as a store at `now`; what is put is trusted for `trust`.
+    pub fn at(&self, now: SystemTime, trust: Duration) -> MemoryAt<'_, B> {
+        MemoryAt { memory: self, now, trust }
+    }
+
+    /// Keeps an entry, or nothing under `key` if it is too large.
+    pub fn put(&self, key: &str, entry: Entry<B>, until: SystemTime) {
+        let mut state = self.0.borrow_mut();
+        state.remove(key);
+        let Some(bytes) = size(key, &entry).filter(|bytes| *bytes <= state.max_bytes) else { return };
+        while state.bytes + bytes > state.max_bytes
+            && let Some((_, evicted)) = state.kept.pop_lru()
+        {
+            state.bytes -= evicted.bytes;
+        }
+        state.bytes += bytes;
+        state.kept.put(key.to_owned(), Kept { entry, bytes, until });
+    }
+
+    /// What is kept under `key` and still trusted at `now`.
+    pub fn get(&self, key: &str, now: SystemTime) -> Option<Entry<B>> {
+        let mut state = self.0.borrow_mut();
+        let kept = state.kept.get(key)?;
+        if kept.until > now {
+            return Some(kept.entry.clone());
+        }
+        state.remove(key);
+        None
+    }
+
+    /// Drops what is kept under `key`.
+    pub fn remove(&self, key: &str) {
+        self.0.borrow_mut().remove(key);
+    }
+}
+
+impl<B> State<B> {
+    fn remove(&mut self, key: &str) {
+        if let Some(removed) = self.kept.pop(key) {
+            self.bytes -= removed.bytes;
+        }
+    }
+}
+
+/// An isolate's memory as a [`Store`] at one time: nothing in it is waited for.
+#[derive(Debug)]
+pub struct MemoryAt<'a, B> {
+    memory: &'a Memory<B>,
+    now: SystemTime,
+    trust: Duration,
+}
+
+impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
+    type Body = B;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry<B>>, Error> {
+        Ok(self.memory.get(key, self.now))
+    }
+
+    async fn put(&self, key: &str, entry: Entry<B>, retention: Duration) -> Result<(), Error> {
+        self.memory.put(key, entry, self.now + retention.min(self.trust));
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.memory.remove(key);
+        Ok(())
+    }
+}
+
+/// About what an entry takes in memory; `None` if its body is too large or on its way.
+fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
+    let content = match entry {
+        Entry::Marker(marker) => marker.fields.to_header().len(),
+        Entry::Response { response, body, .. } => {
+            let body = body.as_ref().map_or(Some(0), BodyLength::length)?;
+            let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+            (body as u64 <= MAX_BODY_BYTES).then_some(())?;
+            body + fields.sum::<usize>() + size_of_val(response.scopes.as_slice())
+        }
+    };
+    Some(OVERHEAD_BYTES + 2 * key.len() + content)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use shared_keys::{TargetKey, VaryRules};
+
+    use super::*;
+    use crate::policy::testing::{at, headers, stored};
+    use crate::store::fake::ready;
+    use crate::store::variants;
+
+    impl BodyLength for String {
+        fn length(&self) -> Option<usize> {
+            (self != "on its way").then_some(self.len())
+        }
+    }
+
+    const TRUST: Duration = Duration::from_secs(5);
+
+    fn response(body: &str) -> Entry<String> {
+        Entry::Response { response: stored(&[("etag", "x")]), generation: None, body: Some(body.to_owned()) }
+    }
+
+    fn body(memory: &Memory<String>, key: &str, secs: u64) -> Option<String> {
+        match memory.get(key, at(secs))? {
+            Entry::Response { body, .. } => body,
+            Entry::Marker(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_is_put_is_trusted_for_a_while_and_not_beyond_what_the_store_keeps() {
+        let memory = Memory::new(100_000);
+        ready(memory.at(at(100), TRUST).put("a", response("x"), Duration::from_secs(60))).unwrap();
+        ready(memory.at(at(100), TRUST).put("b", response("y"), Duration::from_secs(2))).unwrap();
+        assert_eq!((body(&memory, "a", 104), body(&memory, "a", 105)), (Some("x".into()), None));
+        assert_eq!((body(&memory, "b", 101), body(&memory, "b", 102)), (Some("y".into()), None));
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_what_was_used_longest_ago_goes_first() {
+        let memory = Memory::new(10_000);
+        for key in ["a", "b", "c"] {
+            memory.put(key, response(&"x".repeat(2000)), at(200));
+        }
+        assert!(body(&memory, "a", 100).is_some());
+        memory.put("d", response(&"x".repeat(2000)), at(200));
+        let kept = ["a", "b", "c", "d"].map(|key| body(&memory, key, 100).is_some());
+        assert_eq!(kept, [true, false, true, true]);
+        memory.put("a", response(&"x".repeat(9000)), at(200));
+        let kept = ["a", "c", "d"].map(|key| body(&memory, key, 100).is_some());
+        assert_eq!(kept, [true, false, false], "a larger one takes the room of several");
+        assert!(memory.0.borrow().bytes <= 10_000);
+        memory.remove("a");
+        assert_eq!(memory.0.borrow().bytes, 0);
+    }
+
+    #[test]
+    fn what_is_large_or_on_its_way_is_not_kept_nor_is_what_it_replaces() {
+        let memory = Memory::new(1 << 20);
+        for body_of in ["on its way", &"x".repeat(65_537)] {
+            memory.put("a", response("old"), at(200));
+            memory.put("a", response(body_of), at(200));
+            assert_eq!(body(&memory, "a", 100), None);
+        }
+        memory.put("a", response(&"x".repeat(65_536)), at(200));
+        assert!(body(&memory, "a", 100).is_some());
+    }
+
+    #[test]
+    fn variants_are_found_as_in_any_store() {
+        let memory = Memory::new(100_000);
+        let (target, rules) = (TargetKey::parse("https://shop.example/a").unwrap(), VaryRules::default());
+        let request = |language| headers(&[("accept-language", language)]);
+        let find = |request: &HeaderMap| {
+            ready(variants::lookup(&memory.at(at(100), TRUST), &target, &rules, request)).unwrap()
+        };
+        let varying = stored(&[("vary", "accept-language")]);
+        let german = (varying, Some("Hallo".to_owned()));
+        let store = memory.at(at(100), TRUST);
+        ready(variants::store(&store, &target, &rules, &request("de"), german, Duration::from_secs(60))).unwrap();
+        assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
+        assert!(find(&request("en")).stored.is_none());
+    }
+}

@@ -1,0 +1,15 @@
+//! One file or folder per command.
+
+pub(crate) mod build_edge;
+pub(crate) mod chaos;
+pub(crate) mod conformance;
+pub(crate) mod demo;
+pub(crate) mod edge;
+pub(crate) mod fuzz;
+pub(crate) mod model;
+mod request_log;
+pub(crate) mod setup;
+pub(crate) mod simulate;
+pub(crate) mod test;
+pub(crate) mod up;
+pub(crate) mod vectors;

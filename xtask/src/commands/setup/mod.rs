@@ -1,0 +1,24 @@
+//! `cargo xtask setup`, and the parts of it that other commands need. Each part installs only what
+//! is missing, and says so.
+
+mod fuzz;
+mod node;
+mod redis;
+mod rust;
+mod system;
+
+pub(crate) use fuzz::fuzz_tools;
+pub(crate) use node::node_tools;
+pub(crate) use redis::redis_server;
+pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
+use strata_harness::error::Result;
+
+/// Installs everything that the commands need.
+///
+/// # Errors
+/// If something is missing and cannot be installed.
+pub(crate) async fn run() -> Result<()> {
+    let ((), (), redis) = tokio::try_join!(rust_target(WASM_TARGET), node_tools(), redis_server())?;
+    println!("everything is installed: the {WASM_TARGET} target, the node tools and {}", redis.display());
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! `cargo xtask test`: everything that must pass, with the time of each step.
+
+use std::time::{Duration, Instant};
+
+use strata_harness::error::Result;
+
+use super::{build_edge, setup, vectors};
+use crate::command::{cargo, run_quietly, run_shown};
+use crate::progress::human;
+
+/// Runs all checks and stops at the first that fails.
+///
+/// # Errors
+/// If something cannot be installed or built, or a check fails.
+pub(crate) async fn run() -> Result<()> {
+    let mut steps = Steps::default();
+    let redis = steps.time("setup and builds", prepare()).await?;
+    let core_only = cargo(["check", "--package", "strata-shared-keys", "--target", setup::CORE_TARGET]);
+    let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
+    steps.time("shared-keys without an operating system", core_only).await?;
+    // strata-bindgen has no tests, and the features of the workspace would compile it a second
+    // time.
+    let mut tests = cargo(["test", "--workspace", "--exclude", "strata-bindgen"]);
+    tests.env("STRATA_REDIS_SERVER", redis);
+    // The tests of the edge start the worker with this program's `edge` command.
+    if let Ok(xtask) = std::env::current_exe() {
+        tests.env("STRATA_XTASK", xtask);
+    }
+    steps.time("cargo test --workspace", run_shown("cargo test", tests)).await?;
+    steps.print();
+    Ok(())
+}
+
+/// Installs and builds what the tests need, side by side; returns the path of redis-server.
+async fn prepare() -> Result<std::path::PathBuf> {
+    // rustup installs one target at a time.
+    setup::rust_target(setup::CORE_TARGET).await?;
+    let workers = async {
+        // One after the other: both have the same profile, whose folder cargo locks.
+        build_edge::run().await?;
+        vectors::build().await
+    };
+    let tests = async {
+        let build = cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--no-run"]);
+        run_quietly("building the tests", Some("5 min the first time"), build).await
+    };
+    let (redis, (), ()) = tokio::try_join!(setup::redis_server(), workers, tests)?;
+    Ok(redis)
+}
+
+#[derive(Default)]
+struct Steps(Vec<(&'static str, Duration)>);
+
+impl Steps {
+    async fn time<T>(&mut self, name: &'static str, step: impl Future<Output = Result<T>>) -> Result<T> {
+        println!("== {name}");
+        let since = Instant::now();
+        let value = step.await?;
+        self.0.push((name, since.elapsed()));
+        Ok(value)
+    }
+
+    fn print(&self) {
+        println!("\neverything passed:");
+        for (name, time) in &self.0 {
+            println!("  {:>8}  {name}", human(*time));
+        }
+    }
+}
