@@ -326,6 +326,8 @@ mod tests {
             (builder().jitter(1.5), "jitter: expected a fraction from 0.0 to 1.0, got 1.5"),
             (builder().jitter(f64::NAN), "jitter: expected a fraction from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
+            #[cfg(all(feature = "shipping", not(feature = "tls")))]
+            (builder().edge("https://x", Secret::new("s").unwrap()), "edge: https:// needs the feature `tls`"),
             #[cfg(feature = "shipping")]
             (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
         ] {
