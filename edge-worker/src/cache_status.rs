@@ -26,7 +26,7 @@ const MAX_KEY_BYTES: usize = 1024;
 pub enum CacheStatus {
     /// It is a stored response.
     Hit {
-        /// What permits its reuse.
+        /// The ground and the details of its reuse.
         hit: Hit,
         /// It was read from the isolate's memory.
         memory: bool,
@@ -42,7 +42,7 @@ pub enum CacheStatus {
 pub struct Forwarded {
     /// Why the request was forwarded.
     pub reason: ForwardReason,
-    /// The status of the origin's response; `None` if there is none, or another request was
+    /// The status of the origin's response; `None` without one, or if another request was
     /// forwarded.
     pub status: Option<StatusCode>,
     /// Whether the origin's response is stored.
@@ -51,8 +51,7 @@ pub struct Forwarded {
     pub collapsed: bool,
     /// Seconds of freshness left in the response, if it is stored; negative once stale.
     pub ttl_secs: Option<i64>,
-    /// What permits the reuse of a stored response after all; `None` if the origin's response is
-    /// served.
+    /// The ground on which a stored response is served after all; `None` if the origin's is served.
     pub reuse: Option<Reuse>,
     /// The `detail` parameter.
     pub detail: Option<&'static str>,

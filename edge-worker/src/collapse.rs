@@ -36,7 +36,7 @@ pub const FAILURE_BACKOFF: Duration = Duration::from_secs(1);
 /// The number of keys that are tracked. Beyond it, requests do not collapse.
 const MAX_KEYS: usize = 10_000;
 
-/// The requests to the origin that one isolate has in progress.
+/// The requests to the origin in progress in one isolate.
 #[derive(Debug, Clone, Default)]
 pub struct PendingFetches(Rc<RefCell<State>>);
 

@@ -1,4 +1,5 @@
-//! Attacks on the purge endpoint: each is refused with its status, logged, and changes nothing.
+//! Attacks on the purge endpoint (G6). Each is refused with its status and logged, and changes
+//! nothing.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +11,7 @@ use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::Stack;
 
-/// A stored page, and a purge of it that must not be obeyed.
+/// A stored page, and a purge of it that must be refused.
 struct Guarded<'a> {
     stack: &'a Stack,
     path: String,
@@ -34,7 +35,8 @@ impl<'a> Guarded<'a> {
         &self.stack.edge
     }
 
-    /// The answer names the reason, the worker has logged it, and the page is where it was.
+    /// Asserts that the answer states the reason, that the worker has logged it, and that the page
+    /// is still stored.
     async fn holds_against(&self, answer: Response, status: u16, reason: &str) {
         let answered = answer.status();
         let text = answer.text().await.expect("the body arrives");
@@ -58,7 +60,7 @@ fn signature(secret: &Secret, nonce: &str, body: &str) -> String {
     sign(secret, parts, now(), &nonce.parse().expect("a nonce"))
 }
 
-pub(crate) async fn a_purge_that_is_signed_by_a_stranger_is_refused(stack: &Stack) {
+pub(crate) async fn a_purge_signed_with_another_secret_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "stranger").await;
     let stranger = Secret::new("guessed").expect("it is not empty");
     let answer = guarded.edge().purge(&stranger, now(), "nonce-of-a-stranger", &guarded.body).await;
@@ -80,7 +82,7 @@ pub(crate) async fn a_purge_with_a_truncated_mac_is_refused(stack: &Stack) {
         let answer = guarded.edge().purge_signed(&signed[..mac + digits], &guarded.body).await;
         guarded.holds_against(answer, 401, "malformed-signature").await;
     }
-    // The whole one would have been good.
+    // The complete MAC would be valid.
     assert_eq!(guarded.edge().purge_signed(&signed, &guarded.body).await.status(), 200);
 }
 
@@ -105,7 +107,7 @@ pub(crate) async fn a_purge_that_is_replayed_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "replayed").await;
     let signed = signature(&Edge::secret(), "nonce-that-is-replayed", &guarded.body);
     assert_eq!(guarded.edge().purge_signed(&signed, &guarded.body).await.status(), 200);
-    // The page is there again; the same message must not take it out a second time.
+    // The page is stored again; the same message must not remove it a second time.
     eventually("it is stored again", async || stack.get(&guarded.path).await.is_hit()).await;
     let guarded = Guarded { requests: stack.origin_requests(&guarded.path), ..guarded };
     let answer = guarded.edge().purge_signed(&signed, &guarded.body).await;
@@ -127,7 +129,7 @@ pub(crate) async fn a_purge_with_a_huge_body_is_refused(stack: &Stack) {
     guarded.holds_against(answer, 413, "too-large").await;
 }
 
-/// A good record beside a bad one is not taken either.
+/// Neither is a valid record beside a malformed one applied.
 pub(crate) async fn a_purge_with_a_malformed_scope_is_refused_as_a_whole(stack: &Stack) {
     let guarded = Guarded::by(stack, "malformed").await;
     let long = format!("key:{}", "k".repeat(5000));

@@ -1,4 +1,4 @@
-//! Bodies that are long, left in the middle, or encoded.
+//! Bodies that are long, abandoned by the client, or encoded.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use strata_tests::{OriginReply, eventually};
 
 use crate::{Reply, SHARED, Stack};
 
-/// Only the body itself says how long it is.
-pub(crate) async fn a_body_beyond_the_limit_arrives_and_is_not_stored(stack: &Stack) {
+/// No `Content-Length` announces the length.
+pub(crate) async fn a_body_beyond_the_limit_is_delivered_and_not_stored(stack: &Stack) {
     const MIB: usize = 1 << 20;
     for (mib, stored) in [(7, true), (9, false)] {
         let path = format!("/bodies/long/{mib}");
@@ -29,7 +29,7 @@ pub(crate) async fn a_body_beyond_the_limit_arrives_and_is_not_stored(stack: &St
     }
 }
 
-pub(crate) async fn a_client_that_leaves_spoils_nothing(stack: &Stack) {
+pub(crate) async fn a_client_that_disconnects_harms_no_other(stack: &Stack) {
     for (name, goes_on) in [("goes-on", true), ("held-up", false)] {
         let path = format!("/bodies/left/{name}");
         stack.origin_answers(&path, |_| OriginReply::ok(&[SHARED], "one,"));
@@ -38,7 +38,7 @@ pub(crate) async fn a_client_that_leaves_spoils_nothing(stack: &Stack) {
         assert_eq!(client.chunk().await.unwrap().as_deref(), Some(&b"one,"[..]));
         drop(client);
         stack.origin_answers(&path, |_| OriginReply::ok(&[SHARED], "one,two"));
-        // Until the next client has its answer, the origin does not end the body otherwise.
+        // Unless the body goes on, the origin ends it only once the next client is answered.
         let held_up = (!goes_on).then(|| rest.clone());
         let _ = rest.send(Ok("two".into()));
         drop(rest);
@@ -51,9 +51,10 @@ pub(crate) async fn a_client_that_leaves_spoils_nothing(stack: &Stack) {
     }
 }
 
-/// RFC 9110, 8.4: the coding is of the representation, and its entity tag holds for these octets.
+/// The coding is a property of the representation, and the entity tag is of these octets (RFC 9110
+/// section 8.4).
 pub(crate) async fn an_encoded_body_arrives_as_the_origin_sent_it(stack: &Stack) {
-    // "hello" in a block that is not compressed: whoever encodes it again writes another.
+    // "hello" in an uncompressed block: another encoder would write other octets.
     const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x05\0\xfa\xffhello\x86\xa6\x106\x05\0\0\0";
     let path = "/bodies/encoded";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("content-encoding", "gzip"), ("etag", "\"g\"")], ""));

@@ -1,4 +1,4 @@
-//! RFC 9111 from outside: storing, reusing, selecting, validating.
+//! RFC 9111 through the built worker: storing, reusing, selecting and validating responses.
 
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
@@ -27,7 +27,7 @@ pub(crate) async fn a_head_is_answered_from_a_stored_get(stack: &Stack) {
     assert_eq!(stack.origin_requests("/caching/head"), requests);
 }
 
-pub(crate) async fn an_answer_to_a_post_is_stored_if_it_says_that_gets_get_it(stack: &Stack) {
+pub(crate) async fn a_post_response_is_stored_for_get_if_its_content_location_is_its_url(stack: &Stack) {
     for (path, location, stored) in
         [("/caching/post/own", "/caching/post/own", true), ("/caching/post/other", "/caching/post", false)]
     {
@@ -60,7 +60,7 @@ pub(crate) async fn a_client_that_has_the_current_representation_gets_a_304(stac
     assert_eq!((other.status, other.body.as_str()), (200, "body"));
 }
 
-pub(crate) async fn variants_stay_apart(stack: &Stack) {
+pub(crate) async fn variants_are_separate(stack: &Stack) {
     stack.origin_answers("/caching/vary", |request| {
         let colour = request.headers.get("x-colour").map_or("none", |value| value.to_str().unwrap_or("odd"));
         OriginReply::ok(&[SHARED, ("vary", "X-Colour")], format!("in {colour}"))
@@ -85,7 +85,8 @@ pub(crate) async fn the_order_of_query_parameters_does_not_matter(stack: &Stack)
     assert!(!stack.get("/caching/query?a=2&b=1").await.is_hit());
 }
 
-/// An origin with an order of its own for parameters gets its way: its redirect would lead to the key that it is stored under.
+/// An origin that redirects to its own order of parameters: stored, the redirect would lead to its
+/// own key.
 pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does_not_loop(stack: &Stack) {
     let path = "/caching/order";
     stack.origin_answers(path, |request| match request.target.as_str() {
@@ -94,7 +95,7 @@ pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does
     });
     // The client follows redirects.
     assert_eq!(stack.get("/caching/order?a=1&b=2").await.body, "in order");
-    eventually("what came is stored", async || stack.get("/caching/order?a=1&b=2").await.is_hit()).await;
+    eventually("the received response is stored", async || stack.get("/caching/order?a=1&b=2").await.is_hit()).await;
 
     let path = "/caching/itself";
     stack.origin_answers(path, |request| match request.headers.get("cookie") {
@@ -108,8 +109,8 @@ pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does
     assert_eq!(stack.get_with("/caching/itself?", &[("cookie", "a=1")]).await.body, "seen");
 }
 
-/// Else a spelling that an origin does not understand would have its error stored for all.
-pub(crate) async fn the_origin_is_asked_for_the_spelling_that_is_keyed(stack: &Stack) {
+/// Otherwise a spelling that the origin does not understand would store its error for all clients.
+pub(crate) async fn the_origin_gets_the_spelling_of_the_key(stack: &Stack) {
     stack.origin_answers("/caching/", |request| match request.target.as_str() {
         "/caching/spelled?a=~&b=%2F" => OriginReply::ok(&[SHARED], "spelled"),
         _ => OriginReply { status: 404, ..OriginReply::ok(&[SHARED], "") },
@@ -119,7 +120,7 @@ pub(crate) async fn the_origin_is_asked_for_the_spelling_that_is_keyed(stack: &S
     }
 }
 
-pub(crate) async fn what_must_not_be_stored_is_not(stack: &Stack) {
+pub(crate) async fn responses_that_must_not_be_stored_are_not(stack: &Stack) {
     let cases: [(&str, &[(&'static str, &str)]); 6] = [
         ("private", &[("cache-control", "private, max-age=600")]),
         ("no-store", &[("cache-control", "no-store, max-age=600")]),
@@ -155,8 +156,8 @@ pub(crate) async fn a_targeted_field_wins_over_cache_control(stack: &Stack) {
     assert!(!reply.headers.contains_key("cloudflare-cdn-cache-control"), "for this edge alone");
 }
 
-/// The edge passes a client's bytes on, and what differs in them differs in the key.
-pub(crate) async fn values_beyond_ascii_arrive_whole_and_select(stack: &Stack) {
+/// The edge forwards a client's bytes unchanged, and values that differ have different keys.
+pub(crate) async fn values_beyond_ascii_are_forwarded_and_select(stack: &Stack) {
     let path = "/caching/names";
     stack.origin_answers(path, |request| {
         let name = String::from_utf8_lossy(request.headers["x-name"].as_bytes()).into_owned();
@@ -170,8 +171,8 @@ pub(crate) async fn values_beyond_ascii_arrive_whole_and_select(stack: &Stack) {
     }
 }
 
-/// The runtime shows all bytes that are not UTF-8 as one character.
-pub(crate) async fn a_value_that_cannot_be_told_selects_nothing(stack: &Stack) {
+/// The runtime replaces all bytes that are not UTF-8 by one character.
+pub(crate) async fn a_value_that_is_not_utf8_selects_nothing(stack: &Stack) {
     let path = "/caching/not-utf-8";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("vary", "X-Name")], "x"));
     for last in [0xEB, 0xE8, 0xEB, 0xEB] {
@@ -192,8 +193,8 @@ pub(crate) async fn the_cookie_of_a_response_that_is_not_stored_arrives(stack: &
     assert!(reply.edge_status().contains("detail=set-cookie"), "{}", reply.edge_status());
 }
 
-/// A client is not sent again what it has, though nothing of it is stored here.
-pub(crate) async fn what_is_not_stored_answers_conditions_too(stack: &Stack) {
+/// A client that has the current representation gets a 304, although nothing is stored here.
+pub(crate) async fn a_response_that_is_not_stored_answers_conditions(stack: &Stack) {
     for (name, extra) in
         [("no-store", ("cache-control", "no-store")), ("private", ("cache-control", "private, no-cache"))]
     {
@@ -201,13 +202,14 @@ pub(crate) async fn what_is_not_stored_answers_conditions_too(stack: &Stack) {
         stack.origin_answers(&path, move |_| OriginReply::ok(&[extra, ("etag", "\"v1\"")], "x"));
         assert_eq!(stack.get_with(&path, &[("if-none-match", "\"v1\"")]).await.status, 304, "{name}");
         assert_eq!(stack.get_with(&path, &[("if-none-match", "\"v0\"")]).await.status, 200, "{name}");
-        // It is known now that nothing is stored, so the origin can say so itself and save the body.
+        // Requests for the key no longer collapse, so the origin gets the condition and can omit
+        // the body.
         let seen = stack.origin.requests(&path).pop().expect("a request");
         assert_eq!(seen.headers["if-none-match"], "\"v0\"", "{name}");
     }
 }
 
-pub(crate) async fn a_precondition_is_for_the_origin_to_judge(stack: &Stack) {
+pub(crate) async fn the_origin_evaluates_preconditions(stack: &Stack) {
     let path = "/caching/precondition";
     stack.origin_answers(path, |request| match request.headers.get("if-match") {
         Some(wanted) if wanted != "\"v1\"" => OriginReply { status: 412, ..OriginReply::ok(&[SHARED], "") },
@@ -217,8 +219,8 @@ pub(crate) async fn a_precondition_is_for_the_origin_to_judge(stack: &Stack) {
     assert_eq!(stack.get(path).await.status, 200, "the failure is not kept");
 }
 
-/// What was stored is not what the resource is now, though the new answer is not stored in its place.
-pub(crate) async fn a_newer_answer_that_is_not_stored_ends_the_old_one(stack: &Stack) {
+/// The stored response is outdated, although the new one is not stored in its place.
+pub(crate) async fn a_newer_response_that_is_not_stored_removes_the_old_one(stack: &Stack) {
     for (name, status, newer) in [("forbidden", 200, "no-store"), ("gone", 404, "")] {
         let path = format!("/caching/ends/{name}");
         let stale = [("cache-control", "max-age=1, stale-if-error=600")];
@@ -228,14 +230,15 @@ pub(crate) async fn a_newer_answer_that_is_not_stored_ends_the_old_one(stack: &S
             status,
             ..OriginReply::ok(&[("cache-control", newer)], "new")
         });
-        eventually("the newer answer is seen", async || stack.get(&path).await.body == "new").await;
+        eventually("the newer response is served", async || stack.get(&path).await.body == "new").await;
         stack.origin_answers(&path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
         assert_eq!(stack.get(&path).await.status, 503, "{name}: the old one is not served in its place");
     }
 }
 
-/// It would keep what no purge through the journal reaches. The runtime tells the origin so too.
-pub(crate) async fn the_networks_own_cache_is_passed_by(stack: &Stack) {
+/// That cache would store responses that no purge through the journal reaches. The runtime states
+/// the bypass to the origin as well.
+pub(crate) async fn the_networks_own_cache_is_bypassed(stack: &Stack) {
     let path = "/caching/network";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "x"));
     for method in [Method::GET, Method::POST] {
@@ -261,7 +264,7 @@ pub(crate) async fn a_url_has_a_bounded_number_of_variants(stack: &Stack) {
     assert!(of(7).await.is_hit(), "those that are stored stay");
 }
 
-pub(crate) async fn responses_that_name_different_fields_do_not_replace_each_other(stack: &Stack) {
+pub(crate) async fn responses_with_different_vary_fields_do_not_replace_each_other(stack: &Stack) {
     let path = "/caching/changing-vary";
     stack.origin_answers(path, |request| {
         let user = request.headers.get("x-user").map_or("nobody", |value| value.to_str().unwrap());

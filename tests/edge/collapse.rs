@@ -1,4 +1,4 @@
-//! Requests for the same that come while the origin is asked (G4 at the edge).
+//! Request collapsing (G4 at the edge): requests for a response that another request is fetching.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,8 @@ use crate::gate::Gate;
 use crate::invalidation::purge;
 use crate::{Reply, SHARED, Stack};
 
-/// Requests that were sent have reached the worker by then; if not, a test shows less than it could.
+/// The time until requests that were sent have reached the worker. If it is too short, a test
+/// proves less, but does not fail.
 const UNDER_WAY: Duration = Duration::from_millis(300);
 
 pub(crate) async fn cold_misses_become_one_request(stack: &Stack) {
@@ -24,7 +25,7 @@ pub(crate) async fn cold_misses_become_one_request(stack: &Stack) {
         OriginReply::ok(&[SHARED], format!("answer {}", request.number))
     });
     let replies = stack.get_at_once(20, path);
-    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    eventually("the origin is requested", async || stack.origin_requests(path) > 0).await;
     tokio::time::sleep(UNDER_WAY).await;
     gate.open();
     let replies = replies.join_all().await;
@@ -36,7 +37,7 @@ pub(crate) async fn cold_misses_become_one_request(stack: &Stack) {
     assert!(collapsed.iter().all(|reply| reply.edge_status().starts_with(status)), "{}", collapsed[0].edge_status());
 }
 
-pub(crate) async fn variants_collapse_each_for_itself(stack: &Stack) {
+pub(crate) async fn each_variant_collapses_separately(stack: &Stack) {
     let path = "/collapse/vary";
     let gate = Gate::default();
     let answers = gate.clone();
@@ -51,7 +52,7 @@ pub(crate) async fn variants_collapse_each_for_itself(stack: &Stack) {
         let reply = stack.edge.request(Method::GET, path).header("x-colour", colour).send();
         replies.spawn(async move { (colour, Reply::read(reply.await.unwrap()).await) });
     }
-    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    eventually("the origin is requested", async || stack.origin_requests(path) > 0).await;
     tokio::time::sleep(UNDER_WAY).await;
     gate.open();
     for (colour, reply) in replies.join_all().await {
@@ -60,17 +61,17 @@ pub(crate) async fn variants_collapse_each_for_itself(stack: &Stack) {
     assert_eq!(stack.origin_requests(path), 2);
 }
 
-/// The second to the last are at the origin at the same time, or it never answers.
-/// Nor what has to be validated each time, though it is stored.
-pub(crate) async fn what_is_of_no_use_to_others_is_not_answered_one_after_the_other(stack: &Stack) {
+/// The origin answers only once all but the first request are with it. The same holds for a stored
+/// response that must be validated before each use.
+pub(crate) async fn requests_for_an_uncacheable_response_are_not_serialised(stack: &Stack) {
     for (name, fields) in [
         ("private", &[("cache-control", "private")][..]),
         ("validated", &[("cache-control", "no-cache"), ("etag", "\"v1\"")]),
         ("stale", &[("cache-control", "max-age=0"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")]),
     ] {
-        let path = format!("/collapse/useless/{name}");
-        let (gate, all_there) = (Gate::default(), Gate::default());
-        let (first, others) = (gate.clone(), all_there.clone());
+        let path = format!("/collapse/unusable/{name}");
+        let (gate, all_arrived) = (Gate::default(), Gate::default());
+        let (first, others) = (gate.clone(), all_arrived.clone());
         let asked = Arc::new(AtomicUsize::new(0));
         stack.origin_answers(&path, move |_| {
             match asked.fetch_add(1, Ordering::SeqCst) {
@@ -82,7 +83,7 @@ pub(crate) async fn what_is_of_no_use_to_others_is_not_answered_one_after_the_ot
         });
         let since = Instant::now();
         let replies = stack.get_at_once(10, &path);
-        eventually("the origin is asked", async || stack.origin_requests(&path) > 0).await;
+        eventually("the origin is requested", async || stack.origin_requests(&path) > 0).await;
         tokio::time::sleep(UNDER_WAY).await;
         gate.open();
         for reply in replies.join_all().await {
@@ -93,7 +94,7 @@ pub(crate) async fn what_is_of_no_use_to_others_is_not_answered_one_after_the_ot
     }
 }
 
-pub(crate) async fn an_origin_that_fails_is_not_asked_by_each_that_can_be_served_stale(stack: &Stack) {
+pub(crate) async fn a_failing_origin_is_not_requested_per_client_if_stale_can_be_served(stack: &Stack) {
     let path = "/collapse/failing";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "old"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -104,8 +105,8 @@ pub(crate) async fn an_origin_that_fails_is_not_asked_by_each_that_can_be_served
     for reply in stack.get_at_once(10, path).join_all().await {
         assert!(reply.body == "old" && failed(&reply), "{}", reply.edge_status());
     }
-    assert!(stack.origin_requests(path) <= requests + 1, "one may find that it has rested");
-    eventually("it is asked again", async || {
+    assert!(stack.origin_requests(path) <= requests + 1, "one request may find that the backoff has ended");
+    eventually("the origin is requested again", async || {
         stack.get(path).await;
         stack.origin_requests(path) > requests
     })
@@ -124,7 +125,7 @@ pub(crate) async fn a_lost_leader_costs_a_bounded_time(stack: &Stack) {
         OriginReply::ok(&[SHARED], "answer")
     });
     let lost = stack.get_at_once(1, path);
-    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    eventually("the origin is requested", async || stack.origin_requests(path) > 0).await;
     drop(lost);
     let since = Instant::now();
     let reply = stack.get(path).await;
@@ -133,24 +134,24 @@ pub(crate) async fn a_lost_leader_costs_a_bounded_time(stack: &Stack) {
     gate.open();
 }
 
-pub(crate) async fn after_an_unsafe_request_nobody_gets_what_was_asked_for_before_it(stack: &Stack) {
+pub(crate) async fn after_an_unsafe_request_no_client_gets_a_response_requested_before_it(stack: &Stack) {
     let path = "/collapse/unsafe";
-    nobody_gets_the_old(stack, path, async || {
+    no_later_client_gets_the_old_value(stack, path, async || {
         let put = stack.edge.request(Method::PUT, path).body("new").send().await.unwrap();
         assert_eq!(put.status(), 200);
     })
     .await;
 }
 
-pub(crate) async fn after_a_purge_nobody_gets_what_was_asked_for_before_it(stack: &Stack) {
-    nobody_gets_the_old(stack, "/collapse/purge", async || {
+pub(crate) async fn after_a_purge_no_client_gets_a_response_requested_before_it(stack: &Stack) {
+    no_later_client_gets_the_old_value(stack, "/collapse/purge", async || {
         purge(stack, r#"{"scope":"tag:collapse:purge","mode":"remove"}"#).await;
     })
     .await;
 }
 
-/// The first request is at the origin, which has read the old value, when `invalidate` takes place.
-async fn nobody_gets_the_old(stack: &Stack, path: &str, invalidate: impl AsyncFn()) {
+/// Runs `invalidate` while the first request is at the origin, which has read the old value.
+async fn no_later_client_gets_the_old_value(stack: &Stack, path: &str, invalidate: impl AsyncFn()) {
     let gate = Gate::default();
     let old = gate.clone();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -164,12 +165,15 @@ async fn nobody_gets_the_old(stack: &Stack, path: &str, invalidate: impl AsyncFn
         OriginReply::ok(&[SHARED, ("cache-tag", "collapse:purge")], value)
     });
     let first = stack.get_at_once(1, path);
-    eventually("the origin is asked", async || stack.origin_requests(path) > 0).await;
+    eventually("the origin is requested", async || stack.origin_requests(path) > 0).await;
     invalidate().await;
     let later = stack.get_at_once(5, path);
     tokio::time::sleep(UNDER_WAY).await;
     gate.open();
-    assert!(first.join_all().await.iter().all(|reply| reply.body == "old"), "it began before");
+    assert!(
+        first.join_all().await.iter().all(|reply| reply.body == "old"),
+        "the first request began before the invalidation"
+    );
     for reply in later.join_all().await {
         assert_eq!(reply.body, "new", "{}", reply.edge_status());
     }
@@ -184,7 +188,11 @@ pub(crate) async fn a_body_streams_to_the_first_client_while_it_is_stored(stack:
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "one,"));
     let rest = stack.origin.body_goes_on(path);
     let mut first = stack.edge.get(path).await;
-    assert_eq!(first.chunk().await.unwrap().as_deref(), Some(&b"one,"[..]), "before the origin has sent the rest");
+    assert_eq!(
+        first.chunk().await.unwrap().as_deref(),
+        Some(&b"one,"[..]),
+        "the beginning arrives before the origin sends the rest"
+    );
     let follower = stack.get_at_once(1, path);
     rest.send(Ok("two".into())).unwrap();
     drop(rest);

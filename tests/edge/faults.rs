@@ -1,4 +1,4 @@
-//! Parts of the platform that fail: the origin answers all the same.
+//! Failures of the platform's parts: the origin answers all the same.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use strata_tests::{Edge, OriginReply, eventually};
 use crate::gate::Gate;
 use crate::{Reply, SHARED, Stack};
 
-/// One worker for all of them, as it takes seconds to start.
-pub(crate) async fn whatever_fails_the_origin_answers(stack: &Stack) {
+/// Runs all cases with one worker, because a worker takes seconds to start.
+pub(crate) async fn the_origin_answers_if_a_part_of_the_platform_fails(stack: &Stack) {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/edge/faulty.toml");
     let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
     a_broken_cache(stack, &edge).await;
     a_cache_that_does_not_answer(stack, &edge).await;
-    what_no_worker_has_stored(stack, &edge).await;
+    an_unreadable_entry(stack, &edge).await;
     a_broken_journal(stack, &edge).await;
     a_hit_in_memory_calls_nothing(stack, &edge).await;
     rules_as_tables(stack, &edge).await;
@@ -29,7 +29,7 @@ async fn get(edge: &Edge, path: &str) -> Reply {
 
 async fn a_broken_cache(stack: &Stack, edge: &Edge) {
     let path = "/faults/cache";
-    // Larger than what is kept in memory.
+    // Too large for the isolate's memory.
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x".repeat(100_000)));
     eventually("it is stored", async || get(edge, path).await.is_hit()).await;
     let requests = stack.origin_requests(path);
@@ -40,14 +40,14 @@ async fn a_broken_cache(stack: &Stack, edge: &Edge) {
         assert_eq!(stack.origin_requests(path), requests + number);
     }
     let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
-    assert_eq!(put.status(), 200, "what cannot be invalidated does not fail the request");
+    assert_eq!(put.status(), 200, "a failed invalidation does not fail the request");
     get(edge, "/__fault/mend?what=cache").await;
-    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+    eventually("it recovers", async || get(edge, path).await.is_hit()).await;
 }
 
 async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
     let path = "/faults/silent";
-    // Larger than what is kept in memory.
+    // Too large for the isolate's memory.
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x".repeat(100_000)));
     eventually("it is stored", async || get(edge, path).await.is_hit()).await;
     for what in ["silent", "body"] {
@@ -56,14 +56,14 @@ async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
         let reply = Reply::read(part.await.unwrap()).await;
         assert_eq!((reply.status, reply.body.contains("xxxxx"), reply.is_hit()), (200, true, false), "{what}");
         let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
-        assert_eq!(put.status(), 200, "{what}: what cannot be invalidated does not hold the request up");
+        assert_eq!(put.status(), 200, "{what}: a slow invalidation does not delay the request");
         get(edge, &format!("/__fault/mend?what={what}")).await;
     }
-    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+    eventually("it recovers", async || get(edge, path).await.is_hit()).await;
 }
 
-/// Another version of the worker, for one.
-async fn what_no_worker_has_stored(stack: &Stack, edge: &Edge) {
+/// An entry of another version of the worker, for example.
+async fn an_unreadable_entry(stack: &Stack, edge: &Edge) {
     let path = "/faults/garbage";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
     let key = format!("{}{path}", edge.url());
@@ -80,14 +80,14 @@ async fn a_broken_journal(stack: &Stack, edge: &Edge) {
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
     eventually("it is stored", async || get(edge, path).await.is_hit()).await;
     get(edge, "/__fault/break?what=journal").await;
-    eventually("nothing is served without news of purges", async || {
+    eventually("no stored response is served without a recent snapshot", async || {
         let reply = get(edge, path).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
         reply.edge_status().contains("detail=journal-unreachable")
     })
     .await;
     get(edge, "/__fault/mend?what=journal").await;
-    eventually("it heals by itself", async || get(edge, path).await.is_hit()).await;
+    eventually("it recovers", async || get(edge, path).await.is_hit()).await;
 }
 
 async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
@@ -106,10 +106,10 @@ async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
     for _ in 0..20 {
         assert!(get(edge, path).await.edge_status().contains("stale-while-revalidate"));
     }
-    assert_eq!(stack.origin_requests(path), requests, "the other refreshes it");
+    assert_eq!(stack.origin_requests(path), requests, "the holder of the lease refreshes it");
 }
 
-/// It is held while the origin is asked, and for some seconds after it had nothing.
+/// The lease is held during the refresh, and for some seconds after a refresh without a result.
 async fn a_lease_of_its_own(stack: &Stack, edge: &Edge) {
     const STALE: [(&str, &str); 1] = [("cache-control", "max-age=1, stale-while-revalidate=600")];
     let path = "/faults/own-lease";
@@ -141,7 +141,7 @@ async fn a_lease_of_its_own(stack: &Stack, edge: &Edge) {
             .await;
         }
         eventually("it is released", async || !is_held().await).await;
-        assert!(answered.elapsed() < Duration::from_secs(12), "the refresh itself had it for longer");
+        assert!(answered.elapsed() < Duration::from_secs(12), "the lease was not renewed for the whole timeout");
     }
     assert_eq!(get(edge, path).await.body, "new");
 }
@@ -150,7 +150,8 @@ async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {
     let path = "/faults/calls";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\"")], "small"));
     let calls = async || get(edge, "/__fault/calls").await.body;
-    // Memory is trusted for a while only, so that the store is asked in between: of several tries one is all from memory.
+    // Memory is trusted for a while, then the Cache API is read again. Of several attempts, one
+    // reads memory only.
     eventually("hits in memory make no call of the Cache API", async || {
         let before = calls().await;
         let mut all_from_memory = true;
@@ -166,7 +167,7 @@ async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {
     eventually("it is stored", async || get(edge, "/faults/large").await.is_hit()).await;
     let before = calls().await;
     get(edge, "/faults/large").await;
-    assert_ne!(before, calls().await, "the calls are counted");
+    assert_ne!(before, calls().await, "calls of the Cache API are counted");
 }
 
 async fn rules_as_tables(stack: &Stack, edge: &Edge) {
@@ -193,7 +194,7 @@ async fn data_points(stack: &Stack, edge: &Edge) {
     assert_eq!(get(edge, path).await.body, "12345", "a dataset that fails costs the point alone");
 }
 
-/// The flag that the panic hook sets makes the next request begin with a new wasm instance.
+/// The panic hook sets a flag, by which the next request begins with a new wasm instance.
 async fn a_panic(stack: &Stack, edge: &Edge) {
     let path = "/faults/panic";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "x"));
@@ -203,6 +204,7 @@ async fn a_panic(stack: &Stack, edge: &Edge) {
     let reply = get(edge, path).await;
     assert_eq!((reply.status, reply.body.as_str()), (200, "x"));
     assert_ne!(get(edge, "/__fault/instance").await.body, before, "the instance was replaced");
-    // The new instance knows no journal: it reads it from the object, whose Rust side is replaced too.
+    // The new instance has no snapshot of the journal. It reads one from the object, whose Rust
+    // side is replaced too.
     eventually("stored responses are served again", async || get(edge, path).await.is_hit()).await;
 }

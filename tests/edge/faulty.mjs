@@ -1,4 +1,5 @@
-// The built worker on a platform whose parts a test can break: what stands here is the platform's side, nothing of it ships.
+// The built worker on a platform whose parts a test can break. This file replaces parts of the
+// platform, and is not deployed.
 import Worker, { JournalObject } from "../../edge-worker/worker.js";
 
 export { JournalObject };
@@ -6,7 +7,7 @@ export { JournalObject };
 const real = globalThis.caches;
 const broken = new Set();
 const points = [];
-// Calls of the worker's own cache, by method.
+// The calls of the worker's own cache, by method.
 const calls = { match: 0, put: 0, delete: 0 };
 
 const breaksOff = () => new ReadableStream({

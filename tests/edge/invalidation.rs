@@ -1,4 +1,5 @@
-//! G7 from outside: no response outlives a purge of what it was built from by more than `JOURNAL_MAX_LAG` + 5 s.
+//! G7 through the built worker: no response outlives a purge of its data by more than
+//! `JOURNAL_MAX_LAG_SECS` + 5 s.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::Stack;
 
-/// `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
+/// The bound: `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// Something whose value the origin shows, with these header fields.
+/// Makes the origin answer with a shared value and these fields.
 fn showing(
     headers: Vec<(&'static str, String)>,
 ) -> (Arc<AtomicU64>, impl Fn(&strata_tests::OriginRequest) -> OriginReply) {
@@ -41,7 +42,7 @@ pub(crate) async fn purge(stack: &Stack, records: &str) {
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
 }
 
-/// Polls until the edge shows `value`, and fails if that took longer than the bound.
+/// Polls until the edge serves `value`. Fails if that takes longer than the bound.
 async fn expect_within_the_bound(stack: &Stack, path: &str, value: &str) {
     let since = Instant::now();
     eventually("the edge shows the new value", async || stack.get(path).await.body == value).await;
@@ -57,7 +58,7 @@ pub(crate) async fn a_purge_of_a_tag_is_obeyed_within_the_bound(stack: &Stack) {
     assert_eq!(stack.get(path).await.body, "0", "nobody has purged it yet");
     purge(stack, r#"{"scope":"tag:colour:red","mode":"remove"}"#).await;
     expect_within_the_bound(stack, path, "1").await;
-    eventually("the new one is kept", async || stack.get(path).await.is_hit()).await;
+    eventually("the new response is stored", async || stack.get(path).await.is_hit()).await;
     assert_eq!(stack.get(path).await.body, "1");
 }
 
@@ -78,8 +79,8 @@ pub(crate) async fn a_purge_of_a_path_spares_its_siblings(stack: &Stack) {
     assert!(stack.get("/purge/path/apis").await.is_hit());
 }
 
-/// A response of so many keys that they stand in its tags only as the prefix that they share.
-pub(crate) async fn a_purge_of_a_key_finds_the_response_that_it_was_folded_into(stack: &Stack) {
+/// A response with so many keys that its tags contain only their common prefix.
+pub(crate) async fn a_purge_of_a_key_reaches_a_response_with_folded_tags(stack: &Stack) {
     let path = "/purge/folded";
     let keys: Vec<String> = (0..1000).map(|id| format!("test:v1:{{folded:{id}}}")).collect();
     let mut tags = TagSet::default();
@@ -95,7 +96,7 @@ pub(crate) async fn a_purge_of_a_key_finds_the_response_that_it_was_folded_into(
         value.store(shown.parse().unwrap(), Ordering::SeqCst);
         purge(stack, &format!(r#"{{"scope":"{scope}","mode":"remove"}}"#)).await;
         expect_within_the_bound(stack, path, shown).await;
-        eventually("the new one is kept", async || stack.get(path).await.is_hit()).await;
+        eventually("the new response is stored", async || stack.get(path).await.is_hit()).await;
     }
 }
 
@@ -115,8 +116,8 @@ pub(crate) async fn an_expire_may_still_be_served_stale(stack: &Stack) {
     expect_within_the_bound(stack, path, "1").await;
 }
 
-/// An origin process that lags behind the journal still builds the old response after the purge.
-pub(crate) async fn a_response_built_before_the_purge_is_passed_on_but_not_kept(stack: &Stack) {
+/// An origin process that lags behind the journal builds the old response even after the purge.
+pub(crate) async fn a_response_built_before_the_purge_is_delivered_but_not_stored(stack: &Stack) {
     let path = "/purge/lagging";
     let at = |position: &str| {
         let tag = ("cache-tag", "shelf:3".to_owned());
@@ -129,10 +130,10 @@ pub(crate) async fn a_response_built_before_the_purge_is_passed_on_but_not_kept(
         assert_eq!((reply.status, reply.is_hit()), (200, false), "{}", reply.edge_status());
     }
     stack.origin_answers(path, showing(at("9000000000000-0")).1);
-    eventually("what was built at the purge is kept", async || stack.get(path).await.is_hit()).await;
+    eventually("the response built at the purge is stored", async || stack.get(path).await.is_hit()).await;
 }
 
-/// G6, the plain way: one invalidation in a service, and the shipper tells the edge.
+/// G6 without faults: the shipper sends a service's invalidation to the edge.
 pub(crate) async fn an_invalidation_in_the_sdk_reaches_the_edge(stack: &Stack) {
     let path = "/purge/sdk";
     let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", "shelf:4".into())]);
@@ -146,7 +147,7 @@ pub(crate) async fn an_invalidation_in_the_sdk_reaches_the_edge(stack: &Stack) {
     eventually("the shipment is confirmed", async || stack.cache.stats().records_shipped > shipped).await;
 }
 
-/// RFC 9111, 4.4.
+/// RFC 9111 section 4.4.
 pub(crate) async fn an_unsafe_method_invalidates_its_target(stack: &Stack) {
     let path = "/purge/unsafe";
     let (value, script) = showing(vec![lifetime("max-age=600")]);
@@ -181,7 +182,8 @@ pub(crate) async fn the_documented_curl_example_purges_what_any_origin_tagged(st
     let script = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let script = script.into_iter().find(|script| script.contains("openssl dgst")).unwrap();
     let script = script.replace("http://localhost:8787", stack.edge.url());
-    // A foreign origin, once with each header; `Surrogate-Key` has spaces between its tags.
+    // An origin without the SDK, once with each field. `Surrogate-Key` separates its tags by
+    // spaces.
     for (path, header, tags) in
         [("/purge/curl/tag", "cache-tag", "a,category:7"), ("/purge/curl/key", "surrogate-key", "a category:7 b")]
     {

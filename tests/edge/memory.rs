@@ -1,4 +1,4 @@
-//! Hot responses in the isolate's memory.
+//! Responses in the isolate's memory.
 
 use strata_tests::{OriginReply, eventually};
 
@@ -13,7 +13,7 @@ async fn is_in_memory(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> bo
 pub(crate) async fn a_small_response_is_soon_served_from_memory(stack: &Stack) {
     let path = "/memory/small";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\""), ("x-kept", "1")], "small"));
-    eventually("it is in memory", async || is_in_memory(stack, path, &[]).await).await;
+    eventually("it is served from memory", async || is_in_memory(stack, path, &[]).await).await;
     for _ in 0..3 {
         let reply = stack.get(path).await;
         assert_eq!((reply.body.as_str(), reply.header("x-kept")), ("small", "1"), "the same bytes serve many");
@@ -36,23 +36,23 @@ pub(crate) async fn a_large_response_is_served_from_the_store(stack: &Stack) {
     }
 }
 
-pub(crate) async fn a_purge_drops_what_is_in_memory(stack: &Stack) {
+pub(crate) async fn a_purge_removes_a_response_from_memory(stack: &Stack) {
     let path = "/memory/purged";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("cache-tag", "memory:purged")], "old"));
-    eventually("it is in memory", async || is_in_memory(stack, path, &[]).await).await;
+    eventually("it is served from memory", async || is_in_memory(stack, path, &[]).await).await;
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("cache-tag", "memory:purged")], "new"));
     purge(stack, r#"{"scope":"tag:memory:purged","mode":"remove"}"#).await;
     assert_eq!(stack.get(path).await.body, "new", "the isolate that took the purge obeys it at once");
 }
 
-pub(crate) async fn variants_stay_apart_in_memory(stack: &Stack) {
+pub(crate) async fn memory_separates_variants(stack: &Stack) {
     let path = "/memory/vary";
     stack.origin_answers(path, |request| {
         let colour = request.headers.get("x-colour").map_or("none", |value| value.to_str().unwrap());
         OriginReply::ok(&[SHARED, ("vary", "x-colour")], colour)
     });
     for colour in ["red", "blue"] {
-        eventually("it is in memory", async || is_in_memory(stack, path, &[("x-colour", colour)]).await).await;
+        eventually("it is served from memory", async || is_in_memory(stack, path, &[("x-colour", colour)]).await).await;
     }
     for colour in ["red", "blue"] {
         assert_eq!(stack.get_with(path, &[("x-colour", colour)]).await.body, colour);

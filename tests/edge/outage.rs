@@ -1,4 +1,4 @@
-//! A worker whose journal cannot be reached.
+//! A worker whose journal object is unreachable.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::{Reply, Stack};
 
-/// The built worker, which loses its way to the journal's object at the first request for `/cut`.
+/// The built worker, which loses its binding to the journal object at the first request for `/cut`.
 const CUT_OFF: &str = r#"
 import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
 export { JournalObject };
@@ -21,7 +21,8 @@ export default {
 };
 "#;
 
-/// The project's `wrangler.toml`, for a worker whose journal can be cut off. Its folder goes with the first of the two.
+/// Writes the project's `wrangler.toml` for such a worker. Dropping the first value deletes its
+/// folder.
 fn config() -> (TempDir, PathBuf) {
     let edge_worker = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -33,7 +34,7 @@ fn config() -> (TempDir, PathBuf) {
     (folder, file)
 }
 
-/// The worker's files go with the first of the two.
+/// Starts such a worker. Dropping the first value deletes its files.
 async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
     let (folder, file) = config();
     let mut options = vec!["--config", file.to_str().expect("a path of text")];
@@ -41,8 +42,9 @@ async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
     (folder, Edge::start_with(stack.origin.url(), &options).await)
 }
 
-/// Also where stored responses may be served for a while without it: this worker has never known the journal.
-pub(crate) async fn what_is_stored_is_not_served_without_a_journal_and_a_purge_is_sent_back(stack: &Stack) {
+/// This holds even with a permitted outage, because this worker has never had a snapshot of the
+/// journal.
+pub(crate) async fn without_a_journal_no_stored_response_is_served_and_a_purge_is_refused(stack: &Stack) {
     let path = "/outage/page";
     stack.origin_answers(path, |request| {
         OriginReply::ok(&[("cdn-cache-control", "max-age=600")], format!("answer {}", request.number))
@@ -64,7 +66,7 @@ pub(crate) async fn what_is_stored_is_not_served_without_a_journal_and_a_purge_i
     assert_eq!(answer.status(), 503, "the sender tries again");
 }
 
-pub(crate) async fn what_is_stored_is_served_for_as_long_as_the_configuration_says(stack: &Stack) {
+pub(crate) async fn stored_responses_are_served_for_the_configured_outage(stack: &Stack) {
     let path = "/outage/bounded";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cdn-cache-control", "max-age=600")], "x"));
     let (_folder, edge) = start(stack, &["JOURNAL_MAX_LAG_SECS:1", "JOURNAL_MAX_OUTAGE_SECS:4"]).await;
@@ -74,17 +76,17 @@ pub(crate) async fn what_is_stored_is_served_for_as_long_as_the_configuration_sa
     let since = Instant::now();
     let (mut last_hit, mut first_miss) = (Duration::ZERO, None);
     eventually("it is not served any more", async || {
-        let asked_at = since.elapsed();
+        let requested_at = since.elapsed();
         if ask().await.is_hit() {
-            last_hit = asked_at;
+            last_hit = requested_at;
         } else {
-            first_miss.get_or_insert(asked_at);
+            first_miss.get_or_insert(requested_at);
         }
         first_miss.is_some()
     })
     .await;
-    // The journal was known to be complete at most a second before the cut.
-    assert!(last_hit > Duration::from_secs(2), "served beyond the lag: {last_hit:?}");
-    assert!(last_hit <= Duration::from_secs(6), "and not beyond both: {last_hit:?}");
+    // The snapshot was complete at most a second before the cut.
+    assert!(last_hit > Duration::from_secs(2), "expected hits beyond the lag, got the last after {last_hit:?}");
+    assert!(last_hit <= Duration::from_secs(6), "expected no hit beyond lag and outage, got one after {last_hit:?}");
     assert!(edge.logged("served without knowledge of recent purges") > 0);
 }

@@ -1,4 +1,5 @@
-//! Parts from outside (RFC 9110 section 14): cut from what is stored whole, stored as parts, never taken for the whole.
+//! Range requests (RFC 9110 section 14): parts are cut from stored responses, or stored as parts,
+//! and never served as the whole.
 
 use reqwest::Method;
 use strata_tests::{OriginReply, OriginRequest, eventually};
@@ -6,7 +7,7 @@ use strata_tests::{OriginReply, OriginRequest, eventually};
 use crate::{Reply, SHARED, Stack};
 
 const DIGITS: &str = "0123456789";
-pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
+pub(crate) async fn a_part_is_cut_from_a_whole_stored_response(stack: &Stack) {
     let path = "/ranges/whole";
     let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("etag", "\"v1\""), modified], DIGITS));
@@ -39,7 +40,7 @@ pub(crate) async fn a_part_is_cut_from_what_is_stored_whole(stack: &Stack) {
     assert_eq!(stack.origin_requests(path), requests);
 }
 
-pub(crate) async fn a_part_that_came_answers_for_itself_and_not_for_the_whole(stack: &Stack) {
+pub(crate) async fn a_stored_part_answers_its_range_and_not_the_whole(stack: &Stack) {
     let path = "/ranges/part";
     stack.origin_answers(path, |request: &OriginRequest| match request.headers.get("range") {
         Some(_) => OriginReply {
@@ -57,10 +58,10 @@ pub(crate) async fn a_part_that_came_answers_for_itself_and_not_for_the_whole(st
     let whole = stack.get(path).await;
     assert_eq!((whole.status, whole.body.as_str()), (200, DIGITS));
     assert!(whole.edge_status().contains("fwd=partial"), "{}", whole.edge_status());
-    eventually("the whole has taken its place", async || stack.get(path).await.is_hit()).await;
+    eventually("the whole response has replaced it", async || stack.get(path).await.is_hit()).await;
 }
 
-pub(crate) async fn several_parts_answer_the_field_that_they_came_for(stack: &Stack) {
+pub(crate) async fn a_multipart_response_answers_the_same_range_field(stack: &Stack) {
     let path = "/ranges/several";
     let parts =
         "--a\r\nContent-Range: bytes 0-0/10\r\n\r\n0\r\n--a\r\nContent-Range: bytes 9-9/10\r\n\r\n9\r\n--a--\r\n";
@@ -92,7 +93,7 @@ pub(crate) async fn a_part_of_the_whole_length_is_stored_as_the_whole(stack: &St
     assert!(whole.is_hit());
 }
 
-async fn a_head_that_names_no_representation_changes_nothing(stack: &Stack) {
+async fn a_head_without_a_validator_changes_nothing(stack: &Stack) {
     let path = "/ranges/head/silent";
     stack.origin_answers(path, move |_| OriginReply::ok(&[("cache-control", "max-age=1")], DIGITS));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -104,10 +105,10 @@ async fn a_head_that_names_no_representation_changes_nothing(stack: &Stack) {
     assert!(!stack.get(path).await.is_hit(), "the body is no fresher for it");
 }
 
-pub(crate) async fn a_head_updates_what_is_stored_or_drops_it(stack: &Stack) {
+pub(crate) async fn a_head_updates_or_removes_the_stored_response(stack: &Stack) {
     for (path, etag, updated) in [("/ranges/head/same", "\"v1\"", true), ("/ranges/head/other", "\"v2\"", false)] {
         stack.origin_answers(path, move |request: &OriginRequest| match request.method {
-            // The server sends no body to a HEAD, and the length of the one it would have.
+            // The test's server sends no body for HEAD, but the length of the body for GET.
             Method::HEAD => OriginReply::ok(&[SHARED, ("etag", etag), ("x-new", "1")], DIGITS),
             _ => OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], DIGITS),
         });
@@ -123,5 +124,5 @@ pub(crate) async fn a_head_updates_what_is_stored_or_drops_it(stack: &Stack) {
         let reply = stack.get(path).await;
         assert_eq!((reply.header("x-new") == "1", reply.body.as_str()), (updated, DIGITS), "{path}");
     }
-    a_head_that_names_no_representation_changes_nothing(stack).await;
+    a_head_without_a_validator_changes_nothing(stack).await;
 }

@@ -1,4 +1,5 @@
-//! What is stored, for how long, and how a request chooses among what is stored: rows of fields, seen through `Cache-Status`.
+//! Tables of fields and the `Cache-Status` that they lead to: whether a response is stored, for how
+//! long, and which requests it answers.
 
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
@@ -7,7 +8,7 @@ use crate::{Reply, SHARED, Stack};
 
 const LONG_AGO: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-pub(crate) async fn why_nothing_is_stored_is_said(stack: &Stack) {
+pub(crate) async fn cache_status_states_why_a_response_is_not_stored(stack: &Stack) {
     for (detail, status, fields) in [
         ("private", 200, &[("cache-control", "private, max-age=60")][..]),
         ("no-store", 200, &[("cache-control", "no-store")]),
@@ -29,8 +30,8 @@ pub(crate) async fn why_nothing_is_stored_is_said(stack: &Stack) {
     }
 }
 
-/// RFC 9111, 4.2.1 to 4.2.3, and RFC 9213.
-pub(crate) async fn a_lifetime_is_what_the_fields_say(stack: &Stack) {
+/// RFC 9111 sections 4.2.1 to 4.2.3, and RFC 9213.
+pub(crate) async fn fields_determine_the_lifetime(stack: &Stack) {
     const DAY: i64 = 24 * 60 * 60;
     for (number, (ttl, fields)) in [
         (500, &[SHARED, ("age", "100")][..]),
@@ -40,7 +41,7 @@ pub(crate) async fn a_lifetime_is_what_the_fields_say(stack: &Stack) {
         (600, &[SHARED, ("cdn-cache-control", "max-age=60, &&&")]),
         (600, &[("cache-control", "no-store, must-understand, max-age=600")]),
         (DAY, &[("last-modified", LONG_AGO)]),
-        // An origin whose clock is ahead.
+        // The origin's clock is ahead.
         (300, &[("date", "Fri, 01 Jan 2100 00:00:00 GMT"), ("expires", "Fri, 01 Jan 2100 00:05:00 GMT")]),
     ]
     .into_iter()
@@ -55,7 +56,7 @@ pub(crate) async fn a_lifetime_is_what_the_fields_say(stack: &Stack) {
     }
 }
 
-pub(crate) async fn answers_of_many_statuses_are_stored(stack: &Stack) {
+pub(crate) async fn responses_of_many_statuses_are_stored(stack: &Stack) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     for status in [203, 204, 301, 302, 404, 410, 500, 503] {
         let path = format!("/responses/status/{status}");
@@ -72,8 +73,8 @@ pub(crate) async fn answers_of_many_statuses_are_stored(stack: &Stack) {
     assert_eq!(stack.origin_requests("/responses/elsewhere"), 0);
 }
 
-/// RFC 9111, 5.2.2.2 and 5.2.2.8.
-pub(crate) async fn stale_is_not_served_where_it_is_forbidden(stack: &Stack) {
+/// RFC 9111 sections 5.2.2.2 and 5.2.2.8.
+pub(crate) async fn stale_is_not_served_if_a_directive_forbids_it(stack: &Stack) {
     for directive in ["must-revalidate", "proxy-revalidate", "no-cache=\"x\", s-maxage=1"] {
         let path = format!("/responses/forbidden/{}", &directive[..4]);
         let cache_control = format!("max-age=1, stale-while-revalidate=600, stale-if-error=600, {directive}");
@@ -89,8 +90,8 @@ pub(crate) async fn stale_is_not_served_where_it_is_forbidden(stack: &Stack) {
     }
 }
 
-/// RFC 9111, 5.2.1; by a rule, which also lets cookies be stored.
-pub(crate) async fn requests_are_obeyed_and_cookies_stored_where_a_rule_says_so(stack: &Stack) {
+/// RFC 9111 section 5.2.1. The rule also lets cookies be stored.
+pub(crate) async fn a_rule_obeys_request_directives_and_stores_cookies(stack: &Stack) {
     let path = "/responses/obeyed";
     let fields = [SHARED, ("set-cookie", "a=1"), ("set-cookie", "b=2")];
     stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.number.to_string()));
@@ -109,12 +110,12 @@ pub(crate) async fn requests_are_obeyed_and_cookies_stored_where_a_rule_says_so(
         let reply = stack.get_with(path, &[("cache-control", asked)]).await;
         assert_eq!(reply.is_hit(), taken, "{asked}: {}", reply.edge_status());
         assert!(taken || reply.edge_status().contains("fwd=request"), "{asked}: {}", reply.edge_status());
-        eventually("what was asked for is stored", async || stack.get(path).await.is_hit()).await;
+        eventually("the requested response is stored", async || stack.get(path).await.is_hit()).await;
     }
 }
 
-/// RFC 9111, 5.2.1.1 and 5.2.1.2.
-pub(crate) async fn a_client_says_how_old_it_takes_a_response(stack: &Stack) {
+/// RFC 9111 sections 5.2.1.1 and 5.2.1.2.
+pub(crate) async fn a_request_limits_age_and_staleness(stack: &Stack) {
     for (path, lifetime) in [("/responses/obeyed/stale", "max-age=1"), ("/responses/obeyed/fresh", "max-age=600")] {
         let fields = [("cache-control", lifetime)];
         stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.number.to_string()));
@@ -122,7 +123,7 @@ pub(crate) async fn a_client_says_how_old_it_takes_a_response(stack: &Stack) {
     }
     let asking = async |path, asked| stack.get_with(path, &[("cache-control", asked)]).await;
     let (path, requests) = ("/responses/obeyed/stale", stack.origin_requests("/responses/obeyed/stale"));
-    eventually("it is taken stale", async || {
+    eventually("the request accepts it stale", async || {
         let reply = asking(path, "max-stale=60").await;
         assert!(reply.is_hit(), "{}", reply.edge_status());
         reply.edge_status().contains("detail=max-stale")
@@ -131,15 +132,15 @@ pub(crate) async fn a_client_says_how_old_it_takes_a_response(stack: &Stack) {
     assert_eq!(stack.origin_requests(path), requests);
     assert!(!asking(path, "max-stale=0").await.is_hit());
     let path = "/responses/obeyed/fresh";
-    eventually("it is older than is taken", async || {
+    eventually("it is older than the request accepts", async || {
         asking(path, "max-age=0").await.edge_status().starts_with("strata-edge; fwd=request")
     })
     .await;
 }
 
-pub(crate) async fn the_origin_is_asked_with_the_value_that_selects(stack: &Stack) {
+pub(crate) async fn the_origin_gets_the_normal_value(stack: &Stack) {
     for (name, value, seen) in [
-        // The platform itself asks the worker with what it can decode for any client.
+        // `wrangler dev` replaces the client's `Accept-Encoding` by the codings that it can decode.
         ("accept-encoding", "gzip", "br, gzip"),
         ("accept", "image/webp, */*;q=0.1", "image/webp"),
         ("cookie", "sid=7; group=b; x=1", "group=b"),
@@ -158,7 +159,7 @@ pub(crate) async fn the_origin_is_asked_with_the_value_that_selects(stack: &Stac
     assert!(other.edge_status().contains("fwd=vary-miss"), "{}", other.edge_status());
 }
 
-pub(crate) async fn fields_of_one_connection_end_here(stack: &Stack) {
+pub(crate) async fn hop_by_hop_fields_are_removed(stack: &Stack) {
     let path = "/responses/hops";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("proxy-authentication-info", "x"), ("x-end", "1")], "x"));
     let fields = [("proxy-authorization", "x"), ("keep-alive", "timeout=5"), ("x-end", "1")];
@@ -169,7 +170,7 @@ pub(crate) async fn fields_of_one_connection_end_here(stack: &Stack) {
     assert_eq!(reached, [false, false, true], "{seen:?}");
 }
 
-pub(crate) async fn other_methods_pass_with_their_bodies(stack: &Stack) {
+pub(crate) async fn other_methods_are_forwarded_with_their_bodies(stack: &Stack) {
     let path = "/responses/methods";
     let fields = [SHARED, ("cache-tag", "a"), ("strata-position", "9000000000000-0")];
     stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.method.as_str()));

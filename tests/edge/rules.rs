@@ -1,11 +1,11 @@
-//! Rules from the configuration.
+//! The rules of the variable `RULES`.
 
 use reqwest::Method;
 use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::{Reply, SHARED, Stack};
 
-/// What the worker of all tests is started with.
+/// The rules of the worker that the tests share.
 pub(crate) const RULES: &str = r#"[
     {"name": "lifetime", "path": "/rules/lifetime/**", "lifetime": {"fresh": 600}},
     {"name": "override", "path": "/rules/override/**", "lifetime": {"fresh": 600, "override": true}},
@@ -37,7 +37,7 @@ async fn is_stored(stack: &Stack, path: &str, script: OriginReply) -> bool {
     true
 }
 
-pub(crate) async fn a_lifetime_holds_where_the_origin_declares_none(stack: &Stack) {
+pub(crate) async fn a_lifetime_applies_if_the_origin_declares_none(stack: &Stack) {
     assert!(is_stored(stack, "/rules/lifetime/none", OriginReply::ok(&[], "x")).await);
     let reply = stack.get("/rules/lifetime/none").await;
     assert!(reply.edge_status().contains("; ttl=600") || reply.edge_status().contains("; ttl=59"));
@@ -47,14 +47,14 @@ pub(crate) async fn a_lifetime_holds_where_the_origin_declares_none(stack: &Stac
     assert!(!is_stored(stack, "/rules/other", OriginReply::ok(&[], "x")).await);
 }
 
-pub(crate) async fn an_override_holds_whatever_the_origin_declares(stack: &Stack) {
+pub(crate) async fn an_override_replaces_the_origins_lifetime(stack: &Stack) {
     for (path, declared) in [("/rules/override/zero", "max-age=0"), ("/rules/override/no-cache", "no-cache")] {
         assert!(is_stored(stack, path, OriginReply::ok(&[("cache-control", declared)], "x")).await, "{declared}");
         assert_eq!(stack.get(path).await.header("cache-control"), declared, "what the client is told stays");
     }
 }
 
-pub(crate) async fn what_the_origin_forbids_stays_forbidden(stack: &Stack) {
+pub(crate) async fn a_rule_does_not_lift_what_the_origin_forbids(stack: &Stack) {
     for (path, field) in [
         ("/rules/override/private", ("cache-control", "private")),
         ("/rules/override/no-store", ("cache-control", "no-store")),
@@ -72,7 +72,7 @@ pub(crate) async fn dropped_parameters_are_neither_keyed_nor_forwarded(stack: &S
     assert_eq!(stack.get("/rules/query?a=2&b=1").await.body, first.body);
 }
 
-pub(crate) async fn languages_that_select_the_same_share_a_variant(stack: &Stack) {
+pub(crate) async fn languages_with_the_same_normal_value_share_a_variant(stack: &Stack) {
     let path = "/rules/language";
     stack.origin_answers(path, |request| {
         let language = request.headers.get("accept-language").map_or("none", |value| value.to_str().unwrap());
@@ -100,15 +100,16 @@ pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
     assert!(reply.headers.contains_key("date") && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
 }
 
-pub(crate) async fn a_path_is_passed(stack: &Stack) {
+pub(crate) async fn a_path_bypasses_the_store(stack: &Stack) {
     assert!(!is_stored(stack, "/rules/pass/x", OriginReply::ok(&[SHARED], "x")).await);
     assert!(is_stored(stack, "/rules/pass/x/y", OriginReply::ok(&[SHARED], "x")).await, "a star ends at the segment");
     let escaped = stack.get("/rules/%70ass/x").await;
     assert!(escaped.edge_status().contains("detail=rule"), "{}", escaped.edge_status());
 }
 
-/// An origin that decodes the escape before it resolves the dots would answer with what another rule keeps out of the cache.
-pub(crate) async fn a_path_that_leads_up_for_some_is_passed(stack: &Stack) {
+/// An origin that decodes the escape before it resolves the dots would answer with a page that
+/// another rule keeps out of the cache.
+pub(crate) async fn an_ambiguous_path_bypasses_the_store(stack: &Stack) {
     stack.origin_answers("/rules/override/", |_| OriginReply::ok(&[SHARED], "x"));
     for path in ["/rules/override/..%2Fpass/x", "/rules/override/%2e%2e%5cpass/x", "/rules/override/..;a=b/pass/x"] {
         for _ in 0..2 {
@@ -122,7 +123,7 @@ pub(crate) async fn a_path_that_leads_up_for_some_is_passed(stack: &Stack) {
     assert!(is_stored(stack, "/rules/override/a%2Fb", OriginReply::ok(&[SHARED], "x")).await);
 }
 
-pub(crate) async fn what_passes_goes_on_as_it_came(stack: &Stack) {
+pub(crate) async fn a_bypassing_request_is_forwarded_unchanged(stack: &Stack) {
     let sent = "?b=%7e&utm_source=y&a=2";
     for (method, path) in
         [(Method::GET, "/rules/pass/raw"), (Method::POST, "/rules/query"), (Method::PUT, "/rules/keep")]
@@ -141,7 +142,7 @@ pub(crate) async fn errors_have_lifetimes(stack: &Stack) {
     assert!(!is_stored(stack, "/rules/errors/410", error(410)).await);
 }
 
-pub(crate) async fn stale_is_allowed_where_a_rule_says_so(stack: &Stack) {
+pub(crate) async fn a_rule_allows_stale_responses(stack: &Stack) {
     let headers = [("cache-control", "s-maxage=2, stale-while-revalidate=600")];
     for (path, allowed) in [("/rules/stale", true), ("/rules/not-stale", false)] {
         stack.origin_answers(path, move |request| OriginReply::ok(&headers, format!("answer {}", request.number)));
@@ -157,7 +158,7 @@ pub(crate) async fn stale_is_allowed_where_a_rule_says_so(stack: &Stack) {
     }
 }
 
-pub(crate) async fn an_unsafe_request_invalidates_what_its_url_is_keyed_as(stack: &Stack) {
+pub(crate) async fn an_unsafe_request_invalidates_the_key_of_its_rule(stack: &Stack) {
     let path = "/rules/unsafe?c=3";
     stack.origin_answers("/rules/unsafe", |_| OriginReply::ok(&[SHARED], "old"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -167,8 +168,9 @@ pub(crate) async fn an_unsafe_request_invalidates_what_its_url_is_keyed_as(stack
     assert_eq!(stack.get(path).await.body, "new");
 }
 
-/// `/account/x.css` shows the account: the lifetime is not the origin's word, so the type must fit.
-pub(crate) async fn a_page_that_looks_like_a_file_is_not_stored(stack: &Stack) {
+/// `/account/x.css` shows the account page. The origin states no lifetime, so the type must match
+/// the extension.
+pub(crate) async fn a_page_at_a_files_url_is_not_stored(stack: &Stack) {
     let page = OriginReply::ok(&[("content-type", "text/html")], "your account");
     assert!(!is_stored(stack, "/rules/lifetime/account/x.css", page.clone()).await);
     let reply = stack.get("/rules/lifetime/account/x.css").await;
@@ -180,8 +182,8 @@ pub(crate) async fn a_page_that_looks_like_a_file_is_not_stored(stack: &Stack) {
     assert!(is_stored(stack, "/rules/lifetime/z.css", declared).await, "at the origin's word");
 }
 
-/// A lifetime from `Last-Modified` is no word of the origin's either.
-pub(crate) async fn a_guess_makes_no_page_a_file_unless_a_rule_says_so(stack: &Stack) {
+/// A heuristic lifetime from `Last-Modified` is not stated by the origin either.
+pub(crate) async fn a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_rule_allows_it(stack: &Stack) {
     let fields = [("content-type", "text/html"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
     let page = OriginReply::ok(&fields, "your account");
     for (path, stored) in
@@ -193,7 +195,7 @@ pub(crate) async fn a_guess_makes_no_page_a_file_unless_a_rule_says_so(stack: &S
     assert!(reply.edge_status().contains("detail=content-type"), "{}", reply.edge_status());
 }
 
-pub(crate) async fn parameters_and_their_order_count_as_a_rule_says(stack: &Stack) {
+pub(crate) async fn a_rule_chooses_the_parameters_and_their_order(stack: &Stack) {
     for (asked, seen, same, other) in [
         ("/rules/keep?sid=1&page=2", "/rules/keep?page=2", "/rules/keep?page=2&sid=2", "/rules/keep?page=3"),
         ("/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?a=2&b=1"),
@@ -207,7 +209,7 @@ pub(crate) async fn parameters_and_their_order_count_as_a_rule_says(stack: &Stac
     }
 }
 
-pub(crate) async fn a_rule_holds_for_its_methods(stack: &Stack) {
+pub(crate) async fn a_rule_applies_to_its_methods(stack: &Stack) {
     for (path, posts_are_passed) in [("/rules/methods/post", true), ("/rules/methods/get", false)] {
         stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "x"));
         let post = Reply::read(stack.edge.request(Method::POST, path).send().await.unwrap()).await;
@@ -219,7 +221,7 @@ pub(crate) async fn a_rule_holds_for_its_methods(stack: &Stack) {
     }
 }
 
-pub(crate) async fn wrong_rules_send_everything_to_the_origin_and_say_so(stack: &Stack) {
+pub(crate) async fn invalid_rules_send_every_request_to_the_origin(stack: &Stack) {
     let path = "/rules/wrong";
     stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], format!("answer {}", request.number)));
     let wrong = r#"RULES:[{"path": "/a", "lifetime": {"fresh": "long"}}]"#;

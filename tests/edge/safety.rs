@@ -1,4 +1,4 @@
-//! G8 from outside: nothing that a client or a stranger sends poisons, forges or breaks.
+//! G8 through the built worker: no client can poison the cache, forge a field or break the worker.
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{Reply, Stack};
 
-pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
+pub(crate) async fn internal_fields_are_removed_in_both_directions(stack: &Stack) {
     let path = "/safety/internal";
     let headers = [("cdn-cache-control", "max-age=600"), ("cache-tag", "a"), ("strata-position", "9000000000000-0")];
     stack.origin_answers(path, move |_| OriginReply::ok(&headers, "x"));
@@ -26,7 +26,7 @@ pub(crate) async fn internal_headers_cross_neither_way(stack: &Stack) {
     }
 }
 
-pub(crate) async fn a_client_cannot_name_a_variant(stack: &Stack) {
+pub(crate) async fn a_client_cannot_choose_a_variants_key(stack: &Stack) {
     let path = "/safety/variant";
     stack.origin_answers(path, |request| {
         let user = request.headers.get("x-user").map_or("nobody", |value| value.to_str().unwrap_or("odd"));
@@ -40,7 +40,7 @@ pub(crate) async fn a_client_cannot_name_a_variant(stack: &Stack) {
     }
 }
 
-pub(crate) async fn the_origin_sees_no_parameter_that_the_key_drops(stack: &Stack) {
+pub(crate) async fn the_origin_gets_no_parameter_outside_the_key(stack: &Stack) {
     let path = "/safety/reflect";
     stack.origin_answers(path, |request| OriginReply::ok(&[("cache-control", "max-age=600")], request.target.clone()));
     for (number, name) in ["__strata_variant", "__strata%5Fvariant", "__strata_%76ariant"].into_iter().enumerate() {
@@ -52,7 +52,7 @@ pub(crate) async fn the_origin_sees_no_parameter_that_the_key_drops(stack: &Stac
     }
 }
 
-pub(crate) async fn a_status_that_cannot_be_passed_on_is_a_bad_gateway(stack: &Stack) {
+pub(crate) async fn an_invalid_status_of_the_origin_is_a_bad_gateway(stack: &Stack) {
     let path = "/safety/status";
     let headers = vec![("cache-control", "max-age=600".to_owned())];
     stack.origin_answers(path, move |_| OriginReply { status: 999, headers: headers.clone(), body: "odd".into() });
@@ -62,7 +62,7 @@ pub(crate) async fn a_status_that_cannot_be_passed_on_is_a_bad_gateway(stack: &S
     }
 }
 
-pub(crate) async fn only_a_websocket_goes_past_the_cache(stack: &Stack) {
+pub(crate) async fn only_a_websocket_upgrade_bypasses_the_cache(stack: &Stack) {
     let path = "/safety/upgrade";
     let headers = [("cache-control", "max-age=600"), ("cache-tag", "a")];
     stack.origin_answers(path, move |_| OriginReply::ok(&headers, "x"));
@@ -96,21 +96,21 @@ pub(crate) async fn a_websocket_reaches_the_origin_and_back(stack: &Stack) {
     }
 }
 
-/// The origin has the beginning while the client has not sent the end.
+/// The origin receives the beginning of the body before the client has sent the end.
 pub(crate) async fn the_body_of_an_unsafe_request_is_streamed(stack: &Stack) {
     let (pieces, receive) = tokio::sync::mpsc::unbounded_channel::<Result<String, std::io::Error>>();
     let mut receive = receive;
     let body = reqwest::Body::wrap_stream(futures_util::stream::poll_fn(move |context| receive.poll_recv(context)));
     let asking = tokio::spawn(stack.edge.request(Method::PUT, "/uploads/streamed").body(body).send());
     pieces.send(Ok("begin".repeat(20_000))).unwrap();
-    eventually("the beginning is there", async || stack.origin.uploaded("streamed").starts_with("begin")).await;
+    eventually("the beginning arrives", async || stack.origin.uploaded("streamed").starts_with("begin")).await;
     pieces.send(Ok("end".to_owned())).unwrap();
     drop(pieces);
     assert_eq!(asking.await.unwrap().unwrap().status(), 200);
-    eventually("the end is there", async || stack.origin.uploaded("streamed").ends_with("end")).await;
+    eventually("the end arrives", async || stack.origin.uploaded("streamed").ends_with("end")).await;
 }
 
-pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeyed(stack: &Stack) {
+pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
     let path = "/safety/unkeyed";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
     let fields = [
@@ -126,7 +126,7 @@ pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeye
         ("client-ip", "192.0.2.1"),
         ("proxy", "evil.example"),
         ("x-middleware-anything", "1"),
-        // Where fields are variables, another field.
+        // Gateways that pass fields as variables read `_` as `-`.
         ("accept_language", "de"),
     ];
     assert_eq!(stack.get_with(path, &fields).await.status, 200);
@@ -139,7 +139,7 @@ pub(crate) async fn fields_that_frameworks_act_on_do_not_reach_the_origin_unkeye
     assert_eq!(request.headers["x-forwarded-host"], *stack.edge.url().trim_start_matches("http://"));
 }
 
-/// Sent as no client library would; the server in front of the worker may be the one that refuses it.
+/// No client library sends such requests. The server in front of the worker may refuse them first.
 pub(crate) async fn a_body_of_ambiguous_length_is_refused(stack: &Stack) {
     let path = "/safety/length";
     stack.origin_answers(path, |_| OriginReply::ok(&[], "reached"));
@@ -155,8 +155,9 @@ pub(crate) async fn a_body_of_ambiguous_length_is_refused(stack: &Stack) {
     assert_eq!(stack.origin_requests(path), 0);
 }
 
-/// The runtime goes by the transfer coding, as it may (RFC 9112, 6.3), and does not show the length: what goes on has one of them.
-pub(crate) async fn a_body_goes_on_in_a_frame_of_its_own(stack: &Stack) {
+/// The runtime obeys the transfer coding, as RFC 9112 section 6.3 permits, and hides the length.
+/// The forwarded request has only one of them.
+pub(crate) async fn a_body_is_forwarded_with_its_own_framing(stack: &Stack) {
     let path = "/safety/frame";
     stack.origin_answers(path, |_| OriginReply::ok(&[], "reached"));
     raw(stack, path, "Content-Length: 5\r\nTransfer-Encoding: chunked").await;
@@ -167,7 +168,8 @@ pub(crate) async fn a_body_goes_on_in_a_frame_of_its_own(stack: &Stack) {
     }
 }
 
-/// The answer to a POST with these lines in its head, and an empty chunked body with a byte more.
+/// Returns the answer to a POST with these fields, and with an empty chunked body and one byte
+/// more.
 async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
     let host = stack.edge.url().trim_start_matches("http://");
     let mut connection = tokio::net::TcpStream::connect(host).await.unwrap();
@@ -190,7 +192,7 @@ pub(crate) async fn a_loop_is_detected(stack: &Stack) {
         assert_eq!((reply.status, reply.edge_status()), (508, "strata-edge; detail=loop"), "{name}");
     }
     assert_eq!(stack.origin_requests(path), 0);
-    // A proxy before the worker may call itself by the site's name.
+    // A proxy in front of the worker may use the site's name.
     let by_name = format!("1.1 {site}");
     assert_eq!(stack.get_with(path, &[("via", &by_name), ("cdn-loop", "other")]).await.status, 200);
     let seen = &stack.origin.requests(path)[0].headers;
@@ -198,7 +200,7 @@ pub(crate) async fn a_loop_is_detected(stack: &Stack) {
     assert_eq!(seen["cdn-loop"], format!("other, {site}"));
 }
 
-pub(crate) async fn an_origin_that_leads_back_here_is_told_of(_: &Stack) {
+pub(crate) async fn an_origin_url_that_leads_back_is_reported(_: &Stack) {
     let port = free_port();
     let edge = Edge::start_on(port, &format!("http://127.0.0.1:{port}"), &[]).await;
     let upgrade = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
@@ -209,7 +211,7 @@ pub(crate) async fn an_origin_that_leads_back_here_is_told_of(_: &Stack) {
     }
 }
 
-pub(crate) async fn a_request_goes_no_further_than_it_says(stack: &Stack) {
+pub(crate) async fn max_forwards_is_obeyed(stack: &Stack) {
     let path = "/safety/hops";
     stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
     for (hops, forwarded) in [("0", None), ("7", Some("6"))] {

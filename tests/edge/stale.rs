@@ -1,4 +1,4 @@
-//! Stale responses: RFC 5861 and RFC 9111, 4.2.4.
+//! Stale responses (RFC 5861, and RFC 9111 section 4.2.4).
 
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ fn counting(lifetime: &'static str) -> impl Fn(&strata_tests::OriginRequest) -> 
     move |request| OriginReply::ok(&[("cache-control", lifetime)], format!("answer {}", request.number))
 }
 
-pub(crate) async fn stale_is_served_while_it_is_revalidated_and_then_the_new(stack: &Stack) {
+pub(crate) async fn a_stale_response_is_served_during_its_revalidation(stack: &Stack) {
     let path = "/stale/swr";
     stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -25,7 +25,7 @@ pub(crate) async fn stale_is_served_while_it_is_revalidated_and_then_the_new(sta
         is_stale
     })
     .await;
-    eventually("the new one is in", async || {
+    eventually("the new response is served", async || {
         let reply = stack.get(path).await;
         reply.body != old && reply.is_hit()
     })
@@ -54,8 +54,9 @@ pub(crate) async fn without_a_window_stale_is_not_served(stack: &Stack) {
     eventually("its age has passed", async || stack.get(path).await.status == 503).await;
 }
 
-/// An origin process that lags behind the journal confirms the old response after the purge; one that is down confirms nothing.
-pub(crate) async fn a_purge_is_obeyed_that_comes_while_the_origin_is_asked(stack: &Stack) {
+/// The origin either validates the old response after the purge, because it lags behind the
+/// journal, or fails.
+pub(crate) async fn a_purge_during_a_validation_is_obeyed(stack: &Stack) {
     for (path, tag, status) in [("/stale/meanwhile/304", "late:304", 304), ("/stale/meanwhile/503", "late:503", 503)] {
         let headers = vec![
             ("cdn-cache-control", "max-age=1, stale-if-error=600".to_owned()),
@@ -75,12 +76,12 @@ pub(crate) async fn a_purge_is_obeyed_that_comes_while_the_origin_is_asked(stack
                 return OriginReply { body: "new".into(), ..OriginReply::ok(&[("cache-control", "no-store")], "") };
             }
             asked.lock().unwrap().send(()).unwrap();
-            // The purge is on its way through this same runtime.
+            // The purge passes through the same runtime at this time.
             tokio::task::block_in_place(|| was_purged.lock().unwrap().recv_timeout(PATIENCE)).unwrap();
             OriginReply { status, headers: vec![], body: String::new() }
         });
         let purge_once_asked = async {
-            eventually("the origin is asked whether it still holds", async || was_asked.try_recv().is_ok()).await;
+            eventually("the stored response is validated", async || was_asked.try_recv().is_ok()).await;
             purge(stack, &format!(r#"{{"scope":"tag:{tag}","mode":"remove"}}"#)).await;
             purged.send(()).unwrap();
         };
@@ -98,7 +99,7 @@ pub(crate) async fn a_purge_is_obeyed_that_comes_while_the_origin_is_asked(stack
     }
 }
 
-pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_stale(stack: &Stack) {
+pub(crate) async fn a_response_for_one_client_does_not_remove_a_stale_one(stack: &Stack) {
     let path = "/stale/forbidden";
     stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -107,7 +108,7 @@ pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_sta
         let headers = vec![("cache-control", "no-store".to_owned())];
         stack.origin_answers(path, move |_| OriginReply { status, headers: headers.clone(), body: "not you".into() });
         let requests = stack.origin_requests(path);
-        eventually("it was refreshed twice in vain", async || {
+        eventually("it was refreshed twice without a result", async || {
             let reply = stack.get(path).await;
             assert_eq!((reply.status, &reply.body), (200, &old), "{}", reply.edge_status());
             stack.origin_requests(path) >= requests + 2
@@ -116,7 +117,7 @@ pub(crate) async fn what_the_origin_tells_one_client_does_not_remove_what_is_sta
     }
 }
 
-pub(crate) async fn an_origin_that_fails_is_not_asked_for_every_stale_hit(stack: &Stack) {
+pub(crate) async fn a_failing_origin_is_not_requested_per_stale_hit(stack: &Stack) {
     let path = "/stale/failing";
     stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -131,14 +132,14 @@ pub(crate) async fn an_origin_that_fails_is_not_asked_for_every_stale_hit(stack:
     for _ in 0..50 {
         assert_eq!(stack.get(path).await.body, old);
     }
-    // Asked again at most every 5 s, and once more by a hit that came before the lease was extended.
+    // A refresh is retried at most every 5 s, and once more by a hit before the lease was renewed.
     let asked = stack.origin_requests(path) - requests;
     assert!(asked as u64 <= 2 + since.elapsed().as_secs() / 5, "{asked} in {:?}", since.elapsed());
     stack.origin_answers(path, counting("max-age=600"));
-    eventually("it is asked again", async || stack.get(path).await.body != old).await;
+    eventually("the origin is requested again", async || stack.get(path).await.body != old).await;
 }
 
-/// The worker of these tests gives the origin 5 s.
+/// The worker of these tests has an `ORIGIN_TIMEOUT_SECS` of 5.
 pub(crate) async fn stale_is_served_if_the_origin_takes_too_long(stack: &Stack) {
     let path = "/stale/slow";
     stack.origin_answers(path, counting("max-age=1, stale-if-error=600"));
@@ -183,12 +184,12 @@ pub(crate) async fn many_stale_hits_start_one_refresh(stack: &Stack) {
     }
     assert_eq!(stack.origin_requests(path), requests + 1);
     gate.open();
-    eventually("the new one is in", async || stack.get(path).await.body == "new").await;
+    eventually("the new response is served", async || stack.get(path).await.body == "new").await;
     assert_eq!(stack.origin_requests(path), requests + 1);
 }
 
-/// The runtime would end it after 30 s, whatever it has not done yet.
-pub(crate) async fn a_refresh_that_takes_too_long_is_given_up_and_another_begins(stack: &Stack) {
+/// The runtime would end the refresh after 30 s, in any state.
+pub(crate) async fn a_refresh_times_out_and_another_begins(stack: &Stack) {
     let path = "/stale/held-up";
     stack.origin_answers(path, counting("max-age=1, stale-while-revalidate=600"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -200,9 +201,9 @@ pub(crate) async fn a_refresh_that_takes_too_long_is_given_up_and_another_begins
     })
     .await;
     tokio::time::timeout(2 * PATIENCE, endless.closed()).await.expect("the origin's connection is closed");
-    eventually("it was given up, and not ended by the runtime", async || {
+    eventually("the refresh timed out before the runtime ended it", async || {
         stack.edge.logged("not refreshed: expected an answer within 25 s") > 0
     })
     .await;
-    eventually("another refresh brings the new one", async || stack.get(path).await.body != old).await;
+    eventually("another refresh stores the new response", async || stack.get(path).await.body != old).await;
 }

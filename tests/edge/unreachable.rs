@@ -1,15 +1,15 @@
-//! An origin that cannot be reached at all (RFC 9111, 4.2.4).
+//! An origin that is unreachable (RFC 9111 section 4.2.4).
 
 use reqwest::Method;
 use strata_tests::{Edge, OriginReply, Passage, Proxy, eventually};
 
 use crate::{Reply, Stack};
 
-/// One worker for all rows, as it takes seconds to start.
-pub(crate) async fn what_is_stored_stands_in_unless_it_is_forbidden(stack: &Stack) {
+/// Runs all rows with one worker, because a worker takes seconds to start.
+pub(crate) async fn stored_responses_are_served_unless_a_directive_forbids_it(stack: &Stack) {
     const ROWS: [(&str, &str, Option<&str>); 5] = [
         ("window", "max-age=1, stale-if-error=600", Some("stale-if-error")),
-        // A cache that is cut off may do so for a while, without anybody's word.
+        // A disconnected cache may serve stale responses for a while without a declared window.
         ("grace", "max-age=1", Some("stale-if-error")),
         ("background", "max-age=1, stale-while-revalidate=600", Some("stale-while-revalidate")),
         ("must", "max-age=1, stale-if-error=600, must-revalidate", None),
@@ -24,8 +24,8 @@ pub(crate) async fn what_is_stored_stands_in_unless_it_is_forbidden(stack: &Stac
         eventually("it is stored", async || get(name).await.is_hit()).await;
     }
     way.set(Passage::Closed);
-    // A connection that was open may answer once more.
-    eventually("nothing passes any more", async || {
+    // An open connection may answer once more.
+    eventually("no request is forwarded any more", async || {
         edge.request(Method::POST, "/unreachable/never").send().await.unwrap().status().is_server_error()
     })
     .await;
@@ -53,6 +53,6 @@ pub(crate) async fn what_is_stored_stands_in_unless_it_is_forbidden(stack: &Stac
         stack.origin_answers(&format!("/unreachable/{name}"), |_| {
             OriginReply::ok(&[("cache-control", "max-age=600")], "new")
         });
-        eventually("the origin is asked again", async || get(name).await.body == "new").await;
+        eventually("the origin is requested again", async || get(name).await.body == "new").await;
     }
 }

@@ -1,5 +1,5 @@
-//! Validation from outside (RFC 9111 section 4.3): of what is stored by the origin, of what the client has by what is stored; and what
-//! credentials and bodies that break off keep out.
+//! Validation (RFC 9111 section 4.3): of stored responses by the origin, and of the client's copy
+//! by stored responses. Also responses to requests with credentials, and bodies that break off.
 
 use reqwest::Method;
 use strata_tests::{OriginReply, OriginRequest, eventually};
@@ -12,7 +12,7 @@ fn conditional(requests: &[OriginRequest], condition: &str) -> usize {
     requests.iter().filter(|request| request.headers.contains_key(condition)).count()
 }
 
-pub(crate) async fn what_is_stale_is_confirmed_by_its_validator(stack: &Stack) {
+pub(crate) async fn a_stale_response_is_validated(stack: &Stack) {
     for (validator, value, condition) in
         [("etag", "\"v1\"", "if-none-match"), ("last-modified", MODIFIED, "if-modified-since")]
     {
@@ -28,7 +28,7 @@ pub(crate) async fn what_is_stale_is_confirmed_by_its_validator(stack: &Stack) {
             ),
         });
         eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
-        eventually("its age has passed, and the origin confirms it", async || {
+        eventually("its age has passed, and the origin validates it", async || {
             let reply = stack.get(&path).await;
             assert_eq!((reply.status, reply.body.as_str()), (200, "old"));
             reply.edge_status().starts_with("strata-edge; fwd=stale; fwd-status=304; stored; ttl=")
@@ -43,8 +43,8 @@ pub(crate) async fn what_is_stale_is_confirmed_by_its_validator(stack: &Stack) {
     }
 }
 
-/// RFC 9111, 4.3.4.
-pub(crate) async fn a_304_for_another_representation_confirms_nothing(stack: &Stack) {
+/// RFC 9111 section 4.3.4.
+pub(crate) async fn a_304_for_another_representation_validates_nothing(stack: &Stack) {
     let path = "/validation/other";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], "old"));
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -52,15 +52,16 @@ pub(crate) async fn a_304_for_another_representation_confirms_nothing(stack: &St
         Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[SHARED, ("etag", "\"v2\"")], "") },
         None => OriginReply::ok(&[SHARED, ("etag", "\"v2\"")], "new"),
     });
-    eventually("the new one comes", async || stack.get(path).await.body == "new").await;
+    eventually("the new response is served", async || stack.get(path).await.body == "new").await;
     let requests = stack.origin.requests(path);
     let asked = requests.iter().position(|request| request.headers.contains_key("if-none-match")).unwrap();
     assert_eq!(requests.len(), asked + 2, "asked once more, without a condition");
     assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
 }
 
-/// RFC 9111, 3.2: the fields of a 304 hold for what is stored, so that it is not served when the origin is away either.
-pub(crate) async fn a_304_that_forbids_to_store_ends_what_it_confirms(stack: &Stack) {
+/// The fields of a 304 update the stored response (RFC 9111 section 3.2), so it is not served while
+/// the origin is unreachable either.
+pub(crate) async fn a_304_with_no_store_removes_the_stored_response(stack: &Stack) {
     for control in ["no-store", "private"] {
         let path = format!("/validation/forbidden/{control}");
         stack.origin_answers(&path, move |request| match request.headers.get("if-none-match") {
@@ -79,8 +80,8 @@ pub(crate) async fn a_304_that_forbids_to_store_ends_what_it_confirms(stack: &St
     }
 }
 
-/// What validates is for all; a cookie that comes with it is not.
-pub(crate) async fn a_304_with_a_cookie_confirms_and_the_cookie_is_for_its_client(stack: &Stack) {
+/// The validation is for all clients, its cookie for one.
+pub(crate) async fn a_304_with_a_cookie_validates_and_the_cookie_is_for_its_client(stack: &Stack) {
     let path = "/validation/cookie";
     stack.origin_answers(path, |request| match request.headers.get("if-none-match") {
         Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[SHARED, ("set-cookie", "a=1")], "") },
@@ -98,8 +99,8 @@ pub(crate) async fn a_304_with_a_cookie_confirms_and_the_cookie_is_for_its_clien
     assert!(!stack.get(path).await.headers.contains_key("set-cookie"));
 }
 
-/// Nor is what was stored of no use because this client got a cookie.
-pub(crate) async fn a_cookie_for_one_client_does_not_end_what_is_stored_for_all(stack: &Stack) {
+/// The stored response remains usable although one client gets a cookie.
+pub(crate) async fn a_cookie_for_one_client_does_not_remove_the_stored_response(stack: &Stack) {
     let path = "/validation/session";
     let stale = ("cache-control", "max-age=1, stale-while-revalidate=600");
     stack.origin_answers(path, move |_| OriginReply::ok(&[stale], "old"));
@@ -111,7 +112,8 @@ pub(crate) async fn a_cookie_for_one_client_does_not_end_what_is_stored_for_all(
         stack.origin_requests(path) > asked
     })
     .await;
-    // The refresh is over when another begins, which it does once the lease of the one in vain has ended.
+    // The refresh is over when another begins: once the lease of the one without a result has
+    // expired.
     eventually("another refresh begins", async || {
         assert_eq!(stack.get(path).await.body, "old");
         stack.origin_requests(path) > asked + 1
@@ -119,14 +121,15 @@ pub(crate) async fn a_cookie_for_one_client_does_not_end_what_is_stored_for_all(
     .await;
 }
 
-/// RFC 9110, 13.1.3: the origin knows by which dates its resource has changed, after a rollback too.
-pub(crate) async fn what_the_origin_answers_to_a_date_is_not_judged_again(stack: &Stack) {
+/// The origin evaluates dates against its own history, for example after a rollback (RFC 9110
+/// section 13.1.3).
+pub(crate) async fn the_origins_answer_to_a_date_condition_is_final(stack: &Stack) {
     for (name, control) in [("unstored", "no-store"), ("stored", "max-age=600")] {
         let path = format!("/validation/rollback/{name}");
         stack.origin_answers(&path, move |_| {
             OriginReply::ok(&[("cache-control", control), ("last-modified", MODIFIED)], "rolled back")
         });
-        // With a precondition, the origin is asked by all that the client says.
+        // With a precondition, all the client's conditions are forwarded.
         let fields = [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT"), ("if-unmodified-since", MODIFIED)];
         let reply = stack.get_with(&path, &fields).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, "rolled back"), "{name}");
@@ -138,7 +141,7 @@ pub(crate) async fn what_the_origin_answers_to_a_date_is_not_judged_again(stack:
     }
 }
 
-pub(crate) async fn a_client_that_has_it_gets_a_304_with_what_a_cache_needs(stack: &Stack) {
+pub(crate) async fn a_304_to_a_client_has_the_fields_that_caches_need(stack: &Stack) {
     let path = "/validation/client";
     let fields = [
         SHARED,
@@ -167,7 +170,7 @@ pub(crate) async fn a_client_that_has_it_gets_a_304_with_what_a_cache_needs(stac
     }
 }
 
-pub(crate) async fn what_credentials_got_is_not_shared_unless_the_origin_says_so(stack: &Stack) {
+pub(crate) async fn a_response_to_credentials_is_shared_only_if_the_origin_allows_it(stack: &Stack) {
     for (cache_control, shared) in [("max-age=600", false), ("max-age=600, public", true), ("s-maxage=600", true)] {
         let path = format!("/validation/authorized/{}", cache_control.replace([' ', ','], "-"));
         let fields = [("cache-control", cache_control)];
@@ -189,8 +192,8 @@ pub(crate) async fn what_credentials_got_is_not_shared_unless_the_origin_says_so
     }
 }
 
-/// RFC 9111, 4.4.
-pub(crate) async fn a_successful_post_invalidates_what_it_says_it_changed(stack: &Stack) {
+/// RFC 9111 section 4.4.
+pub(crate) async fn a_successful_post_invalidates_its_location_fields(stack: &Stack) {
     let other = "http://other.example/validation/changed/d";
     for (number, (path, field, status, invalidated)) in [
         ("/validation/changed/a", "location", 201, true),
@@ -226,7 +229,7 @@ pub(crate) async fn a_body_that_breaks_off_is_not_stored(stack: &Stack) {
         assert!(first.bytes().await.is_err(), "{name}: the client sees that it broke off");
         stack.origin_answers(&path, |_| OriginReply::ok(&[SHARED], "one,two"));
         assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
-        eventually("the whole one is stored", async || stack.get(&path).await.is_hit()).await;
+        eventually("the whole response is stored", async || stack.get(&path).await.is_hit()).await;
         assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
     }
 }

@@ -1,4 +1,5 @@
-//! `cachectl verify` and `inspect --edge` against the worker in workerd: what can be seen here passes, and what needs a zone never does.
+//! `cachectl verify` and `inspect --edge` against the worker in workerd. Checks that need a zone
+//! are reported as not checkable.
 
 use origin_sdk::Secret;
 use origin_sdk::admin::edge_copy;
@@ -23,7 +24,7 @@ fn page(stack: &Stack, path: &str, headers: &'static [(&'static str, &'static st
 const STORED: &[(&str, &str)] =
     &[("cdn-cache-control", "max-age=600"), ("vary", "accept-language"), ("cache-tag", "v")];
 
-pub(crate) async fn a_worker_that_is_right_passes_and_what_needs_a_zone_is_not_checkable(stack: &Stack) {
+pub(crate) async fn a_correct_worker_passes_and_zone_checks_are_not_checkable(stack: &Stack) {
     let cloud = FakeCloudflare::start().await;
     let verify = Verify::url(page(stack, "/verify/right", STORED)).secret(Edge::secret()).tag("v");
     let verify = verify.zone(CLOUDFLARE_ZONE, ApiToken::new(CLOUDFLARE_TOKEN)).api(cloud.url());
@@ -45,7 +46,7 @@ pub(crate) async fn another_secret_fails(stack: &Stack) {
     }
 }
 
-pub(crate) async fn without_credentials_nothing_passes_that_needs_them(stack: &Stack) {
+pub(crate) async fn without_credentials_no_check_that_needs_them_passes(stack: &Stack) {
     for (rule, verdict, detail) in verdicts(Verify::url(page(stack, "/verify/bare", STORED))).await {
         let is_open =
             ["the worker answers", "a page is stored, and hit twice in one data centre", "variants stay apart"];
@@ -62,8 +63,8 @@ pub(crate) async fn a_page_that_is_not_stored_fails(stack: &Stack) {
     assert_eq!(of("by the journal"), Some(Verdict::NotCheckable));
 }
 
-/// Something else at the address, which answers 200 to anything.
-pub(crate) async fn what_is_no_worker_fails(stack: &Stack) {
+/// Another server at the address, which answers every request with 200.
+pub(crate) async fn another_server_fails(stack: &Stack) {
     stack.origin_answers("/verify/none", |_| OriginReply::ok(STORED, "x"));
     let verify = Verify::url(format!("{}/verify/none", stack.origin.url())).secret(Edge::secret());
     let seen = verdicts(verify).await;
@@ -71,7 +72,7 @@ pub(crate) async fn what_is_no_worker_fails(stack: &Stack) {
     assert!(passed.is_empty(), "{passed:?}");
 }
 
-pub(crate) async fn the_edge_tells_what_it_holds_and_stores_nothing_for_being_asked(stack: &Stack) {
+pub(crate) async fn inspecting_the_edge_reports_its_entries_and_stores_none(stack: &Stack) {
     let url = page(stack, "/verify/copy", STORED);
     for _ in 0..2 {
         let copy = edge_copy(&url).await.unwrap();

@@ -1,7 +1,8 @@
-//! G7, end to end: an edge response never outlives a purge of any datum that it was built from by more than
-//! `JOURNAL_MAX_LAG` + 5 s. Real Redis, the SDK's HTTP layer in three processes, the built worker in workerd.
+//! G7 end to end: no response at the edge outlives a purge of its data by more than
+//! `JOURNAL_MAX_LAG_SECS` + 5 s. The tests use real Redis, the SDK's HTTP layer in three processes,
+//! and the built worker in workerd.
 //!
-//! All tests share one stand, each with rows and paths of its own.
+//! All tests share one stand. Each test uses rows and paths of its own.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -18,17 +19,17 @@ use tokio::runtime::Runtime;
 
 use self::service::{Balancer, Held, Process};
 
-/// `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
+/// The bound: `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
 const BOUND: Duration = Duration::from_secs(10);
-/// How long each test looks on after the bound has passed.
+/// How long each test polls after the bound has passed.
 const AFTERWARDS: Duration = Duration::from_secs(3);
-/// Between two looks.
+/// The interval between two polls.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The processes, by their place behind the balancer.
+/// The processes by their index behind the balancer.
 const WRITER: usize = 0;
 const READER: usize = 1;
-/// The one that can be made to lag.
+/// The process that can be made to lag.
 const LAGGING: usize = 2;
 
 struct Stand {
@@ -43,7 +44,7 @@ impl Stand {
     async fn start() -> Self {
         let (redis, source) = (RedisServer::start().await, Source::start().await);
         let lag = Proxy::start(redis.port()).await;
-        // The port is known before the worker runs, since the writer ships to it.
+        // The port is chosen before the worker runs, because the writer ships to it.
         let edge_port = strata_tests::free_port();
         let edge_url = format!("http://127.0.0.1:{edge_port}");
         let writer = Process::start(&redis.url(), source.address(), Some(&edge_url)).await;
@@ -53,12 +54,12 @@ impl Stand {
         let (balancer, origin) = Balancer::start(Arc::clone(&processes)).await;
         let edge = Edge::start_on(edge_port, &origin, &[]).await;
         let stand = Self { _redis: redis, lag, processes, balancer, edge };
-        // A new journal begins with a record that covers everything; the tests begin after it.
+        // A new journal begins with a record for everything; the tests begin after it.
         stand.is_shipped(Position::new(0, 1)).await;
         stand
     }
 
-    /// Writes a row's next version. What comes back is where its record stands, and when the write was done.
+    /// Writes a row's next version. Returns the position of its record, and when the write ended.
     async fn put(&self, id: u64) -> (Position, Instant) {
         (self.processes[WRITER].put(id).await, Instant::now())
     }
@@ -93,8 +94,8 @@ impl Stand {
         .await;
     }
 
-    /// Looks until some time after the bound; fails if anything that was asked for after it is older than `version`. The
-    /// versions seen in between are not judged.
+    /// Polls until some time after the bound. Fails if a response that was requested after the
+    /// bound is older than `version`. Versions before the bound are not checked.
     async fn nothing_outlives_the_bound(&self, path: &str, language: &str, version: u64, put_at: Instant) {
         while put_at.elapsed() < BOUND + AFTERWARDS {
             let reply = self.get(path, language).await;
@@ -108,7 +109,7 @@ impl Stand {
         }
     }
 
-    /// Sends a request whose answer is held once the origin has built it. The request goes on meanwhile.
+    /// Sends a request in the background whose answer is held once the origin has built it.
     async fn held_on_its_way(self: &Arc<Self>, path: &'static str, language: &'static str) -> Arc<Held> {
         let held = self.balancer.hold_next(path);
         let stand = Arc::clone(self);
@@ -128,11 +129,12 @@ async fn while_a_process_lags(stand: Arc<Stand>) {
     let (path, id) = ("/items/1", 1);
     stand.balancer.route(path, LAGGING);
     stand.is_stored(path, "en", 0).await;
-    // It has the row in its memory, and hears nothing of what follows.
+    // The process has the row in its memory, and gets no further records.
     stand.lag.set(Passage::Stuck);
     let (_, put_at) = stand.put(id).await;
     stand.nothing_outlives_the_bound(path, "en", 1, put_at).await;
-    // What it builds by a journal that it does not hear is passed on and not kept; now it hears again.
+    // Responses that it builds without the journal are delivered and not stored. Now it gets
+    // records again.
     stand.lag.set(Passage::Open);
     stand.is_stored(path, "en", 1).await;
 }
@@ -171,7 +173,7 @@ async fn when_the_purge_races_with_a_background_refresh(stand: Arc<Stand>) {
     let (path, id) = ("/refreshed/4", 4);
     stand.balancer.route(path, READER);
     eventually("it is stored", async || stand.get(path, "en").await.is_hit).await;
-    // Once it is stale, a hit starts a refresh, whose answer is the one that is held.
+    // Once the response is stale, a hit starts a refresh. The answer to the refresh is held.
     let held = stand.balancer.hold_next(path);
     eventually("it is refreshed in the background", async || {
         let reply = stand.get(path, "en").await;
@@ -230,7 +232,7 @@ async fn when_the_purge_races_with_a_variant(stand: Arc<Stand>) {
     );
 }
 
-/// A test by its function's name.
+/// Creates one test per function, named after it.
 macro_rules! trials {
     ($runtime:ident, $stand:ident: $($name:ident),* $(,)?) => {
         vec![$({
@@ -245,7 +247,7 @@ macro_rules! trials {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // They spend their time waiting.
+    // The tests mostly wait, so they run at the same time.
     arguments.test_threads = arguments.test_threads.or(Some(8));
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let stand = Arc::new(runtime.block_on(Stand::start()));
@@ -258,7 +260,7 @@ fn main() -> ExitCode {
         when_the_purge_races_with_a_variant,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // Stops the worker: nothing else holds the stand any more.
+    // Stops the worker: this is the last reference to the stand.
     drop(stand);
     conclusion.exit_code()
 }

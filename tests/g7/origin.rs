@@ -1,6 +1,7 @@
 //! One process of the service: its cache, and the routes that read and write through it.
 //!
-//! `g7-origin REDIS_URL SOURCE_ADDRESS [EDGE_URL]` prints the address that it listens on, and ships to the edge if it is given one.
+//! `g7-origin REDIS_URL SOURCE_ADDRESS [EDGE_URL]` prints the address that it listens on. It ships
+//! to the edge if a URL is given.
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a test's process panics to fail the test")]
 
@@ -41,7 +42,8 @@ fn app(cache: &Cache, source: &Source) -> Router {
     app.route("/rows/{id}", writes(&items, source)).route("/shipped", shipped(cache))
 }
 
-/// Shows the row's version and the language that it was asked for in, with a lifetime of its own at the edge or the row's.
+/// Returns the row's version and the requested language, with the given lifetime for the edge or
+/// the row's own.
 fn reads(items: &Namespace<Item, u64>, source: &Source, lifetime: Option<&'static str>) -> MethodRouter {
     let (items, source) = (items.clone(), source.clone());
     get(move |Path(id): Path<u64>, headers: HeaderMap| {
@@ -56,7 +58,7 @@ fn reads(items: &Namespace<Item, u64>, source: &Source, lifetime: Option<&'stati
     })
 }
 
-/// Writes the next version of the row, and invalidates it. Answers with where its record stands.
+/// Writes the next version of the row and invalidates it. Returns the position of its record.
 fn writes(items: &Namespace<Item, u64>, source: &Source) -> MethodRouter {
     let (items, source) = (items.clone(), source.clone());
     axum::routing::put(move |Path(id): Path<u64>| {
@@ -68,7 +70,7 @@ fn writes(items: &Namespace<Item, u64>, source: &Source) -> MethodRouter {
     })
 }
 
-/// Answers with the last position that the edge has confirmed, or nothing.
+/// Returns the last position that the edge has confirmed, or an empty body.
 fn shipped(cache: &Cache) -> MethodRouter {
     let cache = cache.clone();
     get(move || {

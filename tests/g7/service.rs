@@ -1,4 +1,4 @@
-//! A service of three processes behind a balancer that can hold a response on its way to the edge.
+//! A service of three processes behind a load balancer that can hold a response back from the edge.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// A process that listens; it ships to the edge if it is given one.
+    /// Starts a process. It ships to the edge if a URL is given.
     pub(crate) async fn start(redis: &str, source: &str, edge: Option<&str>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_g7-origin"));
         command.args([redis, source]).args(edge).stdout(Stdio::piped()).kill_on_drop(true);
@@ -33,13 +33,13 @@ impl Process {
         Self { _child: child, url: format!("http://{address}"), client }
     }
 
-    /// Writes the next version of a row and invalidates it. Where its record stands comes back.
+    /// Writes the next version of a row and invalidates it. Returns the position of its record.
     pub(crate) async fn put(&self, id: u64) -> Position {
         let answer = self.client.put(format!("{}/rows/{id}", self.url)).send().await.expect("the process answers");
         answer.text().await.expect("the body arrives").parse().expect("a position")
     }
 
-    /// The last position that the edge has confirmed to the fleet.
+    /// Returns the last position that the edge has confirmed to the fleet.
     pub(crate) async fn shipped(&self) -> Option<Position> {
         let answer = self.client.get(format!("{}/shipped", self.url)).send().await.expect("the process answers");
         answer.text().await.expect("the body arrives").parse().ok()
@@ -60,25 +60,25 @@ impl Process {
     }
 }
 
-/// A response on its way.
+/// A response that the balancer holds back.
 pub(crate) struct Held {
     built: Semaphore,
     may_go: Semaphore,
 }
 
 impl Held {
-    /// Comes back once the response is built, whole and with its position.
+    /// Waits until the response is built, whole and with its position.
     pub(crate) async fn built(&self) {
         self.built.acquire().await.expect("it is never closed").forget();
     }
 
-    /// Lets it go on its way.
+    /// Releases the response.
     pub(crate) fn release(&self) {
         self.may_go.add_permits(1);
     }
 }
 
-/// Who answers the edge: the processes in turn, unless a path has one of its own.
+/// The load balancer: the processes in turn, unless a path is routed to one of them.
 pub(crate) struct Balancer {
     processes: Arc<Vec<Process>>,
     turn: AtomicUsize,
@@ -93,7 +93,7 @@ struct Rules {
 }
 
 impl Balancer {
-    /// Listens; its base URL comes back.
+    /// Starts the balancer, and returns its base URL.
     pub(crate) async fn start(processes: Arc<Vec<Process>>) -> (Arc<Self>, String) {
         let balancer = Arc::new(Self { processes, turn: AtomicUsize::new(0), rules: Mutex::default() });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -104,19 +104,19 @@ impl Balancer {
         (balancer, url)
     }
 
-    /// From now on this process answers requests for `path`.
+    /// Routes requests for `path` to this process from now on.
     pub(crate) fn route(&self, path: &str, process: usize) {
         self.rules().process.insert(path.to_owned(), process);
     }
 
-    /// The answer to the next request for `path` is held once it is built.
+    /// Holds the answer to the next request for `path` once it is built.
     pub(crate) fn hold_next(&self, path: &str) -> Arc<Held> {
         let held = Arc::new(Held { built: Semaphore::new(0), may_go: Semaphore::new(0) });
         self.rules().hold.insert(path.to_owned(), Arc::clone(&held));
         held
     }
 
-    /// How many requests for `path` have come through the edge.
+    /// Returns how many requests for `path` the edge has forwarded.
     pub(crate) fn requests(&self, path: &str) -> usize {
         self.rules().requests.get(path).copied().unwrap_or_default()
     }

@@ -20,7 +20,7 @@ const SEC: Micros = 1_000_000;
 const OBJECT_TIMEOUT: Micros = micros(timing::OBJECT_TIMEOUT);
 const OBJECT_BACKOFF: Micros = micros(timing::OBJECT_BACKOFF);
 const POLL_INTERVAL: Micros = micros(timing::POLL_INTERVAL);
-/// The time until the other isolates of a data centre see an entry that one isolate puts.
+/// The time until the other isolates of a data centre see an entry put by one isolate.
 const PUT_DELAY: Micros = 5_000;
 /// The largest number of records in one message of the shipper.
 const MAX_BATCH: u64 = 500;
@@ -146,7 +146,7 @@ struct Colo {
 struct SharedText {
     text: Option<Text>,
     shared_until: Micros,
-    /// From when until when the other isolates see that one of them reads the object.
+    /// From when until when the other isolates see that an isolate reads the object.
     pending: (Micros, Micros),
 }
 

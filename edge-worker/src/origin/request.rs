@@ -30,7 +30,7 @@ const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip")
 /// Returns whether a request for `url` has been through this cache before: the origin's URL leads
 /// back here.
 ///
-/// The site's own name stands for its cache in `CDN-Loop` and `Via`, so that one site of Strata may
+/// The site's own name stands for its cache in `CDN-Loop` and `Via`, so a site of Strata may
 /// be the origin of another. In `Via` the product must match as well, because a proxy in front of
 /// this cache may use the site's name.
 pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {

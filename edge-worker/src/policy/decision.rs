@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::range::Part;
 
-/// What to do with a request.
+/// The decision on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Serve the stored response.
@@ -16,7 +16,7 @@ pub enum Decision {
 /// How a stored response is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    /// What permits the reuse.
+    /// The ground of the reuse.
     pub reuse: Reuse,
     /// The value of the `Age` field.
     pub age: Duration,
@@ -28,7 +28,7 @@ pub struct Hit {
     pub part: Part,
 }
 
-/// What permits the reuse of a stored response.
+/// The ground on which a stored response may be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
     /// It is fresh (RFC 9111 section 4.2).

@@ -109,7 +109,7 @@ impl Reserved {
     }
 }
 
-/// The bytes that one body has reserved. Dropping it releases them.
+/// The bytes reserved by one body. Dropping it releases them.
 struct Reservation(u32);
 
 impl Reservation {

@@ -71,12 +71,12 @@ impl Journal {
         }
     }
 
-    /// Reads the isolate's snapshot; `None` if there is none yet.
+    /// Reads the isolate's snapshot; `None` before the first refresh.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Option<T> {
         SNAPSHOT.with_borrow(|snapshot| snapshot.as_ref().map(read))
     }
 
-    /// Returns the number up to which the snapshot is complete; zero if there is none.
+    /// Returns the number up to which the snapshot is complete; zero before the first refresh.
     pub(super) fn seq(&self) -> Seq {
         self.read(Snapshot::seq).unwrap_or_default()
     }
@@ -176,7 +176,7 @@ impl Journal {
         self.read(|snapshot| snapshot.age(now))
     }
 
-    /// Returns the data centre's text. If there is none, and no other isolate is fetching it,
+    /// Returns the data centre's text. If it is missing, and no other isolate is fetching it,
     /// fetches it from the object.
     async fn shared_or_fetched(&self, part: Part) -> Result<FetchedText, Error> {
         let mut polls = 0;

@@ -4,12 +4,12 @@
 //! on are therefore renamed, and the entry's metadata is in two further fields:
 //!
 //! ```text
-//! strata-entry:  1 <status> <request ms> <response ms> <edge seq or -> <origin position or -> <generation or ->
-//! strata-scopes: <scope hash> <scope hash> …            the scopes, 13 characters each
-//! strata-h-NAME: …                                      the origin's field NAME; lines of Set-Cookie are numbered
+//! strata-entry:  1 <status> <request ms> <response ms> <edge seq> <origin position> <generation>
+//! strata-scopes: <scope hash> <scope hash> …    the scopes, 13 characters each
+//! strata-h-NAME: …                              the origin's field NAME; Set-Cookie lines are numbered
 //!
-//! strata-marker: 1 <generation> <field>, <field> …      instead of all these, in a marker
-//! strata-variants: <hash> <hash> …                      beside it: the variants that were stored, in hexadecimal
+//! strata-marker: 1 <generation> <field>, …      instead of all these, in a marker
+//! strata-variants: <hash> <hash> …              beside it: the stored variants, in hexadecimal
 //! ```
 //!
 //! The store gets every response as a 200 without `Content-Encoding`: it might refuse other

@@ -28,7 +28,7 @@ pub enum Entry<B> {
         /// The generation of the marker that refers to it; `None` if it is stored under the target
         /// key.
         generation: Option<u64>,
-        /// The body in the origin's content coding; `None` if there is none.
+        /// The body in the origin's content coding; `None` for a response without one.
         body: Option<B>,
     },
 }

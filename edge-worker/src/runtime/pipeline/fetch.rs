@@ -44,7 +44,7 @@ pub(super) enum Condition<'a> {
     Client,
 }
 
-/// What the origin's response makes of a stored response.
+/// The effect of the origin's response on a stored response that it validates.
 pub(super) enum Validation {
     /// The stored response is still valid, and is updated (RFC 9111 section 4.3.4).
     Updated(StoredResponse),
@@ -65,7 +65,7 @@ impl Validation {
     }
 }
 
-/// What a response means for the stored response that the request selected.
+/// The effect of the delivered response on the stored response that the request selected.
 pub(super) enum StoredEffect {
     /// The request selected none, or the response says nothing about it.
     None,
