@@ -1,4 +1,4 @@
-//! The cost of a hit in memory costs. Alone in its binary, since it counts what its allocator does.
+//! The cost of a hit in memory. Alone in its binary, since it counts what its allocator does.
 
 use std::convert::Infallible;
 use std::time::Duration;
