@@ -100,7 +100,8 @@ impl Cache {
     /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let cache = Cache::builder("shop").build().await.unwrap();
-    /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// names.get_or_load(&Product { id: 7 }, async |_, _| Ok("Lamp".to_owned())).await.unwrap();
     /// assert_eq!(cache.namespace_stats()["Product"].loads, 1);
     /// # });
