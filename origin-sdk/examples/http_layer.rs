@@ -1,4 +1,5 @@
-//! An axum service whose responses carry what the edge needs. Try `curl -i localhost:4003/products/7`.
+//! An axum service whose responses carry what the edge needs. Try
+//! `curl -i localhost:4003/products/7`.
 
 use std::time::Duration;
 

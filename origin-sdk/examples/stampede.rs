@@ -1,5 +1,5 @@
-//! A thousand callers of one cold key cause one load. Give a Redis URL as the argument, and run it in
-//! several terminals at once, to share the load between processes.
+//! A thousand callers of one cold key cause one load. Give a Redis URL as the argument, and run it
+//! in several terminals at once, to share the load between processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -71,11 +71,11 @@ pub enum StaleReason {
     Revalidating,
     /// The load failed, and the value is within `stale_if_error`.
     LoadFailed,
-    /// The load takes longer than the soft timeout, and the value is within `stale_if_error`. The load
-    /// goes on in the background.
+    /// The load takes longer than the soft timeout, and the value is within `stale_if_error`. The
+    /// load goes on in the background.
     SoftTimeout,
-    /// The journal cannot be reached, so a record that covers the value may be unknown. The namespace
-    /// has chosen [`OnDisconnect::ServeStale`](crate::OnDisconnect::ServeStale).
+    /// The journal cannot be reached, so a record that covers the value may be unknown. The
+    /// namespace has chosen [`OnDisconnect::ServeStale`](crate::OnDisconnect::ServeStale).
     Disconnected,
     /// The value was loaded so soon after an invalidation that its source may not have had the new
     /// state yet ([`source_lag`](crate::NamespaceBuilder::source_lag)). It is not stored.
@@ -83,8 +83,8 @@ pub enum StaleReason {
 }
 
 impl StaleReason {
-    /// Returns `stale-while-revalidate`, `stale-if-error`, `soft-timeout`, `disconnected` or `source-lag`: stable,
-    /// for headers, logs and metrics.
+    /// Returns `stale-while-revalidate`, `stale-if-error`, `soft-timeout`, `disconnected` or
+    /// `source-lag`: stable, for headers, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A monotonic clock. Only differences between its readings are meaningful, and no reading leaves the
-/// process.
+/// A monotonic clock. Only differences between its readings are meaningful, and no reading leaves
+/// the process.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);
 

@@ -1,5 +1,5 @@
-//! The stored form of an entry in the shared tier: a header line, which `redis-cli GET` shows, and the
-//! value.
+//! The stored form of an entry in the shared tier: a header line, which `redis-cli GET` shows, and
+//! the value.
 //!
 //! ```text
 //! strata 2 33b49d75ca024eae {"at":"1763900000000-0","life_ms":[60000,300000,0],"tags":["category:7"]}\n
@@ -39,8 +39,8 @@ const SUM_DIGITS: usize = 16;
 #[cfg(feature = "zstd")]
 const MAX_RAW_BYTES: usize = 128 << 20;
 
-/// The encoding of values in the shared tier. A process reads every encoding that its build supports, so
-/// the processes of a fleet may differ, and the setting may change at any time.
+/// The encoding of values in the shared tier. A process reads every encoding that its build
+/// supports, so the processes of a fleet may differ, and the setting may change at any time.
 ///
 /// ```
 /// # use origin_sdk::{Cache, Format};
@@ -55,8 +55,8 @@ pub enum Format {
     /// JSON: the default, readable with `redis-cli`.
     #[default]
     Json,
-    /// MessagePack with field names: smaller, and still tolerant of added and removed fields. Needs the
-    /// feature `msgpack`.
+    /// MessagePack with field names: smaller, and still tolerant of added and removed fields. Needs
+    /// the feature `msgpack`.
     #[cfg(feature = "msgpack")]
     Msgpack,
 }
@@ -190,8 +190,8 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
     Some(Decoded { meta: header.meta()?, value, uncompressed_bytes })
 }
 
-/// Reads the metadata from the first line of stored bytes. The bytes may be truncated after that line,
-/// and are not checked for damage. Returns `None` if the line is not of either version.
+/// Reads the metadata from the first line of stored bytes. The bytes may be truncated after that
+/// line, and are not checked for damage. Returns `None` if the line is not of either version.
 pub(crate) fn peek(head: &[u8]) -> Option<Meta> {
     let rest = match head.strip_prefix(VERSION_2) {
         Some(rest) => rest.get(SUM_DIGITS + 1..)?,
@@ -217,7 +217,7 @@ impl Header {
     }
 }
 
-/// What follows the checksum, if it is what was written.
+/// Returns the bytes behind the checksum, or `None` if they do not match it.
 fn checked(rest: &[u8]) -> Option<&[u8]> {
     let (sum, rest) = rest.split_at_checked(SUM_DIGITS)?;
     let summed = rest.strip_prefix(b" ")?;

@@ -32,8 +32,8 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects after
-    /// its database has committed, the invalidation is sent all the same.
+    /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects
+    /// after its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);

@@ -76,8 +76,8 @@ impl<V> Entry<V> {
         self.created_at.saturating_add(self.meta.lifetime.fresh_for()).saturating_sub(self.initial_age)
     }
 
-    /// Applies the journal's rule, unless the journal has not changed since the entry was last found
-    /// valid.
+    /// Applies the journal's rule, unless the journal has not changed since the entry was last
+    /// found valid.
     pub(crate) fn verdict(&self, journal: &Journal) -> Verdict {
         // Read before the verdict: if a record is applied in between, the next read checks again.
         let changes = journal.changes();
@@ -102,7 +102,8 @@ impl<V> Entry<V> {
         match self.verdict(journal) {
             Verdict::Removed => EntryState::Unusable { by_journal: true },
             Verdict::Valid if !left.fresh_for().is_zero() => EntryState::Fresh,
-            // A record has expired the entry: it is stale, and its windows end when they would have.
+            // A record has expired the entry: it is stale, and its windows end when they would
+            // have.
             _ if !left.swr_for().is_zero() => EntryState::Revalidate,
             _ if !left.sie_for().is_zero() => EntryState::IfError,
             verdict => EntryState::Unusable { by_journal: verdict != Verdict::Valid },

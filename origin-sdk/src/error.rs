@@ -186,8 +186,8 @@ pub(crate) enum StoreError {
     Journal(#[from] shared_keys::ParseError),
 }
 
-/// A failed load, for which no stale value may be served. Cheap to clone: all waiters of a load get the
-/// same error.
+/// A failed load, for which no stale value may be served. Cheap to clone: all waiters of a load get
+/// the same error.
 #[derive(Debug, Clone)]
 pub struct LoadError {
     kind: LoadErrorKind,

@@ -36,8 +36,9 @@ where
 
 /// A handle for the loader of one value, to tag the value and to set its lifetime. Cheap to clone.
 ///
-/// A loader that reads through another namespace has to tag its value by what that value depends on:
-/// scopes are not inherited. If it read a stale value, its own value is returned and not stored.
+/// A loader that reads through another namespace has to tag its value by what that value depends
+/// on: scopes are not inherited. If it read a stale value, its own value is returned and not
+/// stored.
 #[derive(Debug, Clone, Default)]
 pub struct LoadContext(Arc<Mutex<Annotations>>);
 
@@ -99,8 +100,8 @@ impl BatchContext {
         Self(Arc::new(contexts.into_iter().collect()))
     }
 
-    /// Returns the handle of one of the keys that the loader was called with. The handle of any other
-    /// key has no effect.
+    /// Returns the handle of one of the keys that the loader was called with. The handle of any
+    /// other key has no effect.
     #[must_use]
     pub fn of(&self, key: &impl Key) -> LoadContext {
         self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! The memory tier of this process: a sharded LRU of decoded values, bounded by entries and bytes.
 //!
-//! The bounds hold for all shards together, so that one value may take the whole budget. Eviction
+//! The bounds hold for all shards together, so a single value may take the whole budget. Eviction
 //! goes round the shards and takes the least recently used entry of each: with keys spread evenly
 //! by their hash this is close to one LRU over all of them.
 
@@ -13,8 +13,8 @@ use lru::{DefaultHasher, LruCache};
 
 /// The number of shards. With 16 of them two threads seldom wait for the same lock.
 const SHARDS: usize = 16;
-/// The assumed cost of an entry beyond its value and key: the nodes of the LRU and the hash map, and
-/// the fields of [`Entry`](crate::entry::Entry).
+/// The assumed cost of an entry beyond its value and key: the nodes of the LRU and the hash map,
+/// and the fields of [`Entry`](crate::entry::Entry).
 const OVERHEAD_BYTES: usize = 256;
 
 /// Values of any type by key. A hit locks one shard and clones one `Arc`.
@@ -56,9 +56,11 @@ impl Memory {
         entry.downcast().ok()
     }
 
-    /// Stores an entry whose decoded value takes about `bytes`, and evicts until the bounds hold again.
+    /// Stores an entry whose decoded value takes about `bytes`, and evicts until the bounds hold
+    /// again.
     ///
-    /// Returns `false` if the entry alone exceeds the bounds: then the key holds nothing afterwards.
+    /// Returns `false` if the entry alone exceeds the bounds: then the key holds nothing
+    /// afterwards.
     pub(crate) fn put<T: Any + Send + Sync>(&self, key: &str, entry: Arc<T>, bytes: usize) -> bool {
         let bytes = bytes.saturating_add(key.len() + OVERHEAD_BYTES);
         let index = self.index(key);

@@ -56,7 +56,8 @@ counters! {
     records_applied,
     /// Invalidations that were queued because the journal could not be reached.
     invalidations_queued,
-    /// Reads while the process lagged behind the journal by more than `max_lag` and could not reach it.
+    /// Reads while the process lagged behind the journal by more than `max_lag` and could not reach
+    /// it.
     disconnected_reads,
     /// Store operations that failed or timed out.
     store_errors,
@@ -66,14 +67,16 @@ counters! {
     too_large_for_memory,
     /// Responses whose keys were folded into prefixes, so that their tags fit into one header.
     tags_folded,
-    /// Responses that the edge may not store, because their tags exceed one header even when folded.
+    /// Responses that the edge may not store, because their tags exceed one header even when
+    /// folded.
     tag_overflows,
-    /// Journal records that a target of the shipper (the worker or a zone) has accepted, counted for each
-    /// target.
+    /// Journal records that a target of the shipper (the worker or a zone) has accepted, counted
+    /// for each target.
     records_shipped,
     /// Calls to targets that failed and are retried.
     ship_errors,
-    /// A gauge: records that wait for the targets to which this process ships; 0 while other processes do.
+    /// A gauge: records that wait for the targets to which this process ships; 0 while other
+    /// processes do.
     ship_queued,
     /// A gauge: the time since the oldest of these was appended, in milliseconds.
     ship_lag_ms,

@@ -13,10 +13,11 @@ pub struct Receipt {
     /// This process: always [`Delivery::Done`]. It no longer serves a covered value.
     pub memory: Delivery,
     /// The shared tier, whose copies are refused by every process that knows the record. After a
-    /// write-through, whether it has stored the new value; if that `Failed`, the next reader loads it.
+    /// write-through, whether it has stored the new value; if that `Failed`, the next reader loads
+    /// it.
     pub redis: Delivery,
-    /// The journal, and with it every other process: if `Done`, normally within milliseconds and at the
-    /// latest after `max_lag`.
+    /// The journal, and with it every other process: if `Done`, normally within milliseconds and at
+    /// the latest after `max_lag`.
     pub journal: Delivery,
     /// The edge: `Queued` until the shipper has delivered the record.
     pub edge: Delivery,
@@ -43,7 +44,8 @@ pub enum Delivery {
     Done,
     /// The layer will receive it: the SDK retries until it is accepted.
     Queued,
-    /// The layer has not accepted it, and there is no retry. No layer serves an old value because of that.
+    /// The layer has not accepted it, and there is no retry. No layer serves an old value because
+    /// of that.
     Failed,
     /// The layer is not configured.
     NotConfigured,
@@ -55,8 +57,9 @@ pub enum Delivery {
 pub struct Written<V> {
     /// The value that the writer returned.
     pub value: Arc<V>,
-    /// Whether the value was also cached. It is not if another write overtook it, if a newer version may
-    /// have been written, or if the journal could not be reached. Then the next read loads.
+    /// Whether the value was also cached. It is not if another write overtook it, if a newer
+    /// version may have been written, or if the journal could not be reached. Then the next read
+    /// loads.
     pub cached: bool,
     /// The state of the old value's invalidation.
     pub receipt: Receipt,

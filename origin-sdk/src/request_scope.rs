@@ -27,15 +27,16 @@ impl<V: Send + Sync> Dependency for Entry<V> {
     }
 }
 
-/// The task-local scope of a request, in which its reads are summed up. Cheap to clone; clones share the
-/// sum.
+/// The task-local scope of a request, in which its reads are summed up. Cheap to clone; clones
+/// share the sum.
 #[derive(Clone, Default)]
 pub(crate) struct RequestScope(Arc<Mutex<RequestReads>>);
 
 /// The sum of a request's reads so far.
 #[derive(Default)]
 pub(crate) struct RequestReads {
-    /// The entries, each once, by their address. Their keys are rendered only after the request has run.
+    /// The entries, each once, by their address. Their keys are rendered only after the request has
+    /// run.
     dependencies: HashMap<usize, Arc<dyn Dependency>>,
     /// The shortest remaining lifetime of the reads; `None` before the first read.
     pub(crate) lifetime: Option<Lifetime>,
@@ -77,9 +78,9 @@ impl RequestReads {
     }
 }
 
-/// Attaches a task to the request that the caller serves: the task's reads through the cache count for
-/// that request's response, also if the task is spawned. Reads after the handler has returned are not
-/// counted.
+/// Attaches a task to the request that the caller serves: the task's reads through the cache count
+/// for that request's response, also if the task is spawned. Reads after the handler has returned
+/// are not counted.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -89,7 +90,9 @@ impl RequestReads {
 /// #     /// A name.
 /// #     pub key Name { id: u64 } = "name:{id}";
 /// # }
-/// # async fn load(key: Name, _: origin_sdk::LoadContext) -> Result<String, origin_sdk::BoxError> { Ok(key.id.to_string()) }
+/// # async fn load(key: Name, _: origin_sdk::LoadContext) -> Result<String, origin_sdk::BoxError> {
+/// #     Ok(key.id.to_string())
+/// # }
 /// async fn two_names(names: Namespace<Name, String>) -> Option<String> {
 ///     let other = names.clone();
 ///     let read = async move { other.get_or_load(&Name { id: 1 }, load).await };

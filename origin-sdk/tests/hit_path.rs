@@ -1,4 +1,4 @@
-//! What a hit in memory costs. Alone in its binary, since it counts what its allocator does.
+//! The cost of a hit in memory. Alone in its binary, since it counts what its allocator does.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -42,7 +42,8 @@ async fn a_hit_in_memory_allocates_nothing() {
     assert_eq!(cost.count_total, 0, "{cost:?}");
 }
 
-/// The entries are held, and spelled out only once the request has run: of many reads only the map of them grows.
+/// The entries are held, and spelled out only once the request has run: of many reads only the map
+/// of them grows.
 #[tokio::test]
 async fn a_hit_in_a_request_spells_nothing_and_a_repeated_one_allocates_nothing() {
     let cache = Cache::builder("shop").build().await.unwrap();

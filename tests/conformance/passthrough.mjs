@@ -1,5 +1,5 @@
-// A worker without a cache policy: it forwards each request and replays its last response. A case that
-// fails here with the same message as through the cache is impossible in the runtime.
+// A worker without a cache policy: it forwards each request and replays its last response. A case
+// that fails here with the same message as through the cache is impossible in the runtime.
 const stored = new Map()
 
 const replay = ({ status, headers, body }) => new Response(body, { status, headers })

@@ -89,7 +89,7 @@ async fn a_feed_that_lost_its_end_makes_every_entry_invalid_even_after_new_recor
     eventually("the loss is detected", async || b.read(&database).await.0 == 1).await;
 }
 
-/// A failover loses a record before it comes back to its own process. The last applied record
+/// A failover loses a record before its own process reads it. The last applied record
 /// remains.
 #[tokio::test]
 async fn the_loss_of_a_processs_own_record_is_detected() {

@@ -1,4 +1,5 @@
-//! Bugs of other caches, each with a test against it. The test names the cache and its issue, if any.
+//! Bugs of other caches, each with a test against it. The test names the cache and its issue, if
+//! any.
 //!
 //! Tests in this module:
 //!

@@ -1,4 +1,5 @@
-//! Feature flags: fresh for a short time, and then served stale for a long one while a refresh runs.
+//! Feature flags: fresh for a short time, and then served stale for a long one while a refresh
+//! runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,9 @@ use crate::database::{Database, Flag};
 use crate::error::ApiError;
 use crate::keys::Flags;
 
-/// Nothing in the shop writes flags, so nothing invalidates them. After two seconds the next reader still
-/// gets the old copy while a refresh runs. After a minute without readers, the next one waits for the
-/// database.
+/// Nothing in the shop writes flags, so nothing invalidates them. After two seconds the next reader
+/// still gets the old copy while a refresh runs. After a minute without readers, the next one waits
+/// for the database.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
 
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {

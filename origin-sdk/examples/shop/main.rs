@@ -148,8 +148,8 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Reads the targets and levels to log from `RUST_LOG`, such as `warn,origin_sdk=debug`. Warnings by
-/// default.
+/// Reads the targets and levels to log from `RUST_LOG`, such as `warn,origin_sdk=debug`. Warnings
+/// by default.
 fn log_filter() -> Targets {
     let filter = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse().ok());
     filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN))

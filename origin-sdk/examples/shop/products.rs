@@ -86,10 +86,10 @@ async fn load_product_page(
     Ok(found)
 }
 
-/// Changes the product and removes every cached value that was built from the old one. The product's tag
-/// covers all that shows it: its own page, lists, pages of related products, and orders of it. The
-/// category's tag covers lists that the product may enter, or move in. A change of stock moves nothing, so
-/// the other lists stay.
+/// Changes the product and removes every cached value that was built from the old one. The
+/// product's tag covers all that shows it: its own page, lists, pages of related products, and
+/// orders of it. The category's tag covers lists that the product may enter, or move in. A change
+/// of stock moves nothing, so the other lists stay.
 async fn change_product(
     State(products): State<Products>,
     extract::Path(id): extract::Path<u32>,
@@ -113,7 +113,8 @@ async fn change_product(
     found(written.value, "product", id)
 }
 
-/// Adds the tags that follow from the value. Those that follow from the key stand in its declaration.
+/// Adds the tags that follow from the value. Those that follow from the key stand in its
+/// declaration.
 fn tag_related(context: &LoadContext, page: &Option<ProductPage>) {
     for related in page.iter().flat_map(|page| &page.related) {
         context.tag(ShowsProduct { product: related.id });

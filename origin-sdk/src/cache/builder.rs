@@ -66,14 +66,15 @@ impl CacheBuilder {
     }
 
     /// Shares values and the journal with the fleet through the Redis at `url`
-    /// (`redis://[user:password@]host[:port][/db]`; `rediss://` for TLS, with the feature `tls`). Without
-    /// it the cache ends with this process, which suits a service of one process, and tests. Short for
-    /// [`CacheBuilder::topology`] with [`Topology::Standalone`].
+    /// (`redis://[user:password@]host[:port][/db]`; `rediss://` for TLS, with the feature `tls`).
+    /// Without it the cache ends with this process, which suits a service of one process, and
+    /// tests. Short for [`CacheBuilder::topology`] with [`Topology::Standalone`].
     pub fn redis(self, url: impl Into<String>) -> Self {
         self.topology(Topology::Standalone { url: url.into() })
     }
 
-    /// Sets the servers that hold the shared tier and the journal. Default [`Topology::Embedded`]: none.
+    /// Sets the servers that hold the shared tier and the journal. Default [`Topology::Embedded`]:
+    /// none.
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
         self
@@ -98,35 +99,35 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the timeout of a whole Redis operation: waiting for a connection that another caller opens,
-    /// opening one, and the command. Default 1 s; at least the command timeout.
+    /// Sets the timeout of a whole Redis operation: waiting for a connection that another caller
+    /// opens, opening one, and the command. Default 1 s; at least the command timeout.
     pub fn overall_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.overall = timeout;
         self
     }
 
-    /// Sets how far this process may lag behind the journal. Beyond that a read catches up first, and if
-    /// the journal cannot be reached, follows [`OnDisconnect`](crate::OnDisconnect). Default 2 s; more
-    /// than zero. Invalidations normally arrive within milliseconds.
+    /// Sets how far this process may lag behind the journal. Beyond that a read catches up first,
+    /// and if the journal cannot be reached, follows [`OnDisconnect`](crate::OnDisconnect). Default 2 s; more than zero.
+    /// Invalidations normally arrive within milliseconds.
     pub fn max_lag(mut self, max_lag: Duration) -> Self {
         self.max_lag = max_lag;
         self
     }
 
-    /// Sets the lifetime of a lease on a key: how long other processes wait for one that crashed while it
-    /// loaded the key. A running process renews its lease for as long as the loader takes. Default 5 s;
-    /// more than zero.
+    /// Sets the lifetime of a lease on a key: how long other processes wait for one that crashed
+    /// while it loaded the key. A running process renews its lease for as long as the loader takes.
+    /// Default 5 s; more than zero.
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.lease_ttl = ttl;
         self
     }
 
-    /// Sets the most bytes that the values in this process's memory may take in sum, by their encoded
-    /// size before compression. Default 64 MiB; more than zero.
+    /// Sets the most bytes that the values in this process's memory may take in sum, by their
+    /// encoded size before compression. Default 64 MiB; more than zero.
     ///
-    /// One value may take the whole budget. A value that alone exceeds it is not held in memory, and
-    /// [`Stats::too_large_for_memory`](crate::Stats::too_large_for_memory) counts it. Without Redis, the
-    /// embedded store holds encoded copies up to the same bounds once more.
+    /// One value may take the whole budget. A value that alone exceeds it is not held in memory,
+    /// and [`Stats::too_large_for_memory`](crate::Stats::too_large_for_memory) counts it. Without Redis, the embedded store holds
+    /// encoded copies up to the same bounds once more.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
         self
@@ -166,36 +167,39 @@ impl CacheBuilder {
         self
     }
 
-    /// Also ships the journal to a Cloudflare zone's purge API, which removes the responses that the
-    /// zone's caches hold at once. Call it for each zone. The worker is needed all the same: see [`Zone`].
+    /// Also ships the journal to a Cloudflare zone's purge API, which removes the responses that
+    /// the zone's caches hold at once. Call it for each zone. The worker is needed all the same:
+    /// see [`Zone`].
     #[cfg(feature = "shipping")]
     pub fn zone(mut self, zone: Zone) -> Self {
         self.zones.push(zone);
         self
     }
 
-    /// Sends every read to its loader and stores nothing, to measure a service without the cache or to
-    /// turn the cache off. Invalidations still reach the journal. Default `false`.
+    /// Sends every read to its loader and stores nothing, to measure a service without the cache or
+    /// to turn the cache off. Invalidations still reach the journal. Default `false`.
     pub fn bypass(mut self, bypass: bool) -> Self {
         self.bypass = bypass;
         self
     }
 
-    /// Sets the clock of ages, of the journal's lag and of the backoff after a failure of Redis. Default
-    /// [`Clock::system`]. Times to live in Redis follow Redis's own clock.
+    /// Sets the clock of ages, of the journal's lag and of the backoff after a failure of Redis.
+    /// Default [`Clock::system`]. Times to live in Redis follow Redis's own clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the source of randomness for jitter and early refreshes. Default [`Randomness::system`].
+    /// Sets the source of randomness for jitter and early refreshes. Default
+    /// [`Randomness::system`].
     pub fn randomness(mut self, randomness: Randomness) -> Self {
         self.randomness = randomness;
         self
     }
 
-    /// Builds the cache. Starts the tasks that follow and ship the journal, and waits for the first reply
-    /// of Redis, at most for its timeout: a Redis that is down does not prevent a service from starting.
+    /// Builds the cache. Starts the tasks that follow and ship the journal, and waits for the first
+    /// reply of Redis, at most for its timeout: a Redis that is down does not prevent a service
+    /// from starting.
     ///
     /// # Errors
     /// If a setting is malformed; the error names it.
@@ -326,6 +330,8 @@ mod tests {
             (builder().jitter(1.5), "jitter: expected a fraction from 0.0 to 1.0, got 1.5"),
             (builder().jitter(f64::NAN), "jitter: expected a fraction from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
+            #[cfg(all(feature = "shipping", not(feature = "tls")))]
+            (builder().edge("https://x", Secret::new("s").unwrap()), "edge: https:// needs the feature `tls`"),
             #[cfg(feature = "shipping")]
             (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
         ] {

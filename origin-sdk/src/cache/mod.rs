@@ -32,8 +32,8 @@ impl Cache {
         CacheBuilder::new(app)
     }
 
-    /// Returns a builder of a namespace of values of type `V` under keys of type `K`. Each value has this
-    /// `lifetime` unless its loader sets another one.
+    /// Returns a builder of a namespace of values of type `V` under keys of type `K`. Each value
+    /// has this `lifetime` unless its loader sets another one.
     pub fn namespace<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &self,
         lifetime: Lifetime,
@@ -41,8 +41,8 @@ impl Cache {
         NamespaceBuilder::new(Arc::clone(&self.0), lifetime)
     }
 
-    /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for one
-    /// entry and for millions.
+    /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for
+    /// one entry and for millions.
     ///
     /// A scope is a typed key, a tag, a prefix or a [`Scope`](crate::Scope); several make an array, a
     /// `Vec`, or a tuple if their types differ ([`IntoScopes`]).
@@ -70,15 +70,15 @@ impl Cache {
         self.0.invalidate(Mode::Remove, scopes.into_scopes()).await
     }
 
-    /// Makes everything that the scopes cover stale: it is served only where its lifetime allows stale.
-    /// Takes scopes as [`invalidate`](Self::invalidate) does.
+    /// Makes everything that the scopes cover stale: it is served only where its lifetime allows
+    /// stale. Takes scopes as [`invalidate`](Self::invalidate) does.
     pub async fn expire(&self, scopes: impl IntoScopes) -> Receipt {
         self.0.invalidate(Mode::Expire, scopes.into_scopes()).await
     }
 
-    /// Returns the journal position up to which this process has applied all records. Taken *before* a
-    /// value is read, it is the position from which [`Namespace::put`](crate::Namespace::put) takes that
-    /// value as valid.
+    /// Returns the journal position up to which this process has applied all records. Taken
+    /// *before* a value is read, it is the position from which [`Namespace::put`](crate::Namespace::put) takes that value
+    /// as valid.
     #[must_use]
     pub fn position(&self) -> Position {
         self.0.journal.position()
@@ -91,8 +91,8 @@ impl Cache {
         of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
     }
 
-    /// Returns the counters of each namespace, by the name of its key type. Counters that belong to no
-    /// namespace, as those of the journal, are zero. Namespaces of one key type count together.
+    /// Returns the counters of each namespace, by the name of its key type. Counters that belong to
+    /// no namespace, as those of the journal, are zero. Namespaces of one key type count together.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -100,7 +100,8 @@ impl Cache {
     /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// let cache = Cache::builder("shop").build().await.unwrap();
-    /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// names.get_or_load(&Product { id: 7 }, async |_, _| Ok("Lamp".to_owned())).await.unwrap();
     /// assert_eq!(cache.namespace_stats()["Product"].loads, 1);
     /// # });
@@ -110,7 +111,8 @@ impl Cache {
         self.0.namespaces.snapshot()
     }
 
-    /// Returns how far each target of the shipper has received the journal, whichever process ships to it.
+    /// Returns how far each target of the shipper has received the journal, whichever process ships
+    /// to it.
     ///
     /// # Errors
     /// If the store cannot be reached.

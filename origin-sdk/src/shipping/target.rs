@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
+use reqwest::{Response, Url};
 
 use super::pacing::Rate;
 use crate::error::BuildError;
@@ -106,7 +106,13 @@ fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// Builds the HTTP client for calls to a target.
-pub(crate) fn client() -> Result<reqwest::Client, BuildError> {
+pub(crate) fn client(setting: &'static str, url: &Url) -> Result<reqwest::Client, BuildError> {
+    #[cfg(not(feature = "tls"))]
+    if url.scheme() == "https" {
+        return Err(BuildError::TlsFeature { setting, scheme: "https" });
+    }
+    #[cfg(feature = "tls")]
+    let _ = (setting, url);
     // A redirect can turn the POST into a GET (RFC 9110, 15.4), whose response does not confirm the
     // purge.
     let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());

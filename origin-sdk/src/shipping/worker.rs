@@ -47,11 +47,7 @@ impl WorkerEndpoint {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
-        #[cfg(not(feature = "tls"))]
-        if url.scheme() == "https" {
-            return Err(BuildError::TlsFeature { setting: "edge", scheme: "https" });
-        }
-        Ok(Self { url, secret, client: client()? })
+        Ok(Self { client: client("edge", &url)?, url, secret })
     }
 
     async fn post(&self, call: &Call) -> Result<(), Failure> {

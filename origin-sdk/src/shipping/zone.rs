@@ -170,18 +170,14 @@ impl ZoneApi {
         let base = format!("{}/zones/{id}/", api.trim_end_matches('/'));
         let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| BuildError::ZoneApi { url: api.clone() })?;
-        #[cfg(not(feature = "tls"))]
-        if url.scheme() == "https" {
-            return Err(BuildError::TlsFeature { setting: "zone", scheme: "https" });
-        }
         let authorization = token.authorization()?;
         Ok(Self {
             name: format!("zone:{id}"),
+            client: client("zone", &url)?,
             url,
             authorization,
             plan: *plan,
             invalidates_expired: *invalidates_expired,
-            client: client()?,
         })
     }
 

@@ -42,8 +42,8 @@ pub(crate) struct LeaseRequest {
 }
 
 impl LeaseRequest {
-    /// Creates a request for a lease of `ttl`, which is renewed while it is held, by a load that started
-    /// at `position`.
+    /// Creates a request for a lease of `ttl`, which is renewed while it is held, by a load that
+    /// started at `position`.
     ///
     /// `journal` must be caught up: its position decides whether the current holder's value would
     /// be valid, and so whether to wait for it.

@@ -39,7 +39,7 @@ pub struct Check {
     pub rule: &'static str,
     /// Whether the deployment follows the rule.
     pub verdict: Verdict,
-    /// What was observed, and how to fix a failure.
+    /// The observation, and how to fix a failure.
     pub detail: String,
 }
 

@@ -17,7 +17,8 @@ use super::field_lists::{Member, members, split_outside_quotes};
 pub(crate) const IDENTITY: &str = "identity";
 
 /// Selects the offered content codings that a client accepts (RFC 9110 section 12.5.3), in their
-/// order. Returns `identity` if there is none, or if the client prefers it to all of them.
+/// order. Returns `identity` if it accepts no offered coding, or if the client prefers it to all of
+/// them.
 ///
 /// A client without the field accepts any coding formally, but most such clients cannot decode one:
 /// `identity`.

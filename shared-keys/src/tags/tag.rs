@@ -78,7 +78,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The keys and tags that one response was built from, each once. They are borrowed, and hashed
+/// The keys and tags that a response was built from, each once. They are borrowed, and hashed
 /// only for the header.
 ///
 /// ```

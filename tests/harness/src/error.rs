@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is wrong and how to mend it. Displayed as one line.
+/// A failure, and how to mend it. Displayed as one line.
 #[derive(Debug)]
 pub struct Error {
     problem: String,

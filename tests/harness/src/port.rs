@@ -7,7 +7,7 @@ use crate::error::{Context, Error, Result};
 /// Returns a port without a listener, chosen by the system.
 ///
 /// # Errors
-/// If there is none.
+/// If the system has no free port.
 pub fn free() -> Result<u16> {
     let activity = || "looking for a free port".to_owned();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(activity)?;

@@ -12,7 +12,7 @@ pub enum Rule {
     /// A process whose last applied record is missing from the feed, and was not trimmed, appends
     /// `all`.
     DetectLostRecords,
-    /// A process whose own record does not come back from the feed appends `all`.
+    /// A process whose own record is missing from the feed appends `all`.
     DetectLostOwnRecords,
     /// A process whose connection was lost catches up with the journal before it serves another
     /// hit.

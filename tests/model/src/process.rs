@@ -16,7 +16,7 @@ pub struct Process {
     /// The position of the last applied record. Equal to `position` while positions come from
     /// records only.
     pub cursor: Position,
-    /// The positions of its own records that have not come back from the feed yet.
+    /// The positions of its own records that it has not read from the feed yet.
     pub appended: Vec<Position>,
     /// The records that it has applied.
     pub applied: LastPositions,

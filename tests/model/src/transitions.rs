@@ -50,7 +50,7 @@ impl State {
         let process = &mut self.processes[n];
         let cursor = process.cursor;
         let was_there = cursor == 0 || self.journal.contains(cursor);
-        // The process's own records come back in their order. One that was passed over is lost.
+        // A process reads its own records in the order of their appends. A skipped record is lost.
         let (has_lost_own, reached) = match self.journal.follow(bounds, &mut self.world, cursor) {
             FollowReply::Next(record) => {
                 let Record { position, scope, mode, writes } = record;

@@ -1,6 +1,8 @@
 //! The bounds of the memory tier, as a namespace's callers see them.
 
 use super::*;
+#[cfg(feature = "zstd")]
+use crate::Key as _;
 use crate::Layer;
 
 /// Creates a cache and a namespace of texts, and stores a text of `len` letters under each of the ids.

@@ -40,7 +40,7 @@ pub(crate) struct Pass {
     pub(crate) writes: u64,
     /// Reads by the layer that answered.
     pub(crate) layers: BTreeMap<Layer, u64>,
-    /// What contradicts the demo's claims; empty if nothing does.
+    /// The observations that contradict the demo's claims. Empty if all hold.
     pub(crate) failures: Vec<String>,
 }
 

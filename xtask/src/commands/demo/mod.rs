@@ -32,7 +32,7 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Requests of each pass by default.
+    /// The default number of requests in each pass.
     pub(crate) const DEFAULT_REQUESTS: u32 = 6_000;
 
     /// The load with this many requests per pass, and at most 20 s without a cache.

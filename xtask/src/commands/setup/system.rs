@@ -15,7 +15,7 @@ pub(super) struct SystemProgram {
     pub(super) apt: &'static str,
     /// Homebrew's formula.
     pub(super) brew: &'static str,
-    /// What else would do, in parentheses, for the error message. May be empty.
+    /// An alternative, in parentheses, for the error message. May be empty.
     pub(super) alternative: &'static str,
 }
 
