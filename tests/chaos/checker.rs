@@ -1,4 +1,5 @@
-//! Whether a history keeps the promises G1 to G5. Pure: events in, violations out.
+//! The checker of a history against the promises G1 to G5. A pure function from events to
+//! violations.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,38 +7,39 @@ use std::time::Duration;
 
 use strata_tests::history::{Answer, Event, Moment, Span, group_of};
 
-/// The number of a process. One that is started in the place of a killed one has a number of its own.
+/// The number of a process. The replacement of a killed process has a number of its own.
 pub(crate) type Process = usize;
 
-/// All that happened.
+/// The events and faults of a run.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) events: Vec<(Process, Event)>,
-    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) faults: Vec<Fault>,
 }
 
-/// Something that was done to the fleet.
+/// A fault that was injected into the fleet.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
+pub(crate) struct Fault {
     pub(crate) span: Span,
-    /// The process that could not do anything then, if there was one.
+    /// The process that was frozen meanwhile, if any.
     pub(crate) frozen: Option<Process>,
 }
 
-/// What the fleet has promised.
+/// The bounds of the promises in a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Promises {
-    /// How far a process may be behind.
+    /// The longest lag of a process.
     pub(crate) max_lag: Duration,
-    /// How long a read may take, whatever is wrong with Redis.
+    /// The longest duration of a read during any fault.
     pub(crate) answer_within: Duration,
-    /// For so long after something went wrong, leases need not have come back to order.
+    /// The time after a fault in which leases may still be out of order.
     pub(crate) recovery: Duration,
-    /// How late an invalidation can be heard of while all is well: loads around one do not wait for each other.
-    pub(crate) hearsay: Duration,
+    /// The longest time until a process applies an invalidation without faults. Loads on both sides
+    /// of an invalidation do not wait for each other.
+    pub(crate) propagation: Duration,
 }
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) promise: &'static str,
@@ -54,7 +56,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// All violations that a history shows.
+/// Returns all violations in a history.
 pub(crate) fn check(history: &History, promises: &Promises) -> Vec<Violation> {
     let floors = Floors::of(history, promises);
     let mut violations: Vec<_> =
@@ -64,7 +66,7 @@ pub(crate) fn check(history: &History, promises: &Promises) -> Vec<Violation> {
     violations
 }
 
-/// From a moment on, a version below which nothing may be served.
+/// The lowest version that may be served, as a function of time.
 #[derive(Debug, Default)]
 struct Floor(Vec<(Moment, u64)>);
 
@@ -73,8 +75,8 @@ impl Floor {
         self.0.push((from, version));
     }
 
-    /// Sorts the steps, and lets each be as high as all before it.
-    fn settle(&mut self) {
+    /// Sorts the steps and raises each to the highest step before it.
+    fn finish(&mut self) {
         self.0.sort_unstable();
         let mut highest = 0;
         for (_, version) in &mut self.0 {
@@ -89,14 +91,16 @@ impl Floor {
     }
 }
 
-/// What the invalidations of a history forbid.
+/// The lowest versions that the invalidations of a history still allow.
 #[derive(Debug, Default)]
 struct Floors {
-    /// What a process has invalidated itself must never be served there as fresh, from the moment that it was told so.
+    /// For versions served as fresh by the process that invalidated, from the return of the
+    /// invalidation.
     own: HashMap<(Process, u64), Floor>,
-    /// What it has removed itself must never be served there at all.
+    /// For versions served at all by the process that removed, from the return of the removal.
     removed: HashMap<(Process, u64), Floor>,
-    /// What the journal has must be served by nobody as fresh, once `max_lag` has passed.
+    /// For versions served as fresh by any process, from `max_lag` after the journal has the
+    /// record.
     by_all: HashMap<u64, Floor>,
 }
 
@@ -118,32 +122,34 @@ impl Floors {
             .values_mut()
             .chain(floors.removed.values_mut())
             .chain(floors.by_all.values_mut())
-            .for_each(Floor::settle);
+            .for_each(Floor::finish);
         floors
     }
 
-    /// Only what was served after the invalidation had returned, to a caller that came after it, breaks a promise.
+    /// Returns the violation of a read. Only a read that began after the invalidation had returned
+    /// counts.
     fn judge(&self, process: Process, event: &Event) -> Option<Violation> {
         let Event::Read { item, span, answer: Answer::Value { version, fresh, layer } } = event else { return None };
         let own = self.own.get(&(process, *item)).map_or(0, |floor| floor.at(span.start));
         let removed = self.removed.get(&(process, *item)).map_or(0, |floor| floor.at(span.start));
         let by_all = self.by_all.get(item).map_or(0, |floor| floor.at(span.start));
-        let (promise, floor, whose) = if *version < removed {
-            (if *fresh { "G1, G2" } else { "G3" }, removed, "it had removed itself")
+        let (promise, floor, reason) = if *version < removed {
+            (if *fresh { "G1, G2" } else { "G3" }, removed, "were removed by this process")
         } else if *fresh && *version < own {
-            ("G1, G2", own, "it had invalidated itself")
+            ("G1, G2", own, "were invalidated by this process")
         } else if *fresh && *version < by_all {
-            ("G1, G2", by_all, "had been invalidated max_lag ago")
+            ("G1, G2", by_all, "were invalidated more than max_lag ago")
         } else {
             return None;
         };
         let served = if *fresh { "as fresh" } else { "as stale" };
-        let what = format!("version {version} served {served} from {layer}, though all below {floor} {whose}");
+        let what = format!("version {version} served {served} from {layer}, but all versions below {floor} {reason}");
         Some(Violation { promise, process, item: *item, at: span.start, what })
     }
 }
 
-/// G5: answers go on, within the timeouts, and only the loader's own failure is an error.
+/// Returns the violations of G5: reads that failed for another reason than the loader, or took too
+/// long.
 fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item = Violation> {
     history.events.iter().filter_map(|(process, event)| {
         let Event::Read { item, span, answer } = event else { return None };
@@ -152,14 +158,15 @@ fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item 
             return Some(violation(format!("a read failed: {error}")));
         }
         let took = span.end.since(span.start);
-        // A process that is frozen cannot answer.
+        // A frozen process cannot answer.
         let was_frozen =
-            || history.troubles.iter().any(|trouble| trouble.frozen == Some(*process) && trouble.span.overlaps(*span));
+            || history.faults.iter().any(|fault| fault.frozen == Some(*process) && fault.span.overlaps(*span));
         (took > promises.answer_within && !was_frozen()).then(|| violation(format!("a read took {took:?}")))
     })
 }
 
-/// G4: one load of a key at a time, unless something went wrong or an invalidation came in between.
+/// Returns the violations of G4: two loads of a key at a time, without a fault or an invalidation
+/// that explains them.
 fn simultaneous_loads(history: &History, promises: &Promises) -> Vec<Violation> {
     let mut loads: HashMap<u64, Vec<(Span, Process)>> = HashMap::new();
     let mut invalidations: Vec<(Span, u64, &str)> = Vec::new();
@@ -178,13 +185,13 @@ fn simultaneous_loads(history: &History, promises: &Promises) -> Vec<Violation> 
             if second.start >= first.end {
                 continue;
             }
-            let troubled = Span { start: first.start.minus(promises.recovery), end: second.start };
-            let heard = Span { start: first.start.minus(promises.hearsay), end: second.start };
-            let is_excused = history.troubles.iter().any(|trouble| trouble.span.overlaps(troubled))
-                || invalidations.iter().any(|(span, of, way)| covers(way, *of, item) && span.overlaps(heard));
+            let may_be_disturbed = Span { start: first.start.minus(promises.recovery), end: second.start };
+            let may_propagate = Span { start: first.start.minus(promises.propagation), end: second.start };
+            let is_excused = history.faults.iter().any(|fault| fault.span.overlaps(may_be_disturbed))
+                || invalidations.iter().any(|(span, of, way)| covers(way, *of, item) && span.overlaps(may_propagate));
             if !is_excused {
                 let what = format!(
-                    "a load began while another one, begun {:?} before it, ran",
+                    "a load began while another load was running, which had begun {:?} earlier",
                     second.start.since(first.start)
                 );
                 violations.push(Violation { promise: "G4", process: *process, item, at: second.start, what });
@@ -194,7 +201,7 @@ fn simultaneous_loads(history: &History, promises: &Promises) -> Vec<Violation> 
     violations
 }
 
-/// Whether an invalidation of one item in some way also covers another item.
+/// Returns whether an invalidation of the item `of` in this way covers another item.
 fn covers(way: &str, of: u64, item: u64) -> bool {
     match way {
         "all" => true,
@@ -211,7 +218,7 @@ mod tests {
         max_lag: Duration::from_millis(1000),
         answer_within: Duration::from_millis(2000),
         recovery: Duration::from_millis(500),
-        hearsay: Duration::from_millis(50),
+        propagation: Duration::from_millis(50),
     };
 
     fn span(start_ms: u64, end_ms: u64) -> Span {
@@ -232,63 +239,69 @@ mod tests {
         (process, Event::Loaded { item: 1, span: span(start_ms, end_ms) })
     }
 
-    /// The promises that a history breaks.
-    fn broken(events: Vec<(Process, Event)>, troubles: Vec<Trouble>) -> Vec<&'static str> {
-        check(&History { events, troubles }, &PROMISES).iter().map(|violation| violation.promise).collect()
+    /// Returns the promises that a history breaks.
+    fn broken(events: Vec<(Process, Event)>, faults: Vec<Fault>) -> Vec<&'static str> {
+        check(&History { events, faults }, &PROMISES).iter().map(|violation| violation.promise).collect()
     }
 
     #[test]
-    fn what_a_process_invalidated_it_may_not_serve_as_fresh_from_then_on() {
+    fn a_process_must_not_serve_as_fresh_a_version_that_it_has_invalidated() {
         for (remove, done) in [(true, true), (true, false), (false, true), (false, false)] {
             let write = invalidated(1, 100, 5, remove, done);
             assert_eq!(broken(vec![write.clone(), read(1, 110, 4, true)], vec![]), ["G1, G2"]);
             assert!(broken(vec![write.clone(), read(1, 110, 5, true)], vec![]).is_empty());
-            assert!(broken(vec![write.clone(), read(1, 109, 4, true)], vec![]).is_empty(), "it had not returned");
+            assert!(
+                broken(vec![write.clone(), read(1, 109, 4, true)], vec![]).is_empty(),
+                "the invalidation had not returned"
+            );
             assert!(broken(vec![write, read(2, 110, 4, true)], vec![]).is_empty(), "another process may lag");
         }
     }
 
     #[test]
-    fn a_later_and_lower_write_does_not_allow_what_an_earlier_one_forbids() {
+    fn a_later_write_of_a_lower_version_does_not_lower_the_floor() {
         let writes = [invalidated(1, 100, 7, true, true), invalidated(1, 200, 5, true, true)];
         assert_eq!(broken([&writes[..], &[read(1, 300, 6, true)]].concat(), vec![]), ["G1, G2"]);
     }
 
     #[test]
-    fn after_max_lag_nobody_may_serve_as_fresh_what_the_journal_has() {
+    fn after_max_lag_no_process_may_serve_as_fresh_a_version_that_the_journal_covers() {
         let done = invalidated(1, 100, 5, true, true);
         assert_eq!(broken(vec![done.clone(), read(2, 1110, 4, true)], vec![]), ["G1, G2"]);
         assert!(broken(vec![done.clone(), read(2, 1109, 4, true)], vec![]).is_empty());
-        assert!(broken(vec![done, read(2, 1110, 4, false)], vec![]).is_empty(), "it says that it is stale");
+        assert!(broken(vec![done, read(2, 1110, 4, false)], vec![]).is_empty(), "it is reported as stale");
         let queued = invalidated(1, 100, 5, true, false);
-        assert!(broken(vec![queued, read(2, 5000, 4, true)], vec![]).is_empty(), "nobody was told that it is done");
+        assert!(
+            broken(vec![queued, read(2, 5000, 4, true)], vec![]).is_empty(),
+            "the receipt did not report it as done"
+        );
     }
 
     #[test]
-    fn what_was_removed_may_not_be_served_as_stale_and_what_was_expired_may() {
+    fn an_expired_version_may_be_served_as_stale_and_a_removed_one_may_not() {
         assert_eq!(broken(vec![invalidated(1, 100, 5, true, true), read(1, 110, 4, false)], vec![]), ["G3"]);
         assert!(broken(vec![invalidated(1, 100, 5, false, true), read(1, 110, 4, false)], vec![]).is_empty());
     }
 
     #[test]
-    fn two_loads_at_a_time_need_a_reason() {
+    fn two_loads_at_a_time_need_a_fault_or_an_invalidation() {
         let loads = vec![loaded(1, 1000, 1100), loaded(2, 1050, 1150)];
         assert_eq!(broken(loads.clone(), vec![]), ["G4"]);
         assert!(broken(vec![loaded(1, 1000, 1100), loaded(2, 1100, 1150)], vec![]).is_empty());
-        let trouble = |start, end| Trouble { span: span(start, end), frozen: None };
-        assert!(broken(loads.clone(), vec![trouble(0, 600)]).is_empty());
-        assert_eq!(broken(loads.clone(), vec![trouble(0, 400)]), ["G4"], "long over");
-        assert_eq!(broken(loads.clone(), vec![trouble(1060, 1070)]), ["G4"], "too late to be the reason");
+        let fault = |start, end| Fault { span: span(start, end), frozen: None };
+        assert!(broken(loads.clone(), vec![fault(0, 600)]).is_empty());
+        assert_eq!(broken(loads.clone(), vec![fault(0, 400)]), ["G4"], "the fault ended too long before");
+        assert_eq!(broken(loads.clone(), vec![fault(1060, 1070)]), ["G4"], "the fault began after both loads");
         let with = |write| [&loads[..], &[write]].concat();
         assert!(broken(with(invalidated(3, 1020, 5, true, true)), vec![]).is_empty());
         assert_eq!(broken(with(invalidated(3, 900, 5, true, true)), vec![]), ["G4"]);
     }
 
     #[test]
-    fn reads_have_to_be_answered_in_time_and_without_an_error_of_the_caches_own() {
+    fn a_read_must_be_answered_in_time_and_without_an_error_of_the_cache() {
         let slow = (1, Event::Read { item: 1, span: span(0, 2001), answer: Answer::LoaderFailed });
         assert_eq!(broken(vec![slow.clone()], vec![]), ["G5"]);
-        let frozen = |process| Trouble { span: span(100, 200), frozen: Some(process) };
+        let frozen = |process| Fault { span: span(100, 200), frozen: Some(process) };
         assert!(broken(vec![slow.clone()], vec![frozen(1)]).is_empty());
         assert_eq!(broken(vec![slow], vec![frozen(2)]), ["G5"]);
         let failed = |answer| broken(vec![(1, Event::Read { item: 1, span: span(0, 1), answer })], vec![]);

@@ -1,4 +1,4 @@
-//! The fleet under test: processes, their Redis and the way there, and what is done to them.
+//! The fleet under test: its processes, their Redis, the proxies between them, and the faults.
 
 use std::ops::Range;
 use std::process::Stdio;
@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::checker::{History, Process, Trouble};
+use crate::checker::{Fault, History, Process};
 
-/// What every process is started with.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) seed: u64,
@@ -38,13 +38,13 @@ pub(crate) struct Fleet {
 struct Worker {
     process: Process,
     child: Child,
-    /// Reads what it prints. Gives whether it has said that all is well.
+    /// Reads the events that the process prints. Returns whether the process reported its recovery.
     log: JoinHandle<bool>,
-    /// Its way to Redis.
+    /// The proxy between the process and Redis.
     proxy: Proxy,
 }
 
-/// Enough for the fleet's own keys, and little enough to be filled.
+/// Enough for the fleet's own keys, and small enough to be filled quickly.
 const REDIS_MEMORY: &str = "4mb";
 
 impl Fleet {
@@ -60,36 +60,36 @@ impl Fleet {
         fleet
     }
 
-    /// Does something to it, at random, and lets it be for a while. Half of the time one process sleeps through it all.
+    /// Injects a fault at random, then waits. In half of the cases one process is frozen meanwhile.
     pub(crate) async fn disturb(&mut self, random: &mut Xoshiro256PlusPlus) {
-        let sleeper = random.random_bool(0.5).then(|| self.any_worker(random));
-        let frozen = sleeper.map(|sleeper| self.workers[sleeper].process);
+        let frozen_worker = random.random_bool(0.5).then(|| self.any_worker(random));
+        let frozen = frozen_worker.map(|worker| self.workers[worker].process);
         let start = Moment::now();
-        if let Some(sleeper) = sleeper {
-            self.signal(sleeper, Signal::STOP);
-            // The others go on: it has something to hear of when it wakes.
+        if let Some(worker) = frozen_worker {
+            self.signal(worker, Signal::STOP);
+            // The others continue, so that the frozen process has missed records when it resumes.
             tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
         }
-        self.strike(random).await;
-        if let Some(sleeper) = sleeper {
-            self.signal(sleeper, Signal::CONT);
+        self.inject_fault(random).await;
+        if let Some(worker) = frozen_worker {
+            self.signal(worker, Signal::CONT);
         }
-        lock(&self.history).troubles.push(Trouble { span: Span::until_now(start), frozen });
+        lock(&self.history).faults.push(Fault { span: Span::until_now(start), frozen });
         tokio::time::sleep(Duration::from_millis(random.random_range(100..1500))).await;
     }
 
-    async fn strike(&mut self, random: &mut Xoshiro256PlusPlus) {
+    async fn inject_fault(&mut self, random: &mut Xoshiro256PlusPlus) {
         let victim = self.any_worker(random);
         let short = Duration::from_millis(random.random_range(50..400));
         let long = Duration::from_millis(random.random_range(500..2500));
-        // One process may be cut off alone, while the others go on.
-        let ways = if random.random_bool(0.5) { victim..victim + 1 } else { 0..self.workers.len() };
+        // The fault concerns the connection of one process, or of all.
+        let targets = if random.random_bool(0.5) { victim..victim + 1 } else { 0..self.workers.len() };
         match random.random_range(0..9) {
             0 => self.kill_worker(victim).await,
             1 => tokio::time::sleep(long).await,
-            2 => self.pass(ways, Passage::Closed, long).await,
-            3 => self.pass(ways, Passage::Slow(short / 4), long).await,
-            4 => self.pass(ways, Passage::Stuck, long).await,
+            2 => self.set_passage(targets, Passage::Closed, long).await,
+            3 => self.set_passage(targets, Passage::Slow(short / 4), long).await,
+            4 => self.set_passage(targets, Passage::Stuck, long).await,
             5 => {
                 self.redis.kill();
                 tokio::time::sleep(short).await;
@@ -112,7 +112,10 @@ impl Fleet {
         random.random_range(0..self.workers.len())
     }
 
-    /// Ends the run when all is well again, and gives what has happened; or says which process does not get well.
+    /// Ends the run once every process has recovered, and returns the history.
+    ///
+    /// # Errors
+    /// If a process has ended or does not recover; the message names it.
     pub(crate) async fn end(mut self) -> Result<History, String> {
         for worker in &mut self.workers {
             let input = worker.child.stdin.as_mut().ok_or("a worker has an input")?;
@@ -125,11 +128,18 @@ impl Fleet {
             let Worker { process, child, log, .. } = worker;
             match tokio::time::timeout(2 * PATIENCE, &mut *log).await {
                 Ok(Ok(true)) => {}
-                Ok(_) => return Err(format!("process {process} has ended before its time: {:?}", child.try_wait())),
-                Err(_) => return Err(format!("G5: process {process} reads through its loader for {:?}", 2 * PATIENCE)),
+                Ok(_) => {
+                    return Err(format!("process {process} ended before it had recovered: {:?}", child.try_wait()));
+                }
+                Err(_) => {
+                    return Err(format!(
+                        "G5: process {process} still reads through its loader after {:?}",
+                        2 * PATIENCE
+                    ));
+                }
             }
         }
-        // Their inputs end with the fleet, and they with those.
+        // Dropping the fleet closes the inputs of the processes, which ends them.
         Ok(std::mem::take(&mut *lock(&self.history)))
     }
 
@@ -159,7 +169,7 @@ impl Fleet {
         Worker { process, child, log, proxy }
     }
 
-    /// Kills a process and starts another one in its place.
+    /// Kills a process and starts another in its place.
     async fn kill_worker(&mut self, victim: usize) {
         let next = self.start_worker().await;
         let mut killed = std::mem::replace(&mut self.workers[victim], next);
@@ -168,16 +178,16 @@ impl Fleet {
 
     fn signal(&self, victim: usize, signal: Signal) {
         let id = self.workers[victim].child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        // One that has ended by itself is found out at the end.
+        // A process that has ended by itself is reported at the end of the run.
         let _ = id.map(|id| kill_process(id, signal));
     }
 
-    async fn pass(&self, ways: Range<usize>, passage: Passage, time: Duration) {
-        for worker in &self.workers[ways.clone()] {
+    async fn set_passage(&self, targets: Range<usize>, passage: Passage, time: Duration) {
+        for worker in &self.workers[targets.clone()] {
             worker.proxy.set(passage);
         }
         tokio::time::sleep(time).await;
-        for worker in &self.workers[ways] {
+        for worker in &self.workers[targets] {
             worker.proxy.set(Passage::Open);
         }
     }
@@ -187,7 +197,8 @@ impl Fleet {
         let _: String = self.redis.run(&["CONFIG", "SET", "maxmemory-policy", "allkeys-random"]).await;
     }
 
-    /// More than fits, so that Redis evicts at random: entries, leases, the feed, the ledger.
+    /// Stores more than fits, so that Redis evicts at random: entries, leases, the feed, the
+    /// ledger.
     async fn fill_redis(&self) {
         let fill = "for i = 1, 4000 do redis.call('SET', 'junk:' .. i, string.rep('x', 1000), 'PX', 2000) end";
         for _ in 0..3 {

@@ -1,8 +1,11 @@
-//! A fleet of real processes on one Redis, whose history is checked against G1 to G5, while processes are killed and frozen,
-//! connections cut, delayed and stuck, and Redis restarted empty, frozen and made to evict.
+//! A chaos run: a fleet of real processes on one Redis, with faults at random. The recorded history
+//! is checked against G1 to G5.
 //!
-//! `STRATA_SEED` replays a seed: the same faults in the same order, and the same choices in every process; what the machine
-//! makes of it differs from run to run. `STRATA_CHAOS_SECS` is how long it runs.
+//! Processes are killed and frozen. Connections are cut, delayed and stalled. Redis restarts empty,
+//! is frozen, evicts keys and loses its feed.
+//!
+//! `STRATA_CHAOS_SECS` sets the duration (default 15 s). `STRATA_SEED` repeats a seed: the faults,
+//! their order and the choices in every process are the same, the timing is not.
 
 mod checker;
 mod fleet;
@@ -19,12 +22,12 @@ use fleet::{Fleet, Settings};
 const MAX_LAG: Duration = Duration::from_secs(1);
 const PROMISES: Promises = Promises {
     max_lag: MAX_LAG,
-    // A loader takes 60 ms here, a Redis command 200 ms at most, and a lease in vain 1 s. The rest is for a machine that does
-    // other things as well.
+    // A loader takes up to 60 ms, a Redis command up to 200 ms, and an orphaned lease 1 s. The rest
+    // allows for a busy machine.
     answer_within: Duration::from_secs(5),
-    // The longest time that a lease lasts without its owner, and that a waiter waits.
+    // Longer than any lease outlives its owner, and than any waiter waits.
     recovery: Duration::from_secs(10),
-    hearsay: Duration::from_millis(500),
+    propagation: Duration::from_millis(500),
 };
 
 fn from_env(name: &str) -> Option<u64> {
@@ -32,7 +35,7 @@ fn from_env(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_promises_are_kept_whatever_happens_to_processes_and_redis() {
+async fn the_promises_hold_while_processes_and_redis_fail() {
     let seed = from_env("STRATA_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let time = Duration::from_secs(from_env("STRATA_CHAOS_SECS").unwrap_or(15));
     println!("to replay: cargo xtask chaos --seconds {} --seed {seed}", time.as_secs());
@@ -46,17 +49,17 @@ async fn the_promises_are_kept_whatever_happens_to_processes_and_redis() {
     summarise(&history);
     let violations = check(&history, &PROMISES);
     if !violations.is_empty() {
-        let kept = keep(&history, seed);
+        let file = write_history(&history, seed);
         violations.iter().take(20).for_each(|violation| println!("{violation}"));
-        panic!("seed {seed}: {} violations; the history is in {kept}", violations.len());
+        panic!("seed {seed}: {} violations; the history is in {file}", violations.len());
     }
 }
 
 fn summarise(history: &History) {
     let count = |is: fn(&Event) -> bool| history.events.iter().filter(|(_, event)| is(event)).count();
     println!(
-        "{} troubles; {} reads ({} stale, {} failed), {} loads, {} invalidations ({} queued)",
-        history.troubles.len(),
+        "{} faults; {} reads ({} stale, {} failed), {} loads, {} invalidations ({} queued)",
+        history.faults.len(),
         count(|event| matches!(event, Event::Read { .. })),
         count(|event| matches!(event, Event::Read { answer: Answer::Value { fresh: false, .. }, .. })),
         count(|event| matches!(event, Event::Read { answer: Answer::LoaderFailed | Answer::Error(_), .. })),
@@ -66,11 +69,11 @@ fn summarise(history: &History) {
     );
 }
 
-/// Writes the history where it can be looked into, and gives the file's name.
-fn keep(history: &History, seed: u64) -> String {
+/// Writes the history to the temporary directory and returns the name of the file.
+fn write_history(history: &History, seed: u64) -> String {
     let name = std::env::temp_dir().join(format!("strata-chaos-{seed}.jsonl"));
     let lines = history.events.iter().map(|event| serde_json::to_string(event).unwrap_or_default() + "\n");
-    let troubles = history.troubles.iter().map(|trouble| format!("{trouble:?}\n"));
-    std::fs::write(&name, lines.chain(troubles).collect::<String>()).unwrap();
+    let faults = history.faults.iter().map(|fault| format!("{fault:?}\n"));
+    std::fs::write(&name, lines.chain(faults).collect::<String>()).unwrap();
     name.display().to_string()
 }

@@ -1,8 +1,11 @@
-//! One process of a fleet. It ends when its standard input does.
+//! One process of a fleet. It ends at the end of its standard input.
 //!
-//! `random`: it reads, loads, writes and invalidates at random, and prints all that it did, a line of JSON each; after a line
-//! on its input it only reads until all is well again, and says so by an empty line. `stampede`: it prints a line when it is
-//! ready, and after a line on its input reads one key with many callers at once, and prints how many were answered.
+//! `random` reads, loads, writes and invalidates at random, and prints each event as a line of
+//! JSON. After a line on its input it only reads until it has recovered, and reports that by an
+//! empty line.
+//!
+//! `stampede` prints a line when it is ready. After a line on its input it reads one key with many
+//! callers at once, and prints the number of answers.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -20,20 +23,20 @@ use strata_tests::history::{Answer, Event, Moment, Span, WRITTEN, group_of};
 use strata_tests::{Group, Item, Source};
 use tokio::io::AsyncBufReadExt;
 
-/// So short that values also go stale and out of their windows.
+/// Short, so that entries also become stale and leave their stale windows.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(3))
     .stale_while_revalidate(Duration::from_secs(2))
     .stale_if_error(Duration::from_secs(20));
 
-/// How long a read can wait in vain for a process that was killed while it loaded.
+/// The longest wait for a process that was killed during a load.
 const LEASE: Duration = Duration::from_secs(1);
 
 #[derive(Parser, Clone)]
 struct Arguments {
-    /// Redis, behind the proxy.
+    /// The URL of Redis, behind the proxy.
     #[arg(long)]
     redis: String,
-    /// The source of truth.
+    /// The address of the source of truth.
     #[arg(long)]
     source: String,
     #[command(subcommand)]
@@ -85,23 +88,23 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Many callers of one cold key.
+/// Reads one cold key with many callers.
 async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError> {
-    // As long as it takes on a machine that is busy: a command that times out would excuse a second load.
+    // Long enough for a busy machine: after a command timeout a second load would be correct.
     let builder = Cache::builder("test").redis(&arguments.redis).command_timeout(Duration::from_secs(20));
     let builder = builder.overall_timeout(Duration::from_secs(40));
     let items: Namespace<Item, u64> =
         builder.build().await?.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
-    let mut orders = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    let mut input = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     println!("ready");
-    orders.next_line().await?;
+    input.next_line().await?;
     let source = Source::at(&arguments.source);
     let callers: Vec<_> = (0..callers)
         .map(|_| {
             let (items, source) = (items.clone(), source.clone());
             let loader = move |_| async move {
                 let version = source.read(1).await?;
-                // The others come meanwhile.
+                // The other callers arrive meanwhile.
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Ok::<_, std::io::Error>(version)
             };
@@ -113,7 +116,7 @@ async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError>
         answered += usize::from(caller.await?);
     }
     println!("{answered}");
-    while orders.next_line().await?.is_some() {}
+    while input.next_line().await?.is_some() {}
     Ok(())
 }
 
@@ -134,15 +137,16 @@ async fn work_at_random(arguments: &Arguments, random: &Random) -> Result<(), Bo
             tokio::spawn(async move { worker.work(random).await })
         })
         .collect();
-    let mut orders = tokio::io::BufReader::new(tokio::io::stdin()).lines();
-    if orders.next_line().await?.is_some() {
+    let mut input = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    if input.next_line().await?.is_some() {
         worker.is_over.store(true, Ordering::Release);
         for task in tasks {
             task.await?;
         }
-        worker.read_until_well().await;
-        // Only the end of the input ends the process: who counts on it still runs.
-        while orders.next_line().await?.is_some() {}
+        worker.read_until_recovered().await;
+        // Only the end of the input ends the process, because others may still wait for its
+        // answers.
+        while input.next_line().await?.is_some() {}
     }
     Ok(())
 }
@@ -167,7 +171,7 @@ impl Worker {
             let start = Moment::now();
             load.tag(group(item));
             let version = source.read(item).await?;
-            // Invalidations come in between.
+            // Invalidations arrive meanwhile.
             tokio::time::sleep(slow).await;
             log(&Event::Loaded { item, span: Span::until_now(start) });
             if fails { Err(std::io::Error::other("the source fails at random")) } else { Ok(version) }
@@ -195,9 +199,9 @@ impl Worker {
         layer
     }
 
-    /// The source first, then one of the ways to let everyone know.
+    /// Writes to the source, then invalidates in one of several ways.
     async fn write(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
-        // A process that cannot reach the source any more is about to end.
+        // A process that cannot reach the source is about to end.
         let Ok(version) = self.source.bump(item).await else { return };
         let start = Moment::now();
         let key = Item { id: item };
@@ -228,8 +232,9 @@ impl Worker {
         log(&Event::Invalidated { item, version: *written.value, way, remove: true, done, span });
     }
 
-    /// Until every item is answered by a layer that is not the loader. There is no deadline here: the controller has one.
-    async fn read_until_well(&self) {
+    /// Reads until every item is answered by a layer other than the loader. The controller has the
+    /// timeout.
+    async fn read_until_recovered(&self) {
         for item in 0..self.count {
             loop {
                 let source = self.source.clone();
@@ -251,10 +256,10 @@ fn group(item: u64) -> origin_sdk::Tag {
     Group { id: group_of(item) }.to_tag()
 }
 
-/// One write, so that a line is whole or not there when the process is killed.
+/// Prints an event in one write, so that a killed process leaves no partial line.
 fn log(event: &Event) {
     let mut line = serde_json::to_vec(event).unwrap_or_default();
     line.push(b'\n');
-    // Nobody reads any more: the run is over.
+    // A failure means that the run is over and the reader has ended.
     let _ = std::io::stdout().lock().write_all(&line);
 }

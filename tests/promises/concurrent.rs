@@ -1,7 +1,9 @@
-//! G1 and G2 under load: readers and writers of the same few items, at once, through three processes' caches on one Redis.
+//! G1 and G2 under concurrency: readers and writers of the same few items in three caches on one
+//! Redis.
 //!
-//! Values are the database's versions, which only grow. Whoever invalidates notes, once that has returned, that its process
-//! must never again serve an older version; every reader checks it. The seed is printed, and `STRATA_SEED` replays it.
+//! Values are versions of the database, which only grow. After an invalidation has returned, its
+//! process must never serve an older version, and every read checks that. The test prints its seed;
+//! `STRATA_SEED` replays it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +18,14 @@ const PROCESSES: usize = 3;
 const TASKS_PER_PROCESS: u64 = 8;
 const STEPS: usize = 300;
 const ITEMS: u64 = 4;
-/// So short that values also go stale and are refreshed while all of it runs.
+/// Short, so that values also become stale and are refreshed during the run.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_millis(20)).stale_while_revalidate(Duration::from_secs(60));
 
 struct Process {
     cache: Cache,
     items: Namespace<Item, u64>,
     database: Database,
-    /// Per item the version below which this process must never serve again.
+    /// For each item the lowest version that this process may still serve.
     floors: [AtomicU64; ITEMS as usize],
 }
 
@@ -38,7 +40,7 @@ impl Process {
         let database = self.database.clone();
         let loader = move |load: LoadContext| async move {
             load.tag(Group { id }.to_tag());
-            // The row is read in between, so that others come before and after it.
+            // Yields around the read, so that other tasks run before and after it.
             tokio::task::yield_now().await;
             let version = database.read(id);
             tokio::task::yield_now().await;
@@ -50,10 +52,11 @@ impl Process {
     async fn checked_read(&self, id: u64) {
         let floor = self.floors[id as usize].load(Ordering::SeqCst);
         let version = self.read(id).await;
-        assert!(version >= floor, "item {id}: served version {version} after the invalidation of all below {floor}");
+        assert!(version >= floor, "item {id}: expected version {floor} or later after the invalidation, got {version}");
     }
 
-    /// Writes a new version and lets everyone know by one of the ways there are.
+    /// Writes a new version and invalidates the item: 0 by write-through, 1 by key, 2 by tag, 3 by
+    /// prefix, else everything.
     async fn write(&self, id: u64, way: u32) {
         let version = match way {
             0 => {
@@ -82,7 +85,7 @@ impl Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_process_serves_a_version_older_than_what_it_has_invalidated() {
+async fn no_process_serves_a_version_older_than_its_own_last_invalidation() {
     let seed: u64 = std::env::var("STRATA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("STRATA_SEED={seed}");
     let (redis, database) = (RedisServer::start().await, Database::default());

@@ -1,4 +1,5 @@
-//! G1: after `invalidate` returns, this process never serves the old value, and others not after their lag.
+//! G1: after `invalidate` returns, the calling process never serves the old value, and any other
+//! process not after its lag.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ fn items(cache: &Cache) -> Namespace<Item, u64> {
     cache.namespace(LIFETIME).tags(|item: &Item| vec![Group { id: item.id % 10 }.to_tag()]).build()
 }
 
-/// Two processes of a fleet, each with its own memory, and what they read.
+/// Two processes of a fleet, each with a memory of its own, on one database.
 struct Fleet {
     a: (Cache, Namespace<Item, u64>),
     b: (Cache, Namespace<Item, u64>),
@@ -34,8 +35,8 @@ impl Fleet {
         *items.get_or_load(&Item { id }, self.database.loader(id)).await.unwrap().value
     }
 
-    /// Item 3 is in both memories with the old value, and the database has the new one.
-    async fn warm(&self) {
+    /// Loads item 3 into both memories as version 1, and sets the database to version 2.
+    async fn hold_old_value(&self) {
         self.database.write(3, 1);
         assert_eq!((self.read(&self.a.1, 3).await, self.read(&self.b.1, 3).await), (1, 1));
         assert_eq!(self.database.reads(), 1, "the second process reads from Redis");
@@ -43,35 +44,36 @@ impl Fleet {
         assert_eq!((self.read(&self.a.1, 3).await, self.read(&self.b.1, 3).await), (1, 1));
     }
 
-    async fn expect_new_everywhere(&self) {
+    async fn expect_new_value_everywhere(&self) {
         assert_eq!(self.read(&self.a.1, 3).await, 2, "the process that invalidated");
         eventually("the other process reads the new value", async || self.read(&self.b.1, 3).await == 2).await;
     }
 }
 
 #[tokio::test]
-async fn invalidating_a_key_is_seen_here_at_once_and_there_soon() {
+async fn after_a_key_is_invalidated_no_process_serves_its_old_value() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     let receipt = fleet.a.1.invalidate(&Item { id: 3 }).await;
     assert_eq!(
         (receipt.memory, receipt.redis, receipt.journal, receipt.edge),
         (Delivery::Done, Delivery::Done, Delivery::Done, Delivery::NotConfigured)
     );
-    fleet.expect_new_everywhere().await;
+    fleet.expect_new_value_everywhere().await;
 }
 
 #[tokio::test]
-async fn invalidating_a_tag_is_seen_here_at_once_and_there_soon() {
+async fn after_a_tag_is_invalidated_no_process_serves_its_old_values() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     fleet.a.0.invalidate([Group { id: 3 }.to_tag()]).await;
-    fleet.expect_new_everywhere().await;
+    fleet.expect_new_value_everywhere().await;
 }
 
-/// Any of several tags is a list; all of them is one scope.
+/// A list of tags covers entries with any of them. `Scope::all_tags` covers entries with all of
+/// them.
 #[tokio::test]
-async fn invalidating_all_of_several_tags_covers_what_carries_them_all_and_spares_the_rest() {
+async fn a_scope_of_several_tags_covers_only_entries_that_carry_all_of_them() {
     let redis = RedisServer::start().await;
     let process = async || redis.cache().build().await.unwrap();
     let (a, b) = (process().await, process().await);
@@ -91,20 +93,20 @@ async fn invalidating_all_of_several_tags_covers_what_carries_them_all_and_spare
     let both = Scope::all_tags([Group { id: 3 }.to_tag(), Group { id: 103 }.to_tag()]).unwrap();
     a.invalidate([both]).await;
     assert_eq!((read(&items_a, 3).await, read(&items_a, 13).await), (1, 0), "13 belongs to groups 3 and 101");
-    eventually("the other process follows", async || read(&items_b, 3).await == 1).await;
+    eventually("the other process applies the record", async || read(&items_b, 3).await == 1).await;
     assert_eq!(read(&items_b, 13).await, 0);
-    let newcomer = process().await;
+    let new = process().await;
     assert_eq!(
-        (read(&tagged(&newcomer), 3).await, read(&tagged(&newcomer), 13).await),
+        (read(&tagged(&new), 3).await, read(&tagged(&new), 13).await),
         (1, 0),
-        "by the ledger as well"
+        "a new process reads the same from the ledger"
     );
     a.invalidate([Group { id: 101 }.to_tag(), Group { id: 999 }.to_tag()]).await;
-    assert_eq!(read(&items_a, 13).await, 1, "any of them is enough in a list");
+    assert_eq!(read(&items_a, 13).await, 1, "one tag of the list is enough");
 }
 
 #[tokio::test]
-async fn invalidating_a_prefix_covers_the_key_and_those_below_it_but_no_sibling() {
+async fn a_prefix_covers_its_key_and_the_keys_below_it_but_no_sibling() {
     let redis = RedisServer::start().await;
     let cache = redis.cache().build().await.unwrap();
     let (items, parts) = (items(&cache), cache.namespace::<ItemPart, u64>(LIFETIME).build());
@@ -117,74 +119,74 @@ async fn invalidating_a_prefix_covers_the_key_and_those_below_it_but_no_sibling(
     database.write(42, 1);
     cache.invalidate([Item { id: 4 }.prefix()]).await;
     assert_eq!((read_item(4).await, read_part(4, 1).await), (1, 1));
-    assert_eq!(read_part(42, 1).await, 0, "42 does not lie below 4");
+    assert_eq!(read_part(42, 1).await, 0, "item 42 is not below item 4");
 }
 
 #[tokio::test]
-async fn invalidating_all_is_seen_here_at_once_and_there_soon() {
+async fn after_everything_is_invalidated_no_process_serves_an_old_value() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     fleet.a.0.invalidate([Scope::All]).await;
-    fleet.expect_new_everywhere().await;
+    fleet.expect_new_value_everywhere().await;
 }
 
 #[tokio::test]
-async fn writing_through_is_seen_here_at_once_and_there_soon_and_costs_no_load() {
+async fn after_a_write_through_every_process_serves_the_written_value_without_a_load() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     let reads = fleet.database.reads();
     let written = fleet.a.1.write_through(&Item { id: 3 }, [], |_| async { Ok::<_, std::io::Error>(2) }).await.unwrap();
     assert!(written.cached);
-    fleet.expect_new_everywhere().await;
+    fleet.expect_new_value_everywhere().await;
     assert_eq!(fleet.database.reads(), reads);
 }
 
 #[tokio::test]
-async fn a_write_through_that_fails_removes_the_old_value_all_the_same() {
+async fn a_failed_write_through_still_removes_the_old_value() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     let failing = |_| async { Err::<u64, _>(std::io::Error::other("the connection broke after the commit")) };
     assert!(fleet.a.1.write_through(&Item { id: 3 }, [], failing).await.is_err());
-    fleet.expect_new_everywhere().await;
+    fleet.expect_new_value_everywhere().await;
 }
 
 #[tokio::test]
-async fn another_process_forgets_within_milliseconds_when_all_is_well() {
+async fn a_record_reaches_another_process_without_a_read() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     let applied = fleet.b.0.stats().records_applied;
     fleet.a.1.invalidate(&Item { id: 3 }).await;
-    eventually("the record arrives by itself", async || fleet.b.0.stats().records_applied > applied).await;
+    eventually("the record arrives without a read", async || fleet.b.0.stats().records_applied > applied).await;
     let hit = fleet.b.1.get_or_load(&Item { id: 3 }, fleet.database.loader(3)).await.unwrap();
     assert_eq!((*hit.value, hit.layer), (2, Layer::Loader));
 }
 
-/// The database has committed, and the client that asked for it goes away.
+/// The client disconnects after the database has committed.
 #[tokio::test]
-async fn a_caller_that_goes_away_does_not_stop_its_invalidation() {
+async fn a_dropped_invalidate_future_still_invalidates() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     let invalidating = fleet.a.1.invalidate(&Item { id: 3 });
-    // Polled once, as far as it gets without waiting, and dropped.
+    // Polls the future once and drops it.
     let _ = tokio::time::timeout(Duration::ZERO, invalidating).await;
-    eventually("it is done all the same", async || fleet.read(&fleet.a.1, 3).await == 2).await;
-    fleet.expect_new_everywhere().await;
+    eventually("the invalidation takes effect", async || fleet.read(&fleet.a.1, 3).await == 2).await;
+    fleet.expect_new_value_everywhere().await;
 }
 
 #[tokio::test]
-async fn an_invalidation_of_thousands_of_tags_is_seen_by_all() {
+async fn an_invalidation_of_thousands_of_tags_reaches_every_process() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     fleet.a.0.invalidate((100..6000).chain([3]).map(|id| Group { id }.to_tag())).await;
-    fleet.expect_new_everywhere().await;
-    let newcomer = items(&fleet.redis.cache().build().await.unwrap());
-    assert_eq!(fleet.read(&newcomer, 3).await, 2, "who reads it from a ledger of several pages knows it too");
+    fleet.expect_new_value_everywhere().await;
+    let new = items(&fleet.redis.cache().build().await.unwrap());
+    assert_eq!(fleet.read(&new, 3).await, 2, "a new process reads every page of the ledger");
 }
 
 #[tokio::test]
 async fn an_invalidation_of_nothing_invalidates_nothing() {
     let fleet = Fleet::start().await;
-    fleet.warm().await;
+    fleet.hold_old_value().await;
     fleet.a.0.invalidate(Vec::<Scope>::new()).await;
     assert_eq!(fleet.read(&fleet.a.1, 3).await, 1);
 }

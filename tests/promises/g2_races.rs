@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, Namespace, Scope, TypedTag};
 use strata_tests::{Database, Group, Item, PATIENCE, RedisServer, eventually};
-use tokio::sync::Semaphore;
+
+use crate::gates;
 
 const FRESH: Duration = Duration::from_secs(60);
 const LIFETIME: Lifetime = Lifetime::fresh(FRESH).stale_while_revalidate(Duration::from_secs(600));
@@ -18,12 +19,9 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> u64 {
     *items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value
 }
 
-fn gates() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)))
-}
-
-/// A foreground load that has read the old row when the invalidation comes, and stores it afterwards: FusionCache #535 and #625,
-/// HybridCache, moka's `get_with`.
+/// A foreground load reads the old row before the invalidation and ends after it.
+///
+/// Seen in FusionCache #535 and #625, HybridCache and moka's `get_with`.
 #[tokio::test]
 async fn a_load_overtaken_by_an_invalidation_is_not_served_afterwards() {
     let redis = RedisServer::start().await;
@@ -39,14 +37,14 @@ async fn a_load_overtaken_by_an_invalidation_is_not_served_afterwards() {
     database.write(1, 1);
     other.invalidate([Item { id: 1 }].map(|item| origin_sdk::Scope::Key(origin_sdk::Key::to_text(&item).into()))).await;
     may_end.add_permits(1);
-    assert_eq!(slow.await.unwrap(), 0, "who asked before the invalidation may get what it loaded");
+    assert_eq!(slow.await.unwrap(), 0, "a caller from before the invalidation may receive the old value");
 
-    assert_eq!(read(&theirs, &database).await, 1, "nor is it promoted from Redis");
-    eventually("the record has arrived here", async || read(&items, &database).await == 1).await;
+    assert_eq!(read(&theirs, &database).await, 1, "the old value is not promoted from Redis");
+    eventually("the record has arrived", async || read(&items, &database).await == 1).await;
     assert_eq!(read(&theirs, &database).await, 1);
 }
 
-/// moka: who came after the invalidation got what a load before it had read.
+/// Seen in moka: a caller after the invalidation received the value of a load that began before it.
 #[tokio::test]
 async fn a_caller_after_the_invalidation_does_not_join_the_load_before_it() {
     let redis = RedisServer::start().await;
@@ -54,7 +52,7 @@ async fn a_caller_after_the_invalidation_does_not_join_the_load_before_it() {
     let (items, database) = (items(&cache), Database::default());
     let (has_read, may_end) = gates();
 
-    let doomed = tokio::spawn({
+    let old_load = tokio::spawn({
         let (items, loader) = (items.clone(), database.slow_loader(1, &has_read, &may_end));
         async move { *items.get_or_load(&Item { id: 1 }, loader).await.unwrap().value }
     });
@@ -62,13 +60,13 @@ async fn a_caller_after_the_invalidation_does_not_join_the_load_before_it() {
     database.write(1, 1);
     items.invalidate(&Item { id: 1 }).await;
     let answer = tokio::time::timeout(PATIENCE, read(&items, &database)).await;
-    assert_eq!(answer, Ok(1), "answered while the doomed load still runs");
+    assert_eq!(answer, Ok(1), "answered while the old load still runs");
     may_end.add_permits(1);
-    doomed.await.unwrap();
-    assert_eq!(read(&items, &database).await, 1, "nor does the doomed load take the new value's place");
+    old_load.await.unwrap();
+    assert_eq!(read(&items, &database).await, 1, "the old load does not replace the new value");
 }
 
-/// The tags of a value are known only once it is loaded: a caller that has joined must ask again.
+/// The tags of a value are known only after its load, so a waiter must check the value again.
 #[tokio::test]
 async fn a_caller_after_the_invalidation_of_a_tag_gets_no_value_loaded_before_it() {
     let redis = RedisServer::start().await;
@@ -93,16 +91,16 @@ async fn a_caller_after_the_invalidation_of_a_tag_gets_no_value_loaded_before_it
         let (items, loader) = (items.clone(), tagged(Box::new(database.slow_loader(1, &has_read, &may_end))));
         async move { *items.get_or_load(&Item { id: 1 }, loader).await.unwrap().value }
     });
-    eventually("the late caller has joined", async || cache.stats().coalesced == 1).await;
+    eventually("the late caller waits for the load", async || cache.stats().coalesced == 1).await;
     may_end.add_permits(2);
     assert_eq!((early.await.unwrap(), late.await.unwrap()), (0, 1));
 }
 
-/// FusionCache #628: the refresh stored its value without asking.
+/// Seen in FusionCache #628: the refresh stored its value without a check.
 #[tokio::test]
 async fn a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards() {
     let clock = Clock::manual();
-    // On the embedded store, whose times to live are told by the same clock.
+    // The embedded store computes its times to live by the same clock.
     let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
     let cache = builder.build().await.unwrap();
     let (items, database) = (items(&cache), Database::default());
@@ -121,9 +119,9 @@ async fn a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwa
     assert_eq!(read(&items, &database).await, 1);
 }
 
-/// Process B holds nothing; Redis holds the old value, put there by a load that an invalidation has overtaken: lettuce #3481.
+/// Seen in lettuce #3481: Redis has an old entry that a slow process stored after the invalidation.
 #[tokio::test]
-async fn what_redis_holds_from_before_an_invalidation_is_not_promoted() {
+async fn an_entry_in_redis_older_than_an_invalidation_is_not_promoted() {
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let database = Database::default();
@@ -132,17 +130,17 @@ async fn what_redis_holds_from_before_an_invalidation_is_not_promoted() {
     database.write(1, 1);
     items(&a).invalidate(&Item { id: 1 }).await;
     assert_eq!(read(&items(&a), &database).await, 1);
-    // A late SET of a slow process.
+    // The late SET of a slow process.
     let old = String::from_utf8(old).unwrap();
     let _: String = redis.run(&["SET", "test:v1:{item:1}", &old, "PX", "600000"]).await;
     eventually("the record has arrived", async || b.stats().records_applied > 1).await;
     assert_eq!(read(&items(&b), &database).await, 1);
-    let newcomer = redis.cache().build().await.unwrap();
-    let hit = items(&newcomer).get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
-    assert_eq!((*hit.value, hit.layer == Layer::Memory), (1, false), "nor by a process that starts now");
+    let new = redis.cache().build().await.unwrap();
+    let hit = items(&new).get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+    assert_eq!((*hit.value, hit.layer == Layer::Memory), (1, false), "a new process does not promote it either");
 }
 
-/// Writer A's value was made before B's, and A's record comes after B's.
+/// Writer A commits before writer B, and appends its record after B.
 #[tokio::test]
 async fn a_write_through_overtaken_by_another_leaves_no_old_value() {
     let redis = RedisServer::start().await;
@@ -171,12 +169,12 @@ async fn a_write_through_overtaken_by_another_leaves_no_old_value() {
     };
     assert!(items(&b).write_through(&Item { id: 1 }, [], second).await.unwrap().cached);
     may_end.add_permits(1);
-    assert!(!first.await.unwrap().cached, "the journal shows that another write came between");
+    assert!(!first.await.unwrap().cached, "the journal has the record of another write in between");
     assert_eq!(read(&items(&a), &database).await, 2);
     eventually("the last record has arrived", async || read(&items(&b), &database).await == 2).await;
 }
 
-/// The value shows something else's data, by a tag, and that changes while the writer runs.
+/// The written value depends on other data by a tag, and that data changes while the writer runs.
 #[tokio::test]
 async fn a_write_through_overtaken_by_the_invalidation_of_its_tag_is_not_cached() {
     let redis = RedisServer::start().await;
@@ -191,7 +189,7 @@ async fn a_write_through_overtaken_by_the_invalidation_of_its_tag_is_not_cached(
     assert!(items(&a).get(&Item { id: 1 }).await.is_none());
 }
 
-/// The same by a scope that the store's own check cannot see.
+/// The same with a scope of several tags, which the check inside the store cannot match.
 #[tokio::test]
 async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is_not_cached() {
     let redis = RedisServer::start().await;
@@ -207,32 +205,33 @@ async fn a_write_through_overtaken_by_the_invalidation_of_several_of_its_tags_is
     assert!(items(&a).get(&Item { id: 1 }).await.is_none());
 }
 
-/// Messages about changes of a row, handled in the wrong order. Each writer begins after the one before has ended, so the
-/// journal shows nothing between them.
+/// Messages about changes of a row are handled in the wrong order. Each write begins after the
+/// previous one has ended, so the journal has no record between them.
 #[tokio::test]
-async fn a_write_through_of_an_older_version_than_was_written_is_refused() {
+async fn a_write_through_of_an_older_version_is_refused() {
     let redis = RedisServer::start().await;
     let cache = redis.cache().build().await.unwrap();
     let (items, database) = (items(&cache), Database::default());
     database.write(1, 9);
-    let heard = async |version: u64| {
+    let write = async |version: u64| {
         let writer = move |_| async move { Ok::<_, std::io::Error>((version, version)) };
         items.write_through_version(&Item { id: 1 }, [], writer).await.unwrap().cached
     };
-    assert!(!heard(2).await, "before it nothing is known, perhaps because it was forgotten");
-    assert!(heard(9).await);
+    assert!(!write(2).await, "no version is known yet, perhaps because it was evicted");
+    assert!(write(9).await);
     assert_eq!((read(&items, &database).await, database.reads()), (9, 0));
-    assert!(!heard(8).await && !heard(3).await);
+    assert!(!write(8).await && !write(3).await);
     assert_eq!((read(&items, &database).await, database.reads()), (9, 1), "the next read loads");
-    assert!(heard(9).await, "the same version comes twice");
+    assert!(write(9).await, "the same version again is accepted");
     let () = redis.run(&["DEL", "test:version:v1:{item:1}"]).await;
-    assert!(!heard(4).await, "a version that was lost makes nothing valid");
+    assert!(!write(4).await, "after the loss of the stored version no value is valid");
     assert_eq!((read(&items, &database).await, database.reads()), (9, 2));
 }
 
-/// The same, and a failover has lost the tag's record: the journal does not know it any more, but the writer's process does.
+/// A failover has lost the record of the tag. The writer's process has applied it and refuses the
+/// value.
 #[tokio::test]
-async fn a_write_through_overtaken_by_a_record_that_was_lost_is_not_cached_by_who_knew_it() {
+async fn a_write_through_overtaken_by_a_lost_record_is_not_cached_where_the_record_was_applied() {
     let redis = RedisServer::start().await;
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let (writing, on) = (a.clone(), redis.url());

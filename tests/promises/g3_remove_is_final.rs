@@ -1,6 +1,7 @@
-//! G3: `remove` is never undone by a stale window; `expire` may be served stale, and the result says so.
+//! G3: no stale window undoes `remove`. An entry under `expire` may be served, and is reported as
+//! stale.
 //!
-//! Where time passes, on the embedded store, since its clock is moved by hand, and Redis's is not.
+//! Tests that advance the clock use the embedded store, because Redis's own clock cannot be set.
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ const FRESH: Duration = Duration::from_secs(60);
 const WINDOW: Duration = Duration::from_secs(600);
 const LIFETIME: Lifetime = Lifetime::fresh(FRESH).stale_while_revalidate(WINDOW).stale_if_error(WINDOW);
 
-/// A cache on a clock of its own that holds item 1 of version 0; the database has version 1.
+/// Returns a cache on a manual clock that has item 1 as version 0. The database has version 1.
 async fn start(lifetime: Lifetime) -> (Clock, Namespace<Item, u64>, Database) {
     let clock = Clock::manual();
-    // The journal's lag is told by the same clock, and is not what is tested here.
+    // The lag is measured by the same clock, and is not under test here.
     let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
     let cache = builder.build().await.unwrap();
     let (items, database) = (cache.namespace(lifetime).build(), Database::default());
@@ -34,15 +35,15 @@ async fn read_with_failing_loader(items: &Namespace<Item, u64>) -> Option<(u64, 
 }
 
 #[tokio::test]
-async fn what_is_past_its_lifetime_is_served_stale_while_it_is_refreshed() {
+async fn an_entry_past_its_lifetime_is_served_stale_while_it_is_refreshed() {
     let (clock, items, database) = start(LIFETIME).await;
     clock.advance(FRESH);
     assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
-    eventually("the refresh is in", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
 }
 
 #[tokio::test]
-async fn what_was_removed_is_not_served_while_revalidating() {
+async fn a_removed_entry_is_not_served_while_revalidating() {
     let (clock, items, database) = start(LIFETIME).await;
     items.invalidate(&Item { id: 1 }).await;
     clock.advance(FRESH);
@@ -50,23 +51,23 @@ async fn what_was_removed_is_not_served_while_revalidating() {
 }
 
 #[tokio::test]
-async fn what_is_past_its_windows_is_not_served() {
+async fn an_entry_past_its_stale_windows_is_not_served() {
     let (clock, items, database) = start(LIFETIME).await;
     clock.advance(FRESH + WINDOW);
     assert_eq!(read(&items, &database).await, (1, Freshness::Fresh));
 }
 
 #[tokio::test]
-async fn what_was_expired_is_served_stale_and_says_so() {
+async fn an_expired_entry_is_served_and_reported_as_stale() {
     let (_clock, items, database) = start(LIFETIME).await;
     items.expire(&Item { id: 1 }).await;
     assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
-    eventually("the refresh is in", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
 }
 
-/// bentocache #71: what had been purged came back when the loader failed.
+/// Seen in bentocache #71: a purged value was served again when the loader failed.
 #[tokio::test]
-async fn when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed() {
+async fn when_the_loader_fails_a_stale_entry_is_served_unless_it_was_removed() {
     let (clock, items, _database) = start(Lifetime::fresh(FRESH).stale_if_error(WINDOW)).await;
 
     clock.advance(FRESH);
@@ -78,14 +79,14 @@ async fn when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed()
     assert_eq!(read_with_failing_loader(&items).await, None);
 }
 
-/// A process that has just started reads an entry older than itself.
+/// A new process reads an entry that is older than the process.
 #[tokio::test]
-async fn an_entry_keeps_its_age_in_a_process_younger_than_it() {
+async fn an_entry_older_than_the_process_has_its_true_age() {
     let redis = RedisServer::start().await;
     let database = Database::default();
     let first = redis.cache().build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
     read(&first, &database).await;
-    // As old as its lifetime: only the windows are left of its time to live.
+    // Only the stale window is left of the time to live, so the age equals the lifetime.
     let left = WINDOW.as_millis().to_string();
     let _: i64 = redis.run(&["PEXPIRE", "test:v1:{item:1}", &left]).await;
     let second = redis.cache().build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
@@ -93,9 +94,9 @@ async fn an_entry_keeps_its_age_in_a_process_younger_than_it() {
     assert!(hit.age >= FRESH && hit.freshness == Freshness::Stale(StaleReason::Revalidating), "{hit:?}");
 }
 
-/// What a loader builds from a stale value is stale as well.
+/// A loader that reads a stale entry produces a stale value.
 #[tokio::test]
-async fn a_value_built_on_a_stale_one_is_not_kept() {
+async fn a_value_loaded_from_a_stale_entry_is_not_stored() {
     let (clock, items, _database) = start(LIFETIME).await;
     let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
     let outer = builder.build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();

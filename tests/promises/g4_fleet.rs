@@ -1,15 +1,17 @@
-//! G4 across processes: one cold or expired key, callers in several processes, one load at a time; and a process that
-//! crashes while it loads costs at most its lease.
+//! G4 across processes: one load at a time of a cold or expired key, with callers in several
+//! processes. A process that crashes during a load delays the others by at most its lease.
 //!
-//! Where leases are long, a test ends in time only because waiters are woken by a push.
+//! The leases of most tests last 10 minutes. Such a test ends in time only if Redis pushes a wakeup
+//! to the waiters.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use origin_sdk::{BatchContext, Cache, Layer, Lifetime, LoadContext, Namespace};
 use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+use crate::gates;
 
 const LONG: Duration = Duration::from_secs(600);
 const LIFETIME: Lifetime = Lifetime::fresh(LONG);
@@ -19,10 +21,6 @@ async fn process(redis: &RedisServer, lease_ttl: Duration) -> (Cache, Namespace<
     let cache = redis.cache().lease_ttl(lease_ttl).build().await.unwrap();
     let items = cache.namespace(LIFETIME).build();
     (cache, items)
-}
-
-fn gates() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)))
 }
 
 type Answer = JoinHandle<(u64, Layer)>;
@@ -41,11 +39,11 @@ where
 }
 
 async fn in_time(answer: Answer) -> (u64, Layer) {
-    tokio::time::timeout(PATIENCE, answer).await.expect("the answer comes long before the lease ends").unwrap()
+    tokio::time::timeout(PATIENCE, answer).await.expect("expected an answer long before the lease ends").unwrap()
 }
 
 #[tokio::test]
-async fn callers_in_several_processes_cost_one_load_and_are_woken_by_its_end() {
+async fn callers_in_several_processes_share_one_load_and_are_woken_when_it_ends() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let (a, b, c) = (process(&redis, LONG).await, process(&redis, LONG).await, process(&redis, LONG).await);
     let (has_read, may_end) = gates();
@@ -59,11 +57,11 @@ async fn callers_in_several_processes_cost_one_load_and_are_woken_by_its_end() {
         assert_eq!(in_time(waiter).await, (0, Layer::Redis));
     }
     assert_eq!(database.reads(), 1);
-    assert_eq!(redis.run::<u8>(&["EXISTS", LEASE_KEY]).await, 0, "the lease has ended with the load");
+    assert_eq!(redis.run::<u8>(&["EXISTS", LEASE_KEY]).await, 0, "the lease is released when the load ends");
 }
 
 #[tokio::test]
-async fn a_load_that_outlasts_its_lease_keeps_it() {
+async fn a_lease_is_renewed_while_its_load_runs() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let lease = Duration::from_millis(600);
     let ((_a, of_a), (b, of_b)) = (process(&redis, lease).await, process(&redis, lease).await);
@@ -73,7 +71,7 @@ async fn a_load_that_outlasts_its_lease_keeps_it() {
     let waiter = read_with(&of_b, database.loader(1));
     eventually("the other process waits", async || b.stats().lease_waits == 1).await;
     let (mut last, mut renewals) = (i64::MAX, 0);
-    eventually("the lease was renewed for longer than it lasts", async || {
+    eventually("the lease was renewed beyond its duration", async || {
         let left: i64 = redis.run(&["PTTL", LEASE_KEY]).await;
         renewals += u32::from(left > last);
         last = left;
@@ -85,7 +83,7 @@ async fn a_load_that_outlasts_its_lease_keeps_it() {
     assert_eq!(database.reads(), 1);
 }
 
-/// The process is a runtime of its own, whose tasks are dropped while one of them loads.
+/// The process is a runtime of its own. Its tasks are dropped during a load, as a crash would.
 #[tokio::test]
 async fn a_crashed_loader_costs_at_most_its_lease() {
     let (redis, database) = (RedisServer::start().await, Database::default());
@@ -106,47 +104,51 @@ async fn a_crashed_loader_costs_at_most_its_lease() {
     let crashed = Instant::now();
     crashing.shutdown_background();
     assert_eq!(in_time(waiter).await, (0, Layer::Loader));
-    assert!(crashed.elapsed() < lease + Duration::from_secs(2), "it took {:?}", crashed.elapsed());
+    assert!(
+        crashed.elapsed() < lease + Duration::from_secs(2),
+        "expected an answer within the lease and 2 s, got one after {:?}",
+        crashed.elapsed()
+    );
     assert_eq!(database.reads(), 2);
 }
 
 #[tokio::test]
-async fn a_process_that_hangs_does_not_keep_the_others_from_loading() {
+async fn a_hanging_load_does_not_block_other_processes() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (b, _)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let of_b = b.namespace(LIFETIME).hard_timeout(Duration::from_secs(2)).build();
     let (has_read, never) = gates();
     let hanging = read_with(&of_a, database.slow_loader(1, &has_read, &never));
     has_read.acquire().await.unwrap().forget();
-    let asked = Instant::now();
+    let start = Instant::now();
     assert_eq!(in_time(read_with(&of_b, database.loader(1))).await, (0, Layer::Loader));
-    assert!(asked.elapsed() >= Duration::from_secs(1), "it gave the other one half of its time");
+    assert!(start.elapsed() >= Duration::from_secs(1), "it waited for half of its timeout");
     assert_eq!(b.stats().lease_waits, 1);
     hanging.abort();
 }
 
 #[tokio::test]
-async fn after_an_invalidation_nobody_waits_for_another_processs_load_that_began_before_it() {
+async fn a_caller_after_an_invalidation_does_not_wait_for_an_older_load_elsewhere() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((a, of_a), (_b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let (has_read, may_end) = gates();
-    let doomed = read_with(&of_a, database.slow_loader(1, &has_read, &may_end));
+    let old_load = read_with(&of_a, database.slow_loader(1, &has_read, &may_end));
     has_read.acquire().await.unwrap().forget();
     database.write(1, 1);
     of_b.invalidate(&Item { id: 1 }).await;
     let late = read_with(&of_b, database.loader(1));
-    assert_eq!(in_time(late).await, (1, Layer::Loader), "answered while the doomed load still runs");
+    assert_eq!(in_time(late).await, (1, Layer::Loader), "answered while the old load still runs");
     let stored = async || redis.run::<String>(&["GET", "test:v1:{item:1}"]).await;
-    let kept = stored().await;
+    let new = stored().await;
     may_end.add_permits(1);
-    assert_eq!(in_time(doomed).await, (0, Layer::Loader), "its caller came before the invalidation");
-    assert_eq!(stored().await, kept, "the doomed load has lost its lease and stores nothing");
+    assert_eq!(in_time(old_load).await, (0, Layer::Loader), "its caller came before the invalidation");
+    assert_eq!(stored().await, new, "the old load has lost its lease and stores nothing");
     eventually("the record has arrived", async || a.stats().records_applied > 1).await;
     assert_eq!(in_time(read_with(&of_a, database.loader(1))).await, (1, Layer::Redis));
 }
 
 #[tokio::test]
-async fn after_another_processs_load_has_failed_a_waiter_loads() {
+async fn a_waiter_loads_when_the_load_of_another_process_fails() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let (runs, may_fail) = gates();
@@ -167,27 +169,32 @@ async fn after_another_processs_load_has_failed_a_waiter_loads() {
     assert_eq!(in_time(waiter).await, (0, Layer::Loader));
 }
 
-/// Values that may not be kept cannot be waited for: the callers do not queue up for loads of their own.
+/// A value that may not be stored cannot be shared, so each waiter loads without waiting for the
+/// others.
 #[tokio::test]
-async fn values_that_are_not_kept_are_loaded_side_by_side() {
+async fn values_that_may_not_be_stored_are_loaded_in_parallel() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let processes = [process(&redis, LONG).await, process(&redis, LONG).await, process(&redis, LONG).await];
     let [(_, of_a), (b, of_b), (c, of_c)] = &processes;
     let (has_read, may_end) = gates();
-    let unkept = || {
+    let unstorable = || {
         let loader = database.slow_loader(1, &has_read, &may_end);
         move |load: LoadContext| {
             load.lifetime(Lifetime::fresh(Duration::ZERO));
             loader(load)
         }
     };
-    let first = read_with(of_a, unkept());
+    let first = read_with(of_a, unstorable());
     has_read.acquire().await.unwrap().forget();
-    let others = [of_b, of_c].map(|items| read_with(items, unkept()));
+    let others = [of_b, of_c].map(|items| read_with(items, unstorable()));
     eventually("the others wait", async || b.stats().lease_waits + c.stats().lease_waits == 2).await;
     may_end.add_permits(1);
     in_time(first).await;
-    tokio::time::timeout(PATIENCE, has_read.acquire_many(2)).await.expect("both load at once").unwrap().forget();
+    tokio::time::timeout(PATIENCE, has_read.acquire_many(2))
+        .await
+        .expect("expected both to load at once")
+        .unwrap()
+        .forget();
     may_end.add_permits(2);
     for other in others {
         assert_eq!(in_time(other).await, (0, Layer::Loader));
@@ -195,7 +202,7 @@ async fn values_that_are_not_kept_are_loaded_side_by_side() {
 }
 
 #[tokio::test]
-async fn a_redis_whose_memory_is_full_gives_leases_and_takes_no_values() {
+async fn a_redis_with_full_memory_grants_leases_and_stores_no_values() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let _: String = redis.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -210,7 +217,7 @@ async fn a_redis_whose_memory_is_full_gives_leases_and_takes_no_values() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_connection_is_cut_is_woken_all_the_same() {
+async fn a_waiter_is_woken_after_its_connection_was_cut() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let (has_read, may_end) = gates();
@@ -219,9 +226,9 @@ async fn a_waiter_whose_connection_is_cut_is_woken_all_the_same() {
     let waiter = read_with(&of_b, database.loader(1));
     eventually("the other process waits", async || b.stats().lease_waits == 1).await;
     let subscribers = async || redis.run::<Vec<String>>(&["PUBSUB", "CHANNELS", "test:wake:*"]).await.len();
-    eventually("it listens", async || subscribers().await == 1).await;
+    eventually("it subscribes", async || subscribers().await == 1).await;
     let _: u64 = redis.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-    eventually("it listens again", async || subscribers().await == 1).await;
+    eventually("it subscribes again", async || subscribers().await == 1).await;
     may_end.add_permits(1);
     assert_eq!((in_time(leader).await.1, in_time(waiter).await.1), (Layer::Loader, Layer::Redis));
     assert_eq!(database.reads(), 1);
@@ -232,7 +239,7 @@ fn items<const N: usize>(ids: [u64; N]) -> [Item; N] {
 }
 
 #[tokio::test]
-async fn a_batch_reads_what_redis_has_in_one_round_trip() {
+async fn a_batch_reads_its_keys_from_redis_in_one_round_trip() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (_b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     for id in [2, 3] {
@@ -251,7 +258,7 @@ async fn a_batch_reads_what_redis_has_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn a_batch_waits_for_what_another_process_loads_and_loads_the_rest() {
+async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((_a, of_a), (b, of_b)) = (process(&redis, LONG).await, process(&redis, LONG).await);
     let (has_read, may_end) = gates();
@@ -265,10 +272,13 @@ async fn a_batch_waits_for_what_another_process_loads_and_loads_the_rest() {
         hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
     });
     eventually("the batch waits for one of its keys", async || b.stats().lease_waits == 1).await;
-    eventually("it has loaded the others", async || redis.run::<u8>(&["EXISTS", "test:v1:{item:3}"]).await == 1).await;
+    eventually("the batch has loaded the other keys", async || {
+        redis.run::<u8>(&["EXISTS", "test:v1:{item:3}"]).await == 1
+    })
+    .await;
     may_end.add_permits(1);
     let loaded = |value| Some((value, Layer::Loader));
-    let hits = tokio::time::timeout(PATIENCE, batch).await.expect("woken").unwrap();
+    let hits = tokio::time::timeout(PATIENCE, batch).await.expect("expected the batch to be woken").unwrap();
     assert_eq!(hits, [Some((0, Layer::Redis)), loaded(200), loaded(300)]);
     assert_eq!(in_time(leader).await, (0, Layer::Loader));
 }

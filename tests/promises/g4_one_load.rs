@@ -1,12 +1,12 @@
-//! G4 within a process: one cold or expired key, any number of callers, one load at a time; and no load at all if another
-//! process has done it.
+//! G4 within a process: one load at a time of a cold or expired key, for any number of callers. No
+//! load runs if another process has already stored the value.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, LoadErrorKind, Namespace, StaleReason};
 use strata_tests::{Database, Item, RedisServer, eventually};
-use tokio::sync::Semaphore;
+
+use crate::gates;
 
 const CALLERS: u64 = 1000;
 
@@ -19,14 +19,14 @@ async fn items() -> (Cache, Namespace<Item, u64>) {
 #[tokio::test]
 async fn a_thousand_callers_of_a_cold_key_cost_one_load() {
     let ((cache, items), database) = (items().await, Database::default());
-    let (has_read, may_end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (has_read, may_end) = gates();
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let (items, loader) = (items.clone(), database.slow_loader(1, &has_read, &may_end));
             tokio::spawn(async move { items.get_or_load(&Item { id: 1 }, loader).await.unwrap().layer })
         })
         .collect();
-    eventually("all but one wait", async || cache.stats().coalesced == CALLERS - 1).await;
+    eventually("all callers but one wait", async || cache.stats().coalesced == CALLERS - 1).await;
     may_end.add_permits(CALLERS as usize);
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Layer::Loader);
@@ -34,11 +34,11 @@ async fn a_thousand_callers_of_a_cold_key_cost_one_load() {
     assert_eq!(database.reads(), 1);
 }
 
-/// moka #240: with the leader's future its load was dropped, under those who waited.
+/// Seen in moka #240: dropping the leader's future dropped the load that other callers waited for.
 #[tokio::test]
-async fn a_caller_that_goes_away_cancels_nothing() {
+async fn a_cancelled_caller_does_not_cancel_the_load() {
     let ((cache, items), database) = (items().await, Database::default());
-    let (has_read, may_end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (has_read, may_end) = gates();
     let call = || {
         let (items, loader) = (items.clone(), database.slow_loader(1, &has_read, &may_end));
         tokio::spawn(async move { *items.get_or_load(&Item { id: 1 }, loader).await.unwrap().value })
@@ -54,9 +54,9 @@ async fn a_caller_that_goes_away_cancels_nothing() {
 }
 
 #[tokio::test]
-async fn a_panic_in_a_loader_is_an_error_for_its_callers_and_nothing_else() {
+async fn a_panic_in_a_loader_fails_only_that_load() {
     let ((_cache, items), database) = (items().await, Database::default());
-    #[expect(clippy::panic, reason = "the panic is what is tested")]
+    #[expect(clippy::panic, reason = "the test needs a loader that panics")]
     let panicking = |_| async { if true { panic!("a bug in the loader") } else { Ok::<u64, std::io::Error>(0) } };
     let error = items.get_or_load(&Item { id: 1 }, panicking).await.unwrap_err();
     assert_eq!(error.kind(), LoadErrorKind::Panicked);
@@ -64,14 +64,15 @@ async fn a_panic_in_a_loader_is_an_error_for_its_callers_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_refresh_takes_what_another_process_has_put_into_redis() {
+async fn a_refresh_uses_a_fresh_entry_that_another_process_stored() {
     let (redis, clock, database) = (RedisServer::start().await, Clock::manual(), Database::default());
     let cache = redis.cache().clock(clock.clone()).max_lag(Duration::from_secs(3600)).build().await.unwrap();
     let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(600));
     let items = cache.namespace::<Item, u64>(lifetime).build();
     let read = async || items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
     assert_eq!(read().await.layer, Layer::Loader);
-    // This process's copy is stale now; the one in Redis is as young as if another process had just put it there.
+    // The copy in memory is stale now. The entry in Redis is as fresh as if another process had
+    // just stored it.
     clock.advance(Duration::from_secs(60));
     assert_eq!(read().await.freshness, Freshness::Stale(StaleReason::Revalidating));
     eventually("the copy in memory is fresh again", async || read().await.freshness == Freshness::Fresh).await;

@@ -1,4 +1,5 @@
-//! G4 at its largest: 10,000 callers in 8 processes want one cold key at the same time, and the loader is called once.
+//! G4 at scale: 10,000 callers in 8 processes read one cold key at the same time, and one load
+//! runs.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! What a request has read bubbles up into its response's headers.
+//! The HTTP layer: the entries that a request reads determine the cache headers of its response.
 
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Service {
         Self { cache, clock, database, app }
     }
 
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
         let request = Request::builder().method(method).uri(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -132,7 +132,7 @@ impl Service {
     }
 
     async fn get(&self, path: &str) -> Reply {
-        self.ask("GET", path, &[]).await
+        self.send("GET", path, &[]).await
     }
 }
 
@@ -145,13 +145,13 @@ impl Reply {
         scopes_from_header(self.header("cache-tag")).any(|hash| hash == scope.hash())
     }
 
-    /// Whether the edge finds it by a record of the scope.
-    fn is_found_by(&self, scope: &Scope) -> bool {
+    /// Returns whether a record of the scope invalidates the response at the edge.
+    fn is_invalidated_by(&self, scope: &Scope) -> bool {
         scopes_from_header(self.header("cache-tag")).any(|hash| scope.edge_hashes().contains(&hash))
     }
 }
 
-/// A value with so many tags.
+/// Loads a value with this many tags.
 async fn load_tagged(namespace: &Namespace<ItemPart, u64>, tags: u64) {
     let loader = move |load: LoadContext| async move {
         (0..tags).for_each(|id| load.tag(Group { id }.to_tag()));
@@ -166,12 +166,12 @@ async fn load_shelf(namespace: &Namespace<Shelf, u64>) -> String {
 }
 
 #[tokio::test]
-async fn a_response_carries_the_scopes_the_lifetime_and_the_position_of_what_it_was_built_from() {
+async fn a_response_carries_the_scopes_lifetime_and_position_of_its_entries() {
     let service = Service::start().await;
     let position = service.cache.invalidate([Group { id: 1 }.to_tag()]).await.position.unwrap();
     let reply = service.get("/both").await;
     assert_eq!(reply.header("cache-control"), "public, no-cache");
-    assert_eq!(reply.header("cdn-cache-control"), "max-age=10", "the shortest, in every part");
+    assert_eq!(reply.header("cdn-cache-control"), "max-age=10", "the shortest lifetime and window of the entries");
     assert_eq!(reply.header("strata-position"), position.to_string());
     assert_eq!(reply.header("vary"), "accept-language");
     for scope in [
@@ -185,7 +185,7 @@ async fn a_response_carries_the_scopes_the_lifetime_and_the_position_of_what_it_
 }
 
 #[tokio::test]
-async fn the_lifetime_is_what_is_left_of_it() {
+async fn the_lifetime_of_a_response_is_the_remaining_lifetime_of_its_entry() {
     let service = Service::start().await;
     service.get("/item").await;
     service.clock.advance(Duration::from_secs(20));
@@ -195,7 +195,7 @@ async fn the_lifetime_is_what_is_left_of_it() {
 }
 
 #[tokio::test]
-async fn a_response_built_from_a_stale_value_is_not_kept() {
+async fn a_response_built_from_a_stale_entry_has_no_lifetime() {
     let service = Service::start().await;
     service.get("/item").await;
     service.clock.advance(Duration::from_secs(63));
@@ -205,7 +205,7 @@ async fn a_response_built_from_a_stale_value_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_is_built_from_one_users_data_is_private_whatever_the_handler_says() {
+async fn a_response_built_from_private_data_is_private_despite_the_handlers_header() {
     let reply = Service::start().await.get("/secret").await;
     assert_eq!(reply.header("cache-control"), "private, no-store");
     for name in ["cdn-cache-control", "cache-tag", "strata-position", "etag"] {
@@ -214,28 +214,28 @@ async fn what_is_built_from_one_users_data_is_private_whatever_the_handler_says(
 }
 
 #[tokio::test]
-async fn a_handlers_own_lifetime_stands_and_the_response_obeys_the_journal_all_the_same() {
+async fn a_handlers_own_lifetime_is_preserved_and_the_response_still_carries_its_scopes() {
     let reply = Service::start().await.get("/own").await;
     assert_eq!((reply.header("cache-control"), reply.header("cdn-cache-control")), ("max-age=600", ""));
     assert!(reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())) && !reply.header("strata-position").is_empty());
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_current_body_gets_a_304_until_it_changes() {
+async fn a_client_with_the_current_etag_gets_a_304_until_the_body_changes() {
     let service = Service::start().await;
     let tag = service.get("/item").await.header("etag").to_owned();
     let with_tag = [("if-none-match", tag.as_str())];
-    let current = service.ask("GET", "/item", &with_tag).await;
+    let current = service.send("GET", "/item", &with_tag).await;
     assert_eq!((current.status, current.body.as_str()), (StatusCode::NOT_MODIFIED, ""));
-    assert!(current.covers(&Scope::Tag(Group { id: 7 }.to_tag())), "the edge freshens its copy's tags by it");
+    assert!(current.covers(&Scope::Tag(Group { id: 7 }.to_tag())), "the edge updates the tags of its copy from a 304");
     service.database.write(1, 1);
     service.cache.invalidate([Group { id: 7 }.to_tag()]).await;
-    let changed = service.ask("GET", "/item", &with_tag).await;
+    let changed = service.send("GET", "/item", &with_tag).await;
     assert_eq!((changed.status, changed.body.as_str()), (StatusCode::OK, "1"));
 }
 
 #[tokio::test]
-async fn the_tags_of_a_keys_declaration_are_its_values_tags() {
+async fn tags_declared_with_a_key_are_tags_of_its_value() {
     let service = Service::start().await;
     let reply = service.get("/shelf").await;
     for id in [3, 50] {
@@ -246,23 +246,23 @@ async fn the_tags_of_a_keys_declaration_are_its_values_tags() {
 }
 
 #[tokio::test]
-async fn keys_that_do_not_fit_fold_into_their_prefix_and_an_invalidation_of_one_still_finds_the_response() {
+async fn keys_beyond_the_header_limit_fold_into_a_prefix_that_still_matches_each_key() {
     let service = Service::start().await;
     let reply = service.get("/many").await;
     assert_eq!(reply.header("cdn-cache-control"), "max-age=60, stale-while-revalidate=300");
     assert!(reply.header("cache-tag").len() <= TagSet::MAX_HEADER_BYTES);
     for id in [0, 7, 999] {
-        assert!(reply.is_found_by(&Scope::Key(Item { id }.to_text().into())), "{id}");
-        assert!(reply.is_found_by(&Scope::Prefix(Item { id }.prefix())), "{id}");
+        assert!(reply.is_invalidated_by(&Scope::Key(Item { id }.to_text().into())), "{id}");
+        assert!(reply.is_invalidated_by(&Scope::Prefix(Item { id }.prefix())), "{id}");
     }
     assert!(reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())));
-    assert!(!reply.is_found_by(&Scope::Key("test:v1:{other:7}".into())));
+    assert!(!reply.is_invalidated_by(&Scope::Key("test:v1:{other:7}".into())));
     let stats = service.cache.stats();
     assert_eq!((stats.tags_folded, stats.tag_overflows), (1, 0));
 }
 
 #[tokio::test]
-async fn tags_that_do_not_fit_keep_the_response_out_of_the_edge() {
+async fn a_response_with_tags_beyond_the_header_limit_is_not_stored_at_the_edge() {
     let service = Service::start().await;
     let reply = service.get("/tagged").await;
     assert_eq!(reply.header("cdn-cache-control"), "no-store");
@@ -280,18 +280,19 @@ async fn a_handlers_own_tags_count_towards_the_limit() {
 }
 
 #[tokio::test]
-async fn what_read_nothing_failed_or_is_no_get_is_not_touched() {
+async fn errors_other_methods_and_responses_without_reads_are_unchanged() {
     let service = Service::start().await;
     for (method, path) in [("GET", "/plain"), ("GET", "/failing"), ("PUT", "/item")] {
-        let reply = service.ask(method, path, &[]).await;
+        let reply = service.send(method, path, &[]).await;
         for name in ["cache-control", "cdn-cache-control", "cache-tag", "strata-position", "etag"] {
             assert_eq!(reply.header(name), "", "{method} {path} {name}");
         }
     }
 }
 
-/// A service of one route, whose handler reads item 1 in a task that it spawns.
-async fn spawning(carried: bool) -> (Router, Cache) {
+/// Returns a service whose handler reads item 1 in a spawned task, inside `for_this_request` or
+/// not.
+async fn spawning(in_request: bool) -> (Router, Cache) {
     let cache = Cache::builder("test").build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
     let handler = move || async move {
@@ -299,24 +300,24 @@ async fn spawning(carried: bool) -> (Router, Cache) {
             let hit = items.get_or_load(&Item { id: 1 }, Database::default().loader(1)).await;
             hit.unwrap().value.to_string()
         };
-        if carried { tokio::spawn(for_this_request(read)).await.unwrap() } else { tokio::spawn(read).await.unwrap() }
+        if in_request { tokio::spawn(for_this_request(read)).await.unwrap() } else { tokio::spawn(read).await.unwrap() }
     };
     (Router::new().route("/", get(handler)).layer(CacheLayer::new(&cache)), cache)
 }
 
 #[tokio::test]
-async fn what_a_spawned_task_reads_counts_if_it_is_carried_there() {
-    for carried in [true, false] {
-        let (app, _cache) = spawning(carried).await;
+async fn reads_of_a_spawned_task_count_only_inside_for_this_request() {
+    for in_request in [true, false] {
+        let (app, _cache) = spawning(in_request).await;
         let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
         let tags = response.headers().get("cache-tag").map_or("", |tags| tags.to_str().unwrap());
         let scope = Scope::Key(Item { id: 1 }.to_text().into()).hash();
-        assert_eq!(scopes_from_header(tags).any(|hash| hash == scope), carried);
+        assert_eq!(scopes_from_header(tags).any(|hash| hash == scope), in_request);
     }
 }
 
 #[tokio::test]
-async fn a_weak_etag_says_so_and_still_gets_a_304() {
+async fn a_weak_etag_is_marked_weak_and_still_gets_a_304() {
     let cache = Cache::builder("test").build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
     let handler = move || async move {
@@ -326,6 +327,6 @@ async fn a_weak_etag_says_so_and_still_gets_a_304() {
     let first = app.clone().oneshot(Request::new(Body::empty())).await.unwrap();
     let tag = first.headers()["etag"].clone();
     assert!(tag.to_str().unwrap().starts_with("W/\""), "{tag:?}");
-    let asked = Request::builder().header("if-none-match", tag).body(Body::empty()).unwrap();
-    assert_eq!(app.oneshot(asked).await.unwrap().status(), StatusCode::NOT_MODIFIED);
+    let conditional = Request::builder().header("if-none-match", tag).body(Body::empty()).unwrap();
+    assert_eq!(app.oneshot(conditional).await.unwrap().status(), StatusCode::NOT_MODIFIED);
 }

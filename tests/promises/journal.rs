@@ -1,4 +1,4 @@
-//! The journal in Redis: what is lost makes entries invalid, never valid.
+//! The journal in Redis: a lost record or key makes entries invalid, never valid.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ impl Process {
     }
 }
 
-/// Process `a` holds item 1 of version 0; the database has version 1.
-async fn held_old_value() -> (RedisServer, Process, Database) {
+/// Returns a process that has item 1 as version 0 in memory. The database has version 1.
+async fn hold_old_value() -> (RedisServer, Process, Database) {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let a = Process::start(&redis).await;
     assert_eq!(a.read(&database).await, (0, Layer::Loader));
@@ -42,7 +42,7 @@ async fn held_old_value() -> (RedisServer, Process, Database) {
 }
 
 #[tokio::test]
-async fn positions_only_grow_even_if_the_feed_is_lost() {
+async fn positions_grow_even_when_the_feed_is_deleted() {
     let redis = RedisServer::start().await;
     let process = Process::start(&redis).await;
     let mut last = Position::ZERO;
@@ -56,10 +56,10 @@ async fn positions_only_grow_even_if_the_feed_is_lost() {
     }
 }
 
-/// Redis's clock was ahead when the process saw its last record, and has been set right since.
+/// Redis's clock was ahead when the process applied its last record, and was corrected since.
 #[tokio::test]
-async fn positions_only_grow_if_the_clock_goes_back() {
-    let (redis, a, database) = held_old_value().await;
+async fn positions_grow_even_when_the_clock_goes_back() {
+    let (redis, a, database) = hold_old_value().await;
     let ahead = Position::new(4_000_000_000_000, 0);
     let _: String = redis.run(&["XADD", FEED, &ahead.to_string(), "mode", "remove", "scope", "tag:x"]).await;
     assert!(a.invalidate_something(0).await > ahead);
@@ -68,83 +68,85 @@ async fn positions_only_grow_if_the_clock_goes_back() {
 }
 
 #[tokio::test]
-async fn a_feed_that_vanished_makes_everything_before_it_invalid() {
-    let (redis, a, database) = held_old_value().await;
+async fn a_deleted_feed_makes_every_older_entry_invalid() {
+    let (redis, a, database) = hold_old_value().await;
     let _: i64 = redis.run(&["DEL", FEED, LEDGER]).await;
-    eventually("the loss is noticed", async || a.read(&database).await.0 == 1).await;
+    eventually("the loss is detected", async || a.read(&database).await.0 == 1).await;
 }
 
-/// A failover to a replica that had not got the last records; new records have come since.
+/// A failover to a replica without the last record, followed by a new record.
 #[tokio::test]
-async fn a_feed_that_lost_its_end_makes_everything_invalid_though_it_has_grown_again() {
+async fn a_feed_that_lost_its_end_makes_every_entry_invalid_even_after_new_records() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let (a, b) = (Process::start(&redis).await, Process::start(&redis).await);
     let lost = a.invalidate_something(1).await;
     eventually("the record has arrived", async || b.cache.stats().records_applied >= 2).await;
     assert_eq!(b.read(&database).await.0, 0);
     database.write(1, 1);
-    let in_one_step = "redis.call('XDEL', KEYS[1], ARGV[1]); \
+    let lose_and_append = "redis.call('XDEL', KEYS[1], ARGV[1]); \
                        return redis.call('XADD', KEYS[1], '*', 'mode', 'expire', 'scope', 'tag:unrelated')";
-    let _: String = redis.run(&["EVAL", in_one_step, "1", FEED, &lost.to_string()]).await;
-    eventually("the loss is noticed", async || b.read(&database).await.0 == 1).await;
+    let _: String = redis.run(&["EVAL", lose_and_append, "1", FEED, &lost.to_string()]).await;
+    eventually("the loss is detected", async || b.read(&database).await.0 == 1).await;
 }
 
-/// A process appends, and a failover loses the record before the process is told of it: what it had applied last is still there.
+/// A failover loses a record before it comes back to its own process. The last applied record
+/// remains.
 #[tokio::test]
-async fn a_record_of_ones_own_that_is_lost_is_missed_though_the_one_applied_last_is_there() {
-    let (redis, a, _database) = held_old_value().await;
+async fn the_loss_of_a_processs_own_record_is_detected() {
+    let (redis, a, _database) = hold_old_value().await;
     let (before, own) = (a.invalidate_something(1).await, a.invalidate_something(2).await);
-    let (journal, follow) = (
+    let (journal, follow_script) = (
         include_str!("../../origin-sdk/src/store/redis/lua/journal.lua"),
         include_str!("../../origin-sdk/src/store/redis/lua/follow.lua"),
     );
-    let (script, before, own) = (format!("{journal}{follow}"), before.to_string(), own.to_string());
-    let ask = async || {
+    let (script, before, own) = (format!("{journal}{follow_script}"), before.to_string(), own.to_string());
+    let follow = async || {
         let command = ["EVAL", &script, "2", FEED, LEDGER, "1000", "1000", &before, "100", &own];
         let (_, _, _, rows): (String, u8, u8, Vec<Vec<String>>) = redis.run(&command).await;
         rows.into_iter().map(|row| row[1..].join(" ")).collect::<Vec<_>>()
     };
-    assert_eq!(ask().await, ["remove tag:other:2"]);
+    assert_eq!(follow().await, ["remove tag:other:2"]);
     let _: i64 = redis.run(&["XDEL", FEED, &own]).await;
-    assert_eq!(ask().await, ["remove all"]);
+    assert_eq!(follow().await, ["remove all"]);
 }
 
 #[tokio::test]
 async fn a_process_that_missed_trimmed_records_reads_the_ledger() {
-    let (redis, a, database) = held_old_value().await;
+    let (redis, a, database) = hold_old_value().await;
     let b = Process::start(&redis).await;
     b.items.invalidate(&Item { id: 1 }).await;
     b.invalidate_something(1).await;
     let _: i64 = redis.run(&["XTRIM", FEED, "MAXLEN", "1"]).await;
-    eventually("the record is known all the same", async || a.read(&database).await.0 == 1).await;
-    let newcomer = Process::start(&redis).await;
-    assert_eq!(newcomer.read(&database).await, (1, Layer::Redis));
+    eventually("the ledger has the trimmed record", async || a.read(&database).await.0 == 1).await;
+    let new = Process::start(&redis).await;
+    assert_eq!(new.read(&database).await, (1, Layer::Redis));
 }
 
 #[tokio::test]
-async fn without_a_ledger_a_newcomer_trusts_nothing_from_before() {
-    let (redis, _a, database) = held_old_value().await;
+async fn without_a_ledger_a_new_process_trusts_no_older_entry() {
+    let (redis, _a, database) = hold_old_value().await;
     let _: i64 = redis.run(&["DEL", LEDGER]).await;
     let b = Process::start(&redis).await;
     b.invalidate_something(1).await;
-    let newcomer = Process::start(&redis).await;
-    // What was loaded at the end of the feed is still good: the record there is the one that the entry knew.
-    assert_eq!(newcomer.read(&database).await.0, 0);
+    let new = Process::start(&redis).await;
+    // An entry loaded at the last record of the feed is still valid: it was loaded after that
+    // record.
+    assert_eq!(new.read(&database).await.0, 0);
     let _: i64 = redis.run(&["DEL", LEDGER]).await;
-    let newcomer = Process::start(&redis).await;
-    assert_eq!(newcomer.read(&database).await, (1, Layer::Loader));
+    let new = Process::start(&redis).await;
+    assert_eq!(new.read(&database).await, (1, Layer::Loader));
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_counts_as_one_that_covers_everything() {
-    let (redis, a, database) = held_old_value().await;
+async fn a_record_with_an_unknown_mode_covers_everything() {
+    let (redis, a, database) = hold_old_value().await;
     let _: String = redis.run(&["XADD", FEED, "*", "mode", "vanish", "scope", "tag:x"]).await;
-    eventually("it is applied", async || a.read(&database).await.0 == 1).await;
+    eventually("the record is applied", async || a.read(&database).await.0 == 1).await;
 }
 
 #[tokio::test]
-async fn what_redis_holds_can_be_read_by_people() {
-    let (redis, a, _database) = held_old_value().await;
+async fn entries_and_records_in_redis_are_readable_text() {
+    let (redis, a, _database) = hold_old_value().await;
     let entry: String = redis.run(&["GET", "test:v1:{item:1}"]).await;
     assert!(entry.starts_with("strata 2 ") && entry.contains(" {\"at\":\"") && entry.ends_with("}\n0"), "{entry}");
     a.items.invalidate(&Item { id: 1 }).await;
@@ -153,21 +155,21 @@ async fn what_redis_holds_can_be_read_by_people() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_count_as_a_record_that_covers_everything() {
-    let (redis, a, database) = held_old_value().await;
+async fn a_record_with_invalid_utf8_covers_everything() {
+    let (redis, a, database) = hold_old_value().await;
     let not_utf8 = "return redis.call('XADD', KEYS[1], '*', 'mode', 'remove', 'scope', 'tag:\\255')";
     let _: String = redis.run(&["EVAL", not_utf8, "1", FEED]).await;
-    eventually("it is applied", async || a.read(&database).await.0 == 1).await;
-    eventually("the process goes on", async || a.read(&database).await.1 == Layer::Memory).await;
+    eventually("the record is applied", async || a.read(&database).await.0 == 1).await;
+    eventually("the process continues to cache", async || a.read(&database).await.1 == Layer::Memory).await;
 }
 
-/// A failover moves an address to another server; a connection to the old one, now a replica, lives on.
+/// A failover moves the address, and a connection to the old primary, now a replica, stays open.
 #[tokio::test]
 async fn a_replica_is_not_followed() {
-    let (redis, a, database) = held_old_value().await;
+    let (redis, a, database) = hold_old_value().await;
     let _: String = redis.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    eventually("the process knows that it cannot know", async || a.read(&database).await.0 == 1).await;
+    eventually("the process notices that it may lag", async || a.read(&database).await.0 == 1).await;
     assert!(a.cache.stats().disconnected_reads > 0);
     let _: String = redis.run(&["REPLICAOF", "NO", "ONE"]).await;
-    eventually("it heals", async || a.read(&database).await.1 == Layer::Memory).await;
+    eventually("memory answers again", async || a.read(&database).await.1 == Layer::Memory).await;
 }

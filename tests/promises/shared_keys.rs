@@ -1,4 +1,5 @@
-//! What both sides must agree on, against Redis. The golden vectors have a test of their own.
+//! Keys and slots of `shared-keys`, compared with Redis. The golden vectors are in the module
+//! `vectors`.
 
 use origin_sdk::Key;
 use rand::rngs::StdRng;
@@ -8,26 +9,26 @@ use shared_keys::slot;
 use strata_tests::{Item, ItemPart, RedisServer};
 use uuid::Uuid;
 
-/// Fixed, so that a key that fails fails again.
+/// Fixed, so that a failure can be repeated.
 const SEED: u64 = 3;
 
 origin_sdk::keys! {
     app "test" version 1;
 
-    /// Someone, by any name.
+    /// A person, by any name.
     key Person { name: String } = "person:{name}";
-    /// Something of someone.
+    /// A thing of a person.
     key Thing { name: String, thing: u32 } = "person:{name}:thing:{thing}" under Person { name };
-    /// A part of it, by any name.
+    /// A part of a thing, by any name.
     key Part { name: String, thing: u32, part: String } = "person:{name}:thing:{thing}:part:{part}"
         under Person { name }
         under Thing { name, thing };
-    /// By a UUID.
+    /// A session, by UUID.
     key Session { id: Uuid } = "session:{id}";
 }
 
 #[tokio::test]
-async fn slots_are_those_of_redis() {
+async fn slots_match_those_of_redis() {
     let redis = RedisServer::start_cluster_node().await;
     let typed = [Item { id: 7 }.to_text(), ItemPart { id: 7, part: 1 }.to_text(), "test:{journal}:feed".to_owned()];
     let odd = ["", "a", "{}", "{}a", "{a", "a}b{", "a{b}c{d}", "{{a}}", "ключ{тег}", "a{ }b"].map(str::to_owned);
@@ -35,7 +36,7 @@ async fn slots_are_those_of_redis() {
         let theirs: u16 = redis.run(&["CLUSTER", "KEYSLOT", key]).await;
         assert_eq!(slot(key), theirs, "{key:?}");
     }
-    assert_eq!(slot(&typed[0]), slot(&typed[1]), "a family shares a slot");
+    assert_eq!(slot(&typed[0]), slot(&typed[1]), "the keys of a family share a slot");
 }
 
 #[tokio::test]
@@ -49,7 +50,7 @@ async fn all_keys_of_a_family_share_their_slot_in_redis() {
     };
     let mut slots = std::collections::BTreeSet::new();
     for thing in 0..60 {
-        // Some are cut.
+        // Every fifth name may be long enough to be hashed.
         let (name, part) = (name(if thing % 5 == 0 { 200 } else { 8 }), name(8));
         let person = Person { name: name.clone() };
         let whole = Thing { name: name.clone(), thing };
@@ -60,11 +61,11 @@ async fn all_keys_of_a_family_share_their_slot_in_redis() {
             slots.insert(theirs);
         }
     }
-    assert!(slots.len() > 30, "families are spread: {slots:?}");
+    assert!(slots.len() > 30, "expected families in more than 30 slots, got {slots:?}");
 }
 
 #[test]
-fn a_uuid_is_an_id_in_one_spelling() {
+fn a_uuid_is_accepted_in_one_spelling_only() {
     let key = Session { id: Uuid::from_u128(0x67e5_5044_10b1_426f_9247_bb68_0e5f_e0c8) };
     let text = "test:v1:{session:67e55044-10b1-426f-9247-bb680e5fe0c8}";
     assert_eq!(key.to_text(), text);

@@ -1,4 +1,4 @@
-//! A sweep gives back the memory of dead entries, and takes nothing else.
+//! A sweep frees the memory of dead entries and removes nothing else.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -13,8 +13,8 @@ fn paced() -> Sweep {
     Sweep::paced(NonZeroU32::new(100_000).unwrap())
 }
 
-/// Items that belong to group 0 or 1 in turn.
-async fn filled(redis: &RedisServer) -> Cache {
+/// Stores items that belong to groups 0 and 1 in turn.
+async fn fill(redis: &RedisServer) -> Cache {
     let cache = redis.cache().build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
     for id in 0..ITEMS {
@@ -27,8 +27,8 @@ async fn filled(redis: &RedisServer) -> Cache {
     cache
 }
 
-async fn swept(redis: &RedisServer, sweep: Sweep) -> Result<Swept, AdminError> {
-    Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(sweep).await
+async fn sweep(redis: &RedisServer, options: Sweep) -> Result<Swept, AdminError> {
+    Admin::connect(&Topology::Standalone { url: redis.url() }, Some("test")).await?.sweep(options).await
 }
 
 async fn exists(redis: &RedisServer, key: &str) -> bool {
@@ -36,20 +36,20 @@ async fn exists(redis: &RedisServer, key: &str) -> bool {
 }
 
 #[tokio::test]
-async fn dead_entries_go_and_all_else_stays() {
+async fn a_sweep_removes_dead_entries_and_nothing_else() {
     let redis = RedisServer::start().await;
-    let cache = filled(&redis).await;
+    let cache = fill(&redis).await;
     let foreign = Item { id: 999_999 }.to_text();
-    let () = redis.run(&["SET", &foreign, "somebody's own"]).await;
-    let () = redis.run(&["SET", "other:v1:{item:1}", "another app's"]).await;
+    let () = redis.run(&["SET", &foreign, "foreign"]).await;
+    let () = redis.run(&["SET", "other:v1:{item:1}", "of another app"]).await;
     cache.invalidate([Group { id: 1 }.to_tag()]).await;
     cache.expire([Scope::All]).await;
 
-    let counted = swept(&redis, paced().dry_run(true)).await.unwrap();
+    let counted = sweep(&redis, paced().dry_run(true)).await.unwrap();
     assert_eq!((counted.dead, counted.unlinked, counted.foreign), (ITEMS / 2, 0, 1));
     assert!(exists(&redis, &Item { id: 1 }.to_text()).await);
 
-    let swept = swept(&redis, paced()).await.unwrap();
+    let swept = sweep(&redis, paced()).await.unwrap();
     assert_eq!((swept.dead, swept.unlinked, swept.foreign), (ITEMS / 2, ITEMS / 2, 1));
     for id in 0..ITEMS {
         assert_eq!(exists(&redis, &Item { id }.to_text()).await, id % 2 == 0, "item {id}");
@@ -58,8 +58,8 @@ async fn dead_entries_go_and_all_else_stays() {
 }
 
 #[tokio::test]
-async fn a_sweep_that_cannot_know_what_is_dead_ends_with_an_error() {
+async fn a_sweep_without_the_journal_fails() {
     let mut redis = RedisServer::start().await;
     redis.kill();
-    assert!(swept(&redis, paced()).await.is_err());
+    assert!(sweep(&redis, paced()).await.is_err());
 }

@@ -1,19 +1,27 @@
-//! The traps that other caches fell into, each closed by a test that names the cache and, where there is one, its issue.
+//! Bugs of other caches, each with a test against it. The test names the cache and its issue, if any.
 //!
-//! | trap | who fell into it | test |
-//! |---|---|---|
-//! | an invalidation during a load | FusionCache #535 and #625, HybridCache, moka's `get_with` | `g2_races`: `a_load_overtaken_by_an_invalidation_is_not_served_afterwards` |
-//! | a background refresh that skips the check | FusionCache #628 | `g2_races`: `a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards` |
-//! | joining a doomed flight | moka | `g2_races`: `a_caller_after_the_invalidation_does_not_join_the_load_before_it` |
-//! | promotion from the second level after an invalidation | lettuce #3481 | `g2_races`: `what_redis_holds_from_before_an_invalidation_is_not_promoted` |
-//! | messages lost while reconnecting | FusionCache | here |
-//! | clock skew between nodes | FusionCache #319 | here |
-//! | stale-on-error that brings purged data back | bentocache #71 | `g3_remove_is_final`: `when_the_loader_fails_the_stale_value_is_served_unless_it_was_removed` |
-//! | a cancelled leader | moka #240 | `g4_one_load`: `a_caller_that_goes_away_cancels_nothing` |
-//! | every miss-fill broadcast to the fleet | JetCache #972 | here |
-//! | a time to live that promotion grows | cacheable #970 | here |
-//! | a `Clear` that is FLUSHALL | gocache | here |
-//! | ambiguous key joins | cached | here |
+//! Tests in this module:
+//!
+//! - messages are lost during a reconnect (FusionCache);
+//! - clock skew between nodes (FusionCache #319);
+//! - every fill of a miss is broadcast to the fleet (JetCache #972);
+//! - promotion extends the time to live (cacheable #970);
+//! - `Clear` runs FLUSHALL (gocache);
+//! - joined key parts are ambiguous (cached).
+//!
+//! Tests in other modules:
+//!
+//! - an invalidation during a load (FusionCache #535 and #625, HybridCache, moka's `get_with`):
+//!   `g2_races::a_load_overtaken_by_an_invalidation_is_not_served_afterwards`;
+//! - a background refresh that skips the check (FusionCache #628):
+//!   `g2_races::a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwards`;
+//! - a caller joins a load that an invalidation has overtaken (moka):
+//!   `g2_races::a_caller_after_the_invalidation_does_not_join_the_load_before_it`;
+//! - promotion from the second level after an invalidation (lettuce #3481):
+//!   `g2_races::an_entry_in_redis_older_than_an_invalidation_is_not_promoted`;
+//! - stale-if-error serves purged data (bentocache #71):
+//!   `g3_remove_is_final::when_the_loader_fails_a_stale_entry_is_served_unless_it_was_removed`;
+//! - a cancelled leader (moka #240): `g4_one_load::a_cancelled_caller_does_not_cancel_the_load`.
 
 use std::time::Duration;
 
@@ -33,27 +41,31 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> (u64, Layer)
     (*hit.value, hit.layer)
 }
 
-/// FusionCache's backplane: what was published while a node reconnected never reached it.
+/// Seen in FusionCache: a message published while a node reconnected never reached that node.
 #[tokio::test]
-async fn what_was_invalidated_while_a_process_was_cut_off_is_dead_when_it_is_back() {
+async fn an_invalidation_missed_while_disconnected_takes_effect_after_the_reconnect() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let proxy = Proxy::start(redis.port()).await;
     let here = redis.cache().build().await.unwrap();
-    // So long a lag that only the journal itself can tell it, and no suspicion.
+    // The lag is so long that only the journal itself can invalidate the entry.
     let builder = Cache::builder("test").redis(proxy.redis_url()).max_lag(Duration::from_secs(600));
     let there = builder.build().await.unwrap();
     assert_eq!(read(&items(&there), &database).await, (0, Layer::Loader));
     proxy.set(Passage::Closed);
     database.write(1, 1);
     items(&here).invalidate(&Item { id: 1 }).await;
-    assert_eq!(read(&items(&there), &database).await, (0, Layer::Memory), "it cannot know, and is not suspect yet");
+    assert_eq!(
+        read(&items(&there), &database).await,
+        (0, Layer::Memory),
+        "the process does not lag beyond `max_lag` yet"
+    );
     proxy.set(Passage::Open);
-    eventually("it has caught up", async || read(&items(&there), &database).await.0 == 1).await;
+    eventually("the process has caught up", async || read(&items(&there), &database).await.0 == 1).await;
 }
 
-/// FusionCache #319: an invalidation stamped by a node whose clock was behind did not count.
+/// Seen in FusionCache #319: an invalidation by a node whose clock was behind had no effect.
 #[tokio::test]
-async fn clocks_that_differ_by_hours_make_no_difference_to_what_is_valid() {
+async fn clocks_hours_apart_do_not_affect_validity() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ahead = Clock::manual();
     ahead.advance(Duration::from_secs(6 * 3600));
@@ -64,18 +76,19 @@ async fn clocks_that_differ_by_hours_make_no_difference_to_what_is_valid() {
         let (writer, other) = if version % 2 == 0 { (&a, &b) } else { (&b, &a) };
         writer.invalidate(&Item { id: 1 }).await;
         assert_eq!(read(writer, &database).await, (version, Layer::Loader));
-        eventually("the other one follows", async || read(other, &database).await.0 == version).await;
+        eventually("the other process applies the record", async || read(other, &database).await.0 == version).await;
         assert_eq!(
             read(writer, &database).await,
             (version, Layer::Memory),
-            "and what one filled the other did not kill"
+            "the other process's fill did not invalidate the entry"
         );
     }
 }
 
-/// JetCache #972: each fill of a miss was broadcast, and removed the key from everybody else's memory.
+/// Seen in JetCache #972: each fill of a miss was broadcast and removed the key from other
+/// memories.
 #[tokio::test]
-async fn filling_a_miss_tells_nobody() {
+async fn filling_a_miss_appends_no_record() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let (a, b) = (redis.cache().build().await.unwrap(), redis.cache().build().await.unwrap());
     let records: u64 = redis.run(&["XLEN", FEED]).await;
@@ -85,9 +98,9 @@ async fn filling_a_miss_tells_nobody() {
     assert_eq!(read(&items(&a), &database).await, (0, Layer::Memory));
 }
 
-/// cacheable #970: what was promoted to memory got the whole time to live again.
+/// Seen in cacheable #970: an entry promoted to memory received a whole new time to live.
 #[tokio::test]
-async fn what_is_promoted_lives_no_longer_than_what_it_was_promoted_from() {
+async fn a_promoted_entry_expires_with_its_source() {
     let (redis, database, clock) = (RedisServer::start().await, Database::default(), Clock::manual());
     assert_eq!(read(&items(&redis.cache().build().await.unwrap()), &database).await, (0, Layer::Loader));
     let _: i64 = redis.run(&["PEXPIRE", "test:v1:{item:1}", "10000"]).await;
@@ -101,35 +114,35 @@ async fn what_is_promoted_lives_no_longer_than_what_it_was_promoted_from() {
     assert!(other.get(&Item { id: 1 }).await.is_none());
 }
 
-/// gocache: clearing the cache emptied the whole Redis, with everything that others kept there.
+/// Seen in gocache: clearing the cache emptied the whole Redis, foreign keys included.
 #[tokio::test]
-async fn invalidating_all_leaves_alone_what_others_keep_in_redis() {
+async fn invalidating_all_leaves_foreign_keys_in_redis() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let cache = redis.cache().build().await.unwrap();
-    let _: String = redis.run(&["SET", "somebody:else", "1"]).await;
+    let _: String = redis.run(&["SET", "foreign", "1"]).await;
     assert_eq!(read(&items(&cache), &database).await, (0, Layer::Loader));
     cache.invalidate([Scope::All]).await;
-    assert_eq!(redis.run::<String>(&["GET", "somebody:else"]).await, "1");
+    assert_eq!(redis.run::<String>(&["GET", "foreign"]).await, "1");
     assert_eq!(read(&items(&cache), &database).await, (0, Layer::Loader));
 }
 
-mod joined {
+mod pair {
     origin_sdk::keys! {
         app "test" version 1;
 
-        /// Two texts.
+        /// A pair of texts.
         pub key Pair { first: String, second: String } = "pair:{first}:{second}";
     }
 }
 
-/// cached: the arguments `("a_b", "c")` and `("a", "b_c")` made the same key.
+/// Seen in cached: the arguments `("a_b", "c")` and `("a", "b_c")` made the same key.
 #[tokio::test]
-async fn keys_of_different_parts_are_different_however_the_parts_are_cut() {
+async fn keys_with_different_parts_never_render_alike() {
     let cache = Cache::builder("test").build().await.unwrap();
-    let pairs = cache.namespace::<joined::Pair, String>(LIFETIME).build();
-    let cut = [("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c"), ("", "a:b:c"), ("a:b:c", "")];
-    for (first, second) in cut {
-        let key = joined::Pair { first: first.to_owned(), second: second.to_owned() };
+    let pairs = cache.namespace::<pair::Pair, String>(LIFETIME).build();
+    let splits = [("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c"), ("", "a:b:c"), ("a:b:c", "")];
+    for (first, second) in splits {
+        let key = pair::Pair { first: first.to_owned(), second: second.to_owned() };
         let value = format!("{first}|{second}");
         let own = value.clone();
         let hit = pairs.get_or_load(&key, |_| async { Ok::<_, std::io::Error>(own) }).await.unwrap();

@@ -1,6 +1,6 @@
-//! The golden vectors in the real runtime: the worker's wasm gives the bytes that native code gives.
+//! The golden vectors in workerd: the wasm of the worker returns the same bytes as native code.
 //!
-//! That native code gives the golden ones is a test of `strata-vectors` itself.
+//! The tests of `strata-vectors` compare native code with the golden bytes.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use strata_tests::VectorsWorker;
 use strata_vectors::{evaluate, files};
 
-/// Cases made up for each subject.
+/// The number of random cases for each subject.
 const RANDOM_CASES: usize = 200;
-/// Fixed, so that a case that fails fails again.
+/// Fixed, so that a failure can be repeated.
 const SEED: u64 = 7;
 
 #[tokio::test]
-async fn workerd_gives_the_bytes_that_native_code_gives() {
+async fn workerd_and_native_code_return_the_same_bytes() {
     let worker = VectorsWorker::start().await;
 
     for (name, file) in files().unwrap() {
@@ -35,7 +35,7 @@ async fn workerd_gives_the_bytes_that_native_code_gives() {
         assert_eq!(report, json!({ "passed": RANDOM_CASES, "failures": [] }), "{subject}");
     }
 
-    // The check can fail: one digit of one golden output is changed, nothing else.
+    // Changes one digit of one golden output, to show that the check can fail.
     let (_, file) = files().unwrap().into_iter().find(|(name, _)| name == "purge-signatures.json").unwrap();
     let report = worker.check(file.replacen("8af7b\"}", "8af7c\"}", 1)).await;
     assert_eq!(report["failures"].as_array().map(Vec::len), Some(1), "{report}");
@@ -44,7 +44,7 @@ async fn workerd_gives_the_bytes_that_native_code_gives() {
 
 type MakeInput = fn(&mut Random) -> Value;
 
-/// Subjects with a maker of inputs for each.
+/// Each subject with the function that makes its random inputs.
 const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     ("scopes", |random| json!({ "scope": random.scope() })),
     ("cache-tags", |random| json!({ "header": random.text(60) })),
@@ -94,7 +94,7 @@ const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     }),
 ];
 
-/// Makes up inputs, odd ones for preference.
+/// A source of random inputs, most of them unusual.
 struct Random(StdRng);
 
 impl Random {
@@ -134,7 +134,7 @@ impl Random {
         format!("{kind}{}{}", self.text(20), ["", ":"].choose(&mut self.0).unwrap())
     }
 
-    /// One of three, and its hash.
+    /// Returns one of three scopes, and its hash.
     fn scope_of_three(&mut self) -> (&'static str, &'static str) {
         let scopes = [("tag:a", "ab60zx0cdj6ww"), ("tag:b", "f922jge6eeqm8"), ("all", "5jad9j97rc37b")];
         *scopes.choose(&mut self.0).unwrap()

@@ -1,4 +1,5 @@
-//! Cloudflare's purge API as far as the shipper uses it, with answers of the shapes that the real one gives.
+//! A fake of Cloudflare's purge API, with the routes that the shipper uses and answers in the
+//! shapes of the real API.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,67 +15,67 @@ use axum::routing::{get, post};
 use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 use serde_json::{Value, json};
 
-/// The zone that it has.
+/// The identifier of its zone.
 pub const CLOUDFLARE_ZONE: &str = "023e105f4ecef8ad9ca31a8372d0c353";
-/// The token that it takes.
+/// The token that it accepts.
 pub const CLOUDFLARE_TOKEN: &str = "a token of the tests alone";
 
-/// What it answers to a call.
+/// The answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloudAnswer {
     /// 200: purged.
     Success,
-    /// 429, and how many seconds to wait.
+    /// 429, with the seconds to wait.
     RateLimited(u64),
-    /// An error of its own, as a page of the network before it or as JSON.
+    /// This status, with an HTML page as the network in front of the API sends it.
     ServerError(u16),
-    /// 200, and in the body that a part was refused; so nothing counts as purged.
+    /// 200, and the body reports a partial failure. Nothing counts as purged.
     PartialFailure,
-    /// Success, after so many milliseconds.
+    /// Success after this many milliseconds.
     Slow(u64),
-    /// It purges, and the connection breaks in the middle of the answer.
+    /// The purge succeeds, and the connection breaks in the middle of the answer.
     CutOff,
-    /// 403: the token may not purge.
+    /// 403: the token has no permission to purge.
     Forbidden,
-    /// It takes the call and never answers.
+    /// The call is received and never answered.
     Silent,
 }
 
-/// A call as it came.
+/// A call that the API received.
 #[derive(Debug, Clone)]
 pub struct CloudCall {
     /// `purge_cache` or `invalidate_cache`.
     pub action: String,
-    /// Its body.
+    /// The body.
     pub body: Value,
-    /// When.
+    /// The time of its arrival.
     pub at: Instant,
-    /// What it was answered.
+    /// The answer that it received.
     pub answer: CloudAnswer,
 }
 
 impl CloudCall {
-    /// Whether the answer told its caller that all is purged.
+    /// Returns whether the answer reports the whole purge as done.
     #[must_use]
     pub fn was_accepted(&self) -> bool {
         matches!(self.answer, CloudAnswer::Success | CloudAnswer::Slow(_))
     }
 
-    /// The tags that it names.
+    /// Returns the tags of the call.
     #[must_use]
     pub fn tags(&self) -> Vec<String> {
         let tags = self.body["tags"].as_array().into_iter().flatten();
         tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect()
     }
 
-    /// Whether it asks for the whole zone.
+    /// Returns whether the call purges the whole zone.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.body["purge_everything"] == true
     }
 }
 
-/// A running API of one zone. Ends with the test.
+/// A running API with one zone. Stops with the runtime of the test.
 #[derive(Clone)]
 pub struct FakeCloudflare {
     url: String,
@@ -88,7 +89,7 @@ struct CloudState {
 }
 
 impl FakeCloudflare {
-    /// An API that answers every call with success.
+    /// Starts an API that answers every call with success.
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(CloudState::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -101,29 +102,29 @@ impl FakeCloudflare {
         Self { url, state }
     }
 
-    /// The zone, as a service is told of it.
+    /// Returns the zone as a service configures it.
     pub fn zone(&self) -> Zone {
         Zone::new(CLOUDFLARE_ZONE, ApiToken::new(CLOUDFLARE_TOKEN)).api(&self.url).plan(Plan::Enterprise)
     }
 
-    /// Its base URL.
+    /// Returns the base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What the next calls are answered, one each; those after them succeed.
+    /// Sets the answers to the next calls, one each. Later calls succeed.
     pub fn answers_next(&self, answers: impl IntoIterator<Item = CloudAnswer>) {
         self.lock().answers = answers.into_iter().collect();
     }
 
-    /// All calls so far.
+    /// Returns all calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<CloudCall> {
         self.lock().calls.clone()
     }
 
-    /// The tags of the accepted calls, call by call.
+    /// Returns the tags of each accepted call.
     #[must_use]
     pub fn accepted_tags(&self) -> Vec<Vec<String>> {
         self.calls().iter().filter(|call| call.was_accepted()).map(CloudCall::tags).collect()
@@ -134,7 +135,7 @@ impl FakeCloudflare {
     }
 }
 
-/// What it tells of its zone.
+/// Returns the description of the zone.
 fn zone_info() -> Value {
     let plan =
         json!({ "id": "94f3b7b768b0458b56d2cac4fe5ec0f9", "name": "Enterprise Website", "legacy_id": "enterprise" });
@@ -155,7 +156,7 @@ async fn answer(
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match (zone == CLOUDFLARE_ZONE && authorised, operations) {
             (false, _) => CloudAnswer::Forbidden,
-            // The real one's limits.
+            // The limit of the real API.
             (true, 1..=100) => state.answers.pop_front().unwrap_or(CloudAnswer::Success),
             (true, _) => CloudAnswer::ServerError(400),
         };
@@ -188,7 +189,7 @@ async fn render(answer: CloudAnswer) -> Response {
         }
         CloudAnswer::CutOff => {
             let half = futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"success\":true,"))]);
-            // It breaks off because more was promised.
+            // The body ends before the declared length, so the server closes the connection.
             ([("content-length", "400")], Body::from_stream(half)).into_response()
         }
         CloudAnswer::Forbidden => (StatusCode::FORBIDDEN, refused(&[(10000, "Authentication error")])).into_response(),

@@ -1,4 +1,4 @@
-//! The source of truth in tests: numbered versions, and gates at which a read can be held.
+//! The source of truth of tests in one process: numbered rows, and loaders that a test can hold.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use origin_sdk::LoadContext;
 use tokio::sync::Semaphore;
 
-/// Rows of a number each. A row that was never written is 0. Clones share the rows.
+/// A table of one number per row. A row that was never written is 0. Clones share the rows.
 #[derive(Clone, Default)]
 pub struct Database {
     rows: Arc<Mutex<HashMap<u64, u64>>>,
@@ -22,7 +22,7 @@ impl Database {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id, value);
     }
 
-    /// Sets a row to one more than it was, and gives its new number.
+    /// Increments a row and returns its new number.
     pub fn bump(&self, id: u64) -> u64 {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let row = rows.entry(id).or_default();
@@ -30,20 +30,20 @@ impl Database {
         *row
     }
 
-    /// A row's number. Counted.
+    /// Returns the number of a row, and counts the read.
     #[must_use]
     pub fn read(&self, id: u64) -> u64 {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied().unwrap_or_default()
     }
 
-    /// How many reads there have been.
+    /// Returns the number of reads so far.
     #[must_use]
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// A loader of the row.
+    /// Returns a loader of the row.
     pub fn loader(
         &self,
         id: u64,
@@ -52,8 +52,9 @@ impl Database {
         move |_| std::future::ready(Ok(database.read(id)))
     }
 
-    /// A loader that reads the row at once, tells so by a permit of `has_read`, and then waits for one of `may_end`: a load
-    /// that is slow after its read, as a race needs it.
+    /// Returns a loader that reads the row at once, adds a permit to `has_read`, and then waits for
+    /// a permit of `may_end`. A test can let other things happen between the read and the end of
+    /// the load.
     pub fn slow_loader(
         &self,
         id: u64,
@@ -66,7 +67,7 @@ impl Database {
             Box::pin(async move {
                 let value = database.read(id);
                 has_read.add_permits(1);
-                may_end.acquire().await.expect("the gate stays").forget();
+                may_end.acquire().await.expect("expected the gate to stay open").forget();
                 Ok(value)
             })
         }

@@ -1,4 +1,5 @@
-//! The worker's purge endpoint alone: it checks what the worker checks and writes down what it was told.
+//! A fake of the worker's purge endpoint. It verifies messages as the worker does, and records
+//! them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,7 +15,7 @@ use shared_keys::purge::{
     CLOCK_WINDOW, PURGE_PATH, PurgeMessage, PurgeRecord, SIGNATURE_HEADER, Secret, SignedParts, verify,
 };
 
-/// The secret that it shares with the services of the tests.
+/// Returns the secret that it shares with the services of the tests.
 ///
 /// # Panics
 /// Never: it is not empty.
@@ -23,7 +24,7 @@ pub fn worker_secret() -> Secret {
     Secret::new("a secret of the tests alone").expect("it is not empty")
 }
 
-/// A running endpoint. Ends with the test.
+/// A running endpoint. Stops with the runtime of the test.
 #[derive(Clone)]
 pub struct FakeWorker {
     url: String,
@@ -39,7 +40,7 @@ struct WorkerState {
 }
 
 impl FakeWorker {
-    /// An endpoint that accepts what is signed right.
+    /// Starts an endpoint that accepts correctly signed messages.
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(WorkerState::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -49,29 +50,29 @@ impl FakeWorker {
         Self { url, state }
     }
 
-    /// Its base URL.
+    /// Returns the base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether it answers 503 to everything.
+    /// Sets whether it answers every message with 503.
     pub fn set_down(&self, is_down: bool) {
         self.lock().is_down = is_down;
     }
 
-    /// Whether it takes messages and never answers.
+    /// Sets whether it accepts messages without an answer.
     pub fn set_silent(&self, is_silent: bool) {
         self.lock().is_silent = is_silent;
     }
 
-    /// How many messages have come, accepted or not.
+    /// Returns the number of messages received, accepted or not.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.lock().calls
     }
 
-    /// The records that it accepted, in the order of their arrival.
+    /// Returns the accepted records in the order of their arrival.
     #[must_use]
     pub fn accepted(&self) -> Vec<PurgeRecord> {
         self.lock().accepted.clone()

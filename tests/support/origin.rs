@@ -1,4 +1,4 @@
-//! A scripted origin behind the worker: it counts its requests and answers as the test says.
+//! An origin server behind the worker. It records its requests and answers by a script of the test.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,32 +13,32 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
 
-/// A request as the origin got it.
+/// A request that the origin received.
 #[derive(Debug, Clone)]
 pub struct OriginRequest {
-    /// Its method.
+    /// The method.
     pub method: Method,
-    /// Path and query.
+    /// The path and query.
     pub target: String,
-    /// Its header fields.
+    /// The header fields.
     pub headers: HeaderMap,
-    /// How many requests came before it.
+    /// The number of requests before it.
     pub number: usize,
 }
 
-/// What the origin answers.
+/// The answer of the origin.
 #[derive(Debug, Clone)]
 pub struct OriginReply {
     /// The status code.
     pub status: u16,
-    /// Header fields.
+    /// The header fields.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
 }
 
 impl OriginReply {
-    /// A 200 with these header fields and this body.
+    /// Returns a 200 with these header fields and this body.
     #[must_use]
     pub fn ok(headers: &[(&'static str, &str)], body: impl Into<String>) -> Self {
         let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
@@ -46,12 +46,13 @@ impl OriginReply {
     }
 }
 
-/// The end of a body that is sent in pieces: each is one, an error breaks the body off, and dropping it ends the body.
+/// The sender of the rest of a body. Each message is a chunk, an error aborts the body, and
+/// dropping the sender ends it.
 pub type Rest = tokio::sync::mpsc::UnboundedSender<io::Result<Bytes>>;
 
 type Script = dyn Fn(&OriginRequest) -> OriginReply + Send + Sync;
 
-/// An HTTP server that follows a script. Ends with the test.
+/// An HTTP server that follows a script. Stops with the runtime of the test.
 #[derive(Clone)]
 pub struct Origin {
     url: String,
@@ -66,7 +67,7 @@ struct OriginState {
 }
 
 impl Origin {
-    /// An origin that answers every request by `script`.
+    /// Starts an origin that answers every request by `script`.
     pub async fn start(script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) -> Self {
         let state = Arc::new(OriginState {
             script: Mutex::new(Arc::new(script)),
@@ -82,18 +83,19 @@ impl Origin {
         Self { url, state }
     }
 
-    /// Its base URL.
+    /// Returns the base URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Gives it another script.
+    /// Replaces the script.
     pub fn follow(&self, script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
         *self.state.script.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(script);
     }
 
-    /// The body of the next answer to `target` goes on after what the script says, with what is sent to the end that comes back.
+    /// Continues the body of the next answer to `target`, after the script's own part, with the
+    /// chunks that the returned sender receives.
     #[must_use]
     pub fn body_goes_on(&self, target: &str) -> Rest {
         let (send, receive) = tokio::sync::mpsc::unbounded_channel();
@@ -101,16 +103,15 @@ impl Origin {
         send
     }
 
-    /// The requests whose path and query are `target`, in their order.
+    /// Returns the requests whose path and query are `target`, in their order.
     #[must_use]
     pub fn requests(&self, target: &str) -> Vec<OriginRequest> {
         let requests = self.state.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|request| request.target == target).cloned().collect()
     }
-}
 
-impl Origin {
-    /// What has come so far of the body of a request for `/uploads/{name}`, which is answered with 200 once it has ended.
+    /// Returns the received part of the body of a request for `/uploads/{name}`. The origin answers
+    /// such a request with 200 once its body has ended.
     #[must_use]
     pub fn uploaded(&self, name: &str) -> String {
         let uploads = self.state.uploads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +119,7 @@ impl Origin {
     }
 }
 
-/// Sends each text back.
+/// Echoes each text message.
 async fn echo(upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(async |mut socket| {
         while let Some(Ok(message)) = socket.recv().await {

@@ -1,4 +1,4 @@
-//! A TCP proxy whose connections a test can cut, hold up and refuse.
+//! A TCP proxy whose connections a test can cut, delay and stall.
 
 use std::io;
 use std::sync::Arc;
@@ -8,20 +8,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
 
-/// What the proxy does to what passes through it.
+/// The treatment of the data that passes through the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// It passes.
+    /// The data passes.
     Open,
-    /// Each piece of data is held up for so long.
+    /// Each chunk of data is delayed by this time.
     Slow(Duration),
-    /// Nothing passes, and no connection is closed.
+    /// No data passes, and connections stay open.
     Stuck,
-    /// Connections are closed, and new ones as soon as they are made.
+    /// Connections are closed, new ones at once.
     Closed,
 }
 
-/// A proxy in front of a server on this machine. Ends with the runtime that it was started in.
+/// A proxy in front of a server on this machine. Stops with the runtime that started it.
 #[derive(Debug, Clone)]
 pub struct Proxy {
     port: u16,
@@ -29,33 +29,33 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to the server that listens on `to`, which need not be up yet.
+    /// Starts a proxy to the server on port `to`, which need not run yet.
     pub async fn start(to: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("a bound listener has an address").port();
         let passage = Arc::new(watch::Sender::new(Passage::Open));
-        let doors = Arc::clone(&passage);
+        let passages = Arc::clone(&passage);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connect(client, to, doors.subscribe()));
+                tokio::spawn(connect(client, to, passages.subscribe()));
             }
         });
         Self { port, passage }
     }
 
-    /// The URL of an HTTP server behind it.
+    /// Returns the URL of the proxy for an HTTP server behind it.
     #[must_use]
     pub fn http_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The URL of a Redis behind it.
+    /// Returns the URL of the proxy for a Redis behind it.
     #[must_use]
     pub fn redis_url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// From now on this happens to all that passes.
+    /// Sets the treatment of all data from now on.
     pub fn set(&self, passage: Passage) {
         self.passage.send_replace(passage);
     }
@@ -66,14 +66,14 @@ async fn connect(client: TcpStream, to: u16, mut passage: watch::Receiver<Passag
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let doors = (passage.clone(), passage.clone());
-    // Whichever side ends first, both connections are closed.
+    let passages = (passage.clone(), passage.clone());
+    // Both connections are closed when one side ends.
     tokio::select! {
-        // Looked at first: in a random order a quick server's answer could slip through.
+        // Polled first. In random order the answer of a quick server could pass after the change.
         biased;
         _ = passage.wait_for(|passage| *passage == Passage::Closed) => {}
-        _ = carry(from_client, to_server, doors.0) => {}
-        _ = carry(from_server, to_client, doors.1) => {}
+        _ = carry(from_client, to_server, passages.0) => {}
+        _ = carry(from_server, to_client, passages.1) => {}
     }
 }
 

@@ -1,4 +1,4 @@
-//! A way to Redis that stops a process at a chosen step of its shipping.
+//! A proxy in front of Redis that stops a process at a chosen step of its shipping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +8,15 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What every command of the shipper names: the lease's key and the group.
+/// A part of every command of the shipper: of the key of the lease and of the name of the group.
 const MARK: &[u8] = b"ship:";
 
-/// Where in the step the process is stopped.
+/// The point of a step at which the process is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAt {
-    /// Redis has not got the command.
+    /// Redis has not received the command.
     Before,
-    /// Redis has run it, and the process does not know.
+    /// Redis has run the command, and the process has no reply.
     After,
 }
 
@@ -28,7 +28,8 @@ pub struct StepProxy {
 }
 
 impl StepProxy {
-    /// A proxy to the server on `port` that lets nothing through from the shipper's `step`-th command on, counted from 1.
+    /// Starts a proxy to the server on `port`. It passes nothing from the shipper's `step`-th
+    /// command on, counted from 1.
     pub async fn start(port: u16, step: usize, stop_at: StopAt) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("redis://{}", listener.local_addr().expect("a bound listener has an address"));
@@ -47,19 +48,19 @@ impl StepProxy {
         proxy
     }
 
-    /// Its URL.
+    /// Returns the URL of the proxy.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How many commands the shipper has sent.
+    /// Returns the number of commands that the shipper has sent.
     #[must_use]
     pub fn steps(&self) -> usize {
         self.steps.load(Ordering::SeqCst)
     }
 
-    /// Comes back when the process has been stopped.
+    /// Waits until the process has been stopped.
     pub async fn stopped(&self) {
         self.stopped.notified().await;
     }
@@ -91,7 +92,7 @@ async fn commands(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: Gate) {
             }
         }
         if gate.is_shut() {
-            // A permit is kept for who asks later.
+            // `notify_one` stores a permit for a later call of `stopped`.
             gate.stopped.notify_one();
             return std::future::pending().await;
         }

@@ -1,67 +1,71 @@
-//! What a run of the model varies: processes, writes, faults, and the rule that is taken out.
+//! The bounds of a run: processes, writes, faults, and the rule that is left out.
 
-use crate::words::{Mode, Scope};
+use crate::domain::{Mode, Scope};
 
-/// A rule of the protocol that can be taken out, to see that the properties depend on it.
+/// A rule of the protocol. A run without it shows which promise depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// An entry is checked when it is read.
+    /// An entry is checked against the applied records on every read.
     CheckOnRead,
-    /// `loaded_at` is taken before the load.
+    /// `loaded_at` is taken before the load begins.
     StampBeforeLoad,
-    /// Whoever finds the record that it applied last missing, and not trimmed, appends `all`.
-    Regression,
-    /// Whoever finds that a record of its own did not come back to it appends `all`.
-    OwnRecordComesBack,
-    /// Whoever has lost its connection asks the journal before it serves anything else.
-    ReconnectAsksFirst,
-    /// A written value is cached only if no record since its writer began covers it, by the ledger.
-    Fence,
-    /// Nor by what the writer's process knows: a failover can have lost the record.
-    WriterAsksItself,
-    /// Ledger rows that are dropped raise the floor.
+    /// A process whose last applied record is missing from the feed, and was not trimmed, appends
+    /// `all`.
+    DetectLostRecords,
+    /// A process whose own record does not come back from the feed appends `all`.
+    DetectLostOwnRecords,
+    /// A process whose connection was lost catches up with the journal before it serves another
+    /// hit.
+    CatchUpAfterReconnect,
+    /// A written value is cached only if the ledger has no covering record since its write began.
+    WriteFence,
+    /// The writer's process applies the same fence to the records that it has applied. A failover
+    /// can have lost a record that this process still knows.
+    WriterChecksApplied,
+    /// Dropped ledger rows raise the floor.
     Floor,
-    /// Whoever finds no feed creates it with a record of `all`.
-    NewFeedCoversAll,
-    /// A queued invalidation holds at once in the process that queued it.
-    QueuedCover,
-    /// A caller that joined a flight asks the rule once more when it lands.
-    JoinedAskAgain,
-    /// A process that may be further behind than `max_lag` serves nothing as fresh.
-    SuspectServesNothing,
-    /// Positions come from records only, and never from a clock that moves on by itself.
-    PositionsAreRecords,
-    /// Assumed, not enforced: the clock of a primary that has lost records is not behind them.
-    ClockIsNotBehindWhatWasLost,
+    /// A process that finds no feed creates it with a record of `all`.
+    NewFeedRemovesAll,
+    /// A queued invalidation takes effect at once in the process that queued it.
+    QueuedInvalidationCovers,
+    /// A waiter checks the value against the journal when the load ends.
+    WaiterRechecks,
+    /// A process that may lag by more than `max_lag` serves nothing as fresh.
+    LaggingServesNothingFresh,
+    /// Positions come from records only, never from a clock that advances by itself.
+    PositionsComeFromRecords,
+    /// Assumed, not enforced: the clock of a primary that has lost records is not behind those
+    /// records.
+    ClockNotBehindLostRecords,
 }
 
-/// How far the model goes.
+/// The bounds of a run of the model.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// Processes of the fleet.
+    /// The number of processes in the fleet.
     pub processes: usize,
-    /// The writes that there may be, each of them at most `writes` times in total.
-    pub kinds: &'static [Kind],
-    /// Writes in total.
+    /// The kinds of write that may occur.
+    pub kinds: &'static [WriteKind],
+    /// The most writes in a run, of all kinds together.
     pub writes: u8,
-    /// Failovers, restarts, evictions, crashes and unreachable appends in total.
+    /// The most faults in a run, of all kinds together.
     pub faults: u8,
-    /// The faults that there may be.
-    pub of: &'static [Fault],
-    /// Records that the feed keeps.
+    /// The faults that may occur.
+    pub fault_kinds: &'static [Fault],
+    /// The most records in the feed.
     pub feed: usize,
-    /// Rows that the ledger keeps.
+    /// The most rows in the ledger.
     pub ledger: usize,
-    /// Whether `max_lag` passes.
+    /// Whether `max_lag` elapses.
     pub lag: bool,
-    /// Whether later callers join loads.
+    /// Whether later callers join a running load.
     pub joins: bool,
-    /// The rule that is taken out.
+    /// The rule that is left out.
     pub broken: Option<Rule>,
 }
 
 impl Bounds {
-    /// Whether this rule is taken out.
+    /// Returns whether a rule is left out.
     #[must_use]
     pub fn breaks(&self, rule: Rule) -> bool {
         self.broken == Some(rule)
@@ -70,28 +74,28 @@ impl Bounds {
 
 /// A kind of write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The database, then `invalidate` or `expire`.
+pub enum WriteKind {
+    /// A write to the database, followed by `invalidate` or `expire`.
     Invalidate(Scope, Mode),
-    /// `write_through` of a key.
-    Through(usize),
+    /// A `write_through` of a key.
+    WriteThrough(usize),
 }
 
-/// What can go wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A process ends, and a new one takes its place.
     Crash,
     /// An append does not reach Redis.
-    Unreached,
-    /// An append is executed, and its answer is lost.
-    Unanswered,
-    /// The replica becomes the primary, without what it has not got.
+    AppendUnreachable,
+    /// Redis executes an append, and the answer is lost.
+    AppendUnanswered,
+    /// The replica becomes the primary, without the records that it has not received.
     Failover,
-    /// The same, of a replica that has got all, and whose clock is behind.
-    FailoverBackInTime,
-    /// Redis comes back empty.
-    Restart,
+    /// The replica becomes the primary with all records, and its clock is behind.
+    FailoverWithClockBehind,
+    /// Redis restarts empty.
+    RestartEmpty,
     /// Redis evicts the feed.
     EvictFeed,
     /// Redis evicts the ledger.

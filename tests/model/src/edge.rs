@@ -1,80 +1,85 @@
-//! The edge: a shipper, the edge's journal, isolates that lag behind it, and origin processes that lag behind the origin's.
+//! The edge: a shipper, the edge's journal, isolates that lag behind it, and origin processes that
+//! lag behind the origin's journal.
 //!
-//! It mirrors `edge-worker/src/{journal_object,journal,pipeline}.rs`, and asks `shared_keys::Applied` for verdicts. One
-//! response is watched, and one page, which every write changes. Writes through the SDK have a record in the origin's journal,
-//! which is shipped in any order and as often as one likes; *foreign* ones purge the edge by themselves.
+//! Verdicts come from `shared_keys::Applied`. The model watches one response of one page, and every
+//! write changes that page. A write through the SDK has a record in the origin's journal, which is
+//! shipped in any order and any number of times. A *foreign* write purges the edge directly.
 
 use shared_keys::{Applied, Mode, Position, Record, Scope, Seq, Stamp, Verdict};
 use stateright::{Model, Property};
 
-/// A rule of the edge that can be taken out.
+/// A rule of the edge. A run without it shows that G7 depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdgeRule {
-    /// Where record and response both have a position of the origin, these are compared.
+    /// Origin positions are compared where both the record and the response have one.
     OriginPositions,
-    /// A response's place in the edge's journal is what its isolate had applied when the fetch began.
+    /// A response takes the edge sequence number that its isolate had applied when the fetch began.
     SeqBeforeFetch,
-    /// A response's position is what its process had applied when the request began.
+    /// A response takes the origin position that its process had applied when the request began.
     PositionBeforeRequest,
 }
 
-/// How far the model goes.
+/// The bounds of a run of the model.
 #[derive(Debug, Clone)]
 pub struct EdgeBounds {
-    /// Writes in total.
+    /// The most writes in a run.
     pub writes: usize,
-    /// Origin processes, and isolates.
+    /// The number of origin processes, and of isolates.
     pub each: usize,
-    /// Records that the edge takes in total: some of them twice.
+    /// The most records that the edge receives, repetitions included.
     pub shipped: usize,
-    /// The rule that is taken out.
+    /// The rule that is left out.
     pub broken: Option<EdgeRule>,
 }
 
-/// A state of everything.
+/// A state of the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct EdgeState {
-    /// The writes so far, each with its position in the origin's journal; `None` for a foreign one.
+    /// For each write its position in the origin's journal; `None` for a foreign write.
     writes: Vec<Option<u8>>,
-    /// How many records the origin's journal has, and how many of them each process has applied.
+    /// The number of records in the origin's journal.
     records: u8,
+    /// For each origin process the number of records that it has applied.
     applied: Vec<u8>,
-    /// The edge's journal: which write each record is of.
+    /// The edge's journal: for each record the index of its write.
     log: Vec<usize>,
-    /// How many of those each isolate has applied.
+    /// For each isolate the number of records that it has applied.
     isolates: Vec<u8>,
     /// The response that is watched.
     response: Option<Response>,
 }
 
-/// A response, on its way or kept where every isolate can get it.
+/// A response in transit, or stored where every isolate can read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Response {
-    /// The isolate that fetches, and the process that answers.
+    /// The isolate that fetches.
     isolate: usize,
+    /// The origin process that answers.
     process: usize,
-    /// Which writes it shows, by number.
+    /// The writes that the response shows, a bit for each.
     shows: u8,
+    /// The origin position of the response.
     position: u8,
+    /// The edge sequence number of the response.
     seq: u8,
-    is_kept: bool,
+    is_stored: bool,
 }
 
-/// A step.
+/// An action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EdgeAction {
-    /// A write; `true` for a foreign one.
+    /// A write occurs. `true` stands for a foreign write.
     Write(bool),
     /// An origin process applies the next record.
     Apply(usize),
-    /// A write's record reaches the edge.
+    /// The record of a write reaches the edge.
     Ship(usize),
     /// An isolate fetches the edge's journal.
     Refresh(usize),
-    /// An isolate asks an origin process.
+    /// An isolate sends a request to an origin process.
     Fetch(usize, usize),
-    /// The response is kept.
-    Keep,
+    /// The response is stored.
+    Store,
 }
 
 impl Model for EdgeBounds {
@@ -99,7 +104,7 @@ impl Model for EdgeBounds {
                 let each = move |isolate| (0..self.each).map(move |process| EdgeAction::Fetch(isolate, process));
                 actions.extend((0..self.each).flat_map(each));
             }
-            Some(response) if !response.is_kept => actions.push(EdgeAction::Keep),
+            Some(response) if !response.is_stored => actions.push(EdgeAction::Store),
             Some(_) => {}
         }
     }
@@ -116,16 +121,13 @@ impl Model for EdgeBounds {
             EdgeAction::Refresh(isolate) => state.isolates[isolate] = state.log.len() as u8,
             EdgeAction::Fetch(isolate, process) => {
                 let position = state.applied[process];
-                // What the process knows to be old it does not serve; what it has not heard of it may. A foreign writer's
-                // data is not cached at the origin, so it is as it is now.
-                let shown = |at: &Option<u8>| at.is_none_or(|at| at <= position);
-                let shows = (0..).zip(&state.writes).filter(|(_, at)| shown(at)).map(|(write, _)| 1 << write).sum();
                 let seq = state.isolates[isolate];
-                state.response = Some(Response { isolate, process, shows, position, seq, is_kept: false });
+                let shows = state.shown_at(position);
+                state.response = Some(Response { isolate, process, shows, position, seq, is_stored: false });
             }
-            EdgeAction::Keep => {
+            EdgeAction::Store => {
                 let response = state.response.as_mut()?;
-                response.is_kept = true;
+                response.is_stored = true;
                 if self.broken == Some(EdgeRule::SeqBeforeFetch) {
                     response.seq = state.isolates[response.isolate];
                 }
@@ -140,27 +142,27 @@ impl Model for EdgeBounds {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(
-                "G7: an isolate serves nothing that a purge it has applied covers",
+                "G7: an isolate serves no response that a purge it has applied covers",
                 |bounds: &Self, state: &EdgeState| {
-                    bounds.servings(state).all(|(isolate, verdict)| {
-                        verdict == Verdict::Removed || state.log[..isolate].iter().all(|write| state.shows(*write))
-                    })
+                    bounds
+                        .servings(state)
+                        .all(|(applied, verdict)| verdict == Verdict::Removed || state.shows_all(&state.log[..applied]))
                 },
             ),
             Property::sometimes(
-                "a response from before a purge is kept after it",
+                "a response from before a purge is stored after it",
                 |bounds: &Self, state: &EdgeState| {
-                    bounds.servings(state).any(|(isolate, verdict)| {
-                        verdict == Verdict::Removed && !state.log[..isolate].iter().all(|write| state.shows(*write))
+                    bounds.servings(state).any(|(applied, verdict)| {
+                        verdict == Verdict::Removed && !state.shows_all(&state.log[..applied])
                     })
                 },
             ),
             Property::sometimes(
                 "a response built at a purge is served after it",
                 |bounds: &Self, state: &EdgeState| {
-                    let all =
-                        |isolate: usize| isolate > 1 && state.log[..isolate].iter().all(|write| state.shows(*write));
-                    bounds.servings(state).any(|(isolate, verdict)| verdict == Verdict::Valid && all(isolate))
+                    bounds.servings(state).any(|(applied, verdict)| {
+                        verdict == Verdict::Valid && applied > 1 && state.shows_all(&state.log[..applied])
+                    })
                 },
             ),
         ]
@@ -168,12 +170,13 @@ impl Model for EdgeBounds {
 }
 
 impl EdgeBounds {
-    /// For each isolate how much of the edge's journal it has applied, and what it says of the response that is kept.
+    /// Returns for each isolate the number of applied records, and its verdict on the stored
+    /// response.
     fn servings<'a>(&'a self, state: &'a EdgeState) -> impl Iterator<Item = (usize, Verdict)> + 'a {
-        let kept = state.response.filter(|response| response.is_kept).into_iter();
-        kept.flat_map(move |response| {
-            let compared = self.broken != Some(EdgeRule::OriginPositions);
-            let origin = compared.then(|| Position::new(response.position.into(), 0));
+        let stored = state.response.filter(|response| response.is_stored).into_iter();
+        stored.flat_map(move |response| {
+            let compares_origin = self.broken != Some(EdgeRule::OriginPositions);
+            let origin = compares_origin.then(|| Position::new(response.position.into(), 0));
             let loaded_at = Stamp { origin, edge: Some(Seq(response.seq.into())) };
             state.isolates.iter().map(move |isolate| {
                 let isolate = usize::from(*isolate);
@@ -190,7 +193,18 @@ impl EdgeBounds {
 }
 
 impl EdgeState {
-    fn shows(&self, write: usize) -> bool {
-        self.response.is_none_or(|response| response.shows & (1 << write) != 0)
+    /// Returns the writes that a response shows which an origin process builds at this position.
+    ///
+    /// The process serves no data that it knows to be old, but may serve data that a later record
+    /// covers. The data of a foreign writer is not cached at the origin, so a response shows all of
+    /// it.
+    fn shown_at(&self, position: u8) -> u8 {
+        let is_shown = |at: &Option<u8>| at.is_none_or(|at| at <= position);
+        (0..).zip(&self.writes).filter(|(_, at)| is_shown(at)).map(|(write, _)| 1 << write).sum()
+    }
+
+    /// Returns whether the response shows all of these writes.
+    fn shows_all(&self, writes: &[usize]) -> bool {
+        self.response.is_none_or(|response| writes.iter().all(|write| response.shows & (1 << write) != 0))
     }
 }

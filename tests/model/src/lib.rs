@@ -1,22 +1,26 @@
-//! The journal and the read and write protocol as a model: small bounds, every reachable state.
+//! A model of the journal and of the read and write protocol. The checker visits every state within
+//! small bounds.
 //!
-//! What the model mirrors, so that a change there is made here as well:
+//! The model mirrors the code below. A change there needs the same change here.
 //!
-//! | here | there |
+//! | module | mirrors |
 //! |---|---|
 //! | [`journal`] | `origin-sdk/src/store/redis/*.lua` |
-//! | [`process`] | `origin-sdk/src/journal/mod.rs`, `entry.rs`, `namespace/` |
-//! | [`edge`] | `edge-worker/src/journal_object.rs`, `journal.rs`, `pipeline/` |
-//! | the verdict | nothing: `shared_keys::Applied` itself is asked |
+//! | [`process`] | the journal, the entries and the namespaces of `origin-sdk/src` |
+//! | [`edge`] | the journal object, the journal snapshot and the pipeline of `edge-worker/src` |
 //!
-//! Left out of the origin's part is what cannot make a value servable: lifetimes (whatever may be served stale counts as
-//! stale at any time), the bytes of an entry, coalescing across processes (any two processes may load the same key at once,
-//! which is more than a lease allows), and pages of the ledger.
+//! The verdict on an entry is not mirrored: the model calls `shared_keys::Applied` itself.
+//!
+//! The origin's part leaves out everything that cannot make a value servable: lifetimes (a value
+//! that may be served stale counts as stale at any time), the bytes of an entry, coalescing across
+//! processes (any two processes may load the same key at once, which is more than a lease allows),
+//! and pages of the ledger.
 
 pub mod bounds;
+pub mod domain;
 pub mod edge;
 pub mod journal;
 pub mod process;
+mod properties;
 pub mod protocol;
-mod steps;
-pub mod words;
+mod transitions;

@@ -1,152 +1,160 @@
-//! One process: what it knows of the journal, what it holds, and what it is about.
+//! One process of the fleet: the records that it has applied, and its load and its write in
+//! progress.
 
 use shared_keys::Verdict;
 
 use crate::bounds::{Bounds, Rule};
-use crate::words::{At, Entry, Marks, Mode, SCOPES, Scope, Version, Writes, scopes_of_key, scopes_of_value};
+use crate::domain::{
+    Entry, LastPositions, Mode, Position, SCOPES, Scope, Version, WriteSet, scopes_of_key, scopes_of_value,
+};
 
-/// A process of the fleet. One that crashes is replaced by a new one.
+/// A process of the fleet. A new process takes the place of one that crashes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process {
-    /// What it takes as `loaded_at`.
-    pub position: At,
-    /// The record that it has applied last: the same, as long as positions come from records only.
-    pub cursor: At,
-    /// The records that it has appended itself and that have not come back to it from the feed.
-    pub appended: Vec<At>,
+    /// The position that a load takes as `loaded_at`.
+    pub position: Position,
+    /// The position of the last applied record. Equal to `position` while positions come from
+    /// records only.
+    pub cursor: Position,
+    /// The positions of its own records that have not come back from the feed yet.
+    pub appended: Vec<Position>,
     /// The records that it has applied.
-    pub marks: Marks,
-    /// Invalidations that wait for Redis, oldest first, each with its write.
+    pub applied: LastPositions,
+    /// The invalidations that wait for Redis, oldest first, each with the version of its write.
     pub queue: Vec<(Scope, Mode, Version)>,
-    /// The scopes of those, until all are appended.
+    /// For each scope the mode of a queued invalidation, until the whole queue is appended.
     pub pending: [Option<Mode>; 4],
-    /// Whether it may be further behind than `max_lag`.
-    pub suspect: bool,
-    /// Whether it has known all there was since `max_lag` passed last.
-    pub confirmed: bool,
-    /// Whether it can have got the entry that is watched: it has made it, or could ask Redis for it.
-    pub got: bool,
-    /// The load that is watched, if it runs here.
-    pub flight: Option<Flight>,
-    /// A write that it is about.
-    pub writing: Option<Writing>,
-    /// The writes that it must know of: their records applied, or its own invalidation has returned. Only properties see this.
-    pub knows: Writes,
+    /// Whether it may lag by more than `max_lag`.
+    pub is_lagging: bool,
+    /// Whether it has been up to date since `max_lag` elapsed last.
+    pub is_confirmed: bool,
+    /// Whether it may have the watched entry: it made the entry, or was able to read it from Redis.
+    pub has_entry: bool,
+    /// The watched load, if it runs in this process.
+    pub load: Option<RunningLoad>,
+    /// The write in progress.
+    pub write: Option<WriteProgress>,
+    /// The writes whose records it has applied, or whose invalidation it returned. Only properties
+    /// read this.
+    pub known: WriteSet,
 }
 
-/// A load. It reads the database as it begins: later it could only read something newer.
+/// A load in progress. It reads the database as it begins; a later read could only return newer
+/// data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Flight {
-    /// What it is of.
+pub struct RunningLoad {
+    /// The key that is loaded.
     pub key: usize,
-    /// The position applied before it began, and the version that it has read.
+    /// The version that was read, and the position that was applied before the load began.
     pub entry: Entry,
-    /// Whether a verdict may have changed since it began.
-    pub outdated: bool,
-    /// What the process knew when a later caller joined it, if one has.
-    pub joined: Option<Writes>,
+    /// Whether a record was applied since the load began, so that the verdict may have changed.
+    pub is_outdated: bool,
+    /// The writes that the process knew when a later caller joined the load, if one did.
+    pub joined_knowing: Option<WriteSet>,
 }
 
-/// How far a write has come.
+/// The progress of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Writing {
-    /// A write-through of a key has taken its position, and is at the database.
-    Begun {
-        /// The key.
+pub enum WriteProgress {
+    /// A write-through has taken its position. The database has not committed.
+    Started {
+        /// The key that is written.
         key: usize,
-        /// The position applied before it began.
-        since: At,
+        /// The position that was applied before the write began.
+        since: Position,
     },
-    /// The database has committed, and the record is not appended.
+    /// The database has committed. The record is not appended.
     Committed {
-        /// What the record will cover.
+        /// The scope that the record will cover.
         scope: Scope,
-        /// What it will do.
+        /// The mode of the record.
         mode: Mode,
-        /// The version that it made.
+        /// The version that the write made.
         version: Version,
-        /// For a write-through its key, and the position applied before it began.
-        through: Option<(usize, At)>,
+        /// For a write-through the key, and the position that was applied before it began.
+        through: Option<(usize, Position)>,
     },
 }
 
 impl Default for Process {
-    /// One that has just started. It has not reached the journal yet, so it is suspect.
+    /// Returns a process that has just started. It has not reached the journal, so it counts as
+    /// lagging.
     fn default() -> Self {
         Self {
             position: 0,
             cursor: 0,
             appended: Vec::new(),
-            marks: Marks::default(),
+            applied: LastPositions::default(),
             queue: Vec::new(),
             pending: [None; 4],
-            suspect: true,
-            confirmed: false,
-            got: false,
-            flight: None,
-            writing: None,
-            knows: Writes::default(),
+            is_lagging: true,
+            is_confirmed: false,
+            has_entry: false,
+            load: None,
+            write: None,
+            known: WriteSet::default(),
         }
     }
 }
 
 impl Process {
-    /// `Entry::verdict`: the rule, on what this process knows.
+    /// Returns the verdict of `Entry::verdict`: applied records and queued invalidations together.
     #[must_use]
-    pub fn verdict(&self, key: usize, at: At) -> Verdict {
-        let pending =
-            SCOPES.into_iter().filter(|scope| scope.covers(key)).filter_map(|scope| self.pending[scope as usize]);
-        pending.map(Mode::verdict).fold(self.marks.verdict(scopes_of_value(key), at), Verdict::max)
+    pub fn verdict(&self, key: usize, loaded_at: Position) -> Verdict {
+        let covering = SCOPES.into_iter().filter(|scope| scope.covers(key));
+        let pending = covering.filter_map(|scope| self.pending[scope as usize]).map(Mode::verdict);
+        pending.fold(self.applied.verdict(scopes_of_value(key), loaded_at), Verdict::max)
     }
 
-    /// What it does with an entry that it has got, from whatever tier.
+    /// Returns the verdict on an entry as a read would use it, from whatever layer the entry came.
     #[must_use]
-    pub fn standing(&self, bounds: &Bounds, key: usize, entry: Entry) -> Verdict {
-        if bounds.breaks(Rule::CheckOnRead) { Verdict::Valid } else { self.verdict(key, entry.at) }
+    pub fn verdict_on_read(&self, bounds: &Bounds, key: usize, entry: Entry) -> Verdict {
+        if bounds.breaks(Rule::CheckOnRead) { Verdict::Valid } else { self.verdict(key, entry.loaded_at) }
     }
 
-    /// Takes a record in. A record of its own does not move the position: records of others may stand before it.
-    pub fn apply(&mut self, scope: Scope, mode: Mode, at: At, writes: Writes) {
-        self.marks.raise(scope, mode, at);
+    /// Applies a record without advancing the position: records of other processes may stand before
+    /// it.
+    pub fn apply(&mut self, scope: Scope, mode: Mode, position: Position, writes: WriteSet) {
+        self.applied.raise(scope, mode, position);
         self.learn(writes);
     }
 
-    /// Lets an invalidation wait for Redis. From now on it holds here.
+    /// Queues an invalidation that did not reach Redis. It takes effect in this process at once.
     pub fn enqueue(&mut self, bounds: &Bounds, scope: Scope, mode: Mode, version: Version) {
         self.queue.push((scope, mode, version));
-        if !bounds.breaks(Rule::QueuedCover) {
+        if !bounds.breaks(Rule::QueuedInvalidationCovers) {
             let pending = &mut self.pending[scope as usize];
             *pending = (*pending).max(Some(mode));
         }
-        self.learn(Writes::one(version));
+        self.learn(WriteSet::of(version));
     }
 
-    /// Until it has asked the journal again it does not know what it missed.
-    pub fn doubt(&mut self) {
-        self.suspect = true;
-        self.confirmed = false;
+    /// Marks the process as lagging until it has caught up with the journal again.
+    pub fn disconnect(&mut self) {
+        self.is_lagging = true;
+        self.is_confirmed = false;
     }
 
-    /// Moves on to a record of the journal.
-    pub fn move_to(&mut self, at: At) {
-        self.position = self.position.max(at);
-        self.cursor = self.cursor.max(at);
-        self.appended.retain(|own| *own > at);
+    /// Advances to a record of the journal.
+    pub fn advance_to(&mut self, position: Position) {
+        self.position = self.position.max(position);
+        self.cursor = self.cursor.max(position);
+        self.appended.retain(|own| *own > position);
     }
 
-    /// Whether a later caller may join the flight (`take_seat`).
+    /// Returns whether a later caller may join the load.
     #[must_use]
-    pub fn may_join(&self, flight: &Flight) -> bool {
-        let key = scopes_of_key(flight.key);
-        let covered = [Scope::of_key(flight.key), Scope::All].map(|scope| self.pending[scope as usize].is_some());
-        let covered = covered.contains(&true) || self.marks.verdict(key, flight.entry.at) != Verdict::Valid;
-        !self.suspect && (!flight.outdated || !covered)
+    pub fn may_join(&self, load: &RunningLoad) -> bool {
+        let is_pending = [Scope::of_key(load.key), Scope::All].map(|scope| self.pending[scope as usize].is_some());
+        let verdict = self.applied.verdict(scopes_of_key(load.key), load.entry.loaded_at);
+        let is_covered = is_pending.contains(&true) || verdict != Verdict::Valid;
+        !self.is_lagging && (!load.is_outdated || !is_covered)
     }
 
-    fn learn(&mut self, writes: Writes) {
-        self.knows = self.knows.and(writes);
-        if let Some(flight) = &mut self.flight {
-            flight.outdated = true;
+    fn learn(&mut self, writes: WriteSet) {
+        self.known = self.known.union(writes);
+        if let Some(load) = &mut self.load {
+            load.is_outdated = true;
         }
     }
 }

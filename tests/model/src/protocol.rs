@@ -1,87 +1,95 @@
-//! The protocol as a state machine, and what must hold in each of its states.
+//! The protocol as a state machine: its states, its actions, and which action is possible in which
+//! state.
 
-use shared_keys::Verdict;
 use stateright::{Model, Property};
 
-use crate::bounds::{Bounds, Fault, Kind, Rule};
+use crate::bounds::{Bounds, Fault, WriteKind};
+use crate::domain::{Entry, KEYS, Mode, Scope, WriteSet};
 use crate::journal::{Journal, World};
-use crate::process::{Process, Writing};
-use crate::words::{Entry, KEYS, Mode, Scope, Writes};
+use crate::process::{Process, WriteProgress};
+use crate::properties::properties;
 
-/// A state of everything.
+/// A state of the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct State {
     /// The database and Redis's clock.
     pub world: World,
-    /// What each write has done, by version.
+    /// The scope and mode of each write, by version.
     pub writes: Vec<(Scope, Mode)>,
     /// The journal of the primary.
     pub journal: Journal,
     /// The journal of its replica.
     pub replica: Journal,
-    /// The one entry that is watched. Any that is ever made may be the one, in some run of the model, and nothing in the
-    /// protocol depends on which entries there are: so what holds for this one in all runs holds for all of them.
+    /// The one entry that is watched, and its key.
     ///
-    /// It is never taken away. A tier can lose an entry, be late with it or bring an older one back, and any process can have
-    /// got it at any time: the rule has to hold by what the entry itself carries.
-    pub stored: Option<(usize, Entry)>,
-    /// The fleet. Processes are alike, so they are kept in order: states that differ by their names only are one.
+    /// Every entry that can be made is the watched one in some run, and nothing in the protocol
+    /// depends on which entries exist. A property that holds for this entry in all runs holds for
+    /// every entry.
+    ///
+    /// The entry is never removed. A layer can lose an entry, deliver it late or bring an older one
+    /// back, and any process can have read it at any time, so the rule must hold by what the entry
+    /// itself carries.
+    pub entry: Option<(usize, Entry)>,
+    /// The fleet, sorted. Processes are alike, so states that differ only by their order are one.
     pub processes: Vec<Process>,
-    /// Faults so far.
+    /// The number of faults so far.
     pub faults: u8,
-    /// What the last step was, if it is one that must be reached.
+    /// The event of the last action, if it is one that a run must reach.
     pub event: Option<Event>,
-    /// Writes that somebody was told are done, or that were appended from a queue.
-    pub done: Writes,
-    /// Those that were done before `max_lag` passed last, and before the time before.
-    pub ageing: [Writes; 2],
-    /// Writes whose record was lost by Redis together with every process that knew of it.
-    pub forgotten: Writes,
-    /// Whether a caller was given what a load had read before an invalidation that the caller came after.
-    pub joined_doomed: bool,
+    /// The writes that were reported as done, or were appended from a queue.
+    pub done: WriteSet,
+    /// The writes that were done before `max_lag` elapsed last, and those before the time before
+    /// that.
+    pub ageing: [WriteSet; 2],
+    /// The writes whose record Redis lost together with every process that knew of it.
+    pub forgotten: WriteSet,
+    /// Whether a caller received the result of a load that had begun before an invalidation it came
+    /// after.
+    pub has_joined_stale_load: bool,
 }
 
-/// An event that the model must reach.
+/// An event that a run must reach. Otherwise its bounds would prove nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A failover has lost records, and somebody found out.
-    Healed,
-    /// Records were trimmed that a process had not applied, so it read the ledger.
-    ReadLedger,
+    /// A failover lost records, and a process detected it.
+    LossDetected,
+    /// A process read the ledger because records were trimmed that it had not applied.
+    LedgerRead,
     /// A ledger row was dropped.
-    Dropped,
-    /// A queue was emptied.
-    Flushed,
-    /// A written value was refused.
-    Fenced,
-    /// A caller that had joined a flight loads again.
-    AskedAgain,
+    LedgerRowDropped,
+    /// A queue became empty.
+    QueueDrained,
+    /// The value of a write-through was refused.
+    LateWriteRefused,
+    /// A waiter loaded again.
+    WaiterReloaded,
 }
 
-/// A step. Processes are named by their place in [`State::processes`].
+/// An action. Numbers are indices into [`State::processes`], except the key of `Load`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// The loader of a key is called, and reads the database.
+    /// A process starts to load a key, and the loader reads the database.
     Load(usize, usize),
-    /// It returns, and the value is stored.
-    Land(usize),
+    /// The loader returns, and the value is stored.
+    FinishLoad(usize),
     /// A later caller joins the load.
     Join(usize),
-    /// A process asks for the next record.
+    /// A process reads the next record.
     Follow(usize),
-    /// A write begins.
-    Write(usize, Kind),
+    /// A process begins a write.
+    Write(usize, WriteKind),
     /// The database commits a write-through.
     Commit(usize),
-    /// The record is appended. The value of a write-through may be the entry that is watched.
+    /// The record is appended. With `true` the value of the write-through becomes the watched
+    /// entry.
     Append(usize, bool),
     /// The oldest queued invalidation is appended.
-    Flush(usize),
-    /// `max_lag` passes.
-    LagPasses,
-    /// The replica gets everything.
+    FlushQueue(usize),
+    /// `max_lag` elapses.
+    MaxLagElapses,
+    /// The replica receives every record.
     Replicate,
-    /// Something goes wrong. The process matters to some of it.
+    /// A fault occurs. Only some faults concern the process.
     Fail(Fault, usize),
 }
 
@@ -95,27 +103,27 @@ impl Model for Bounds {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         for (n, process) in state.processes.iter().enumerate() {
-            match &process.flight {
+            match &process.load {
                 None if state.may_watch() => actions.extend((0..KEYS).map(|key| Action::Load(n, key))),
                 None => {}
-                Some(flight) => {
-                    actions.push(Action::Land(n));
-                    if self.joins && flight.joined.is_none() {
+                Some(load) => {
+                    actions.push(Action::FinishLoad(n));
+                    if self.joins && load.joined_knowing.is_none() {
                         actions.push(Action::Join(n));
                     }
                 }
             }
             actions.push(Action::Follow(n));
             if !process.queue.is_empty() {
-                actions.push(Action::Flush(n));
+                actions.push(Action::FlushQueue(n));
             }
-            match process.writing {
-                None if state.begun() < self.writes => {
+            match process.write {
+                None if state.started_writes() < self.writes => {
                     actions.extend(self.kinds.iter().map(|kind| Action::Write(n, *kind)));
                 }
                 None => {}
-                Some(Writing::Begun { .. }) => actions.push(Action::Commit(n)),
-                Some(Writing::Committed { through, .. }) => {
+                Some(WriteProgress::Started { .. }) => actions.push(Action::Commit(n)),
+                Some(WriteProgress::Committed { through, .. }) => {
                     actions.push(Action::Append(n, false));
                     if through.is_some() && state.may_watch() {
                         actions.push(Action::Append(n, true));
@@ -124,18 +132,18 @@ impl Model for Bounds {
             }
         }
         if self.lag {
-            actions.push(Action::LagPasses);
+            actions.push(Action::MaxLagElapses);
         }
         if state.faults < self.faults {
-            for fault in self.of {
+            for fault in self.fault_kinds {
                 match fault {
-                    Fault::Crash | Fault::Unreached | Fault::Unanswered => {
+                    Fault::Crash | Fault::AppendUnreachable | Fault::AppendUnanswered => {
                         actions.extend((0..state.processes.len()).map(|n| Action::Fail(*fault, n)));
                     }
                     _ => actions.push(Action::Fail(*fault, 0)),
                 }
             }
-            if self.of.contains(&Fault::Failover) && state.replica != state.journal {
+            if self.fault_kinds.contains(&Fault::Failover) && state.replica != state.journal {
                 actions.push(Action::Replicate);
             }
         }
@@ -146,14 +154,14 @@ impl Model for Bounds {
         state.event = None;
         match action {
             Action::Load(n, key) => state.load(n, key),
-            Action::Land(n) => state.land(self, n)?,
+            Action::FinishLoad(n) => state.finish_load(self, n)?,
             Action::Join(n) => state.join(n)?,
             Action::Follow(n) => state.follow(self, n),
             Action::Write(n, kind) => state.write(n, kind),
             Action::Commit(n) => state.commit(n)?,
             Action::Append(n, watch) => state.append(self, n, watch)?,
-            Action::Flush(n) => state.flush(self, n)?,
-            Action::LagPasses => state.lag_passes(),
+            Action::FlushQueue(n) => state.flush_queue(self, n)?,
+            Action::MaxLagElapses => state.max_lag_elapses(),
             Action::Replicate => state.replica = state.journal.clone(),
             Action::Fail(fault, n) => {
                 state.faults += 1;
@@ -161,11 +169,11 @@ impl Model for Bounds {
             }
         }
         state.forget();
-        if state.stored.is_some() {
-            state.processes.iter_mut().for_each(|process| process.got |= !process.suspect);
+        if state.entry.is_some() {
+            state.processes.iter_mut().for_each(|process| process.has_entry |= !process.is_lagging);
         }
         if state.faults == self.faults {
-            // Nobody will ask it any more.
+            // No failover can follow, so the replica is not read again.
             state.replica = Journal::default();
         }
         state.processes.sort_unstable();
@@ -173,124 +181,19 @@ impl Model for Bounds {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(
-                "G1, G2: what a process knows to be old is not served as fresh",
-                |bounds: &Self, state: &State| {
-                    state.servings(bounds).all(|(process, key, entry, verdict)| {
-                        process.suspect || verdict != Verdict::Valid || !state.is_old(key, entry, process.knows)
-                    })
-                },
-            ),
-            Property::always(
-                "G3: what a process knows to be removed is not served at all",
-                |bounds: &Self, state: &State| {
-                    state.servings(bounds).all(|(process, key, entry, verdict)| {
-                        verdict == Verdict::Removed || !state.is_removed(key, entry, process.knows)
-                    })
-                },
-            ),
-            Property::always("G1: after max_lag nobody serves as fresh what is old", |bounds: &Self, state: &State| {
-                let lost = state.done.without(state.journal.writes);
-                let due = state.ageing[1].without(lost);
-                state.servings(bounds).all(|(process, key, entry, verdict)| {
-                    let silent = process.suspect && !bounds.breaks(Rule::SuspectServesNothing);
-                    silent || verdict != Verdict::Valid || !state.is_old(key, entry, due)
-                })
-            }),
-            Property::always(
-                "G1: what a failover loses is made good by whoever knew of it",
-                |bounds: &Self, state: &State| {
-                    let done = state.done.without(state.forgotten);
-                    !state.is_quiet(bounds)
-                        || state.servings(bounds).all(|(_, key, entry, verdict)| {
-                            verdict != Verdict::Valid || !state.is_old(key, entry, done)
-                        })
-                },
-            ),
-            Property::always(
-                "G2: a caller is given no load that began before an invalidation it came after",
-                |_, state: &State| !state.joined_doomed,
-            ),
-            Property::sometimes("a lost end of the feed is found out", |_, state: &State| {
-                state.event == Some(Event::Healed)
-            }),
-            Property::sometimes("a process reads the ledger", |_, state: &State| {
-                state.event == Some(Event::ReadLedger)
-            }),
-            Property::sometimes("the floor rises", |_, state: &State| state.event == Some(Event::Dropped)),
-            Property::sometimes("a queue is emptied", |_, state: &State| state.event == Some(Event::Flushed)),
-            Property::sometimes("a late writer is refused", |_, state: &State| state.event == Some(Event::Fenced)),
-            Property::sometimes("a caller that joined loads again", |_, state: &State| {
-                state.event == Some(Event::AskedAgain)
-            }),
-            Property::sometimes("a process is suspect and has got something old", |bounds: &Self, state: &State| {
-                state.servings(bounds).any(|(process, key, entry, _)| {
-                    process.suspect && state.is_old(key, entry, state.done.without(process.knows))
-                })
-            }),
-            Property::sometimes("what was expired may be served stale", |bounds: &Self, state: &State| {
-                state.servings(bounds).any(|(process, key, entry, verdict)| {
-                    verdict == Verdict::Expired && state.is_old(key, entry, process.knows)
-                })
-            }),
-            Property::sometimes("what has been written is served as fresh by all", |bounds: &Self, state: &State| {
-                let newest = |entry: Entry| state.world.version > 0 && entry.version == state.world.version;
-                let fresh =
-                    |serving: &(&Process, usize, Entry, Verdict)| serving.3 == Verdict::Valid && newest(serving.2);
-                state.servings(bounds).filter(fresh).count() >= bounds.processes && state.is_quiet(bounds)
-            }),
-        ]
+        properties()
     }
 }
 
-/// What properties ask.
 impl State {
-    fn begun(&self) -> u8 {
-        let begun = |process: &&Process| matches!(process.writing, Some(Writing::Begun { .. }));
-        self.world.version + self.processes.iter().filter(begun).count() as u8
+    /// Returns the number of writes that have started, committed or not.
+    fn started_writes(&self) -> u8 {
+        let is_started = |process: &&Process| matches!(process.write, Some(WriteProgress::Started { .. }));
+        self.world.version + self.processes.iter().filter(is_started).count() as u8
     }
 
-    /// What each process that can have got it could do with the entry that is watched: everything that somebody could serve now, and what it would say of it.
-    fn servings<'a>(&'a self, bounds: &'a Bounds) -> impl Iterator<Item = (&'a Process, usize, Entry, Verdict)> + 'a {
-        let stored = self.stored.into_iter();
-        let by_all = stored.flat_map(|(key, entry)| {
-            self.processes.iter().filter(|process| process.got).map(move |process| (process, key, entry))
-        });
-        by_all.map(move |(process, key, entry)| (process, key, entry, process.standing(bounds, key, entry)))
-    }
-
-    /// Whether there is no entry yet that is watched, and none on its way.
+    /// Returns whether no entry is watched yet, and none is being loaded.
     fn may_watch(&self) -> bool {
-        self.stored.is_none() && self.processes.iter().all(|process| process.flight.is_none())
-    }
-
-    /// Whether an entry does not show one of these writes, which covers it.
-    pub(crate) fn is_old(&self, key: usize, entry: Entry, writes: Writes) -> bool {
-        self.covering(key, entry, writes).next().is_some()
-    }
-
-    fn is_removed(&self, key: usize, entry: Entry, writes: Writes) -> bool {
-        self.covering(key, entry, writes).any(|mode| mode == Mode::Remove)
-    }
-
-    fn covering(&self, key: usize, entry: Entry, writes: Writes) -> impl Iterator<Item = Mode> + '_ {
-        let made = (1_u8..).zip(&self.writes);
-        let later = made
-            .filter(move |(version, (scope, _))| *version > entry.version && writes.has(*version) && scope.covers(key));
-        later.map(|(_, (_, mode))| *mode)
-    }
-
-    /// Nobody has anything to apply, to append or to find out.
-    fn is_quiet(&self, bounds: &Bounds) -> bool {
-        self.processes.iter().all(|process| {
-            let may_find_out = !self.journal.has(process.cursor) && !bounds.breaks(Rule::Regression);
-            process.cursor >= self.journal.end()
-                && !may_find_out
-                && !process.suspect
-                && process.queue.is_empty()
-                && process.writing.is_none()
-                && process.appended.is_empty()
-        })
+        self.entry.is_none() && self.processes.iter().all(|process| process.load.is_none())
     }
 }
