@@ -19,34 +19,44 @@ pub enum BuildError {
         /// What the client says of it.
         source: redis::RedisError,
     },
+    /// A URL of Redis over TLS is given, and the feature `tls` is off.
+    #[cfg(not(feature = "tls"))]
+    #[error("redis: rediss:// needs the feature `tls` of strata-origin-sdk")]
+    TlsFeature,
     /// The edge URL is malformed.
+    #[cfg(feature = "shipping")]
     #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]
     EdgeUrl {
         /// What was given.
         url: String,
     },
     /// A zone's ID is malformed.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {id:?}")]
     ZoneId {
         /// What was given.
         id: String,
     },
     /// The base URL of the API of a zone is malformed.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/, got {url:?}")]
     ZoneApi {
         /// What was given.
         url: String,
     },
     /// There is no such plan.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected the plan free, pro, business or enterprise, got {name:?}")]
     Plan {
         /// What was given.
         name: String,
     },
     /// An API token has characters that no token has.
+    #[cfg(feature = "shipping")]
     #[error("zone: expected an API token of printable ASCII characters")]
     ApiToken,
     /// The client for the edge could not be set up.
+    #[cfg(feature = "shipping")]
     #[error("edge: the HTTP client could not be set up")]
     EdgeClient(#[source] reqwest::Error),
     /// The app's name could not stand in a key.
@@ -112,10 +122,13 @@ pub(crate) enum AdminFailure {
     NoJournal(String),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[cfg(feature = "shipping")]
     #[error("--edge: expected a URL of a response, got {url:?}: {why}")]
     EdgeUrl { url: String, why: String },
+    #[cfg(feature = "shipping")]
     #[error("expected the worker's {member} in Cache-Status of {url}, got none: something else answers there")]
     NoEdge { url: String, member: &'static str },
+    #[cfg(feature = "shipping")]
     #[error(transparent)]
     Edge(#[from] reqwest::Error),
 }
@@ -128,6 +141,7 @@ impl AdminError {
             AdminFailure::Settings(_) | AdminFailure::NoServer => AdminErrorKind::Settings,
             AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => AdminErrorKind::App,
             AdminFailure::Store(_) => AdminErrorKind::Store,
+            #[cfg(feature = "shipping")]
             AdminFailure::EdgeUrl { .. } | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
         }
     }

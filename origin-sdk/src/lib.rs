@@ -38,11 +38,13 @@ pub mod admin;
 mod cache;
 mod cached;
 mod clock;
+#[cfg(feature = "shipping")]
 pub mod cloudflare;
 mod codec;
 mod core;
 mod entry;
 mod error;
+#[cfg(feature = "http")]
 pub mod http;
 mod journal;
 mod loader;
@@ -51,11 +53,18 @@ mod metrics;
 mod namespace;
 mod random;
 mod receipt;
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, unreachable_pub, reason = "only the HTTP layer reads the sum of a request's reads")
+)]
 mod request_scope;
+#[cfg(feature = "shipping")]
 mod shipping;
 mod stampede;
+#[cfg_attr(not(feature = "shipping"), expect(dead_code, reason = "only the shipper uses the store's shipping half"))]
 mod store;
 mod task;
+#[cfg(feature = "shipping")]
 pub mod verify;
 
 pub use shared_keys::purge::Secret;

@@ -84,6 +84,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    #[cfg(feature = "shipping")]
     pub(crate) fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
     }

@@ -3,6 +3,7 @@
 //! An [`Admin`] talks to the fleet's Redis and holds nothing itself: it is no process of the fleet, follows no journal and
 //! ships nothing. What it appends, the fleet's processes follow and ship.
 
+#[cfg(feature = "shipping")]
 mod edge;
 mod inspect;
 mod sweep;
@@ -13,7 +14,9 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
+#[cfg(feature = "shipping")]
 pub(crate) use self::edge::edge_member;
+#[cfg(feature = "shipping")]
 pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{Covering, Inspection, StoredEntry};
 pub use self::sweep::{Sweep, Swept};

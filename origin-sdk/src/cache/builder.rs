@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "shipping")]
 use shared_keys::purge::Secret;
 
 use super::Cache;
@@ -14,6 +15,7 @@ use crate::journal::{Journal, follow_forever};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
+#[cfg(feature = "shipping")]
 use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
 
@@ -31,7 +33,9 @@ pub struct CacheBuilder {
     memory_entries: usize,
     codec: Codec,
     jitter: f64,
+    #[cfg(feature = "shipping")]
     edge: Option<(String, Secret)>,
+    #[cfg(feature = "shipping")]
     zones: Vec<Zone>,
     bypass: bool,
     clock: Clock,
@@ -51,7 +55,9 @@ impl CacheBuilder {
             memory_entries: 100_000,
             codec: Codec::default(),
             jitter: 0.1,
+            #[cfg(feature = "shipping")]
             edge: None,
+            #[cfg(feature = "shipping")]
             zones: Vec::new(),
             bypass: false,
             clock: Clock::system(),
@@ -146,6 +152,7 @@ impl CacheBuilder {
     }
 
     /// Ships the journal to the edge worker at `url`, signed with the secret that the worker has as `PURGE_SECRET`.
+    #[cfg(feature = "shipping")]
     pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
         self.edge = Some((url.into(), secret));
         self
@@ -153,6 +160,7 @@ impl CacheBuilder {
 
     /// Also tells a Cloudflare zone's purge API, which takes out at once what the zone's caches hold. May be called for several
     /// zones. The worker is needed all the same: see [`Zone`].
+    #[cfg(feature = "shipping")]
     pub fn zone(mut self, zone: Zone) -> Self {
         self.zones.push(zone);
         self
@@ -188,6 +196,8 @@ impl CacheBuilder {
     /// Outside of a Tokio runtime.
     pub async fn build(self) -> Result<Cache, BuildError> {
         self.check()?;
+        #[cfg(feature = "shipping")]
+        let targets = self.targets()?;
         let mut store: Arc<dyn Store> = match self.topology.primary()? {
             Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
@@ -195,14 +205,6 @@ impl CacheBuilder {
         if let Some(faults) = self.faults {
             store = Arc::new(FaultyStore::new(store, faults));
         }
-        let mut targets: Vec<Box<dyn Target>> = Vec::new();
-        if let Some((url, secret)) = self.edge {
-            targets.push(Box::new(WorkerEndpoint::new(&url, secret)?));
-        }
-        for zone in &self.zones {
-            targets.push(Box::new(ZoneApi::new(zone)?));
-        }
-
         let metrics = Arc::new(Metrics::default());
         let journal =
             Arc::new(Journal::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&metrics), self.max_lag));
@@ -210,12 +212,10 @@ impl CacheBuilder {
             tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
         }
         tokio::spawn(follow_forever(Arc::downgrade(&journal)));
-        let has_edge = !targets.is_empty();
-        let gauges = Arc::new(ShipGauges::default());
-        for target in targets {
-            let shipper = Shipper::new(Arc::clone(&store), target, Arc::clone(&metrics), Arc::clone(&gauges));
-            tokio::spawn(shipper.run(Arc::downgrade(&journal)));
-        }
+        #[cfg(feature = "shipping")]
+        let has_edge = start_shippers(targets, &store, &journal, &metrics);
+        #[cfg(not(feature = "shipping"))]
+        let has_edge = false;
         Ok(Cache::new(Core {
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
@@ -230,6 +230,19 @@ impl CacheBuilder {
             bypass: self.bypass,
             has_edge,
         }))
+    }
+
+    /// The targets of the shipper.
+    #[cfg(feature = "shipping")]
+    fn targets(&self) -> Result<Vec<Box<dyn Target>>, BuildError> {
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        if let Some((url, secret)) = &self.edge {
+            targets.push(Box::new(WorkerEndpoint::new(url, secret.clone())?));
+        }
+        for zone in &self.zones {
+            targets.push(Box::new(ZoneApi::new(zone)?));
+        }
+        Ok(targets)
     }
 
     /// The settings that no constructor has checked yet.
@@ -260,6 +273,23 @@ impl CacheBuilder {
     }
 }
 
+/// Starts a shipper for each target. Returns whether there is one.
+#[cfg(feature = "shipping")]
+fn start_shippers(
+    targets: Vec<Box<dyn Target>>,
+    store: &Arc<dyn Store>,
+    journal: &Arc<Journal>,
+    metrics: &Arc<Metrics>,
+) -> bool {
+    let has_targets = !targets.is_empty();
+    let gauges = Arc::new(ShipGauges::default());
+    for target in targets {
+        let shipper = Shipper::new(Arc::clone(store), target, Arc::clone(metrics), Arc::clone(&gauges));
+        tokio::spawn(shipper.run(Arc::downgrade(journal)));
+    }
+    has_targets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,6 +318,7 @@ mod tests {
             (builder().jitter(1.5), "jitter: expected a part from 0.0 to 1.0, got 1.5"),
             (builder().jitter(f64::NAN), "jitter: expected a part from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
+            #[cfg(feature = "shipping")]
             (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
         ] {
             let error = refused(builder).await;

@@ -103,6 +103,7 @@ impl Cache {
         Ok(self.0.store.ship_status().await?)
     }
 
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }

@@ -1,7 +1,7 @@
 //! `CacheLayer` builds [`CacheService`].
 
 use http::HeaderName;
-use tower::Layer;
+use tower_layer::Layer;
 
 use super::CacheService;
 use crate::Cache;

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
-use tower::Service;
+use tower_service::Service;
 
 use super::{etag, headers};
 use crate::Cache;

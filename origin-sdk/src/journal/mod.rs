@@ -113,6 +113,7 @@ impl Journal {
     }
 
     /// Rings when records have been applied.
+    #[cfg(feature = "shipping")]
     pub(crate) fn news(&self) -> Arc<Notify> {
         Arc::clone(&self.news)
     }

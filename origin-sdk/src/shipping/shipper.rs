@@ -11,6 +11,7 @@ use super::target::{Failure, Target};
 use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::random::{self, Randomness};
 use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Store, Unshipped};
 
 /// Records taken at a time.
@@ -42,7 +43,7 @@ impl Shipper {
         metrics: Arc<Metrics>,
         gauges: Arc<ShipGauges>,
     ) -> Self {
-        let token = format!("{}-{:016x}", std::process::id(), rand::random::<u64>());
+        let token = format!("{}-{}", std::process::id(), random::process_id());
         Self { store, target, token, metrics, gauges }
     }
 
@@ -192,7 +193,7 @@ impl Shipper {
 }
 
 fn chance() -> f64 {
-    rand::random()
+    Randomness::system().draw()
 }
 
 /// How far behind the targets are that this process ships to.

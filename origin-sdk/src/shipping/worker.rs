@@ -52,7 +52,7 @@ impl WorkerEndpoint {
         let body = call.body.clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let parts = SignedParts { method: "POST", path: call.path, body: body.as_bytes() };
-        let signature = sign(&self.secret, parts, now, &Nonce::from_random(rand::random()));
+        let signature = sign(&self.secret, parts, now, &Nonce::from_random(crate::random::system_bytes()));
         let request = self.client.post(url).header(SIGNATURE_HEADER, signature);
         let response = request.header("content-type", "application/json").body(body).send().await?;
         let (head, answer) = read(response).await;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, FutureExt};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use shared_keys::{Mode, Position, Scope};
 
 use super::{
@@ -14,6 +12,7 @@ use super::{
     ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::error::StoreError;
+use crate::random::Generator;
 
 /// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
 /// [`CacheBuilder::faults`](crate::CacheBuilder::faults) and turn them while it runs. At first all are off.
@@ -36,7 +35,7 @@ pub struct Faults(Arc<Mutex<Switches>>);
 
 #[derive(Debug)]
 struct Switches {
-    chance: StdRng,
+    chance: Generator,
     cut: bool,
     failing_part: f64,
     damaged_part: f64,
@@ -48,7 +47,7 @@ impl Faults {
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Switches {
-            chance: StdRng::seed_from_u64(seed),
+            chance: Generator::seeded(seed),
             cut: false,
             failing_part: 0.0,
             damaged_part: 0.0,
@@ -84,7 +83,7 @@ impl Faults {
     async fn strike(&self) -> Result<(), StoreError> {
         let (delay, fails) = {
             let mut switches = self.switches();
-            let by_chance = switches.chance.random::<f64>() < switches.failing_part;
+            let by_chance = switches.chance.unit() < switches.failing_part;
             (switches.delay, switches.cut || by_chance)
         };
         if !delay.is_zero() {
@@ -100,12 +99,12 @@ impl Faults {
     /// The bytes, or what is left of them: a bit of one of them turned over, and the end cut off behind it.
     fn damaged(&self, bytes: Bytes) -> Bytes {
         let mut switches = self.switches();
-        if bytes.is_empty() || switches.chance.random::<f64>() >= switches.damaged_part {
+        if bytes.is_empty() || switches.chance.unit() >= switches.damaged_part {
             return bytes;
         }
-        let at = switches.chance.random_range(0..bytes.len());
+        let at = switches.chance.below(bytes.len());
         let mut damaged = BytesMut::from(&bytes[..=at]);
-        damaged[at] ^= 1 << switches.chance.random_range(0..8);
+        damaged[at] ^= 1 << switches.chance.below(8);
         damaged.freeze()
     }
 }

@@ -20,6 +20,7 @@ pub use self::redis::Topology;
 pub(crate) use self::redis::{RedisStore, Timeouts};
 pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
+use crate::random;
 
 /// What a key holds.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ pub(crate) struct LeaseToken(String);
 impl LeaseToken {
     /// A new one. From the system's randomness whatever the cache's is: two processes must never have the same.
     pub(crate) fn random() -> Self {
-        Self(format!("{:032x}", rand::random::<u128>()))
+        Self(format!("{:032x}", u128::from_ne_bytes(random::system_bytes())))
     }
 
     pub(crate) fn as_str(&self) -> &str {

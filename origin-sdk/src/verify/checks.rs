@@ -68,7 +68,7 @@ impl Checks<'_> {
     async fn secret_matches(&self) -> Outcome {
         let Some(secret) = &self.verify.secret else { return not_checkable("no secret was given") };
         // Nothing carries this tag.
-        let scope = format!("tag:strata-verify-{:016x}", rand::random::<u64>());
+        let scope = format!("tag:strata-verify-{}", crate::random::process_id());
         match self.purge(secret, &scope, 0).await? {
             (200, answer) if answer["accepted"] == 1 => pass("the worker took a purge that was signed with it"),
             (status, answer) => fail(format!("a signed purge got {status}: {}", answer["message"])),
@@ -224,7 +224,7 @@ impl Checks<'_> {
         let body = json!({ "v": 1, "records": [{ "scope": scope, "mode": "remove" }] }).to_string();
         let at = unix_secs().saturating_add_signed(offset);
         let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
-        let signature = sign(secret, parts, at, &Nonce::from_random(rand::random()));
+        let signature = sign(secret, parts, at, &Nonce::from_random(crate::random::system_bytes()));
         let request = self.probe.client.post(self.probe.at(PURGE_PATH)).header(SIGNATURE_HEADER, signature);
         let response = request.body(body).send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status().as_u16();

@@ -63,7 +63,7 @@ impl Probe {
     /// The page under a query of its own, of which nothing is stored yet.
     pub(super) fn fresh_page(&self) -> Url {
         let mut url = self.url.clone();
-        url.query_pairs_mut().append_pair("strata-verify", &format!("{:016x}", rand::random::<u64>()));
+        url.query_pairs_mut().append_pair("strata-verify", &crate::random::process_id());
         url
     }
 

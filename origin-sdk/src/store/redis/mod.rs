@@ -30,6 +30,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
+use crate::random;
 
 /// Records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
@@ -53,7 +54,7 @@ impl RedisStore {
     /// A store on this server. Connects when first used.
     pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
-        let process = format!("{:016x}", rand::random::<u64>());
+        let process = random::process_id();
         Self {
             commands: connection(),
             blocking: connection(),

@@ -31,6 +31,8 @@ impl Topology {
     pub(crate) fn primary(&self) -> Result<Option<Primary>, BuildError> {
         match self {
             Self::Embedded => Ok(None),
+            #[cfg(not(feature = "tls"))]
+            Self::Standalone { url } if url.starts_with("rediss:") => Err(BuildError::TlsFeature),
             Self::Standalone { url } => match Client::open(url.as_str()) {
                 Ok(client) => Ok(Some(Primary(client))),
                 Err(source) => Err(BuildError::RedisUrl { url: without_credentials(url), source }),
@@ -77,6 +79,13 @@ fn without_credentials(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn a_url_that_needs_tls_names_the_feature() {
+        let refused = Topology::Standalone { url: "rediss://host".to_owned() }.primary().err().unwrap();
+        assert!(refused.to_string().contains("feature `tls`"), "{refused}");
+    }
 
     #[test]
     fn no_password_shows_in_an_error_or_in_debug() {
