@@ -2,8 +2,8 @@
 //! restarts of either side (G6).
 //!
 //! Each target (the worker's purge endpoint, a zone's purge API) has its own progress in the store,
-//! so an unavailable target does not delay the others. One process of the fleet ships to a target at
-//! a time: the holder of the target's lease. When it dies, another process takes over within
+//! so an unavailable target does not delay the others. One process of the fleet ships to a target
+//! at a time: the holder of the target's lease. When it dies, another process takes over within
 //! [`SHIP_LEASE`](crate::store::SHIP_LEASE) and starts with the records that were sent but not
 //! confirmed. Records therefore arrive in the journal's order, and some arrive twice after a
 //! failure. Repeats are harmless: the edge compares positions, and a zone purges what it holds.

@@ -32,7 +32,8 @@ impl TokenBucket {
         Self { rate, tokens: f64::from(rate.burst), filled_at: now }
     }
 
-    /// Takes a token and returns how long to wait before using it. Zero while the bucket has tokens.
+    /// Takes a token and returns how long to wait before using it. Zero while the bucket has
+    /// tokens.
     pub(crate) fn take(&mut self, now: Duration) -> Duration {
         let passed = now.saturating_sub(self.filled_at).as_secs_f64();
         self.filled_at = self.filled_at.max(now);

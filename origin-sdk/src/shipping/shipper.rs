@@ -47,7 +47,8 @@ impl Shipper {
         Self { store, target, token, metrics, gauges }
     }
 
-    /// Ships until the cache that owns the journal is dropped, whenever this process holds the lease.
+    /// Ships until the cache that owns the journal is dropped, whenever this process holds the
+    /// lease.
     pub(crate) async fn run(self, journal: Weak<Journal>) {
         let began = Instant::now();
         let mut bucket = TokenBucket::new(self.target.rate(), Duration::ZERO);
@@ -58,8 +59,8 @@ impl Shipper {
                 Ok(ShipTurn::Own) => {
                     backoff.reset();
                     tokio::select! {
-                        // The lease is polled first: a process that was suspended for longer than its lease
-                        // must not continue to ship.
+                        // The lease is polled first: a process that was suspended for longer than
+                        // its lease must not continue to ship.
                         biased;
                         () = self.renew_lease(requested_at) => {
                             tracing::warn!(target = self.target.name(), "lost the shipping lease; another process ships from now on");
@@ -85,8 +86,8 @@ impl Shipper {
         Shipping { target: self.target.name(), token: &self.token }
     }
 
-    /// Renews the lease that was requested at `requested_at`. Returns once it is lost, or may expire
-    /// within [`LEASE_MARGIN`].
+    /// Renews the lease that was requested at `requested_at`. Returns once it is lost, or may
+    /// expire within [`LEASE_MARGIN`].
     async fn renew_lease(&self, requested_at: Instant) {
         let mut until = requested_at + SHIP_LEASE - LEASE_MARGIN;
         loop {
@@ -166,8 +167,8 @@ impl Shipper {
         Ok(())
     }
 
-    /// Reports a failure in the log, the metrics and the target's status. Returns the number of records
-    /// after the batch, or `None` if the store is unavailable.
+    /// Reports a failure in the log, the metrics and the target's status. Returns the number of
+    /// records after the batch, or `None` if the store is unavailable.
     async fn report(&self, failure: &Failure, wait: Duration) -> Option<u64> {
         let why = &failure.why;
         tracing::warn!(target = self.target.name(), "cannot ship to the edge: {why}; retrying in {wait:?}");
@@ -204,8 +205,8 @@ fn chance() -> f64 {
     Randomness::system().draw()
 }
 
-/// The backlog of each target that this process ships to. Sets the metrics: the sum of the queues and
-/// the longest lag.
+/// The backlog of each target that this process ships to. Sets the metrics: the sum of the queues
+/// and the longest lag.
 #[derive(Default)]
 pub(crate) struct ShipGauges(Mutex<BTreeMap<String, Gauge>>);
 

@@ -20,8 +20,8 @@ const SHOWN_CHARS: usize = 200;
 /// Implementations guarantee that a repeated or late call changes nothing but what its records say,
 /// and that no error contains a secret.
 pub(crate) trait Target: Send + Sync + 'static {
-    /// Returns the name under which the store holds the target's progress. It must not change: under
-    /// a new name the target is sent the whole journal again.
+    /// Returns the name under which the store holds the target's progress. It must not change:
+    /// under a new name the target is sent the whole journal again.
     fn name(&self) -> &str;
 
     /// Returns the rate of calls that the target accepts.

@@ -17,11 +17,11 @@ use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 
-/// All calls go to one Durable Object, which serves hundreds of requests per second, and each call is
-/// a batch.
+/// All calls go to one Durable Object, which serves hundreds of requests per second, and each call
+/// is a batch.
 const RATE: Rate = Rate { per_second: 20.0, burst: 50 };
-/// The limit of a message before JSON escaping. Half of the worker's limit, since escaping can double
-/// the size.
+/// The limit of a message before JSON escaping. Half of the worker's limit, since escaping can
+/// double the size.
 const MAX_MESSAGE_BYTES: usize = MAX_BODY_BYTES / 2;
 /// An upper bound of a record's size without its scope: mode, position, names, punctuation.
 const RECORD_BYTES: usize = 128;
@@ -58,11 +58,12 @@ impl WorkerEndpoint {
         let signature = sign(&self.secret, parts, now, &Nonce::from_random(crate::random::system_bytes()));
         let request = self.client.post(url).header(SIGNATURE_HEADER, signature);
         let response = request.header("content-type", "application/json").body(body).send().await?;
-        let (head, body) = read(response).await;
-        // The status alone proves nothing: another service at this address may answer 200 to anything.
-        match serde_json::from_str::<AcceptedResponse>(&body) {
+        let (head, answer) = read(response).await;
+        // The status alone proves nothing: another service at this address may answer 200 to
+        // anything.
+        match serde_json::from_str::<AcceptedResponse>(&answer) {
             Ok(response) if head.status.is_success() && response.accepted == call.operations => Ok(()),
-            _ => Err(Failure::unexpected("the worker to accept the purge", &head, &body)),
+            _ => Err(Failure::unexpected("the worker to accept the purge", &head, &answer)),
         }
     }
 }
@@ -152,7 +153,8 @@ mod tests {
                 let sent = sent(&call);
                 prop_assert_eq!(sent.len(), call.operations);
                 got.extend(sent.into_iter().map(|record| (record.position.unwrap(), record.scope)));
-                // All scopes of the completed records have been sent, by this call or an earlier one.
+                // All scopes of the completed records have been sent, by this call or an earlier
+                // one.
                 let scopes: usize = records[..call.completes].iter().map(|record| record.scopes.len()).sum();
                 prop_assert!(scopes <= got.len());
             }

@@ -43,7 +43,8 @@ const INVALIDATE: &str = "invalidate_cache";
 /// use origin_sdk::Cache;
 /// use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 ///
-/// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", ApiToken::new("a token that may purge the zone")).plan(Plan::Pro);
+/// let token = ApiToken::new("a token that may purge the zone");
+/// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", token).plan(Plan::Pro);
 /// let builder = Cache::builder("shop").zone(zone);
 /// ```
 #[derive(Debug, Clone)]
@@ -57,8 +58,8 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// Creates a zone from its ID (32 hexadecimal digits) and a token with the permission *Cache Purge*
-    /// for it. Both are checked when the cache is built.
+    /// Creates a zone from its ID (32 hexadecimal digits) and a token with the permission *Cache
+    /// Purge* for it. Both are checked when the cache is built.
     pub fn new(id: impl Into<String>, token: ApiToken) -> Self {
         Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: CLOUDFLARE_API.to_owned() }
     }
@@ -70,8 +71,8 @@ impl Zone {
     }
 
     /// Sets whether *expire* records are sent to the zone, as `invalidate_cache` calls. Default
-    /// `false`: the worker reads from the journal that its copies are stale, and may still serve them.
-    /// Use `true` for a zone that has no worker in front of its cache.
+    /// `false`: the worker reads from the journal that its copies are stale, and may still serve
+    /// them. Use `true` for a zone that has no worker in front of its cache.
     pub fn invalidate_expired(mut self, invalidate: bool) -> Self {
         self.invalidates_expired = invalidate;
         self
@@ -90,8 +91,8 @@ impl Zone {
 pub struct ApiToken(String);
 
 impl ApiToken {
-    /// Creates a token from its text, as shown once in Cloudflare's dashboard. It is checked when it is
-    /// first used: it must be valid in an HTTP field value.
+    /// Creates a token from its text, which must be valid in an HTTP field value. That is checked
+    /// when the token is used.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -240,8 +241,8 @@ fn scopes_of(records: &[FeedRecord], mode: Mode) -> Vec<&Scope> {
     records.iter().filter(|record| record.mode == mode).flat_map(|record| &record.scopes).collect()
 }
 
-/// Returns the calls that purge these scopes. A purge covers everything stored when it is made, so the
-/// order does not matter and each tag is sent once.
+/// Returns the calls that purge these scopes. A purge covers everything stored when it is made, so
+/// the order does not matter and each tag is sent once.
 fn calls_of(path: &'static str, scopes: Vec<&Scope>) -> Vec<Call> {
     let call = |body: serde_json::Value, operations| Call { path, body: body.to_string(), operations, completes: 0 };
     if scopes.contains(&&Scope::All) {
@@ -283,7 +284,8 @@ mod tests {
         let mut tags: Vec<_> = records[0].scopes.iter().flat_map(Scope::edge_tokens).collect();
         tags.sort();
         assert_eq!(bodies(&zone(), &records), [(PURGE, json!({ "tags": tags }).to_string())]);
-        // Three scopes as hashes, and two prefixes of the key, into which the key may have been folded.
+        // Three scopes as hashes, and two prefixes of the key, into which the key may have been
+        // folded.
         assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5);
     }
 

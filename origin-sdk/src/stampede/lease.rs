@@ -99,8 +99,9 @@ impl LeaseRequest {
     /// Returns how the lease ended, by which the caller decides whether to request it again. The
     /// first call returns [`Outcome::Unknown`] at once: it only starts the watch.
     pub(crate) async fn wait(&mut self, left: Duration) -> Result<Outcome, StoreError> {
-        // A holder only wakes watches that exist when its lease ends. The first claim was made before
-        // there was a watch, so the lease may have ended since: claim again before the first wait.
+        // A holder only wakes watches that exist when its lease ends. The first claim was made
+        // before there was a watch, so the lease may have ended since: claim again before the first
+        // wait.
         let outcome = match self.watch.take() {
             Some(mut watch) => watch.ended(left).await,
             None => Outcome::Unknown,

@@ -42,8 +42,8 @@ pub(crate) type JoinOutcome<T, M> = (Waiter<T>, Option<LeaderGuard<T, M>>);
 /// The leader's handle on a registered run. Dropped without [`complete`](Self::complete), it gives
 /// every waiter `None`.
 pub(crate) struct LeaderGuard<T, M> {
-    // The fields are dropped in this order: the run is unregistered before its waiters wake up, so a
-    // waiter that calls again never joins the run that has just ended.
+    // The fields are dropped in this order: the run is unregistered before its waiters wake up, so
+    // a waiter that calls again never joins the run that has just ended.
     registration: Registration<T, M>,
     complete: oneshot::Sender<T>,
 }
@@ -80,8 +80,8 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> SingleFlight<T, M> {
         waiter
     }
 
-    /// Like [`join_or_start`](Self::join_or_start), but returns a guard to the leader, which executes
-    /// the run itself.
+    /// Like [`join_or_start`](Self::join_or_start), but returns a guard to the leader, which
+    /// executes the run itself.
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
         key: &str,
@@ -99,8 +99,8 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> SingleFlight<T, M> {
         let (complete, receiver) = oneshot::channel();
         let outcome = receiver.map(Result::ok).boxed().shared();
         runs.by_key.insert(key.into(), Run { number, start, outcome: outcome.clone() });
-        // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and with
-        // it its `Registration`, whose `Drop` takes this lock.
+        // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and
+        // with it its `Registration`, whose `Drop` takes this lock.
         drop(runs);
         let registration = Registration { map: Arc::clone(self), key: key.into(), number };
         (Waiter { outcome, is_leader: true }, Some(LeaderGuard { registration, complete }))
