@@ -1,4 +1,4 @@
-//! `CacheLayer` builds [`CacheService`].
+//! The tower layer that builds [`CacheService`].
 
 use http::HeaderName;
 use tower_layer::Layer;
@@ -6,7 +6,8 @@ use tower_layer::Layer;
 use super::CacheService;
 use crate::Cache;
 
-/// Puts what a request has read into its response's headers. See the [module](super) for all that it does.
+/// A layer that sets a response's caching headers from the entries that its request has read. The
+/// [module](super) documents the headers.
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     cache: Cache,
@@ -15,22 +16,23 @@ pub struct CacheLayer {
 }
 
 impl CacheLayer {
-    /// A layer for services that read through `cache`.
+    /// Creates a layer for services that read through `cache`.
     #[must_use]
     pub fn new(cache: &Cache) -> Self {
         Self { cache: cache.clone(), vary: Vec::new(), weak_etag: false }
     }
 
-    /// Names the request fields that responses depend on, besides the URL: they go into `Vary`, next to those that a handler
-    /// names itself. Default none.
+    /// Adds request fields on which responses depend, besides the URL. They are sent in `Vary`, in
+    /// addition to the fields that a handler names. Default none.
     #[must_use]
     pub fn vary(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.vary.extend(fields);
         self
     }
 
-    /// Whether the `ETag` says only that two bodies mean the same. Right if something outside of this layer changes the bytes,
-    /// as compression does. Default `false`: a strong one, by which parts of a body can be put together.
+    /// Sets whether the `ETag` is weak. Use `true` if something outside of this layer, such as
+    /// compression, changes the bytes of the body. Default `false`: a strong tag, which also allows
+    /// range requests to be combined (RFC 9110, 8.8.1).
     #[must_use]
     pub fn weak_etag(mut self, weak: bool) -> Self {
         self.weak_etag = weak;

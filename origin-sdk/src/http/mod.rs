@@ -1,4 +1,4 @@
-//! A tower layer that tells the edge and the browser what a response was built from.
+//! A tower layer that sets a response's caching headers from the cached entries it was built from.
 //!
 //! ```
 //! use std::time::Duration;
@@ -13,21 +13,25 @@
 //! # });
 //! ```
 //!
-//! On the answer to a `GET` or `HEAD` for which something was read through the cache it sets:
+//! It sets these headers on the response to a `GET` or `HEAD` that reads through the cache:
 //!
 //! | header | shared data | a private namespace's data |
 //! |---|---|---|
-//! | `Cache-Control` | `public, no-cache`: no purge reaches a browser, so it asks each time | `private, no-store` |
-//! | `CDN-Cache-Control` | the shortest remaining lifetime of what was read | |
-//! | `Cache-Tag` | the scopes of what was read; keys that do not fit are folded into prefixes that they share | |
+//! | `Cache-Control` | `public, no-cache`: a purge cannot reach a browser, so the browser revalidates each time | `private, no-store` |
+//! | `CDN-Cache-Control` | the shortest remaining lifetime of the entries read | |
+//! | `Cache-Tag` | the scopes of the entries read; keys that do not fit are folded into common prefixes | |
 //! | `Strata-Position` | the journal position applied when the request began | |
-//! | `ETag` | a strong one, from the body, or a weak one ([`CacheLayer::weak_etag`]); a matching `If-None-Match` gets a 304 | |
-//! | `Cache-Status` | the innermost layer that was needed | the same |
-//! | `Vary` | the fields that [`CacheLayer::vary`] names, on every answer to a `GET` or `HEAD` | the same |
+//! | `ETag` | a strong tag of the body, or a weak one ([`CacheLayer::weak_etag`]); a matching `If-None-Match` gets a 304 | |
+//! | `Cache-Status` | the innermost layer that was read | the same |
+//! | `Vary` | the fields that [`CacheLayer::vary`] names, on every response to a `GET` or `HEAD` | the same |
 //!
-//! A handler's own `ETag` is used, its `Cache-Tag` is added to, and its `Cache-Control` or `CDN-Cache-Control` decides the
-//! lifetime, except for private data. Error responses, except 404, and other methods are not touched.
-//! Only reads in the task that serves the request count, and in those that it spawns with [`for_this_request`].
+//! Headers that a handler sets itself take part: its `ETag` is used, its `Cache-Tag` is extended,
+//! and its `Cache-Control` or `CDN-Cache-Control` sets the lifetime, except for private data. Error
+//! responses, except 404, get only `Cache-Status` and `Vary`. Responses to other methods are not
+//! changed.
+//!
+//! Reads count if they happen in the task that serves the request, or in a task that it spawns with
+//! [`for_this_request`].
 
 mod etag;
 mod headers;

@@ -16,15 +16,16 @@ use crate::Cache;
 use crate::error::BoxError;
 use crate::request_scope::RequestScope;
 
-/// A body above this is sent without an `ETag`, since it would have to be held in memory as a whole.
+/// The size of the largest body that gets an `ETag`. The whole body is buffered to compute it.
 const MAX_ETAG_BYTES: u64 = 1 << 20;
 
-/// Gathers what the inner service reads and puts it into the response's headers. See the [module](super).
+/// The service that records the inner service's cached reads and sets the response's headers. The
+/// [module](super) documents the headers.
 #[derive(Debug, Clone)]
 pub struct CacheService<S> {
     inner: S,
     cache: Cache,
-    /// The value of `Vary` that is added; `None` if nothing is.
+    /// The value to add to `Vary`; `None` if the layer names no fields.
     vary: Option<HeaderValue>,
     weak_etag: bool,
 }
@@ -32,7 +33,7 @@ pub struct CacheService<S> {
 impl<S> CacheService<S> {
     pub(super) fn new(inner: S, cache: Cache, vary: &[HeaderName], weak_etag: bool) -> Self {
         let names = vary.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
-        // Field names are valid in a value.
+        // A list of field names is always a valid field value.
         let vary = HeaderValue::from_str(&names).ok().filter(|value| !value.is_empty());
         Self { inner, cache, vary, weak_etag }
     }
@@ -55,7 +56,8 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        // The clone takes the place of the one that was polled ready (tower's documented way).
+        // Calls the service that was polled ready and leaves the clone in its place, as tower's
+        // documentation of `Service` requires.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let (cache, vary, weak_etag) = (self.cache.clone(), self.vary.clone(), self.weak_etag);
@@ -64,17 +66,18 @@ where
                 return Ok(inner.call(request).await?.map(Either::Left));
             }
             let method = request.method().clone();
-            let asked: Vec<HeaderValue> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-            let gathering = RequestScope::default();
-            // Taken before anything is read: each read is checked against at least this.
+            let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+            let scope = RequestScope::default();
+            // Read before the handler runs: each of its reads is checked against at least this
+            // position.
             let position = cache.core().journal.position();
-            let mut response = gathering.scope(inner.call(request)).await?;
-            let gathered = gathering.take();
+            let mut response = scope.scope(inner.call(request)).await?;
+            let reads = scope.take();
             if let Some(vary) = vary {
                 response.headers_mut().append(header::VARY, vary);
             }
-            if headers::describe(&mut response, &gathered, position, &cache.core().metrics) {
-                return Ok(with_etag(response, &method, &asked, weak_etag).await);
+            if headers::describe(&mut response, &reads, position, &cache.core().metrics) {
+                return Ok(with_etag(response, &method, &if_none_match, weak_etag).await);
             }
             Ok(response.map(Either::Left))
         }
@@ -82,11 +85,12 @@ where
     }
 }
 
-/// The response with an `ETag`, or the 304 that the client's own validators ask for.
+/// Returns the response with an `ETag`, or a 304 if `If-None-Match` contains its tag (RFC 9110,
+/// 13.2.2).
 async fn with_etag<B>(
     response: Response<B>,
     method: &Method,
-    asked: &[HeaderValue],
+    if_none_match: &[HeaderValue],
     weak: bool,
 ) -> Response<Either<B, Full<Bytes>>>
 where
@@ -97,11 +101,11 @@ where
         return response.map(Either::Left);
     }
     if let Some(own) = response.headers().get(header::ETAG) {
-        let is_current = etag::matches(asked, own);
+        let is_current = etag::matches(if_none_match, own);
         return if is_current { not_modified(response.into_parts().0) } else { response.map(Either::Left) };
     }
     let is_small = response.body().size_hint().upper().is_some_and(|upper| upper <= MAX_ETAG_BYTES);
-    // The answer to a HEAD has no body to take a tag from.
+    // The response to a HEAD has no body to compute a tag from.
     if method == Method::HEAD || !is_small {
         return response.map(Either::Left);
     }
@@ -110,19 +114,19 @@ where
         Ok(collected) => collected.to_bytes(),
         Err(error) => {
             let error: BoxError = error.into();
-            tracing::error!(%error, "the response's body failed");
+            tracing::error!(%error, "cannot read the response body; answering 500");
             parts.status = StatusCode::INTERNAL_SERVER_ERROR;
             parts.headers = HeaderMap::new();
             return Response::from_parts(parts, Either::Right(Full::default()));
         }
     };
     let tag = etag::of(&bytes, weak);
-    let is_current = etag::matches(asked, &tag);
+    let is_current = etag::matches(if_none_match, &tag);
     parts.headers.insert(header::ETAG, tag);
     if is_current { not_modified(parts) } else { Response::from_parts(parts, Either::Right(Full::new(bytes))) }
 }
 
-/// RFC 9110, 15.4.5.
+/// Turns a response into a 304 without a body (RFC 9110, 15.4.5).
 fn not_modified<B>(mut parts: response::Parts) -> Response<Either<B, Full<Bytes>>> {
     parts.status = StatusCode::NOT_MODIFIED;
     parts.headers.remove(header::CONTENT_LENGTH);

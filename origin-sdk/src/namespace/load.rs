@@ -15,7 +15,7 @@ use crate::entry::{self, Entry};
 use crate::error::{LoadError, StoreError};
 use crate::loader::{BoxLoader, LoadContext};
 use crate::request_scope::RequestScope;
-use crate::stampede::{Lease, LeaseOutcome, LeaseRequest, Place, Waiter};
+use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, LeaseRequest, Waiter};
 use crate::store::{Outcome, Stored};
 use crate::task::AbortOnDrop;
 
@@ -177,7 +177,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// A place in the key's flight. After an invalidation a new caller never joins a flight that began before it. Cut off from
     /// the journal, nobody can know, so a flight may be no older than the lag that is allowed.
-    pub(super) fn place(&self, key: &str, scopes: &[ScopeHash], now: LoadStart) -> Place<LoadOutcome<V>, LoadStart> {
+    pub(super) fn place(
+        &self,
+        key: &str,
+        scopes: &[ScopeHash],
+        now: LoadStart,
+    ) -> JoinOutcome<LoadOutcome<V>, LoadStart> {
         let journal = &self.core.journal;
         let may_join = |begun: &LoadStart| {
             let nothing_since =
@@ -286,7 +291,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             return LeaseOutcome::Unavailable;
         }
         let accept = |stored: &Stored| self.fresh_entry(flight, stored);
-        applicant.ask(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
+        applicant.acquire(accept).await.unwrap_or_else(|error| self.no_lease(&flight.key, &error))
     }
 
     /// Waits for the turn after having been told to, for half of the hard timeout at most: that another process hangs must not

@@ -1,13 +1,16 @@
-//! Journal → edge: every record that was appended reaches every target at least once, through restarts of either side.
+//! Ships the journal to the edge: every appended record reaches every target at least once, through
+//! restarts of either side (G6).
 //!
-//! Each target (the worker's purge endpoint, a zone's purge API) has a progress of its own in the store, so one that is down
-//! does not hold up the other. Exactly one process of the fleet ships to a target at a time: the one that holds its lease.
-//! When it dies another takes over within [`SHIP_LEASE`](crate::store::SHIP_LEASE), and begins with what was taken and not
-//! confirmed. So records arrive in the journal's order, some of them twice after a failure, which changes nothing: the edge
-//! compares positions, and a zone purges what is there.
+//! Each target (the worker's purge endpoint, a zone's purge API) has its own progress in the store,
+//! so an unavailable target does not delay the others. One process of the fleet ships to a target
+//! at a time: the holder of the target's lease. When it dies, another process takes over within
+//! [`SHIP_LEASE`](crate::store::SHIP_LEASE) and starts with the records that were sent but not
+//! confirmed. Records therefore arrive in the journal's order, and some arrive twice after a
+//! failure. Repeats are harmless: the edge compares positions, and a zone purges what it holds.
 //!
-//! Nothing is given up. What a target refuses is tried again, ever more slowly, and shows in [`Stats`](crate::Stats) and in
-//! `cachectl ship status`; if the journal is trimmed before the target is back, it is told to drop everything.
+//! No record is dropped. A refused call is retried with exponential backoff, and the failure shows
+//! in [`Stats`](crate::Stats) and in `cachectl ship status`. If the journal is trimmed before a
+//! target recovers, the target is sent a record that covers everything.
 
 mod pacing;
 mod shipper;

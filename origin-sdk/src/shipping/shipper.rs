@@ -1,4 +1,4 @@
-//! What ships the journal to one target.
+//! The shipper: delivers the journal to one target while this process holds the target's lease.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,16 +14,16 @@ use crate::metrics::Metrics;
 use crate::random::{self, Randomness};
 use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Store, Unshipped};
 
-/// Records taken at a time.
+/// The most records read from the journal at a time.
 const MAX_BATCH: usize = 500;
-/// The longest wait for a record whose coming was not heard of.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The longest wait before the journal is read again, in case a wake-up was missed.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the lease is renewed.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
-/// So long before its lease ends a process that could not renew it stops.
-const MARGIN: Duration = Duration::from_secs(1);
+const RENEW_INTERVAL: Duration = Duration::from_secs(1);
+/// How long before the end of its lease a process stops that could not renew it.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
 
-/// Ships to one target while it is this process's turn.
+/// The task that ships to one target.
 pub(crate) struct Shipper {
     store: Arc<dyn Store>,
     target: Box<dyn Target>,
@@ -33,8 +33,8 @@ pub(crate) struct Shipper {
     gauges: Arc<ShipGauges>,
 }
 
-/// The lease is not this process's any more.
-struct TurnLost;
+/// The reason why a batch stops early: another process holds the lease, or the cache is gone.
+struct ShippingEnded;
 
 impl Shipper {
     pub(crate) fn new(
@@ -47,34 +47,38 @@ impl Shipper {
         Self { store, target, token, metrics, gauges }
     }
 
-    /// Ships until the cache that owns the journal is dropped.
+    /// Ships until the cache that owns the journal is dropped, whenever this process holds the
+    /// lease.
     pub(crate) async fn run(self, journal: Weak<Journal>) {
         let began = Instant::now();
         let mut bucket = TokenBucket::new(self.target.rate(), Duration::ZERO);
         let mut backoff = Backoff::default();
         while journal.strong_count() > 0 {
-            let asked_at = Instant::now();
+            let requested_at = Instant::now();
             match self.store.take_ship_turn(self.shipping()).await {
                 Ok(ShipTurn::Own) => {
                     backoff.reset();
                     tokio::select! {
-                        // Asked first: a process that was stopped for longer than its lease must not go on where it was.
+                        // The lease is polled first: a process that was suspended for longer than
+                        // its lease must not continue to ship.
                         biased;
-                        () = self.keep_turn(asked_at) => {
-                            tracing::warn!(target = self.target.name(), "another process ships from now on");
+                        () = self.renew_lease(requested_at) => {
+                            tracing::warn!(target = self.target.name(), "lost the shipping lease; another process ships from now on");
                         }
                         () = self.ship(&journal, &mut bucket, began) => {}
                     }
                     self.gauges.clear(self.target.name(), &self.metrics);
                 }
-                Ok(ShipTurn::Another(lasts)) => sleep(lasts.min(SHIP_LEASE) + LOOK_EVERY.mul_f64(chance() / 2.0)).await,
+                Ok(ShipTurn::Another(lasts)) => {
+                    sleep(lasts.min(SHIP_LEASE) + POLL_INTERVAL.mul_f64(chance() / 2.0)).await
+                }
                 Err(error) => {
-                    tracing::warn!(%error, target = self.target.name(), "it is not known whose turn it is to ship");
+                    tracing::warn!(%error, target = self.target.name(), "cannot acquire the shipping lease; retrying");
                     sleep(backoff.next(None, chance())).await;
                 }
             }
         }
-        // Another process then need not wait until the lease ends. If this fails, it waits.
+        // Lets another process take over at once. If this fails, the lease expires.
         let _ = self.store.end_ship_turn(self.shipping()).await;
     }
 
@@ -82,37 +86,38 @@ impl Shipper {
         Shipping { target: self.target.name(), token: &self.token }
     }
 
-    /// Renews the lease that was asked for at `asked_at`. Comes back once it cannot be relied on any more.
-    async fn keep_turn(&self, asked_at: Instant) {
-        let mut until = asked_at + SHIP_LEASE - MARGIN;
+    /// Renews the lease that was requested at `requested_at`. Returns once it is lost, or may
+    /// expire within [`LEASE_MARGIN`].
+    async fn renew_lease(&self, requested_at: Instant) {
+        let mut until = requested_at + SHIP_LEASE - LEASE_MARGIN;
         loop {
-            sleep(RENEW_EVERY).await;
-            let asked_at = Instant::now();
+            sleep(RENEW_INTERVAL).await;
+            let requested_at = Instant::now();
             match timeout_at(until, self.store.take_ship_turn(self.shipping())).await {
-                Ok(Ok(ShipTurn::Own)) => until = asked_at + SHIP_LEASE - MARGIN,
+                Ok(Ok(ShipTurn::Own)) => until = requested_at + SHIP_LEASE - LEASE_MARGIN,
                 Ok(Err(_)) if Instant::now() < until => {}
                 _ => return,
             }
         }
     }
 
-    /// Ships batch after batch. Comes back when the cache is gone or the store says that the turn is another's.
+    /// Ships batch after batch. Returns when the cache is gone or another process holds the lease.
     async fn ship(&self, journal: &Weak<Journal>, bucket: &mut TokenBucket, began: Instant) {
         let mut backoff = Backoff::default();
         while let Some(news) = journal.upgrade().map(|journal| journal.news()) {
-            let heard = news.notified();
-            tokio::pin!(heard);
-            // From now on, so that what comes while the store is asked is heard of as well.
-            heard.as_mut().enable();
+            let notified = news.notified();
+            tokio::pin!(notified);
+            // Enabled before the read, so that a record appended during the read wakes this task.
+            notified.as_mut().enable();
             match self.store.unshipped(self.shipping(), MAX_BATCH).await {
                 Ok(Some(unshipped)) if unshipped.records.is_empty() => {
                     self.gauges.set(self.target.name(), Gauge::default(), &self.metrics);
-                    // Running out of time is one of the two ordinary ends.
-                    let _ = timeout(LOOK_EVERY, heard).await;
+                    // A timeout is an ordinary end of the wait.
+                    let _ = timeout(POLL_INTERVAL, notified).await;
                 }
                 Ok(Some(unshipped)) => match self.ship_batch(unshipped, journal, bucket, began).await {
                     Ok(()) => backoff.reset(),
-                    Err(TurnLost) => return,
+                    Err(ShippingEnded) => return,
                 },
                 Ok(None) => return,
                 Err(error) => self.store_failed(&error, &mut backoff).await,
@@ -120,18 +125,19 @@ impl Shipper {
         }
     }
 
+    /// Sends the calls for a batch, each until the target accepts it, and confirms their records.
     async fn ship_batch(
         &self,
         unshipped: Unshipped,
         journal: &Weak<Journal>,
         bucket: &mut TokenBucket,
         began: Instant,
-    ) -> Result<(), TurnLost> {
+    ) -> Result<(), ShippingEnded> {
         let Unshipped { records, mut behind, lag } = unshipped;
         let taken_at = Instant::now();
         let gauge = |done: usize, behind: u64| {
             let queued = (records.len() - done) as u64 + behind;
-            // That of the first of the batch, also once that one is done: too long rather than too short.
+            // The lag of the batch's first record, even once that is done: an upper bound.
             let lag = if queued == 0 { Duration::ZERO } else { lag + taken_at.elapsed() };
             self.gauges.set(self.target.name(), Gauge { queued, lag }, &self.metrics);
         };
@@ -143,11 +149,11 @@ impl Shipper {
                 sleep(bucket.take(began.elapsed())).await;
                 let Err(failure) = self.target.send(&call).await else { break };
                 let wait = backoff.next(failure.retry_after, chance());
-                behind = self.note(&failure, wait).await.unwrap_or(behind);
+                behind = self.report(&failure, wait).await.unwrap_or(behind);
                 gauge(done, behind);
                 sleep(wait).await;
                 if journal.strong_count() == 0 {
-                    return Err(TurnLost);
+                    return Err(ShippingEnded);
                 }
             }
             if call.completes > done {
@@ -155,23 +161,25 @@ impl Shipper {
                 done = call.completes;
             }
         }
-        // What the target need not be told of is done as well.
+        // Confirms the records that need no call, too.
         self.confirm(&records[done..]).await?;
         gauge(records.len(), behind);
         Ok(())
     }
 
-    /// Tells people of a failure. What comes back is how many records come after the batch, if that is known.
-    async fn note(&self, failure: &Failure, wait: Duration) -> Option<u64> {
+    /// Reports a failure in the log, the metrics and the target's status. Returns the number of
+    /// records after the batch, or `None` if the store is unavailable.
+    async fn report(&self, failure: &Failure, wait: Duration) -> Option<u64> {
         let why = &failure.why;
-        tracing::warn!(target = self.target.name(), "the edge could not be told: {why}; trying again in {wait:?}");
+        tracing::warn!(target = self.target.name(), "cannot ship to the edge: {why}; retrying in {wait:?}");
         self.metrics.ship_errors.add(1);
-        let noted = self.store.not_shipped(self.shipping(), why).await;
-        noted.inspect_err(|error| tracing::warn!(%error, "the failure is not noted in the store")).ok()
+        let behind = self.store.not_shipped(self.shipping(), why).await;
+        behind.inspect_err(|error| tracing::warn!(%error, "cannot record the shipping failure in the store")).ok()
     }
 
-    /// Notes what the target has accepted. It has, so this is tried until the store takes it.
-    async fn confirm(&self, records: &[FeedRecord]) -> Result<(), TurnLost> {
+    /// Records in the store that the target has accepted these records. Retries until the store
+    /// succeeds, since the target would otherwise receive them again.
+    async fn confirm(&self, records: &[FeedRecord]) -> Result<(), ShippingEnded> {
         let mut backoff = Backoff::default();
         while !records.is_empty() {
             match self.store.shipped(self.shipping(), records).await {
@@ -179,7 +187,7 @@ impl Shipper {
                     self.metrics.records_shipped.add(records.len() as u64);
                     break;
                 }
-                Ok(false) => return Err(TurnLost),
+                Ok(false) => return Err(ShippingEnded),
                 Err(error) => self.store_failed(&error, &mut backoff).await,
             }
         }
@@ -187,22 +195,26 @@ impl Shipper {
     }
 
     async fn store_failed(&self, error: &StoreError, backoff: &mut Backoff) {
-        tracing::warn!(%error, target = self.target.name(), "the journal cannot be read for shipping");
+        tracing::warn!(%error, target = self.target.name(), "the store is unavailable for shipping; retrying");
         sleep(backoff.next(None, chance())).await;
     }
 }
 
+/// Draws a uniform random number, for jitter.
 fn chance() -> f64 {
     Randomness::system().draw()
 }
 
-/// How far behind the targets are that this process ships to.
+/// The backlog of each target that this process ships to. Sets the metrics: the sum of the queues
+/// and the longest lag.
 #[derive(Default)]
 pub(crate) struct ShipGauges(Mutex<BTreeMap<String, Gauge>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Gauge {
+    /// The number of records that are not confirmed.
     queued: u64,
+    /// The age of the oldest one, or more.
     lag: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Who is told of the journal: the seam between the shipper and the network.
+//! A target of the shipper: the seam between the shipper and the network.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,46 +10,51 @@ use super::pacing::Rate;
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 
-/// A call that takes longer is made again.
+/// The timeout of one call. The shipper retries a call that exceeds it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Of an answer that was not expected, so much is shown.
+/// The number of characters of an unexpected response body that an error shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Someone who is told of every record.
+/// A receiver of every journal record, such as the worker or a zone.
 ///
-/// Implementors hold to: calls that are made again, or late, change nothing but what their records say; and none of their
-/// errors names a secret.
+/// Implementations guarantee that a repeated or late call changes nothing but what its records say,
+/// and that no error contains a secret.
 pub(crate) trait Target: Send + Sync + 'static {
-    /// Names it in the store, for good: under another name it is told everything again.
+    /// Returns the name under which the store holds the target's progress. It must not change:
+    /// under a new name the target is sent the whole journal again.
     fn name(&self) -> &str;
 
-    /// How many calls it takes.
+    /// Returns the rate of calls that the target accepts.
     fn rate(&self) -> Rate;
 
-    /// The calls that tell it of these records, in order. Together they complete all of them.
+    /// Returns the calls that deliver these records, in order. Records that the target need not
+    /// receive have no call.
     fn calls(&self, records: &[FeedRecord]) -> Vec<Call>;
 
-    /// Makes a call. Returns once the target has accepted it.
+    /// Makes a call and returns once the target has accepted it.
+    ///
+    /// # Errors
+    /// If the call failed or the target did not accept it. The shipper retries every error.
     fn send<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
 /// One request to a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Below the target's base URL.
+    /// The path, relative to the target's base URL.
     pub(crate) path: &'static str,
     pub(crate) body: String,
-    /// How many things the body asks for.
+    /// The number of operations in the body: purge records, or tags.
     pub(crate) operations: usize,
-    /// How many of the records are told completely once this call is accepted.
+    /// How many of the records, counted from the first, are delivered once this call is accepted.
     pub(crate) completes: usize,
 }
 
-/// Why a call was not accepted.
+/// The failure of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) why: String,
-    /// How long the target asks to be left alone.
+    /// The `Retry-After` of the response, if it has a valid one.
     pub(crate) retry_after: Option<Duration>,
 }
 
@@ -58,7 +63,7 @@ impl Failure {
         Self { why: why.into(), retry_after: None }
     }
 
-    /// An answer that was not the expected one.
+    /// Creates the failure for a response that is not the expected one.
     pub(crate) fn unexpected(expected: &str, head: &Head, body: &str) -> Self {
         let shown: String = body.chars().take(SHOWN_CHARS).collect();
         Self { why: format!("expected {expected}, got {}: {shown}", head.status), retry_after: head.retry_after }
@@ -66,7 +71,7 @@ impl Failure {
 }
 
 impl From<reqwest::Error> for Failure {
-    /// Without the URL, in which a password may stand.
+    /// Removes the URL, which may contain a password.
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -74,13 +79,14 @@ impl From<reqwest::Error> for Failure {
     }
 }
 
-/// What of an answer matters besides its body.
+/// The parts of a response that the shipper uses besides its body.
 pub(crate) struct Head {
     pub(crate) status: reqwest::StatusCode,
     retry_after: Option<Duration>,
 }
 
-/// The answer's head and body. A body that broke off is as good as none: it proves nothing.
+/// Reads a response's head and body. An incomplete body is returned as empty, because it does not
+/// prove that the target accepted the call.
 pub(crate) async fn read(response: Response) -> (Head, String) {
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let head = Head {
@@ -90,7 +96,7 @@ pub(crate) async fn read(response: Response) -> (Head, String) {
     (head, response.text().await.unwrap_or_default())
 }
 
-/// Seconds, or a date (RFC 9110, 10.2.3).
+/// Parses a `Retry-After`: seconds or an HTTP date (RFC 9110, 10.2.3). A past date gives zero.
 fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(secs) = text.trim().parse() {
         return Some(Duration::from_secs(secs));
@@ -99,9 +105,10 @@ fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(at.duration_since(now).unwrap_or_default())
 }
 
-/// A client for calls to a target.
+/// Builds the HTTP client for calls to a target.
 pub(crate) fn client() -> Result<reqwest::Client, BuildError> {
-    // A redirect would turn the POST into a GET, whose answer says nothing of the purge.
+    // A redirect can turn the POST into a GET (RFC 9110, 15.4), whose response does not confirm the
+    // purge.
     let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
     client.build().map_err(BuildError::EdgeClient)
 }

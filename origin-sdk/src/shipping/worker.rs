@@ -1,4 +1,4 @@
-//! The worker's purge endpoint.
+//! The worker's purge endpoint as a [`Target`].
 
 use std::mem;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,21 +17,24 @@ use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 
-/// All calls end at one Durable Object, which takes hundreds of requests a second, and these are batches.
+/// All calls go to one Durable Object, which serves hundreds of requests per second, and each call
+/// is a batch.
 const RATE: Rate = Rate { per_second: 20.0, burst: 50 };
-/// The scopes and their surroundings in one message. Half of what the worker accepts, since JSON can double a byte.
+/// The limit of a message before JSON escaping. Half of the worker's limit, since escaping can
+/// double the size.
 const MAX_MESSAGE_BYTES: usize = MAX_BODY_BYTES / 2;
-/// What a record takes besides its scope, at most: mode, position, names, punctuation.
+/// An upper bound of a record's size without its scope: mode, position, names, punctuation.
 const RECORD_BYTES: usize = 128;
 const _: () = assert!(MAX_MESSAGE_BYTES / RECORD_BYTES <= MAX_RECORDS);
 
-/// The part of the worker's answer that proves that it took the message.
+/// The worker's response to an accepted message.
 #[derive(Deserialize)]
-struct Accepted {
+struct AcceptedResponse {
+    /// The number of records that the worker accepted.
     accepted: usize,
 }
 
-/// Where and how the worker is told.
+/// The worker's purge endpoint: its URL, the signing secret and an HTTP client.
 pub(crate) struct WorkerEndpoint {
     url: Url,
     secret: Secret,
@@ -56,9 +59,10 @@ impl WorkerEndpoint {
         let request = self.client.post(url).header(SIGNATURE_HEADER, signature);
         let response = request.header("content-type", "application/json").body(body).send().await?;
         let (head, answer) = read(response).await;
-        // Something else at this address may answer 200 to anything.
-        match serde_json::from_str::<Accepted>(&answer) {
-            Ok(accepted) if head.status.is_success() && accepted.accepted == call.operations => Ok(()),
+        // The status alone proves nothing: another service at this address may answer 200 to
+        // anything.
+        match serde_json::from_str::<AcceptedResponse>(&answer) {
+            Ok(response) if head.status.is_success() && response.accepted == call.operations => Ok(()),
             _ => Err(Failure::unexpected("the worker to accept the purge", &head, &answer)),
         }
     }
@@ -82,7 +86,7 @@ impl Target for WorkerEndpoint {
     }
 }
 
-/// The records as messages that the worker accepts, in order.
+/// Splits the records into messages within the worker's limits, in order.
 fn messages_of(records: &[FeedRecord]) -> Vec<Call> {
     let call = |message: &PurgeMessage, completes| Call {
         path: PURGE_PATH,
@@ -94,7 +98,7 @@ fn messages_of(records: &[FeedRecord]) -> Vec<Call> {
     let (mut message, mut bytes) = (PurgeMessage::default(), 0);
     for (complete, record) in records.iter().enumerate() {
         for scope in &record.scopes {
-            let scope = understood(scope);
+            let scope = encodable(scope);
             let size = scope.to_string().len() + RECORD_BYTES;
             if bytes + size > MAX_MESSAGE_BYTES {
                 calls.push(call(&mem::take(&mut message), complete));
@@ -108,9 +112,10 @@ fn messages_of(records: &[FeedRecord]) -> Vec<Call> {
     calls
 }
 
-/// The scope, or everything if its text is too long or would not be understood: a record that the worker refuses would
-/// hold up all that come after it.
-fn understood(scope: &Scope) -> Scope {
+/// Returns the scope, or [`Scope::All`] if its text is too long or does not parse back to it.
+///
+/// A record that the worker refuses would be retried forever and block every record after it.
+fn encodable(scope: &Scope) -> Scope {
     let text = scope.to_string();
     if text.len() <= MAX_SCOPE_BYTES && text.parse().as_ref() == Ok(scope) { scope.clone() } else { Scope::All }
 }
@@ -131,14 +136,14 @@ mod tests {
     }
 
     proptest! {
-        // Each case is a megabyte or more.
+        // Few cases, since each produces a megabyte or more.
         #![proptest_config(ProptestConfig::with_cases(16))]
 
         #[test]
-        fn every_record_goes_in_a_message_that_the_worker_takes_and_in_order(
+        fn records_are_sent_in_order_in_messages_within_the_workers_limits(
             sizes in prop::collection::vec(prop::collection::vec(1usize..1025, 1..4), 1..1000),
         ) {
-            // A quote is the worst that JSON can make of a byte that a tag may hold.
+            // A quote is the worst case: JSON escapes it, which doubles its size.
             let scope = |size: &usize| Scope::Tag(Tag::new(&"\"".repeat(*size)).unwrap());
             let scopes = sizes.iter().map(|sizes| sizes.iter().map(scope).collect::<Vec<_>>());
             let records: Vec<_> = scopes.enumerate().map(|(n, scopes)| record(n as u64, scopes)).collect();
@@ -148,7 +153,8 @@ mod tests {
                 let sent = sent(&call);
                 prop_assert_eq!(sent.len(), call.operations);
                 got.extend(sent.into_iter().map(|record| (record.position.unwrap(), record.scope)));
-                // What a call completes has been sent by it or before it, to the last scope.
+                // All scopes of the completed records have been sent, by this call or an earlier
+                // one.
                 let scopes: usize = records[..call.completes].iter().map(|record| record.scopes.len()).sum();
                 prop_assert!(scopes <= got.len());
             }
@@ -161,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_worker_would_not_understand_goes_as_everything() {
+    fn a_scope_that_the_worker_would_refuse_is_sent_as_all() {
         for scope in [Scope::Path("".into()), Scope::Key("".into()), Scope::Key("k".repeat(5000).into())] {
             assert_eq!(sent(&messages_of(&[record(1, vec![scope])])[0])[0].scope, Scope::All);
         }

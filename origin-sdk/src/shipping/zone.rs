@@ -1,10 +1,13 @@
-//! Cloudflare's purge API of a zone: takes what is covered out of every data centre at once.
+//! Cloudflare's purge API of a zone as a [`Target`]: removes covered responses from every data
+//! centre at once.
 //!
-//! It saves the edge space and a check, and reaches what Cloudflare caches without the worker. It is not what keeps the
-//! edge honest: a response that was on its way is stored after the purge, and only the journal refuses it then.
+//! A zone purge frees space at the edge and reaches responses that Cloudflare caches without the
+//! worker. Correctness does not depend on it: a response in transit is stored after the purge, and
+//! only the journal refuses it then.
 //!
 //! Sources, read in November 2026: `developers.cloudflare.com/cache/how-to/purge-cache/` (limits),
-//! `…/api/resources/cache/` (requests and answers), `…/fundamentals/api/reference/limits/` (429 and `Retry-After`).
+//! `…/api/resources/cache/` (requests and responses), `…/fundamentals/api/reference/limits/` (429
+//! and `Retry-After`).
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,25 +24,27 @@ use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
 
-/// Where Cloudflare's API is.
+/// The base URL of Cloudflare's API.
 pub(crate) const CLOUDFLARE_API: &str = "https://api.cloudflare.com/client/v4/";
-/// Tags in one call, on every plan.
+/// The most tags in one call, on every plan.
 const MAX_OPERATIONS: usize = 100;
-/// Takes what it names out of the caches.
+/// The endpoint that removes responses from the caches.
 const PURGE: &str = "purge_cache";
-/// Marks it stale.
+/// The endpoint that marks responses as stale.
 const INVALIDATE: &str = "invalidate_cache";
 
-/// A zone whose purge API is told of every record.
+/// A Cloudflare zone to purge on every invalidation.
 ///
-/// A record's scopes go as the tags that may stand for them in `Cache-Tag` ([`Scope::edge_tokens`]): a simple tag as it is, anything
-/// else by its hash. A record that covers everything purges the **whole zone**, also what does not come from Strata.
+/// Scopes are sent as the tags that may represent them in `Cache-Tag` ([`Scope::edge_tokens`]): a
+/// simple tag as it is, any other scope as a hash. A record that covers everything purges the
+/// **whole zone**, including responses that do not come from Strata.
 ///
 /// ```
 /// use origin_sdk::Cache;
 /// use origin_sdk::cloudflare::{ApiToken, Plan, Zone};
 ///
-/// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", ApiToken::new("a token that may purge the zone")).plan(Plan::Pro);
+/// let token = ApiToken::new("a token that may purge the zone");
+/// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", token).plan(Plan::Pro);
 /// let builder = Cache::builder("shop").zone(zone);
 /// ```
 #[derive(Debug, Clone)]
@@ -53,42 +58,46 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone of this ID (32 hexadecimal digits), and a token with the permission *Cache Purge* for it.
+    /// Creates a zone from its ID (32 hexadecimal digits) and a token with the permission *Cache
+    /// Purge* for it. Both are checked when the cache is built.
     pub fn new(id: impl Into<String>, token: ApiToken) -> Self {
         Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: CLOUDFLARE_API.to_owned() }
     }
 
-    /// The plan that the account has, by which calls are paced. Default [`Plan::Free`].
+    /// Sets the zone's plan, which limits the rate of purge calls. Default [`Plan::Free`].
     pub fn plan(mut self, plan: Plan) -> Self {
         self.plan = plan;
         self
     }
 
-    /// Whether records that only *expire* are sent, as `invalidate_cache`. Default `false`: the worker serves its copies stale
-    /// by the journal, and needs them where they are. Right for a zone that has no worker in front of its cache.
+    /// Sets whether *expire* records are sent to the zone, as `invalidate_cache` calls. Default
+    /// `false`: the worker reads from the journal that its copies are stale, and may still serve
+    /// them. Use `true` for a zone that has no worker in front of its cache.
     pub fn invalidate_expired(mut self, invalidate: bool) -> Self {
         self.invalidates_expired = invalidate;
         self
     }
 
-    /// Another base URL than Cloudflare's own, `https://api.cloudflare.com/client/v4/`: for tests, or a proxy.
+    /// Sets the base URL of the API, for tests or a proxy. Default
+    /// `https://api.cloudflare.com/client/v4/`.
     pub fn api(mut self, base: impl Into<String>) -> Self {
         self.api = base.into();
         self
     }
 }
 
-/// What authorises calls to Cloudflare's API. It never shows in logs.
+/// A token for Cloudflare's API. Its `Debug` output hides the text, so it never appears in logs.
 #[derive(Clone)]
 pub struct ApiToken(String);
 
 impl ApiToken {
-    /// The token of this text.
+    /// Creates a token from its text, which must be valid in an HTTP field value. That is checked
+    /// when the token is used.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The value of `Authorization`.
+    /// Returns the value of `Authorization`.
     pub(crate) fn authorization(&self) -> Result<HeaderValue, BuildError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
         value.set_sensitive(true);
@@ -102,17 +111,17 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-/// A Cloudflare account's plan: how many purge calls it takes.
+/// A zone's Cloudflare plan, which limits the rate of purge calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Plan {
-    /// 5 calls a minute, 25 at once.
+    /// 5 calls per minute, bursts of 25.
     Free,
-    /// 5 calls a second, 25 at once.
+    /// 5 calls per second, bursts of 25.
     Pro,
-    /// 10 calls a second, 50 at once.
+    /// 10 calls per second, bursts of 50.
     Business,
-    /// 50 calls a second, 500 at once.
+    /// 50 calls per second, bursts of 500.
     Enterprise,
 }
 
@@ -130,7 +139,7 @@ impl Plan {
 impl FromStr for Plan {
     type Err = BuildError;
 
-    /// The plan that Cloudflare calls so: `free`, `pro`, `business` or `enterprise`.
+    /// Parses Cloudflare's name of a plan: `free`, `pro`, `business` or `enterprise`.
     fn from_str(name: &str) -> Result<Self, BuildError> {
         match name {
             "free" => Ok(Self::Free),
@@ -142,7 +151,7 @@ impl FromStr for Plan {
     }
 }
 
-/// A zone, checked, with all that calls need.
+/// The purge API of a zone: a checked [`Zone`] with its URL and HTTP client.
 pub(crate) struct ZoneApi {
     name: String,
     url: Url,
@@ -176,22 +185,22 @@ impl ZoneApi {
         let url = self.url.join(call.path).map_err(|error| Failure::new(error.to_string()))?;
         let request = self.client.post(url).header(AUTHORIZATION, &self.authorization);
         let response = request.header("content-type", "application/json").body(call.body.clone()).send().await?;
-        let (head, answer) = read(response).await;
-        // The API also answers 200 to a call of which it refused a part.
-        match serde_json::from_str::<Answer>(&answer) {
-            Ok(Answer { success: true, .. }) if head.status.is_success() => Ok(()),
+        let (head, body) = read(response).await;
+        // The status alone proves nothing: the API answers 200 to a call that it refused in part.
+        match serde_json::from_str::<ApiResponse>(&body) {
+            Ok(ApiResponse { success: true, .. }) if head.status.is_success() => Ok(()),
             Ok(refused) if !refused.errors.is_empty() => {
                 let errors = refused.errors.iter().map(|error| format!("{} {}", error.code, error.message));
                 let errors = errors.collect::<Vec<_>>().join("; ");
                 Err(Failure::unexpected("the zone to accept the purge", &head, &errors))
             }
-            _ => Err(Failure::unexpected("the zone to accept the purge", &head, &answer)),
+            _ => Err(Failure::unexpected("the zone to accept the purge", &head, &body)),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct ApiResponse {
     success: bool,
     #[serde(default)]
     errors: Vec<ApiError>,
@@ -232,7 +241,8 @@ fn scopes_of(records: &[FeedRecord], mode: Mode) -> Vec<&Scope> {
     records.iter().filter(|record| record.mode == mode).flat_map(|record| &record.scopes).collect()
 }
 
-/// The calls for these scopes. A call covers all that is stored when it is made, so each scope is named once, and in no order.
+/// Returns the calls that purge these scopes. A purge covers everything stored when it is made, so
+/// the order does not matter and each tag is sent once.
 fn calls_of(path: &'static str, scopes: Vec<&Scope>) -> Vec<Call> {
     let call = |body: serde_json::Value, operations| Call { path, body: body.to_string(), operations, completes: 0 };
     if scopes.contains(&&Scope::All) {
@@ -268,13 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn scopes_go_as_the_tags_that_stand_for_them_in_cache_tag() {
+    fn scopes_are_sent_as_the_tags_that_represent_them_in_cache_tag() {
         let records =
             [record(Mode::Remove, &["tag:category:7", "tag:Größe 42", "key:shop:v1:{a}:1", "path:shop.example/a"])];
         let mut tags: Vec<_> = records[0].scopes.iter().flat_map(Scope::edge_tokens).collect();
         tags.sort();
         assert_eq!(bodies(&zone(), &records), [(PURGE, json!({ "tags": tags }).to_string())]);
-        // Three scopes by their hashes, and the two prefixes above the key into which it may have been folded.
+        // Three scopes as hashes, and two prefixes of the key, into which the key may have been
+        // folded.
         assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5);
     }
 
@@ -289,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_one_call() {
+    fn a_record_of_all_is_one_call() {
         let records =
             [record(Mode::Remove, &["tag:a"]), record(Mode::Remove, &["all"]), record(Mode::Remove, &["tag:b"])];
         assert_eq!(bodies(&zone(), &records), [(PURGE, r#"{"purge_everything":true}"#.to_owned())]);
     }
 
     #[test]
-    fn what_only_expires_is_left_to_the_worker_unless_the_zone_is_to_be_told() {
+    fn expire_records_are_sent_only_on_request() {
         let records = [record(Mode::Expire, &["tag:a"]), record(Mode::Remove, &["tag:b"])];
         let purge = (PURGE, r#"{"tags":["b"]}"#.to_owned());
         assert_eq!(bodies(&zone(), &records), std::slice::from_ref(&purge));
@@ -306,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_cannot_be_right_is_refused_and_its_token_does_not_show() {
+    fn an_invalid_zone_is_refused_and_its_token_never_shown() {
         let text = |zone: Zone| ZoneApi::new(&zone).err().unwrap().to_string();
         assert!(text(Zone::new("shop.example", ApiToken::new("secret-token"))).contains("shop.example"));
         assert!(text(zone().api("api.cloudflare.com")).contains("api.cloudflare.com"));

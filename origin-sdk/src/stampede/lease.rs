@@ -1,7 +1,8 @@
-//! One loader per key in the whole fleet: the first process takes the key's lease, the others wait until it ends.
+//! One load per key at a time in the whole fleet: the first process acquires the key's lease, the
+//! others wait until it ends.
 //!
-//! A lease only saves work. What is served is decided by the journal's rule alone, so it does not matter for correctness
-//! when a lease is lost, evicted or taken over: at worst a value is loaded twice.
+//! A lease only saves work. The journal alone decides whether a value may be served, so a lease
+//! that is lost, evicted or taken over never breaks correctness: at worst a value is loaded twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +15,24 @@ use crate::journal::Journal;
 use crate::store::{ClaimRequest, LeaseToken, Outcome, Store, Stored, Watch};
 use crate::task::AbortOnDrop;
 
-/// Whose turn it is to load a key.
+/// The result of an attempt to acquire a key's lease.
 pub(crate) enum LeaseOutcome<T> {
-    /// Nobody's: another process has loaded it.
+    /// Another process has already stored the value.
     Found(T),
-    /// The caller's, under this lease.
+    /// This process holds the lease and loads the value.
     Acquired(Lease),
-    /// The caller's, without a lease: there is none to be had.
+    /// Load without a lease: the store is unavailable.
     Unavailable,
-    /// Another process's, whose lease lasts for so long if it is not renewed.
+    /// Another process holds the lease, which expires after this time unless it is renewed.
     Held(Duration),
 }
 
-/// A caller that wants to load a key, and stands in line for it.
+/// A request for a key's lease, repeated until the lease is acquired or the value is found.
 pub(crate) struct LeaseRequest {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
     key: Box<str>,
-    /// Those of the value that are known before it is loaded.
+    /// The scopes of the value that are known before it is loaded.
     scopes: Box<[ScopeHash]>,
     token: LeaseToken,
     ttl: Duration,
@@ -39,7 +40,10 @@ pub(crate) struct LeaseRequest {
 }
 
 impl LeaseRequest {
-    /// One who will hold a lease for `ttl` at a time. To tell whom it is worth waiting for it must be up with the journal.
+    /// Creates a request for a lease of `ttl`, which is renewed while it is held.
+    ///
+    /// `journal` must be caught up: its position decides whether the current holder's value would
+    /// be valid, and so whether to wait for it.
     pub(crate) fn new(
         store: &Arc<dyn Store>,
         journal: &Arc<Journal>,
@@ -58,14 +62,18 @@ impl LeaseRequest {
         }
     }
 
-    /// Takes the key's lease unless another process holds it. `accept` says whether what the key holds will do.
+    /// Acquires the key's lease unless another process holds it or has stored a value that `accept`
+    /// accepts.
     ///
-    /// The lease of a holder that began before an invalidation of the value is taken over: what that one loads is dead, and
-    /// it will not be stored.
-    pub(crate) async fn ask<T>(&self, accept: impl Fn(&Stored) -> Option<T>) -> Result<LeaseOutcome<T>, StoreError> {
+    /// Takes over the lease of a holder that began before an invalidation of the value: the value
+    /// that this holder loads is already invalid, and the store will refuse it.
+    pub(crate) async fn acquire<T>(
+        &self,
+        accept: impl Fn(&Stored) -> Option<T>,
+    ) -> Result<LeaseOutcome<T>, StoreError> {
         let mut replaces = None;
         loop {
-            // The load begins after this.
+            // Read before the load starts, as G2 requires of `loaded_at`.
             let (token, position) = (&self.token, self.journal.position());
             let request = ClaimRequest { token, position, ttl: self.ttl, replaces: replaces.as_ref() };
             let claim = self.store.claim(&self.key, request).await?;
@@ -80,16 +88,20 @@ impl LeaseRequest {
                 (None, Some(holder)) if self.journal.verdict(&self.scopes, holder.position) == Verdict::Valid => {
                     return Ok(LeaseOutcome::Held(holder.left));
                 }
-                (None, Some(doomed)) => replaces = Some(doomed.token),
+                (None, Some(outdated)) => replaces = Some(outdated.token),
             }
         }
     }
 
-    /// Waits until the lease that was met ends: woken by its holder, and after `left`, when it would end if that one has
-    /// crashed. Then it is time to ask again, unless the outcome says that it would be in vain.
+    /// Waits until the current holder's lease ends: until the holder wakes this process, or until
+    /// `left` has passed, which is when the lease of a crashed holder expires.
+    ///
+    /// Returns how the lease ended, by which the caller decides whether to request it again. The
+    /// first call returns [`Outcome::Unknown`] at once: it only starts the watch.
     pub(crate) async fn wait(&mut self, left: Duration) -> Result<Outcome, StoreError> {
-        // The first claim only shows that there is someone to wait for. The one after the watch was made is what its holder
-        // rings for.
+        // A holder only wakes watches that exist when its lease ends. The first claim was made
+        // before there was a watch, so the lease may have ended since: claim again before the first
+        // wait.
         let outcome = match self.watch.take() {
             Some(mut watch) => watch.ended(left).await,
             None => Outcome::Unknown,
@@ -105,7 +117,8 @@ impl LeaseRequest {
     }
 }
 
-/// A lease that this process holds. It is renewed until it ends or is dropped; dropped, it ends by itself after a while.
+/// A lease that this process holds. It is renewed until it is filled, released or dropped. A
+/// dropped lease expires within its `ttl`.
 pub(crate) struct Lease {
     store: Arc<dyn Store>,
     key: Box<str>,
@@ -114,7 +127,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Stores the value that was loaded, unless the lease has been lost meanwhile, and wakes whoever waits for it.
+    /// Stores the loaded value, unless the lease has been lost meanwhile, and wakes the waiters.
     pub(crate) async fn fill(self, bytes: Bytes, ttl: Duration) -> Result<(), StoreError> {
         let filled = self.store.put(&self.key, bytes, ttl, Some(&self.token)).await;
         if filled.is_err() {
@@ -123,19 +136,19 @@ impl Lease {
         filled.map(|_| ())
     }
 
-    /// Gives the lease up without a value. If that fails too, it ends by itself.
+    /// Releases the lease without a value. If the store cannot be reached, the lease expires.
     pub(crate) async fn release(self, outcome: Outcome) {
         if let Err(error) = self.store.release(&self.key, &self.token, outcome).await {
-            tracing::debug!(%error, key = &*self.key, "a lease could not be released");
+            tracing::debug!(%error, key = &*self.key, "cannot release a lease; it expires by itself");
         }
     }
 }
 
-/// Renews a lease in time, until it is lost.
+/// Renews a lease every third of its `ttl`, until it is lost.
 async fn renew(store: Arc<dyn Store>, key: Box<str>, token: LeaseToken, ttl: Duration) {
     loop {
         tokio::time::sleep(ttl / 3).await;
-        // A failure leaves time for a second attempt.
+        // On an error the lease has two thirds of its `ttl` left: enough for a second attempt.
         if matches!(store.renew(&key, &token, ttl).await, Ok(false)) {
             return;
         }

@@ -1,23 +1,26 @@
-//! Early refreshes by chance, so that the callers of a popular key do not all find it expired at once: XFetch, from
-//! A. Vattani, F. Chierichetti, K. Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015.
+//! XFetch: probabilistic early refresh, which keeps the readers of a popular key from all finding
+//! it expired at once. From A. Vattani, F. Chierichetti, K. Lowenstein, "Optimal Probabilistic
+//! Cache Stampede Prevention", VLDB 2015.
 //!
-//! A reader refreshes if `now − delta·beta·ln(rand) ≥ expiry`. `delta` is how long the last load took, `rand` is uniform between 0 and
-//! 1, so `−ln(rand)` is exponential: far from expiry hardly anyone refreshes, and the slower the load, the earlier someone does.
-//! `beta` is 1 in the paper's optimum; more makes refreshes earlier, 0 disables them.
+//! A reader refreshes if `now − delta·beta·ln(rand) ≥ expiry`. `delta` is the duration of the last
+//! load and `rand` is uniform in (0, 1], so `−ln(rand)` is exponentially distributed: far from
+//! expiry a refresh is unlikely, and the slower the load, the earlier it starts. `beta` is 1 in the
+//! paper's optimum; a larger value refreshes earlier, 0 disables early refreshes.
 
 use std::time::Duration;
 
-/// More than `−ln(rand)` can be for a `rand` of 53 bits, which is at least 2⁻⁵³: 53·ln 2 = 36.7.
-const LONGEST: f64 = 37.0;
+/// An upper bound of `−ln(rand)`: `rand` has 53 bits and is at least 2⁻⁵³, and 53·ln 2 = 36.7.
+const MAX_NEGATIVE_LN: f64 = 37.0;
 
-/// Whether the reader that drew `rand`, from above 0 to 1, is to refresh a value now. Always from `expiry` on.
+/// Returns whether the reader that drew `rand` from (0, 1] refreshes the value now. Always true
+/// from `expiry` on.
 pub(crate) fn is_due(now: Duration, expiry: Duration, delta: Duration, beta: f64, rand: f64) -> bool {
     now >= expiry || delta.as_secs_f64() * beta * -rand.ln() >= (expiry - now).as_secs_f64()
 }
 
-/// Whether any draw could make it due: while none can, nobody needs to draw.
+/// Returns whether any draw could make [`is_due`] true. While it is false, readers skip the draw.
 pub(crate) fn may_be_due(now: Duration, expiry: Duration, delta: Duration, beta: f64) -> bool {
-    now >= expiry || delta.as_secs_f64() * beta * LONGEST >= (expiry - now).as_secs_f64()
+    now >= expiry || delta.as_secs_f64() * beta * MAX_NEGATIVE_LN >= (expiry - now).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -46,19 +49,19 @@ mod tests {
             assert!((chance(before(left), 2.0) - (-left / 2.0).exp()).abs() < 1e-4, "{left} s left, beta 2");
         }
         assert_eq!(chance(before(0.001), 0.0), 0.0, "beta 0 disables");
-        assert_eq!(chance(EXPIRY, 0.0), 1.0, "what has expired is due");
+        assert_eq!(chance(EXPIRY, 0.0), 1.0, "an expired value is due");
     }
 
     #[test]
-    fn a_value_whose_loading_time_nobody_knows_is_due_at_expiry_only() {
+    fn a_value_with_an_unknown_load_time_is_due_only_from_expiry_on() {
         assert!(!is_due(before(0.001), EXPIRY, Duration::ZERO, 1.0, f64::MIN_POSITIVE));
         assert!(!may_be_due(before(0.001), EXPIRY, Duration::ZERO, 1.0));
     }
 
     proptest! {
-        /// Not drawing never changes the answer.
+        /// Skipping the draw never changes the result.
         #[test]
-        fn what_cannot_be_due_is_not(
+        fn a_value_that_no_draw_makes_due_is_never_due(
             left_ms in 0u64..200_000, delta_ms in 0u64..5_000, beta in 0.0..4.0, bits in 1u64..=1 << 53,
         ) {
             let rand = bits as f64 / (1u64 << 53) as f64;
@@ -67,9 +70,9 @@ mod tests {
             prop_assert!(may_be_due(now, expiry, delta, beta) || !is_due(now, expiry, delta, beta, rand));
         }
 
-        /// Who would refresh now would also refresh later.
+        /// A draw that is due now is also due later.
         #[test]
-        fn it_only_becomes_more_due(left_ms in 1u64..5_000, later_ms in 0u64..5_000, rand in 1e-9..1.0) {
+        fn a_due_draw_stays_due(left_ms in 1u64..5_000, later_ms in 0u64..5_000, rand in 1e-9..1.0) {
             let now = before(left_ms as f64 / 1e3);
             let later = now + Duration::from_millis(later_ms);
             prop_assert!(!is_due(now, EXPIRY, DELTA, 1.0, rand) || is_due(later, EXPIRY, DELTA, 1.0, rand));
