@@ -66,6 +66,9 @@ counters! {
     tags_folded,
     /// Responses that the edge may not keep because their tags do not fit into one header even so.
     tag_overflows,
+    /// Responses that are private because their requests carried credentials. Many of them on routes
+    /// that are the same for all users call for `CacheLayer::ignore_cookies` or `ignore_credentials`.
+    credential_responses,
     /// Journal records that a target of the shipper (the worker, a zone) has accepted, counted once for each target.
     records_shipped,
     /// Calls to targets that failed and are made again.
