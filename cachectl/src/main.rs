@@ -1,8 +1,9 @@
-//! `cachectl`: what people do with a running fleet. Arguments → one library call → print.
+//! `cachectl`: the administration of a running fleet. Arguments → one library call → print.
 //!
-//! A subcommand is a file in `commands/`: its arguments, and what it does with a [`Session`].
+//! Each subcommand is a file in `commands/` with its arguments and a `run` that takes a
+//! [`Session`].
 
-#![expect(clippy::print_stderr, reason = "a command line tool says on the error stream what went wrong")]
+#![expect(clippy::print_stderr, reason = "a command line tool reports errors on the error stream")]
 
 mod commands;
 mod output;
@@ -17,16 +18,17 @@ use self::output::{Exit, Output};
 use self::session::Session;
 use self::settings::Settings;
 
-/// Looks into, purges and checks a Strata cache.
+/// Inspects, purges and verifies a Strata cache.
 ///
-/// Settings come from flags, then from the environment, then from a TOML file (--config, or strata.toml in this folder) with
-/// the keys redis, app, purge_secret, zone, plan and api_token. Secrets are taken from the environment or the file only.
+/// Settings come from flags, then from the environment, then from a TOML file (--config, or
+/// strata.toml in the current folder) with the keys redis, app, purge_secret, zone, plan and
+/// api_token. Secrets come from the environment or the file only, never from flags.
 #[derive(Parser)]
 #[command(name = "cachectl", version, disable_help_subcommand = true, after_help = output::EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     settings: Settings,
-    /// Print JSON: one object, or one on each line of a list that goes on
+    /// Print JSON: one object, or one object per line for a stream of records
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -35,19 +37,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make what is cached unservable, in every process, in Redis and at the edge
+    /// Invalidate cached entries in every process, in Redis and at the edge
     Purge(commands::purge::Purge),
-    /// Show what is stored under a key, and which records cover it
+    /// Show the entry stored under a key, and the journal records that cover it
     Inspect(commands::inspect::Inspect),
     /// Read the journal of invalidations
     #[command(subcommand)]
     Journal(commands::journal::Journal),
-    /// Show and tidy how the journal is shipped to the edge
+    /// Show the state of shipping the journal to the edge, and remove old targets
     #[command(subcommand)]
     Ship(commands::ship::Ship),
-    /// Give back the memory of entries in Redis that the journal has made dead
+    /// Free the memory of invalidated entries in Redis
     Sweep(commands::sweep::Sweep),
-    /// Check that a deployed worker, its secret and its zone do what Strata assumes of them
+    /// Check that a deployed worker, its secret and its zone behave as Strata requires
     Verify(commands::verify::Verify),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
@@ -59,7 +61,7 @@ async fn main() -> ExitCode {
     let mut output = Output::new(json);
     match run(settings, command, &mut output).await {
         Ok(exit) => exit.into(),
-        // Whoever reads has enough.
+        // The reader of the output has closed the pipe, as `head` does.
         Err(error) if output::is_broken_pipe(&*error) => Exit::Done.into(),
         Err(error) => {
             eprintln!("error: {error}");

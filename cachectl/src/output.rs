@@ -1,4 +1,4 @@
-//! What comes out: a report as text or JSON, and an exit code.
+//! The output: a report as text or JSON, and an exit code.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -10,23 +10,23 @@ use serde::Serialize;
 /// A command's outcome; any error ends as [`Exit::Failed`].
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// How it ended, for scripts.
+/// The exit status, for scripts. [`EXIT_CODES`] lists the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done,
     Failed,
     NotServable,
-    StillWaiting,
-    Refuted,
+    Unconfirmed,
+    CheckFailed,
 }
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed: Redis or the edge cannot be reached, or a setting is wrong
-  2  the arguments are wrong
-  3  inspect: nothing is stored under the key, or it may not be served
-  4  purge --wait: a target had not confirmed when the time was over; the purge stands all the same
+  0  success
+  1  failure: Redis or the edge is unreachable, or a setting is invalid
+  2  invalid arguments
+  3  inspect: no entry is stored under the key, or it may not be served
+  4  purge --wait: timed out before every target confirmed; the purge is in the journal and will be shipped
   5  verify: a check failed";
 
 impl From<Exit> for ExitCode {
@@ -35,13 +35,13 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::NotServable => 3,
-            Exit::StillWaiting => 4,
-            Exit::Refuted => 5,
+            Exit::Unconfirmed => 4,
+            Exit::CheckFailed => 5,
         })
     }
 }
 
-/// Where reports go.
+/// The writer of reports to the standard output.
 pub(crate) struct Output {
     json: bool,
 }
@@ -51,7 +51,7 @@ impl Output {
         Self { json }
     }
 
-    /// Prints a report.
+    /// Prints a report and flushes it.
     pub(crate) fn print(&mut self, report: &(impl Serialize + Display)) -> Result<()> {
         let text = if self.json { serde_json::to_string(report)? } else { report.to_string() };
         let mut out = io::stdout().lock();
@@ -60,11 +60,12 @@ impl Output {
     }
 }
 
+/// Returns whether the reader of the output has closed the pipe.
 pub(crate) fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// A duration for people, in the largest unit that it fills.
+/// Formats a duration in milliseconds, seconds, minutes or hours, by its size.
 pub(crate) fn human_ms(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),

@@ -1,4 +1,4 @@
-//! The settings, and the way to Redis for the commands that need it.
+//! The settings, and the connection to Redis for the commands that need one.
 
 use origin_sdk::Topology;
 use origin_sdk::admin::Admin;
@@ -16,11 +16,12 @@ impl Session {
         Self { settings }
     }
 
-    /// The fleet. `key` is one of its keys, if the command has one: its first segment names the app.
+    /// Connects to the fleet's Redis. Without the setting `app`, the first segment of `key` names
+    /// the app.
     pub(crate) async fn admin(&self, key: Option<&str>) -> Result<Admin> {
         let Some(url) = self.settings.redis.clone() else {
             return Err(
-                "expected a Redis: give --redis URL, set STRATA_REDIS_URL, or write redis = \"…\" into strata.toml"
+                "expected the URL of a Redis, found none: pass --redis URL, set STRATA_REDIS_URL, or add redis = \"…\" to strata.toml"
                     .into(),
             );
         };

@@ -1,4 +1,4 @@
-//! Flags, the environment and a file → settings, in this order.
+//! Flags, environment variables and a file → settings. The first of these that has a setting wins.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,36 +8,37 @@ use serde::Deserialize;
 
 use crate::output::Result;
 
-/// Read if it is there and no other is named.
+/// The file that is read if it exists and --config is not given.
 const DEFAULT_FILE: &str = "strata.toml";
 
-/// What is the same for all commands.
+/// The flags of every command.
 #[derive(Args)]
 pub(crate) struct Settings {
-    /// The fleet's Redis, such as redis://127.0.0.1:6379
+    /// URL of the fleet's Redis, such as redis://127.0.0.1:6379
     #[arg(long, global = true, value_name = "URL", env = "STRATA_REDIS_URL", hide_env_values = true)]
     redis: Option<String>,
-    /// The app, as `keys!` names it; not needed if there is only one in this Redis
+    /// Name of the app, as in `keys!`; may be omitted if only one app uses this Redis
     #[arg(long, global = true, value_name = "NAME", env = "STRATA_APP")]
     app: Option<String>,
-    /// A file with settings, in TOML
+    /// TOML file with settings
     #[arg(long, global = true, value_name = "FILE", env = "STRATA_CONFIG")]
     config: Option<PathBuf>,
 }
 
-/// The settings that hold, and those that only the environment and the file may give.
+/// The settings in effect, and the format of the file. The secrets have no flag, because other
+/// users of the machine can read a process's arguments.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Resolved {
     pub(crate) redis: Option<String>,
     pub(crate) app: Option<String>,
-    /// The secret that purge messages are signed with.
+    /// The secret that signs purge messages.
     pub(crate) purge_secret: Option<String>,
     /// The zone's ID.
     pub(crate) zone: Option<String>,
-    /// The plan that its account has.
+    /// The zone's plan.
     pub(crate) plan: Option<String>,
-    /// A token that may purge the zone.
+    /// An API token with the permission to purge the zone.
     pub(crate) api_token: Option<String>,
 }
 
@@ -62,7 +63,7 @@ impl Settings {
 
 fn read(path: &Path) -> Result<Resolved> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    // The parser's own message shows the line, which may hold a secret.
+    // Omit the line that the parser's own message shows: it may contain a secret.
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         format!("{}:{line}: {}", path.display(), error.message()).into()

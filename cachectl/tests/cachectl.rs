@@ -1,4 +1,4 @@
-//! The real `cachectl` on a real Redis.
+//! Tests of the `cachectl` binary against a real Redis.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -11,7 +11,7 @@ use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_s
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600)).stale_while_revalidate(Duration::from_secs(60));
 const KEY: &str = "test:v1:{item:1}";
 
-/// What a run of the tool left behind.
+/// The exit code and output of one run.
 struct Run {
     code: i32,
     stdout: String,
@@ -27,7 +27,7 @@ impl Run {
 
 fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cachectl"));
-    // Not this machine's settings.
+    // Ignore the settings of the machine that runs the tests.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
         command.env_remove(name);
     }
@@ -44,7 +44,7 @@ fn cachectl(redis: &RedisServer, arguments: &[&str]) -> Run {
     finish(bare().args(["--redis", &redis.url()]).args(arguments))
 }
 
-/// A process of the fleet that holds item 1.
+/// Starts Redis and a process of the fleet that has cached item 1 before the database was updated.
 async fn fleet() -> (RedisServer, Cache, Namespace<Item, u64>, Database) {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let cache = redis.cache().build().await.unwrap();
@@ -67,12 +67,12 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_of_whatever_covers_an_entry_is_obeyed_by_the_fleet() {
+async fn a_purge_of_any_scope_that_covers_an_entry_reaches_the_fleet() {
     for what in
         [&["key", KEY][..], &["tag", "shelf:1"], &["tag", "shelf:1", "colour:red"], &["prefix", "test:v1:"], &["all"]]
     {
         let (redis, _cache, items, database) = fleet().await;
-        assert_eq!(read(&items, &database).await, 0, "nobody has purged it");
+        assert_eq!(read(&items, &database).await, 0, "it has not been purged");
         let run = cachectl(&redis, &[&["purge"], what].concat());
         assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{what:?}");
         eventually("the process follows", async || read(&items, &database).await == 1).await;
@@ -80,7 +80,7 @@ async fn a_purge_of_whatever_covers_an_entry_is_obeyed_by_the_fleet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_says_where_its_record_stands() {
+async fn a_purge_reports_the_position_of_its_record() {
     let (redis, cache, ..) = fleet().await;
     let report = cachectl(&redis, &["--json", "purge", "--expire", "path", "shop.example/api"]).json();
     assert_eq!((&report["mode"], &report["scope"]), (&"expire".into(), &"path:shop.example/api".into()));
@@ -98,7 +98,7 @@ async fn a_dry_run_appends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_takes_dead_entries_out() {
+async fn a_sweep_removes_invalidated_entries() {
     let (redis, cache, ..) = fleet().await;
     cache.invalidate([Tag::new("shelf:1").unwrap()]).await;
     let swept = cachectl(&redis, &["--json", "sweep"]).json();
@@ -107,27 +107,28 @@ async fn a_sweep_takes_dead_entries_out() {
     let run = cachectl(&redis, &["--app", "shpo", "sweep"]);
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.contains("expected shpo's journal"), "{}", run.stderr);
-    assert!(!redis.run::<bool>(&["EXISTS", "shpo:{journal}:feed"]).await, "it makes no journal");
+    assert!(!redis.run::<bool>(&["EXISTS", "shpo:{journal}:feed"]).await, "a sweep creates no journal");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purge_that_waits_comes_back_once_the_edge_has_confirmed() {
+async fn a_waiting_purge_ends_once_the_edge_has_confirmed() {
     let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
     let _cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();
     let run = cachectl(&redis, &["--app", "test", "purge", "tag", "a", "--wait"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
-    let told = |tag: &str| worker.accepted().iter().any(|record| record.scope == Scope::Tag(Tag::new(tag).unwrap()));
-    assert!(told("a"));
+    let is_shipped =
+        |tag: &str| worker.accepted().iter().any(|record| record.scope == Scope::Tag(Tag::new(tag).unwrap()));
+    assert!(is_shipped("a"));
     worker.set_down(true);
     let run = cachectl(&redis, &["purge", "tag", "b", "--wait", "--timeout", "1"]);
     assert_eq!(run.code, 4);
     assert!(run.stdout.contains("worker has not confirmed it") && run.stdout.contains("503"), "{}", run.stdout);
     worker.set_down(false);
-    eventually("the purge stands all the same", async || told("b")).await;
+    eventually("the purge is shipped later", async || is_shipped("b")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_inspection_tells_the_entry_and_which_record_covers_it() {
+async fn an_inspection_shows_the_entry_and_the_records_that_cover_it() {
     let (redis, cache, ..) = fleet().await;
     let run = cachectl(&redis, &["--json", "inspect", KEY]);
     let report = &run.json()["redis"];
@@ -149,7 +150,7 @@ async fn an_inspection_tells_the_entry_and_which_record_covers_it() {
     assert_eq!(covering[0]["position"], position.to_string());
 
     cachectl(&redis, &["purge", "tag", "shelf:1", "colour:blue"]);
-    assert_eq!(cachectl(&redis, &["inspect", KEY]).code, 0, "it carries only one of them");
+    assert_eq!(cachectl(&redis, &["inspect", KEY]).code, 0, "it has only one of the tags");
     cachectl(&redis, &["purge", "tag", "shelf:1", "colour:red"]);
     let run = cachectl(&redis, &["inspect", KEY]);
     assert_eq!(run.code, 3);
@@ -163,7 +164,7 @@ async fn an_inspection_tells_the_entry_and_which_record_covers_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tail_of_the_journal_is_in_its_order() {
+async fn the_tail_is_in_the_order_of_the_journal() {
     let (redis, cache, ..) = fleet().await;
     for n in 0..5 {
         cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
@@ -176,13 +177,13 @@ async fn the_tail_of_the_journal_is_in_its_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_tail_of_the_journal_goes_on_with_what_comes() {
+async fn a_followed_tail_continues_with_new_records() {
     let (redis, cache, ..) = fleet().await;
     let mut command = bare();
     command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
     let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the record that the journal began with");
+    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the first record of a new journal");
     for n in 0..3 {
         cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
         assert!(lines.next().unwrap().unwrap().contains(&format!("tag:t:{n}")));
@@ -192,7 +193,7 @@ async fn the_tail_of_the_journal_goes_on_with_what_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_of_shipping_is_there_for_people() {
+async fn the_status_shows_each_target_until_it_is_forgotten() {
     let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
     let cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();
     cachectl(&redis, &["--app", "test", "purge", "tag", "a", "--wait"]);
@@ -201,7 +202,7 @@ async fn the_status_of_shipping_is_there_for_people() {
     assert_eq!((&target["target"], &target["queued"], &target["failures"]), (&"worker".into(), &0.into(), &0.into()));
     assert!(target["shipper"].as_str().unwrap().starts_with(&format!("{}-", std::process::id())));
     drop(cache);
-    eventually("the process has gone", async || {
+    eventually("the process has ended", async || {
         cachectl(&redis, &["--json", "ship", "status"]).json()["targets"][0]["shipper"].is_null()
     })
     .await;
@@ -232,7 +233,7 @@ async fn settings_come_from_flags_then_the_environment_then_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_says_what_to_do_and_tells_no_secret() {
+async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
     let (redis, _cache, ..) = fleet().await;
     let unreachable =
         finish(bare().args(["--redis", "redis://user:hunter2@127.0.0.1:1", "--app", "x", "purge", "all"]));
@@ -257,7 +258,7 @@ async fn an_error_says_what_to_do_and_tells_no_secret() {
 }
 
 #[test]
-fn each_shell_gets_its_completions() {
+fn completions_exist_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = finish(bare().args(["completions", shell]));
         assert!(run.code == 0 && run.stdout.contains("purge"), "{shell}");

@@ -13,7 +13,7 @@ use crate::session::Session;
 pub(crate) struct Inspect {
     /// The key, such as 'shop:v1:{product:7}'
     key: String,
-    /// Also ask the worker what it holds of this URL: a response that is built from the key
+    /// Also show the edge's stored response for this URL, which should be built from the key
     #[arg(long, value_name = "URL")]
     edge: Option<String>,
 }
@@ -41,10 +41,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inspection { key, entry, records, verdict, scopes, .. } = &self.redis;
         writeln!(f, "{key}: {verdict}")?;
-        writeln!(f, "  memory   each process has its own copies, which obey the same records")?;
+        writeln!(f, "  memory   not shown: each process has its own copies, which obey the same records")?;
         match entry {
-            None if *verdict == "foreign" => writeln!(f, "  redis    something that this SDK did not write")?,
-            None => writeln!(f, "  redis    nothing")?,
+            None if *verdict == "foreign" => writeln!(f, "  redis    a value that was not written by Strata")?,
+            None => writeln!(f, "  redis    no entry")?,
             Some(entry) => {
                 writeln!(
                     f,
@@ -63,12 +63,12 @@ impl fmt::Display for Report {
                 .map(human_ms);
                 writeln!(
                     f,
-                    "           age {age} of {fresh} fresh, {swr} stale-while-revalidate, {sie} stale-if-error; dropped in {left}"
+                    "           age {age} of {fresh} fresh, {swr} stale-while-revalidate, {sie} stale-if-error; expires from Redis in {left}"
                 )?;
             }
         }
         match &self.edge {
-            None => writeln!(f, "  edge     not asked: give --edge URL of a response that is built from it")?,
+            None => writeln!(f, "  edge     not inspected: pass --edge URL of a response that is built from this key")?,
             Some(EdgeCopy { url, status, age_secs, cache_status, .. }) => {
                 let age = age_secs.map(|age| format!(", age {age} s")).unwrap_or_default();
                 writeln!(f, "  edge     {status}{age}  {cache_status}  {url}")?;
@@ -85,7 +85,7 @@ impl fmt::Display for Report {
                 } else if record.covers {
                     ": covers it"
                 } else {
-                    ": came before it"
+                    ": older than the entry"
                 };
                 writeln!(f, "  scope    {scope}  {} at {}{effect}", record.mode.as_str(), record.position)?;
             }

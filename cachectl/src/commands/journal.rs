@@ -15,10 +15,10 @@ use crate::session::Session;
 pub(crate) enum Journal {
     /// Print the last records, oldest first
     Tail {
-        /// How many
+        /// Number of records
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
         lines: usize,
-        /// Go on with what comes, until Ctrl-C
+        /// Continue with new records until interrupted
         #[arg(short, long)]
         follow: bool,
     },
@@ -53,7 +53,8 @@ struct Line(JournalRecord);
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let JournalRecord { position, mode, scopes, .. } = &self.0;
-        // Redis's clock made it; whoever can write to Redis can write one that is no time.
+        // Leave the time empty if it is out of range: any client can write such a position to
+        // Redis.
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(position.ms()));
         let at = at.filter(|at| *at < UNIX_EPOCH + Duration::from_secs(1 << 35)).map(httpdate::fmt_http_date);
         write!(f, "{position}  {}  {:<6}", at.unwrap_or_default(), mode.as_str())?;

@@ -1,4 +1,4 @@
-//! A file per subcommand.
+//! The subcommands, one file each.
 
 pub(crate) mod completions;
 pub(crate) mod inspect;

@@ -13,26 +13,28 @@ use crate::session::Session;
 #[derive(Args)]
 pub(crate) struct Purge {
     #[command(subcommand)]
-    what: What,
-    /// Only make it stale: it may still be served where its lifetime allows stale
+    target: Target,
+    /// Mark entries as stale instead of removing them: they may still be served within their stale
+    /// windows
     #[arg(long, global = true)]
     expire: bool,
-    /// Show what would be appended to the journal, and append nothing
+    /// Show the record without appending it to the journal
     #[arg(long, global = true)]
     dry_run: bool,
-    /// Come back only once the edge has confirmed
+    /// Wait until every target of the shipper has confirmed the purge
     #[arg(long, global = true, conflicts_with = "dry_run")]
     wait: bool,
-    /// The longest wait, in seconds
+    /// Timeout of --wait, in seconds
     #[arg(long, global = true, value_name = "SECS", default_value_t = 30)]
     timeout: u64,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum Target {
     /// One data key, such as 'shop:v1:{product:7}'
     Key { key: String },
-    /// Everything that carries a tag, such as category:7; of several tags, what carries all of them
+    /// All entries with a tag, such as category:7; with several tags, the entries that have all of
+    /// them
     Tag {
         #[arg(required = true)]
         tags: Vec<String>,
@@ -41,11 +43,11 @@ enum What {
     Prefix { prefix: String },
     /// A URL path and all paths below it, such as shop.example/api/products
     Path { path: String },
-    /// Everything that the app has cached
+    /// All entries of the app
     All,
 }
 
-impl What {
+impl Target {
     fn scope(&self) -> Result<Scope> {
         let text = match self {
             Self::Key { key } => format!("key:{key}"),
@@ -60,7 +62,7 @@ impl What {
         Ok(text.parse()?)
     }
 
-    /// The key that tells which app's it is.
+    /// Returns the key or key prefix, whose first segment names the app.
     fn key(&self) -> Option<&str> {
         match self {
             Self::Key { key } => Some(key),
@@ -72,9 +74,9 @@ impl What {
 
 impl Purge {
     pub(crate) async fn run(self, session: &Session, output: &mut Output) -> Result<Exit> {
-        let scope = self.what.scope()?;
+        let scope = self.target.scope()?;
         let mode = if self.expire { Mode::Expire } else { Mode::Remove };
-        let admin = session.admin(self.what.key()).await?;
+        let admin = session.admin(self.target.key()).await?;
         let mut report = Report {
             app: admin.app().to_owned(),
             scope: scope.to_string(),
@@ -100,7 +102,7 @@ impl Purge {
             }
         }
         output.print(&report)?;
-        Ok(if report.behind.is_empty() { Exit::Done } else { Exit::StillWaiting })
+        Ok(if report.behind.is_empty() { Exit::Done } else { Exit::Unconfirmed })
     }
 }
 
@@ -109,10 +111,10 @@ struct Report {
     app: String,
     scope: String,
     mode: &'static str,
-    /// Where the record stands; none if it was not appended.
+    /// The record's position; `None` after a dry run.
     position: Option<String>,
     waited: bool,
-    /// The targets that had not confirmed when the wait was over.
+    /// The targets that had not confirmed when the wait ended.
     behind: Vec<Behind>,
 }
 

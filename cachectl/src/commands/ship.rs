@@ -11,11 +11,11 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Ship {
-    /// Print how far each target has come
+    /// Print the state of each target
     Status,
-    /// Take a target out that nobody ships to any more
+    /// Remove the state of a target that no process ships to any more
     Forget {
-        /// Its name, as the status shows it
+        /// Name of the target, as in the status
         target: String,
     },
 }
@@ -29,9 +29,10 @@ impl Ship {
             }
             Self::Forget { target } if admin.forget_target(&target).await? => output.print(&Forgotten { target })?,
             Self::Forget { target } => {
-                return Err(
-                    format!("expected a target of the shipper, got {target:?}: see cachectl ship status").into()
-                );
+                return Err(format!(
+                    "expected a target of the shipper, got {target:?}: run cachectl ship status for the names"
+                )
+                .into());
             }
         }
         Ok(Exit::Done)
@@ -47,7 +48,7 @@ struct Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.targets.is_empty() {
-            return writeln!(f, "nothing ships {}'s journal, and nothing ever did", self.app);
+            return writeln!(f, "{}'s journal has no shipping target", self.app);
         }
         for target in &self.targets {
             let ago = |ms: Option<u64>| ms.map(|ms| format!("{} ago", human_ms(ms))).unwrap_or_default();
@@ -59,7 +60,7 @@ impl fmt::Display for Status {
             writeln!(f, "  confirmed  {confirmed}  {}", ago(target.confirmed_ms_ago))?;
             if let Some(error) = &target.last_error {
                 let failures = match target.failures {
-                    0 => "over".to_owned(),
+                    0 => "recovered since".to_owned(),
                     times => format!("{times} times since the last success"),
                 };
                 writeln!(f, "  failed     {}, {failures}: {error}", ago(target.last_error_ms_ago))?;
@@ -76,6 +77,6 @@ struct Forgotten {
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} is forgotten", self.target)
+        writeln!(f, "removed the target {}", self.target)
     }
 }

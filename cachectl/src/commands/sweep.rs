@@ -10,14 +10,14 @@ use serde::Serialize;
 use crate::output::{Exit, Output, Result};
 use crate::session::Session;
 
-/// Dead entries are never served, and end with their time to live: a sweep only ends them earlier. It goes through the
-/// keyspace once, by SCAN and UNLINK.
+/// Invalidated entries are never served and expire with their TTL; a sweep frees their memory
+/// earlier. It scans the keyspace once, with SCAN and UNLINK.
 #[derive(Args)]
 pub(crate) struct Sweep {
-    /// Keys looked at in a second, at most
+    /// Maximum number of keys scanned per second
     #[arg(long, value_name = "N", default_value = "1000")]
     keys_per_sec: NonZeroU32,
-    /// Only count them
+    /// Count the invalidated entries without removing them
     #[arg(long)]
     dry_run: bool,
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Report {
         let Swept { scanned, dead, unlinked, foreign, .. } = self.0;
         writeln!(
             f,
-            "{scanned} keys looked at: {dead} dead, {unlinked} of them taken out; {foreign} not Strata's, left alone"
+            "{scanned} keys scanned: {dead} invalidated, {unlinked} of them removed; {foreign} not written by Strata, left unchanged"
         )
     }
 }

@@ -12,17 +12,17 @@ use serde::Serialize;
 use crate::output::{Exit, Output, Result};
 use crate::session::Session;
 
-/// Takes purge_secret, zone, plan and api_token from the environment (STRATA_PURGE_SECRET, STRATA_ZONE, STRATA_PLAN,
-/// STRATA_API_TOKEN) or the file; what needs one that is missing is not checkable. Purges the page's path, and stores
-/// it under some random queries.
+/// Reads purge_secret, zone, plan and api_token from the environment (STRATA_PURGE_SECRET,
+/// STRATA_ZONE, STRATA_PLAN, STRATA_API_TOKEN) or the file. A check that needs a missing setting is
+/// reported as not checkable. Purges the page's path, and stores it under some random queries.
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// A page behind the worker that it may store, such as `https://shop.example/api/products/7`
+    /// Cacheable page behind the worker, such as `https://shop.example/api/products/7`
     url: String,
-    /// The worker's `JOURNAL_MAX_LAG_SECS`
+    /// The worker's `JOURNAL_MAX_LAG_SECS`, in seconds
     #[arg(long, value_name = "SECS", default_value_t = 5)]
     max_lag: u64,
-    /// A tag that the page carries, by which the zone is purged
+    /// Tag of the page, by which the zone is purged
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
     /// Base URL of Cloudflare's API
@@ -50,9 +50,9 @@ impl Verify {
             verification = verification.api(api);
         }
         let checks = verification.run().await?;
-        let is_refuted = checks.iter().any(|check| check.verdict == Verdict::Fail);
+        let has_failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
         output.print(&Report { checks })?;
-        Ok(if is_refuted { Exit::Refuted } else { Exit::Done })
+        Ok(if has_failed { Exit::CheckFailed } else { Exit::Done })
     }
 }
 

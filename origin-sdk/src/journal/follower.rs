@@ -1,4 +1,4 @@
-//! The background task that keeps a process up with the journal.
+//! The background task that follows the journal.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -6,29 +6,29 @@ use std::time::Duration;
 use super::Journal;
 use crate::error::StoreError;
 
-/// The longest wait for a record, though not longer than a quarter of the lag that is allowed. Each end of it is a
-/// heartbeat: the process learns that there is nothing new.
+/// The longest wait for a record; a quarter of the maximum lag if that is shorter. After each wait
+/// the process catches up, which confirms that it is current even if there is no record.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Records that come within so long are fetched together, so that a thousand processes do not cost Redis a thousand
-/// replies a record.
+/// How long to collect records before fetching them together. Without it, a thousand processes
+/// would cost Redis a thousand replies for each record.
 const BATCH: Duration = Duration::from_millis(2);
-/// Between attempts while the store cannot be reached.
+/// The pause between attempts while the store is unavailable.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Follows the journal until the cache that owns it is dropped.
+/// Follows the journal and flushes the queue, until the cache that owns the journal is dropped.
 pub(crate) async fn follow_forever(journal: Weak<Journal>) {
-    let mut is_lost = false;
+    let mut is_disconnected = false;
     while let Some(journal) = journal.upgrade() {
         match step(&journal).await {
-            Ok(()) if is_lost => {
-                tracing::info!("the journal is followed again");
-                is_lost = false;
+            Ok(()) if is_disconnected => {
+                tracing::info!("following the journal again");
+                is_disconnected = false;
             }
             Ok(()) => {}
             Err(error) => {
-                if !is_lost {
-                    tracing::warn!(%error, "the journal cannot be followed; retrying");
-                    is_lost = true;
+                if !is_disconnected {
+                    tracing::warn!(%error, "following the journal failed; retrying until the store is reachable");
+                    is_disconnected = true;
                 }
                 drop(journal);
                 tokio::time::sleep(RETRY).await;

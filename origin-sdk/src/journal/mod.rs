@@ -1,7 +1,7 @@
-//! What this process knows of the journal, and how it keeps up with it.
+//! This process's view of the journal of invalidations.
 //!
-//! In: records from the store's feed, and this process's own invalidations. Out: verdicts on entries, and the position
-//! that a load takes as its `loaded_at`.
+//! Inputs: records from the store's feed, and this process's own invalidations. Outputs: verdicts
+//! on entries, and the position that a load takes as its `loaded_at`.
 
 mod follower;
 mod history;
@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::metrics::Metrics;
 use crate::store::{Appended, FeedRecord, Store, Unless};
 
-/// Scopes that a process remembers; what it forgets counts as covered.
+/// The most scopes that a process remembers. A forgotten scope counts as covered.
 const MAX_SCOPES: usize = 1_000_000;
 
 /// This process's view of the journal.
@@ -31,26 +31,27 @@ pub(crate) struct Journal {
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// How far behind the process may be before it must catch up first.
+    /// How far behind the process may be before a read must catch up first.
     max_lag: Duration,
-    /// The nanoseconds for which past positions are remembered.
+    /// For how many nanoseconds past positions are remembered.
     remembered_for: AtomicU64,
     state: RwLock<State>,
-    /// Grows whenever a verdict may have changed, so that a hit need not ask again while it stands still.
+    /// Grows whenever a verdict may have changed. While it stands still, a hit reuses its verdict.
     changes: AtomicU64,
-    /// Rings with each change.
+    /// Notified after records have been applied.
     news: Arc<Notify>,
-    /// The clock's nanoseconds at which the process last knew all there was.
+    /// The clock's reading, in nanoseconds, at which the process was last known to be caught up.
     confirmed_at: AtomicU64,
+    /// Whether the process has ever been caught up.
     reached_once: AtomicBool,
-    /// The store's connections when that was.
+    /// The store's connection count at `confirmed_at`.
     confirmed_over: AtomicU64,
-    /// Held while asking the store, so that records are applied once and in order. Holds the number of the last catch-up
-    /// that succeeded.
-    asking: tokio::sync::Mutex<u64>,
+    /// The number of the last catch-up that succeeded. Locked during a catch-up, so that records
+    /// are applied once and in order.
+    last_catch_up: tokio::sync::Mutex<u64>,
     /// How many catch-ups have begun.
-    begun: AtomicU64,
-    /// Invalidations that the store could not take yet, oldest first.
+    catch_ups_begun: AtomicU64,
+    /// Invalidations that could not be appended yet, oldest first.
     queue: Mutex<Queue>,
 }
 
@@ -58,9 +59,11 @@ struct State {
     applied: Applied,
     position: Position,
     history: History,
-    /// Records that this process has appended and was not told of yet: they stand behind `position`, or a failover has lost them.
+    /// Records that this process has appended and not yet followed. They are newer than `position`,
+    /// or a failover has lost them.
     appended: Vec<Position>,
-    /// Scopes of queued invalidations. They have no position yet, so they cover everything until they get one.
+    /// Scopes of queued invalidations. A queued invalidation has no position yet, so it covers
+    /// every entry in its scope, whenever that was loaded.
     pending: HashMap<ScopeHash, Mode>,
 }
 
@@ -85,40 +88,42 @@ impl Journal {
             confirmed_at: AtomicU64::new(0),
             reached_once: AtomicBool::new(false),
             confirmed_over: AtomicU64::new(0),
-            asking: tokio::sync::Mutex::default(),
-            begun: AtomicU64::new(0),
+            last_catch_up: tokio::sync::Mutex::default(),
+            catch_ups_begun: AtomicU64::new(0),
             queue: Mutex::default(),
         }
     }
 
-    /// What a load that starts now takes as its `loaded_at`, and a request as its position.
+    /// Returns the last position applied: the `loaded_at` of a load that starts now, and the
+    /// position of a request.
     pub(crate) fn position(&self) -> Position {
         self.read().position
     }
 
-    /// Remembers past positions for so long at least.
+    /// Remembers past positions for at least `time`.
     pub(crate) fn remember_for(&self, time: Duration) {
         self.remembered_for.fetch_max(nanos(time), Ordering::AcqRel);
     }
 
-    /// The position that the process had applied at this reading of the clock, or one before it. The first of all if that is
-    /// longer ago than the process, or than is remembered.
+    /// Returns a position that the process had applied by the clock's reading `past`. Returns
+    /// [`Position::ZERO`] if `past` is before the process began or before the remembered positions.
     pub(crate) fn position_at(&self, past: Option<Duration>) -> Position {
         past.map_or(Position::ZERO, |past| self.read().history.position_at(past))
     }
 
-    /// A number that stays the same as long as no verdict has changed. Never 0.
+    /// Returns a number that stays the same while no verdict has changed. Never 0.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Rings when records have been applied.
+    /// Returns the handle that is notified when records have been applied.
     #[cfg(feature = "shipping")]
     pub(crate) fn news(&self) -> Arc<Notify> {
         Arc::clone(&self.news)
     }
 
-    /// The rule, on what this process knows.
+    /// Returns the verdict on an entry loaded at `loaded_at`, by the records applied or queued
+    /// here.
     pub(crate) fn verdict(&self, scopes: &[ScopeHash], loaded_at: Position) -> Verdict {
         let state = self.read();
         let verdict = state.applied.verdict(scopes.iter().copied(), Stamp::origin(loaded_at));
@@ -135,13 +140,14 @@ impl Journal {
         })
     }
 
-    /// How far behind the process may be.
+    /// Returns how far behind the process may be before a read must catch up first.
     pub(crate) fn max_lag(&self) -> Duration {
         self.max_lag
     }
 
-    /// Whether the process may be further behind at the clock's reading `now` than it is allowed to, or has a connection over
-    /// which it has not followed yet: it can lead to a primary that has lost what this process knows.
+    /// Returns whether the process may be further behind at the clock's reading `now` than
+    /// `max_lag`, or has not followed over its current connection yet. A new connection can lead to
+    /// a primary that lost records which this process has applied.
     pub(crate) fn is_lagging(&self, now: Duration) -> bool {
         let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
         !self.reached_once.load(Ordering::Acquire)
@@ -149,7 +155,8 @@ impl Journal {
             || self.confirmed_over.load(Ordering::Acquire) != self.store.connections()
     }
 
-    /// Catches up if the process is suspect. `false` if it still is: nothing it holds counts as fresh then.
+    /// Catches up if the process is lagging. Returns `false` if it still is: then no stored entry
+    /// counts as fresh.
     pub(crate) async fn ensure_current(&self) -> bool {
         if !self.is_lagging(self.clock.now()) || self.catch_up().await.is_ok() {
             return true;
@@ -158,25 +165,26 @@ impl Journal {
         false
     }
 
-    /// Applies all that the store has and this process has not.
+    /// Applies every record that the store has and this process has not.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
-        let entered = self.begun.load(Ordering::Acquire);
-        let mut last = self.asking.lock().await;
+        let entered = self.catch_ups_begun.load(Ordering::Acquire);
+        let mut last = self.last_catch_up.lock().await;
         if *last > entered {
-            // One that began after this caller came has succeeded while it waited.
+            // Another catch-up that began after this call has succeeded while this one waited.
             return Ok(());
         }
-        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.catch_ups_begun.fetch_add(1, Ordering::AcqRel) + 1;
         loop {
-            // Taken before asking: what was appended before this moment will be in the reply.
-            let (asked_at, connections) = (self.clock.now(), self.store.connections());
+            // Read the clock before the request: the reply has every record appended before then.
+            let (requested_at, connections) = (self.clock.now(), self.store.connections());
             let (cursor, appended) = self.cursor();
             let progress = self.store.follow(cursor, &appended).await?;
             self.apply(&progress.records, progress.position, &appended);
-            // A new connection may lead to another server than the one that answered.
+            // A connection made in the meantime may lead to another server than the one that
+            // replied.
             if !progress.more && connections == self.store.connections() {
                 self.confirmed_over.store(connections, Ordering::Release);
-                self.confirmed_at.store(nanos(asked_at), Ordering::Release);
+                self.confirmed_at.store(nanos(requested_at), Ordering::Release);
                 self.reached_once.store(true, Ordering::Release);
                 *last = number;
                 return Ok(());
@@ -184,19 +192,21 @@ impl Journal {
         }
     }
 
-    /// Appends an invalidation and applies it here at once; queues it if the store cannot take it.
+    /// Appends an invalidation and applies it in this process at once. Queues it, and returns
+    /// `None`, if the store is unavailable.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
         if self.queue().is_empty() {
             match self.append(mode, &scopes, None).await {
                 Ok(appended) => return Some(appended.position),
-                Err(error) => tracing::warn!(%error, "the journal could not be reached: invalidation queued"),
+                Err(error) => tracing::warn!(%error, "append failed: the invalidation is queued and will be retried"),
             }
         }
         self.enqueue(mode, scopes);
         None
     }
 
-    /// Appends a record and applies it here. With `unless`, also tells whether the value in it is still good.
+    /// Appends a record and applies it in this process. With `unless`, also checks whether the
+    /// value that it describes is still valid.
     pub(crate) async fn append(
         &self,
         mode: Mode,
@@ -206,32 +216,33 @@ impl Journal {
         let appended = self.store.append(self.position(), mode, scopes, unless).await.inspect_err(|_| {
             self.metrics.store_errors.add(1);
         })?;
-        // The ledger that was asked can be that of a new primary, which has not got what this process knows of.
-        let is_known_old = |unless: Unless<'_>| {
+        // The ledger may belong to a new primary that lacks records which this process has applied.
+        let is_covered_here = |unless: Unless<'_>| {
             let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
             self.verdict(&hashes, unless.since) != Verdict::Valid
         };
-        let clean = appended.clean && !unless.is_some_and(is_known_old);
-        // The position does not move yet: records of others may stand before this one.
+        let clean = appended.clean && !unless.is_some_and(is_covered_here);
+        // Leave the position where it is: records of other processes may come before this one.
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
         self.write().appended.push(appended.position);
         self.apply(&[own], Position::ZERO, &[]);
-        // What is loaded from now on shall not look older than this record.
+        // Catch up, so that a load that starts now is not taken for older than this record.
         let caught_up = self.catch_up().await.is_ok();
-        // The store looked for records of the value's own scopes; those of several tags only the whole journal tells.
-        let clean = clean && unless.is_none_or(|unless| caught_up && !self.is_hit_by_all_tags(unless));
+        // The store checks the value's own scopes only. A record of several tags is found only by
+        // following the whole journal.
+        let clean = clean && unless.is_none_or(|unless| caught_up && !self.is_covered_by_all_tags(unless));
         Ok(Appended { clean, ..appended })
     }
 
-    /// Whether a record of several tags since then covers a value.
-    fn is_hit_by_all_tags(&self, unless: Unless<'_>) -> bool {
+    /// Returns whether a record of several tags after `unless.since` covers the value.
+    fn is_covered_by_all_tags(&self, unless: Unless<'_>) -> bool {
         let scopes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
         let state = self.read();
-        let hits = state.applied.all_tags_of(scopes.into_iter());
-        state.applied.verdict(hits.collect::<Vec<_>>(), Stamp::origin(unless.since)) != Verdict::Valid
+        let all_tags = state.applied.all_tags_of(scopes.into_iter());
+        state.applied.verdict(all_tags.collect::<Vec<_>>(), Stamp::origin(unless.since)) != Verdict::Valid
     }
 
-    /// Puts an invalidation in the queue; from now on its scopes are covered here.
+    /// Queues an invalidation and covers its scopes in this process at once.
     pub(crate) fn enqueue(&self, mode: Mode, scopes: Vec<Scope>) {
         self.metrics.invalidations_queued.add(1);
         let mut queue = self.queue();
@@ -239,20 +250,22 @@ impl Journal {
         self.cover(queued.mode, &queued.scopes);
     }
 
-    /// Appends what is queued, oldest first, as far as the store takes it.
+    /// Appends the queued invalidations, oldest first, until the queue is empty or an append fails.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
         loop {
             let Some(first) = self.queue().first().cloned() else { return Ok(()) };
             self.append(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
             queue.remove(first.number);
-            // Covering too much in the meantime is safe, so the scopes stay covered until all are appended.
+            // Leave the scopes covered until the whole queue is appended: covering too much is
+            // safe.
             if queue.is_empty() {
                 self.write().pending.clear();
             }
         }
     }
 
+    /// Covers the scopes until the queued invalidations have been appended.
     fn cover(&self, mode: Mode, scopes: &[Scope]) {
         let mut state = self.write();
         for scope in scopes {
@@ -265,13 +278,14 @@ impl Journal {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The position, and own records that the store has to have as well.
+    /// Returns the position, and this process's own records that must still be in the store.
     fn cursor(&self) -> (Position, Vec<Position>) {
         let state = self.read();
         (state.position, state.appended.clone())
     }
 
-    /// Takes records in and moves on to a position. The `seen` ones of this process's own were found in the store.
+    /// Applies records and advances to `position`. `seen` are this process's own records that the
+    /// store has confirmed.
     fn apply(&self, records: &[FeedRecord], position: Position, seen: &[Position]) {
         let mut state = self.write();
         for record in records {
@@ -285,7 +299,7 @@ impl Journal {
             state.position = position;
             state.history.push(now, position, now.saturating_sub(memory));
         }
-        // From here on they are as safe as the record applied last.
+        // `follow` checks the record at `position`, which now stands for the older ones as well.
         state.appended.retain(|own| *own > position || !seen.contains(own));
         drop(state);
         if !records.is_empty() {

@@ -1,24 +1,25 @@
-//! Invalidations that the store has not taken yet.
+//! The queue of invalidations that could not be appended to the store yet.
 
 use std::collections::VecDeque;
 
 use shared_keys::{Mode, Scope};
 
-/// The most invalidations that wait. One more replaces all of them with a single one that covers everything.
+/// The most queued invalidations. One more replaces all of them with a single record of
+/// [`Scope::All`].
 const MAX_QUEUE: usize = 10_000;
 
 /// A bounded queue of invalidations, oldest first.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Queued>,
-    /// The number that the next invalidation gets.
+    /// The number of the next invalidation.
     count: u64,
 }
 
-/// An invalidation without a position.
+/// A queued invalidation. It has no position yet.
 #[derive(Clone)]
 pub(super) struct Queued {
-    /// Identifies it: the queue can change while it is being appended.
+    /// Identifies the invalidation, because the queue can change while its first one is appended.
     pub(super) number: u64,
     pub(super) mode: Mode,
     pub(super) scopes: Vec<Scope>,
@@ -33,7 +34,8 @@ impl Queue {
         self.waiting.front()
     }
 
-    /// Adds an invalidation, or one of everything in place of all if the queue is full. Returns what was added.
+    /// Adds an invalidation and returns it. If the queue is full, replaces its whole content with a
+    /// single `remove all`.
     pub(super) fn push(&mut self, mode: Mode, scopes: Vec<Scope>) -> &Queued {
         let (mode, scopes) = if self.waiting.len() < MAX_QUEUE {
             (mode, scopes)
@@ -46,8 +48,8 @@ impl Queue {
         self.waiting.push_back_mut(Queued { number, mode, scopes })
     }
 
-    /// Removes the first invalidation if it has this number. Otherwise the queue has overflowed since, and its first
-    /// invalidation is another one.
+    /// Removes the first invalidation if it has this number. It has another number if the queue has
+    /// overflowed in the meantime.
     pub(super) fn remove(&mut self, number: u64) {
         if self.first().is_some_and(|first| first.number == number) {
             self.waiting.pop_front();

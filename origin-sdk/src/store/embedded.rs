@@ -1,4 +1,4 @@
-//! A store inside the process: for services of one process, and for tests. Everything ends with the process.
+//! A store inside the process, for single-process services and tests. It is lost with the process.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -19,18 +19,19 @@ use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::memory::Memory;
 
-/// Records that a follower can fall behind by, and that wait for the edge at most.
+/// The most records in the feed, and so the most that a follower or a target can be behind. One
+/// that is further behind is sent a `remove all` instead.
 const MAX_FEED: usize = 10_000;
-/// Scopes that the ledger keeps.
+/// The most scopes in the ledger.
 const MAX_LEDGER: usize = 100_000;
 
-/// Keys whose version is known.
+/// The most keys whose version is remembered.
 const MAX_VERSIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Values in an LRU, the journal in a queue.
+/// A store with its values in an LRU and its journal in a queue.
 pub(crate) struct EmbeddedStore {
     values: Memory,
-    /// The highest version of each key that was written with one.
+    /// The highest version of each key that was written with a version.
     versions: Mutex<LruCache<Box<str>, u64>>,
     journal: Mutex<JournalState>,
     appended: Notify,
@@ -39,32 +40,32 @@ pub(crate) struct EmbeddedStore {
 
 struct Value {
     bytes: Bytes,
-    /// The clock's reading at which it ends.
+    /// The clock's reading at which the value expires.
     until: Duration,
 }
 
 struct JournalState {
     feed: VecDeque<FeedRecord>,
-    /// Every record ever appended, by scope: what the ledger is in Redis.
+    /// The last record of each scope, as the ledger in Redis.
     ledger: Applied,
     last: Position,
     targets: BTreeMap<String, TargetState>,
 }
 
-/// How far a target of the shipper has come.
+/// The state of shipping to one target.
 #[derive(Default)]
 struct TargetState {
     confirmed: Position,
-    /// The last record that was handed out.
+    /// The last record handed out for shipping.
     given: Position,
     confirmed_at_ms: Option<u64>,
     failures: u64,
-    /// The last one, and when.
+    /// The last failure's reason, and its time in milliseconds since the Unix epoch.
     error: Option<(String, u64)>,
 }
 
 impl EmbeddedStore {
-    /// An empty store with bounds like those of the memory tier.
+    /// Returns an empty store with the bounds of the memory tier.
     pub(crate) fn new(max_entries: usize, max_bytes: usize, clock: Clock) -> Self {
         let mut journal = JournalState {
             feed: VecDeque::new(),
@@ -72,7 +73,7 @@ impl EmbeddedStore {
             last: Position::ZERO,
             targets: BTreeMap::new(),
         };
-        // Nobody knows what the process before this one did not get to tell the edge.
+        // The previous process may have ended before it shipped all its records to the edge.
         journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
         Self {
             values: Memory::new(max_entries, max_bytes),
@@ -93,20 +94,20 @@ impl EmbeddedStore {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the journal has something for `wanted`, at most for `timeout`.
-    async fn wait_until(&self, timeout: Duration, wanted: impl Fn(&JournalState) -> bool) {
+    /// Waits until `is_reached` holds for the journal, at most for `timeout`.
+    async fn wait_until(&self, timeout: Duration, is_reached: impl Fn(&JournalState) -> bool) {
         let appended = async {
             loop {
                 let notified = self.appended.notified();
                 tokio::pin!(notified);
                 notified.as_mut().enable();
-                if wanted(&self.journal()) {
+                if is_reached(&self.journal()) {
                     return;
                 }
                 notified.await;
             }
         };
-        // Running out of time is one of the two ordinary ends.
+        // The callers do not distinguish a timeout from a new record.
         let _ = tokio::time::timeout(timeout, appended).await;
     }
 }
@@ -136,10 +137,11 @@ impl JournalState {
         self.targets.entry(name.to_owned()).or_default()
     }
 
-    /// The records after `cursor`; one that covers everything if some of them are gone.
+    /// Returns the records after `cursor`, at most `max`; a single `remove all` if some were
+    /// dropped.
     fn after(&self, cursor: Position, max: usize) -> Vec<FeedRecord> {
-        let complete = self.feed.len() < MAX_FEED || self.feed.front().is_some_and(|first| first.position <= cursor);
-        if complete {
+        let is_complete = self.feed.len() < MAX_FEED || self.feed.front().is_some_and(|first| first.position <= cursor);
+        if is_complete {
             return self.feed.iter().filter(|record| record.position > cursor).take(max).cloned().collect();
         }
         vec![FeedRecord { position: self.last, mode: Mode::Remove, scopes: vec![Scope::All] }]
@@ -177,7 +179,8 @@ impl ValueStore for EmbeddedStore {
         ready(Ok(is_newest && known.is_some())).boxed()
     }
 
-    /// Everyone gets the lease: a process's own callers share one flight already.
+    /// Always grants the lease: the callers of one process are coalesced before they reach the
+    /// store.
     fn claim<'a>(&'a self, key: &'a str, _request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
         ready(Ok(Claim { stored: self.value(key), holder: None })).boxed()
     }
@@ -239,7 +242,7 @@ impl JournalStore for EmbeddedStore {
 
 impl ShipStore for EmbeddedStore {
     fn take_ship_turn<'a>(&'a self, _: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
-        // There is no other process.
+        // No other process can hold the lease.
         ready(Ok(ShipTurn::Own)).boxed()
     }
 

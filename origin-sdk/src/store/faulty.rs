@@ -1,4 +1,4 @@
-//! A store that fails on demand, in front of any other: to try what a service does when its Redis is in trouble.
+//! A wrapper that injects faults into any store, to test a service against a failing Redis.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,10 +14,11 @@ use super::{
 use crate::error::StoreError;
 use crate::random::Generator;
 
-/// Switches that make the shared tier and the journal fail, for tests of a service: hand a clone to
-/// [`CacheBuilder::faults`](crate::CacheBuilder::faults) and turn them while it runs. At first all are off.
+/// Switches that inject faults into the shared tier and the journal, for tests of a service. Pass
+/// it to [`CacheBuilder::faults`](crate::CacheBuilder::faults) and set the switches while the
+/// service runs; clones share them. Initially all faults are off.
 ///
-/// Chance comes from the seed, so that a failing test fails again.
+/// Random faults follow from the seed, so that a failing test can be repeated.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,40 +38,43 @@ pub struct Faults(Arc<Mutex<Switches>>);
 struct Switches {
     chance: Generator,
     cut: bool,
-    failing_part: f64,
-    damaged_part: f64,
+    failing_fraction: f64,
+    damaged_fraction: f64,
     delay: Duration,
 }
 
 impl Faults {
-    /// No faults yet; those that come by chance follow from `seed`.
+    /// Returns switches that are all off. Random faults will follow from `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Switches {
             chance: Generator::seeded(seed),
             cut: false,
-            failing_part: 0.0,
-            damaged_part: 0.0,
+            failing_fraction: 0.0,
+            damaged_fraction: 0.0,
             delay: Duration::ZERO,
         })))
     }
 
-    /// Whether every operation fails at once, as if nothing listened there.
+    /// Sets whether every operation fails at once, as if the connection were refused. Default:
+    /// false.
     pub fn cut(&self, cut: bool) {
         self.switches().cut = cut;
     }
 
-    /// Which part of the operations fails, by chance: 0.0 for none, 1.0 for all.
-    pub fn fail(&self, part: f64) {
-        self.switches().failing_part = part;
+    /// Sets the fraction of operations that fail, chosen at random: `0.0` for none (the default) to
+    /// `1.0` for all.
+    pub fn fail(&self, fraction: f64) {
+        self.switches().failing_fraction = fraction;
     }
 
-    /// Which part of the values that are read comes back damaged, by chance: 0.0 for none, 1.0 for all.
-    pub fn damage(&self, part: f64) {
-        self.switches().damaged_part = part;
+    /// Sets the fraction of values that are damaged when read, chosen at random: `0.0` for none
+    /// (the default) to `1.0` for all.
+    pub fn damage(&self, fraction: f64) {
+        self.switches().damaged_fraction = fraction;
     }
 
-    /// How much longer every operation takes.
+    /// Sets the delay that is added to every operation. Default: zero.
     pub fn delay(&self, delay: Duration) {
         self.switches().delay = delay;
     }
@@ -79,11 +83,11 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delays an operation, and says whether it takes place.
-    async fn strike(&self) -> Result<(), StoreError> {
+    /// Delays an operation, then fails it if a fault is due.
+    async fn inject(&self) -> Result<(), StoreError> {
         let (delay, fails) = {
             let mut switches = self.switches();
-            let by_chance = switches.chance.unit() < switches.failing_part;
+            let by_chance = switches.chance.unit() < switches.failing_fraction;
             (switches.delay, switches.cut || by_chance)
         };
         if !delay.is_zero() {
@@ -96,10 +100,11 @@ impl Faults {
         stored.map(|stored| Stored { bytes: self.damaged(stored.bytes), ..stored })
     }
 
-    /// The bytes, or what is left of them: a bit of one of them turned over, and the end cut off behind it.
+    /// Returns the bytes, or a damaged copy: one bit flipped at random, and cut off after that
+    /// byte.
     fn damaged(&self, bytes: Bytes) -> Bytes {
         let mut switches = self.switches();
-        if bytes.is_empty() || switches.chance.unit() >= switches.damaged_part {
+        if bytes.is_empty() || switches.chance.unit() >= switches.damaged_fraction {
             return bytes;
         }
         let at = switches.chance.below(bytes.len());
@@ -109,7 +114,7 @@ impl Faults {
     }
 }
 
-/// The store behind the switches.
+/// A store that injects [`Faults`] into the operations of another.
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     faults: Faults,
@@ -120,13 +125,13 @@ impl FaultyStore {
         Self { inner, faults }
     }
 
-    /// Runs an operation of the inner store, unless a fault takes its place.
-    fn unless_struck<'a, T: Send + 'a>(
+    /// Runs an operation of the inner store, unless a fault is due.
+    fn with_faults<'a, T: Send + 'a>(
         &'a self,
         operation: impl FnOnce(&'a dyn Store) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, StoreError>> {
         async move {
-            self.faults.strike().await?;
+            self.faults.inject().await?;
             operation(&*self.inner).await
         }
         .boxed()
@@ -136,7 +141,7 @@ impl FaultyStore {
 impl ValueStore for FaultyStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
-            self.faults.strike().await?;
+            self.faults.inject().await?;
             Ok(self.faults.damaged_value(self.inner.get(key).await?))
         }
         .boxed()
@@ -144,7 +149,7 @@ impl ValueStore for FaultyStore {
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
         async move {
-            self.faults.strike().await?;
+            self.faults.inject().await?;
             let stored = self.inner.get_many(keys).await?;
             Ok(stored.into_iter().map(|stored| self.faults.damaged_value(stored)).collect())
         }
@@ -158,16 +163,16 @@ impl ValueStore for FaultyStore {
         ttl: Duration,
         lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.unless_struck(move |inner| inner.put(key, bytes, ttl, lease))
+        self.with_faults(move |inner| inner.put(key, bytes, ttl, lease))
     }
 
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.unless_struck(move |inner| inner.raise_version(key, version))
+        self.with_faults(move |inner| inner.raise_version(key, version))
     }
 
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
-            self.faults.strike().await?;
+            self.faults.inject().await?;
             let claim = self.inner.claim(key, request).await?;
             Ok(Claim { stored: self.faults.damaged_value(claim.stored), ..claim })
         }
@@ -180,7 +185,7 @@ impl ValueStore for FaultyStore {
         token: &'a LeaseToken,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.unless_struck(move |inner| inner.renew(key, token, ttl))
+        self.with_faults(move |inner| inner.renew(key, token, ttl))
     }
 
     fn release<'a>(
@@ -189,11 +194,11 @@ impl ValueStore for FaultyStore {
         token: &'a LeaseToken,
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.unless_struck(move |inner| inner.release(key, token, outcome))
+        self.with_faults(move |inner| inner.release(key, token, outcome))
     }
 
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
-        self.unless_struck(move |inner| inner.watch(key))
+        self.with_faults(move |inner| inner.watch(key))
     }
 }
 
@@ -205,7 +210,7 @@ impl JournalStore for FaultyStore {
         scopes: &'a [Scope],
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>> {
-        self.unless_struck(move |inner| inner.append(seen, mode, scopes, unless))
+        self.with_faults(move |inner| inner.append(seen, mode, scopes, unless))
     }
 
     fn connections(&self) -> u64 {
@@ -213,21 +218,21 @@ impl JournalStore for FaultyStore {
     }
 
     fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>> {
-        self.unless_struck(move |inner| inner.follow(cursor, appended))
+        self.with_faults(move |inner| inner.follow(cursor, appended))
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.unless_struck(move |inner| inner.wait(cursor, timeout))
+        self.with_faults(move |inner| inner.wait(cursor, timeout))
     }
 }
 
 impl ShipStore for FaultyStore {
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>> {
-        self.unless_struck(move |inner| inner.take_ship_turn(shipping))
+        self.with_faults(move |inner| inner.take_ship_turn(shipping))
     }
 
     fn end_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.unless_struck(move |inner| inner.end_ship_turn(shipping))
+        self.with_faults(move |inner| inner.end_ship_turn(shipping))
     }
 
     fn unshipped<'a>(
@@ -235,7 +240,7 @@ impl ShipStore for FaultyStore {
         shipping: Shipping<'a>,
         max: usize,
     ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>> {
-        self.unless_struck(move |inner| inner.unshipped(shipping, max))
+        self.with_faults(move |inner| inner.unshipped(shipping, max))
     }
 
     fn shipped<'a>(
@@ -243,15 +248,15 @@ impl ShipStore for FaultyStore {
         shipping: Shipping<'a>,
         records: &'a [FeedRecord],
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        self.unless_struck(move |inner| inner.shipped(shipping, records))
+        self.with_faults(move |inner| inner.shipped(shipping, records))
     }
 
     fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
-        self.unless_struck(move |inner| inner.not_shipped(shipping, why))
+        self.with_faults(move |inner| inner.not_shipped(shipping, why))
     }
 
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
-        self.unless_struck(|inner| inner.ship_status())
+        self.with_faults(|inner| inner.ship_status())
     }
 }
 
@@ -279,14 +284,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tier_that_fails_costs_no_answer() {
+    async fn a_failing_shared_tier_fails_no_read() {
         let faults = Faults::seeded(7);
         let (cache, numbers) = cache(&faults).await;
         faults.fail(0.5);
         for id in 0..100 {
             assert_eq!(read(&numbers, id).await.0, id * 2);
         }
-        assert!(cache.stats().store_errors > 10, "half of the operations were to fail");
+        assert!(cache.stats().store_errors > 10, "expected about half of the operations to fail");
     }
 
     #[tokio::test]
@@ -300,21 +305,21 @@ mod tests {
             let again = read(&numbers, id).await;
             assert_eq!(again.0, id * 2);
         }
-        assert!(cache.stats().undecodable > 50, "what was read back was damaged");
+        assert!(cache.stats().undecodable > 50, "expected the damaged values to be counted as undecodable");
     }
 
     #[tokio::test]
-    async fn the_same_seed_strikes_the_same_operations() {
-        let struck = async |seed| {
+    async fn the_same_seed_fails_the_same_operations() {
+        let failures = async |seed| {
             let faults = Faults::seeded(seed);
             faults.fail(0.5);
-            let mut struck = Vec::new();
+            let mut failed = Vec::new();
             for _ in 0..64 {
-                struck.push(faults.strike().await.is_err());
+                failed.push(faults.inject().await.is_err());
             }
-            struck
+            failed
         };
-        assert_eq!(struck(3).await, struck(3).await);
-        assert_ne!(struck(3).await, struck(4).await);
+        assert_eq!(failures(3).await, failures(3).await);
+        assert_ne!(failures(3).await, failures(4).await);
     }
 }

@@ -1,4 +1,4 @@
-//! Who in this process waits for the end of which lease.
+//! This process's waiters for the end of a lease.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,14 @@ use tokio::sync::watch;
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With a value, which the key now holds.
+    /// The value was stored.
     Filled,
-    /// With an error: another caller may try.
+    /// The load failed; another caller may try.
     Failed,
-    /// With a value that only its loader may have: waiting for another one would be in vain too.
+    /// The load returned a value that must not be shared. Waiting for another load is pointless
+    /// too.
     NotShared,
-    /// Nobody knows: the time it had left is over, or the connection that would tell was lost.
+    /// Unknown: the wait timed out, or the connection that reports the end was lost.
     Unknown,
 }
 
@@ -29,7 +30,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome of this name; an unknown name tells nothing.
+    /// Returns the outcome of this name, [`Outcome::Unknown`] for any other name.
     pub(crate) fn from_name(name: &str) -> Self {
         [Self::Filled, Self::Failed, Self::NotShared]
             .into_iter()
@@ -38,29 +39,31 @@ impl Outcome {
     }
 }
 
-/// The waiters of this process, by key. Cheap to clone.
+/// The waiters of this process, by key. Clones share the same waiters.
 #[derive(Clone, Default)]
 pub(crate) struct Watches(Arc<Mutex<Waiting>>);
 
 type Waiting = HashMap<Box<str>, watch::Sender<Outcome>>;
 
 impl Watches {
-    /// Waits for the end of the key's lease from now on.
+    /// Returns a waiter for the end of the key's lease. It also reports an end that comes before
+    /// the first wait.
     pub(crate) fn watch(&self, key: &str) -> Watch {
         let mut waiting = self.lock();
         let sender = waiting.entry(key.into()).or_insert_with(|| watch::channel(Outcome::Unknown).0);
         Watch { ended: sender.subscribe(), watches: self.clone(), key: key.into() }
     }
 
-    /// Wakes whoever waits for the key's lease.
-    pub(crate) fn ring(&self, key: &str, outcome: Outcome) {
+    /// Wakes all waiters of the key.
+    pub(crate) fn notify(&self, key: &str, outcome: Outcome) {
         if let Some(sender) = self.lock().get(key) {
             sender.send_replace(outcome);
         }
     }
 
-    /// Wakes everyone: what they wait for may have happened unheard.
-    pub(crate) fn ring_all(&self) {
+    /// Wakes the waiters of all keys with [`Outcome::Unknown`], after notifications may have been
+    /// lost.
+    pub(crate) fn notify_all(&self) {
         for sender in self.lock().values() {
             sender.send_replace(Outcome::Unknown);
         }
@@ -71,7 +74,7 @@ impl Watches {
     }
 }
 
-/// One waiter.
+/// A waiter for the end of one key's lease.
 pub(crate) struct Watch {
     ended: watch::Receiver<Outcome>,
     watches: Watches,
@@ -79,7 +82,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// How the lease ended: since the watch was made or last asked. [`Outcome::Unknown`] after `timeout`.
+    /// Waits for the lease to end and returns how. Reports an end since the watch was made or since
+    /// the last call; [`Outcome::Unknown`] after `timeout`.
     pub(crate) async fn ended(&mut self, timeout: Duration) -> Outcome {
         match tokio::time::timeout(timeout, self.ended.changed()).await {
             Ok(Ok(())) => *self.ended.borrow_and_update(),
@@ -91,7 +95,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut waiting = self.watches.lock();
-        // This one is still counted.
+        // This watch's own receiver is still counted.
         if waiting.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
             waiting.remove(&self.key);
         }
@@ -105,18 +109,18 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
 
     #[tokio::test(start_paused = true)]
-    async fn a_push_wakes_all_waiters_of_its_key_also_if_it_comes_before_they_wait() {
+    async fn a_notification_wakes_all_waiters_of_its_key_even_if_it_comes_before_they_wait() {
         let watches = Watches::default();
         let (mut a, mut b, mut other) = (watches.watch("k"), watches.watch("k"), watches.watch("l"));
-        watches.ring("k", Outcome::Filled);
+        watches.notify("k", Outcome::Filled);
         assert_eq!((a.ended(LONG).await, b.ended(LONG).await), (Outcome::Filled, Outcome::Filled));
         assert_eq!(other.ended(Duration::from_secs(1)).await, Outcome::Unknown);
-        watches.ring("k", Outcome::Failed);
+        watches.notify("k", Outcome::Failed);
         assert_eq!(a.ended(LONG).await, Outcome::Failed);
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_of_who_has_gone() {
+    async fn a_key_without_waiters_is_removed() {
         let watches = Watches::default();
         let (a, b) = (watches.watch("k"), watches.watch("k"));
         drop(a);

@@ -1,4 +1,4 @@
-//! The tier below memory, and the journal that lives beside it.
+//! The shared tier below memory, and the journal stored beside it.
 
 mod embedded;
 mod faulty;
@@ -22,20 +22,22 @@ pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
 use crate::random;
 
-/// What a key holds.
+/// The stored bytes of a key and their remaining time to live.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) bytes: Bytes,
-    /// What is left of the time to live it was put with. Ages are told by it, so that no two clocks are compared.
+    /// The remaining time to live. The entry's age is computed from it, so that the clocks of two
+    /// processes are never compared.
     pub(crate) ttl_left: Duration,
 }
 
-/// Proves who holds a lease: random, and never used twice.
+/// The proof of holding a lease: random, and never used twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseToken(String);
 
 impl LeaseToken {
-    /// A new one. From the system's randomness whatever the cache's is: two processes must never have the same.
+    /// Returns a new token. Uses the system's randomness even if the cache was given a seeded
+    /// source: two processes must never draw the same token.
     pub(crate) fn random() -> Self {
         Self(format!("{:032x}", u128::from_ne_bytes(random::system_bytes())))
     }
@@ -51,37 +53,37 @@ impl From<String> for LeaseToken {
     }
 }
 
-/// What a caller asks for that wants to load a key.
+/// A request for the lease on loading a key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) token: &'a LeaseToken,
     /// The position applied before the load begins.
     pub(crate) position: Position,
-    /// How long the lease lasts if nobody renews it.
+    /// How long the lease lasts unless it is renewed.
     pub(crate) ttl: Duration,
-    /// The holder whose lease is taken over, if it is still this one.
+    /// Take the lease over if this token still holds it.
     pub(crate) replaces: Option<&'a LeaseToken>,
 }
 
-/// What a key holds, and whose turn it is to load it: one moment's answer.
+/// The reply to a [`ClaimRequest`]: the stored value and the lease's holder, read atomically.
 #[derive(Debug)]
 pub(crate) struct Claim {
     pub(crate) stored: Option<Stored>,
-    /// Who holds the lease; `None` if the caller does now.
+    /// The caller that holds the lease already; `None` if the lease is now the requester's.
     pub(crate) holder: Option<Holder>,
 }
 
-/// Another caller that loads a key.
+/// Another caller that holds the lease on a key.
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) token: LeaseToken,
-    /// The position that it had applied when it began.
+    /// The position that it had applied when it acquired the lease.
     pub(crate) position: Position,
-    /// When its lease ends if it does not renew it.
+    /// The remaining time of its lease unless renewed.
     pub(crate) left: Duration,
 }
 
-/// One record of the journal, with its scopes as text.
+/// One record of the journal, with its scopes in full rather than hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FeedRecord {
     pub(crate) position: Position,
@@ -89,35 +91,36 @@ pub(crate) struct FeedRecord {
     pub(crate) scopes: Vec<Scope>,
 }
 
-/// What a process learns when it asks for all that came after its position.
+/// The reply to [`JournalStore::follow`].
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// What to apply. After a gap these are the last records of every scope instead.
+    /// The records to apply. After a gap, these are the last records of every scope instead.
     pub(crate) records: Vec<FeedRecord>,
-    /// Where the process stands once they are applied.
+    /// The process's position once they are applied.
     pub(crate) position: Position,
     /// Whether there is more to fetch at once.
     pub(crate) more: bool,
 }
 
-/// An append that also asks whether what its writer built is still good.
+/// A check made together with an append: whether the writer's value is still valid.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unless<'a> {
-    /// The position applied before the writer began.
+    /// The position applied before the writer began to build the value.
     pub(crate) since: Position,
-    /// The scopes of the value that it built.
+    /// The scopes of the value.
     pub(crate) scopes: &'a [Scope],
 }
 
-/// Where an append ended up.
+/// The outcome of an append.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     pub(crate) position: Position,
-    /// Whether no other record since [`Unless::since`] covers the value. `true` if nothing was asked.
+    /// Whether no other record since [`Unless::since`] covers the value. `true` without an
+    /// [`Unless`].
     pub(crate) clean: bool,
 }
 
-/// The one who ships to a target, or wants to.
+/// A shipper's identity at one target.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shipping<'a> {
     /// The target's name.
@@ -126,26 +129,27 @@ pub(crate) struct Shipping<'a> {
     pub(crate) token: &'a str,
 }
 
-/// How long the lease on a target lasts unless it is renewed: how soon another process takes over from one that died.
+/// How long the lease on a target lasts unless it is renewed. Another process takes over from a
+/// dead shipper after at most this long.
 pub(crate) const SHIP_LEASE: Duration = Duration::from_secs(5);
 
-/// Whose turn it is to ship to a target.
+/// The holder of the lease on a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShipTurn {
-    /// The caller's, for [`SHIP_LEASE`] from when it asked.
+    /// The caller, for [`SHIP_LEASE`] from its request on.
     Own,
-    /// Another's, for so long at least.
+    /// Another process, for at least this long.
     Another(Duration),
 }
 
-/// What a target is to be told next.
+/// The next records to ship to a target.
 #[derive(Debug, Default)]
 pub(crate) struct Unshipped {
-    /// In the journal's order.
+    /// The records, in the journal's order.
     pub(crate) records: Vec<FeedRecord>,
-    /// How many come after these.
+    /// How many more records follow these.
     pub(crate) behind: u64,
-    /// How long ago the first was appended, by the store's clock.
+    /// How long ago the first record was appended, by the store's clock. Zero without records.
     pub(crate) lag: Duration,
 }
 
@@ -158,14 +162,15 @@ impl<S: ValueStore + JournalStore + ShipStore> Store for S {}
 
 /// Values and the leases on loading them.
 pub(crate) trait ValueStore: Send + Sync + 'static {
-    /// The value of a key, if it is there.
+    /// Returns the value of a key, or `None` if nothing is stored.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
 
-    /// The values of several keys in their order, in one round trip.
+    /// Returns the values of several keys, in the order of the keys. Keys are read in batches, one
+    /// round trip each.
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>>;
 
-    /// Sets a key for `ttl` and ends the lease on it, whoever holds it. With a `lease` only while that one is held: `false`
-    /// if it is not any more, and nothing is set.
+    /// Stores a value for `ttl` and ends any lease on its key. With `lease`, does so only while
+    /// that token holds the lease; otherwise stores nothing and returns `false`.
     fn put<'a>(
         &'a self,
         key: &'a str,
@@ -174,14 +179,16 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
         lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Notes a version of the key's value, and keeps the highest for a day at least. `true` if a version was known and this
-    /// one is not older: when none is known, a newer one may have been forgotten.
+    /// Records a version of the key's value; the highest is remembered (in Redis for one day).
+    /// Returns `true` if a version was known and this one is not older. Returns `false` if none was
+    /// known, as a newer one may have been forgotten.
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Takes the key's lease unless another caller holds it, and reads the key in the same step.
+    /// Acquires the key's lease unless another caller holds it, and reads the key in the same
+    /// atomic step.
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>>;
 
-    /// Makes a lease last for `ttl` from now; `false` if it is not held any more.
+    /// Renews a lease for `ttl` from now. Returns `false` if `token` no longer holds it.
     fn renew<'a>(
         &'a self,
         key: &'a str,
@@ -189,7 +196,7 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Ends a lease without a value, if it is still held.
+    /// Releases a lease without storing a value, if `token` still holds it.
     fn release<'a>(
         &'a self,
         key: &'a str,
@@ -197,16 +204,19 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// A watch that is told when the lease ends that a [`ValueStore::claim`] made after it meets.
+    /// Returns a watch on the end of the key's lease. Create it before the [`ValueStore::claim`]
+    /// that finds the holder, so that the end is not missed.
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>>;
 }
 
 /// The ordered log of invalidations.
 ///
-/// Implementors hold to: a position never repeats and never goes back, whatever is lost; an append is atomic with its
-/// check; what `follow` cannot prove complete comes back as a record that covers everything.
+/// Implementors guarantee that
+/// - a position never repeats and never decreases, even if records are lost;
+/// - an append is atomic with its check;
+/// - `follow` returns a record of [`Scope::All`] where it cannot prove that its reply is complete.
 pub(crate) trait JournalStore: Send + Sync + 'static {
-    /// Appends one record behind `seen` and everything else.
+    /// Appends one record at a position after `seen` and after every other record.
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -215,45 +225,48 @@ pub(crate) trait JournalStore: Send + Sync + 'static {
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>>;
 
-    /// What came after `cursor`, or everything that matters if that can no longer be told. `appended` are records of the
-    /// caller's own that it has not been told of yet: they must still be there.
+    /// Returns the records after `cursor`. If some have been trimmed, returns the last record of
+    /// every scope instead. `appended` are the caller's own records that it has not followed yet:
+    /// if one is missing, the feed has lost records, and the reply covers everything.
     fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>>;
 
-    /// How many connections have been made. Behind a new one there can be another server, which may not know what the caller
-    /// does: it has to follow before it believes anything else.
+    /// Returns how many connections have been made. A new connection may lead to another server
+    /// that lacks records which the caller has applied, so the caller must follow before it relies
+    /// on it.
     fn connections(&self) -> u64;
 
-    /// Returns when there may be a record after `cursor`, at the latest after `timeout`.
+    /// Waits until there may be a record after `cursor`, at most for `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// How far each target of the shipper has received the journal, and which process ships to it.
 pub(crate) trait ShipStore: Send + Sync + 'static {
-    /// Takes the lease on a target, or renews it.
+    /// Acquires the lease on a target, or renews it.
     fn take_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<ShipTurn, StoreError>>;
 
-    /// Gives the lease back, if the caller holds it.
+    /// Releases the lease, if the caller holds it.
     fn end_ship_turn<'a>(&'a self, shipping: Shipping<'a>) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// The first records that the target has not confirmed, at most `max`, whoever was given them before. `None` if the
-    /// caller does not hold the lease.
+    /// Returns the first records that the target has not confirmed, at most `max`, including those
+    /// that were handed to an earlier holder. Returns `None` if the caller does not hold the lease.
     fn unshipped<'a>(
         &'a self,
         shipping: Shipping<'a>,
         max: usize,
     ) -> BoxFuture<'a, Result<Option<Unshipped>, StoreError>>;
 
-    /// Notes that the target has confirmed these records. `false`, and nothing noted, if the caller does not hold the lease.
+    /// Records that the target has confirmed these records. Does nothing and returns `false` if the
+    /// caller does not hold the lease.
     fn shipped<'a>(
         &'a self,
         shipping: Shipping<'a>,
         records: &'a [FeedRecord],
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Notes that the target could not be told, and why, for people. Returns how many records come after those that the
-    /// caller was given.
+    /// Records a failed attempt and its reason, for the status. Returns how many records follow
+    /// those that were handed out last.
     fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
 
-    /// How shipping stands, for each target that ever took part.
+    /// Returns the state of shipping for each target that was ever shipped to.
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>>;
 }

@@ -1,4 +1,4 @@
-//! What people ask of the journal and the keyspace, and services never do.
+//! Operations for administration of the journal. Services do not use them.
 
 use shared_keys::Position;
 
@@ -7,16 +7,17 @@ use super::journal::{Row, record_of_row};
 use crate::error::StoreError;
 use crate::store::FeedRecord;
 
-/// Keys that one step of looking for journals goes through.
+/// The keys visited by one step of the search for journals.
 const SCAN_COUNT: u32 = 10_000;
-/// What a feed's key ends with, behind the app's name.
+/// The end of a feed's key, after the app's name.
 const FEED_SUFFIX: &str = ":{journal}:feed";
 
-/// A stream entry: its ID, and its fields and values in turn.
+/// A stream entry: its ID, and its fields and values alternating.
 type StreamEntry = (Vec<u8>, Vec<Vec<u8>>);
 
 impl RedisStore {
-    /// The apps that have a journal here. Goes through the whole keyspace, a step at a time.
+    /// Returns the names of the apps that have a journal on this server, sorted. Scans the whole
+    /// keyspace, [`SCAN_COUNT`] keys at a time.
     pub(crate) async fn apps(&self) -> Result<Vec<String>, StoreError> {
         let (mut cursor, mut apps) = (0_u64, Vec::new());
         loop {
@@ -27,7 +28,7 @@ impl RedisStore {
             let names = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
             apps.extend(names.filter_map(|key| key.strip_suffix(FEED_SUFFIX).map(str::to_owned)));
             if cursor == 0 {
-                // SCAN can show a key twice.
+                // SCAN may return a key twice.
                 apps.sort_unstable();
                 apps.dedup();
                 return Ok(apps);
@@ -35,7 +36,7 @@ impl RedisStore {
         }
     }
 
-    /// The last records, at most `max`, oldest first.
+    /// Returns the last records, at most `max`, oldest first.
     pub(crate) async fn last_records(&self, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
         let mut range = redis::cmd("XREVRANGE");
         range.arg(self.scripts.feed_key()).arg("+").arg("-").arg("COUNT").arg(max);
@@ -44,19 +45,20 @@ impl RedisStore {
         Ok(records)
     }
 
-    /// The records after `position`, at most `max`, oldest first.
+    /// Returns the records after `position`, at most `max`, oldest first.
     pub(crate) async fn records_after(&self, position: Position, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
         let mut range = redis::cmd("XRANGE");
         range.arg(self.scripts.feed_key()).arg(format!("({position}")).arg("+").arg("COUNT").arg(max);
         records_of(self.commands.run(&range).await?)
     }
 
-    /// The last record of each scope and mode that the ledger knows.
+    /// Returns the last record of each scope and mode in the ledger.
     pub(crate) async fn ledger(&self) -> Result<Vec<FeedRecord>, StoreError> {
         self.scripts.ledger(&self.commands).await
     }
 
-    /// Takes a target out of the shipping. If a process still ships to it, it comes back, and is told everything again.
+    /// Removes a target's shipping state. Returns `false` if the target is unknown. If a process
+    /// still ships to it, the target reappears and receives the whole feed again.
     pub(crate) async fn forget_target(&self, target: &str) -> Result<bool, StoreError> {
         self.ship.forget(&self.commands, target).await
     }

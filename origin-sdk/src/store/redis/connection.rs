@@ -1,7 +1,7 @@
-//! One connection that is made anew after a failure, and a circuit breaker in front of it.
+//! A connection that reconnects after a failure, behind a circuit breaker.
 //!
-//! `redis`'s own connection manager neither notices nor reports a server that is frozen; here every command has a
-//! deadline, and whatever fails it gives the connection up.
+//! Every command has a timeout, and a failure closes the connection. The connection manager of the
+//! `redis` crate neither detects nor reports a server that has stopped responding.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,24 +14,27 @@ use super::topology::Primary;
 use crate::clock::Clock;
 use crate::error::StoreError;
 
-/// After a failure commands fail at once for so long, doubling up to the maximum while it goes on.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// The first backoff. While the breaker is open, commands fail at once. Each further failure
+/// doubles the backoff, up to [`MAX_BACKOFF`].
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest backoff.
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// What a server answers that was the primary and is not any more, or is not ready to be: after a failover the address
-/// leads to another one, and a connection that is kept never gets there.
+/// Returns whether the server replied that it is no longer the primary, or not ready yet. After a
+/// failover, the address leads to the new primary, and only a new connection reaches it.
 fn is_wrong_server(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
 }
 
-/// How long things may take.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
-    /// Making a connection.
+    /// The timeout of connecting.
     pub(crate) connect: Duration,
-    /// The answer to one command, once there is a connection.
+    /// The timeout of one command on an open connection.
     pub(crate) command: Duration,
-    /// All of it: waiting for a connection that another caller makes, making one, and the command.
+    /// The timeout of the whole: waiting while another caller connects, connecting, and the
+    /// command.
     pub(crate) overall: Duration,
 }
 
@@ -42,13 +45,13 @@ impl Default for Timeouts {
     }
 }
 
-/// The way to a server.
+/// A lazily made connection to the primary.
 pub(super) struct Connection {
     primary: Primary,
     timeouts: Timeouts,
     clock: Clock,
     state: Mutex<State>,
-    /// Held while connecting, so that many callers make one connection.
+    /// Locked while connecting, so that concurrent callers share one connection.
     connecting: tokio::sync::Mutex<()>,
     /// How many connections have been made.
     made: AtomicU64,
@@ -56,10 +59,12 @@ pub(super) struct Connection {
 
 #[derive(Default)]
 struct State {
-    /// The connection and its number, by which a late failure is told from one of the current connection.
+    /// The open connection and its number. The number distinguishes a failure of this connection
+    /// from a late one of its predecessor.
     open: Option<(u64, MultiplexedConnection)>,
-    pause: Duration,
-    closed_until: Duration,
+    backoff: Duration,
+    /// The clock's reading until which the breaker is open.
+    breaker_open_until: Duration,
 }
 
 impl Connection {
@@ -74,7 +79,7 @@ impl Connection {
         }
     }
 
-    /// How many connections have been made.
+    /// Returns how many connections have been made.
     pub(super) fn made(&self) -> u64 {
         self.made.load(Ordering::Acquire)
     }
@@ -83,38 +88,40 @@ impl Connection {
         self.run_blocking(command, Duration::ZERO).await
     }
 
-    /// Runs a command that may take `extra` longer than others.
+    /// Runs a command with timeouts that are `extra` longer than usual.
     pub(super) async fn run_blocking<T: FromRedisValue>(
         &self,
         command: &Cmd,
         extra: Duration,
     ) -> Result<T, StoreError> {
-        let ask = async |mut connection: MultiplexedConnection| command.query_async(&mut connection).await;
-        self.run_within(extra, ask).await
+        let send = async |mut connection: MultiplexedConnection| command.query_async(&mut connection).await;
+        self.run_within(extra, send).await
     }
 
     pub(super) async fn run_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        let ask = async |mut connection: MultiplexedConnection| pipeline.query_async(&mut connection).await;
-        self.run_within(Duration::ZERO, ask).await
+        let send = async |mut connection: MultiplexedConnection| pipeline.query_async(&mut connection).await;
+        self.run_within(Duration::ZERO, send).await
     }
 
     pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        let ask = async |mut connection: MultiplexedConnection| script.invoke_async(&mut connection).await;
-        self.run_within(Duration::ZERO, ask).await
+        let send = async |mut connection: MultiplexedConnection| script.invoke_async(&mut connection).await;
+        self.run_within(Duration::ZERO, send).await
     }
 
-    /// Asks on the connection, which is made if there is none; both deadlines are `extra` longer than usual.
+    /// Sends a request, after connecting if necessary. The command and overall timeouts are `extra`
+    /// longer than usual.
     async fn run_within<T>(
         &self,
         extra: Duration,
-        ask: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
+        send: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let whole = async {
             let (number, connection) = self.open().await?;
-            self.settle(number, self.timeouts.command + extra, ask(connection)).await
+            self.settle(number, self.timeouts.command + extra, send(connection)).await
         };
         let overall = self.timeouts.overall + extra;
-        // Each part has a deadline of its own that judges the connection. This one only lets the caller go.
+        // Each part has its own timeout, after which the connection is closed. This one only bounds
+        // the caller's wait.
         tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
@@ -123,7 +130,7 @@ impl Connection {
             return Ok(open);
         }
         let _connecting = self.connecting.lock().await;
-        // Another caller may have connected, or failed to, while this one waited.
+        // Check again: another caller may have connected, or failed to, while this one waited.
         if let Some(open) = self.ready()? {
             return Ok(open);
         }
@@ -135,13 +142,16 @@ impl Connection {
         }
     }
 
-    /// The open connection, `None` if one may be made, or the error while the breaker is open.
+    /// Returns the open connection, or `None` if the caller may connect.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the breaker is open.
     fn ready(&self) -> Result<Option<(u64, MultiplexedConnection)>, StoreError> {
         let state = self.state();
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
         }
-        let left = state.closed_until.saturating_sub(self.clock.now());
+        let left = state.breaker_open_until.saturating_sub(self.clock.now());
         if left.is_zero() { Ok(None) } else { Err(StoreError::Unavailable(left)) }
     }
 
@@ -152,6 +162,7 @@ impl Connection {
         open
     }
 
+    /// Waits for a reply, and closes the connection if it failed.
     async fn settle<T>(
         &self,
         number: u64,
@@ -160,10 +171,10 @@ impl Connection {
     ) -> Result<T, StoreError> {
         match tokio::time::timeout(timeout, reply).await {
             Ok(Ok(value)) => {
-                self.state().pause = Duration::ZERO;
+                self.state().backoff = Duration::ZERO;
                 Ok(value)
             }
-            // The server answered: the connection is good, the command was not.
+            // The server rejected the command; the connection itself works.
             Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
                 Err(error.into())
             }
@@ -172,14 +183,15 @@ impl Connection {
         }
     }
 
-    /// Gives up the connection that failed (none if it could not even be made) and opens the breaker.
+    /// Closes the connection that failed and opens the breaker. `number` is `None` if connecting
+    /// failed.
     fn failed(&self, number: Option<u64>, error: StoreError) -> StoreError {
         let mut state = self.state();
         let current = state.open.as_ref().map(|(number, _)| *number);
         if current == number {
             state.open = None;
-            state.pause = (state.pause * 2).clamp(FIRST_PAUSE, MAX_PAUSE);
-            state.closed_until = self.clock.now() + state.pause;
+            state.backoff = (state.backoff * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF);
+            state.breaker_open_until = self.clock.now() + state.backoff;
         }
         error
     }

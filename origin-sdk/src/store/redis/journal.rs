@@ -1,4 +1,4 @@
-//! The journal's scripts, and their replies as records.
+//! The journal's scripts, and the parsing of their replies.
 
 use redis::Script;
 use shared_keys::{Mode, Position, Scope};
@@ -7,19 +7,21 @@ use super::connection::Connection;
 use crate::error::StoreError;
 use crate::store::{Appended, FeedRecord, Progress, Unless};
 
-/// Records that the feed keeps, about. A process that was away for longer reads the ledger.
+/// The approximate number of records in the feed. A process that is further behind reads the
+/// ledger.
 pub(super) const MAX_FEED: usize = 100_000;
-/// Rows of the ledger that are read at a time: more than the scopes that one record may have.
+/// The ledger rows read at a time: more than the scopes of one record, so that a page always
+/// advances.
 const LEDGER_PAGE: usize = 5_000;
-/// Scopes that the ledger keeps. Older ones raise the floor.
+/// The most scopes in the ledger. Dropping the oldest raises the ledger's floor.
 pub(super) const MAX_LEDGER: usize = 100_000;
 
-/// A key of an app's journal. All of them are in one slot.
+/// Returns a key of an app's journal. All of these keys are in one slot.
 pub(super) fn journal_key(app: &str, name: &str) -> String {
     format!("{app}:{{journal}}:{name}")
 }
 
-/// The scripts of one app's journal, and its two keys in one slot.
+/// The scripts of one app's journal, and its two keys.
 pub(super) struct JournalScripts {
     feed_key: String,
     ledger_key: String,
@@ -78,12 +80,14 @@ impl JournalScripts {
             call.arg(own.to_string());
         }
         let (position, more, gap, rows): (String, bool, bool, Vec<Row>) = connection.run_script(&call).await?;
-        // The position was taken first: what comes while the pages are read is told by the next call as well.
+        // The position was read before the ledger's pages. A record appended in the meantime is
+        // also in the next reply.
         let records = if gap { self.ledger(connection).await? } else { records_of(&rows)? };
         Ok(Progress { records, position: position.parse()?, more })
     }
 
-    /// The last record of every scope and mode that the ledger has, a page at a time, so that no single command takes long.
+    /// Returns the last record of every scope and mode in the ledger. Reads it in pages, so that no
+    /// single command blocks Redis for long.
     pub(super) async fn ledger(&self, connection: &Connection) -> Result<Vec<FeedRecord>, StoreError> {
         let (mut from, mut all) = ("-inf".to_owned(), Vec::new());
         loop {
@@ -100,17 +104,21 @@ impl JournalScripts {
     }
 }
 
-/// `[id, mode, scope, …]` as bytes: whoever can write to Redis can write anything.
+/// `[id, mode, scope, …]`. Bytes, because any client can write non-UTF-8 text to Redis.
 pub(super) type Row = Vec<Vec<u8>>;
 
 fn records_of(rows: &[Row]) -> Result<Vec<FeedRecord>, StoreError> {
     rows.iter().map(|row| record_of_row(row)).collect()
 }
 
-/// A scope that does not parse was written by a newer version or a stranger: what it covers is
-/// unknown, so it counts as `all`.
+/// Parses a row of the feed or the ledger. A mode or scope that does not parse was written by a
+/// newer version or by another program. What it covers is unknown, so the record counts as `remove
+/// all`.
+///
+/// # Errors
+/// [`StoreError`] if the position is malformed.
 pub(super) fn record_of_row(row: &[Vec<u8>]) -> Result<FeedRecord, StoreError> {
-    // What is not UTF-8 is no mode and no scope either.
+    // Text that is not UTF-8 becomes empty, which is neither a mode nor a scope.
     let mut texts = row.iter().map(|bytes| std::str::from_utf8(bytes).unwrap_or_default());
     let position: Position = texts.next().unwrap_or_default().parse()?;
     let mode = texts.next().unwrap_or_default().parse();

@@ -1,4 +1,5 @@
-//! The scripts by which a key is claimed, filled and released, and its version raised. What belongs to a key lies in its slot.
+//! The scripts that claim, fill and release a key, and raise its version. A key's lease and version
+//! are in the key's slot.
 
 use std::time::Duration;
 
@@ -9,18 +10,19 @@ use super::{stored, to_millis};
 use crate::error::StoreError;
 use crate::store::{Claim, ClaimRequest, Holder, LeaseToken, Outcome};
 
-/// What a script begins with that writes values: a full memory refuses it.
+/// Builds a script that stores values. Redis refuses to run it when its memory is full.
 macro_rules! writes {
     ($($script:literal),+) => { Script::new(concat!("#!lua\n", $(include_str!(concat!("lua/", $script))),+)) };
 }
 
-/// What a script begins with that gives memory back.
+/// Builds a script that frees memory. Redis runs it even when its memory is full.
 macro_rules! frees {
     ($($script:literal),+) => { Script::new(concat!("#!lua flags=allow-oom\n", $(include_str!(concat!("lua/", $script))),+)) };
 }
 
-/// How long the version of a key's last write is remembered: longer than a message about an older one can be on its way.
-const VERSION_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long the version of a key's last write is remembered. Must exceed the delivery time of any
+/// message about an older version.
+const VERSION_TTL: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) struct LeaseScripts {
     claim: Script,
@@ -41,7 +43,8 @@ impl LeaseScripts {
         }
     }
 
-    /// Claims a key; if another process holds its lease, that one's end rings on `channel`.
+    /// Claims a key. If another caller holds its lease, the end of that lease is published to
+    /// `channel`.
     pub(super) async fn claim(
         &self,
         connection: &Connection,
@@ -108,7 +111,7 @@ impl LeaseScripts {
         version: u64,
     ) -> Result<bool, StoreError> {
         let mut call = self.raise_version.prepare_invoke();
-        call.key(beside(key, "version")).arg(format!("{version:020}")).arg(to_millis(VERSION_KEPT));
+        call.key(beside(key, "version")).arg(format!("{version:020}")).arg(to_millis(VERSION_TTL));
         connection.run_script(&call).await
     }
 }
@@ -123,8 +126,8 @@ fn lease_key(key: &str) -> String {
     beside(key, "lease")
 }
 
-/// `APP:what:vVERSION:{family}:rest`. No data key has that text, since its second segment is a version; and it stays under the
-/// app's name, by which access to Redis may be limited.
+/// Returns `APP:what:vVERSION:{family}:rest`. It cannot equal a data key, whose second segment is a
+/// version. It still begins with the app's name, by which access to Redis may be restricted.
 fn beside(key: &str, what: &str) -> String {
     let (app, rest) = key.split_once(':').unwrap_or((key, ""));
     format!("{app}:{what}:{rest}")
@@ -135,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_lies_in_its_keys_slot() {
+    fn a_lease_is_in_the_slot_of_its_key() {
         let key = "shop:v1:{user:42}:orders:3";
         assert_eq!(lease_key(key), "shop:lease:v1:{user:42}:orders:3");
         assert_eq!(shared_keys::slot(&lease_key(key)), shared_keys::slot(key));

@@ -1,4 +1,4 @@
-//! Redis (standalone) as the shared tier and the home of the journal.
+//! A standalone Redis as the shared tier and the store of the journal.
 
 mod admin;
 mod connection;
@@ -32,17 +32,17 @@ use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::random;
 
-/// Records fetched at a time.
+/// The most records fetched at a time.
 const FOLLOW_LIMIT: usize = 1000;
-/// Keys that are read in one transaction: a longer one would hold up other clients.
+/// The most keys read in one transaction. A longer one would block other clients.
 const BATCH: usize = 500;
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
     commands: Connection,
-    /// Blocking reads hold up everything behind them, so they have a connection of their own.
+    /// The connection of blocking reads, which would delay any command behind them.
     blocking: Connection,
-    /// So do records on their way to the edge, which can be megabytes.
+    /// The connection of the shipper, whose replies can be megabytes.
     shipping: Connection,
     wakeups: Wakeups,
     scripts: JournalScripts,
@@ -51,7 +51,7 @@ pub(crate) struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store on this server. Connects when first used.
+    /// Returns a store on this server. Connects on first use.
     pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
         let process = random::process_id();
@@ -70,7 +70,7 @@ impl RedisStore {
 impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
-            // In one transaction: a value must not get the time to live of the one that replaces it.
+            // One transaction, so that a value is never paired with the TTL of its replacement.
             let mut both = redis::pipe();
             both.atomic().get(key).cmd("PTTL").arg(key);
             let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
@@ -201,13 +201,15 @@ impl ShipStore for RedisStore {
     }
 }
 
-/// What a key holds, by the replies of `GET` and `PTTL`. A key without expiry is not ours: it has no time left.
+/// Converts the replies of `GET` and `PTTL`. Returns `None` for a key without a TTL, which was not
+/// written by this store.
 fn stored(value: Option<Vec<u8>>, ttl_ms: i64) -> Option<Stored> {
     let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
     value.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left })
 }
 
-/// A time to live as Redis takes it: at least one millisecond, and not more than it can count.
+/// Returns a TTL in the milliseconds of Redis: at least 1, at most `i64::MAX / 2`, so that Redis's
+/// sum with the current time does not overflow.
 fn to_millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
 }

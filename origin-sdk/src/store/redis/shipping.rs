@@ -1,13 +1,13 @@
-//! How far each target of the shipper has come: a consumer group of the feed per target, and a lease on it.
+//! The state of shipping: for each target, a consumer group of the feed and a lease.
 //!
-//! | key | what |
+//! | key | content |
 //! |---|---|
-//! | `APP:{journal}:feed`, group `ship:TARGET` | what the target has confirmed; its one consumer is whoever holds the lease |
+//! | `APP:{journal}:feed`, group `ship:TARGET` | the records that the target has confirmed; the lease's holder is the only consumer |
 //! | `APP:{journal}:ship:TARGET` | the lease: the token of the process that ships now |
-//! | `APP:{journal}:shipping` | a hash for people: `TARGET shipper`, `confirmed`, `confirmed_at`, `failures`, `error`, `error_at` |
+//! | `APP:{journal}:shipping` | a hash for the status: `TARGET shipper`, `confirmed`, `confirmed_at`, `failures`, `error`, `error_at` |
 //!
-//! Whatever moves the group does so in a script that checks the lease first: a process that was stopped and comes back finds
-//! it gone, and neither takes nor confirms anything.
+//! Every script that advances the group checks the lease first. A process that was suspended and
+//! has lost its lease can neither take nor confirm records.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,17 +24,17 @@ use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Unshipped};
 
 const JOURNAL: &str = include_str!("lua/journal.lua");
 const SHARED: &str = include_str!("lua/shipping.lua");
-/// Group names begin with it; the target's name follows.
+/// The prefix of a group's name, before the target's name.
 const GROUP_PREFIX: &str = "ship:";
-/// Records that are counted at most.
+/// The most records that are counted for the status.
 const MAX_COUNTED: usize = 1000;
 
-/// The scripts that move targets, and their keys.
+/// The scripts that ship to targets, and their keys.
 pub(super) struct ShipScripts {
     feed_key: String,
     ledger_key: String,
     status_key: String,
-    /// What a lease's key begins with.
+    /// The prefix of a lease's key, before the target's name.
     lease_prefix: String,
     turn: Script,
     take: Script,
@@ -72,9 +72,11 @@ impl ShipScripts {
         self.turn(connection, shipping, Duration::ZERO).await.map(|_| ())
     }
 
-    async fn turn(&self, connection: &Connection, shipping: Shipping<'_>, lasts: Duration) -> Result<u64, StoreError> {
+    /// Acquires or renews the lease for `ttl`; zero releases it. Returns the remaining milliseconds
+    /// of another process's lease, or 0 if no other process holds it.
+    async fn turn(&self, connection: &Connection, shipping: Shipping<'_>, ttl: Duration) -> Result<u64, StoreError> {
         let mut call = self.call(&self.turn, shipping.target);
-        call.arg(shipping.target).arg(shipping.token).arg(lasts.as_millis() as u64);
+        call.arg(shipping.target).arg(shipping.token).arg(ttl.as_millis() as u64);
         connection.run_script(&call).await
     }
 
@@ -137,7 +139,7 @@ impl ShipScripts {
             let Some(target) = group.name.strip_prefix(GROUP_PREFIX) else { continue };
             let mut lease = redis::cmd("GET");
             let shipper: Option<String> = connection.run(lease.arg(self.lease_key(target))).await?;
-            // Redis does not know the lag where entries were deleted one by one: then they are counted.
+            // Redis reports no lag if entries were deleted individually. Count the records then.
             let most = if group.lag.is_some() { 1 } else { MAX_COUNTED };
             let waiting = self.waiting(connection, &group.name, &group.last_delivered_id, most).await?;
             let note = |name: &str| noted.get(&format!("{target} {name}"));
@@ -164,11 +166,11 @@ impl ShipScripts {
         forget.cmd("DEL").arg(self.lease_key(target));
         let fields = ["shipper", "confirmed", "confirmed_at", "failures", "error", "error_at"];
         forget.cmd("HDEL").arg(&self.status_key).arg(fields.map(|name| format!("{target} {name}")).as_slice());
-        let (was_there, ..): (bool, u64, u64) = connection.run_pipeline(&forget).await?;
-        Ok(was_there)
+        let (existed, ..): (bool, u64, u64) = connection.run_pipeline(&forget).await?;
+        Ok(existed)
     }
 
-    /// What the group has not confirmed; of what it was not given yet, at most `most` records are counted.
+    /// Returns the group's unconfirmed records. Counts at most `most` of those not delivered yet.
     async fn waiting(
         &self,
         connection: &Connection,
@@ -201,10 +203,11 @@ impl ShipScripts {
     }
 }
 
+/// The records that a group has not confirmed.
 struct Waiting {
-    /// The first of all.
+    /// The position of the first unconfirmed record.
     first: Option<Position>,
-    /// How many come after those that the group was given.
+    /// How many records were not delivered to the group yet.
     after: u64,
 }
 
@@ -212,6 +215,7 @@ fn group(target: &str) -> String {
     format!("{GROUP_PREFIX}{target}")
 }
 
+/// Returns the time from a position's timestamp to `now_ms`.
 fn since(position: Position, now_ms: u64) -> Duration {
     Duration::from_millis(now_ms.saturating_sub(position.ms()))
 }

@@ -1,7 +1,7 @@
-//! Where the fleet's Redis is: settings → a connection to the server that takes writes.
+//! The location of the fleet's Redis: settings → a connection to the server that accepts writes.
 //!
-//! The only place that knows how that server is found. Whatever fails a connection gives it up and asks here again, so a
-//! topology in which the primary moves needs to answer only one question: who is it now?
+//! Only this file knows how to find that server. After a failure the connection is closed and made
+//! again here, so a topology with failover only has to return the current primary.
 
 use std::time::Duration;
 
@@ -10,21 +10,23 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 
 use crate::error::BuildError;
 
-/// Which servers hold the shared tier and the journal. Checked by [`CacheBuilder::build`](crate::CacheBuilder::build).
+/// The servers of the shared tier and the journal. Checked by
+/// [`CacheBuilder::build`](crate::CacheBuilder::build).
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Topology {
-    /// No server: values and journal live and end with this process.
+    /// No server: values and journal are in this process and are lost when it ends.
     Embedded,
     /// One Redis, at `redis://[user:password@]host[:port][/db]`.
     Standalone {
-        /// Its URL.
+        /// The server's URL.
         url: String,
     },
 }
 
 impl Topology {
-    /// What connects to the server that takes writes; `None` if there is no server. Nothing is connected yet.
+    /// Returns a connector to the server that accepts writes, or `None` if there is no server. Does
+    /// not connect.
     ///
     /// # Errors
     /// [`BuildError::RedisUrl`] if a URL is malformed.
@@ -42,7 +44,7 @@ impl Topology {
 }
 
 impl std::fmt::Debug for Topology {
-    /// Without user name and password.
+    /// Formats the topology without user name and password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Embedded => f.write_str("Embedded"),
@@ -51,24 +53,24 @@ impl std::fmt::Debug for Topology {
     }
 }
 
-/// The server that takes writes, wherever it is at the moment.
+/// The server that accepts writes at the moment.
 #[derive(Clone)]
 pub(crate) struct Primary(Client);
 
 impl Primary {
-    /// A new connection that can only listen to channels. It has no deadline.
+    /// Opens a connection for subscriptions. Has no timeout.
     pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
         self.0.get_async_pubsub().await
     }
 
-    /// A new connection, made within `timeout` or not at all. Its commands have no deadline of their own.
+    /// Opens a connection within `timeout`. Commands on it have no timeout of their own.
     pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
         self.0.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 
-/// The URL as it may stand in an error.
+/// Returns the URL with user name and password replaced by `…`, for errors and debug output.
 fn without_credentials(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_shows_in_an_error_or_in_debug() {
+    fn errors_and_debug_output_contain_no_password() {
         let at = |url: &str| Topology::Standalone { url: url.to_owned() };
         let refused = at("http://user:hunter2@host/").primary().err().unwrap();
         assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused:?}");

@@ -1,7 +1,8 @@
-//! The channel on which this process is told that a lease it waits for has ended.
+//! The channel on which this process is notified that a lease it waits for has ended.
 //!
-//! Waiters put the channel's name into the lease itself, and whoever ends it publishes to those names only: a load that
-//! nobody waits for publishes nothing, and no process hears of loads that it does not wait for.
+//! A waiter adds its channel's name to the lease, and the script that ends the lease publishes to
+//! those channels only. A load without waiters publishes nothing, and a process receives no message
+//! about loads that it does not wait for.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,17 +16,17 @@ use crate::error::StoreError;
 use crate::store::{Outcome, Watch, Watches};
 use crate::task::AbortOnDrop;
 
-/// How often the subscription is checked: a connection that is gone without a word would stay silent for ever.
+/// How often a silent subscription is pinged, because a dead connection may report no error.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
-/// A subscription on a connection of its own, made when it is first needed.
+/// A subscription on its own connection, opened on first use.
 pub(super) struct Wakeups {
     primary: Primary,
     channel: String,
     timeouts: Timeouts,
     watches: Watches,
     subscription: Mutex<Option<AbortOnDrop>>,
-    /// Held while subscribing, so that many callers make one connection.
+    /// Locked while subscribing, so that concurrent callers share one connection.
     subscribing: tokio::sync::Mutex<()>,
 }
 
@@ -41,7 +42,7 @@ impl Wakeups {
         }
     }
 
-    /// A watch on the key's lease, once the subscription stands.
+    /// Returns a watch on the end of the key's lease, once the subscription is open.
     pub(super) async fn watch(&self, key: &str) -> Result<Watch, StoreError> {
         if !self.is_open() {
             let _subscribing = self.subscribing.lock().await;
@@ -54,7 +55,7 @@ impl Wakeups {
         Ok(self.watches.watch(key))
     }
 
-    /// The channel to be woken by, while this process listens to it.
+    /// Returns the channel on which to notify this process, while its subscription is open.
     pub(super) fn channel(&self) -> Option<&str> {
         self.is_open().then_some(&self.channel)
     }
@@ -78,14 +79,15 @@ impl Wakeups {
     }
 }
 
-/// Passes on what is published, until the connection fails. Then everyone is woken, to ask for themselves.
+/// Forwards published outcomes to the waiters until the connection fails. Then wakes all waiters,
+/// as messages may have been lost.
 async fn listen(watches: Watches, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
     loop {
         match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
             Ok(Some(message)) => {
                 let text = String::from_utf8_lossy(message.get_payload_bytes());
                 if let Some((outcome, key)) = text.split_once(' ') {
-                    watches.ring(key, Outcome::from_name(outcome));
+                    watches.notify(key, Outcome::from_name(outcome));
                 }
             }
             Ok(None) => break,
@@ -97,5 +99,5 @@ async fn listen(watches: Watches, mut sink: PubSubSink, mut stream: PubSubStream
             }
         }
     }
-    watches.ring_all();
+    watches.notify_all();
 }

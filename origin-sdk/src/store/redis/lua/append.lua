@@ -1,6 +1,7 @@
--- Appends one record. ARGV: max_feed, max_ledger, seen, mode, since (or ''), number of checked scopes,
--- the checked scopes, the record's scopes. Returns {id, clean}: clean is 0 if a record after `since` covers
--- one of the checked scopes.
+-- Appends one record.
+-- ARGV: max_feed, max_ledger, seen, mode, since (or ''), number of checked scopes, the checked
+-- scopes, the record's scopes.
+-- Returns {id, clean}: clean is 0 if a record after `since` has one of the checked scopes.
 local seen, mode, since, checked = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 ensure(seen)
 

@@ -1,8 +1,11 @@
 #!lua flags=allow-oom
--- Takes the lease of a key unless someone else holds it, and reads the key in the same step: whoever asks after the holder
--- has filled it finds the value. A full memory does not keep a lease from being taken. KEYS: key, lease. ARGV: token,
--- position, ttl_ms, the token of a holder that may be replaced (or ''), the channel to be woken by (or '').
--- Returns {value, value's pttl, holder, its position, its pttl}; no holder if the lease is the caller's now.
+-- Acquires the lease on a key unless another caller holds it, and reads the key in the same step,
+-- so that a claim after the fill finds the value. Runs even when Redis's memory is full.
+-- KEYS: key, lease.
+-- ARGV: token, position, ttl_ms, the token of a holder that may be replaced (or ''), the channel on
+-- which to notify the caller (or '').
+-- Returns {value, value's pttl, holder, its position, its pttl}. Without a holder, the lease is now
+-- the caller's.
 local key, lease = KEYS[1], KEYS[2]
 local token, position, ttl, replaced, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 

@@ -1,5 +1,6 @@
--- A lease is a hash: `token` (who holds it), `at` (the journal position at which its holder began), and a field
--- `wake CHANNEL` for every process that waits for it.
+-- Ends a lease and notifies its waiters of the outcome. A lease is a hash: `token` (its holder),
+-- `at` (the journal position that the holder had applied), and a field `wake CHANNEL` for every
+-- process that waits for its end.
 local key, lease = KEYS[1], KEYS[2]
 
 local function end_lease(outcome)

@@ -1,6 +1,8 @@
--- What came after a cursor. ARGV: max_feed, max_ledger, cursor, limit, records that the caller has appended itself and
--- was not told of yet.
--- Returns {position, more, gap, rows}; a row is {id, mode, scope, ...}. With gap = 1 the ledger tells what came instead.
+-- Returns the records after a cursor.
+-- ARGV: max_feed, max_ledger, cursor, limit, the IDs of the caller's own records that it has not
+-- followed yet.
+-- Returns {position, more, gap, rows}; a row is {id, mode, scope, ...}. With gap = 1, rows is empty
+-- and the caller must read the ledger instead.
 local cursor, limit = ARGV[3], tonumber(ARGV[4])
 ensure(cursor)
 
@@ -12,29 +14,30 @@ local function rows_after()
   return rows
 end
 
-local function is_there(id)
+local function exists(id)
   return #redis.call('XRANGE', feed, id, id) == 1
 end
 
--- What was in a lost end of the feed nobody can know.
+-- Appends a record that covers everything, because the lost records are unknown.
 local function append_all(seen)
   local id = append(seen, 'remove', {'all'})
   return {id, 0, 0, {{id, 'remove', 'all'}}}
 end
 
--- A record of the caller's own is ahead of what it applied last, so a failover can have lost it alone.
+-- The caller's own records can be newer than its cursor, so a failover can lose them and not the
+-- cursor.
 local seen, is_lost = cursor, false
 for i = 5, #ARGV do
   seen = is_after(ARGV[i], seen) and ARGV[i] or seen
-  is_lost = is_lost or not is_there(ARGV[i])
+  is_lost = is_lost or not exists(ARGV[i])
 end
 if is_lost then
   return append_all(seen)
 end
 
--- The record applied last must still be there. Comparing only the ends would miss a feed that lost its end in a
--- failover and has grown again since.
-if is_there(cursor) then
+-- The record at the cursor must still exist. A comparison with the feed's last ID would miss a feed
+-- that lost its end in a failover and has grown again since.
+if exists(cursor) then
   local rows = rows_after()
   local position = #rows > 0 and rows[#rows][1] or cursor
   return {position, #rows == limit and 1 or 0, 0, rows}
@@ -42,7 +45,7 @@ end
 
 local first = redis.call('XRANGE', feed, '-', '+', 'COUNT', 1)[1][1]
 if cursor ~= '0-0' and not is_after(first, cursor) then
-  -- Not trimmed but lost.
+  -- Trimming removes records from the start only, so this record was lost.
   return append_all(cursor)
 end
 return {last_id(), 0, 1, {}}

@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
--- (The line above: a replica refuses the script, so that nobody follows a primary that was demoted; and a full memory
--- does not keep an invalidation out. Needs Redis 7.)
+-- The line above needs Redis 7. It makes a replica refuse the script, so that no process follows a
+-- demoted primary, and it permits invalidations when memory is full.
 --
--- The journal in Redis: a stream (the feed) and, in the same slot, a sorted set (the ledger).
--- The feed's IDs are the positions. The ledger holds `<mode> <scope>` with the last position as its score, so that
--- a process that starts, or was away for longer than the feed remembers, can still learn all that matters.
--- `remove all` in the ledger is also its floor: rows that are dropped raise it.
+-- The journal in Redis: a stream (the feed) and, in the same slot, a sorted set (the ledger). The
+-- feed's IDs are the positions. The ledger stores `<mode> <scope>` with the last position as its
+-- score, so that a process that starts, or is further behind than the feed reaches, can still catch
+-- up. `remove all` in the ledger is also its floor: dropping a row raises the floor to that row's
+-- score.
 local feed, ledger = KEYS[1], KEYS[2]
 local max_feed, max_ledger = tonumber(ARGV[1]), tonumber(ARGV[2])
 
--- A score is a double: 2^53 leaves 43 bits for milliseconds (until the year 2248) and ten for the number within one.
+-- A score is a double, exact up to 2^53: 43 bits for the milliseconds (until the year 2248) and 10
+-- bits for the sequence number within a millisecond.
 local PER_MS = 1024
 
 local function split(id)
@@ -41,7 +43,7 @@ local function last_id()
   return last[1] and last[1][1]
 end
 
--- A stream entry as {id, mode, scope, ...}; {id} if it was trimmed.
+-- Returns a stream entry as {id, mode, scope, ...}; {id} if it was trimmed.
 local function row_of(entry)
   local row, fields = {entry[1]}, entry[2] or {}
   for i = 2, #fields, 2 do
@@ -50,8 +52,9 @@ local function row_of(entry)
   return row
 end
 
--- Positions never repeat, also after a failover that lost the end of the feed or moved the clock back:
--- the new one is the latest of Redis's time, the feed's end and what the caller has seen.
+-- Returns the ID of a new record: the latest of Redis's time, the ID after the feed's last and the
+-- ID after `seen`. So positions never repeat, even after a failover that lost the end of the feed
+-- or set the clock back.
 local function next_id(seen)
   local time = redis.call('TIME')
   local ms, seq = time[1] * 1000 + math.floor(time[2] / 1000), 0
@@ -72,7 +75,7 @@ local function trim_ledger()
   if surplus <= 0 then
     return
   end
-  -- One row more than needed, since the floor itself may be among the oldest.
+  -- Read one row more than the surplus, since the floor itself may be among the oldest.
   local rows = redis.call('ZRANGE', ledger, 0, surplus, 'WITHSCORES')
   local floor = 0
   for i = 1, #rows, 2 do
@@ -84,9 +87,10 @@ local function trim_ledger()
   redis.call('ZADD', ledger, 'GT', number(floor), 'remove all')
 end
 
--- Lua's stack bounds what `unpack` can pass on, so many scopes become several records. Returns the last one's ID.
+-- Lua's stack limits the arguments of `unpack`, so many scopes become several records.
 local MAX_SCOPES = 1000
 
+-- Appends records to the feed and the ledger. Returns the ID of the last one.
 local function append(seen, mode, scopes)
   local id
   for first = 1, #scopes, MAX_SCOPES do
@@ -103,8 +107,9 @@ local function append(seen, mode, scopes)
   return id
 end
 
--- Whoever finds no feed creates it with a record that covers everything: nobody can know what was lost.
--- Whoever finds a feed but no ledger (it was evicted) sets the floor at the feed's end, for the same reason.
+-- Creates a missing feed with a record that covers everything, because the lost records are
+-- unknown. Recreates a missing ledger (Redis may evict it) with its floor at the feed's end, for
+-- the same reason.
 local function ensure(seen)
   local last = last_id()
   if not last then

@@ -1,6 +1,8 @@
--- A page of the ledger by ascending score. ARGV: max_feed, max_ledger, score to begin at, limit.
--- Returns {next, rows}: the score that the next page begins at, or '' after the last page. A row that is written while
--- pages are read moves up, so it is not missed. Rows of the score that ends a page are read again with the next one.
+-- Returns a page of the ledger in ascending order of score.
+-- ARGV: max_feed, max_ledger, the first score, limit.
+-- Returns {next, rows}: the first score of the next page, or '' after the last page. A row that is
+-- updated between pages moves to a higher score, so it is not missed. Rows with the last score of a
+-- page are returned again in the next page.
 local from, limit = ARGV[3], tonumber(ARGV[4])
 local page = redis.call('ZRANGE', ledger, from, '+inf', 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
 local rows = {}

@@ -1,5 +1,7 @@
--- Notes a version of a key's value. KEYS: the version. ARGV: version (20 digits), how long it is kept in milliseconds.
--- Returns 1 if a version was known and none was newer. Equally long numbers compare as their texts do.
+-- Records the highest version of a key's value.
+-- KEYS: the version.
+-- ARGV: version (20 digits), ttl_ms.
+-- Returns 1 if a version was known and was not newer. Numbers of equal length compare as strings.
 local known = redis.call('GET', KEYS[1])
 if known and known > ARGV[1] then
   return 0

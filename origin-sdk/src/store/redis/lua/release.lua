@@ -1,4 +1,6 @@
--- Ends a lease without a value. KEYS: key, lease. ARGV: token, outcome.
+-- Releases a lease without storing a value, if the token still holds it.
+-- KEYS: key, lease.
+-- ARGV: token, outcome.
 if redis.call('HGET', lease, 'token') == ARGV[1] then
   end_lease(ARGV[2])
 end

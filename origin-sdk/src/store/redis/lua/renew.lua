@@ -1,5 +1,8 @@
 #!lua flags=allow-oom
--- Prolongs a lease. KEYS: lease. ARGV: token, ttl_ms. Returns 0 if it is not held any more.
+-- Renews a lease.
+-- KEYS: lease.
+-- ARGV: token, ttl_ms.
+-- Returns 0 if the token no longer holds it.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
   return 0
 end

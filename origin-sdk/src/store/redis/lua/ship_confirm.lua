@@ -1,5 +1,7 @@
--- Notes what a target has confirmed, for the holder of its lease. KEYS[3]: the lease; KEYS[4]: the status.
--- ARGV: max_feed, max_ledger, target, group, token, the records' IDs. Returns 0 for anyone else, and notes nothing.
+-- Records what a target has confirmed.
+-- KEYS[3]: the lease; KEYS[4]: the status.
+-- ARGV: max_feed, max_ledger, target, group, token, the records' IDs.
+-- Returns 0, and records nothing, if the token does not hold the lease.
 local status, target, group, token = KEYS[4], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', KEYS[3]) ~= token then
   return 0

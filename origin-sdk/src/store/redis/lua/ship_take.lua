@@ -1,13 +1,16 @@
--- The first records that a target has not confirmed, for the holder of its lease. KEYS[3]: the lease.
--- ARGV: max_feed, max_ledger, group, token, limit. Returns {held, rows, behind, now_ms}; held is 0 for anyone else.
+-- Returns the first records that a target has not confirmed.
+-- KEYS[3]: the lease.
+-- ARGV: max_feed, max_ledger, group, token, limit.
+-- Returns {held, rows, behind, now_ms}; held is 0 if the token does not hold the lease.
 local group, token, limit = ARGV[3], ARGV[4], ARGV[5]
 if redis.call('GET', KEYS[3]) ~= token then
   return {0, {}, 0, 0}
 end
 ensure('0-0')
 
--- A new group begins at the feed's start: telling a target twice is harmless, not telling it is not. Where records are
--- gone that the target was never told of, it is told to drop everything instead.
+-- Returns whether records were trimmed before the target received them; it is sent `remove all`
+-- instead. Creates a missing group at the feed's start: shipping a record twice is harmless,
+-- omitting one is not.
 local function has_missed_records(info)
   if not info then
     redis.call('XGROUP', 'CREATE', feed, group, '0')
@@ -18,7 +21,8 @@ local function has_missed_records(info)
   return last ~= '0-0' and is_after(redis.call('XRANGE', feed, '-', '+', 'COUNT', 1)[1][1], last)
 end
 
--- The group's one consumer is whoever holds the lease, so what a dead one took and did not confirm is at hand.
+-- Every holder of the lease reads as the same consumer, so a new holder also gets the records that
+-- a dead one took and did not confirm.
 local function read(from)
   local reply =
     redis.call('XREADGROUP', 'GROUP', group, 'shipper', 'COUNT', limit, 'STREAMS', feed, from)

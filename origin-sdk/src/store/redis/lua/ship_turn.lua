@@ -1,6 +1,7 @@
--- Takes, renews or gives back the lease of a target's shipper. KEYS[3]: the lease; KEYS[4]: the status.
--- ARGV: max_feed, max_ledger, target, token, milliseconds (0 gives it back).
--- Returns the milliseconds that another's lease lasts; 0 if there is no other.
+-- Acquires, renews or releases the lease on a target.
+-- KEYS[3]: the lease; KEYS[4]: the status.
+-- ARGV: max_feed, max_ledger, target, token, ttl_ms (0 releases the lease).
+-- Returns the remaining milliseconds of another process's lease; 0 if no other process holds it.
 local lease, status, target, token, ms = KEYS[3], KEYS[4], ARGV[3], ARGV[4], tonumber(ARGV[5])
 local holder = redis.call('GET', lease)
 if holder and holder ~= token then

@@ -1,4 +1,4 @@
--- What the shipping scripts share. They follow on the journal's.
+-- Functions that the shipping scripts share. Runs after journal.lua.
 local function named(fields)
   local by_name = {}
   for i = 1, #fields, 2 do
@@ -16,7 +16,8 @@ local function group_info(group)
   end
 end
 
--- How many records come after those that the group was given. Redis does not know where entries were deleted one by one.
+-- Returns how many records have not been delivered to the group yet. Redis reports no lag if
+-- entries were deleted individually; then returns the feed's length, an upper bound.
 local function behind(group)
   local info = group_info(group)
   return info and (info.lag or redis.call('XLEN', feed)) or 0
