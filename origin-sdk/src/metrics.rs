@@ -70,6 +70,10 @@ counters! {
     /// Responses that the edge may not store, because their tags exceed one header even when
     /// folded.
     tag_overflows,
+    /// Responses that are private because their requests carried credentials. Many of them on routes
+    /// that are the same for all users call for `CacheLayer::ignore_cookies` or
+    /// `ignore_credentials`.
+    credential_responses,
     /// Journal records that a target of the shipper (the worker or a zone) has accepted, counted
     /// for each target.
     records_shipped,

@@ -111,6 +111,31 @@ pub fn for_this_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
     }
 }
 
+/// Marks the response to the current request as one user's data: it gets
+/// `Cache-Control: private, no-store` and no tags, whatever the handler and the layer's settings say.
+///
+/// Call it in the task that serves the request, or in one inside [`for_this_request`], before the
+/// handler returns. It has no effect elsewhere, and none inside a loader: the value of a loader is
+/// shared with other requests, so one user's data must not be loaded into a shared namespace.
+///
+/// ```
+/// use origin_sdk::http::mark_private;
+///
+/// async fn greeting(user: Option<&str>) -> String {
+///     match user {
+///         Some(user) => {
+///             mark_private();
+///             format!("Hello, {user}")
+///         }
+///         None => "Hello".to_owned(),
+///     }
+/// }
+/// ```
+#[cfg(feature = "http")]
+pub fn mark_private() {
+    note(|reads| reads.private = true);
+}
+
 /// Adds a read to the request that this task serves, if it serves one.
 pub(crate) fn note_read<V: Send + Sync + 'static>(
     entry: &Arc<Entry<V>>,

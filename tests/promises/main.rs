@@ -18,6 +18,7 @@ mod g4_one_load;
 mod g4_stampede;
 mod g5_redis_trouble;
 mod g6_shipping;
+mod http_credentials;
 mod http_layer;
 mod journal;
 mod shared_keys;

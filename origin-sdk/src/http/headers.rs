@@ -8,28 +8,49 @@ use crate::metrics::Metrics;
 use crate::request_scope::RequestReads;
 
 const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+/// The fields by which an origin addresses shared caches alone (RFC 9213, 2, and its predecessor).
+pub(super) const TARGETED_CACHE_CONTROL: [HeaderName; 3] = [
+    HeaderName::from_static("cloudflare-cdn-cache-control"),
+    CDN_CACHE_CONTROL,
+    HeaderName::from_static("surrogate-control"),
+];
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Sets the headers. Returns whether the response is shared data, which a shared cache may store.
+/// The clients that may get a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    Everyone,
+    /// The sender of the request alone, because the response can depend on the request's
+    /// credentials.
+    Sender,
+}
+
+/// Sets the headers. Returns whether the response may be revalidated by an `ETag`.
 pub(super) fn describe<B>(
     response: &mut Response<B>,
     reads: &RequestReads,
+    audience: Audience,
     position: Position,
     metrics: &Metrics,
 ) -> bool {
-    let Some(layer) = reads.layer else { return false };
     let status = response.status();
     let headers = response.headers_mut();
-    headers.insert(CACHE_STATUS, cache_status(layer, reads));
+    if let Some(layer) = reads.layer {
+        headers.insert(CACHE_STATUS, cache_status(layer, reads));
+    }
+    if reads.private {
+        forbid_storing(headers);
+        return false;
+    }
+    let Some(lifetime) = reads.lifetime else { return false };
+    if audience == Audience::Sender {
+        metrics.credential_responses.add(1);
+        restrict_to_sender(headers);
+        return true;
+    }
     if !status.is_success() && status != StatusCode::NOT_FOUND {
         return false;
     }
-    let Some(lifetime) = reads.lifetime.filter(|_| !reads.private) else {
-        // Overrides the handler's own headers: one user's data must never be served to another.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-        headers.remove(CDN_CACHE_CONTROL);
-        return false;
-    };
     let has_own_lifetime = headers.contains_key(header::CACHE_CONTROL) || headers.contains_key(CDN_CACHE_CONTROL);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("public, no-cache"));
     // Sent even if the handler sets the lifetime, since the response obeys the journal either way.
@@ -52,6 +73,29 @@ pub(super) fn describe<B>(
         append(headers, CDN_CACHE_CONTROL, &lifetime.to_directives());
     }
     true
+}
+
+/// Marks a response as one user's data, which no cache may store. Overrides the handler's own
+/// headers: one user's data must never be served to another.
+pub(super) fn forbid_storing(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    remove_targeted(headers);
+}
+
+/// Restricts a response to the browser that sent the request. The browser revalidates it each time
+/// unless the handler sets a lifetime.
+fn restrict_to_sender(headers: &mut HeaderMap) {
+    let has_own_lifetime = headers.contains_key(header::CACHE_CONTROL);
+    let restriction = if has_own_lifetime { "private" } else { "private, no-cache" };
+    headers.append(header::CACHE_CONTROL, HeaderValue::from_static(restriction));
+    remove_targeted(headers);
+}
+
+/// Removes the fields that shared caches obey instead of `Cache-Control`.
+fn remove_targeted(headers: &mut HeaderMap) {
+    for name in TARGETED_CACHE_CONTROL {
+        headers.remove(name);
+    }
 }
 
 /// Returns this cache's member of `Cache-Status` (RFC 9211, section 2).

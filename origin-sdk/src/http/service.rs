@@ -1,6 +1,7 @@
 //! The service that [`CacheLayer`](super::CacheLayer) builds.
 
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,7 +12,9 @@ use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use tower_service::Service;
 
-use super::{etag, headers};
+use super::credentials::CredentialPolicy;
+use super::etag;
+use super::headers::{self, Audience};
 use crate::Cache;
 use crate::error::BoxError;
 use crate::request_scope::RequestScope;
@@ -28,14 +31,21 @@ pub struct CacheService<S> {
     /// The value to add to `Vary`; `None` if the layer names no fields.
     vary: Option<HeaderValue>,
     weak_etag: bool,
+    credentials: Arc<CredentialPolicy>,
 }
 
 impl<S> CacheService<S> {
-    pub(super) fn new(inner: S, cache: Cache, vary: &[HeaderName], weak_etag: bool) -> Self {
+    pub(super) fn new(
+        inner: S,
+        cache: Cache,
+        vary: &[HeaderName],
+        weak_etag: bool,
+        credentials: &CredentialPolicy,
+    ) -> Self {
         let names = vary.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
         // A list of field names is always a valid field value.
         let vary = HeaderValue::from_str(&names).ok().filter(|value| !value.is_empty());
-        Self { inner, cache, vary, weak_etag }
+        Self { inner, cache, vary, weak_etag, credentials: Arc::new(credentials.clone()) }
     }
 }
 
@@ -61,13 +71,19 @@ where
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let (cache, vary, weak_etag) = (self.cache.clone(), self.vary.clone(), self.weak_etag);
+        let policy = Arc::clone(&self.credentials);
         async move {
+            let scope = RequestScope::default();
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
-                return Ok(inner.call(request).await?.map(Either::Left));
+                let mut response = scope.scope(inner.call(request)).await?;
+                if scope.take().private {
+                    headers::forbid_storing(response.headers_mut());
+                }
+                return Ok(response.map(Either::Left));
             }
+            let credentials = policy.of_request(request.headers());
             let method = request.method().clone();
             let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-            let scope = RequestScope::default();
             // Read before the handler runs: each of its reads is checked against at least this
             // position.
             let position = cache.core().journal.position();
@@ -76,7 +92,9 @@ where
             if let Some(vary) = vary {
                 response.headers_mut().append(header::VARY, vary);
             }
-            if headers::describe(&mut response, &reads, position, &cache.core().metrics) {
+            let is_restricted = policy.restricts(credentials, response.headers());
+            let audience = if is_restricted { Audience::Sender } else { Audience::Everyone };
+            if headers::describe(&mut response, &reads, audience, position, &cache.core().metrics) {
                 return Ok(with_etag(response, &method, &if_none_match, weak_etag).await);
             }
             Ok(response.map(Either::Left))

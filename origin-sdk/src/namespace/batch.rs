@@ -1,7 +1,7 @@
 //! Batches: many keys in one round trip to Redis, and one call of a loader with only the misses.
 //!
-//! Each key has its own load, entry and verdict, as if it were read alone. The keys share the way to the
-//! shared tier and to the source.
+//! Each key has its own load, entry and verdict, as if it were read alone. The keys share the way
+//! to the shared tier and to the source.
 
 use std::collections::HashMap;
 use std::mem;
@@ -66,8 +66,8 @@ where
     K: Key + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does. Takes
-    /// one round trip to Redis for all keys that memory does not hold.
+    /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does.
+    /// Takes one round trip to Redis for all keys that memory does not hold.
     pub async fn get_many_cached(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
         if self.inner.core.bypass {
             return keys.iter().map(|_| None).collect();
@@ -81,16 +81,16 @@ where
         cached.collect()
     }
 
-    /// Returns the values of several keys in their order, each as [`Namespace::get_or_load`] does. Takes
-    /// one round trip to Redis for all keys that memory does not hold, and calls `loader` once with only
-    /// the keys that no layer has. A key that the loader's result leaves out is `None`;
-    /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
+    /// Returns the values of several keys in their order, each as [`Namespace::get_or_load`] does.
+    /// Takes one round trip to Redis for all keys that memory does not hold, and calls `loader`
+    /// once with only the keys that no layer has. A key that the loader's result leaves out is
+    /// `None`; [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
     ///
-    /// A key that another caller is loading, in this process or in another one, is waited for instead.
-    /// Only if that load fails or an invalidation overtakes it, `loader` is called again, for that key
-    /// alone. So it is an `Fn`, and it owns what it captures: it is called once the leases of the keys
-    /// are known, when this call may be over. [`ReadThrough`](crate::ReadThrough) clones a loader's state
-    /// only then.
+    /// A key that another caller is loading, in this process or in another one, is waited for
+    /// instead. Only if that load fails or an invalidation overtakes it, `loader` is called again,
+    /// for that key alone. So it is an `Fn`, and it owns what it captures: it is called once the
+    /// leases of the keys are known, when this call may be over. [`ReadThrough`](crate::ReadThrough) clones a loader's
+    /// state only then.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -123,8 +123,8 @@ where
     /// ```
     ///
     /// # Errors
-    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be served
-    /// stale.
+    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be
+    /// served stale.
     pub async fn get_many_or_load<F, L, I>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Cached<V>>>, LoadError>
     where
         F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
@@ -253,7 +253,8 @@ where
     }
 }
 
-/// Calls the batch's loader once the future is polled, so that a panic of the call is one of the load.
+/// Calls the batch's loader once the future is polled, so that a panic of the call is one of the
+/// load.
 fn load_many<K, V>(loader: Arc<BatchLoader<K, V>>, keys: Vec<K>, context: BatchContext) -> LoadFuture<Values<V>>
 where
     K: Key + Send + 'static,
@@ -273,8 +274,8 @@ where
     Ok(loader(vec![key], context).await?.remove(&text))
 }
 
-/// Runs many loads with one call of the loader. A load whose key another process is loading waits for
-/// that process instead.
+/// Runs many loads with one call of the loader. A load whose key another process is loading waits
+/// for that process instead.
 async fn load_together<K, V>(inner: Arc<Inner<V>>, loads: Vec<BatchLoad<K, V>>, loader: Arc<BatchLoader<K, V>>)
 where
     K: Key + Clone + Send + Sync + 'static,

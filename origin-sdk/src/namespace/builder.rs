@@ -61,16 +61,17 @@ pub(super) struct Negative<V> {
     pub(super) none: fn() -> V,
 }
 
-/// What a read does while the journal has been unreachable for longer than the cache's `max_lag`, so
-/// that the process cannot know which values in memory have been invalidated.
+/// What a read does while the journal has been unreachable for longer than the cache's `max_lag`,
+/// so that the process cannot know which values in memory have been invalidated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDisconnect {
-    /// Calls the loader. Serves the value in memory only if the load fails, within `stale_if_error`.
+    /// Calls the loader. Serves the value in memory only if the load fails, within
+    /// `stale_if_error`.
     #[default]
     Load,
-    /// Serves the value in memory as stale, within `stale_if_error`: for sources that could not take the
-    /// load, and values that may be a little old.
+    /// Serves the value in memory as stale, within `stale_if_error`: for sources that could not
+    /// take the load, and values that may be a little old.
     ServeStale,
 }
 
@@ -90,8 +91,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         Self { core, tags: None, options, negative: None, loader_concurrency: 256 }
     }
 
-    /// Adds tags to every value that follow from its key alone, beside those of the key's declaration
-    /// ([`Key::tags`](shared_keys::Key::tags)). Tags that follow from the value are set by its loader:
+    /// Adds tags to every value that follow from its key alone, beside those of the key's
+    /// declaration ([`Key::tags`](shared_keys::Key::tags)). Tags that follow from the value are set by its loader:
     /// [`LoadContext::tag`](crate::LoadContext::tag).
     pub fn tags<T>(mut self, tags: impl Fn(&K) -> T + Send + Sync + 'static) -> Self
     where
@@ -109,25 +110,26 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     }
 
     /// Sets the largest fraction of `fresh` that is subtracted at random, so that values which were
-    /// loaded together do not expire together. From 0.0 to 1.0; a value outside is clamped. Default: the
-    /// cache's.
+    /// loaded together do not expire together. From 0.0 to 1.0; a value outside is clamped.
+    /// Default: the cache's.
     pub fn jitter(mut self, part: f64) -> Self {
         self.options.jitter = if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) };
         self
     }
 
-    /// Sets how early a value is refreshed in the background before it expires (XFetch, Vattani et al.
-    /// 2015). Each read refreshes at random, the more likely the nearer the expiry and the slower the
-    /// last load, so that the readers of a popular key never find it expired all at once. Default 1, the
-    /// paper's optimum; a larger number is earlier, and 0 or anything that is not a positive number
-    /// disables it.
+    /// Sets how early a value is refreshed in the background before it expires (XFetch, Vattani et
+    /// al. 2015). Each read refreshes at random, the more likely the nearer the expiry and the
+    /// slower the last load, so that the readers of a popular key never find it expired all at
+    /// once. Default 1, the paper's optimum; a larger number is earlier, and 0 or anything that is
+    /// not a positive number disables it.
     pub fn xfetch_beta(mut self, beta: f64) -> Self {
         self.options.xfetch_beta = if beta.is_finite() { beta.max(0.0) } else { 0.0 };
         self
     }
 
-    /// Sets how long a copy in this process's memory is served before the shared tier is read again. A
-    /// copy never outlives the entry that it was made from. Default: as long as that entry.
+    /// Sets how long a copy in this process's memory is served before the shared tier is read
+    /// again. A copy never outlives the entry that it was made from. Default: as long as that
+    /// entry.
     pub fn memory_ttl(mut self, ttl: Duration) -> Self {
         self.options.memory_ttl = Some(ttl);
         self
@@ -139,36 +141,35 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         self
     }
 
-    /// Sets how far the source that loaders read may lag behind the one that writers write, as a replica
-    /// of a database does. A value that is loaded within that time after an invalidation that covers it
-    /// may still be the old one: it is returned as stale
-    /// ([`StaleReason::SourceLag`](crate::StaleReason::SourceLag)) and not stored. For the same time
-    /// after its start a process stores nothing, as it cannot know when the last invalidations were.
-    /// Default 0.
+    /// Sets how far the source that loaders read may lag behind the one that writers write, as a
+    /// replica of a database does. A value that is loaded within that time after an invalidation
+    /// that covers it may still be the old one: it is returned as stale ([`StaleReason::SourceLag`](crate::StaleReason::SourceLag))
+    /// and not stored. For the same time after its start a process stores nothing, as it cannot
+    /// know when the last invalidations were. Default 0.
     pub fn source_lag(mut self, lag: Duration) -> Self {
         self.options.source_lag = lag;
         self
     }
 
-    /// Sets how long a caller waits for a load if there is a value within `stale_if_error`: after that
-    /// the caller gets this value, and the load goes on in the background. Default: none; the caller
-    /// waits for the load.
+    /// Sets how long a caller waits for a load if there is a value within `stale_if_error`: after
+    /// that the caller gets this value, and the load goes on in the background. Default: none; the
+    /// caller waits for the load.
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
         self.options.soft_timeout = Some(timeout);
         self
     }
 
-    /// Sets how long a load may take, from its first call on. That includes waiting for another process
-    /// that loads the same key (at most half of the time; then both load), waiting for the concurrency
-    /// limit, and the loader itself. After that the loader is aborted at its next `await`, and its callers
-    /// get a stale value or an error. Default 30 s.
+    /// Sets how long a load may take, from its first call on. That includes waiting for another
+    /// process that loads the same key (at most half of the time; then both load), waiting for the
+    /// concurrency limit, and the loader itself. After that the loader is aborted at its next
+    /// `await`, and its callers get a stale value or an error. Default 30 s.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.options.hard_timeout = timeout;
         self
     }
 
-    /// Sets how many loaders of this namespace may run at a time in this process; others wait, within the
-    /// hard timeout. At least 1, default 256. A batch counts as one.
+    /// Sets how many loaders of this namespace may run at a time in this process; others wait,
+    /// within the hard timeout. At least 1, default 256. A batch counts as one.
     pub fn loader_concurrency(mut self, loaders: usize) -> Self {
         self.loader_concurrency = loaders.clamp(1, Semaphore::MAX_PERMITS);
         self
@@ -194,11 +195,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
 }
 
 impl<K, T> NamespaceBuilder<K, Option<T>> {
-    /// Sets the lifetime of `None`, in place of the namespace's, unless the loader sets one. It is an
-    /// entry like any other, with the key's scopes and the tags that its loader set, so an invalidation
-    /// ends it at once. A batch stores it also for the keys that the loader's result leaves out.
+    /// Sets the lifetime of `None`, in place of the namespace's, unless the loader sets one. It is
+    /// an entry like any other, with the key's scopes and the tags that its loader set, so an
+    /// invalidation ends it at once. A batch stores it also for the keys that the loader's result
+    /// leaves out.
     ///
-    /// Default: `None` is stored like any value, and a key that a batch's result leaves out is not stored.
+    /// Default: `None` is stored like any value, and a key that a batch's result leaves out is not
+    /// stored.
     pub fn negative_lifetime(mut self, lifetime: Lifetime) -> Self {
         self.negative = Some(Negative { lifetime, is_none: Option::is_none, none: || None });
         self

@@ -16,8 +16,8 @@ use crate::stampede::{LeaseOutcome, LeaseRequest};
 use crate::store::{Outcome, Stored};
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    /// Acquires the key's lease, or waits until another process has stored the value. A failing store
-    /// costs the lease, not the load.
+    /// Acquires the key's lease, or waits until another process has stored the value. A failing
+    /// store costs the lease, not the load.
     pub(super) async fn acquire_lease(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
         let mut lease_request = self.lease_request(request);
         match self.try_acquire(&lease_request, request).await {
@@ -47,8 +47,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
     }
 
-    /// Waits until the lease is available or the value is stored, for half of the hard timeout at most:
-    /// a process that hangs must not prevent this one from loading.
+    /// Waits until the lease is available or the value is stored, for half of the hard timeout at
+    /// most: a process that hangs must not prevent this one from loading.
     pub(super) async fn wait_for_lease(
         &self,
         lease_request: &mut LeaseRequest,

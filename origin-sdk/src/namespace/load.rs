@@ -1,5 +1,5 @@
-//! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader and
-//! stores the value.
+//! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
+//! and stores the value.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,8 +68,8 @@ pub(super) struct LoadRequest<V> {
     pub(super) context: LoadContext,
     /// The entry to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
-    /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects another
-    /// process's copy that the same draw would also refresh.
+    /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects
+    /// another process's copy that the same draw would also refresh.
     pub(super) rand: f64,
 }
 
@@ -132,8 +132,9 @@ where
             }
             match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
                 // A load that this caller joined may have started before an invalidation that
-                // precedes the call: of a tag that only the loader knew, or one that had not reached
-                // this process yet. The leader takes its value in any case: its call began earlier.
+                // precedes the call: of a tag that only the loader knew, or one that had not
+                // reached this process yet. The leader takes its value in any case: its call began
+                // earlier.
                 Some(loaded) if waiter.is_leader || loaded.started_at > called_at || loaded.is_valid(core) => {
                     let now = core.clock.now();
                     return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
@@ -161,8 +162,8 @@ where
     ) -> Waiter<LoadOutcome<V>> {
         let start = self.inner.start();
         let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
-        // A caller leads at most once, so its loader is still there. Without one the guard is dropped
-        // here, and the waiters get an error.
+        // A caller leads at most once, so its loader is still there. Without one the guard is
+        // dropped here, and the waiters get an error.
         if let Some(guard) = guard
             && let Some(loader) = loader.take()
         {
@@ -175,12 +176,12 @@ where
         waiter
     }
 
-    /// Joins the key's load if this caller may, else makes it the leader of one. The request describes
-    /// the load that the leader has to run.
+    /// Joins the key's load if this caller may, else makes it the leader of one. The request
+    /// describes the load that the leader has to run.
     ///
-    /// After an invalidation no new caller joins a load that started before it. While the process is
-    /// disconnected from the journal it cannot know, so a load that it joins may be no older than
-    /// `max_lag`.
+    /// After an invalidation no new caller joins a load that started before it. While the process
+    /// is disconnected from the journal it cannot know, so a load that it joins may be no older
+    /// than `max_lag`.
     pub(super) fn join_or_lead(
         &self,
         key: &K,
@@ -231,8 +232,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Stores the value of a loader and ends the lease. If the loader failed, returns the fallback if
-    /// that may be served.
+    /// Stores the value of a loader and ends the lease. If the loader failed, returns the fallback
+    /// if that may be served.
     pub(super) async fn finish(
         &self,
         request: &LoadRequest<V>,
@@ -262,7 +263,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             self.store(&request.key, &entry, lease).await;
             Freshness::Fresh
         } else {
-            // A record covers the value already. Storing it would only cost the next reader a check.
+            // A record covers the value already. Storing it would only cost the next reader a
+            // check.
             release(lease, Outcome::NotShared).await;
             let is_source_lagging = !self.options.source_lag.is_zero();
             if is_source_lagging { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh }

@@ -93,9 +93,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Arc::new(Entry::new(key, value, meta, self.core.clock.now(), Duration::ZERO))
     }
 
-    /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is held.
-    /// Returns whether the shared tier has stored it. A failure costs later reads their speed, nothing
-    /// else.
+    /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is
+    /// held. Returns whether the shared tier has stored it. A failure costs later reads their
+    /// speed, nothing else.
     async fn store(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
         let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };

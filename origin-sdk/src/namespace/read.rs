@@ -30,8 +30,8 @@ pub(super) struct Servable<V> {
     pub(super) entry: Arc<Entry<V>>,
     pub(super) layer: Layer,
     pub(super) freshness: Freshness,
-    /// The XFetch draw that triggers a refresh in the background, or 1.0 if the entry is stale; `None`
-    /// if no refresh is due.
+    /// The XFetch draw that triggers a refresh in the background, or 1.0 if the entry is stale;
+    /// `None` if no refresh is due.
     pub(super) refresh: Option<f64>,
 }
 
@@ -44,8 +44,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// refresh runs, if the lifetime allows it.
     ///
     /// `loader` gets a clone of the key. It is called only if this caller starts a load, so it may
-    /// borrow, and clone what the load needs: a hit does not pay for that. The future that it returns
-    /// runs in a task of its own. Dropping the future of this call cancels nothing that others wait for.
+    /// borrow, and clone what the load needs: a hit does not pay for that. The future that it
+    /// returns runs in a task of its own. Dropping the future of this call cancels nothing that
+    /// others wait for.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -101,8 +102,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    /// Returns the value of a key if a layer has one which may be served. Loads nothing, and refreshes
-    /// nothing.
+    /// Returns the value of a key if a layer has one which may be served. Loads nothing, and
+    /// refreshes nothing.
     pub async fn get_cached(&self, key: &K) -> Option<Cached<V>> {
         if self.inner.core.bypass {
             return None;
@@ -190,8 +191,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Judges an entry by the journal's rule and its lifetime. `draw` decides whether a fresh one is due
-    /// for a refresh.
+    /// Judges an entry by the journal's rule and its lifetime. `draw` decides whether a fresh one
+    /// is due for a refresh.
     pub(super) fn judge(
         &self,
         entry: Option<Arc<Entry<V>>>,
@@ -270,8 +271,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         self.promote(key, &stored)
     }
 
-    /// Decodes a stored entry and puts it into memory. A record may cover it already; every read checks
-    /// that.
+    /// Decodes a stored entry and puts it into memory. A record may cover it already; every read
+    /// checks that.
     pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
         let Some((entry, bytes)) = self.decoded(key, stored) else {
             self.metrics.undecodable.add(1);

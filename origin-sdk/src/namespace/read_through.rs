@@ -78,8 +78,8 @@ where
     K: Key + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Builds a namespace whose reads call `loader`. `state`, such as a connection pool, is cloned only
-    /// when a load starts.
+    /// Builds a namespace whose reads call `loader`. `state`, such as a connection pool, is cloned
+    /// only when a load starts.
     pub fn read_through<S, F, L>(self, state: S, loader: F) -> ReadThrough<K, V>
     where
         S: Clone + Send + Sync + 'static,
@@ -123,8 +123,8 @@ where
     /// has, for all of them at the same time, and no value is `None`.
     ///
     /// # Errors
-    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be served
-    /// stale.
+    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be
+    /// served stale.
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Cached<V>>>, LoadError> {
         match &self.batch_loader {
             Some(loader) => self.namespace.get_many_with(keys, Arc::clone(loader)).await,

@@ -26,20 +26,20 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 
     /// Runs `writer`, which writes to the database, then removes the key's old value and everything
-    /// that the `also` scopes cover, then caches the value that the writer returned. `also` takes what
-    /// [`Cache::invalidate`](crate::Cache::invalidate) does, and `()` for nothing.
+    /// that the `also` scopes cover, then caches the value that the writer returned. `also` takes
+    /// what [`Cache::invalidate`](crate::Cache::invalidate) does, and `()` for nothing.
     ///
-    /// The value is cached only if no other record since the writer started covers it at the moment its
-    /// own record is appended. So of two writers of one key, or of a writer and an invalidation of a
-    /// tag, none can leave an old value behind.
+    /// The value is cached only if no other record since the writer started covers it at the moment
+    /// its own record is appended. So of two writers of one key, or of a writer and an invalidation
+    /// of a tag, none can leave an old value behind.
     ///
-    /// `writer` gets a clone of the key, and is called at once. The future that it returns runs in a
-    /// task of its own, with everything that follows: if the caller disconnects after the database has
-    /// committed, the invalidation is sent all the same.
+    /// `writer` gets a clone of the key, and is called at once. The future that it returns runs in
+    /// a task of its own, with everything that follows: if the caller disconnects after the
+    /// database has committed, the invalidation is sent all the same.
     ///
     /// # Errors
-    /// If the writer fails or panics. The database may have committed the write then, so the old value
-    /// is removed all the same.
+    /// If the writer fails or panics. The database may have committed the write then, so the old
+    /// value is removed all the same.
     pub async fn write_through<F, L>(&self, key: &K, also: impl IntoScopes, writer: F) -> Result<Written<V>, LoadError>
     where
         K: Clone,
@@ -52,11 +52,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// Like [`write_through`](Self::write_through), for writers that may arrive in another order than
     /// they committed, such as consumers of change messages.
     ///
-    /// `writer` returns the value and its version, a number that grows with each change of the row. The
-    /// value is cached only if its version is not lower than the highest one that was written before.
-    /// Two more cases are not cached: the first write of a key in a day, since a higher version may have
-    /// been forgotten, and a write while the shared tier cannot be reached. The record is appended in
-    /// any case, so that the next read loads.
+    /// `writer` returns the value and its version, a number that grows with each change of the row.
+    /// The value is cached only if its version is not lower than the highest one that was written
+    /// before. Two more cases are not cached: the first write of a key in a day, since a higher
+    /// version may have been forgotten, and a write while the shared tier cannot be reached. The
+    /// record is appended in any case, so that the next read loads.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -109,15 +109,15 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 
-    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key, for
-    /// example to fill a cache ahead of its readers. Returns whether the value is stored: it is not if
-    /// an invalidation after `loaded_at` covers it.
+    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key,
+    /// for example to fill a cache ahead of its readers. Returns whether the value is stored: it is
+    /// not if an invalidation after `loaded_at` covers it.
     ///
-    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the
-    /// source was read. If it is taken afterwards, an invalidation in between goes unnoticed, and the old
-    /// value is served until its lifetime ends. So prefer [`Namespace::get_or_load`], which takes it by
-    /// itself. To change a value prefer [`Namespace::write_through`]: this method tells no other process
-    /// that its copy is old.
+    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the source was read. If it
+    /// is taken afterwards, an invalidation in between goes unnoticed, and the old value is served
+    /// until its lifetime ends. So prefer [`Namespace::get_or_load`], which takes it by itself. To
+    /// change a value prefer [`Namespace::write_through`]: this method tells no other process that
+    /// its copy is old.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -168,7 +168,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
         scopes.push(Scope::All);
 
-        // Before the record: of two writers, one either sees the other's version here, or its record below.
+        // Before the record: of two writers, one either sees the other's version here, or its
+        // record below.
         let is_newest = match version {
             Some(version) => core.store.raise_version(key, version).await.unwrap_or(false),
             None => true,

@@ -10,7 +10,8 @@ use crate::{
     StaleReason, Tag,
 };
 
-/// A source that answers batches, and notes what it was asked for. A number's value is ten times the number.
+/// A source that answers batches, and notes what it was asked for. A number's value is ten times
+/// the number.
 #[derive(Clone, Default)]
 struct Source {
     asked: Arc<Mutex<Vec<Vec<u64>>>>,
@@ -147,7 +148,8 @@ async fn a_single_caller_does_not_take_a_batchs_word_that_there_is_nothing() {
     assert_eq!(*single.await.unwrap().value, 7);
 }
 
-/// A batch that waits for a load which an invalidation has overtaken calls its own loader for that key.
+/// A batch that waits for a load which an invalidation has overtaken calls its own loader for that
+/// key.
 #[tokio::test]
 async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it() {
     let ((cache, _, numbers), source) = (numbers(|numbers| numbers).await, Source::default());

@@ -5,7 +5,8 @@ use super::*;
 use crate::Key as _;
 use crate::Layer;
 
-/// Creates a cache and a namespace of texts, and stores a text of `len` letters under each of the ids.
+/// Creates a cache and a namespace of texts, and stores a text of `len` letters under each of the
+/// ids.
 async fn texts(
     set: impl FnOnce(CacheBuilder) -> CacheBuilder,
     ids: std::ops::Range<u64>,
@@ -55,8 +56,8 @@ async fn a_compressed_value_counts_for_its_size_in_memory() {
         cache.core().memory.get::<crate::entry::Entry<String>>(&text).is_some()
     };
     let (held, evicted): (Vec<_>, Vec<_>) = (0..10).partition(is_held);
-    // Memory has room for two values, and one is the latest. The embedded store holds all ten, since it
-    // holds them compressed.
+    // Memory has room for two values, and one is the latest. The embedded store holds all ten,
+    // since it holds them compressed.
     assert_eq!((held.len(), held.contains(&9)), (2, true));
     assert_eq!(layer(&texts, evicted[0]).await, Some(Layer::Redis));
 }

@@ -6,7 +6,8 @@ use crate::{
     BatchContext, Cached, Clock, Faults, Freshness, Layer, Lifetime, Namespace, OnDisconnect, Randomness, StaleReason,
 };
 
-/// The draw by which a value is due for a refresh twice its loading time before it expires: −ln(rand) = 2.
+/// The draw by which a value is due for a refresh twice its loading time before it expires:
+/// −ln(rand) = 2.
 fn twice() -> Randomness {
     Randomness::fixed(1.0 - (-2.0_f64).exp())
 }

@@ -1,4 +1,5 @@
-//! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until nothing else is to be done.
+//! Time is moved by hand: the cache's by its clock, timeouts by Tokio's, which stands still until
+//! nothing else is to be done.
 
 mod batch;
 mod bounds;
