@@ -38,10 +38,11 @@ impl Core {
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);
         }
-        let (journal, covered) = (Arc::clone(&self.journal), scopes.clone());
-        let task = tokio::spawn(async move { journal.invalidate(mode, covered).await });
+        let scopes: Arc<[Scope]> = scopes.into();
+        let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));
+        let task = tokio::spawn(async move { journal.invalidate(mode, &covered).await });
         let position = task.await.unwrap_or_else(|_| {
-            self.journal.enqueue(mode, scopes);
+            self.journal.enqueue(mode, &scopes);
             None
         });
         Receipt::new(position, self.has_edge)

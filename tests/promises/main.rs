@@ -20,6 +20,7 @@ mod g5_redis_trouble;
 mod g6_shipping;
 mod http_layer;
 mod journal;
+mod large_invalidations;
 mod shared_keys;
 mod sweep;
 mod traps;

@@ -171,7 +171,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Ok(appended) => appended,
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
-                core.journal.enqueue(Mode::Remove, covered);
+                core.journal.enqueue(Mode::Remove, &covered);
                 return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
             }
         };
