@@ -7,7 +7,7 @@ use shared_keys::{Mode, Scope};
 
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::journal::Journal;
+use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
@@ -37,6 +37,11 @@ impl Core {
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);
+        }
+        if !ensure_follower(&self.journal) {
+            tracing::error!("an invalidation outside of a Tokio runtime is queued and not sent");
+            self.journal.enqueue(mode, &scopes);
+            return Receipt::new(None, self.has_edge).without_sender();
         }
         let scopes: Arc<[Scope]> = scopes.into();
         let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));

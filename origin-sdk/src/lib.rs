@@ -73,7 +73,7 @@ pub use shared_keys::{
     keys,
 };
 
-pub use crate::cache::{Cache, CacheBuilder};
+pub use crate::cache::{Cache, CacheBuilder, Readiness};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;

@@ -56,6 +56,9 @@ counters! {
     records_applied,
     /// Invalidations that had to be queued because the journal could not be reached.
     invalidations_queued,
+    /// How often the task that follows the journal was started again, because it had panicked,
+    /// stalled, or ended with its runtime.
+    follower_restarts,
     /// Reads that found the journal further behind than it may be, and unreachable.
     disconnected_reads,
     /// Store operations that failed or timed out.

@@ -23,6 +23,16 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Replaces `Queued` by `Stranded`.
+    pub(crate) fn without_sender(mut self) -> Self {
+        for delivery in [&mut self.redis, &mut self.journal, &mut self.edge] {
+            if *delivery == Delivery::Queued {
+                *delivery = Delivery::Stranded;
+            }
+        }
+        self
+    }
+
     pub(crate) fn new(position: Option<Position>, has_edge: bool) -> Self {
         let journal = if position.is_some() { Delivery::Done } else { Delivery::Queued };
         Self {
@@ -43,6 +53,10 @@ pub enum Delivery {
     Done,
     /// It will get it: the SDK tries until it is taken.
     Queued,
+    /// It is queued in this process, and no task sends it, because the call was made outside of a
+    /// Tokio runtime. The next invalidation or lagging
+    /// read inside of one starts the task again.
+    Stranded,
     /// It could not take it, and nothing tries again. No layer serves anything old for that.
     Failed,
     /// There is no such layer.

@@ -75,6 +75,18 @@ impl Cache {
         of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
     }
 
+    /// Returns whether this process can serve from the cache and deliver invalidations now: for a
+    /// service's readiness check.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let journal = &self.0.journal;
+        Readiness {
+            is_following: journal.has_follower(),
+            is_current: !journal.is_lagging(self.0.clock.now()),
+            queued: journal.queue_len(),
+        }
+    }
+
     /// The part of [`Cache::stats`] that each namespace has in it, by the name of its key's type. What concerns no single
     /// namespace, as the journal, is zero. Namespaces of one key type count together.
     ///
@@ -107,6 +119,20 @@ impl Cache {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }
+}
+
+/// The state of this process's view of the journal, by [`Cache::readiness`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Readiness {
+    /// Whether the task runs that follows the journal and sends queued invalidations. If it has
+    /// ended with its runtime, the next invalidation or lagging read starts it again.
+    pub is_following: bool,
+    /// Whether the process is within the maximum lag of the journal. If it is not, reads catch up
+    /// first or go to their loaders.
+    pub is_current: bool,
+    /// The number of queued records of invalidations, which no other process knows of yet.
+    pub queued: usize,
 }
 
 impl std::fmt::Debug for Cache {

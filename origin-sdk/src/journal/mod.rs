@@ -16,7 +16,8 @@ use std::time::Duration;
 use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
 
-pub(crate) use self::follower::follow_forever;
+use self::follower::Follower;
+pub(crate) use self::follower::ensure_follower;
 use self::history::History;
 use self::queue::Queue;
 pub(crate) use self::records::records;
@@ -68,6 +69,7 @@ pub(crate) struct Journal {
     /// Whether the last append failed. While it did not, an invalidation need not wait for the
     /// queue.
     is_failing: AtomicBool,
+    follower: Follower,
 }
 
 struct State {
@@ -107,6 +109,7 @@ impl Journal {
             catch_ups_begun: AtomicU64::new(0),
             queue: Mutex::default(),
             is_failing: AtomicBool::new(false),
+            follower: Follower::default(),
         }
     }
 
@@ -156,6 +159,16 @@ impl Journal {
         })
     }
 
+    /// Returns the number of queued records.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.queue().len()
+    }
+
+    /// Returns whether a task follows the journal and flushes the queue.
+    pub(crate) fn has_follower(&self) -> bool {
+        self.follower.is_running()
+    }
+
     /// Returns how far behind the process may be before a read must catch up first.
     pub(crate) fn max_lag(&self) -> Duration {
         self.max_lag
@@ -173,10 +186,12 @@ impl Journal {
 
     /// Catches up if the process is lagging, for at most [`MAX_CATCH_UP_WAIT`]. Returns `false` if
     /// it still is: then no stored entry counts as fresh.
-    pub(crate) async fn ensure_current(&self) -> bool {
+    pub(crate) async fn ensure_current(self: &Arc<Self>) -> bool {
         if !self.is_lagging(self.clock.now()) {
             return true;
         }
+        // The follower may have ended with the runtime that it was started in.
+        ensure_follower(self);
         if let Ok(Ok(())) = tokio::time::timeout(MAX_CATCH_UP_WAIT, self.catch_up()).await {
             return true;
         }
