@@ -1,4 +1,5 @@
-//! What each cache directive makes of a response, by the section that defines it: from its arrival to a request at some age.
+//! What each cache directive makes of a response, by the section that defines it: from its arrival
+//! to a request at some age.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -41,7 +42,8 @@ fn headers(fields: Fields<'_>) -> HeaderMap {
     headers
 }
 
-/// What becomes of a response to a GET with these fields, when the same request comes `age` seconds after it.
+/// What becomes of a response to a GET with these fields, when the same request comes `age` seconds
+/// after it.
 fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<'_>, age: u64) -> Outcome {
     let arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_564_800);
     let (request, journal) = (headers(request), Applied::new(10));
@@ -65,7 +67,8 @@ fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<
     }
 }
 
-/// Rows of `Cache-Control`, age and outcome, for a response with a validator to a request without directives.
+/// Rows of `Cache-Control`, age and outcome, for a response with a validator to a request without
+/// directives.
 #[track_caller]
 fn responses(rows: &[(&str, u64, Outcome)]) {
     for (cache_control, age, expected) in rows {
@@ -75,7 +78,8 @@ fn responses(rows: &[(&str, u64, Outcome)]) {
     }
 }
 
-/// Rows of the request's directives, the response's, its age and the outcome, where requests are obeyed.
+/// Rows of the request's directives, the response's, its age and the outcome, where requests are
+/// obeyed.
 #[track_caller]
 fn requests(rows: &[(&str, &str, u64, Outcome)]) {
     let choices = Choices { obey_requests: true, ..Choices::default() };

@@ -1,7 +1,7 @@
 //! What a stricter origin, client or journal lets us serve, a laxer one does too.
 //!
-//! Each case is decided twice, as it is and with one word more that can only forbid. The words that also allow something
-//! are told apart by the section that says so.
+//! Each case is decided twice, as it is and with one word more that can only forbid. The words that
+//! also allow something are told apart by the section that says so.
 
 use std::time::{Duration, SystemTime};
 
@@ -89,7 +89,8 @@ impl Case {
         let mut case = self.clone();
         match *word {
             Word::Directive(word) => {
-                // Of a member that is repeated in a targeted field the last counts, be it the qualified form.
+                // Of a member that is repeated in a targeted field the last counts, be it the
+                // qualified form.
                 let at_end = at_end && !word.contains('"');
                 let names: Vec<_> = DIRECTIVES.into_iter().filter(|name| case.response.contains_key(name)).collect();
                 names.into_iter().for_each(|name| add(&mut case.response, name, word, at_end));
@@ -126,9 +127,10 @@ enum Word {
 }
 
 impl Word {
-    /// Whether what it allows besides makes the difference: `must-revalidate` and `s-maxage` let a response to a request
-    /// with credentials be shared (3.5), a cookie that is not to be kept keeps nothing out, and no rule holds for what is
-    /// not to be kept as a whole, be it that the cache understands it (5.2.2.3).
+    /// Whether what it allows besides makes the difference: `must-revalidate` and `s-maxage` let a
+    /// response to a request with credentials be shared (3.5), a cookie that is not to be kept
+    /// keeps nothing out, and no rule holds for what is not to be kept as a whole, be it that the
+    /// cache understands it (5.2.2.3).
     fn allows(&self, case: &Case) -> bool {
         match self {
             Self::Directive("must-revalidate" | "s-maxage=0") => case.request.contains_key(header::AUTHORIZATION),

@@ -1,4 +1,5 @@
-//! What dashboards and log queries look for: the names of decisions stay what they are, in a structured field.
+//! What dashboards and log queries look for: the names of decisions stay what they are, in a
+//! structured field.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 

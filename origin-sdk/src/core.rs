@@ -7,7 +7,7 @@ use shared_keys::{Mode, Scope};
 
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::journal::Journal;
+use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
@@ -38,10 +38,16 @@ impl Core {
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);
         }
-        let (journal, covered) = (Arc::clone(&self.journal), scopes.clone());
-        let task = tokio::spawn(async move { journal.invalidate(mode, covered).await });
+        if !ensure_follower(&self.journal) {
+            tracing::error!("an invalidation outside of a Tokio runtime is queued and not sent");
+            self.journal.enqueue(mode, &scopes);
+            return Receipt::new(None, self.has_edge).without_sender();
+        }
+        let scopes: Arc<[Scope]> = scopes.into();
+        let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));
+        let task = tokio::spawn(async move { journal.invalidate(mode, &covered).await });
         let position = task.await.unwrap_or_else(|_| {
-            self.journal.enqueue(mode, scopes);
+            self.journal.enqueue(mode, &scopes);
             None
         });
         Receipt::new(position, self.has_edge)

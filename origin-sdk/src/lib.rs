@@ -40,7 +40,7 @@ pub use shared_keys::{
     enum_id, keys, newtype_id, scopes,
 };
 
-pub use crate::cache::{Cache, CacheBuilder};
+pub use crate::cache::{Cache, CacheBuilder, Readiness};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;

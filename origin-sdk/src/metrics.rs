@@ -56,6 +56,9 @@ counters! {
     records_applied,
     /// Invalidations that were queued because the journal could not be reached.
     invalidations_queued,
+    /// Restarts of the task that follows the journal, after it panicked, stalled, or ended with its
+    /// runtime.
+    follower_restarts,
     /// Reads while the process lagged behind the journal by more than `max_lag` and could not reach
     /// it.
     disconnected_reads,
@@ -70,8 +73,8 @@ counters! {
     /// Responses that the edge may not store, because their tags exceed one header even when
     /// folded.
     tag_overflows,
-    /// Responses that are private because their requests carried credentials. Many of them on routes
-    /// that are the same for all users call for `CacheLayer::ignore_cookies` or
+    /// Responses that are private because their requests carried credentials. Many of them on
+    /// routes that are the same for all users call for `CacheLayer::ignore_cookies` or
     /// `ignore_credentials`.
     credential_responses,
     /// Journal records that a target of the shipper (the worker or a zone) has accepted, counted

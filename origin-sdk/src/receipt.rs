@@ -24,6 +24,16 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Replaces `Queued` by `Stranded`.
+    pub(crate) fn without_sender(mut self) -> Self {
+        for delivery in [&mut self.redis, &mut self.journal, &mut self.edge] {
+            if *delivery == Delivery::Queued {
+                *delivery = Delivery::Stranded;
+            }
+        }
+        self
+    }
+
     pub(crate) fn new(position: Option<Position>, has_edge: bool) -> Self {
         let journal = if position.is_some() { Delivery::Done } else { Delivery::Queued };
         Self {
@@ -44,6 +54,10 @@ pub enum Delivery {
     Done,
     /// The layer will receive it: the SDK retries until it is accepted.
     Queued,
+    /// The invalidation is queued in this process, and no task sends it, because the call was made
+    /// outside of a Tokio runtime. The next invalidation or lagging read inside of one starts the
+    /// task again.
+    Stranded,
     /// The layer has not accepted it, and there is no retry. No layer serves an old value because
     /// of that.
     Failed,

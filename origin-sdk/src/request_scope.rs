@@ -112,7 +112,8 @@ pub fn for_this_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
 }
 
 /// Marks the response to the current request as one user's data: it gets
-/// `Cache-Control: private, no-store` and no tags, whatever the handler and the layer's settings say.
+/// `Cache-Control: private, no-store` and no tags, whatever the handler and the layer's settings
+/// say.
 ///
 /// Call it in the task that serves the request, or in one inside [`for_this_request`], before the
 /// handler returns. It has no effect elsewhere, and none inside a loader: the value of a loader is

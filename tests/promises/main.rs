@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 mod concurrent;
+mod follower;
 mod g1_invalidation;
 mod g2_races;
 mod g3_remove_is_final;
@@ -21,6 +22,7 @@ mod g6_shipping;
 mod http_credentials;
 mod http_layer;
 mod journal;
+mod large_invalidations;
 mod shared_keys;
 mod sweep;
 mod traps;

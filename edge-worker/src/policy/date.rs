@@ -1,7 +1,8 @@
 //! Dates in fields (RFC 9110 section 5.6.7), read as RFC 9111 section 4.2 asks of a cache.
 //!
-//! In: a field value. Out: the time it names, or `None` if it is not a date. All three forms are read, in any case; a zone other
-//! than GMT is no date. The name of the day is not compared with the date: no calculation uses it.
+//! In: a field value. Out: the time it names, or `None` if it is not a date. All three forms are
+//! read, in any case; a zone other than GMT is no date. The name of the day is not compared with
+//! the date: no calculation uses it.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +11,8 @@ use http::{HeaderMap, HeaderName};
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// The date in the first line of a field; `None` if the field is absent or is not a date. A year of two digits is one of the
-/// hundred years that end 50 years after `now`.
+/// The date in the first line of a field; `None` if the field is absent or is not a date. A year of
+/// two digits is one of the hundred years that end 50 years after `now`.
 pub fn date(headers: &HeaderMap, name: HeaderName, now: SystemTime) -> Option<SystemTime> {
     let value = headers.get(name)?.to_str().ok()?.to_ascii_lowercase();
     parse(value.trim_matches([' ', '\t']), now)
@@ -61,7 +62,8 @@ fn digits(text: &str, length: usize) -> Option<u64> {
     all_digits.then(|| text.parse().ok())?
 }
 
-/// "A timestamp that appears to be more than 50 years in the future" is the most recent year with the same last two digits.
+/// "A timestamp that appears to be more than 50 years in the future" is the most recent year with
+/// the same last two digits.
 fn full_year(two_digits: u64, now: SystemTime) -> Option<u64> {
     let (mut latest, mut days) = (1970 + 50, now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() / 86_400);
     while days >= year_days(latest - 50) {
@@ -81,7 +83,8 @@ fn unix_time(year: u64, month: &str, day: u64, time: &str) -> Option<SystemTime>
         return None;
     }
     let days = (1970..year).map(year_days).sum::<u64>() + (0..month).map(|month| month_days(year, month)).sum::<u64>();
-    // A leap second is the one before it: a time may be taken for an earlier one (RFC 9111 section 4.2).
+    // A leap second is the one before it: a time may be taken for an earlier one (RFC 9111 section
+    // 4.2).
     let secs = (days + day - 1) * 86_400 + hour * 3600 + minute * 60 + second.min(59);
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
 }
@@ -181,7 +184,8 @@ mod tests {
             prop_assert_eq!(read(&printed.to_lowercase()), Some(secs));
         }
 
-        /// What another parser reads, this one reads alike; dates of two digits aside, where that one has a fixed century.
+        /// What another parser reads, this one reads alike; dates of two digits aside, where that
+        /// one has a fixed century.
         #[test]
         fn hostile_dates_never_panic_and_agree_with_another_parser(value in "(Sun|Mon), ?[0-3][0-9] (Nov|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT|[ -~]{0,40}") {
             if let Ok(theirs) = httpdate::parse_http_date(&value) {

@@ -1,13 +1,15 @@
-//! Which field's directives hold for a response here (RFC 9111 section 5.2.2, RFC 9213 section 2.2).
+//! Which field's directives hold for a response here (RFC 9111 section 5.2.2, RFC 9213 section
+//! 2.2).
 //!
-//! In: a response's header section. Out: its [`Directives`]. A targeted field that parses replaces `Cache-Control` and `Expires` as a
-//! whole, it never mixes with them. How directives are read, `shared_keys` says.
+//! In: a response's header section. Out: its [`Directives`]. A targeted field that parses replaces
+//! `Cache-Control` and `Expires` as a whole, it never mixes with them. How directives are read,
+//! `shared_keys` says.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
 
-/// What a rule of this deployment says in the place of the origin's directives; wins over all of them. Internal: it neither comes
-/// from an origin nor leaves the edge.
+/// What a rule of this deployment says in the place of the origin's directives; wins over all of
+/// them. Internal: it neither comes from an origin nor leaves the edge.
 pub const RULE_CACHE_CONTROL: HeaderName = HeaderName::from_static("strata-cache-control");
 
 /// The targeted field that only this kind of edge reads; wins over [`CDN_CACHE_CONTROL`].

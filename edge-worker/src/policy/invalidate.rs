@@ -1,14 +1,15 @@
 //! Which stored responses an unsafe request invalidates (RFC 9111 section 4.4).
 //!
-//! In: method, target, the origin's answer, and how URLs are keyed. Out: the target keys whose responses are no longer to be used here. This
-//! reaches the data centre that saw the request; a purge through the journal reaches all.
+//! In: method, target, the origin's answer, and how URLs are keyed. Out: the target keys whose
+//! responses are no longer to be used here. This reaches the data centre that saw the request; a
+//! purge through the journal reaches all.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;
 use url::Url;
 
-/// The keys to drop: the target's and those of `Location` and `Content-Location` on the same origin; none after a safe
-/// method or an error.
+/// The keys to drop: the target's and those of `Location` and `Content-Location` on the same
+/// origin; none after a safe method or an error.
 pub fn invalidated(
     method: &Method,
     target: &Url,
@@ -23,7 +24,8 @@ pub fn invalidated(
     let named = [header::LOCATION, header::CONTENT_LOCATION]
         .into_iter()
         .filter_map(|name| named_url(target, headers, name))
-        // Another origin's responses are not this one's to remove: that would let one site empty another's cache.
+        // Another origin's responses are not this one's to remove: that would let one site empty
+        // another's cache.
         .filter(|url| url.origin() == target.origin());
     let mut keys: Vec<TargetKey> = Vec::new();
     for url in std::iter::once(target.clone()).chain(named) {

@@ -1,7 +1,8 @@
 //! How long a response is fresh (RFC 9111 sections 4.2.1 and 4.2.2).
 //!
-//! In: the directives that hold, the response, and when it came. Out: the freshness lifetime and what it was taken from.
-//! The order is `s-maxage`, `max-age`, `Expires`, then the heuristic; a targeted field silences `Expires` (RFC 9213).
+//! In: the directives that hold, the response, and when it came. Out: the freshness lifetime and
+//! what it was taken from. The order is `s-maxage`, `max-age`, `Expires`, then the heuristic; a
+//! targeted field silences `Expires` (RFC 9213).
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +11,8 @@ use shared_keys::{Directives, MAX_DELTA};
 
 use super::date::date;
 
-/// The heuristic lifetime is this share of the time since `Last-Modified`, as RFC 9111 section 4.2.2 suggests.
+/// The heuristic lifetime is this share of the time since `Last-Modified`, as RFC 9111 section
+/// 4.2.2 suggests.
 const HEURISTIC_DIVISOR: u32 = 10;
 
 /// No heuristic lifetime is longer: what nobody declared should not live for months.
@@ -68,7 +70,8 @@ pub fn freshness_lifetime(
     FreshnessLifetime { duration: duration.min(MAX_DELTA), source }
 }
 
-/// `Expires` minus `Date`; zero if `Expires` is not a date (5.3), and a missing `Date` is the time it came (RFC 9110 section 6.6.1).
+/// `Expires` minus `Date`; zero if `Expires` is not a date (5.3), and a missing `Date` is the time
+/// it came (RFC 9110 section 6.6.1).
 fn explicit_expiration(headers: &HeaderMap, response_time: SystemTime) -> Duration {
     let date_value = date(headers, header::DATE, response_time).unwrap_or(response_time);
     // Several Expires lines: the first counts, as for directives (4.2.1).

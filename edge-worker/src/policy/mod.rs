@@ -1,16 +1,19 @@
-//! What a shared HTTP cache may do, without doing it: `(request, stored response, now, journal) → decision`.
+//! What a shared HTTP cache may do, without doing it:
+//! `(request, stored response, now, journal) → decision`.
 //!
-//! One file per part of RFC 9111. Nothing here reads a clock, does I/O or knows the runtime, so every rule is tested
-//! natively; the `pipeline` carries the decisions out. Time is `SystemTime` because dates on the wire are; it is
-//! always an argument.
+//! One file per part of RFC 9111. Nothing here reads a clock, does I/O or knows the runtime, so
+//! every rule is tested natively; the `pipeline` carries the decisions out. Time is `SystemTime`
+//! because dates on the wire are; it is always an argument.
 //!
 //! Stance, where the RFC leaves room:
 //! - Request directives are obeyed only where a deployment chooses so (see [`request_directives`]).
-//! - Stale is served inside a window that the response declares, and for ten minutes if the origin cannot be reached at all.
-//! - A journal record that removes a response also removes it for validation and for errors; one that expires it makes
-//!   it as stale as it is old, since no clock says when it expired.
-//! - A request for a part that is not stored is forwarded as it is, and the part that comes is stored as one (see [`range`]): to ask
-//!   for the whole in its place would fetch all of a film for its first seconds.
+//! - Stale is served inside a window that the response declares, and for ten minutes if the origin
+//!   cannot be reached at all.
+//! - A journal record that removes a response also removes it for validation and for errors; one
+//!   that expires it makes it as stale as it is old, since no clock says when it expired.
+//! - A request for a part that is not stored is forwarded as it is, and the part that comes is
+//!   stored as one (see [`range`]): to ask for the whole in its place would fetch all of a film for
+//!   its first seconds.
 
 pub mod age;
 pub mod date;
@@ -60,15 +63,17 @@ impl Request<'_> {
 /// What a deployment may choose where the RFC leaves room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choices {
-    /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid; default `false`. Right only if no origin sets
-    /// a cookie of one user on a response that its directives let be shared.
+    /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid; default
+    /// `false`. Right only if no origin sets a cookie of one user on a response that its directives
+    /// let be shared.
     pub store_set_cookie: bool,
-    /// Obey what clients ask of caches (5.2.1); default `false`. Then any client can make the origin answer again.
+    /// Obey what clients ask of caches (5.2.1); default `false`. Then any client can make the
+    /// origin answer again.
     pub obey_requests: bool,
 }
 
-/// The reason to pass a request by without a lookup, or `None` if the store is to be asked; `websocket` if it asks to go on
-/// as one.
+/// The reason to pass a request by without a lookup, or `None` if the store is to be asked;
+/// `websocket` if it asks to go on as one.
 pub fn bypass_reason(request: Request<'_>, websocket: bool) -> Option<Forward> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(Forward::because(ForwardReason::Method, None));
@@ -106,7 +111,8 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
 
     let age = stored.current_age(now);
     let lifetime = match verdict {
-        // No clock says when the record was made, only that it was after the response: count its whole age as stale.
+        // No clock says when the record was made, only that it was after the response: count its
+        // whole age as stale.
         Verdict::Expired => Duration::ZERO,
         _ => freshness_lifetime(&directives, stored.status, &stored.headers, stored.response_time).duration,
     };
@@ -121,7 +127,8 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
     let is_fresh = lifetime > age && !directives.no_cache;
     let staleness = age.saturating_sub(lifetime);
     if directives.immutable && is_fresh {
-        // A reload asks for a maximal age of 0. Only no-cache says that it must be validated (RFC 8246 section 2.1).
+        // A reload asks for a maximal age of 0. Only no-cache says that it must be validated (RFC
+        // 8246 section 2.1).
         asked.max_age = None;
     }
     if !asked.refuses(age, lifetime.saturating_sub(age)) {

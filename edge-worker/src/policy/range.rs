@@ -1,14 +1,19 @@
 //! Parts of a response (RFC 9110 section 14, RFC 9111 sections 3.3 and 3.4).
 //!
-//! In: a request and what is stored. Out: which octets of it answer the request. A stored response is either whole (200) or one part
-//! (206), which says with `Content-Range` where it stands; a part never stands for the whole.
+//! In: a request and what is stored. Out: which octets of it answer the request. A stored response
+//! is either whole (200) or one part (206), which says with `Content-Range` where it stands; a part
+//! never stands for the whole.
 //!
 //! Where the RFC leaves room:
-//! - Ranges that are several after those that touch were joined are answered with the whole (14.2: `Range` may be ignored).
-//! - A part that is shorter than its `Content-Range` says is its first octets. Of one that is longer, nothing is known to cut from.
-//! - Parts are not put together: each fill replaces what is stored, and a part of the whole length is stored as the whole.
-//! - What came for a `Range` also answers that very field again, as it came, unless it was cut off. So several parts in one message, and
-//!   a part of a whole whose length is not known, are of use too.
+//! - Ranges that are several after those that touch were joined are answered with the whole (14.2:
+//!   `Range` may be ignored).
+//! - A part that is shorter than its `Content-Range` says is its first octets. Of one that is
+//!   longer, nothing is known to cut from.
+//! - Parts are not put together: each fill replaces what is stored, and a part of the whole length
+//!   is stored as the whole.
+//! - What came for a `Range` also answers that very field again, as it came, unless it was cut off.
+//!   So several parts in one message, and a part of a whole whose length is not known, are of use
+//!   too.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -57,7 +62,8 @@ impl Octets {
         self.count() == self.length
     }
 
-    /// The octets that a `Content-Range` field names; `None` if it does not name some of a known length (14.4).
+    /// The octets that a `Content-Range` field names; `None` if it does not name some of a known
+    /// length (14.4).
     pub fn from_content_range(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
         let (unit, range) = value.split_once(' ')?;
@@ -83,13 +89,15 @@ fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A response whose body had so many octets, or that has none, as it is stored: with that length, and a part that is the whole as a 200.
+/// A response whose body had so many octets, or that has none, as it is stored: with that length,
+/// and a part that is the whole as a 200.
 pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredResponse {
     if let Some(length) = length {
         let declared = response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         let named = Octets::from_content_range(&response.headers);
-        // Where nothing else says how long the body is, it ends with the connection: only what the part is called tells that it was cut
-        // off (RFC 9112 section 8), and then it is no answer to all that was asked for.
+        // Where nothing else says how long the body is, it ends with the connection: only what the
+        // part is called tells that it was cut off (RFC 9112 section 8), and then it is no answer
+        // to all that was asked for.
         if declared.is_none() && named.is_some_and(|named| named.count() != length) {
             response.headers.remove(ANSWERED_RANGE);
         }
@@ -102,8 +110,8 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
     response
 }
 
-/// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response with a body has; `None` if that or
-/// the place of a part cannot be told.
+/// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response
+/// with a body has; `None` if that or the place of a part cannot be told.
 pub fn held(stored: &StoredResponse) -> Option<Octets> {
     let held = content_length(&stored.headers)?;
     if stored.status != StatusCode::PARTIAL_CONTENT {
@@ -113,7 +121,8 @@ pub fn held(stored: &StoredResponse) -> Option<Octets> {
     (1..=named.count()).contains(&held).then(|| Octets { last: named.first + held - 1, ..named })
 }
 
-/// What of `stored` answers the request, whose other conditions have been evaluated (13.2.2); `None` if that is not all stored.
+/// What of `stored` answers the request, whose other conditions have been evaluated (13.2.2);
+/// `None` if that is not all stored.
 pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     let whole = (stored.status != StatusCode::PARTIAL_CONTENT).then_some(Part::Whole);
     // Only for GET a range means something, and only of what would be a 200.
@@ -153,7 +162,8 @@ fn wanted(range: &[u8], length: u64) -> Part {
     Part::Octets(Octets { first, last, length })
 }
 
-/// The ranges that can be satisfied, in ascending order; `None` if the field is not valid or its unit is another (14.1.1, 14.2).
+/// The ranges that can be satisfied, in ascending order; `None` if the field is not valid or its
+/// unit is another (14.1.1, 14.2).
 fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
     let (unit, set) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -187,7 +197,8 @@ fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
     any.then_some(ranges)
 }
 
-/// Whether the client's part is of what is stored: `If-Range` is absent or the same strong validator (13.1.5).
+/// Whether the client's part is of what is stored: `If-Range` is absent or the same strong
+/// validator (13.1.5).
 fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
     let Some(condition) = request.get(header::IF_RANGE) else { return true };
     if condition.as_bytes().starts_with(b"\"") {
@@ -195,7 +206,8 @@ fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
     }
     let modified = date(&stored.headers, header::LAST_MODIFIED, stored.response_time);
     let generated = date(&stored.headers, header::DATE, stored.response_time);
-    // A date is a strong validator if the response is from at least a second later (8.8.2.2). A weak tag never is one.
+    // A date is a strong validator if the response is from at least a second later (8.8.2.2). A
+    // weak tag never is one.
     modified.zip(generated).is_some_and(|(modified, generated)| modified < generated)
         && date(request, header::IF_RANGE, stored.response_time) == modified
 }

@@ -1,8 +1,9 @@
 //! The cache directives of a request (RFC 9111 section 5.2.1).
 //!
-//! They are advisory, and by default not obeyed: a shared cache that obeys `no-cache` lets any client take the origin down by
-//! reloading; the large CDNs ignore them for the same reason. Where a deployment obeys them, a number that is none counts as the
-//! strictest, and of a directive that is repeated the first.
+//! They are advisory, and by default not obeyed: a shared cache that obeys `no-cache` lets any
+//! client take the origin down by reloading; the large CDNs ignore them for the same reason. Where
+//! a deployment obeys them, a number that is none counts as the strictest, and of a directive that
+//! is repeated the first.
 
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ impl RequestDirectives {
         asked
     }
 
-    /// Whether what is stale is not taken, however short: who says how old it may be takes it so only with `max-stale` (5.2.1.1).
+    /// Whether what is stale is not taken, however short: who says how old it may be takes it so
+    /// only with `max-stale` (5.2.1.1).
     pub fn refuses_stale(&self) -> bool {
         self.max_age.is_some() && self.max_stale.is_none()
     }

@@ -1,8 +1,10 @@
-//! Which stored response matches a request (RFC 9111 section 4.1), by two lookups: target key, then variant key.
+//! Which stored response matches a request (RFC 9111 section 4.1), by two lookups: target key, then
+//! variant key.
 //!
-//! Under a URL's target key stands either the response itself (the origin sent no `Vary`) or a [`VaryMarker`] that names
-//! the selecting fields; the response is then under the variant key, which spells their normalised values out. What
-//! differs in a selecting field therefore has another key, and no stored request needs to be compared.
+//! Under a URL's target key stands either the response itself (the origin sent no `Vary`) or a
+//! [`VaryMarker`] that names the selecting fields; the response is then under the variant key,
+//! which spells their normalised values out. What differs in a selecting field therefore has
+//! another key, and no stored request needs to be compared.
 
 use http::{HeaderMap, HeaderName, header};
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
@@ -25,24 +27,25 @@ pub enum Selected<'a> {
 pub struct VaryMarker {
     /// The selecting fields of the latest response.
     pub fields: VaryFields,
-    /// Ties variants to their marker: a variant of another generation is not selected. So removing the marker removes
-    /// all variants, and writing a new one does not bring them back.
+    /// Ties variants to their marker: a variant of another generation is not selected. So removing
+    /// the marker removes all variants, and writing a new one does not bring them back.
     pub generation: u64,
     /// Which variants have been stored, each by a hash.
     pub variants: Vec<u32>,
 }
 
-/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a line that cannot be read, or a name that
-/// is none), empty if it does not vary.
+/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a
+/// line that cannot be read, or a name that is none), empty if it does not vary.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
-    // The origin is told the client's address by this hop, and not by the field that the client sent.
+    // The origin is told the client's address by this hop, and not by the field that the client
+    // sent.
     let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
 }
 
-/// The key of the variant that these request fields select; `None` if one of their values was not UTF-8, since different
-/// values then look the same here.
+/// The key of the variant that these request fields select; `None` if one of their values was not
+/// UTF-8, since different values then look the same here.
 pub fn variant_key(
     target: &TargetKey,
     fields: &VaryFields,
@@ -57,8 +60,9 @@ pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
     !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
-/// All lines of a request field as one value, with one space behind each comma that separates members (RFC 9111 section 4.1 allows to
-/// add and remove such white space); `None` if it is absent, which differs from empty.
+/// All lines of a request field as one value, with one space behind each comma that separates
+/// members (RFC 9111 section 4.1 allows to add and remove such white space); `None` if it is
+/// absent, which differs from empty.
 pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
     // Cookie is no list: RFC 9113 section 8.2.3 says how its lines are joined.

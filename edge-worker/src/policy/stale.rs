@@ -1,15 +1,17 @@
 //! When a stale response may be served (RFC 9111 section 4.2.4, RFC 5861).
 //!
-//! In: the directives and how long ago the lifetime ended. Out: yes or no. All windows start when the lifetime ends, and
-//! `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` (5.2.2.10) forbid them all.
+//! In: the directives and how long ago the lifetime ended. Out: yes or no. All windows start when
+//! the lifetime ends, and `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage`
+//! (5.2.2.10) forbid them all.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use shared_keys::Directives;
 
-/// For so long a response is served after its lifetime while the origin cannot be reached at all, though it declares no window: to a
-/// cache that is disconnected 4.2.4 allows it. An answer that says "error" is not that.
+/// For so long a response is served after its lifetime while the origin cannot be reached at all,
+/// though it declares no window: to a cache that is disconnected 4.2.4 allows it. An answer that
+/// says "error" is not that.
 const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// Statuses that stand for "the origin failed" (RFC 5861 section 4).

@@ -1,11 +1,12 @@
 //! Whether a response may be stored (RFC 9111 section 3), and for how long it is of use.
 //!
-//! In: the request, the response with its place in the journal, and the journal as known now. Out: how long to keep it,
-//! or the one reason not to.
+//! In: the request, the response with its place in the journal, and the journal as known now. Out:
+//! how long to keep it, or the one reason not to.
 //!
-//! Stricter than the RFC in three points: responses with `Set-Cookie` are not stored unless the deployment chooses so or the response
-//! says to keep that field out (they are one user's, whatever the other directives say), neither are those that a journal record
-//! already covers, and neither are those without any word about caching that could only ever be validated.
+//! Stricter than the RFC in three points: responses with `Set-Cookie` are not stored unless the
+//! deployment chooses so or the response says to keep that field out (they are one user's, whatever
+//! the other directives say), neither are those that a journal record already covers, and neither
+//! are those without any word about caching that could only ever be validated.
 
 use std::time::Duration;
 
@@ -22,13 +23,15 @@ use super::stale::{grace, longest_window};
 use super::validate::has_validator;
 use super::{Choices, Request, StoredResponse};
 
-/// A response with a validator is kept this much longer than it can be served, so that the origin can answer 304 (4.3).
+/// A response with a validator is kept this much longer than it can be served, so that the origin
+/// can answer 304 (4.3).
 const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// No stored copy is kept longer; the runtime's store takes no more either.
 const KEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The fields that are read again of what is stored. Without one of them it would be taken for another response.
+/// The fields that are read again of what is stored. Without one of them it would be taken for
+/// another response.
 const NEEDED: [&str; 11] = [
     "age",
     "cache-control",
@@ -43,15 +46,15 @@ const NEEDED: [&str; 11] = [
     "vary",
 ];
 
-/// A longer body is not stored: until the last of it has come it is held in the isolate's memory, of which there are 128 MB
-/// for all requests.
+/// A longer body is not stored: until the last of it has come it is held in the isolate's memory,
+/// of which there are 128 MB for all requests.
 pub const MAX_STORED_BYTES: u64 = 8 << 20;
 
 /// Why a response was passed on and not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Not modified, interim, about one client's requests, the answer to one range that cannot be placed in the whole, or not understood
-    /// where `must-understand` asks for it.
+    /// Not modified, interim, about one client's requests, the answer to one range that cannot be
+    /// placed in the whole, or not understood where `must-understand` asks for it.
     Status,
     /// The request has a method whose responses are not stored, or asked not to (5.2.1.5).
     Request,
@@ -75,11 +78,13 @@ pub enum NotStored {
     TooLarge,
     /// It would be one variant too many of its URL.
     TooManyVariants,
-    /// The response is not of the type that its URL's extension says, and the origin did not say that it may be stored.
+    /// The response is not of the type that its URL's extension says, and the origin did not say
+    /// that it may be stored.
     Deceptive,
     /// It leads to its own URL, as far as the key tells URLs apart.
     SelfRedirect,
-    /// A journal record covers it: the origin process had not yet applied a purge that this cache knows.
+    /// A journal record covers it: the origin process had not yet applied a purge that this cache
+    /// knows.
     Outdated,
 }
 
@@ -105,9 +110,10 @@ impl NotStored {
         }
     }
 
-    /// Whether a response of this status takes the place of what was stored for the same request, though it is not stored itself: what
-    /// was stored is not what the resource is now (4.3.3). Not if the client that asked (a cookie is for it alone), or how far the origin
-    /// was behind, kept it out. And other statuses (forbidden, too many requests) may be about that client as well.
+    /// Whether a response of this status takes the place of what was stored for the same request,
+    /// though it is not stored itself: what was stored is not what the resource is now (4.3.3). Not
+    /// if the client that asked (a cookie is for it alone), or how far the origin was behind, kept
+    /// it out. And other statuses (forbidden, too many requests) may be about that client as well.
     pub fn supersedes_stored(self, status: StatusCode) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
         about_the_resource
@@ -185,8 +191,8 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     Ok(retention)
 }
 
-/// A 206 to a known `Range` that says what parts it has, with all the fields that a 200 would have: with `If-Range` an origin leaves
-/// some out (RFC 9110 section 15.3.7).
+/// A 206 to a known `Range` that says what parts it has, with all the fields that a 200 would have:
+/// with `If-Range` an origin leaves some out (RFC 9110 section 15.3.7).
 fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
     let is_multipart = |value: &[u8]| {
         const MULTIPART: &[u8] = b"multipart/byteranges";
@@ -213,8 +219,8 @@ pub fn without_unstorable_fields(mut response: StoredResponse) -> StoredResponse
     response
 }
 
-/// Whether the answer to a POST may be stored for the GETs that follow (RFC 9110 section 9.3.3): it says that it is what they
-/// would get, and for how long.
+/// Whether the answer to a POST may be stored for the GETs that follow (RFC 9110 section 9.3.3): it
+/// says that it is what they would get, and for how long.
 pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
     response.status == StatusCode::OK
         && named_url(target, &response.headers, header::CONTENT_LOCATION).is_some_and(|location| location == *target)
@@ -234,10 +240,12 @@ pub fn redirects_to(
             .is_some_and(|key| key.as_str() == target.as_str())
 }
 
-/// The time until the response can no longer be served in any way; whole seconds, zero if it never can.
+/// The time until the response can no longer be served in any way; whole seconds, zero if it never
+/// can.
 fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     let lifetime = response.freshness_lifetime();
-    // Without an explicit lifetime, only `public` or the status allows to store it at all (section 3); a window does not.
+    // Without an explicit lifetime, only `public` or the status allows to store it at all (section
+    // 3); a window does not.
     if !(lifetime.source.is_explicit() || directives.public || heuristically_cacheable(response.status)) {
         return Duration::ZERO;
     }
@@ -250,7 +258,8 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     }
     let told = directives.explicit || lifetime.source != LifetimeSource::None;
     let validation = if told && has_validator(&response.headers) { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-    // Rounded up: a part of a second is of use too, and whether it is over is asked when it is read.
+    // Rounded up: a part of a second is of use too, and whether it is over is asked when it is
+    // read.
     let kept = (servable + validation).min(KEEP_MAX);
     Duration::from_secs(kept.as_secs() + u64::from(kept.subsec_nanos() > 0))
 }

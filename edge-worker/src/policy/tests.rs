@@ -231,7 +231,8 @@ fn requests_that_are_passed_by() {
 }
 
 proptest! {
-    /// Whatever the windows, serving stale needs a window that reaches as far, and fresh needs a lifetime.
+    /// Whatever the windows, serving stale needs a window that reaches as far, and fresh needs a
+    /// lifetime.
     #[test]
     fn a_served_response_is_fresh_or_inside_its_window(
         max_age in 0u64..50, swr in 0u64..50, sie in 0u64..50, secs in 0u64..200, forbid in any::<bool>(), expired in any::<bool>(),

@@ -1,7 +1,8 @@
-//! Validation (RFC 9111 section 4.3): of the client's copy by the stored response, of the stored response by the origin.
+//! Validation (RFC 9111 section 4.3): of the client's copy by the stored response, of the stored
+//! response by the origin.
 //!
-//! In: header sections. Out: whether the client's validators match (4.3.2), the condition to send to the origin (4.3.1),
-//! and the stored response freshened by a 304 (4.3.4, 3.2).
+//! In: header sections. Out: whether the client's validators match (4.3.2), the condition to send
+//! to the origin (4.3.1), and the stored response freshened by a 304 (4.3.4, 3.2).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use shared_keys::split_list;
@@ -13,7 +14,8 @@ use super::date::date;
 pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
-/// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain the answer.
+/// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain
+/// the answer.
 const NOT_MODIFIED_FIELDS: [&str; 14] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
@@ -27,7 +29,8 @@ const NOT_MODIFIED_FIELDS: [&str; 14] = [
     "etag",
     "expires",
     "last-modified",
-    // Not of the representation: an origin that sets a cookie with a 200 sets it with the 304 as well.
+    // Not of the representation: an origin that sets a cookie with a 200 sets it with the 304 as
+    // well.
     "set-cookie",
     "vary",
 ];
@@ -47,8 +50,9 @@ pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest")
 /// The older of both.
 pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// Whether the client's request is to fail unless a condition holds. That is for the origin to say: a cache may ignore it only where it
-/// answers from what is stored (RFC 9110 sections 13.1.1 and 13.1.4).
+/// Whether the client's request is to fail unless a condition holds. That is for the origin to say:
+/// a cache may ignore it only where it answers from what is stored (RFC 9110 sections 13.1.1 and
+/// 13.1.4).
 pub fn has_precondition(request: &HeaderMap) -> bool {
     request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
 }
@@ -58,7 +62,8 @@ pub fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
-/// Whether the client has what is stored: its `If-None-Match`, or without one its `If-Modified-Since`, matches.
+/// Whether the client has what is stored: its `If-None-Match`, or without one its
+/// `If-Modified-Since`, matches.
 pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         return is_named(request, stored);
@@ -73,8 +78,9 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     modified <= since
 }
 
-/// Whether the client's `If-None-Match` names the response. All that can be said of one that is for this client alone, or that the origin
-/// sent although it had the client's conditions: by which dates a resource has changed, only the origin knows.
+/// Whether the client's `If-None-Match` names the response. All that can be said of one that is for
+/// this client alone, or that the origin sent although it had the client's conditions: by which
+/// dates a resource has changed, only the origin knows.
 pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
     let etag = response.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
     let names = |member: &[u8]| member == b"*" || Some(opaque_tag(member)) == etag;
@@ -87,7 +93,8 @@ fn is_evaluated(response: &StoredResponse) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
 }
 
-/// Whether two stored responses have the same body: the same validators, of the same part in the same coding.
+/// Whether two stored responses have the same body: the same validators, of the same part in the
+/// same coding.
 pub fn same_body(one: &StoredResponse, other: &StoredResponse) -> bool {
     const TOLD_BY: [HeaderName; 5] =
         [header::ETAG, header::LAST_MODIFIED, header::CONTENT_RANGE, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
@@ -124,18 +131,20 @@ pub fn copy_conditions(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// Takes the client's conditions out, so that the origin's answer can be stored; they are evaluated here instead.
+/// Takes the client's conditions out, so that the origin's answer can be stored; they are evaluated
+/// here instead.
 pub fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONAL_FIELDS {
         request.remove(name);
     }
 }
 
-/// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times and place in the
-/// journal), or `None` if the 304 names another representation (4.3.4).
+/// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times
+/// and place in the journal), or `None` if the 304 names another representation (4.3.4).
 ///
-/// A 304 without validators is taken for what it was asked about, since it was asked about one response. One that does not say where in
-/// the journal it stands confirms nothing that a service of ours made: nobody knows which purges that service had obeyed.
+/// A 304 without validators is taken for what it was asked about, since it was asked about one
+/// response. One that does not say where in the journal it stands confirms nothing that a service
+/// of ours made: nobody knows which purges that service had obeyed.
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
     if stored.is_ours() && !answer.is_ours() {
         return None;
@@ -165,8 +174,9 @@ pub enum Head {
 
 /// What the 200 to a HEAD that arrived as `answer` says of `stored`.
 ///
-/// The RFC would also take an answer without validators for an update. But such an answer says nothing of the stored body, and a monitor
-/// that asks every minute would keep an old page fresh for ever.
+/// The RFC would also take an answer without validators for an update. But such an answer says
+/// nothing of the stored body, and a monitor that asks every minute would keep an old page fresh
+/// for ever.
 pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     if stored.status != StatusCode::OK || (stored.is_ours() && !answer.is_ours()) {
         return Head::Silent;
@@ -213,7 +223,8 @@ fn is_weak(tag: &HeaderValue) -> bool {
     tag.as_bytes().trim_ascii_start().starts_with(b"W/")
 }
 
-/// An entity tag without its weakness mark: what a weak comparison compares (RFC 9110 section 8.8.3.2).
+/// An entity tag without its weakness mark: what a weak comparison compares (RFC 9110 section
+/// 8.8.3.2).
 fn opaque_tag(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
     tag.strip_prefix(b"W/").unwrap_or(tag)

@@ -1,13 +1,14 @@
 //! Cache deception: a response that is not what its URL looks like.
 //!
-//! An attacker has a user open `/account/x.css`. Where the application answers such paths with the account page, and says nothing
-//! about caching, a cache that goes by the extension keeps that page for everybody. So where a lifetime is not the origin's own word,
-//! a response whose URL ends like that of a static file must be of that kind.
+//! An attacker has a user open `/account/x.css`. Where the application answers such paths with the
+//! account page, and says nothing about caching, a cache that goes by the extension keeps that page
+//! for everybody. So where a lifetime is not the origin's own word, a response whose URL ends like
+//! that of a static file must be of that kind.
 
 use http::{HeaderMap, header};
 
-/// Extensions of static files, and what their type begins with or contains. Where nobody said a file's type, object stores send it as
-/// octets; no application sends a page so.
+/// Extensions of static files, and what their type begins with or contains. Where nobody said a
+/// file's type, object stores send it as octets; no application sends a page so.
 const KINDS: [(&[&str], &[&str]); 10] = [
     (
         &["avif", "bmp", "gif", "ico", "jpeg", "jpg", "pict", "png", "svg", "svgz", "tif", "tiff", "webp"],
@@ -33,8 +34,9 @@ const KINDS: [(&[&str], &[&str]); 10] = [
     ),
 ];
 
-/// Whether the last segment of `path` has the extension of a static file and the response is of another type. A response without
-/// a type is taken for what its URL says: what an application makes up has one.
+/// Whether the last segment of `path` has the extension of a static file and the response is of
+/// another type. A response without a type is taken for what its URL says: what an application
+/// makes up has one.
 pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
     let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) else { return false };
     let Some(content_type) = response.get(header::CONTENT_TYPE) else { return false };

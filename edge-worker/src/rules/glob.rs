@@ -1,4 +1,5 @@
-//! A pattern of a path or name: `*` stands for any text without a `/`, `**` for any text. All else stands for itself.
+//! A pattern of a path or name: `*` stands for any text without a `/`, `**` for any text. All else
+//! stands for itself.
 
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,8 @@ impl Glob {
     pub(super) fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut at_pattern, mut at_text) = (0, 0);
-        // Where to go on if what follows the last star does not match: behind it in the pattern, one further in the text.
+        // Where to go on if what follows the last star does not match: behind it in the pattern,
+        // one further in the text.
         let mut within: Option<(usize, usize)> = None;
         let mut across: Option<(usize, usize)> = None;
         loop {

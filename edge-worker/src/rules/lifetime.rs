@@ -1,10 +1,11 @@
 //! What a rule makes of a response's lifetime.
 //!
-//! In: the rule, and a response as the origin sent it or a 304 freshened it. Out: the same response with one field more, which the policy
-//! reads before all others ([`RULE_CACHE_CONTROL`]); it is kept in the store and never leaves the edge.
+//! In: the rule, and a response as the origin sent it or a 304 freshened it. Out: the same response
+//! with one field more, which the policy reads before all others ([`RULE_CACHE_CONTROL`]); it is
+//! kept in the store and never leaves the edge.
 //!
-//! A rule says how long, never whether: what the origin forbids to store or to share stays forbidden. A lifetime is for answers and
-//! redirects; errors have lifetimes of their own.
+//! A rule says how long, never whether: what the origin forbids to store or to share stays
+//! forbidden. A lifetime is for answers and redirects; errors have lifetimes of their own.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::policy::directives::{self, RULE_CACHE_CONTROL};
 use crate::policy::lifetime::{FreshnessLifetime, freshness_lifetime, heuristically_cacheable};
 
 impl Rule {
-    /// Adds to a response what this rule says of its lifetime, in the place of what it may have said before.
+    /// Adds to a response what this rule says of its lifetime, in the place of what it may have
+    /// said before.
     pub fn set_lifetime(&self, response: &mut StoredResponse) {
         response.headers.remove(RULE_CACHE_CONTROL);
         let (declared, lifetime) = of_the_origin(response);
@@ -28,7 +30,8 @@ impl Rule {
         }
     }
 
-    /// Whether a response for `path` may not be what it seems, and nothing that the origin said lets it be stored.
+    /// Whether a response for `path` may not be what it seems, and nothing that the origin said
+    /// lets it be stored.
     pub fn is_deceptive(&self, path: &str, response: &StoredResponse) -> bool {
         // An error or a redirect shows no account; only what passes for the file may.
         let is_answer = matches!(response.status.as_u16(), 200 | 203 | 206);
@@ -75,7 +78,8 @@ impl Rule {
             .stale_while_revalidate(while_revalidate.or(declared.stale_while_revalidate).unwrap_or_default())
             .stale_if_error(if_error.or(declared.stale_if_error).unwrap_or_default());
         let mut directives = windows.to_directives();
-        // `s-maxage` forbids stale as `proxy-revalidate` does; where the rule's lifetime takes its place, so do the rule's windows.
+        // `s-maxage` forbids stale as `proxy-revalidate` does; where the rule's lifetime takes its
+        // place, so do the rule's windows.
         let s_maxage_holds = declared.s_maxage.is_some() && fresh.is_none();
         for (holds, name) in [
             (declared.no_cache && fresh.is_none(), ", no-cache"),

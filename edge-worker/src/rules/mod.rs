@@ -1,8 +1,9 @@
 //! What the deployment decides per path: the rules of the variable `RULES`.
 //!
-//! The first rule whose path and method match is the one that holds for a request; where none does, the defaults hold. Rules are read
-//! once per isolate ([`read`](Rules::read)); one that cannot be read spoils them all, since nobody knows what it should have kept out of
-//! the cache: then every request goes to the origin.
+//! The first rule whose path and method match is the one that holds for a request; where none does,
+//! the defaults hold. Rules are read once per isolate ([`read`](Rules::read)); one that cannot be read spoils
+//! them all, since nobody knows what it should have kept out of the cache: then every request goes
+//! to the origin.
 //!
 //! - Which requests: `glob`, `methods`.
 //! - What of a request counts: `query`, `vary`, `bypass`, `pass`.
@@ -61,7 +62,8 @@ pub struct Rule {
     errors: Vec<(StatusCode, Duration)>,
     /// `s-maxage`, `must-revalidate` and `proxy-revalidate` do not forbid stale.
     allow_stale: bool,
-    /// Where the origin declared no lifetime, a response must be of the type that its URL's extension says.
+    /// Where the origin declared no lifetime, a response must be of the type that its URL's
+    /// extension says.
     check_extension: bool,
 }
 
@@ -89,13 +91,15 @@ impl Default for Rule {
 }
 
 impl Rules {
-    /// The rule for requests with this method whose target key, by the default query rules, is `target`.
+    /// The rule for requests with this method whose target key, by the default query rules, is
+    /// `target`.
     pub fn of(&self, method: &Method, target: &TargetKey) -> &Rc<Rule> {
         let path = path_of(target);
         self.rules.iter().find(|rule| rule.matches(method, path)).unwrap_or(&self.fallback)
     }
 
-    /// The key that the responses to a GET of this URL are stored under; `None` if it cannot have one.
+    /// The key that the responses to a GET of this URL are stored under; `None` if it cannot have
+    /// one.
     pub fn target(&self, url: &str) -> Option<TargetKey> {
         let plain = TargetKey::parse(url).ok()?;
         self.of(&Method::GET, &plain).target(url, plain)
@@ -108,7 +112,8 @@ impl Rule {
         if self.query == QueryRules::default() { Some(plain) } else { TargetKey::with_rules(url, &self.query).ok() }
     }
 
-    /// Whether a request with these fields is not to be answered from the store, nor its answer stored.
+    /// Whether a request with these fields is not to be answered from the store, nor its answer
+    /// stored.
     pub fn passes(&self, request: &HeaderMap) -> bool {
         self.pass
             || self.bypass_headers.iter().any(|name| request.contains_key(name))
@@ -131,7 +136,8 @@ impl Rule {
     }
 }
 
-/// The path in a target key, in the one spelling that all its spellings share: no escape gets around a rule.
+/// The path in a target key, in the one spelling that all its spellings share: no escape gets
+/// around a rule.
 pub fn path_of(target: &TargetKey) -> &str {
     let text = target.as_str();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -139,8 +145,9 @@ pub fn path_of(target: &TargetKey) -> &str {
     path.split_once('?').map_or(path, |(path, _)| path)
 }
 
-/// Whether an origin could take a path for another than rules do: it leads up behind an escaped separator, or with a parameter
-/// (`/static/..%2Faccount`, `/static/..;/account`). What is written plainly, the URL parser has resolved.
+/// Whether an origin could take a path for another than rules do: it leads up behind an escaped
+/// separator, or with a parameter (`/static/..%2Faccount`, `/static/..;/account`). What is written
+/// plainly, the URL parser has resolved.
 pub fn is_ambiguous(path: &str) -> bool {
     let mut segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
     segments.any(|segment| segment.split(';').next() == Some(".."))

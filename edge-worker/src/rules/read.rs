@@ -1,7 +1,8 @@
 //! The variable `RULES` → [`Rules`]; its JSON is drawn in edge-worker/README.md.
 //!
-//! Nothing is passed over: an unknown member, a wrong type or a value out of range is an error that names its place, such as
-//! `RULES[2].lifetime.fresh`. Any of them could have been meant to keep something out of the cache.
+//! Nothing is passed over: an unknown member, a wrong type or a value out of range is an error that
+//! names its place, such as `RULES[2].lifetime.fresh`. Any of them could have been meant to keep
+//! something out of the cache.
 
 use std::rc::Rc;
 use std::time::Duration;

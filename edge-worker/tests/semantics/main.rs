@@ -1,5 +1,5 @@
-//! The policy against `http-cache-semantics`, an independent reading of the same RFCs: where both should agree they do, and where not,
-//! a table says who is right by which section.
+//! The policy against `http-cache-semantics`, an independent reading of the same RFCs: where both
+//! should agree they do, and where not, a table says who is right by which section.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 

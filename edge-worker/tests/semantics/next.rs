@@ -1,4 +1,5 @@
-//! What comes after a response is stored: another request for it, the question whether it still holds, and the answer.
+//! What comes after a response is stored: another request for it, the question whether it still
+//! holds, and the answer.
 
 use edge_worker::origin::request::fill_headers;
 use edge_worker::policy::select::{variant_key, vary_fields};
@@ -35,8 +36,8 @@ fn asked(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
     (conditions(&here), conditions(&there.headers))
 }
 
-/// The fields after a 304 with these of its own came ten seconds later, here and there, but for those of its way; `None`
-/// if it is of another representation.
+/// The fields after a 304 with these of its own came ten seconds later, here and there, but for
+/// those of its way; `None` if it is of another representation.
 fn after_304(old: &Fields, new: &Fields) -> (Option<HeaderMap>, Option<HeaderMap>) {
     let (old, new) = (headers(old), headers(new));
     let of_the_way = |mut headers: HeaderMap| {

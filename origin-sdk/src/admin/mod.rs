@@ -23,6 +23,7 @@ pub use self::inspect::{CoveringRecord, Inspection, StoredEntry};
 pub use self::sweep::{Sweep, SweepCounts};
 use crate::clock::Clock;
 use crate::error::{AdminError, AdminFailure};
+use crate::journal::records;
 use crate::store::{FeedRecord, JournalStore, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
 
 /// The longest wait of [`Admin::records_after`] for a record.
@@ -64,13 +65,19 @@ impl Admin {
         &self.app
     }
 
-    /// Appends a record and returns its position. The fleet's processes and the edge apply it
-    /// within their lags, as if a process of the fleet had appended it.
+    /// Appends an invalidation and returns its position. One of many scopes becomes several
+    /// records, and this is the position of the last one. The fleet's processes and the edge apply
+    /// it within their lags, as if a process of the fleet had appended it.
     ///
     /// # Errors
-    /// If Redis cannot be reached or refuses the record. Nothing is queued for a retry.
+    /// If Redis cannot be reached or refuses a record. Nothing is queued for a retry, and records
+    /// before the failed one remain appended.
     pub async fn append(&self, mode: Mode, scopes: &[Scope]) -> Result<Position, AdminError> {
-        Ok(self.store.append(Position::ZERO, mode, scopes, None).await?.position)
+        let mut position = Position::ZERO;
+        for record in records(scopes) {
+            position = self.store.append(position, mode, record, None).await?.position;
+        }
+        Ok(position)
     }
 
     /// Returns the entry that Redis holds under a key, and the journal's verdict on it.

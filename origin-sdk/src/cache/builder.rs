@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::codec::{Codec, Format};
 use crate::core::Core;
 use crate::error::BuildError;
-use crate::journal::{Journal, follow_forever};
+use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
@@ -223,7 +223,7 @@ impl CacheBuilder {
         if let Err(error) = journal.catch_up().await {
             tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
         }
-        tokio::spawn(follow_forever(Arc::downgrade(&journal)));
+        ensure_follower(&journal);
         #[cfg(feature = "shipping")]
         let has_edge = start_shippers(targets, &store, &journal, &metrics);
         #[cfg(not(feature = "shipping"))]

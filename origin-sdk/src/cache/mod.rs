@@ -44,8 +44,8 @@ impl Cache {
     /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for
     /// one entry and for millions.
     ///
-    /// A scope is a typed key, a tag, a prefix or a [`Scope`](crate::Scope); several make an array, a
-    /// `Vec`, or a tuple if their types differ ([`IntoScopes`]).
+    /// A scope is a typed key, a tag, a prefix or a [`Scope`](crate::Scope). Several are given as an
+    /// array, `Vec` or other iterator, or as a tuple if their types differ ([`IntoScopes`]).
     ///
     /// ```
     /// # use origin_sdk::{Cache, Delivery, Scope};
@@ -66,13 +66,13 @@ impl Cache {
     /// cache.invalidate([Scope::All]).await;
     /// # });
     /// ```
-    pub async fn invalidate(&self, scopes: impl IntoScopes) -> Receipt {
+    pub async fn invalidate<Form>(&self, scopes: impl IntoScopes<Form>) -> Receipt {
         self.0.invalidate(Mode::Remove, scopes.into_scopes()).await
     }
 
     /// Makes everything that the scopes cover stale: it is served only where its lifetime allows
     /// stale. Takes scopes as [`invalidate`](Self::invalidate) does.
-    pub async fn expire(&self, scopes: impl IntoScopes) -> Receipt {
+    pub async fn expire<Form>(&self, scopes: impl IntoScopes<Form>) -> Receipt {
         self.0.invalidate(Mode::Expire, scopes.into_scopes()).await
     }
 
@@ -89,6 +89,18 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let of_namespaces = self.0.namespaces.snapshot().into_values();
         of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
+    }
+
+    /// Returns whether this process can serve from the cache and deliver invalidations now: for a
+    /// service's readiness check.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let journal = &self.0.journal;
+        Readiness {
+            is_following: journal.has_follower(),
+            is_current: !journal.is_lagging(self.0.clock.now()),
+            queued: journal.queue_len(),
+        }
     }
 
     /// Returns the counters of each namespace, by the name of its key type. Counters that belong to
@@ -124,6 +136,20 @@ impl Cache {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }
+}
+
+/// The state of this process's view of the journal, by [`Cache::readiness`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Readiness {
+    /// Whether the task runs that follows the journal and sends queued invalidations. If it has
+    /// ended with its runtime, the next invalidation or lagging read starts it again.
+    pub is_following: bool,
+    /// Whether the process is within the maximum lag of the journal. If it is not, reads catch up
+    /// first or go to their loaders.
+    pub is_current: bool,
+    /// The number of queued records of invalidations, which no other process knows of yet.
+    pub queued: usize,
 }
 
 impl std::fmt::Debug for Cache {

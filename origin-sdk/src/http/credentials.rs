@@ -8,7 +8,7 @@ use shared_keys::Directives;
 
 use super::headers::TARGETED_CACHE_CONTROL;
 
-/// Cookies that identify nobody to an application: those of analytics tools, which scripts in the
+/// Cookies that identify no user to an application: those of analytics tools, which scripts in the
 /// page read, and those of Cloudflare's bot management. A `*` at the end matches any rest.
 ///
 /// [`CacheLayer::ignore_cookies`](super::CacheLayer::ignore_cookies) adds to this list.
@@ -48,7 +48,7 @@ pub const ANONYMOUS_COOKIES: &[&str] = &[
 /// The credentials that count for a layer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CredentialPolicy {
-    /// Cookies that identify nobody, besides [`ANONYMOUS_COOKIES`].
+    /// Cookies that identify no user, besides [`ANONYMOUS_COOKIES`].
     pub(super) anonymous_cookies: Vec<String>,
     /// No response depends on credentials.
     pub(super) ignores_all: bool,

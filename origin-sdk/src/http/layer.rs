@@ -53,7 +53,7 @@ impl CacheLayer {
     }
 
     /// Sets whether all cookies and `Authorization` are ignored: responses are for everyone,
-    /// whoever sends the request. Default `false`: a response to a request with credentials is
+    /// with any credentials in the request. Default `false`: a response to a request with credentials is
     /// private.
     ///
     /// Use `true` on routes whose responses are the same for all users, such as a public catalogue

@@ -17,9 +17,9 @@
 //!
 //! The layer sees which entries a handler reads. It cannot see whether the handler also reads a
 //! session. A response to a request that carries an `Authorization` header or a cookie is therefore
-//! `private` by default, so that one user's page never reaches another. It is shared if
+//! `private` by default, so that a user's page never reaches another. It is shared if
 //!
-//! * every cookie is one that identifies nobody: an analytics tool's ([`ANONYMOUS_COOKIES`]), or
+//! * every cookie is one that identifies no user: an analytics tool's ([`ANONYMOUS_COOKIES`]), or
 //!   one that [`CacheLayer::ignore_cookies`] names,
 //! * the route ignores credentials ([`CacheLayer::ignore_credentials`]),
 //! * the handler says so itself, by `public` or `s-maxage` in `Cache-Control`, `CDN-Cache-Control`
@@ -57,7 +57,7 @@
 //! lifetime.
 //!
 //! Error responses, except 404, get only `Cache-Status` and `Vary`, and are made private as others
-//! are. Responses to other methods are not changed, except that one user's data is made private.
+//! are. Responses to other methods are not changed, except that a user's own data is made private.
 //!
 //! Reads count if they happen in the task that serves the request, or in a task that it spawns with
 //! [`for_this_request`].

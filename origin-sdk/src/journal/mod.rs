@@ -6,6 +6,7 @@
 mod follower;
 mod history;
 mod queue;
+mod records;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,9 +16,11 @@ use std::time::Duration;
 use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
 
-pub(crate) use self::follower::follow_forever;
+use self::follower::Follower;
+pub(crate) use self::follower::ensure_follower;
 use self::history::History;
 use self::queue::Queue;
+pub(crate) use self::records::records;
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::metrics::Metrics;
@@ -25,6 +28,16 @@ use crate::store::{Appended, FeedRecord, Store, Unless};
 
 /// The most scopes that a process remembers. A forgotten scope counts as covered.
 const MAX_SCOPES: usize = 1_000_000;
+/// The most of the process's own records that a follow verifies.
+const MAX_VERIFIED: usize = 1_000;
+/// The most scopes of one value that an append checks. A value with more is not cached by a
+/// write-through: the next read loads it.
+const MAX_CHECKED: usize = 10_000;
+/// The most records, or queued scopes, that are applied under one lock, which excludes readers.
+const APPLIED_AT_ONCE: usize = 1_000;
+/// The longest wait of a read for a catch-up. The catch-up's progress is not lost: the next read or
+/// the follower continues it.
+const MAX_CATCH_UP_WAIT: Duration = Duration::from_secs(1);
 
 /// This process's view of the journal.
 pub(crate) struct Journal {
@@ -51,8 +64,12 @@ pub(crate) struct Journal {
     last_catch_up: tokio::sync::Mutex<u64>,
     /// How many catch-ups have begun.
     catch_ups_begun: AtomicU64,
-    /// Invalidations that could not be appended yet, oldest first.
+    /// Invalidations that could not be appended yet.
     queue: Mutex<Queue>,
+    /// Whether the last append failed. While it did not, an invalidation need not wait for the
+    /// queue.
+    is_failing: AtomicBool,
+    follower: Follower,
 }
 
 struct State {
@@ -91,6 +108,8 @@ impl Journal {
             last_catch_up: tokio::sync::Mutex::default(),
             catch_ups_begun: AtomicU64::new(0),
             queue: Mutex::default(),
+            is_failing: AtomicBool::new(false),
+            follower: Follower::default(),
         }
     }
 
@@ -140,6 +159,16 @@ impl Journal {
         })
     }
 
+    /// Returns the number of queued records.
+    pub(crate) fn queue_len(&self) -> usize {
+        self.queue().len()
+    }
+
+    /// Returns whether a task follows the journal and flushes the queue.
+    pub(crate) fn has_follower(&self) -> bool {
+        self.follower.is_running()
+    }
+
     /// Returns how far behind the process may be before a read must catch up first.
     pub(crate) fn max_lag(&self) -> Duration {
         self.max_lag
@@ -155,17 +184,23 @@ impl Journal {
             || self.confirmed_over.load(Ordering::Acquire) != self.store.connections()
     }
 
-    /// Catches up if the process is lagging. Returns `false` if it still is: then no stored entry
-    /// counts as fresh.
-    pub(crate) async fn ensure_current(&self) -> bool {
-        if !self.is_lagging(self.clock.now()) || self.catch_up().await.is_ok() {
+    /// Catches up if the process is lagging, for at most [`MAX_CATCH_UP_WAIT`]. Returns `false` if
+    /// it still is: then no stored entry counts as fresh.
+    pub(crate) async fn ensure_current(self: &Arc<Self>) -> bool {
+        if !self.is_lagging(self.clock.now()) {
+            return true;
+        }
+        // The follower may have ended with the runtime that it was started in.
+        ensure_follower(self);
+        if let Ok(Ok(())) = tokio::time::timeout(MAX_CATCH_UP_WAIT, self.catch_up()).await {
             return true;
         }
         self.metrics.disconnected_reads.add(1);
         false
     }
 
-    /// Applies every record that the store has and this process has not.
+    /// Applies every record that the store has and this process has not, in steps of bounded size.
+    /// A step that is done stays done if a later one fails or the caller goes away.
     pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
         let entered = self.catch_ups_begun.load(Ordering::Acquire);
         let mut last = self.last_catch_up.lock().await;
@@ -177,12 +212,12 @@ impl Journal {
         loop {
             // Read the clock before the request: the reply has every record appended before then.
             let (requested_at, connections) = (self.clock.now(), self.store.connections());
-            let (cursor, appended) = self.cursor();
+            let (cursor, appended, is_whole) = self.cursor();
             let progress = self.store.follow(cursor, &appended).await?;
             self.apply(&progress.records, progress.position, &appended);
             // A connection made in the meantime may lead to another server than the one that
             // replied.
-            if !progress.more && connections == self.store.connections() {
+            if !progress.more && is_whole && connections == self.store.connections() {
                 self.confirmed_over.store(connections, Ordering::Release);
                 self.confirmed_at.store(nanos(requested_at), Ordering::Release);
                 self.reached_once.store(true, Ordering::Release);
@@ -192,30 +227,63 @@ impl Journal {
         }
     }
 
-    /// Appends an invalidation and applies it in this process at once. Queues it, and returns
-    /// `None`, if the store is unavailable.
-    pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Option<Position> {
-        if self.queue().is_empty() {
-            match self.append(mode, &scopes, None).await {
-                Ok(appended) => return Some(appended.position),
-                Err(error) => tracing::warn!(%error, "append failed: the invalidation is queued and will be retried"),
-            }
+    /// Appends an invalidation and applies it in this process at once. If the store is unavailable,
+    /// queues what is not appended yet and returns `None`.
+    ///
+    /// Does not wait for queued invalidations unless appends are failing: a record covers what was
+    /// loaded before it, so the order of records does not matter.
+    pub(crate) async fn invalidate(&self, mode: Mode, scopes: &[Scope]) -> Option<Position> {
+        if self.is_failing.load(Ordering::Acquire) && !self.queue().is_empty() {
+            self.enqueue(mode, scopes);
+            return None;
         }
-        self.enqueue(mode, scopes);
-        None
+        let (mut position, mut done) = (None, 0);
+        for record in records(scopes) {
+            match self.append_record(mode, record, None).await {
+                Ok(appended) => position = Some(appended.position),
+                Err(error) => {
+                    tracing::warn!(%error, "append failed: the invalidation is queued and will be retried");
+                    self.enqueue(mode, &scopes[done..]);
+                    return None;
+                }
+            }
+            done += record.len();
+        }
+        position
     }
 
-    /// Appends a record and applies it in this process. With `unless`, also checks whether the
-    /// value that it describes is still valid.
+    /// Appends an invalidation and applies it in this process. With `unless`, also checks whether
+    /// the value that it describes is still valid. Returns the position of the last record.
+    ///
+    /// # Errors
+    /// If the store is unavailable. Some of the scopes may have been appended.
     pub(crate) async fn append(
         &self,
         mode: Mode,
         scopes: &[Scope],
         unless: Option<Unless<'_>>,
     ) -> Result<Appended, StoreError> {
-        let appended = self.store.append(self.position(), mode, scopes, unless).await.inspect_err(|_| {
-            self.metrics.store_errors.add(1);
-        })?;
+        let is_checked = unless.is_none_or(|unless| unless.scopes.len() <= MAX_CHECKED);
+        let unless = unless.filter(|_| is_checked);
+        let mut whole = Appended { position: Position::ZERO, clean: is_checked };
+        for record in records(scopes) {
+            // Each record checks the time since the one before it, which is the process's own.
+            let unless = unless.map(|unless| Unless { since: unless.since.max(whole.position), ..unless });
+            let appended = self.append_record(mode, record, unless).await?;
+            whole = Appended { position: appended.position, clean: whole.clean && appended.clean };
+        }
+        Ok(whole)
+    }
+
+    async fn append_record(
+        &self,
+        mode: Mode,
+        scopes: &[Scope],
+        unless: Option<Unless<'_>>,
+    ) -> Result<Appended, StoreError> {
+        let appended = self.store.append(self.position(), mode, scopes, unless).await;
+        self.is_failing.store(appended.is_err(), Ordering::Release);
+        let appended = appended.inspect_err(|_| self.metrics.store_errors.add(1))?;
         // The ledger may belong to a new primary that lacks records which this process has applied.
         let is_covered_here = |unless: Unless<'_>| {
             let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
@@ -243,18 +311,22 @@ impl Journal {
     }
 
     /// Queues an invalidation and covers its scopes in this process at once.
-    pub(crate) fn enqueue(&self, mode: Mode, scopes: Vec<Scope>) {
+    pub(crate) fn enqueue(&self, mode: Mode, scopes: &[Scope]) {
         self.metrics.invalidations_queued.add(1);
         let mut queue = self.queue();
-        let queued = queue.push(mode, scopes);
-        self.cover(queued.mode, &queued.scopes);
+        if queue.push(mode, scopes) {
+            self.cover(mode, scopes);
+        } else {
+            self.cover(Mode::Remove, &[Scope::All]);
+        }
     }
 
-    /// Appends the queued invalidations, oldest first, until the queue is empty or an append fails.
+    /// Appends the queued invalidations, small ones first, until the queue is empty or an append
+    /// fails.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
         loop {
             let Some(first) = self.queue().first().cloned() else { return Ok(()) };
-            self.append(first.mode, &first.scopes, None).await?;
+            self.append_record(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
             queue.remove(first.number);
             // Leave the scopes covered until the whole queue is appended: covering too much is
@@ -267,33 +339,47 @@ impl Journal {
 
     /// Covers the scopes until the queued invalidations have been appended.
     fn cover(&self, mode: Mode, scopes: &[Scope]) {
-        let mut state = self.write();
-        for scope in scopes {
-            let pending = state.pending.entry(scope.carried_hash()).or_insert(mode);
-            if mode == Mode::Remove {
-                *pending = mode;
+        for some in scopes.chunks(APPLIED_AT_ONCE) {
+            let mut state = self.write();
+            for scope in some {
+                let pending = state.pending.entry(scope.carried_hash()).or_insert(mode);
+                if mode == Mode::Remove {
+                    *pending = mode;
+                }
             }
         }
-        drop(state);
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns the position, and this process's own records that must still be in the store.
-    fn cursor(&self) -> (Position, Vec<Position>) {
+    /// Returns the position, this process's own records that must still be in the store, and
+    /// whether these are all. Beyond [`MAX_VERIFIED`], returns the oldest and the newest: the
+    /// latter is a lower bound of the next position.
+    fn cursor(&self) -> (Position, Vec<Position>, bool) {
         let state = self.read();
-        (state.position, state.appended.clone())
+        let mut appended = state.appended.clone();
+        let is_whole = appended.len() <= MAX_VERIFIED;
+        if !is_whole {
+            appended.sort_unstable();
+            let newest = appended.pop();
+            appended.truncate(MAX_VERIFIED - 1);
+            appended.extend(newest);
+        }
+        (state.position, appended, is_whole)
     }
 
     /// Applies records and advances to `position`. `seen` are this process's own records that the
     /// store has confirmed.
     fn apply(&self, records: &[FeedRecord], position: Position, seen: &[Position]) {
-        let mut state = self.write();
-        for record in records {
-            for scope in &record.scopes {
-                let stamp = Stamp::origin(record.position);
-                state.applied.apply_scope(scope, record.mode, stamp);
+        for some in records.chunks(APPLIED_AT_ONCE) {
+            let mut state = self.write();
+            for record in some {
+                for scope in &record.scopes {
+                    let stamp = Stamp::origin(record.position);
+                    state.applied.apply_scope(scope, record.mode, stamp);
+                }
             }
         }
+        let mut state = self.write();
         if position > state.position {
             let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
             state.position = position;

@@ -4,22 +4,31 @@ use std::collections::VecDeque;
 
 use shared_keys::{Mode, Scope};
 
-/// The most queued invalidations. One more replaces all of them with a single record of
-/// [`Scope::All`].
-const MAX_QUEUE: usize = 10_000;
+use super::records;
 
-/// A bounded queue of invalidations, oldest first.
+/// The most queued records. One more replaces all of them with a single record of [`Scope::All`].
+const MAX_RECORDS: usize = 10_000;
+/// The most scopes of all queued records together, which bounds the queue's memory.
+const MAX_SCOPES: usize = 1_000_000;
+
+/// A bounded queue of records.
+///
+/// An invalidation of several records is appended after those of one, so that a large invalidation
+/// never delays a small one.
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: VecDeque<Queued>,
-    /// The number of the next invalidation.
+    small: VecDeque<Queued>,
+    large: VecDeque<Queued>,
+    /// The number of scopes in the queue.
+    scopes: usize,
+    /// The number of the next record.
     count: u64,
 }
 
-/// A queued invalidation. It has no position yet.
+/// A queued record. It has no position yet.
 #[derive(Clone)]
 pub(super) struct Queued {
-    /// Identifies the invalidation, because the queue can change while its first one is appended.
+    /// Identifies the record, because the queue can change while its first one is appended.
     pub(super) number: u64,
     pub(super) mode: Mode,
     pub(super) scopes: Vec<Scope>,
@@ -27,32 +36,87 @@ pub(super) struct Queued {
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 
+    /// Returns the number of queued records.
+    pub(super) fn len(&self) -> usize {
+        self.small.len() + self.large.len()
+    }
+
+    /// Returns the record to append next.
     pub(super) fn first(&self) -> Option<&Queued> {
-        self.waiting.front()
+        self.small.front().or(self.large.front())
     }
 
-    /// Adds an invalidation and returns it. If the queue is full, replaces its whole content with a
-    /// single `remove all`.
-    pub(super) fn push(&mut self, mode: Mode, scopes: Vec<Scope>) -> &Queued {
-        let (mode, scopes) = if self.waiting.len() < MAX_QUEUE {
-            (mode, scopes)
+    /// Adds an invalidation. If the queue has no room for it, replaces its whole content with a
+    /// single `remove all` and returns `false`.
+    pub(super) fn push(&mut self, mode: Mode, scopes: &[Scope]) -> bool {
+        let added = records(scopes).count();
+        let fits = self.len() + added <= MAX_RECORDS && self.scopes + scopes.len() <= MAX_SCOPES;
+        if fits {
+            records(scopes).for_each(|record| self.push_record(mode, record, added == 1));
         } else {
-            self.waiting.clear();
-            (Mode::Remove, vec![Scope::All])
-        };
-        let number = self.count;
-        self.count += 1;
-        self.waiting.push_back_mut(Queued { number, mode, scopes })
+            self.small.clear();
+            self.large.clear();
+            self.scopes = 0;
+            self.push_record(Mode::Remove, &[Scope::All], true);
+        }
+        fits
     }
 
-    /// Removes the first invalidation if it has this number. It has another number if the queue has
+    fn push_record(&mut self, mode: Mode, scopes: &[Scope], is_small: bool) {
+        let lane = if is_small { &mut self.small } else { &mut self.large };
+        lane.push_back(Queued { number: self.count, mode, scopes: scopes.to_vec() });
+        self.scopes += scopes.len();
+        self.count += 1;
+    }
+
+    /// Removes the record of this number if it is still in the queue. It is not if the queue has
     /// overflowed in the meantime.
     pub(super) fn remove(&mut self, number: u64) {
-        if self.first().is_some_and(|first| first.number == number) {
-            self.waiting.pop_front();
+        for lane in [&mut self.small, &mut self.large] {
+            if lane.front().is_some_and(|first| first.number == number)
+                && let Some(removed) = lane.pop_front()
+            {
+                self.scopes -= removed.scopes.len();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_keys::Tag;
+
+    use super::*;
+
+    fn tags(count: usize) -> Vec<Scope> {
+        (0..count).map(|n| Scope::Tag(Tag::new(&format!("t:{n}")).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_small_invalidation_goes_before_a_large_one() {
+        let mut queue = Queue::default();
+        assert!(queue.push(Mode::Remove, &tags(5_000)));
+        let large = queue.first().unwrap().clone();
+        assert!(queue.push(Mode::Expire, &tags(1)));
+        assert_eq!(queue.first().unwrap().mode, Mode::Expire);
+        // The large one's first record was being appended when the small one came.
+        queue.remove(large.number);
+        queue.remove(queue.first().unwrap().number);
+        let (first, before) = (queue.first().unwrap(), queue.scopes);
+        assert_eq!((first.mode, before), (Mode::Remove, 5_000 - large.scopes.len()));
+    }
+
+    #[test]
+    fn an_invalidation_beyond_the_bounds_becomes_remove_all() {
+        for (pushes, scopes) in [(2, MAX_SCOPES * 2 / 3), (1, MAX_SCOPES + 1)] {
+            let (mut queue, scopes) = (Queue::default(), tags(scopes));
+            let fits = (0..pushes).map(|_| queue.push(Mode::Expire, &scopes)).last();
+            let first = queue.first().unwrap();
+            assert_eq!((fits, queue.len(), first.mode), (Some(false), 1, Mode::Remove));
+            assert_eq!(first.scopes, [Scope::All]);
         }
     }
 }

@@ -102,7 +102,8 @@ where
     /// # }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let cache = Cache::builder("shop").build().await.unwrap();
-    /// let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// let keys = [1, 2, 3].map(|id| Product { id });
     /// let cached = names
     ///     .get_many_or_load(&keys, |missing: Vec<Product>, batch: BatchContext| async move {
@@ -117,8 +118,9 @@ where
     ///     })
     ///     .await
     ///     .unwrap();
-    /// let names: Vec<_> = cached.iter().map(|cached| cached.as_ref().map(|cached| cached.value.as_str())).collect();
-    /// assert_eq!(names, [Some("product 1"), Some("product 2"), None]);
+    /// let names: Vec<_> = cached.iter().flatten().map(|cached| cached.value.as_str()).collect();
+    /// assert_eq!(names, ["product 1", "product 2"]);
+    /// assert!(cached[2].is_none());
     /// # });
     /// ```
     ///

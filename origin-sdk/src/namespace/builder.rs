@@ -61,8 +61,8 @@ pub(super) struct Negative<V> {
     pub(super) none: fn() -> V,
 }
 
-/// What a read does while the journal has been unreachable for longer than the cache's `max_lag`,
-/// so that the process cannot know which values in memory have been invalidated.
+/// The behaviour of a read while the journal has been unreachable for longer than the cache's
+/// `max_lag`, so that the process cannot know which values in memory have been invalidated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnDisconnect {

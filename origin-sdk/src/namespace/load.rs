@@ -329,8 +329,8 @@ async fn release(lease: Option<Lease>, outcome: Outcome) {
 /// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
 /// future aborts the task.
 ///
-/// Its reads through the cache do not count for the request that started it. Only the fact that one
-/// of them was stale is passed on.
+/// Its reads through the cache do not count for the request that started it. It only takes over
+/// that one of them was stale.
 pub(super) async fn run<T: Send + 'static>(loader: LoadFuture<T>, context: LoadContext) -> Result<T, LoadError> {
     let mut task = AbortOnDrop(tokio::spawn(async move {
         let scope = RequestScope::default();

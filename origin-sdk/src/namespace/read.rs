@@ -18,7 +18,7 @@ use crate::request_scope;
 use crate::stampede::xfetch;
 use crate::store::Stored;
 
-/// What the tiers hold for a read.
+/// The result of looking a key up in the tiers.
 pub(super) enum Lookup<V> {
     Hit(Servable<V>),
     /// No entry may be served. One may be left to serve if the load fails.
@@ -54,10 +54,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
     /// # #[derive(Clone)]
     /// # struct Database;
-    /// # impl Database { async fn name_of(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("lamp {id}")) } }
+    /// # impl Database {
+    /// #     async fn name_of(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("lamp {id}")) }
+    /// # }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let (cache, database) = (Cache::builder("shop").build().await.unwrap(), Database);
-    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// # let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// # let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// let cached = names
     ///     .get_or_load(&Product { id: 7 }, |key, _| {
     ///         let database = database.clone();
@@ -66,7 +69,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     ///     .await
     ///     .unwrap();
     /// match cached.freshness {
-    ///     Freshness::Fresh => println!("{} from {}, {:?} old", cached.value, cached.layer.as_str(), cached.age),
+    ///     Freshness::Fresh => println!("{}, {:?} old", cached.value, cached.age),
     ///     Freshness::Stale(reason) => println!("{}, stale: {}", cached.value, reason.as_str()),
     /// }
     /// # assert_eq!(cached.layer, Layer::Loader);

@@ -25,7 +25,9 @@ use crate::loader::{BatchContext, LoadContext};
 /// use origin_sdk::{BoxError, Cache, Lifetime, LoadContext, ReadThrough};
 /// # #[derive(Clone)]
 /// # struct Database;
-/// # impl Database { async fn name_of(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("lamp {id}")) } }
+/// # impl Database {
+/// #     async fn name_of(&self, id: u64) -> Result<String, std::io::Error> { Ok(format!("lamp {id}")) }
+/// # }
 ///
 /// origin_sdk::keys! {
 ///     app "shop" version 1;

@@ -40,7 +40,12 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # Errors
     /// If the writer fails or panics. The database may have committed the write then, so the old
     /// value is removed all the same.
-    pub async fn write_through<F, L>(&self, key: &K, also: impl IntoScopes, writer: F) -> Result<Written<V>, LoadError>
+    pub async fn write_through<F, L, Form>(
+        &self,
+        key: &K,
+        also: impl IntoScopes<Form>,
+        writer: F,
+    ) -> Result<Written<V>, LoadError>
     where
         K: Clone,
         F: FnOnce(K, LoadContext) -> L + Send,
@@ -64,7 +69,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let cache = Cache::builder("shop").build().await.unwrap();
-    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// # let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// # let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// let receive = async |name: &'static str, version| {
     ///     let writer = async move |_, _| Ok((name.to_owned(), version));
     ///     names.write_through_version(&Product { id: 7 }, (), writer).await.unwrap().cached
@@ -76,10 +82,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     ///
     /// # Errors
     /// As [`write_through`](Self::write_through).
-    pub async fn write_through_version<F, L>(
+    pub async fn write_through_version<F, L, Form>(
         &self,
         key: &K,
-        also: impl IntoScopes,
+        also: impl IntoScopes<Form>,
         writer: F,
     ) -> Result<Written<V>, LoadError>
     where
@@ -90,10 +96,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         self.write_in_a_task(key, also, boxed(writer, |(value, version)| (value, Some(version)))).await
     }
 
-    async fn write_in_a_task(
+    async fn write_in_a_task<Form>(
         &self,
         key: &K,
-        also: impl IntoScopes,
+        also: impl IntoScopes<Form>,
         writer: BoxLoader<'_, K, (V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError>
     where
@@ -126,7 +132,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// # fn read_all() -> Vec<(u64, String)> { vec![(7, "Lamp".to_owned())] }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
     /// # let cache = Cache::builder("shop").build().await.unwrap();
-    /// # let names: Namespace<Product, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
+    /// # let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// # let names: Namespace<Product, String> = cache.namespace(lifetime).build();
     /// let loaded_at = cache.position();
     /// for (id, name) in read_all() {
     ///     names.put(&Product { id }, name, loaded_at).await;
@@ -179,7 +186,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Ok(appended) => appended,
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
-                core.journal.enqueue(Mode::Remove, covered);
+                core.journal.enqueue(Mode::Remove, &covered);
                 return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
             }
         };

@@ -22,6 +22,10 @@ use crate::memory::Memory;
 /// The most records in the feed, and so the most that a follower or a target can be behind. One
 /// that is further behind is sent a `remove all` instead.
 const MAX_FEED: usize = 10_000;
+/// The most scopes of all records in the feed together, which bounds its memory.
+const MAX_FEED_SCOPES: usize = 200_000;
+/// The scopes after which a reply ends, so that it is read in milliseconds.
+const MAX_REPLY_SCOPES: usize = 4_000;
 /// The most scopes in the ledger.
 const MAX_LEDGER: usize = 100_000;
 
@@ -46,6 +50,10 @@ struct Value {
 
 struct JournalState {
     feed: VecDeque<FeedRecord>,
+    /// The scopes of all records in the feed.
+    feed_scopes: usize,
+    /// The last record that was dropped from the feed.
+    dropped: Position,
     /// The last record of each scope, as the ledger in Redis.
     ledger: Applied,
     last: Position,
@@ -69,6 +77,8 @@ impl EmbeddedStore {
     pub(crate) fn new(max_entries: usize, max_bytes: usize, clock: Clock) -> Self {
         let mut journal = JournalState {
             feed: VecDeque::new(),
+            feed_scopes: 0,
+            dropped: Position::ZERO,
             ledger: Applied::new(MAX_LEDGER),
             last: Position::ZERO,
             targets: BTreeMap::new(),
@@ -126,8 +136,11 @@ impl JournalState {
             self.ledger.apply_scope(scope, mode, Stamp::origin(position));
         }
         self.feed.push_back(FeedRecord { position, mode, scopes: scopes.to_vec() });
-        if self.feed.len() > MAX_FEED {
-            self.feed.pop_front();
+        self.feed_scopes += scopes.len();
+        while self.feed.len() > MAX_FEED || self.feed_scopes > MAX_FEED_SCOPES {
+            let Some(oldest) = self.feed.pop_front() else { break };
+            self.feed_scopes -= oldest.scopes.len();
+            self.dropped = oldest.position;
         }
         self.last = position;
         position
@@ -137,12 +150,18 @@ impl JournalState {
         self.targets.entry(name.to_owned()).or_default()
     }
 
-    /// Returns the records after `cursor`, at most `max`; a single `remove all` if some were
-    /// dropped.
+    /// Returns the first records after `cursor`, at most `max`, until they have
+    /// [`MAX_REPLY_SCOPES`]; a single `remove all` if some were dropped.
     fn after(&self, cursor: Position, max: usize) -> Vec<FeedRecord> {
-        let is_complete = self.feed.len() < MAX_FEED || self.feed.front().is_some_and(|first| first.position <= cursor);
-        if is_complete {
-            return self.feed.iter().filter(|record| record.position > cursor).take(max).cloned().collect();
+        if cursor >= self.dropped {
+            let first = self.feed.partition_point(|record| record.position <= cursor);
+            let mut scopes = 0;
+            let is_within = |record: &&FeedRecord| {
+                let fits = scopes < MAX_REPLY_SCOPES;
+                scopes += record.scopes.len();
+                fits
+            };
+            return self.feed.range(first..).take(max).take_while(is_within).cloned().collect();
         }
         vec![FeedRecord { position: self.last, mode: Mode::Remove, scopes: vec![Scope::All] }]
     }
@@ -228,7 +247,8 @@ impl JournalStore for EmbeddedStore {
     ) -> BoxFuture<'a, Result<Progress, StoreError>> {
         let journal = self.journal();
         let records = journal.after(cursor, MAX_FEED);
-        ready(Ok(Progress { records, position: journal.last, more: false })).boxed()
+        let position = records.last().map_or(journal.last, |last| last.position);
+        ready(Ok(Progress { records, position, more: position < journal.last })).boxed()
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {

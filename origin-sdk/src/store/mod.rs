@@ -216,7 +216,8 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
 /// - an append is atomic with its check;
 /// - `follow` returns a record of [`Scope::All`] where it cannot prove that its reply is complete.
 pub(crate) trait JournalStore: Send + Sync + 'static {
-    /// Appends one record at a position after `seen` and after every other record.
+    /// Appends one record at a position after `seen` and after every other record. The caller
+    /// bounds its size by [`records`](crate::journal::records).
     fn append<'a>(
         &'a self,
         seen: Position,
@@ -225,7 +226,8 @@ pub(crate) trait JournalStore: Send + Sync + 'static {
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>>;
 
-    /// Returns the records after `cursor`. If some have been trimmed, returns the last record of
+    /// Returns the first records after `cursor`, bounded by their number and size; there may be
+    /// [more](Progress::more). If some have been trimmed, returns the last record of
     /// every scope instead. `appended` are the caller's own records that it has not followed yet:
     /// if one is missing, the feed has lost records, and the reply covers everything.
     fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>>;

@@ -4,10 +4,12 @@ use alloc::vec::Vec;
 
 use crate::Scope;
 
-/// The scopes of one invalidation: an array, slice, `Vec` or `Option` of keys, tags, prefixes or
-/// scopes of one type, a tuple of up to eight of mixed types, or `()` for none.
+/// The scopes of one invalidation: a key, tag, prefix or scope; any iterator over values of one such
+/// type (an array, slice, `Vec`, range mapped to keys); a tuple of up to eight of mixed types; or
+/// `()` for none.
 ///
-/// [`scopes!`](crate::scopes) builds a `Vec` of any length from mixed types.
+/// [`scopes!`](crate::scopes) builds a `Vec` of any length from mixed types. `Form` is inferred: it
+/// only keeps the implementations for iterators, tuples and single values apart.
 ///
 /// ```
 /// use shared_keys::{IntoScopes, Scope};
@@ -21,54 +23,52 @@ use crate::Scope;
 ///     pub tag Category { category: u32 } = "category:{category}";
 /// }
 ///
-/// let of_one_type = [Category { category: 7 }, Category { category: 8 }].into_scopes();
-/// assert_eq!(of_one_type.len(), 2);
+/// assert_eq!(Category { category: 7 }.into_scopes().len(), 1);
+/// assert_eq!([Category { category: 7 }, Category { category: 8 }].into_scopes().len(), 2);
+/// assert_eq!((0..1000).map(|id| Product { id }).into_scopes().len(), 1000);
 /// let mixed = (Product { id: 7 }, Category { category: 7 }).into_scopes();
 /// assert_eq!(mixed[0].to_string(), "key:shop:v1:{product:7}");
 /// assert_eq!(mixed[1].to_string(), "tag:category:7");
 /// assert_eq!(().into_scopes(), []);
 /// ```
-pub trait IntoScopes {
+pub trait IntoScopes<Form> {
     /// Returns the scopes in the order given.
     fn into_scopes(self) -> Vec<Scope>;
 }
 
-impl IntoScopes for () {
+/// The form of a single key, tag, prefix or scope.
+#[derive(Debug)]
+pub struct Single(());
+
+/// The form of an iterator.
+#[derive(Debug)]
+pub struct Iterated(());
+
+/// The form of a tuple, `()` included.
+#[derive(Debug)]
+pub struct Mixed(());
+
+impl<T: Into<Scope>> IntoScopes<Single> for T {
+    fn into_scopes(self) -> Vec<Scope> {
+        Vec::from([self.into()])
+    }
+}
+
+impl<I: IntoIterator<Item: Into<Scope>>> IntoScopes<Iterated> for I {
+    fn into_scopes(self) -> Vec<Scope> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl IntoScopes<Mixed> for () {
     fn into_scopes(self) -> Vec<Scope> {
         Vec::new()
     }
 }
 
-impl<T: Into<Scope>> IntoScopes for Vec<T> {
-    fn into_scopes(self) -> Vec<Scope> {
-        self.into_iter().map(Into::into).collect()
-    }
-}
-
-impl<T: Into<Scope>> IntoScopes for Option<T> {
-    fn into_scopes(self) -> Vec<Scope> {
-        self.into_iter().map(Into::into).collect()
-    }
-}
-
-impl<T: Into<Scope>, const N: usize> IntoScopes for [T; N] {
-    fn into_scopes(self) -> Vec<Scope> {
-        self.into_iter().map(Into::into).collect()
-    }
-}
-
-impl<'a, T> IntoScopes for &'a [T]
-where
-    Scope: From<&'a T>,
-{
-    fn into_scopes(self) -> Vec<Scope> {
-        self.iter().map(Scope::from).collect()
-    }
-}
-
 macro_rules! into_scopes_by_tuple {
     ($($item:ident)+) => {
-        impl<$($item: Into<Scope>),+> IntoScopes for ($($item,)+) {
+        impl<$($item: Into<Scope>),+> IntoScopes<Mixed> for ($($item,)+) {
             fn into_scopes(self) -> Vec<Scope> {
                 #[expect(non_snake_case, reason = "each item is named after its type parameter")]
                 let ($($item,)+) = self;
@@ -122,7 +122,7 @@ mod tests {
     const CATEGORY: Category = Category { category: 7 };
 
     #[track_caller]
-    fn assert_scopes(scopes: impl IntoScopes, texts: &[&str]) {
+    fn assert_scopes<Form>(scopes: impl IntoScopes<Form>, texts: &[&str]) {
         let scopes: Vec<String> = scopes.into_scopes().iter().map(ToString::to_string).collect();
         assert_eq!(scopes, texts);
     }
@@ -149,6 +149,9 @@ mod tests {
         let texts = ["tag:category:8", "tag:category:7"];
         assert_scopes(categories.as_slice(), &texts);
         assert_scopes(categories.to_vec(), &texts);
+        assert_scopes([8, 7].into_iter().map(|category| Category { category }), &texts);
+        assert_scopes(Category { category: 8 }, &texts[..1]);
+        assert_scopes(&Category { category: 8 }, &texts[..1]);
         assert_scopes(categories, &texts);
         assert_scopes(Some(PRODUCT), &["key:shop:v1:{product:7}"]);
         assert_scopes((), &[]);

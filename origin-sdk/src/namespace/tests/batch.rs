@@ -10,7 +10,7 @@ use crate::{
     StaleReason, Tag,
 };
 
-/// A source that answers batches, and notes what it was asked for. A number's value is ten times
+/// A source that answers batches, and records the keys of each call. A number's value is ten times
 /// the number.
 #[derive(Clone, Default)]
 struct Source {

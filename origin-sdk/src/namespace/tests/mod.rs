@@ -29,7 +29,7 @@ crate::keys! {
 const KEY: Number = Number { id: 1 };
 const FRESH: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
-/// What is in memory may stand in for a load that fails for ten minutes more.
+/// An entry in memory replaces a failed load for ten minutes after its expiry.
 const LIFETIME: Lifetime = Lifetime::fresh(FRESH).stale_if_error(Duration::from_secs(600));
 
 /// A cache on the embedded store, and its clock. Nothing happens by chance.

@@ -117,9 +117,9 @@ impl Connection {
     ) -> Result<T, StoreError> {
         let whole = async {
             let (number, connection) = self.open().await?;
-            self.settle(number, self.timeouts.command + extra, send(connection)).await
+            self.settle(number, self.timeouts.command.saturating_add(extra), send(connection)).await
         };
-        let overall = self.timeouts.overall + extra;
+        let overall = self.timeouts.overall.saturating_add(extra);
         // Each part has its own timeout, after which the connection is closed. This one only bounds
         // the caller's wait.
         tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))

@@ -10,9 +10,9 @@ use crate::store::{Appended, FeedRecord, Progress, Unless};
 /// The approximate number of records in the feed. A process that is further behind reads the
 /// ledger.
 pub(super) const MAX_FEED: usize = 100_000;
-/// The ledger rows read at a time: more than the scopes of one record, so that a page always
-/// advances.
-const LEDGER_PAGE: usize = 5_000;
+/// The ledger rows read at a time: more than the scopes of one record (at most 1,000), so that a
+/// page always advances.
+const LEDGER_PAGE: usize = 2_000;
 /// The most scopes in the ledger. Dropping the oldest raises the ledger's floor.
 pub(super) const MAX_LEDGER: usize = 100_000;
 

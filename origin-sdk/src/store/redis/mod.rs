@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::random;
 
-/// The most records fetched at a time.
+/// The most records fetched at a time. The script bounds their scopes and bytes as well.
 const FOLLOW_LIMIT: usize = 1000;
 /// The most keys read in one transaction. A longer one would block other clients.
 const BATCH: usize = 500;

@@ -6,12 +6,8 @@
 local cursor, limit = ARGV[3], tonumber(ARGV[4])
 ensure(cursor)
 
-local function rows_after()
-  local rows = {}
-  for _, entry in ipairs(redis.call('XRANGE', feed, '(' .. cursor, '+', 'COUNT', limit)) do
-    rows[#rows + 1] = row_of(entry)
-  end
-  return rows
+local function rows_after(after, count)
+  return redis.call('XRANGE', feed, '(' .. (after or cursor), '+', 'COUNT', count)
 end
 
 local function exists(id)
@@ -38,9 +34,9 @@ end
 -- The record at the cursor must still exist. A comparison with the feed's last ID would miss a feed
 -- that lost its end in a failover and has grown again since.
 if exists(cursor) then
-  local rows = rows_after()
+  local rows, more = unpack(bounded_rows(limit, rows_after))
   local position = #rows > 0 and rows[#rows][1] or cursor
-  return {position, #rows == limit and 1 or 0, 0, rows}
+  return {position, more, 0, rows}
 end
 
 local first = redis.call('XRANGE', feed, '-', '+', 'COUNT', 1)[1][1]

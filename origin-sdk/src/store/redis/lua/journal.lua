@@ -52,6 +52,36 @@ local function row_of(entry)
   return row
 end
 
+-- The bounds of a reply's records, so that Redis serves it in milliseconds, and a client receives it
+-- within its timeout, whatever the records' size.
+local MAX_REPLY_SCOPES, MAX_REPLY_BYTES = 4000, 256 * 1024
+local READ_AT_ONCE = 16
+
+-- Returns {rows, more}: the first rows that `read(after, count)` yields, at least one if there is
+-- one, at most `limit`. `more` is 1 if there may be rows after them. `after` is the ID of the last
+-- row, or nil.
+local function bounded_rows(limit, read)
+  local rows, scopes, bytes = {}, 0, 0
+  while #rows < limit do
+    local entries = read(rows[1] and rows[#rows][1], math.min(READ_AT_ONCE, limit - #rows))
+    if #entries == 0 then
+      return {rows, 0}
+    end
+    for _, entry in ipairs(entries) do
+      local row = row_of(entry)
+      scopes = scopes + #row
+      for _, text in ipairs(row) do
+        bytes = bytes + #text
+      end
+      if rows[1] and (scopes > MAX_REPLY_SCOPES or bytes > MAX_REPLY_BYTES) then
+        return {rows, 1}
+      end
+      rows[#rows + 1] = row
+    end
+  end
+  return {rows, 1}
+end
+
 -- Returns the ID of a new record: the latest of Redis's time, the ID after the feed's last and the
 -- ID after `seen`. So positions never repeat, even after a failover that lost the end of the feed
 -- or set the clock back.

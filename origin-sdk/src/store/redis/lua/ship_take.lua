@@ -2,7 +2,7 @@
 -- KEYS[3]: the lease.
 -- ARGV: max_feed, max_ledger, group, token, limit.
 -- Returns {held, rows, behind, now_ms}; held is 0 if the token does not hold the lease.
-local group, token, limit = ARGV[3], ARGV[4], ARGV[5]
+local group, token, limit = ARGV[3], ARGV[4], tonumber(ARGV[5])
 if redis.call('GET', KEYS[3]) ~= token then
   return {0, {}, 0, 0}
 end
@@ -23,23 +23,28 @@ end
 
 -- Every holder of the lease reads as the same consumer, so a new holder also gets the records that
 -- a dead one took and did not confirm.
-local function read(from)
+local function read(from, count)
   local reply =
-    redis.call('XREADGROUP', 'GROUP', group, 'shipper', 'COUNT', limit, 'STREAMS', feed, from)
+    redis.call('XREADGROUP', 'GROUP', group, 'shipper', 'COUNT', count, 'STREAMS', feed, from)
   return reply and reply[1][2] or {}
 end
 
+local function pending(after, count)
+  return read(after or '0', count)
+end
+
+-- A record beyond the reply's bounds is then pending, and comes first in the next reply.
+local function undelivered(_, count)
+  return read('>', count)
+end
+
 local info = group_info(group)
-local entries = info and read('0') or {}
-if #entries == 0 then
+local rows = info and bounded_rows(limit, pending)[1] or {}
+if #rows == 0 then
   if has_missed_records(info) then
     append('0-0', 'remove', {'all'})
   end
-  entries = read('>')
-end
-local rows = {}
-for _, entry in ipairs(entries) do
-  rows[#rows + 1] = row_of(entry)
+  rows = bounded_rows(limit, undelivered)[1]
 end
 
 return {1, rows, behind(group), now_ms()}
