@@ -1,5 +1,5 @@
-//! What each cache directive makes of a response, by the section that defines it: from its arrival
-//! to a request at some age.
+//! The effect of each cache directive, by the section that defines it: from the arrival of a
+//! response to a later request for it.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -13,14 +13,14 @@ use shared_keys::{Applied, Stamp};
 
 const ETAG: (&str, &str) = ("etag", "\"a\"");
 
-/// What becomes of a response and of a request for it.
+/// The outcome for a response and a later request for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// It is not stored.
+    /// The response is not stored.
     Passed(NotStored),
-    /// It answers.
+    /// The stored response answers.
     Served(Reuse),
-    /// The origin is asked, by the stored validators if it has some.
+    /// The request is forwarded, with the stored validators if there are any.
     Asked(ForwardReason, Validated),
 }
 use Outcome::{Asked, Passed, Served};
@@ -42,8 +42,8 @@ fn headers(fields: Fields<'_>) -> HeaderMap {
     headers
 }
 
-/// What becomes of a response to a GET with these fields, when the same request comes `age` seconds
-/// after it.
+/// Returns the outcome for a response to GET with these fields, when the same request arrives `age`
+/// seconds later.
 fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<'_>, age: u64) -> Outcome {
     let arrived = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_564_800);
     let (request, journal) = (headers(request), Applied::new(10));

@@ -1,7 +1,7 @@
-//! What a stricter origin, client or journal lets us serve, a laxer one does too.
+//! A stricter origin, client or journal never allows a response that a laxer one forbids.
 //!
-//! Each case is decided twice, as it is and with one word more that can only forbid. The words that
-//! also allow something are told apart by the section that says so.
+//! Each case is decided twice: as it is, and with one additional directive that can only forbid.
+//! Directives that also allow something are excluded, with the section that says so.
 
 use std::time::{Duration, SystemTime};
 
@@ -109,7 +109,7 @@ impl Case {
     }
 }
 
-/// What can only forbid.
+/// A directive or record that can only forbid.
 #[derive(Debug, Clone)]
 enum Word {
     /// A directive of the response, in each field that has some.

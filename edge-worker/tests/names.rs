@@ -1,5 +1,5 @@
-//! What dashboards and log queries look for: the names of decisions stay what they are, in a
-//! structured field.
+//! The names of decisions in `Cache-Status` are stable: dashboards and log queries search for
+//! them.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -30,7 +30,7 @@ macro_rules! pinned {
 }
 
 trait Pinned: Copy {
-    /// What it says, and what it is to say.
+    /// Returns the actual name and the expected one.
     fn name(self) -> (&'static str, &'static str);
 }
 

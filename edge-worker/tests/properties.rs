@@ -1,4 +1,4 @@
-//! What holds for any fields, rules and markers.
+//! Properties that hold for any fields, rules and markers.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -48,7 +48,7 @@ fn hit(stored: &StoredResponse, now: SystemTime) -> Option<Hit> {
     }
 }
 
-/// What may be in a field that a cache reads.
+/// Generates values of fields that a cache reads.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let date = (0u64..2 * ARRIVED).prop_map(|secs| httpdate::fmt_http_date(at(secs)));
     let near = (ARRIVED - 100..ARRIVED + 100).prop_map(|secs| httpdate::fmt_http_date(at(secs)));

@@ -1,8 +1,8 @@
 //! The age of a stored response (RFC 9111 section 4.2.3).
 //!
-//! In: the response's header section, when it was asked for and when it came, and the time. Out:
-//! seconds since the origin generated or validated it. No other machine's clock can make a response
-//! younger than the time spent in this cache.
+//! Input: the header section of the response, the times of its request and its arrival, and the
+//! current time. Output: the seconds since the origin generated or validated it. No other machine's
+//! clock can make a response younger than the time spent in this cache.
 
 use std::time::{Duration, SystemTime};
 

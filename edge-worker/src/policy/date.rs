@@ -184,8 +184,8 @@ mod tests {
             prop_assert_eq!(read(&printed.to_lowercase()), Some(secs));
         }
 
-        /// What another parser reads, this one reads alike; dates of two digits aside, where that
-        /// one has a fixed century.
+        /// Compares with another parser: both read the same dates, except years of two digits, for
+        /// which the other parser has a fixed century.
         #[test]
         fn hostile_dates_never_panic_and_agree_with_another_parser(value in "(Sun|Mon), ?[0-3][0-9] (Nov|Feb) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT|[ -~]{0,40}") {
             if let Ok(theirs) = httpdate::parse_http_date(&value) {

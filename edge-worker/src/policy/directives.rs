@@ -8,8 +8,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
 
-/// What a rule of this deployment says in the place of the origin's directives; wins over all of
-/// them. Internal: it neither comes from an origin nor leaves the edge.
+/// The field in which a rule of the deployment replaces the origin's directives. It overrides all
+/// other fields. Internal: it is removed from origin responses and never sent to clients.
 pub const RULE_CACHE_CONTROL: HeaderName = HeaderName::from_static("strata-cache-control");
 
 /// The targeted field that only this kind of edge reads; wins over [`CDN_CACHE_CONTROL`].
@@ -18,13 +18,14 @@ pub const CLOUDFLARE_CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cl
 /// The targeted field for every CDN (RFC 9213 section 3); wins over `Cache-Control`.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Those of a rule, else the origin's.
+/// Returns the directives of a rule if one applies, else those of the origin.
 pub fn directives(headers: &HeaderMap) -> Directives {
     let rule = headers.get(RULE_CACHE_CONTROL).and_then(|value| Directives::from_targeted(value.as_bytes()));
     rule.unwrap_or_else(|| of_the_origin(headers))
 }
 
-/// Those of the first targeted field that parses and is not empty, else of `Cache-Control`.
+/// Returns the directives of the first targeted field that parses and is not empty (RFC 9213
+/// section 2.2), else those of `Cache-Control`.
 pub fn of_the_origin(headers: &HeaderMap) -> Directives {
     for name in [CLOUDFLARE_CDN_CACHE_CONTROL, CDN_CACHE_CONTROL] {
         if headers.contains_key(&name)

@@ -15,10 +15,11 @@ use super::date::date;
 /// 4.2.2 suggests.
 const HEURISTIC_DIVISOR: u32 = 10;
 
-/// No heuristic lifetime is longer: what nobody declared should not live for months.
+/// The longest heuristic lifetime. A response without a declared lifetime should not live for
+/// months.
 const HEURISTIC_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a freshness lifetime was taken from.
+/// The source of a freshness lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LifetimeSource {
     /// The `s-maxage` directive.

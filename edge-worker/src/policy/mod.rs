@@ -1,4 +1,4 @@
-//! What a shared HTTP cache may do, without doing it:
+//! The decisions of a shared HTTP cache, without their execution:
 //! `(request, stored response, now, journal) → decision`.
 //!
 //! One file per part of RFC 9111. Nothing here reads a clock, does I/O or knows the runtime, so
@@ -49,18 +49,18 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// The client's fields.
     pub headers: &'a HeaderMap,
-    /// What the deployment chose for such requests.
+    /// The deployment's choices for this request.
     pub choices: Choices,
 }
 
 impl Request<'_> {
-    /// What is not stored is not to be asked for: the answer is a 504 (5.2.1.7).
+    /// Returns whether the client forbids a fetch (`only-if-cached`): a miss is a 504 (5.2.1.7).
     pub fn is_only_if_cached(&self) -> bool {
         self.choices.obey_requests && RequestDirectives::parse(self.headers).only_if_cached
     }
 }
 
-/// What a deployment may choose where the RFC leaves room.
+/// The choices of a deployment where the RFC leaves room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choices {
     /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid; default
@@ -84,7 +84,7 @@ pub fn bypass_reason(request: Request<'_>, websocket: bool) -> Option<Forward> {
     None
 }
 
-/// What to do with a GET or HEAD request, given what was found for it.
+/// Decides how to answer a GET or HEAD request, given the result of its lookup.
 pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, journal: &Applied) -> Decision {
     let stored = match selected {
         Selected::Response(stored) => stored,

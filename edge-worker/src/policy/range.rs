@@ -11,9 +11,9 @@
 //!   longer, nothing is known to cut from.
 //! - Parts are not put together: each fill replaces what is stored, and a part of the whole length
 //!   is stored as the whole.
-//! - What came for a `Range` also answers that very field again, as it came, unless it was cut off.
-//!   So several parts in one message, and a part of a whole whose length is not known, are of use
-//!   too.
+//! - A response to a `Range` also answers the identical `Range` again, unchanged, unless it was cut
+//!   off. So a message of several parts, and a part of a whole of unknown length, are reused as
+//!   well.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -37,7 +37,7 @@ pub struct Octets {
     pub length: u64,
 }
 
-/// What of a stored response answers a request.
+/// The part of a stored response that answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// All that is stored, as it is.
@@ -95,9 +95,8 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
     if let Some(length) = length {
         let declared = response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         let named = Octets::from_content_range(&response.headers);
-        // Where nothing else says how long the body is, it ends with the connection: only what the
-        // part is called tells that it was cut off (RFC 9112 section 8), and then it is no answer
-        // to all that was asked for.
+        // Without a declared length the body ends with the connection (RFC 9112 section 8). Only
+        // `Content-Range` then shows that it was cut off and does not answer the whole request.
         if declared.is_none() && named.is_some_and(|named| named.count() != length) {
             response.headers.remove(ANSWERED_RANGE);
         }
@@ -121,8 +120,8 @@ pub fn held(stored: &StoredResponse) -> Option<Octets> {
     (1..=named.count()).contains(&held).then(|| Octets { last: named.first + held - 1, ..named })
 }
 
-/// What of `stored` answers the request, whose other conditions have been evaluated (13.2.2);
-/// `None` if that is not all stored.
+/// Selects the part of `stored` that answers the request, whose other conditions have been
+/// evaluated (13.2.2). Returns `None` if not all of it is stored.
 pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     let whole = (stored.status != StatusCode::PARTIAL_CONTENT).then_some(Part::Whole);
     // Only for GET a range means something, and only of what would be a 200.
@@ -146,7 +145,8 @@ pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     }
 }
 
-/// What a `Range` field asks for of so many octets; the whole if it is to be ignored.
+/// Returns the part of `length` octets that a `Range` field requests, or the whole if the field
+/// must be ignored.
 fn wanted(range: &[u8], length: u64) -> Part {
     let Some(ranges) = str::from_utf8(range).ok().and_then(|range| satisfiable(range, length)) else {
         return Part::Whole;
@@ -434,7 +434,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is asked for, what comes is inside the whole and inside what is held.
+        /// For any `Range`, the selected part lies inside the whole and inside the stored part.
         #[test]
         fn what_is_answered_is_held(
             range in "bytes=[0-9]{0,2}-[0-9]{0,2}(, ?[0-9]{0,2}-[0-9]{0,2}){0,2}|[ -~]{0,20}", first in 0u64..20, more in 0u64..20, after in 0u64..20,

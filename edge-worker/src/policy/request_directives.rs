@@ -2,33 +2,33 @@
 //!
 //! They are advisory, and by default not obeyed: a shared cache that obeys `no-cache` lets any
 //! client take the origin down by reloading; the large CDNs ignore them for the same reason. Where
-//! a deployment obeys them, a number that is none counts as the strictest, and of a directive that
-//! is repeated the first.
+//! a deployment obeys them, a malformed number counts as the strictest value, and the first of
+//! repeated directives counts.
 
 use std::time::Duration;
 
 use http::{HeaderMap, header};
 use shared_keys::{MAX_DELTA, cache_directives, delta_seconds};
 
-/// What a client asks of a cache; absent directives are `None` or `false`.
+/// The directives of a request. Absent directives are `None` or `false`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestDirectives {
-    /// `no-cache`: nothing that the origin has not confirmed.
+    /// `no-cache`: only a response that the origin has validated.
     pub no_cache: bool,
-    /// `no-store`: do not store the answer.
+    /// `no-store`: do not store the response.
     pub no_store: bool,
-    /// `only-if-cached`: do not ask the origin.
+    /// `only-if-cached`: do not fetch from the origin.
     pub only_if_cached: bool,
-    /// `max-age`: nothing older.
+    /// `max-age`: the highest age.
     pub max_age: Option<Duration>,
-    /// `min-fresh`: nothing that is fresh for less.
+    /// `min-fresh`: the shortest remaining freshness.
     pub min_fresh: Option<Duration>,
-    /// `max-stale`: also what has been stale for no longer; without a number, however long.
+    /// `max-stale`: the longest staleness; unlimited without a number.
     pub max_stale: Option<Duration>,
 }
 
 impl RequestDirectives {
-    /// What these fields ask for.
+    /// Parses the directives of a request's fields.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut asked = Self::default();
         for value in headers.get_all(header::CACHE_CONTROL) {

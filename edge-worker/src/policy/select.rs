@@ -11,18 +11,18 @@ use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
 
 use super::StoredResponse;
 
-/// What the lookup of a request found.
+/// The result of a request's lookup in the store.
 #[derive(Debug, Clone, Copy)]
 pub enum Selected<'a> {
-    /// Nothing for the URI.
+    /// The URI is not stored.
     UriMiss,
-    /// A marker, and nothing under the variant key that it leads to.
+    /// A marker is stored, but not the variant that it selects.
     VaryMiss,
     /// A response for these selecting fields, fresh or not.
     Response(&'a StoredResponse),
 }
 
-/// What stands under the target key of a URL whose responses vary.
+/// The marker under the target key of a URL whose responses vary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryMarker {
     /// The selecting fields of the latest response.
@@ -30,15 +30,15 @@ pub struct VaryMarker {
     /// Ties variants to their marker: a variant of another generation is not selected. So removing
     /// the marker removes all variants, and writing a new one does not bring them back.
     pub generation: u64,
-    /// Which variants have been stored, each by a hash.
+    /// The hashes of the stored variants.
     pub variants: Vec<u32>,
 }
 
-/// The selecting fields of a response: `None` if it may not be selected at all (`Vary: *`, or a
-/// line that cannot be read, or a name that is none), empty if it does not vary.
+/// Returns the selecting fields of a response, empty if it does not vary. Returns `None` if it may
+/// not be selected at all: for `Vary: *`, an unreadable line, or a malformed name.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
-    // The origin is told the client's address by this hop, and not by the field that the client
+    // The origin sees the client's address as this hop sends it, not the field that the client
     // sent.
     let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))

@@ -258,8 +258,7 @@ fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
     }
     let told = directives.explicit || lifetime.source != LifetimeSource::None;
     let validation = if told && has_validator(&response.headers) { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-    // Rounded up: a part of a second is of use too, and whether it is over is asked when it is
-    // read.
+    // Rounded up: a fraction of a second is usable too, and each read checks the exact time.
     let kept = (servable + validation).min(KEEP_MAX);
     Duration::from_secs(kept.as_secs() + u64::from(kept.subsec_nanos() > 0))
 }
@@ -276,7 +275,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::{get, headers, http_date, nothing_applied, stored};
 
-    /// What is servable at all is kept so much longer for when the origin is away.
+    /// The additional storage time of a servable response, for an origin that becomes unreachable.
     const AWAY: u64 = 600;
 
     fn of(status: u16, fields: &[(&str, &str)]) -> Result<u64, NotStored> {

@@ -40,7 +40,7 @@ pub(crate) fn get(headers: &HeaderMap) -> Request<'_> {
     Request { method: &Method::GET, headers, choices: Choices::default() }
 }
 
-/// A 200 that was asked for and arrived at [`ARRIVED`], when the edge journal stood at 1.
+/// Returns a 200 that was requested and arrived at [`ARRIVED`], with the edge journal at 1.
 #[track_caller]
 pub(crate) fn stored(fields: &[(&str, &str)]) -> StoredResponse {
     StoredResponse {

@@ -142,9 +142,9 @@ pub fn remove_conditions(request: &mut HeaderMap) {
 /// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times
 /// and place in the journal), or `None` if the 304 names another representation (4.3.4).
 ///
-/// A 304 without validators is taken for what it was asked about, since it was asked about one
-/// response. One that does not say where in the journal it stands confirms nothing that a service
-/// of ours made: nobody knows which purges that service had obeyed.
+/// A 304 without validators confirms the response whose validators were sent, since the request
+/// named one response. A 304 without a journal position does not confirm a response of a Strata
+/// service: the purges that the service had applied are unknown.
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
     if stored.is_ours() && !answer.is_ours() {
         return None;
@@ -161,29 +161,28 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     same.then(|| update(stored, answer))
 }
 
-/// What the 200 to a HEAD says of a stored response to a GET (4.3.5).
+/// The effect of a 200 to HEAD on a stored response to GET (4.3.5).
 #[derive(Debug)]
 pub enum Head {
-    /// It is of the same representation: this is the stored response, updated.
+    /// The representation is the same. Holds the updated stored response.
     Updates(StoredResponse),
-    /// It is of another: what is stored is outdated.
+    /// The representation is another one: the stored response is outdated.
     Outdates,
-    /// Neither can be told from it.
+    /// The 200 allows neither conclusion.
     Silent,
 }
 
-/// What the 200 to a HEAD that arrived as `answer` says of `stored`.
+/// Determines the effect of `answer`, a 200 to HEAD, on `stored`.
 ///
-/// The RFC would also take an answer without validators for an update. But such an answer says
-/// nothing of the stored body, and a monitor that asks every minute would keep an old page fresh
-/// for ever.
+/// The RFC also allows an update without validators. But such a response says nothing about the
+/// stored body, and a monitor that sends a HEAD every minute would keep an old page fresh forever.
 pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     if stored.status != StatusCode::OK || (stored.is_ours() && !answer.is_ours()) {
         return Head::Silent;
     }
     let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
     let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
-    // What is encoded in another way has another length (RFC 9110 section 8.6).
+    // Another coding has another length (RFC 9110 section 8.6).
     let same_coding = answer.headers.get(header::CONTENT_ENCODING) == stored.headers.get(header::CONTENT_ENCODING);
     let other_length = same_coding && compare(header::CONTENT_LENGTH) == Some(false);
     match (validators.contains(&Some(false)) || other_length, validators) {

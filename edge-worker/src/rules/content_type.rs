@@ -7,8 +7,8 @@
 
 use http::{HeaderMap, header};
 
-/// Extensions of static files, and what their type begins with or contains. Where nobody said a
-/// file's type, object stores send it as octets; no application sends a page so.
+/// The extensions of static files, and what their media types start with or contain. Object stores
+/// send files of undeclared type as octets; no application sends a page that way.
 const KINDS: [(&[&str], &[&str]); 10] = [
     (
         &["avif", "bmp", "gif", "ico", "jpeg", "jpg", "pict", "png", "svg", "svgz", "tif", "tiff", "webp"],

@@ -1,4 +1,4 @@
-//! What a rule makes of a response's lifetime.
+//! The effect of a rule on a response's lifetime.
 //!
 //! In: the rule, and a response as the origin sent it or a 304 freshened it. Out: the same response
 //! with one field more, which the policy reads before all others ([`RULE_CACHE_CONTROL`]); it is
@@ -119,7 +119,7 @@ mod tests {
     use crate::policy::testing::{ARRIVED, http_date, stored};
     use crate::rules::Rules;
 
-    /// What a rule with these members says of a response with this status and fields.
+    /// Applies a rule with these members to a response with this status and fields.
     #[track_caller]
     fn says(members: &str, status: u16, fields: &[(&str, &str)]) -> String {
         let rules = Rules::read(&json(&format!(r#"[{{"path": "/**", {members}}}]"#))).unwrap();

@@ -1,9 +1,9 @@
-//! What the deployment decides per path: the rules of the variable `RULES`.
+//! The deployment's settings per path: the rules of the variable `RULES`.
 //!
 //! The first rule whose path and method match is the one that holds for a request; where none does,
-//! the defaults hold. Rules are read once per isolate ([`read`](Rules::read)); one that cannot be read spoils
-//! them all, since nobody knows what it should have kept out of the cache: then every request goes
-//! to the origin.
+//! the defaults hold. Rules are read once per isolate ([`read`](Rules::read)); one malformed
+//! rule disables caching altogether, since it may have been meant to keep private responses out of
+//! the store: then every request goes to the origin.
 //!
 //! - Which requests: `glob`, `methods`.
 //! - What of a request counts: `query`, `vary`, `bypass`, `pass`.
@@ -33,7 +33,7 @@ pub struct Rules {
     fallback: Rc<Rule>,
 }
 
-/// What holds for a request; by default what the RFCs say.
+/// The settings that apply to a request. The default follows the RFCs.
 #[derive(Debug)]
 pub struct Rule {
     /// Names it in metrics; `default` where no rule matches.

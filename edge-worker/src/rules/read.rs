@@ -24,10 +24,10 @@ const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 const MEND: &str = "see the rules in edge-worker/README.md";
 
 impl Rules {
-    /// The rules that a JSON array describes.
+    /// Parses the rules from a JSON array.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`], naming the member, what was expected and what came.
+    /// [`ErrorKind::Config`], which names the member, the expected value and the actual one.
     pub fn read(json: &Json) -> Result<Self, Error> {
         let mut rules = Vec::new();
         for (index, place) in (Place { path: RULES.to_owned(), value: json }).items()?.iter().enumerate() {

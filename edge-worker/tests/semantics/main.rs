@@ -69,7 +69,7 @@ impl Case {
         }
     }
 
-    /// Those with which the other one does.
+    /// Returns the age and remaining lifetime if the other implementation serves it as fresh.
     fn served_there(&self) -> Option<(u64, u64)> {
         let request = request(Method::GET, headers(&self.request));
         let policy = policy(&request, &response(self.status, headers(&self.response)));
@@ -79,7 +79,7 @@ impl Case {
     }
 }
 
-/// What came at once, that many seconds after 1970.
+/// Returns a response that arrived without delay, `arrived` seconds after 1970.
 fn stored(status: u16, headers: HeaderMap, arrived: u64) -> StoredResponse {
     StoredResponse {
         status: StatusCode::from_u16(status).expect("a status"),
@@ -103,7 +103,7 @@ fn response(status: u16, headers: HeaderMap) -> http::Response<()> {
     response
 }
 
-/// What the other one makes of a response that came at [`ARRIVED`].
+/// Returns the other implementation's policy for a response that arrived at [`ARRIVED`].
 fn policy(request: &http::Request<()>, response: &http::Response<()>) -> CachePolicy {
     CachePolicy::new_options(request, response, at(ARRIVED), CacheOptions::default())
 }

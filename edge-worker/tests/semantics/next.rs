@@ -1,5 +1,5 @@
-//! What comes after a response is stored: another request for it, the question whether it still
-//! holds, and the answer.
+//! The life of a stored response: another request for it, its validation, and the answer to
+//! that.
 
 use edge_worker::origin::request::fill_headers;
 use edge_worker::policy::select::{variant_key, vary_fields};
@@ -23,7 +23,7 @@ fn conditions(headers: &HeaderMap) -> Conditions {
     ["if-none-match", "if-modified-since"].map(|name| headers.get(name).cloned())
 }
 
-/// With which conditions the origin is asked whether a stale response holds, here and there.
+/// Returns the conditions by which both implementations validate a stale response.
 fn asked(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
     let (answer, client) = (headers(validators), headers(client));
     let mut here = fill_headers(&client, &VaryRules::default(), &Url::parse(URL).expect("a URL"));

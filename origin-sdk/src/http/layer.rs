@@ -52,8 +52,8 @@ impl CacheLayer {
         self
     }
 
-    /// Sets whether all cookies and `Authorization` are ignored: responses are for everyone,
-    /// with any credentials in the request. Default `false`: a response to a request with credentials is
+    /// Sets whether all cookies and `Authorization` are ignored: responses are for everyone, with
+    /// any credentials in the request. Default `false`: a response to a request with credentials is
     /// private.
     ///
     /// Use `true` on routes whose responses are the same for all users, such as a public catalogue

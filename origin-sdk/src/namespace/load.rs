@@ -330,7 +330,7 @@ async fn release(lease: Option<Lease>, outcome: Outcome) {
 /// future aborts the task.
 ///
 /// Its reads through the cache do not count for the request that started it. It only takes over
-/// that one of them was stale.
+/// whether any of them was stale.
 pub(super) async fn run<T: Send + 'static>(loader: LoadFuture<T>, context: LoadContext) -> Result<T, LoadError> {
     let mut task = AbortOnDrop(tokio::spawn(async move {
         let scope = RequestScope::default();

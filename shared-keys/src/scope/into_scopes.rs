@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use crate::Scope;
 
-/// The scopes of one invalidation: a key, tag, prefix or scope; any iterator over values of one such
-/// type (an array, slice, `Vec`, range mapped to keys); a tuple of up to eight of mixed types; or
-/// `()` for none.
+/// The scopes of one invalidation: a key, tag, prefix or scope; any iterator over values of the
+/// same type (an array, slice, `Vec`, range mapped to keys); a tuple of up to eight of mixed types;
+/// or `()` for none.
 ///
 /// [`scopes!`](crate::scopes) builds a `Vec` of any length from mixed types. `Form` is inferred: it
 /// only keeps the implementations for iterators, tuples and single values apart.
