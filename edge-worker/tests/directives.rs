@@ -17,14 +17,15 @@ const ETAG: (&str, &str) = ("etag", "\"a\"");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     /// The response is not stored.
-    Passed(NotStored),
+    Unstored(NotStored),
     /// The stored response answers.
     Served(Reuse),
     /// The request is forwarded, with the stored validators if there are any.
-    Asked(ForwardReason, Validated),
+    Forwarded(ForwardReason, Validated),
 }
-use Outcome::{Asked, Passed, Served};
+use Outcome::{Forwarded, Served, Unstored};
 
+/// Whether the forwarded request validates the stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Validated {
     Yes,
@@ -57,18 +58,18 @@ fn outcome(request: Fields<'_>, choices: Choices, status: u16, response: Fields<
         scopes: Vec::new(),
     };
     if let Err(reason) = retention(request, &stored, &journal) {
-        return Passed(reason);
+        return Unstored(reason);
     }
     match decide(request, Selected::Response(&stored), arrived + Duration::from_secs(age), &journal) {
         Decision::Serve(hit) => Served(hit.reuse),
         Decision::Forward(forward) => {
-            Asked(forward.reason, if forward.validate { Validated::Yes } else { Validated::No })
+            Forwarded(forward.reason, if forward.validate { Validated::Yes } else { Validated::No })
         }
     }
 }
 
-/// Rows of `Cache-Control`, age and outcome, for a response with a validator to a request without
-/// directives.
+/// Checks rows of the response's `Cache-Control`, its age in seconds, and the outcome. The response
+/// has a validator, and the request has no directives.
 #[track_caller]
 fn responses(rows: &[(&str, u64, Outcome)]) {
     for (cache_control, age, expected) in rows {
@@ -78,26 +79,27 @@ fn responses(rows: &[(&str, u64, Outcome)]) {
     }
 }
 
-/// Rows of the request's directives, the response's, its age and the outcome, where requests are
-/// obeyed.
+/// Checks rows of the request's `Cache-Control`, the response's, its age in seconds, and the
+/// outcome in a deployment that obeys requests. By default, the request's directives must change
+/// nothing.
 #[track_caller]
 fn requests(rows: &[(&str, &str, u64, Outcome)]) {
     let choices = Choices { obey_requests: true, ..Choices::default() };
-    for (asked, cache_control, age, expected) in rows {
+    for (requested, cache_control, age, expected) in rows {
         let response = [ETAG, ("cache-control", cache_control)];
-        let seen = outcome(&[("cache-control", asked)], choices, 200, &response, *age);
-        assert_eq!(seen, *expected, "{asked} of {cache_control} at {age} s");
-        let by_default = outcome(&[("cache-control", asked)], Choices::default(), 200, &response, *age);
-        assert_eq!(by_default, outcome(&[], choices, 200, &response, *age), "{asked} by default");
+        let seen = outcome(&[("cache-control", requested)], choices, 200, &response, *age);
+        assert_eq!(seen, *expected, "{requested} of {cache_control} at {age} s");
+        let by_default = outcome(&[("cache-control", requested)], Choices::default(), 200, &response, *age);
+        assert_eq!(by_default, outcome(&[], choices, 200, &response, *age), "{requested} by default");
     }
 }
 
 const FRESH: Outcome = Served(Reuse::Fresh);
-const STALE: Outcome = Asked(ForwardReason::Stale, Validated::Yes);
-const REFUSED: Outcome = Asked(ForwardReason::Request, Validated::Yes);
+const STALE: Outcome = Forwarded(ForwardReason::Stale, Validated::Yes);
+const REFUSED: Outcome = Forwarded(ForwardReason::Request, Validated::Yes);
 
 #[test]
-fn rfc9111_5_2_1_1_max_age_of_a_request() {
+fn rfc9111_5_2_1_1_max_age_of_a_request_limits_the_age() {
     requests(&[
         ("max-age=5", "max-age=10", 5, FRESH),
         ("max-age=5", "max-age=10", 6, REFUSED),
@@ -108,7 +110,7 @@ fn rfc9111_5_2_1_1_max_age_of_a_request() {
 }
 
 #[test]
-fn rfc9111_5_2_1_2_max_stale_of_a_request() {
+fn rfc9111_5_2_1_2_max_stale_of_a_request_accepts_staleness() {
     requests(&[
         ("max-stale=5", "max-age=10", 15, Served(Reuse::MaxStale)),
         ("max-stale=5", "max-age=10", 16, STALE),
@@ -119,18 +121,18 @@ fn rfc9111_5_2_1_2_max_stale_of_a_request() {
 }
 
 #[test]
-fn rfc9111_5_2_1_3_min_fresh_of_a_request() {
+fn rfc9111_5_2_1_3_min_fresh_of_a_request_requires_remaining_freshness() {
     requests(&[("min-fresh=5", "max-age=10", 5, FRESH), ("min-fresh=5", "max-age=10", 6, REFUSED)]);
 }
 
 #[test]
-fn rfc9111_5_2_1_4_no_cache_of_a_request() {
+fn rfc9111_5_2_1_4_no_cache_of_a_request_requires_validation() {
     requests(&[("no-cache", "max-age=10", 1, REFUSED), ("no-cache=\"x\"", "max-age=10", 1, REFUSED)]);
 }
 
 #[test]
-fn rfc9111_5_2_1_5_no_store_of_a_request() {
-    requests(&[("no-store", "max-age=10", 1, Passed(NotStored::Request))]);
+fn rfc9111_5_2_1_5_no_store_of_a_request_prevents_storing() {
+    requests(&[("no-store", "max-age=10", 1, Unstored(NotStored::Request))]);
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn rfc9111_5_2_1_6_no_transform_of_a_request_changes_nothing() {
 }
 
 #[test]
-fn rfc9111_5_2_2_1_max_age() {
+fn rfc9111_5_2_2_1_max_age_is_the_freshness_lifetime() {
     responses(&[
         ("max-age=10", 9, FRESH),
         ("max-age=10", 10, STALE),
@@ -152,7 +154,7 @@ fn rfc9111_5_2_2_1_max_age() {
 }
 
 #[test]
-fn rfc9111_5_2_2_2_must_revalidate() {
+fn rfc9111_5_2_2_2_must_revalidate_forbids_stale_responses() {
     responses(&[
         ("max-age=10, must-revalidate", 9, FRESH),
         ("max-age=10, must-revalidate, stale-while-revalidate=60", 10, STALE),
@@ -160,13 +162,13 @@ fn rfc9111_5_2_2_2_must_revalidate() {
 }
 
 #[test]
-fn rfc9111_5_2_2_3_must_understand() {
+fn rfc9111_5_2_2_3_must_understand_requires_a_known_status_and_overrides_no_store() {
     for (status, cache_control, expected) in [
         (200, "max-age=10, must-understand", FRESH),
         (200, "max-age=10, must-understand, no-store", FRESH),
-        (299, "max-age=10, must-understand", Passed(NotStored::Status)),
-        (299, "max-age=10, must-understand, no-store", Passed(NotStored::Status)),
-        (200, "max-age=10, no-store", Passed(NotStored::NoStore)),
+        (299, "max-age=10, must-understand", Unstored(NotStored::Status)),
+        (299, "max-age=10, must-understand, no-store", Unstored(NotStored::Status)),
+        (200, "max-age=10, no-store", Unstored(NotStored::NoStore)),
     ] {
         let fields = [("cache-control", cache_control)];
         assert_eq!(outcome(&[], Choices::default(), status, &fields, 1), expected, "{status} {cache_control}");
@@ -174,21 +176,21 @@ fn rfc9111_5_2_2_3_must_understand() {
 }
 
 #[test]
-fn rfc9111_5_2_2_4_no_cache() {
+fn rfc9111_5_2_2_4_no_cache_requires_validation_before_each_use() {
     responses(&[
         ("no-cache, max-age=10", 0, STALE),
         ("no-cache, max-age=10, stale-while-revalidate=60", 11, STALE),
         ("no-cache=\"x-a\", max-age=10", 1, FRESH),
-        ("no-cache=\"vary\", max-age=10", 1, Passed(NotStored::Qualified)),
+        ("no-cache=\"vary\", max-age=10", 1, Unstored(NotStored::Qualified)),
     ]);
 }
 
 #[test]
-fn rfc9111_5_2_2_5_no_store() {
+fn rfc9111_5_2_2_5_no_store_prevents_storing() {
     responses(&[
-        ("no-store", 0, Passed(NotStored::NoStore)),
-        ("max-age=10, No-Store", 0, Passed(NotStored::NoStore)),
-        ("public, no-store=1", 0, Passed(NotStored::NoStore)),
+        ("no-store", 0, Unstored(NotStored::NoStore)),
+        ("max-age=10, No-Store", 0, Unstored(NotStored::NoStore)),
+        ("public, no-store=1", 0, Unstored(NotStored::NoStore)),
         ("max-age=10, x=\"no-store\"", 0, FRESH),
     ]);
 }
@@ -199,17 +201,17 @@ fn rfc9111_5_2_2_6_no_transform_changes_nothing() {
 }
 
 #[test]
-fn rfc9111_5_2_2_7_private() {
+fn rfc9111_5_2_2_7_private_prevents_storing() {
     responses(&[
-        ("private, max-age=10", 0, Passed(NotStored::Private)),
-        ("private, s-maxage=10", 0, Passed(NotStored::Private)),
+        ("private, max-age=10", 0, Unstored(NotStored::Private)),
+        ("private, s-maxage=10", 0, Unstored(NotStored::Private)),
         ("private=\"x-a\", max-age=10", 0, FRESH),
-        ("private=\"\", max-age=10", 0, Passed(NotStored::Private)),
+        ("private=\"\", max-age=10", 0, Unstored(NotStored::Private)),
     ]);
 }
 
 #[test]
-fn rfc9111_5_2_2_8_proxy_revalidate() {
+fn rfc9111_5_2_2_8_proxy_revalidate_forbids_stale_responses() {
     responses(&[
         ("max-age=10, proxy-revalidate", 9, FRESH),
         ("max-age=10, proxy-revalidate, stale-while-revalidate=60", 10, STALE),
@@ -217,20 +219,20 @@ fn rfc9111_5_2_2_8_proxy_revalidate() {
 }
 
 #[test]
-fn rfc9111_5_2_2_9_public() {
+fn rfc9111_5_2_2_9_public_allows_credentials_and_a_heuristic_lifetime() {
     let authorized = [("authorization", "Basic eDp5")];
     let with = |cache_control| outcome(&authorized, Choices::default(), 200, &[("cache-control", cache_control)], 1);
-    assert_eq!(with("max-age=10"), Passed(NotStored::Authorization));
+    assert_eq!(with("max-age=10"), Unstored(NotStored::Authorization));
     assert_eq!(with("max-age=10, public"), FRESH);
-    // A heuristic lifetime for a status that has none by itself.
+    // `public` allows a heuristic lifetime for a status that is not heuristically cacheable.
     let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     let unusual =
         |cache_control| outcome(&[], Choices::default(), 302, &[modified, ("cache-control", cache_control)], 1);
-    assert_eq!((unusual("x"), unusual("public")), (Passed(NotStored::NoLifetime), FRESH));
+    assert_eq!((unusual("x"), unusual("public")), (Unstored(NotStored::NoLifetime), FRESH));
 }
 
 #[test]
-fn rfc9111_5_2_2_10_s_maxage() {
+fn rfc9111_5_2_2_10_s_maxage_overrides_max_age_and_forbids_stale_responses() {
     responses(&[
         ("max-age=99, s-maxage=10", 9, FRESH),
         ("max-age=99, s-maxage=10", 10, STALE),
@@ -252,7 +254,7 @@ fn rfc9111_5_4_and_5_5_pragma_and_warning_change_nothing() {
 }
 
 #[test]
-fn rfc8246_2_immutable_spares_reloads_while_it_is_fresh() {
+fn rfc8246_2_a_fresh_immutable_response_answers_reloads() {
     requests(&[
         ("max-age=0", "max-age=10, immutable", 9, FRESH),
         ("max-age=0", "max-age=10, immutable=x, immutable", 9, FRESH),
@@ -264,7 +266,7 @@ fn rfc8246_2_immutable_spares_reloads_while_it_is_fresh() {
 }
 
 #[test]
-fn rfc5861_3_stale_while_revalidate() {
+fn rfc5861_3_a_stale_response_is_served_within_stale_while_revalidate() {
     responses(&[
         ("max-age=10, stale-while-revalidate=5", 14, Served(Reuse::StaleWhileRevalidate)),
         ("max-age=10, stale-while-revalidate=5", 15, STALE),

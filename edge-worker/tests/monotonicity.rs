@@ -18,7 +18,7 @@ use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
 /// The time at which responses arrive, in seconds since 1970.
 const ARRIVED: u64 = 100 * 86_400 * 10;
 
-/// The fields that a cache may read directives in; the last that is there holds.
+/// The fields with directives, in ascending precedence.
 const DIRECTIVES: [HeaderName; 2] = [header::CACHE_CONTROL, HeaderName::from_static("cdn-cache-control")];
 
 /// The members of a rule's `lifetime`.
@@ -27,7 +27,7 @@ type LifetimeRule = &'static [(&'static str, u64)];
 const DEFAULT_LIFETIME: LifetimeRule = &[("fresh", 20), ("stale_if_error", 40)];
 const OVERRIDING_LIFETIME: LifetimeRule = &[("fresh", 20), ("stale_while_revalidate", 9)];
 
-/// A response, the rule for it, and a request for it that comes later.
+/// A response, its rule, and a later request for it.
 #[derive(Debug, Clone)]
 struct Case {
     status: u16,
@@ -36,20 +36,23 @@ struct Case {
     choices: Choices,
     /// The rule's lifetime, if there is a rule, and whether it overrides the origin's.
     rule: Option<(LifetimeRule, bool)>,
+    /// The time from the response to the request.
     after_secs: u64,
+    /// The mode of the record that covers the response, if there is one.
     recorded: Option<Mode>,
 }
 
-/// How far a decision goes in using what is stored.
+/// The use that a decision makes of the stored response, from the least to the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Use {
     Never,
-    WhileTheOriginIsAway,
-    WhileItFails,
+    OnDisconnect,
+    OnError,
     Served,
 }
 
 impl Case {
+    /// Stores the response if that is allowed, and decides on the request.
     fn result(&self) -> Use {
         let request = Request { method: &Method::GET, headers: &self.request, choices: self.choices };
         let mut response = StoredResponse {
@@ -69,13 +72,13 @@ impl Case {
         let now = at(ARRIVED + self.after_secs);
         match decide(request, Selected::Response(&response), now, &self.journal()) {
             Decision::Serve(_) => Use::Served,
-            Decision::Forward(forward) if forward.on_error.is_some() => Use::WhileItFails,
-            Decision::Forward(forward) if forward.on_disconnect.is_some() => Use::WhileTheOriginIsAway,
+            Decision::Forward(forward) if forward.on_error.is_some() => Use::OnError,
+            Decision::Forward(forward) if forward.on_disconnect.is_some() => Use::OnDisconnect,
             Decision::Forward(_) => Use::Never,
         }
     }
 
-    /// The records that came after the response.
+    /// Returns the journal with the record that follows the response.
     fn journal(&self) -> Applied {
         let mut journal = nothing_applied();
         if let Some(mode) = self.recorded {
@@ -84,65 +87,69 @@ impl Case {
         journal
     }
 
-    /// The same, with one word more.
-    fn stricter(&self, word: &Word, at_end: bool) -> Self {
+    /// Returns this case with an additional restriction.
+    fn stricter(&self, restriction: &Restriction, at_end: bool) -> Self {
         let mut case = self.clone();
-        match *word {
-            Word::Directive(word) => {
-                // Of a member that is repeated in a targeted field the last counts, be it the
-                // qualified form.
-                let at_end = at_end && !word.contains('"');
+        match *restriction {
+            Restriction::Directive(directive) => {
+                // The last of repeated members counts in a targeted field (RFC 8941 section 4.2.2).
+                // A qualified directive at the end would replace a stricter unqualified one.
+                let at_end = at_end && !directive.contains('"');
                 let names: Vec<_> = DIRECTIVES.into_iter().filter(|name| case.response.contains_key(name)).collect();
-                names.into_iter().for_each(|name| add(&mut case.response, name, word, at_end));
+                names.into_iter().for_each(|name| add(&mut case.response, name, directive, at_end));
             }
-            Word::Field(name, value) => {
+            Restriction::Field(name, value) => {
                 case.response.append(name, HeaderValue::from_static(value));
             }
-            Word::Asked(word) => add(&mut case.request, header::CACHE_CONTROL, word, at_end),
-            Word::Authorized => {
+            Restriction::RequestDirective(directive) => {
+                add(&mut case.request, header::CACHE_CONTROL, directive, at_end);
+            }
+            Restriction::Credentials => {
                 case.request.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
             }
-            Word::Later(secs) => case.after_secs += secs,
-            Word::Recorded(mode) => case.recorded = Some(mode),
+            Restriction::Delay(secs) => case.after_secs += secs,
+            Restriction::Record(mode) => case.recorded = Some(mode),
         }
         case
     }
 }
 
-/// A directive or record that can only forbid.
+/// An additional condition that can only forbid.
 #[derive(Debug, Clone)]
-enum Word {
-    /// A directive of the response, in each field that has some.
+enum Restriction {
+    /// A directive of the response, in each field with directives.
     Directive(&'static str),
     /// A field of the response.
     Field(&'static str, &'static str),
     /// A directive of the request.
-    Asked(&'static str),
-    /// The request has credentials.
-    Authorized,
-    /// So much later.
-    Later(u64),
-    /// A record covers the response.
-    Recorded(Mode),
+    RequestDirective(&'static str),
+    /// Credentials of the request.
+    Credentials,
+    /// A delay of the request, in seconds.
+    Delay(u64),
+    /// A journal record that covers the response.
+    Record(Mode),
 }
 
-impl Word {
-    /// Whether what it allows besides makes the difference: `must-revalidate` and `s-maxage` let a
-    /// response to a request with credentials be shared (3.5), a cookie that is not to be kept
-    /// keeps nothing out, and no rule holds for what is not to be kept as a whole, be it that the
-    /// cache understands it (5.2.2.3).
-    fn allows(&self, case: &Case) -> bool {
+impl Restriction {
+    /// Returns whether the restriction can also allow something in this case. `must-revalidate` and
+    /// `s-maxage` allow to share a response to a request with credentials (RFC 9111 section 3.5).
+    /// An unstorable `Set-Cookie` no longer prevents storing the response (section 5.2.2.7).
+    fn can_allow(&self, case: &Case) -> bool {
         match self {
             Self::Directive("must-revalidate" | "s-maxage=0") => case.request.contains_key(header::AUTHORIZATION),
-            Self::Directive(word) => word.contains("set-cookie") && case.response.contains_key(header::SET_COOKIE),
+            Self::Directive(directive) => {
+                directive.contains("set-cookie") && case.response.contains_key(header::SET_COOKIE)
+            }
             _ => false,
         }
     }
 }
 
-fn add(headers: &mut HeaderMap, name: HeaderName, word: &str, at_end: bool) {
+/// Adds a directive to a field, at its start or end.
+fn add(headers: &mut HeaderMap, name: HeaderName, directive: &str, at_end: bool) {
     let before = headers.get(&name).map_or("", |value| value.to_str().unwrap());
-    let (first, second) = if at_end { (before, word) } else { (word, before) };
+    let (first, second) = if at_end { (before, directive) } else { (directive, before) };
     let separator = if before.is_empty() { "" } else { ", " };
     headers.insert(name, HeaderValue::from_str(&format!("{first}{separator}{second}")).unwrap());
 }
@@ -155,12 +162,12 @@ fn http_date(unix_secs: u64) -> String {
     httpdate::fmt_http_date(at(unix_secs))
 }
 
-/// A journal without records.
+/// Returns a journal without records.
 fn nothing_applied() -> Applied {
     Applied::new(1000)
 }
 
-/// One rule, for all paths.
+/// Returns rules with one rule for all paths.
 fn rules(lifetime: LifetimeRule, over_origin: bool) -> Rules {
     let object = |members: Vec<(&str, Json)>| {
         Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
@@ -175,7 +182,7 @@ fn scope() -> shared_keys::ScopeHash {
     "tag:a".parse::<Scope>().unwrap().hash()
 }
 
-fn word() -> impl Strategy<Value = Word> {
+fn restriction() -> impl Strategy<Value = Restriction> {
     let directives = [
         "no-store",
         "no-cache",
@@ -188,15 +195,15 @@ fn word() -> impl Strategy<Value = Word> {
         "private=\"expires\"",
         "private=\"set-cookie, x\"",
     ];
-    let asked = ["no-cache", "no-store", "max-age=20", "min-fresh=20", "min-fresh=x"];
+    let request_directives = ["no-cache", "no-store", "max-age=20", "min-fresh=20", "min-fresh=x"];
     let fields = [("set-cookie", "a=b"), ("vary", "*"), ("age", "7"), ("expires", "0")];
     prop_oneof![
-        4 => select(directives.map(Word::Directive).to_vec()),
-        2 => select(asked.map(Word::Asked).to_vec()),
-        2 => select(fields.map(|(name, value)| Word::Field(name, value)).to_vec()),
-        1 => Just(Word::Authorized),
-        1 => (1u64..700).prop_map(Word::Later),
-        1 => select(vec![Word::Recorded(Mode::Expire), Word::Recorded(Mode::Remove)]),
+        4 => select(directives.map(Restriction::Directive).to_vec()),
+        2 => select(request_directives.map(Restriction::RequestDirective).to_vec()),
+        2 => select(fields.map(|(name, value)| Restriction::Field(name, value)).to_vec()),
+        1 => Just(Restriction::Credentials),
+        1 => (1u64..700).prop_map(Restriction::Delay),
+        1 => select(vec![Restriction::Record(Mode::Expire), Restriction::Record(Mode::Remove)]),
     ]
 }
 
@@ -216,11 +223,12 @@ fn directives() -> impl Strategy<Value = String> {
         proptest::option::of(0u64..90).prop_map(move |secs| secs.map(|secs| format!("{name}={secs}")))
     };
     let times = (seconds("max-age"), seconds("s-maxage"), seconds("stale-while-revalidate"), seconds("stale-if-error"));
-    // Any word at all makes a response one to keep for validation, so there is always one.
+    // Any known directive makes a response with a validator storable. Without one, the restriction
+    // could be the first and make it storable.
     (subsequence(flags, 0..3), times).prop_map(|(flags, times)| {
         let times = [times.0, times.1, times.2, times.3].into_iter().flatten();
         let all: Vec<String> = flags.into_iter().map(str::to_owned).chain(times).collect();
-        let is_unknown = all.iter().all(|word| word.starts_with("x="));
+        let is_unknown = all.iter().all(|directive| directive.starts_with("x="));
         if is_unknown { format!("public, {}", all.join(", ")) } else { all.join(", ") }
     })
 }
@@ -235,7 +243,7 @@ prop_compose! {
             ("date", http_date(ARRIVED - 5)),
         ], 0..4),
         age in proptest::option::of(0u64..50),
-        asked in subsequence(vec!["max-stale=30", "max-stale", "max-age=40", "min-fresh=1"], 0..3),
+        request_directives in subsequence(vec!["max-stale=30", "max-stale", "max-age=40", "min-fresh=1"], 0..3),
         authorized in proptest::bool::weighted(0.2),
         (store_set_cookie, obey_requests) in any::<(bool, bool)>(),
         rule in select(vec![
@@ -252,7 +260,7 @@ prop_compose! {
         let targeted = targeted.map(|value| field("cdn-cache-control", value));
         let response = fields.chain(age).chain(targeted).chain([field("cache-control", cache_control)]).collect();
         let authorized = authorized.then(|| field("authorization", "Basic eDp5".to_owned()));
-        let request = authorized.into_iter().chain([field("cache-control", asked.join(", "))]).collect();
+        let request = authorized.into_iter().chain([field("cache-control", request_directives.join(", "))]).collect();
         let choices = Choices { store_set_cookie, obey_requests };
         Case { status, response, request, choices, rule, after_secs, recorded }
     }
@@ -262,8 +270,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8192))]
 
     #[test]
-    fn a_stricter_word_never_lets_more_be_served(case in case(), word in word(), at_end in any::<bool>()) {
-        let (base, stricter) = (case.result(), case.stricter(&word, at_end).result());
-        prop_assert!(stricter <= base || word.allows(&case), "{base:?}, but {stricter:?} with {word:?}");
+    fn a_restriction_never_allows_a_greater_use(
+        case in case(), restriction in restriction(), at_end in any::<bool>(),
+    ) {
+        let (base, stricter) = (case.result(), case.stricter(&restriction, at_end).result());
+        prop_assert!(
+            stricter <= base || restriction.can_allow(&case),
+            "{base:?}, but {stricter:?} with {restriction:?}"
+        );
     }
 }

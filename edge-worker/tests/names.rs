@@ -1,5 +1,5 @@
-//! The names of decisions in `Cache-Status` are stable: dashboards and log queries search for
-//! them.
+//! The names of decisions in `Cache-Status`, which must stay stable: dashboards and log queries
+//! search for them.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -16,7 +16,7 @@ use proptest::sample::select;
 use sfv::{BareItem, Item, List, ListEntry, Parser};
 use shared_keys::TargetKey;
 
-/// Every variant of a type; one that is left out does not compile.
+/// Declares the expected names of all variants of a type. A missing variant is a compile error.
 macro_rules! pinned {
     ($all:ident, $type:ident: $($variant:ident = $name:literal,)*) => {
         const $all: &[$type] = &[$($type::$variant),*];
@@ -29,12 +29,13 @@ macro_rules! pinned {
     };
 }
 
+/// A type whose names are fixed by [`pinned!`].
 trait Pinned: Copy {
     /// Returns the actual name and the expected one.
     fn name(self) -> (&'static str, &'static str);
 }
 
-// RFC 9211 section 2.2 has these and `miss`, which is for caches that cannot tell more.
+// RFC 9211 section 2.2 also defines `miss`, for caches that cannot state a more specific reason.
 pinned! { REASONS, ForwardReason:
     Bypass = "bypass",
     Method = "method",
@@ -83,6 +84,7 @@ pinned! { NOT_STORED, NotStored:
 
 const REUSES: [Reuse; 4] = [Reuse::Fresh, Reuse::StaleWhileRevalidate, Reuse::StaleIfError, Reuse::MaxStale];
 
+/// Returns the names, after a check that each is the expected one, a token, and unique.
 fn names_of<T: Pinned>(all: &[T]) -> BTreeSet<&'static str> {
     let mut names = BTreeSet::new();
     for (name, pinned) in all.iter().map(|value| value.name()) {
@@ -95,12 +97,12 @@ fn names_of<T: Pinned>(all: &[T]) -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn the_names_of_decisions_stay_what_they_are_and_are_tokens_of_one_meaning() {
+fn the_names_of_decisions_are_stable_unique_tokens() {
     names_of(REASONS);
     let (details, not_stored) = (names_of(DETAILS), names_of(NOT_STORED));
-    // Both stand in `detail`. This one says the same in both.
+    // Both types are values of `detail`. `authorization` has the same meaning in both.
     assert_eq!(details.intersection(&not_stored).collect::<Vec<_>>(), [&"authorization"]);
-    assert!(!details.union(&not_stored).any(|name| *name == "memory"), "that is said of a hit");
+    assert!(!details.union(&not_stored).any(|name| *name == "memory"), "`memory` is the detail of a hit");
 }
 
 fn hit() -> impl Strategy<Value = Hit> {
@@ -139,7 +141,7 @@ fn cache_status() -> impl Strategy<Value = CacheStatus> {
 
 proptest! {
     #[test]
-    fn rfc9211_2_a_member_is_a_token_with_parameters_of_their_types(
+    fn rfc9211_2_a_member_is_a_token_with_typed_parameters(
         status in cache_status(), path in "[ -~]{0,12}", before in prop_oneof![Just(None), Just(Some("other; hit"))],
     ) {
         let mut headers = HeaderMap::new();
@@ -163,7 +165,7 @@ proptest! {
             };
             prop_assert!(is_of_its_type, "{name:?} in {lines:?}");
         }
-        prop_assert!(!(names.contains("hit") && names.contains("fwd")), "2.1: a hit was not forwarded");
+        prop_assert!(!(names.contains("hit") && names.contains("fwd")), "RFC 9211 section 2.1: a hit is not forwarded");
         let of_forwarded = ["fwd-status", "stored", "collapsed"];
         prop_assert!(names.contains("fwd") || !of_forwarded.iter().any(|name| names.contains(name)), "{lines:?}");
         prop_assert!(["edge", "edge-stale", "origin"].contains(&status.layer()));

@@ -1,4 +1,4 @@
-//! Properties that hold for any fields, rules and markers.
+//! Properties of the policy, the rules and the markers for arbitrary input.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use shared_keys::{Applied, Stamp, TargetKey, VaryFields};
 
-/// When responses arrive, in seconds since 1970.
+/// The time at which responses arrive, in seconds since 1970.
 const ARRIVED: u64 = 1_795_564_800;
 
 fn at(unix_secs: u64) -> SystemTime {
@@ -39,7 +39,7 @@ fn stored(fields: &[(&str, Vec<u8>)]) -> StoredResponse {
     }
 }
 
-/// How it would be used, be it only because the origin is away.
+/// Returns how the stored response is served, at once or if the origin fails or is disconnected.
 fn hit(stored: &StoredResponse, now: SystemTime) -> Option<Hit> {
     let request = Request { method: &Method::GET, headers: &HeaderMap::new(), choices: Choices::default() };
     match decide(request, Selected::Response(stored), now, &Applied::new(10)) {
@@ -61,7 +61,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn rfc9111_4_2_3_time_makes_a_response_older_and_never_fresher(
+    fn rfc9111_4_2_3_a_response_only_grows_older_and_staler(
         fields in proptest::collection::vec(
             (select(vec!["age", "date", "expires", "last-modified", "cache-control", "cdn-cache-control"]), value()), 0..6),
         secs in 0u64..1 << 32, more_ms in 0u64..100_000,
@@ -71,13 +71,13 @@ proptest! {
         if let (Some(now), Some(later)) = (hit(&response, now), hit(&response, later)) {
             prop_assert!(now.age <= later.age && now.ttl_secs >= later.ttl_secs, "{now:?}, then {later:?}");
         }
-        prop_assert!(hit(&response, now).is_some() || hit(&response, later).is_none(), "what is of no use stays so");
+        prop_assert!(hit(&response, now).is_some() || hit(&response, later).is_none(), "an unusable response stays unusable");
         let far = at(ARRIVED + secs);
         prop_assert!(response.current_age(far) <= response.current_age(far + Duration::from_millis(more_ms)));
     }
 
     #[test]
-    fn a_marker_comes_back_as_it_was_kept(
+    fn a_marker_is_decoded_as_it_was_encoded(
         names in proptest::collection::vec("[A-Za-z!#$%&'*+.^_`|~0-9-]{1,12}", 0..6),
         generation in any::<u64>(), variants in proptest::collection::vec(any::<u32>(), 0..9),
     ) {
@@ -87,7 +87,7 @@ proptest! {
     }
 }
 
-/// The parts of a lifetime, in seconds.
+/// The parts of a lifetime, in seconds: freshness, `stale-while-revalidate` and `stale-if-error`.
 #[derive(Debug, Clone, Copy, Default)]
 struct Parts {
     fresh: Option<u64>,
@@ -121,16 +121,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn the_lifetime_that_holds_is_the_one_that_rule_and_origin_mean(
+    fn rule_and_origin_combine_to_the_documented_lifetime(
         own in parts(), declared in parts(), (over_the_origin, allow_stale, is_shared) in any::<(bool, bool, bool)>(),
         flags in subsequence(vec!["no-cache", "must-revalidate", "proxy-revalidate", "public", "must-understand"], 0..3),
     ) {
         let fresh = declared.fresh.map(|secs| format!("{}={secs}", if is_shared { "s-maxage" } else { "max-age" }));
         let swr = declared.swr.map(|secs| format!("stale-while-revalidate={secs}"));
         let sie = declared.sie.map(|secs| format!("stale-if-error={secs}"));
-        let flags_said = flags.iter().map(|flag| (*flag).to_owned());
-        let said: Vec<String> = flags_said.chain(fresh).chain(swr).chain(sie).collect();
-        let mut response = stored(&[("cache-control", said.join(", ").into_bytes())]);
+        let flag_directives = flags.iter().map(|flag| (*flag).to_owned());
+        let declared_directives: Vec<String> = flag_directives.chain(fresh).chain(swr).chain(sie).collect();
+        let mut response = stored(&[("cache-control", declared_directives.join(", ").into_bytes())]);
         let target = TargetKey::parse("https://shop.example/a").expect("a URL");
         rule(own, over_the_origin, allow_stale).of(&Method::GET, &target).set_lifetime(&mut response);
 
@@ -138,7 +138,7 @@ proptest! {
         let either = |own: Option<u64>, declared: Option<u64>| {
             if over_the_origin { own.or(declared) } else { declared.or(own) }
         };
-        // The origin declares how long with no-cache as well: not at all.
+        // `no-cache` is an explicit lifetime as well: the origin declares that it is never fresh.
         let is_explicit = declared.fresh.is_some() || has("no-cache");
         let fresh_is_the_origins = own.fresh.is_none() || (!over_the_origin && is_explicit);
         let fresh = if fresh_is_the_origins { declared.fresh } else { own.fresh };
@@ -148,13 +148,13 @@ proptest! {
         let forbids_stale = no_cache || (revalidates && !allow_stale);
         let windows = [either(own.swr, declared.swr), either(own.sie, declared.sie)];
 
-        let holds = response.directives();
+        let effective = response.directives();
         let secs = |duration: Option<Duration>| duration.unwrap_or_default().as_secs();
         prop_assert_eq!(response.freshness_lifetime().duration.as_secs(), fresh.unwrap_or_default());
-        prop_assert_eq!((holds.no_cache, holds.forbids_stale()), (no_cache, forbids_stale), "{:?}", holds);
-        let found = [holds.stale_while_revalidate, holds.stale_if_error].map(secs);
+        prop_assert_eq!((effective.no_cache, effective.forbids_stale()), (no_cache, forbids_stale), "{:?}", effective);
+        let found = [effective.stale_while_revalidate, effective.stale_if_error].map(secs);
         prop_assert_eq!(found, windows.map(Option::unwrap_or_default));
         let shared = has("public") || has("must-revalidate") || s_maxage;
-        prop_assert_eq!((holds.allows_authorized(), holds.must_understand), (shared, has("must-understand")));
+        prop_assert_eq!((effective.allows_authorized(), effective.must_understand), (shared, has("must-understand")));
     }
 }

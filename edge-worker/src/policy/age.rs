@@ -11,9 +11,10 @@ use shared_keys::{MAX_DELTA, delta_seconds, split_list};
 
 use super::date::date;
 
-/// The age when the response arrived: the largest of what its own clock and what its `Age` suggest.
+/// Returns the age at arrival (`corrected_initial_age`): the greater of the apparent age, from
+/// `Date`, and the corrected `Age` value. At most [`MAX_DELTA`].
 pub fn corrected_initial_age(headers: &HeaderMap, request_time: SystemTime, response_time: SystemTime) -> Duration {
-    // Dates have whole seconds: the part of a second that they leave out is no age.
+    // HTTP dates have whole seconds, so the apparent age is truncated to whole seconds as well.
     let apparent_age = date(headers, header::DATE, response_time)
         .and_then(|date_value| response_time.duration_since(date_value).ok())
         .map(|age| Duration::from_secs(age.as_secs()))
@@ -23,7 +24,8 @@ pub fn corrected_initial_age(headers: &HeaderMap, request_time: SystemTime, resp
     apparent_age.max(corrected_age_value).min(MAX_DELTA)
 }
 
-/// The age at `now`: [`corrected_initial_age`] and the time since the response came.
+/// Returns the age at `now` (`current_age`): [`corrected_initial_age`] plus the time since the
+/// response arrived. At most [`MAX_DELTA`]. A clock that runs backwards adds nothing.
 pub fn current_age(
     headers: &HeaderMap,
     request_time: SystemTime,
@@ -34,7 +36,8 @@ pub fn current_age(
     corrected_initial_age(headers, request_time, response_time).saturating_add(resident_time).min(MAX_DELTA)
 }
 
-/// The `Age` field's first member, zero if it is absent or not a number (5.1).
+/// Returns the first member of the `Age` field; zero if the field is absent or not a number
+/// (RFC 9111 section 5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
     headers.get(header::AGE).and_then(|value| delta_seconds(split_list(value.as_bytes()).next()?)).unwrap_or_default()
 }
@@ -47,7 +50,7 @@ mod tests {
     use crate::policy::testing::{at, headers, http_date};
 
     #[test]
-    fn rfc9111_4_2_3_initial_age() {
+    fn rfc9111_4_2_3_the_initial_age_is_the_greater_of_date_and_corrected_age() {
         #[expect(clippy::type_complexity, reason = "a table's row")]
         let rows: [(&str, Vec<(&str, String)>, u64, u64, u64); 7] = [
             ("no field", vec![], 100, 100, 0),
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_1_age_values() {
+    fn rfc9111_5_1_the_first_member_counts_and_an_invalid_age_is_zero() {
         for (value, expected) in
             [("7", 7), ("7, 9", 7), ("-1", 0), ("x", 0), ("1.5", 0), ("", 0), ("99999999999", 1 << 31)]
         {
@@ -75,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_3_resident_time_is_added() {
+    fn rfc9111_4_2_3_the_resident_time_is_added() {
         assert_eq!(current_age(&headers(&[("age", "5")]), at(100), at(101), at(111)).as_secs(), 16);
         assert_eq!(current_age(&headers(&[]), at(100), at(100), at(50)).as_secs(), 0);
     }

@@ -1,8 +1,8 @@
-//! Dates in fields (RFC 9110 section 5.6.7), read as RFC 9111 section 4.2 asks of a cache.
+//! The parser of dates in fields (RFC 9110 section 5.6.7, RFC 9111 section 4.2).
 //!
-//! In: a field value. Out: the time it names, or `None` if it is not a date. All three forms are
-//! read, in any case; a zone other than GMT is no date. The name of the day is not compared with
-//! the date: no calculation uses it.
+//! Input: a field value. Output: its time, or `None` if it is not a valid date. All three formats
+//! are accepted, case-insensitively. A time zone other than GMT is invalid. The day of the week is
+//! not checked against the date, since no calculation uses it.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,14 +11,14 @@ use http::{HeaderMap, HeaderName};
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// The date in the first line of a field; `None` if the field is absent or is not a date. A year of
-/// two digits is one of the hundred years that end 50 years after `now`.
+/// Returns the date in the first line of a field; `None` if the field is absent or invalid. A
+/// two-digit year is mapped to one of the hundred years that end 50 years after `now`.
 pub fn date(headers: &HeaderMap, name: HeaderName, now: SystemTime) -> Option<SystemTime> {
     let value = headers.get(name)?.to_str().ok()?.to_ascii_lowercase();
     parse(value.trim_matches([' ', '\t']), now)
 }
 
-/// The time that a lower-case date names.
+/// Parses a date in lower case.
 fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
     if let Some((day_name, rest)) = text.split_once(", ") {
         let rest = rest.strip_suffix(" gmt")?;
@@ -41,7 +41,7 @@ fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
     is_day(day_name, 3).then(|| unix_time(digits(year, 4)?, month, day, time))?
 }
 
-/// Exactly `N` parts.
+/// Splits `text` into exactly `N` parts; `None` if it has more or fewer.
 fn words<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
     let mut parts = text.split(separator);
     let mut words = [""; N];
@@ -51,19 +51,19 @@ fn words<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
     parts.next().is_none().then_some(words)
 }
 
-/// Whether it is the name of a day, cut to `length` letters.
+/// Returns whether `name` is a day of the week, truncated to `length` letters.
 fn is_day(name: &str, length: usize) -> bool {
     DAYS.iter().any(|day| day[..day.len().min(length)] == *name)
 }
 
-/// A number of exactly so many digits.
+/// Parses a number of exactly `length` digits.
 fn digits(text: &str, length: usize) -> Option<u64> {
     let all_digits = text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().ok())?
 }
 
-/// "A timestamp that appears to be more than 50 years in the future" is the most recent year with
-/// the same last two digits.
+/// Returns the year of a two-digit year: the latest year with these last digits that is at most 50
+/// years in the future (RFC 9110 section 5.6.7).
 fn full_year(two_digits: u64, now: SystemTime) -> Option<u64> {
     let (mut latest, mut days) = (1970 + 50, now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() / 86_400);
     while days >= year_days(latest - 50) {
@@ -74,7 +74,8 @@ fn full_year(two_digits: u64, now: SystemTime) -> Option<u64> {
     Some(if year > latest { year - 100 } else { year })
 }
 
-/// `None` if there is no such date or time, or it is before 1970, which is of no use to a cache.
+/// Returns the time of a date. Returns `None` for an invalid date or time, and for years before
+/// 1970.
 fn unix_time(year: u64, month: &str, day: u64, time: &str) -> Option<SystemTime> {
     let month = MONTHS.iter().position(|name| *name == month)?;
     let [hour, minute, second] = words(time, ':')?;
@@ -83,8 +84,8 @@ fn unix_time(year: u64, month: &str, day: u64, time: &str) -> Option<SystemTime>
         return None;
     }
     let days = (1970..year).map(year_days).sum::<u64>() + (0..month).map(|month| month_days(year, month)).sum::<u64>();
-    // A leap second is the one before it: a time may be taken for an earlier one (RFC 9111 section
-    // 4.2).
+    // A leap second counts as the second before it: a date may be read as an earlier one, but not
+    // as a later one (RFC 9111 section 4.2).
     let secs = (days + day - 1) * 86_400 + hour * 3600 + minute * 60 + second.min(59);
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
 }
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_6_7_all_three_forms() {
+    fn rfc9110_5_6_7_all_three_formats_are_accepted() {
         for value in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_6_7_two_digits_are_a_year_up_to_50_years_ahead() {
+    fn rfc9110_5_6_7_a_two_digit_year_is_at_most_50_years_ahead() {
         for (year, full) in [("26", 2026), ("76", 2076), ("77", 1977), ("94", 1994), ("00", 2000)] {
             let long = read(&format!("Sun, 01 Mar {full} 00:00:00 GMT"));
             assert_eq!(read(&format!("Sunday, 01-Mar-{year} 00:00:00 GMT")), long, "{year}");
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_case_does_not_matter_and_another_zone_is_no_date() {
+    fn rfc9111_4_2_case_is_ignored_and_zones_other_than_gmt_are_invalid() {
         assert_eq!(read("SUN, 06 nov 1994 08:49:37 gMT"), Some(784_111_777));
         for zone in ["UTC", "AEST", "+0000", "", "GMT+1"] {
             assert_eq!(read(&format!("Sun, 06 Nov 1994 08:49:37 {zone}")), None, "{zone}");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_3_anything_else_is_no_date() {
+    fn rfc9111_5_3_other_formats_are_invalid() {
         for value in [
             "0",
             "",
@@ -178,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(secs in 0u64..253_402_300_800) {
+        fn a_formatted_date_parses_to_the_same_time(secs in 0u64..253_402_300_800) {
             let printed = httpdate::fmt_http_date(at(secs));
             prop_assert_eq!(read(&printed), Some(secs));
             prop_assert_eq!(read(&printed.to_lowercase()), Some(secs));

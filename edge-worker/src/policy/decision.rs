@@ -16,19 +16,19 @@ pub enum Decision {
 /// How a stored response is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hit {
-    /// The ground of the reuse.
+    /// The condition that permits the reuse.
     pub reuse: Reuse,
     /// The value of the `Age` field.
     pub age: Duration,
     /// Seconds of freshness left, negative once stale.
     pub ttl_secs: i64,
-    /// The client's validators match: send a 304 without a body.
+    /// Whether the client's validators match, so that a 304 without a body is sent.
     pub not_modified: bool,
-    /// The part of the body that is sent otherwise.
+    /// The part of the body to send unless `not_modified`.
     pub part: Part,
 }
 
-/// The ground on which a stored response may be reused.
+/// The condition that permits the reuse of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reuse {
     /// It is fresh (RFC 9111 section 4.2).
@@ -50,11 +50,12 @@ pub struct Forward {
     pub reason: ForwardReason,
     /// More about the reason.
     pub detail: Option<Detail>,
-    /// Validate the stored response with its validators (RFC 9111 section 4.3.1).
+    /// Whether to validate the stored response with its validators (RFC 9111 section 4.3.1).
     pub validate: bool,
-    /// Serve the stored response if the origin fails.
+    /// How to serve the stored response if the origin fails; `None` if it must not be served.
     pub on_error: Option<Hit>,
-    /// Serve the stored response if the origin is disconnected.
+    /// How to serve the stored response if the origin is disconnected; `None` if it must not be
+    /// served.
     pub on_disconnect: Option<Hit>,
 }
 
@@ -83,13 +84,13 @@ pub enum ForwardReason {
     Method,
     /// Nothing is stored for the URI.
     UriMiss,
-    /// A response is stored for the URI, but none for these selecting fields.
+    /// A response is stored for the URI, but not for these selecting fields.
     VaryMiss,
     /// The stored response is stale.
     Stale,
     /// The stored response is fresh, but the request's directives refuse it.
     Request,
-    /// The stored response is a part, but not the requested one.
+    /// The stored response is a part that does not contain the requested one.
     Partial,
 }
 
@@ -115,7 +116,7 @@ pub enum Detail {
     Purged,
     /// The stored response must not be used for a request with credentials (RFC 9111 section 3.5).
     Authorization,
-    /// The request asks to switch protocols.
+    /// The request upgrades the connection to another protocol.
     Upgrade,
     /// A rule of the deployment bypasses the store.
     Rule,

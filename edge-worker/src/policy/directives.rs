@@ -1,9 +1,9 @@
-//! Which field's directives hold for a response here (RFC 9111 section 5.2.2, RFC 9213 section
-//! 2.2).
+//! The choice of the field whose directives apply to a response (RFC 9111 section 5.2.2, RFC 9213
+//! section 2.2).
 //!
-//! In: a response's header section. Out: its [`Directives`]. A targeted field that parses replaces
-//! `Cache-Control` and `Expires` as a whole, it never mixes with them. How directives are read,
-//! `shared_keys` says.
+//! Input: the header section of a response. Output: its [`Directives`], which `shared_keys` parses.
+//! A valid targeted field replaces `Cache-Control` and `Expires` entirely; the fields are never
+//! combined.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
@@ -12,10 +12,10 @@ use shared_keys::Directives;
 /// other fields. Internal: it is removed from origin responses and never sent to clients.
 pub const RULE_CACHE_CONTROL: HeaderName = HeaderName::from_static("strata-cache-control");
 
-/// The targeted field that only this kind of edge reads; wins over [`CDN_CACHE_CONTROL`].
+/// The targeted field for Cloudflare only. It takes precedence over [`CDN_CACHE_CONTROL`].
 pub const CLOUDFLARE_CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cloudflare-cdn-cache-control");
 
-/// The targeted field for every CDN (RFC 9213 section 3); wins over `Cache-Control`.
+/// The targeted field for all CDNs (RFC 9213 section 3). It takes precedence over `Cache-Control`.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Returns the directives of a rule if one applies, else those of the origin.
@@ -37,7 +37,7 @@ pub fn of_the_origin(headers: &HeaderMap) -> Directives {
     Directives::from_cache_control(headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes))
 }
 
-/// All lines of a field as one value (RFC 9110 section 5.3).
+/// Joins the lines of a field to one value (RFC 9110 section 5.3).
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.join(&b", "[..])
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_2_a_targeted_field_replaces_cache_control_whole() {
+    fn rfc9213_2_2_a_targeted_field_replaces_cache_control_entirely() {
         let all = [
             ("cache-control", "no-store, max-age=1"),
             ("cdn-cache-control", "max-age=2, stale-if-error=9"),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_1_a_field_that_does_not_parse_or_is_empty_is_ignored() {
+    fn rfc9213_2_1_an_invalid_or_empty_targeted_field_is_ignored() {
         for bad in ["", "max-age=60,", "MAX-AGE=60", "max-age=60 no-store", "max-age=\"6", "max-age=60, &&&"] {
             let fields = [("cdn-cache-control", bad), ("cache-control", "max-age=1")];
             assert_eq!(max_age(&fields), Some(1), "{bad}");
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_2_the_next_field_holds_where_the_first_is_of_no_use() {
+    fn rfc9213_2_2_the_next_field_applies_if_the_first_is_invalid() {
         for useless in ["", "max-age=60,", "&&&"] {
             let fields = [("cloudflare-cdn-cache-control", useless), ("cdn-cache-control", "max-age=2")];
             assert_eq!(max_age(&fields), Some(2), "{useless}");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_3_every_directive_that_a_cache_acts_on_is_read_in_a_targeted_field() {
+    fn rfc9213_2_3_a_targeted_field_may_have_every_directive_that_a_cache_obeys() {
         let targeted = |value| directives(&headers(&[("cdn-cache-control", value), ("cache-control", "public")]));
         assert!(targeted("max-age=1, must-revalidate").forbids_stale());
         assert!(targeted("no-store").no_store && targeted("no-cache").no_cache && targeted("private").private);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_1_a_value_of_another_type_is_not_coerced() {
+    fn rfc9213_2_1_a_value_of_the_wrong_type_is_not_coerced() {
         for other in ["60.5", "\"60\"", "sixty", "(60)", "-60"] {
             assert_eq!(max_age(&[("cdn-cache-control", &format!("max-age={other}"))]), Some(0), "{other}");
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_3_lines_are_one_list() {
+    fn rfc9110_5_3_the_lines_of_a_field_are_one_list() {
         assert_eq!(max_age(&[("cache-control", "max-age=1"), ("cache-control", "max-age=3600")]), Some(1));
         let targeted = [("cdn-cache-control", "max-age=1"), ("cdn-cache-control", "max-age=3600")];
         assert_eq!(max_age(&targeted), Some(3600), "the last, as structured fields say");

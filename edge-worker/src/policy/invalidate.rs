@@ -1,15 +1,15 @@
-//! Which stored responses an unsafe request invalidates (RFC 9111 section 4.4).
+//! The invalidation of stored responses by an unsafe request (RFC 9111 section 4.4).
 //!
-//! In: method, target, the origin's answer, and how URLs are keyed. Out: the target keys whose
-//! responses are no longer to be used here. This reaches the data centre that saw the request; a
-//! purge through the journal reaches all.
+//! Input: the method, the target, the origin's response, and the function that derives keys from
+//! URLs. Output: the target keys whose stored responses must not be used any more. The invalidation
+//! reaches only the data centre that received the request. A purge through the journal reaches all.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;
 use url::Url;
 
-/// The keys to drop: the target's and those of `Location` and `Content-Location` on the same
-/// origin; none after a safe method or an error.
+/// Returns the keys to invalidate: those of the target, and of `Location` and `Content-Location` on
+/// the same origin. Empty after a safe method or an error.
 pub fn invalidated(
     method: &Method,
     target: &Url,
@@ -24,8 +24,8 @@ pub fn invalidated(
     let named = [header::LOCATION, header::CONTENT_LOCATION]
         .into_iter()
         .filter_map(|name| named_url(target, headers, name))
-        // Another origin's responses are not this one's to remove: that would let one site empty
-        // another's cache.
+        // Another origin's responses must stay (RFC 9111 section 4.4): otherwise one site could
+        // empty the cache of another.
         .filter(|url| url.origin() == target.origin());
     let mut keys: Vec<TargetKey> = Vec::new();
     for url in std::iter::once(target.clone()).chain(named) {
@@ -38,7 +38,8 @@ pub fn invalidated(
     keys
 }
 
-/// The URL that a field of the answer to a request for `target` names; `None` if it names none.
+/// Returns the URL in a field of the response to a request for `target`, resolved against `target`;
+/// `None` if the field is absent or invalid.
 pub fn named_url(target: &Url, headers: &HeaderMap, name: HeaderName) -> Option<Url> {
     target.join(headers.get(name)?.to_str().ok()?).ok()
 }
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_4_unsafe_methods_invalidate_their_target() {
+    fn rfc9111_4_4_a_successful_unsafe_request_invalidates_its_target() {
         for method in ["PUT", "POST", "DELETE", "PATCH", "FROBNICATE"] {
             for status in [200, 204, 303] {
                 assert_eq!(keys(method, status, &[]), ["https://shop.example/a/b?x=1"], "{method} {status}");
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_4_location_and_content_location_of_the_same_origin_only() {
+    fn rfc9111_4_4_location_and_content_location_are_invalidated_on_the_same_origin_only() {
         let fields = [("location", "../c"), ("content-location", "https://shop.example/d")];
         let expected = ["https://shop.example/a/b?x=1", "https://shop.example/c", "https://shop.example/d"];
         assert_eq!(keys("POST", 201, &fields), expected);

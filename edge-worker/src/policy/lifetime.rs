@@ -1,8 +1,8 @@
-//! How long a response is fresh (RFC 9111 sections 4.2.1 and 4.2.2).
+//! The freshness lifetime of a response (RFC 9111 sections 4.2.1 and 4.2.2).
 //!
-//! In: the directives that hold, the response, and when it came. Out: the freshness lifetime and
-//! what it was taken from. The order is `s-maxage`, `max-age`, `Expires`, then the heuristic; a
-//! targeted field silences `Expires` (RFC 9213).
+//! Input: the directives that apply, the response, and the time of its arrival. Output: the
+//! freshness lifetime and its source. The sources are tried in this order: `s-maxage`, `max-age`,
+//! `Expires`, heuristic. `Expires` is ignored beside a targeted field (RFC 9213 section 2.2).
 
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +11,8 @@ use shared_keys::{Directives, MAX_DELTA};
 
 use super::date::date;
 
-/// The heuristic lifetime is this share of the time since `Last-Modified`, as RFC 9111 section
-/// 4.2.2 suggests.
+/// The divisor of the time since `Last-Modified` that gives the heuristic lifetime, as RFC 9111
+/// section 4.2.2 suggests.
 const HEURISTIC_DIVISOR: u32 = 10;
 
 /// The longest heuristic lifetime. A response without a declared lifetime should not live for
@@ -30,7 +30,7 @@ pub enum LifetimeSource {
     Expires,
     /// A tenth of the time since `Last-Modified`.
     Heuristic,
-    /// Nothing: the response has no lifetime.
+    /// No source: the response has no lifetime.
     None,
 }
 
@@ -41,16 +41,17 @@ impl LifetimeSource {
     }
 }
 
-/// A freshness lifetime; zero if nothing gives one.
+/// A freshness lifetime and its source. Zero without a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreshnessLifetime {
-    /// The response is fresh while its age is strictly less.
+    /// The response is fresh while its age is strictly less (RFC 9111 section 4.2).
     pub duration: Duration,
-    /// Where that comes from.
+    /// The source of the duration.
     pub source: LifetimeSource,
 }
 
-/// The lifetime of a response that came at `response_time`.
+/// Returns the freshness lifetime of a response that arrived at `response_time`; at most
+/// [`MAX_DELTA`].
 pub fn freshness_lifetime(
     directives: &Directives,
     status: StatusCode,
@@ -71,16 +72,19 @@ pub fn freshness_lifetime(
     FreshnessLifetime { duration: duration.min(MAX_DELTA), source }
 }
 
-/// `Expires` minus `Date`; zero if `Expires` is not a date (5.3), and a missing `Date` is the time
-/// it came (RFC 9110 section 6.6.1).
+/// Returns `Expires` minus `Date`; zero if `Expires` is invalid (RFC 9111 section 5.3). A missing
+/// `Date` is replaced by the time of arrival (RFC 9110 section 6.6.1).
 fn explicit_expiration(headers: &HeaderMap, response_time: SystemTime) -> Duration {
     let date_value = date(headers, header::DATE, response_time).unwrap_or(response_time);
-    // Several Expires lines: the first counts, as for directives (4.2.1).
+    // The first of several `Expires` lines counts, as for directives (RFC 9111 section 4.2.1).
     date(headers, header::EXPIRES, response_time)
         .and_then(|expires| expires.duration_since(date_value).ok())
         .unwrap_or_default()
 }
 
+/// Returns a tenth of the time since `Last-Modified`, at most [`HEURISTIC_MAX`]. Returns `None`
+/// without a `Last-Modified`, and for a response whose status and directives do not allow a
+/// heuristic (RFC 9111 section 4.2.2).
 fn heuristic_lifetime(
     directives: &Directives,
     status: StatusCode,
@@ -96,7 +100,8 @@ fn heuristic_lifetime(
     Some((unchanged / HEURISTIC_DIVISOR).min(HEURISTIC_MAX))
 }
 
-/// The statuses that may be stored without an explicit lifetime (RFC 9110 section 15.1).
+/// Returns whether a response with this status may be stored without an explicit lifetime (RFC 9110
+/// section 15.1).
 pub fn heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
@@ -115,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_1_order_of_sources() {
+    fn rfc9111_4_2_1_the_first_source_in_order_gives_the_lifetime() {
         let (date, expires) = (http_date(1_000_000), http_date(1_000_030));
         let expires = [("date", date.as_str()), ("expires", expires.as_str())];
         assert_eq!(lifetime(200, &expires), (30, LifetimeSource::Expires));
@@ -128,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_1_of_several_expires_the_first_counts() {
+    fn rfc9111_4_2_1_the_first_of_several_expires_counts() {
         let (date, first, second) = (http_date(1_000_000), http_date(1_000_030), http_date(1_000_900));
         let fields = [("date", date.as_str()), ("expires", first.as_str()), ("expires", second.as_str())];
         assert_eq!(lifetime(200, &fields), (30, LifetimeSource::Expires));
     }
 
     #[test]
-    fn rfc9111_4_2_2_no_guess_is_made_beside_a_word_of_the_origins() {
+    fn rfc9111_4_2_2_an_explicit_lifetime_prevents_the_heuristic() {
         let modified = http_date(999_000);
         for (field, expected) in [
             (("cache-control", "max-age=0"), (0, LifetimeSource::MaxAge)),
@@ -148,14 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9213_2_2_expires_does_not_count_beside_a_targeted_field() {
+    fn rfc9213_2_2_expires_is_ignored_beside_a_targeted_field() {
         let expires = http_date(1_000_030);
         let fields = [("expires", expires.as_str()), ("cdn-cache-control", "public")];
         assert_eq!(lifetime(200, &fields), (0, LifetimeSource::None));
     }
 
     #[test]
-    fn rfc9111_5_3_expires_that_is_no_date_is_in_the_past() {
+    fn rfc9111_5_3_an_invalid_expires_is_in_the_past() {
         let earlier = http_date(999_000);
         for expires in ["0", "-1", "tomorrow", "", earlier.as_str()] {
             assert_eq!(lifetime(200, &[("expires", expires)]), (0, LifetimeSource::Expires), "{expires}");
@@ -163,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_6_7_dates_in_all_three_forms() {
+    fn rfc9110_5_6_7_expires_is_accepted_in_all_three_formats() {
         let day = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
         for expires in day {
             let fields = [("date", "Sun, 06 Nov 1994 08:49:00 GMT"), ("expires", expires)];
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_15_1_the_statuses_that_are_heuristically_cacheable() {
+    fn rfc9110_15_1_the_listed_statuses_are_heuristically_cacheable() {
         let listed = [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501];
         for status in 200..600 {
             let cacheable = heuristically_cacheable(StatusCode::from_u16(status).unwrap());
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_2_heuristic_is_a_tenth_of_the_unchanged_time() {
+    fn rfc9111_4_2_2_the_heuristic_is_a_tenth_of_the_time_since_last_modified() {
         let modified = http_date(999_000);
         let fields = [("last-modified", modified.as_str())];
         assert_eq!(lifetime(200, &fields), (100, LifetimeSource::Heuristic));

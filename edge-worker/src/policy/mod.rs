@@ -1,19 +1,20 @@
 //! The decisions of a shared HTTP cache, without their execution:
 //! `(request, stored response, now, journal) → decision`.
 //!
-//! One file per part of RFC 9111. Nothing here reads a clock, does I/O or knows the runtime, so
-//! every rule is tested natively; the `pipeline` carries the decisions out. Time is `SystemTime`
-//! because dates on the wire are; it is always an argument.
+//! There is one file per part of RFC 9111. No file reads a clock, does I/O or depends on the
+//! runtime, so every rule is tested natively. The `pipeline` executes the decisions. Times are
+//! `SystemTime`, like dates on the wire, and are always arguments.
 //!
-//! Stance, where the RFC leaves room:
-//! - Request directives are obeyed only where a deployment chooses so (see [`request_directives`]).
-//! - Stale is served inside a window that the response declares, and for ten minutes if the origin
-//!   cannot be reached at all.
-//! - A journal record that removes a response also removes it for validation and for errors; one
-//!   that expires it makes it as stale as it is old, since no clock says when it expired.
-//! - A request for a part that is not stored is forwarded as it is, and the part that comes is
-//!   stored as one (see [`range`]): to ask for the whole in its place would fetch all of a film for
-//!   its first seconds.
+//! Choices where the RFC leaves room:
+//! - Request directives are obeyed only if the deployment chooses so (see [`request_directives`]).
+//! - A stale response is served within a window that it declares, and for ten minutes while the
+//!   origin is disconnected.
+//! - A journal record that removes a response also excludes it from validation and from use on
+//!   errors. A record that expires a response counts its whole age as staleness, since the time of
+//!   the record is unknown.
+//! - A request for a part that is not stored is forwarded unchanged, and the received part is
+//!   stored as a part (see [`range`]). A request for the whole would fetch an entire film for its
+//!   first seconds.
 
 pub mod age;
 pub mod date;
@@ -54,7 +55,8 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Returns whether the client forbids a fetch (`only-if-cached`): a miss is a 504 (5.2.1.7).
+    /// Returns whether the client forbids a fetch with `only-if-cached`, so that a miss is answered
+    /// with a 504 (RFC 9111 section 5.2.1.7).
     pub fn is_only_if_cached(&self) -> bool {
         self.choices.obey_requests && RequestDirectives::parse(self.headers).only_if_cached
     }
@@ -63,17 +65,17 @@ impl Request<'_> {
 /// The choices of a deployment where the RFC leaves room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Choices {
-    /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid; default
-    /// `false`. Right only if no origin sets a cookie of one user on a response that its directives
-    /// let be shared.
+    /// Store responses with `Set-Cookie`, which RFC 9111 section 7.3 does not forbid. Default:
+    /// `false`. Safe only if no origin sets a user's cookie on a response whose directives allow
+    /// sharing.
     pub store_set_cookie: bool,
-    /// Obey what clients ask of caches (5.2.1); default `false`. Then any client can make the
-    /// origin answer again.
+    /// Obey the cache directives of requests (RFC 9111 section 5.2.1). Default: `false`. If `true`,
+    /// any client can force requests to the origin.
     pub obey_requests: bool,
 }
 
-/// The reason to pass a request by without a lookup, or `None` if the store is to be asked;
-/// `websocket` if it asks to go on as one.
+/// Returns why a request bypasses the store, or `None` if the store is looked up. `websocket` is
+/// whether the request upgrades to a WebSocket.
 pub fn bypass_reason(request: Request<'_>, websocket: bool) -> Option<Forward> {
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return Some(Forward::because(ForwardReason::Method, None));
@@ -96,6 +98,8 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
         return Decision::Forward(Forward::because(ForwardReason::UriMiss, Some(Detail::Purged)));
     }
     let directives = stored.directives();
+    // A request with credentials needs a response that explicitly allows sharing (RFC 9111 section
+    // 3.5).
     if request.headers.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
         return Decision::Forward(Forward::because(ForwardReason::Bypass, Some(Detail::Authorization)));
     }
@@ -103,7 +107,7 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
     let Some(part) = range::select(request, stored) else {
         return Decision::Forward(Forward::because(ForwardReason::Partial, None));
     };
-    let mut asked = if request.choices.obey_requests {
+    let mut request_directives = if request.choices.obey_requests {
         RequestDirectives::parse(request.headers)
     } else {
         RequestDirectives::default()
@@ -111,8 +115,8 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
 
     let age = stored.current_age(now);
     let lifetime = match verdict {
-        // No clock says when the record was made, only that it was after the response: count its
-        // whole age as stale.
+        // The time of the record is unknown, except that it is after the response: count the whole
+        // age as staleness.
         Verdict::Expired => Duration::ZERO,
         _ => freshness_lifetime(&directives, stored.status, &stored.headers, stored.response_time).duration,
     };
@@ -123,22 +127,26 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
         not_modified: validate::not_modified(request.headers, stored),
         part,
     };
-    // Fresh means a lifetime strictly greater than the age (4.2).
+    // A response is fresh while its lifetime is strictly greater than its age (RFC 9111 section
+    // 4.2). `no-cache` requires validation before each use (section 5.2.2.4).
     let is_fresh = lifetime > age && !directives.no_cache;
     let staleness = age.saturating_sub(lifetime);
     if directives.immutable && is_fresh {
-        // A reload asks for a maximal age of 0. Only no-cache says that it must be validated (RFC
-        // 8246 section 2.1).
-        asked.max_age = None;
+        // A reload sends `max-age=0`. Only `no-cache` forces the validation of an immutable
+        // response (RFC 8246 section 2.1).
+        request_directives.max_age = None;
     }
-    if !asked.refuses(age, lifetime.saturating_sub(age)) {
+    if !request_directives.refuses(age, lifetime.saturating_sub(age)) {
         if is_fresh {
             return Decision::Serve(hit(Reuse::Fresh));
         }
-        if stale::while_revalidate(&directives, staleness) && !asked.refuses_stale() {
+        // RFC 5861 section 3.
+        if stale::while_revalidate(&directives, staleness) && !request_directives.refuses_stale() {
             return Decision::Serve(hit(Reuse::StaleWhileRevalidate));
         }
-        if !directives.forbids_stale() && asked.max_stale.is_some_and(|max_stale| staleness <= max_stale) {
+        // RFC 9111 section 5.2.1.2.
+        let accepts_stale = request_directives.max_stale.is_some_and(|max_stale| staleness <= max_stale);
+        if accepts_stale && !directives.forbids_stale() {
             return Decision::Serve(hit(Reuse::MaxStale));
         }
     }

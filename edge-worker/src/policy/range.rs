@@ -1,16 +1,16 @@
-//! Parts of a response (RFC 9110 section 14, RFC 9111 sections 3.3 and 3.4).
+//! The parts of a response (RFC 9110 section 14, RFC 9111 sections 3.3 and 3.4).
 //!
-//! In: a request and what is stored. Out: which octets of it answer the request. A stored response
-//! is either whole (200) or one part (206), which says with `Content-Range` where it stands; a part
-//! never stands for the whole.
+//! Input: a request and a stored response. Output: the octets of the stored response that answer
+//! the request. A stored response is either whole (200) or one part (206), whose `Content-Range`
+//! gives its position. A part never answers a request for the whole.
 //!
-//! Where the RFC leaves room:
-//! - Ranges that are several after those that touch were joined are answered with the whole (14.2:
-//!   `Range` may be ignored).
-//! - A part that is shorter than its `Content-Range` says is its first octets. Of one that is
-//!   longer, nothing is known to cut from.
-//! - Parts are not put together: each fill replaces what is stored, and a part of the whole length
-//!   is stored as the whole.
+//! Choices where the RFC leaves room:
+//! - Ranges that touch are joined. If several ranges remain, the whole is served: RFC 9110 section
+//!   14.2 allows to ignore `Range`.
+//! - A part that is shorter than its `Content-Range` contains the first octets of that range. A
+//!   part that is longer is not cut, since its octets have no known position.
+//! - Parts are not combined: each fill replaces the stored response. A part that covers the whole
+//!   length is stored as the whole.
 //! - A response to a `Range` also answers the identical `Range` again, unchanged, unless it was cut
 //!   off. So a message of several parts, and a part of a whole of unknown length, are reused as
 //!   well.
@@ -20,50 +20,51 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::date::date;
 use super::{Request, StoredResponse};
 
-/// No more ranges are looked at: so many are a mistake or an attack (14.2).
+/// The most satisfiable ranges of a `Range` field. A field with more is ignored, as an error or an
+/// attack (RFC 9110 section 14.2).
 const MAX_RANGES: usize = 16;
 
-/// The internal field of a stored 206: the `Range` that it is the answer to.
+/// The internal field of a stored 206 that holds the `Range` of its request.
 pub const ANSWERED_RANGE: HeaderName = HeaderName::from_static("strata-range");
 
-/// Octets `first` to `last`, both included, of `length`.
+/// A range of octets in a whole of known length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Octets {
-    /// Where the first stands.
+    /// The position of the first octet, from 0.
     pub first: u64,
-    /// Where the last stands.
+    /// The position of the last octet, inclusive.
     pub last: u64,
-    /// How many the whole has.
+    /// The number of octets of the whole.
     pub length: u64,
 }
 
 /// The part of a stored response that answers a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All that is stored, as it is.
+    /// The stored response, unchanged.
     Whole,
-    /// These octets of the whole: a 206.
+    /// A range of octets, served as a 206.
     Octets(Octets),
-    /// None: a 416. The whole has `length` octets.
+    /// No octets, served as a 416.
     Unsatisfiable {
-        /// How many the whole has.
+        /// The number of octets of the whole.
         length: u64,
     },
 }
 
 impl Octets {
-    /// How many they are.
+    /// Returns the number of octets in the range.
     pub fn count(self) -> u64 {
         self.last - self.first + 1
     }
 
-    /// Whether they are the whole.
+    /// Returns whether the range covers the whole.
     pub fn is_whole(self) -> bool {
         self.count() == self.length
     }
 
-    /// The octets that a `Content-Range` field names; `None` if it does not name some of a known
-    /// length (14.4).
+    /// Parses the `Content-Range` field; `None` if it is absent, invalid, of another unit than
+    /// `bytes`, or without a known length (RFC 9110 section 14.4).
     pub fn from_content_range(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
         let (unit, range) = value.split_once(' ')?;
@@ -74,13 +75,13 @@ impl Octets {
         valid.then_some(octets)
     }
 
-    /// The `Content-Range` that names them.
+    /// Returns the `Content-Range` of these octets.
     pub fn content_range(self) -> HeaderValue {
         text(format!("bytes {}-{}/{}", self.first, self.last, self.length))
     }
 }
 
-/// The `Content-Range` of a 416: the whole has `length` octets (15.5.17).
+/// Returns the `Content-Range` of a 416 for a whole of `length` octets (RFC 9110 section 15.5.17).
 pub fn unsatisfied(length: u64) -> HeaderValue {
     text(format!("bytes */{length}"))
 }
@@ -89,8 +90,8 @@ fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A response whose body had so many octets, or that has none, as it is stored: with that length,
-/// and a part that is the whole as a 200.
+/// Returns a response as it is stored. `length` is the number of octets of the received body, or
+/// `None` without a body; it replaces `Content-Length`. A part that covers the whole becomes a 200.
 pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredResponse {
     if let Some(length) = length {
         let declared = response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -109,8 +110,9 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
     response
 }
 
-/// The octets that a stored 200 or 206 holds, by its `Content-Length`, which every stored response
-/// with a body has; `None` if that or the place of a part cannot be told.
+/// Returns the octets of the whole that a stored 200 or 206 contains. Every stored response with a
+/// body has a `Content-Length`. Returns `None` if the length, or the position of a part, is
+/// unknown.
 pub fn held(stored: &StoredResponse) -> Option<Octets> {
     let held = content_length(&stored.headers)?;
     if stored.status != StatusCode::PARTIAL_CONTENT {
@@ -120,11 +122,11 @@ pub fn held(stored: &StoredResponse) -> Option<Octets> {
     (1..=named.count()).contains(&held).then(|| Octets { last: named.first + held - 1, ..named })
 }
 
-/// Selects the part of `stored` that answers the request, whose other conditions have been
-/// evaluated (13.2.2). Returns `None` if not all of it is stored.
+/// Selects the part of `stored` that answers the request, after the evaluation of its other
+/// conditions (RFC 9110 section 13.2.2). Returns `None` if the requested part is not fully stored.
 pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     let whole = (stored.status != StatusCode::PARTIAL_CONTENT).then_some(Part::Whole);
-    // Only for GET a range means something, and only of what would be a 200.
+    // `Range` applies only to a GET whose response would be a 200 (RFC 9110 section 14.2).
     if *request.method != Method::GET || !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return whole;
     }
@@ -136,23 +138,23 @@ pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
         return Some(Part::Whole);
     }
     let Some(held) = held(stored) else { return whole };
-    match wanted(range.as_bytes(), held.length) {
+    match requested(range.as_bytes(), held.length) {
         Part::Whole => whole,
-        Part::Octets(wanted) => {
-            (held.first <= wanted.first && wanted.last <= held.last).then_some(Part::Octets(wanted))
+        Part::Octets(octets) => {
+            (held.first <= octets.first && octets.last <= held.last).then_some(Part::Octets(octets))
         }
         unsatisfiable => Some(unsatisfiable),
     }
 }
 
-/// Returns the part of `length` octets that a `Range` field requests, or the whole if the field
-/// must be ignored.
-fn wanted(range: &[u8], length: u64) -> Part {
+/// Returns the part of a whole of `length` octets that a `Range` field requests, or the whole if
+/// the field is ignored.
+fn requested(range: &[u8], length: u64) -> Part {
     let Some(ranges) = str::from_utf8(range).ok().and_then(|range| satisfiable(range, length)) else {
         return Part::Whole;
     };
     let Some((first, mut last)) = ranges.first().copied() else { return Part::Unsatisfiable { length } };
-    // Sorted by their first octet: joined as far as they touch.
+    // The ranges are sorted by their first octet. Join those that touch or overlap.
     for (next_first, next_last) in &ranges[1..] {
         if *next_first > last.saturating_add(1) {
             return Part::Whole;
@@ -162,8 +164,9 @@ fn wanted(range: &[u8], length: u64) -> Part {
     Part::Octets(Octets { first, last, length })
 }
 
-/// The ranges that can be satisfied, in ascending order; `None` if the field is not valid or its
-/// unit is another (14.1.1, 14.2).
+/// Parses the satisfiable ranges as `(first, last)`, sorted by their first octet. Returns `None` if
+/// the field is invalid, its unit is not `bytes`, or it has too many ranges (RFC 9110 sections
+/// 14.1.1 and 14.2).
 fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
     let (unit, set) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -175,7 +178,8 @@ fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
         let (first, last) = spec.split_once('-')?;
         let (first, last) = if first.is_empty() {
             let suffix = number(last)?.min(length);
-            // A suffix of none, and any part of an empty whole, cannot be satisfied.
+            // A suffix of length 0, and any suffix of an empty whole, starts at `length` and is
+            // therefore unsatisfiable (RFC 9110 section 14.1.2).
             (length - suffix, length.saturating_sub(1))
         } else {
             let first = number(first)?;
@@ -189,7 +193,7 @@ fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
             if ranges.len() == MAX_RANGES {
                 return None;
             }
-            // Few: inserted in their place.
+            // Insertion sort: there are at most `MAX_RANGES` ranges.
             let at = ranges.iter().take_while(|(before, _)| *before <= first).count();
             ranges.insert(at, (first, last));
         }
@@ -197,8 +201,8 @@ fn satisfiable(range: &str, length: u64) -> Option<Vec<(u64, u64)>> {
     any.then_some(ranges)
 }
 
-/// Whether the client's part is of what is stored: `If-Range` is absent or the same strong
-/// validator (13.1.5).
+/// Returns whether `If-Range` is absent or equals a strong validator of the stored response (RFC
+/// 9110 section 13.1.5).
 fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
     let Some(condition) = request.get(header::IF_RANGE) else { return true };
     if condition.as_bytes().starts_with(b"\"") {
@@ -206,18 +210,19 @@ fn if_range_holds(request: &HeaderMap, stored: &StoredResponse) -> bool {
     }
     let modified = date(&stored.headers, header::LAST_MODIFIED, stored.response_time);
     let generated = date(&stored.headers, header::DATE, stored.response_time);
-    // A date is a strong validator if the response is from at least a second later (8.8.2.2). A
-    // weak tag never is one.
+    // `Last-Modified` is a strong validator if `Date` is at least a second later (RFC 9110 section
+    // 8.8.2.2). A weak entity tag is never strong; here it fails to parse as a date.
     modified.zip(generated).is_some_and(|(modified, generated)| modified < generated)
         && date(request, header::IF_RANGE, stored.response_time) == modified
 }
 
-/// Returns the length in the `Content-Length` field; `None` if it is absent or no number.
+/// Returns the value of the `Content-Length` field; `None` if it is absent or not a number.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     number(headers.get(header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
-/// Digits alone; a number beyond all is the largest.
+/// Parses a number of digits only, without a sign. A number above [`u64::MAX`] counts as the
+/// maximum.
 pub fn number(text: &str) -> Option<u64> {
     let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| text.parse().unwrap_or(u64::MAX))
@@ -235,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_14_1_2_single_ranges() {
+    fn rfc9110_14_1_2_a_single_range_selects_its_octets_or_is_unsatisfiable() {
         for (range, expected) in [
             ("bytes=0-1", octets(0, 1, 10)),
             ("Bytes=9-9", octets(9, 9, 10)),
@@ -248,13 +253,13 @@ mod tests {
             ("bytes=99999999999999999999999-", Part::Unsatisfiable { length: 10 }),
             ("bytes=-0", Part::Unsatisfiable { length: 10 }),
         ] {
-            assert_eq!(wanted(range.as_bytes(), 10), expected, "{range}");
+            assert_eq!(requested(range.as_bytes(), 10), expected, "{range}");
         }
-        assert_eq!(wanted(b"bytes=-5", 0), Part::Unsatisfiable { length: 0 });
+        assert_eq!(requested(b"bytes=-5", 0), Part::Unsatisfiable { length: 0 });
     }
 
     #[test]
-    fn rfc9110_14_2_what_is_not_valid_is_ignored() {
+    fn rfc9110_14_2_an_invalid_range_is_ignored() {
         for range in [
             "bytes",
             "bytes=",
@@ -269,10 +274,10 @@ mod tests {
             "0-1",
             "bytes=0 -1",
         ] {
-            assert_eq!(wanted(range.as_bytes(), 10), Part::Whole, "{range}");
+            assert_eq!(requested(range.as_bytes(), 10), Part::Whole, "{range}");
         }
         let many: Vec<String> = (0..=MAX_RANGES).map(|at| format!("{at}-{at}")).collect();
-        assert_eq!(wanted(format!("bytes={}", many.join(",")).as_bytes(), 100), Part::Whole);
+        assert_eq!(requested(format!("bytes={}", many.join(",")).as_bytes(), 100), Part::Whole);
     }
 
     #[test]
@@ -284,19 +289,21 @@ mod tests {
             ("bytes=0-1, -2", Part::Whole),
             ("bytes=20-30, 40-", Part::Unsatisfiable { length: 10 }),
         ] {
-            assert_eq!(wanted(range.as_bytes(), 10), expected, "{range}");
+            assert_eq!(requested(range.as_bytes(), 10), expected, "{range}");
         }
     }
 
     #[test]
-    fn rfc9110_15_5_17_a_416_names_the_length_of_the_whole() {
+    fn rfc9110_15_5_17_a_416_states_the_length_of_the_whole() {
         let whole = stored(&[("content-length", "10")]);
-        let Some(Part::Unsatisfiable { length }) = select_of(&whole, &[("range", "bytes=10-")]) else { panic!("none") };
+        let Some(Part::Unsatisfiable { length }) = select_of(&whole, &[("range", "bytes=10-")]) else {
+            panic!("expected a 416")
+        };
         assert_eq!(unsatisfied(length), "bytes */10");
     }
 
     #[test]
-    fn rfc9110_14_4_a_content_range_is_read_as_it_is_written() {
+    fn rfc9110_14_4_a_content_range_is_parsed_and_formatted_alike() {
         let parsed = |value| Octets::from_content_range(&headers(&[("content-range", value)]));
         assert_eq!(parsed("bytes 42-1233/1234").map(Octets::content_range).unwrap(), "bytes 42-1233/1234");
         for invalid in
@@ -322,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_1_5_if_range_without_a_range_means_nothing() {
+    fn rfc9110_13_1_5_if_range_without_a_range_is_ignored() {
         let response = stored(&[("content-length", "10"), ("etag", "\"a\"")]);
         assert_eq!(select_of(&response, &[("if-range", "\"a\"")]), Some(Part::Whole));
         assert_eq!(select_of(&response, &[("if-range", "\"b\"")]), Some(Part::Whole));
     }
 
     #[test]
-    fn rfc9110_13_1_5_if_range_takes_a_strong_validator() {
+    fn rfc9110_13_1_5_if_range_needs_a_strong_validator() {
         let part = octets(0, 1, 10);
         let (modified, later) = (http_date(ARRIVED - 1), http_date(ARRIVED));
         let dated = |date: &str| {
@@ -349,13 +356,17 @@ mod tests {
         ] {
             assert_eq!(of(&response, condition), Some(expected), "{condition}");
         }
-        assert_eq!(of(&dated(&modified), &modified), Some(Part::Whole), "it may have changed within that second");
+        assert_eq!(
+            of(&dated(&modified), &modified),
+            Some(Part::Whole),
+            "the representation can change within that second"
+        );
         let weak = stored(&[("content-length", "10"), ("etag", "W/\"a\"")]);
         assert_eq!(of(&weak, "W/\"a\""), Some(Part::Whole));
     }
 
     #[test]
-    fn rfc9111_3_3_a_part_answers_only_what_lies_inside_it() {
+    fn rfc9111_3_3_a_part_answers_only_ranges_inside_it() {
         let part = |content_range, length| {
             let fields = [("content-range", content_range), ("content-length", length), ("etag", "\"a\"")];
             StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) }
@@ -375,7 +386,8 @@ mod tests {
         assert_eq!(select_of(&response, &[]), None);
         assert_eq!(held(&as_stored(response.clone(), None)), held(&response));
         assert_eq!(select_of(&response, &[("range", "bytes=6-8"), ("if-range", "\"b\"")]), None);
-        // Shorter than it says: its first octets. Longer, or nowhere: nothing is known.
+        // A part shorter than its `Content-Range` contains the first octets. The octets of a longer
+        // part, or of a part without a position, are unknown.
         assert_eq!(held(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
         for (content_range, length) in [
             ("bytes 4-8/10", "6"),
@@ -392,17 +404,17 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_3_a_part_answers_the_field_that_it_came_for() {
-        let asked = "bytes=0-0, -1";
+    fn rfc9111_3_3_a_part_answers_the_range_field_of_its_own_request() {
+        let own_range = "bytes=0-0, -1";
         for content in [("content-type", "multipart/byteranges; boundary=a"), ("content-range", "bytes 0-0/*")] {
-            let fields = [content, ("content-length", "40"), ("etag", "\"a\""), ("strata-range", asked)];
+            let fields = [content, ("content-length", "40"), ("etag", "\"a\""), ("strata-range", own_range)];
             let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
             let part = as_stored(part, Some(40));
             assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
             for (fields, expected) in [
-                (vec![("range", asked)], Some(Part::Whole)),
-                (vec![("range", asked), ("if-range", "\"a\"")], Some(Part::Whole)),
-                (vec![("range", asked), ("if-range", "\"b\"")], None),
+                (vec![("range", own_range)], Some(Part::Whole)),
+                (vec![("range", own_range), ("if-range", "\"a\"")], Some(Part::Whole)),
+                (vec![("range", own_range), ("if-range", "\"b\"")], None),
                 (vec![("range", "bytes=0-0")], None),
                 (vec![], None),
             ] {
@@ -415,8 +427,8 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_3_a_part_that_was_cut_off_is_no_answer_to_what_it_came_for() {
-        let asked = [("range", "bytes=4-9")];
+    fn rfc9111_3_3_a_truncated_part_does_not_answer_the_range_field_of_its_own_request() {
+        let own_range = [("range", "bytes=4-9")];
         for (declared, length, answers) in
             [(None, 6, true), (None, 5, false), (Some("6"), 6, true), (Some("5"), 5, true)]
         {
@@ -424,7 +436,7 @@ mod tests {
             part.status = StatusCode::PARTIAL_CONTENT;
             part.headers.extend(declared.map(|length| (header::CONTENT_LENGTH, HeaderValue::from_static(length))));
             let part = as_stored(part, Some(length));
-            assert_eq!(select_of(&part, &asked) == Some(Part::Whole), answers, "{declared:?} {length}");
+            assert_eq!(select_of(&part, &own_range) == Some(Part::Whole), answers, "{declared:?} {length}");
             assert_eq!(
                 select_of(&part, &[("range", "bytes=5-6")]),
                 Some(octets(5, 6, 12)),
@@ -436,7 +448,7 @@ mod tests {
     proptest! {
         /// For any `Range`, the selected part lies inside the whole and inside the stored part.
         #[test]
-        fn what_is_answered_is_held(
+        fn a_selected_part_is_stored(
             range in "bytes=[0-9]{0,2}-[0-9]{0,2}(, ?[0-9]{0,2}-[0-9]{0,2}){0,2}|[ -~]{0,20}", first in 0u64..20, more in 0u64..20, after in 0u64..20,
         ) {
             let named = Octets { first, last: first + more, length: first + more + 1 + after };
@@ -457,7 +469,7 @@ mod tests {
 
         #[test]
         fn hostile_ranges_never_panic(range in proptest::collection::vec(any::<u8>(), 0..40), length in any::<u64>()) {
-            wanted(&range, length);
+            requested(&range, length);
         }
     }
 }

@@ -21,14 +21,15 @@ pub struct StoredResponse {
     pub request_time: SystemTime,
     /// When the response, or the 304 that last updated it, was received.
     pub response_time: SystemTime,
-    /// The journal's state that the response reflects at least; taken before the request was sent.
+    /// The journal positions that the response reflects at least, captured before the request was
+    /// sent.
     pub stamp: Stamp,
     /// The scopes that invalidate it: its tags, and the path prefixes of its URL.
     pub scopes: Vec<ScopeHash>,
 }
 
 impl StoredResponse {
-    /// Returns whether a Strata origin made it: only such an origin states a journal position.
+    /// Returns whether a Strata origin generated it. Only such an origin states a journal position.
     pub fn is_ours(&self) -> bool {
         self.stamp.origin.is_some()
     }

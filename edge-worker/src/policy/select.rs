@@ -1,10 +1,10 @@
-//! Which stored response matches a request (RFC 9111 section 4.1), by two lookups: target key, then
-//! variant key.
+//! The selection of a stored response for a request (RFC 9111 section 4.1), in two lookups: by
+//! target key, then by variant key.
 //!
-//! Under a URL's target key stands either the response itself (the origin sent no `Vary`) or a
-//! [`VaryMarker`] that names the selecting fields; the response is then under the variant key,
-//! which spells their normalised values out. What differs in a selecting field therefore has
-//! another key, and no stored request needs to be compared.
+//! The target key of a URL holds either the response itself, if the origin sent no `Vary`, or a
+//! [`VaryMarker`] with the names of the selecting fields. In the latter case the response is stored
+//! under a variant key, which contains the normalised values of these fields. Requests that differ
+//! in a selecting field have different keys, so stored requests are never compared.
 
 use http::{HeaderMap, HeaderName, header};
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
@@ -27,8 +27,9 @@ pub enum Selected<'a> {
 pub struct VaryMarker {
     /// The selecting fields of the latest response.
     pub fields: VaryFields,
-    /// Ties variants to their marker: a variant of another generation is not selected. So removing
-    /// the marker removes all variants, and writing a new one does not bring them back.
+    /// The generation that ties variants to their marker. A variant of another generation is never
+    /// selected, so removing the marker removes all its variants, and a new marker does not restore
+    /// them.
     pub generation: u64,
     /// The hashes of the stored variants.
     pub variants: Vec<u32>,
@@ -38,14 +39,13 @@ pub struct VaryMarker {
 /// not be selected at all: for `Vary: *`, an unreadable line, or a malformed name.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
-    // The origin sees the client's address as this hop sends it, not the field that the client
-    // sent.
+    // This hop replaces `X-Forwarded-For`: the origin selected by another value than the client's.
     let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
 }
 
-/// The key of the variant that these request fields select; `None` if one of their values was not
-/// UTF-8, since different values then look the same here.
+/// Returns the key of the variant that the request fields select; `None` if a selecting value was
+/// not UTF-8, since different values are then indistinguishable.
 pub fn variant_key(
     target: &TargetKey,
     fields: &VaryFields,
@@ -55,17 +55,18 @@ pub fn variant_key(
     can_select(fields, request).then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
 }
 
-/// Whether the values of the selecting fields can be told from others.
+/// Returns whether all selecting values were UTF-8. Other values contain the replacement character
+/// and cannot be distinguished from each other.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
     !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
-/// All lines of a request field as one value, with one space behind each comma that separates
-/// members (RFC 9111 section 4.1 allows to add and remove such white space); `None` if it is
-/// absent, which differs from empty.
+/// Joins the lines of a request field to one value, with one space after each comma that separates
+/// members; RFC 9111 section 4.1 allows to normalise this white space. Returns `None` if the field
+/// is absent, which differs from empty.
 pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-    // Cookie is no list: RFC 9113 section 8.2.3 says how its lines are joined.
+    // `Cookie` is not a list. Its lines are joined with a semicolon (RFC 9113 section 8.2.3).
     let (is_list, separator) = if name == header::COOKIE { (false, "; ") } else { (true, ", ") };
     let mut lines = request.get_all(name).iter().map(|value| match value.as_bytes() {
         list if is_list => String::from_utf8_lossy(&split_list(list).collect::<Vec<_>>().join(&b", "[..])).into_owned(),
@@ -81,7 +82,7 @@ mod tests {
     use crate::policy::testing::headers;
 
     #[test]
-    fn rfc9111_4_1_values_beyond_ascii_select_and_unreadable_ones_do_not() {
+    fn rfc9111_4_1_utf8_values_select_and_other_values_do_not() {
         let target = TargetKey::parse("https://shop.example/a").unwrap();
         let fields = VaryFields::parse(["X-Name"]).unwrap();
         let key = |name: &str| variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-name", name)]));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_5_3_lines_are_joined_and_those_of_cookie_as_rfc9113_8_2_3_says() {
+    fn rfc9110_5_3_lines_are_joined_with_commas_and_rfc9113_8_2_3_cookies_with_semicolons() {
         let fields = headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
         for (name, value) in [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)] {
             assert_eq!(combined(&fields, name).as_deref(), value);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_1_a_vary_line_that_cannot_be_read_counts_as_any() {
+    fn rfc9111_4_1_an_invalid_vary_counts_as_vary_any() {
         assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
         for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For"] {
             assert_eq!(vary_fields(&headers(&[("vary", name)])), None, "{name}");

@@ -1,50 +1,54 @@
-//! When a stale response may be served (RFC 9111 section 4.2.4, RFC 5861).
+//! The conditions for serving a stale response (RFC 9111 section 4.2.4, RFC 5861).
 //!
-//! In: the directives and how long ago the lifetime ended. Out: yes or no. All windows start when
-//! the lifetime ends, and `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage`
-//! (5.2.2.10) forbid them all.
+//! Input: the directives, and the staleness: the time since the lifetime ended. Output: whether the
+//! response may be served. All windows start when the lifetime ends. `must-revalidate`,
+//! `proxy-revalidate`, `no-cache` and `s-maxage` (RFC 9111 section 5.2.2.10) forbid all of them.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use shared_keys::Directives;
 
-/// For so long a response is served after its lifetime while the origin cannot be reached at all,
-/// though it declares no window: to a cache that is disconnected 4.2.4 allows it. An answer that
-/// says "error" is not that.
+/// The window for responses that declare none, while the origin is disconnected: RFC 9111 section
+/// 4.2.4 allows a disconnected cache to serve stale responses. An error response from the origin
+/// does not count as a disconnect.
 const GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// Statuses that stand for "the origin failed" (RFC 5861 section 4).
+/// Returns whether the status means that the origin failed (RFC 5861 section 4).
 pub fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504) || is_disconnected(status)
 }
 
-/// Statuses by which Cloudflare says that it did not reach the origin.
+/// Returns whether the status is one that Cloudflare sends if it could not reach the origin.
 pub fn is_disconnected(status: StatusCode) -> bool {
     matches!(status.as_u16(), 520..=527 | 530)
 }
 
-/// Whether to serve now and refresh in the background.
+/// Returns whether a response may be served while it is refreshed in the background (RFC 5861
+/// section 3).
 pub fn while_revalidate(directives: &Directives, staleness: Duration) -> bool {
     within(directives.stale_while_revalidate, directives, staleness)
 }
 
-/// Whether to serve should the origin fail.
+/// Returns whether a response may be served if the origin fails (RFC 5861 section 4).
 pub fn if_error(directives: &Directives, staleness: Duration) -> bool {
     within(directives.stale_if_error, directives, staleness)
 }
 
-/// Whether to serve should the origin not be reachable.
+/// Returns whether a response may be served if the origin is disconnected (RFC 9111 section 4.2.4).
 pub fn if_disconnected(directives: &Directives, staleness: Duration) -> bool {
     if_error(directives, staleness) || staleness < grace(directives)
 }
 
-/// How long after its lifetime a response can stand in for an origin that cannot be reached.
+/// Returns the window after the lifetime in which a response without a declared window may be
+/// served while the origin is disconnected: 10 minutes, or zero if the directives forbid stale
+/// responses.
 pub fn grace(directives: &Directives) -> Duration {
     if directives.forbids_stale() { Duration::ZERO } else { GRACE }
 }
 
-/// How long after its lifetime a response can still be of use without the origin.
+/// Returns the longest declared window after the lifetime: the greater of `stale-while-revalidate`
+/// and `stale-if-error`, or zero if the directives forbid stale responses.
 pub fn longest_window(directives: &Directives) -> Duration {
     if directives.forbids_stale() {
         return Duration::ZERO;
@@ -52,6 +56,7 @@ pub fn longest_window(directives: &Directives) -> Duration {
     directives.stale_while_revalidate.max(directives.stale_if_error).unwrap_or_default()
 }
 
+/// Returns whether the staleness is within the window. The end of a window is exclusive.
 fn within(window: Option<Duration>, directives: &Directives, staleness: Duration) -> bool {
     !directives.forbids_stale() && window.is_some_and(|window| staleness < window)
 }
@@ -63,7 +68,7 @@ mod tests {
     use crate::policy::testing::headers;
 
     #[test]
-    fn rfc5861_4_the_answers_that_are_failures() {
+    fn rfc5861_4_server_errors_and_disconnects_are_failures() {
         for status in 200..600 {
             let expected = [500, 502, 503, 504, 530].contains(&status) || (520..=527).contains(&status);
             assert_eq!(is_failure(StatusCode::from_u16(status).unwrap()), expected, "{status}");
@@ -71,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc5861_3_and_4_windows_begin_when_the_lifetime_ends() {
+    fn rfc5861_3_and_4_windows_start_when_the_lifetime_ends() {
         let fields = headers(&[("cache-control", "max-age=1, stale-while-revalidate=10, stale-if-error=20")]);
         let directives = directives(&fields);
         for (staleness, swr, sie) in [(0, true, true), (9, true, true), (10, false, true), (20, false, false)] {
@@ -82,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_4_directives_that_forbid_stale() {
+    fn rfc9111_4_2_4_directives_can_forbid_stale_responses() {
         for forbidding in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=1"] {
             let value = format!("max-age=1, stale-while-revalidate=10, stale-if-error=10, {forbidding}");
             let directives = directives(&headers(&[("cache-control", &value)]));
@@ -94,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_2_4_without_a_window_stale_is_served_only_while_disconnected() {
+    fn rfc9111_4_2_4_without_a_window_a_stale_response_is_served_only_while_disconnected() {
         let directives = directives(&headers(&[("cache-control", "max-age=1")]));
         assert!(if_disconnected(&directives, GRACE - Duration::from_secs(1)) && !if_disconnected(&directives, GRACE));
         assert!(!while_revalidate(&directives, Duration::ZERO) && !if_error(&directives, Duration::ZERO));

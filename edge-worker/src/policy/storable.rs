@@ -1,12 +1,14 @@
-//! Whether a response may be stored (RFC 9111 section 3), and for how long it is of use.
+//! The conditions for storing a response (RFC 9111 section 3), and its retention time.
 //!
-//! In: the request, the response with its place in the journal, and the journal as known now. Out:
-//! how long to keep it, or the one reason not to.
+//! Input: the request, the response with its journal position, and the current state of the
+//! journal. Output: the retention time, or the reason for not storing the response.
 //!
-//! Stricter than the RFC in three points: responses with `Set-Cookie` are not stored unless the
-//! deployment chooses so or the response says to keep that field out (they are one user's, whatever
-//! the other directives say), neither are those that a journal record already covers, and neither
-//! are those without any word about caching that could only ever be validated.
+//! Three rules are stricter than the RFC:
+//! - A response with `Set-Cookie` is not stored, since it belongs to one user, unless the
+//!   deployment chooses so or the response excludes that field from storage.
+//! - A response that a journal record already covers is not stored.
+//! - A response that declares nothing about caching, and could only ever be validated, is not
+//!   stored.
 
 use std::time::Duration;
 
@@ -23,16 +25,16 @@ use super::stale::{grace, longest_window};
 use super::validate::has_validator;
 use super::{Choices, Request, StoredResponse};
 
-/// A response with a validator is kept this much longer than it can be served, so that the origin
-/// can answer 304 (4.3).
-const KEEP_FOR_VALIDATION: Duration = Duration::from_secs(24 * 60 * 60);
+/// The additional retention of a response with a validator, after it can no longer be served. Until
+/// then the origin can answer with a 304 (RFC 9111 section 4.3).
+const VALIDATION_RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// No stored copy is kept longer; the runtime's store takes no more either.
-const KEEP_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest retention. The runtime's store accepts no longer one.
+const MAX_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The fields that are read again of what is stored. Without one of them it would be taken for
-/// another response.
-const NEEDED: [&str; 11] = [
+/// The fields that this cache reads from a stored response. Without one of them the response would
+/// be misinterpreted, so a directive that excludes it from storage prevents storing the response.
+const REQUIRED_FIELDS: [&str; 11] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -46,50 +48,51 @@ const NEEDED: [&str; 11] = [
     "vary",
 ];
 
-/// A longer body is not stored: until the last of it has come it is held in the isolate's memory,
-/// of which there are 128 MB for all requests.
+/// The longest body that is stored: 8 MiB. A body is buffered in the isolate's memory until it is
+/// complete, and all requests share 128 MB.
 pub const MAX_STORED_BYTES: u64 = 8 << 20;
 
-/// Why a response was passed on and not stored.
+/// The reason why a response was not stored. The sections are those of RFC 9111.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
-    /// Not modified, interim, about one client's requests, the answer to one range that cannot be
-    /// placed in the whole, or not understood where `must-understand` asks for it.
+    /// The status is interim, not modified, or about one client's requests; or it is a 206 without
+    /// a known position in the whole; or `must-understand` requires a known status (5.2.2.3).
     Status,
-    /// The request has a method whose responses are not stored, or asked not to (5.2.1.5).
+    /// The method's responses are not stored, or the request has `no-store` (5.2.1.5).
     Request,
-    /// `no-store`.
+    /// The response has `no-store` (5.2.2.5).
     NoStore,
-    /// `private`.
+    /// The response has `private` (5.2.2.7).
     Private,
-    /// `private` or `no-cache` names a field that this cache could not do without.
+    /// A qualified `private` or `no-cache` excludes a field that this cache requires (5.2.2.4,
+    /// 5.2.2.7).
     Qualified,
-    /// The response sets a cookie.
+    /// The response has `Set-Cookie` (7.3).
     SetCookie,
     /// The request had credentials and the response does not allow sharing (3.5).
     Authorization,
     /// `Vary: *` matches no later request (4.1).
     VaryAny,
-    /// It varies by a field whose value in the request cannot be read.
+    /// A selecting field of the request is not UTF-8 (4.1).
     VaryUnreadable,
-    /// It is stale at once and nothing allows to use it later.
+    /// It is not fresh on arrival, and nothing that it declares allows a later use (4.2).
     NoLifetime,
     /// The body is longer than 8 MiB.
     TooLarge,
-    /// It would be one variant too many of its URL.
+    /// The URL has the maximum number of variants.
     TooManyVariants,
-    /// The response is not of the type that its URL's extension says, and the origin did not say
-    /// that it may be stored.
+    /// The media type contradicts the extension of the URL, and the lifetime is not the origin's
+    /// own.
     Deceptive,
-    /// It leads to its own URL, as far as the key tells URLs apart.
+    /// It redirects to a URL with the same target key.
     SelfRedirect,
-    /// A journal record covers it: the origin process had not yet applied a purge that this cache
-    /// knows.
+    /// A journal record covers it: this cache knows a purge that the origin process had not
+    /// applied.
     Outdated,
 }
 
 impl NotStored {
-    /// The value of the `detail` parameter in `Cache-Status`.
+    /// Returns the value of the `detail` parameter in `Cache-Status`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -110,10 +113,13 @@ impl NotStored {
         }
     }
 
-    /// Whether a response of this status takes the place of what was stored for the same request,
-    /// though it is not stored itself: what was stored is not what the resource is now (4.3.3). Not
-    /// if the client that asked (a cookie is for it alone), or how far the origin was behind, kept
-    /// it out. And other statuses (forbidden, too many requests) may be about that client as well.
+    /// Returns whether a response that was not stored for this reason outdates the response stored
+    /// for the same request, because it shows the resource's current state (RFC 9111 section
+    /// 4.3.3).
+    ///
+    /// `false` if the reason is the client, such as a cookie for it alone, or an origin that lags
+    /// behind the journal. Also `false` for other statuses, such as 403 or 429, which can be about
+    /// the client as well.
     pub fn supersedes_stored(self, status: StatusCode) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
         about_the_resource
@@ -137,15 +143,16 @@ impl NotStored {
     }
 }
 
-/// How long to keep the response that this request would select, from when it arrived.
+/// Returns how long to store the response to this request, from its arrival; in whole seconds, at
+/// most 365 days.
 ///
 /// # Errors
-/// The reason not to store it.
+/// The first reason for not storing it.
 pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
     let directives = response.directives();
     if response.status.is_informational()
         || matches!(response.status.as_u16(), 304 | 412 | 416)
-        // About one client, and so never to be stored (RFC 6585 sections 3 to 6).
+        // These are about one client and must not be stored (RFC 6585 sections 3 to 6).
         || matches!(response.status.as_u16(), 428 | 429 | 431 | 511)
         || (response.status == StatusCode::PARTIAL_CONTENT && !is_known_part(request, response))
         || (directives.must_understand && !understood(response.status))
@@ -158,10 +165,10 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     if directives.private {
         return Err(NotStored::Private);
     }
-    if directives.not_stored.iter().any(|name| NEEDED.contains(&&**name)) {
+    if directives.not_stored.iter().any(|name| REQUIRED_FIELDS.contains(&&**name)) {
         return Err(NotStored::Qualified);
     }
-    // must-understand tells a cache that understands the status to ignore no-store (5.2.2.3).
+    // A cache that understands the status ignores `no-store` beside `must-understand` (5.2.2.3).
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
@@ -171,9 +178,11 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     {
         return Err(NotStored::SetCookie);
     }
+    // RFC 9111 section 3.5.
     if request.headers.contains_key(header::AUTHORIZATION) && !directives.allows_authorized() {
         return Err(NotStored::Authorization);
     }
+    // RFC 9111 section 4.1.
     let Some(selecting) = vary_fields(&response.headers) else { return Err(NotStored::VaryAny) };
     if !can_select(&selecting, request.headers) {
         return Err(NotStored::VaryUnreadable);
@@ -181,7 +190,7 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
     }
-    let retention = time_of_use(&directives, response);
+    let retention = retention_time(&directives, response);
     if retention.is_zero() {
         return Err(NotStored::NoLifetime);
     }
@@ -191,8 +200,8 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     Ok(retention)
 }
 
-/// A 206 to a known `Range` that says what parts it has, with all the fields that a 200 would have:
-/// with `If-Range` an origin leaves some out (RFC 9110 section 15.3.7).
+/// Returns whether a 206 answers a known `Range`, states its parts, and has all fields of a 200. A
+/// response to `If-Range` lacks some of them (RFC 9110 section 15.3.7).
 fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
     let is_multipart = |value: &[u8]| {
         const MULTIPART: &[u8] = b"multipart/byteranges";
@@ -204,14 +213,16 @@ fn is_known_part(request: Request<'_>, response: &StoredResponse) -> bool {
             || response.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_multipart(value.as_bytes())))
 }
 
-/// Takes out of a response that was freshened what the answer that did so has for one client.
+/// Removes `Set-Cookie` from a response updated by a 304, unless the deployment stores cookies. The
+/// cookie belongs to the client whose request triggered the validation (RFC 9111 section 7.3).
 pub fn remove_client_fields(freshened: &mut StoredResponse, choices: Choices) {
     if !choices.store_set_cookie {
         freshened.headers.remove(header::SET_COOKIE);
     }
 }
 
-/// Takes out the fields that the response says not to store.
+/// Removes the fields that a qualified `private` or `no-cache` of the response excludes from
+/// storage (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
 pub fn without_unstorable_fields(mut response: StoredResponse) -> StoredResponse {
     for name in response.directives().not_stored {
         response.headers.remove(&*name);
@@ -219,15 +230,16 @@ pub fn without_unstorable_fields(mut response: StoredResponse) -> StoredResponse
     response
 }
 
-/// Whether the answer to a POST may be stored for the GETs that follow (RFC 9110 section 9.3.3): it
-/// says that it is what they would get, and for how long.
+/// Returns whether the response to a POST may be stored for later GETs: its `Content-Location` is
+/// the target, and its lifetime is explicit (RFC 9110 section 9.3.3).
 pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
     response.status == StatusCode::OK
         && named_url(target, &response.headers, header::CONTENT_LOCATION).is_some_and(|location| location == *target)
         && response.freshness_lifetime().source.is_explicit()
 }
 
-/// Whether the answer to a request for `url` is a redirect to what has the same key.
+/// Returns whether the response to a request for `url` redirects to a URL with the same target key.
+/// Such a stored redirect would be an endless loop.
 pub fn redirects_to(
     target: &TargetKey,
     url: &Url,
@@ -240,30 +252,31 @@ pub fn redirects_to(
             .is_some_and(|key| key.as_str() == target.as_str())
 }
 
-/// The time until the response can no longer be served in any way; whole seconds, zero if it never
-/// can.
-fn time_of_use(directives: &Directives, response: &StoredResponse) -> Duration {
+/// Returns how long the response can be served or validated, in whole seconds; zero if never.
+fn retention_time(directives: &Directives, response: &StoredResponse) -> Duration {
     let lifetime = response.freshness_lifetime();
-    // Without an explicit lifetime, only `public` or the status allows to store it at all (section
-    // 3); a window does not.
+    // Without an explicit lifetime, only `public` or the status permits storing (RFC 9111 section
+    // 3). A stale window does not.
     if !(lifetime.source.is_explicit() || directives.public || heuristically_cacheable(response.status)) {
         return Duration::ZERO;
     }
     let age = response.current_age(response.response_time);
     let window = longest_window(directives);
     let mut servable = (lifetime.duration + window).saturating_sub(age);
-    // Only what is of use anyway is kept for when the origin is away.
+    // The grace for a disconnected origin extends only a retention that is not zero.
     if !servable.is_zero() {
         servable = (lifetime.duration + window.max(grace(directives))).saturating_sub(age);
     }
-    let told = directives.explicit || lifetime.source != LifetimeSource::None;
-    let validation = if told && has_validator(&response.headers) { KEEP_FOR_VALIDATION } else { Duration::ZERO };
-    // Rounded up: a fraction of a second is usable too, and each read checks the exact time.
-    let kept = (servable + validation).min(KEEP_MAX);
-    Duration::from_secs(kept.as_secs() + u64::from(kept.subsec_nanos() > 0))
+    let declares_caching = directives.explicit || lifetime.source != LifetimeSource::None;
+    let validation =
+        if declares_caching && has_validator(&response.headers) { VALIDATION_RETENTION } else { Duration::ZERO };
+    // Round up: each read checks the exact time, so a fraction of a second is usable.
+    let total = (servable + validation).min(MAX_RETENTION);
+    Duration::from_secs(total.as_secs() + u64::from(total.subsec_nanos() > 0))
 }
 
-/// The final statuses whose caching behaviour this cache implements (5.2.2.3).
+/// Returns whether this cache implements the caching behaviour of a final status (RFC 9111 section
+/// 5.2.2.3).
 fn understood(status: StatusCode) -> bool {
     heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 303 | 307 | 400 | 403 | 451 | 500 | 502..=504)
 }
@@ -285,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_directives_and_fields_decide() {
+    fn rfc9111_3_directives_fields_and_status_decide_whether_a_response_is_stored() {
         let modified = http_date(0);
         #[expect(clippy::type_complexity, reason = "a table's row")]
         let rows: Vec<(u16, Vec<(&str, &str)>, Result<u64, NotStored>)> = vec![
@@ -330,14 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc6585_3_to_6_what_is_about_one_clients_requests_is_not_stored() {
+    fn rfc6585_3_to_6_a_response_about_one_clients_requests_is_not_stored() {
         for status in [428, 429, 431, 511] {
             assert_eq!(of(status, &[("cache-control", "public, max-age=60")]), Err(NotStored::Status), "{status}");
         }
     }
 
     #[test]
-    fn what_is_fresh_for_less_than_a_second_is_of_use() {
+    fn a_lifetime_of_less_than_a_second_is_stored_for_a_second() {
         let mut response = stored(&[("cache-control", "s-maxage=1")]);
         for (delay_ms, kept) in [(1, Ok(1)), (999, Ok(1)), (1000, Err(NotStored::NoLifetime))] {
             response.request_time = response.response_time - Duration::from_millis(delay_ms);
@@ -347,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc5861_a_copy_is_kept_to_the_end_of_the_longest_window() {
+    fn rfc5861_a_response_is_stored_until_the_longest_window_ends() {
         let windows = "max-age=60, stale-while-revalidate=700, stale-if-error=900";
         assert_eq!(of(200, &[("cache-control", windows)]), Ok(960));
         assert_eq!(of(200, &[("cache-control", &format!("{windows}, must-revalidate"))]), Ok(60));
@@ -356,14 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_15_3_7_a_part_says_what_it_is_and_what_it_answers() {
-        let (lifetime, asked) = (("cache-control", "max-age=60"), ("strata-range", "bytes=0-1"));
+    fn rfc9110_15_3_7_a_part_needs_a_known_position_and_a_known_range() {
+        let (lifetime, own_range) = (("cache-control", "max-age=60"), ("strata-range", "bytes=0-1"));
         for (fields, expected) in [
-            (vec![lifetime, asked, ("content-range", "bytes 0-1/9")], Ok(60 + AWAY)),
-            (vec![lifetime, asked, ("content-range", "bytes 0-1/*")], Ok(60 + AWAY)),
-            (vec![lifetime, asked, ("content-type", "Multipart/ByteRanges; boundary=a")], Ok(60 + AWAY)),
-            (vec![lifetime, asked, ("content-type", "text/plain")], Err(NotStored::Status)),
-            (vec![lifetime, asked], Err(NotStored::Status)),
+            (vec![lifetime, own_range, ("content-range", "bytes 0-1/9")], Ok(60 + AWAY)),
+            (vec![lifetime, own_range, ("content-range", "bytes 0-1/*")], Ok(60 + AWAY)),
+            (vec![lifetime, own_range, ("content-type", "Multipart/ByteRanges; boundary=a")], Ok(60 + AWAY)),
+            (vec![lifetime, own_range, ("content-type", "text/plain")], Err(NotStored::Status)),
+            (vec![lifetime, own_range], Err(NotStored::Status)),
             (vec![lifetime, ("content-range", "bytes 0-1/9")], Err(NotStored::Status)),
         ] {
             assert_eq!(of(206, &fields), expected, "{fields:?}");
@@ -371,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_15_3_7_a_part_that_came_for_if_range_may_lack_fields() {
+    fn rfc9110_15_3_7_a_part_for_if_range_is_not_stored_because_it_lacks_fields() {
         let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9"), ("strata-range", "bytes=0-1")];
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
         let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
@@ -379,8 +392,8 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_2_2_4_and_7_what_could_not_be_understood_without_a_field_is_not_stored() {
-        for name in NEEDED {
+    fn rfc9111_5_2_2_4_and_7_a_response_is_not_stored_without_a_required_field() {
+        for name in REQUIRED_FIELDS {
             for form in ["private", "no-cache"] {
                 let cache_control = format!("max-age=60, {form}=\"x, {name}\"");
                 assert_eq!(of(200, &[("cache-control", &cache_control)]), Err(NotStored::Qualified), "{cache_control}");
@@ -390,19 +403,19 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_3_3_a_newer_answer_withdraws_what_was_stored_unless_the_request_kept_it_out() {
-        let withdraws = |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap());
+    fn rfc9111_4_3_3_an_unstored_response_supersedes_unless_the_request_is_the_reason() {
+        let supersedes = |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap());
         for reason in [NotStored::NoStore, NotStored::NoLifetime, NotStored::TooLarge, NotStored::Deceptive] {
-            assert!([200, 301, 404, 410].into_iter().all(|status| withdraws(reason, status)), "{reason:?}");
-            assert!(![401, 403, 429, 500, 503].into_iter().any(|status| withdraws(reason, status)), "{reason:?}");
+            assert!([200, 301, 404, 410].into_iter().all(|status| supersedes(reason, status)), "{reason:?}");
+            assert!(![401, 403, 429, 500, 503].into_iter().any(|status| supersedes(reason, status)), "{reason:?}");
         }
         for reason in [NotStored::Request, NotStored::Authorization, NotStored::SetCookie, NotStored::Outdated] {
-            assert!(!withdraws(reason, 200), "{reason:?}");
+            assert!(!supersedes(reason, 200), "{reason:?}");
         }
     }
 
     #[test]
-    fn rfc9111_7_3_the_cookie_of_a_304_is_not_for_others() {
+    fn rfc9111_7_3_the_cookie_of_a_304_is_not_stored_for_other_clients() {
         for (store_set_cookie, left) in [(false, 1), (true, 2)] {
             let mut freshened = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
             remove_client_fields(&mut freshened, Choices { store_set_cookie, ..Choices::default() });
@@ -411,14 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_7_3_cookies_are_stored_where_a_deployment_chooses_so() {
+    fn rfc9111_7_3_cookies_are_stored_if_the_deployment_chooses_so() {
         let response = stored(&[("cache-control", "max-age=60"), ("set-cookie", "a=b")]);
         let (fields, choices) = (headers(&[]), Choices { store_set_cookie: true, ..Choices::default() });
         assert!(retention(Request { choices, ..get(&fields) }, &response, &nothing_applied()).is_ok());
     }
 
     #[test]
-    fn rfc9111_5_2_1_5_no_store_of_a_request_is_obeyed_where_a_deployment_chooses_so() {
+    fn rfc9111_5_2_1_5_no_store_of_a_request_is_obeyed_if_the_deployment_chooses_so() {
         let response = stored(&[("cache-control", "max-age=60")]);
         let (fields, choices) =
             (headers(&[("cache-control", "no-store")]), Choices { obey_requests: true, ..Choices::default() });
@@ -428,14 +441,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_2_2_4_and_7_the_fields_that_are_named_are_not_stored() {
+    fn rfc9111_5_2_2_4_and_7_the_fields_of_a_qualified_directive_are_not_stored() {
         let control = ("cache-control", "max-age=60, private=\"Set-Cookie\", no-cache=\"x\"");
         let response = without_unstorable_fields(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
         assert_eq!(response.headers, headers(&[control, ("y", "2")]));
     }
 
     #[test]
-    fn rfc9110_9_3_3_a_post_answers_gets_if_it_says_so() {
+    fn rfc9110_9_3_3_a_post_needs_its_own_content_location_and_a_lifetime_to_answer_gets() {
         let target = Url::parse("https://shop.example/a?b").unwrap();
         let of = |fields: &[(&str, &str)]| answers_gets(&target, &stored(fields));
         let fresh = ("cache-control", "max-age=60");
@@ -448,11 +461,11 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_15_4_a_redirect_to_what_has_the_same_key_leads_to_itself() {
+    fn rfc9110_15_4_a_redirect_to_the_same_target_key_is_a_loop() {
         let url = Url::parse("https://shop.example/a?b=2&a=1").unwrap();
         let key = |url: &Url| TargetKey::parse(url.as_str()).ok();
         let target = key(&url).unwrap();
-        for (status, location, leads_back) in [
+        for (status, location, is_loop) in [
             (301, "/a?a=1&b=2", true),
             (302, "https://shop.example/a?b=2&a=1#x", true),
             (308, "?b=2&a=1", true),
@@ -464,14 +477,14 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let response = StoredResponse { status, ..stored(&[("location", location)]) };
-            assert_eq!(redirects_to(&target, &url, &response, key), leads_back, "{status} {location}");
+            assert_eq!(redirects_to(&target, &url, &response, key), is_loop, "{status} {location}");
         }
         let nowhere = StoredResponse { status: StatusCode::MOVED_PERMANENTLY, ..stored(&[]) };
         assert!(!redirects_to(&target, &url, &nowhere, key));
     }
 
     #[test]
-    fn rfc9111_3_5_authorization_needs_an_explicit_permission() {
+    fn rfc9111_3_5_a_request_with_credentials_needs_an_explicit_permission() {
         let request = headers(&[("authorization", "Basic eDp5")]);
         for (value, allowed) in [
             ("max-age=60", false),
@@ -486,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_1_a_value_that_cannot_be_read_selects_nothing() {
+    fn rfc9111_4_1_a_response_selected_by_an_unreadable_value_is_not_stored() {
         let request = headers(&[("x-name", "Zo\u{FFFD}")]);
         let response = |vary| stored(&[("cache-control", "max-age=60"), ("vary", vary)]);
         assert_eq!(retention(get(&request), &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
@@ -494,10 +507,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_of_the_resource_withdraws_it() {
-        for (status, withdraws) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
+    fn rfc9111_4_3_3_only_a_status_about_the_resource_supersedes() {
+        for (status, supersedes) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(NotStored::NoStore.supersedes_stored(status), withdraws, "{status}");
+            assert_eq!(NotStored::NoStore.supersedes_stored(status), supersedes, "{status}");
             assert!(
                 !NotStored::Outdated.supersedes_stored(status) && !NotStored::VaryUnreadable.supersedes_stored(status)
             );

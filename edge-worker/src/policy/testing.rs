@@ -1,4 +1,4 @@
-//! Builders for the tables of this folder's tests.
+//! Builders of the requests and responses in the tests of `policy` and `rules`.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,7 @@ use super::{Choices, Request, StoredResponse};
 /// The time at which [`stored`] responses arrive, in seconds since 1970.
 pub(crate) const ARRIVED: u64 = 100 * 86_400 * 10;
 
+/// Returns the time `unix_secs` seconds after 1970.
 pub(crate) fn at(unix_secs: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs)
 }
@@ -31,11 +32,12 @@ pub(crate) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
         })
 }
 
-/// A journal without records.
+/// Returns a journal without records.
 pub(crate) fn nothing_applied() -> Applied {
     Applied::new(1000)
 }
 
+/// Returns a GET request with these fields and the default choices.
 pub(crate) fn get(headers: &HeaderMap) -> Request<'_> {
     Request { method: &Method::GET, headers, choices: Choices::default() }
 }

@@ -48,7 +48,7 @@ fn rfc9111_4_2_fresh_while_the_lifetime_is_greater_than_the_age() {
 }
 
 #[test]
-fn rfc5861_stale_is_served_inside_the_windows_only() {
+fn rfc5861_a_stale_response_is_served_only_within_its_windows() {
     let response = stored(&[("cache-control", WINDOWS)]);
     assert_eq!(hit(after(10, &response, &nothing_applied())), (Reuse::StaleWhileRevalidate, 0));
     assert_eq!(hit(after(29, &response, &nothing_applied())), (Reuse::StaleWhileRevalidate, -19));
@@ -59,14 +59,14 @@ fn rfc5861_stale_is_served_inside_the_windows_only() {
 }
 
 #[test]
-fn rfc9111_5_2_2_4_no_cache_is_validated_before_each_use() {
+fn rfc9111_5_2_2_4_a_no_cache_response_is_validated_before_each_use() {
     let response = stored(&[("cache-control", "no-cache, max-age=10"), ("etag", "\"a\"")]);
     let forward = forward(after(0, &response, &nothing_applied()));
     assert_eq!((forward.reason, forward.validate, forward.on_error), (ForwardReason::Stale, true, None));
 }
 
 #[test]
-fn g3_removed_is_neither_served_nor_validated_nor_a_fallback() {
+fn g3_a_removed_response_is_not_served_validated_or_used_on_errors() {
     let response = tagged(&[("cache-control", WINDOWS), ("etag", "\"a\"")]);
     for secs in [0, 15, 40] {
         let expected = Forward { detail: Some(Detail::Purged), ..Forward::miss() };
@@ -75,7 +75,7 @@ fn g3_removed_is_neither_served_nor_validated_nor_a_fallback() {
 }
 
 #[test]
-fn g3_expired_is_served_only_as_stale_and_counted_from_its_arrival() {
+fn g3_an_expired_response_is_stale_from_its_arrival() {
     let response = tagged(&[("cache-control", WINDOWS)]);
     let journal = record(Mode::Expire);
     assert_eq!(hit(after(5, &response, &journal)), (Reuse::StaleWhileRevalidate, -5));
@@ -95,7 +95,7 @@ fn a_record_for_another_scope_or_before_the_response_changes_nothing() {
 }
 
 #[test]
-fn rfc9111_3_5_a_request_with_credentials_gets_only_what_is_meant_to_be_shared() {
+fn rfc9111_3_5_a_request_with_credentials_needs_a_response_that_allows_sharing() {
     let fields = headers(&[("authorization", "Bearer x")]);
     let decide_for =
         |response: &StoredResponse| decide(get(&fields), Selected::Response(response), at(ARRIVED), &nothing_applied());
@@ -109,7 +109,7 @@ fn obeying(headers: &HeaderMap) -> Request<'_> {
 }
 
 #[test]
-fn rfc9111_5_2_1_request_directives_are_obeyed_where_a_deployment_chooses_so() {
+fn rfc9111_5_2_1_request_directives_are_obeyed_if_the_deployment_chooses_so() {
     let response = stored(&[("cache-control", "max-age=10, stale-while-revalidate=99"), ("etag", "\"a\"")]);
     for (value, secs, expected) in [
         ("no-cache", 0, Err(ForwardReason::Request)),
@@ -139,7 +139,7 @@ fn rfc9111_5_2_1_request_directives_are_obeyed_where_a_deployment_chooses_so() {
 }
 
 #[test]
-fn rfc9111_5_2_1_2_max_stale_takes_what_is_not_forbidden() {
+fn rfc9111_5_2_1_2_max_stale_accepts_stale_responses_that_directives_do_not_forbid() {
     let fields = headers(&[("cache-control", "max-stale=5")]);
     for (value, secs, served) in [
         ("max-age=10", 15, true),
@@ -155,7 +155,7 @@ fn rfc9111_5_2_1_2_max_stale_takes_what_is_not_forbidden() {
 }
 
 #[test]
-fn rfc9111_3_4_what_lies_outside_a_stored_part_is_forwarded() {
+fn rfc9111_3_4_a_request_for_octets_outside_the_stored_part_is_forwarded() {
     let fields = [("cache-control", "max-age=10"), ("content-range", "bytes 4-8/10"), ("content-length", "5")];
     let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
     let of = |method: &Method, fields: &[(&str, &str)]| {
@@ -177,7 +177,7 @@ fn rfc9111_3_4_what_lies_outside_a_stored_part_is_forwarded() {
 }
 
 #[test]
-fn rfc9110_13_2_2_conditions_come_before_the_range() {
+fn rfc9110_13_2_2_conditions_are_evaluated_before_the_range() {
     let response = stored(&[("cache-control", "max-age=10"), ("content-length", "10"), ("etag", "\"a\"")]);
     let fields = headers(&[("range", "bytes=0-1"), ("if-none-match", "\"a\"")]);
     let Decision::Serve(hit) = decide(get(&fields), Selected::Response(&response), at(ARRIVED), &nothing_applied())
@@ -188,7 +188,7 @@ fn rfc9110_13_2_2_conditions_come_before_the_range() {
 }
 
 #[test]
-fn rfc9111_4_2_4_without_a_window_stale_is_for_when_the_origin_is_away() {
+fn rfc9111_4_2_4_without_a_window_a_stale_response_is_only_for_a_disconnected_origin() {
     for (value, disconnected) in [("max-age=10", true), ("max-age=10, must-revalidate", false), ("s-maxage=10", false)]
     {
         let forward = forward(after(11, &stored(&[("cache-control", value)]), &nothing_applied()));
@@ -197,7 +197,7 @@ fn rfc9111_4_2_4_without_a_window_stale_is_for_when_the_origin_is_away() {
 }
 
 #[test]
-fn rfc9111_5_2_1_request_directives_are_advisory_and_not_obeyed() {
+fn rfc9111_5_2_1_request_directives_are_ignored_by_default() {
     for value in ["no-cache", "no-store", "max-age=0", "only-if-cached"] {
         let fields = headers(&[("cache-control", value), ("pragma", "no-cache")]);
         let response = stored(&[("cache-control", "max-age=10")]);
@@ -206,7 +206,7 @@ fn rfc9111_5_2_1_request_directives_are_advisory_and_not_obeyed() {
 }
 
 #[test]
-fn rfc9211_2_2_misses_say_of_which_kind() {
+fn rfc9211_2_2_a_miss_states_its_kind() {
     let fields = HeaderMap::new();
     for (selected, reason) in [(Selected::UriMiss, "uri-miss"), (Selected::VaryMiss, "vary-miss")] {
         let decision = decide(get(&fields), selected, at(ARRIVED), &nothing_applied());
@@ -215,7 +215,7 @@ fn rfc9211_2_2_misses_say_of_which_kind() {
 }
 
 #[test]
-fn requests_that_are_passed_by() {
+fn unsafe_methods_and_upgrades_bypass_the_store() {
     let row = |method: Method, fields: &[(&str, &str)]| {
         let headers = headers(fields);
         bypass_reason(Request { method: &method, ..get(&headers) }, false)
@@ -231,7 +231,7 @@ fn requests_that_are_passed_by() {
 }
 
 proptest! {
-    /// Whatever the windows, serving stale needs a window that reaches as far, and fresh needs a
+    /// For any windows, a stale response is within one of them, and a fresh response within its
     /// lifetime.
     #[test]
     fn a_served_response_is_fresh_or_inside_its_window(
@@ -251,7 +251,7 @@ proptest! {
 }
 
 #[test]
-fn rfc9111_4_3_3_what_may_stand_in_for_an_error_ends_with_its_window() {
+fn rfc9111_4_3_3_the_use_of_a_stale_response_on_errors_ends_with_its_window() {
     for (cache_control, secs, on_error, on_disconnect) in [
         ("max-age=10, stale-if-error=5", 14, true, true),
         ("max-age=10, stale-if-error=5", 15, false, true),

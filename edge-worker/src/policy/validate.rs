@@ -1,8 +1,9 @@
-//! Validation (RFC 9111 section 4.3): of the client's copy by the stored response, of the stored
-//! response by the origin.
+//! The validation of the client's copy against the stored response, and of the stored response
+//! against the origin (RFC 9111 section 4.3).
 //!
-//! In: header sections. Out: whether the client's validators match (4.3.2), the condition to send
-//! to the origin (4.3.1), and the stored response freshened by a 304 (4.3.4, 3.2).
+//! Input: header sections. Output: whether the client's validators match (4.3.2), the conditions to
+//! send to the origin (4.3.1), and the stored response updated by a 304 (4.3.4, 3.2) or by a HEAD
+//! (4.3.5).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use shared_keys::split_list;
@@ -14,8 +15,8 @@ use super::date::date;
 pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
-/// The fields that a 304 carries if the 200 would (RFC 9110 section 15.4.5), and those that explain
-/// the answer.
+/// The fields of a 200 that its 304 carries as well (RFC 9110 section 15.4.5), and those that
+/// explain the response.
 const NOT_MODIFIED_FIELDS: [&str; 14] = [
     "access-control-allow-credentials",
     "access-control-allow-origin",
@@ -29,13 +30,14 @@ const NOT_MODIFIED_FIELDS: [&str; 14] = [
     "etag",
     "expires",
     "last-modified",
-    // Not of the representation: an origin that sets a cookie with a 200 sets it with the 304 as
-    // well.
+    // `Set-Cookie` is not about the representation. An origin that sets a cookie with a 200 sets it
+    // with the 304 as well.
     "set-cookie",
     "vary",
 ];
 
-/// The fields that say how the stored content is encoded, and so never change without it (3.2).
+/// The fields that describe the stored content. A 304 does not update them, since it does not
+/// change the content (RFC 9111 section 3.2).
 const NOT_FRESHENED: [HeaderName; 6] = [
     header::CONTENT_LENGTH,
     header::CONTENT_ENCODING,
@@ -45,25 +47,25 @@ const NOT_FRESHENED: [HeaderName; 6] = [
     header::TRANSFER_ENCODING,
 ];
 
-/// By these a message's own content can be checked (RFC 9530 section 2, RFC 2616 section 14.15).
+/// The field with the digest of a message's content (RFC 9530 section 2).
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
-/// The older of both.
+/// The predecessor of [`CONTENT_DIGEST`] (RFC 2616 section 14.15).
 pub const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// Whether the client's request is to fail unless a condition holds. That is for the origin to say:
-/// a cache may ignore it only where it answers from what is stored (RFC 9110 sections 13.1.1 and
+/// Returns whether the request has `If-Match` or `If-Unmodified-Since`. The origin must evaluate
+/// them; a cache may ignore them only if it serves a stored response (RFC 9110 sections 13.1.1 and
 /// 13.1.4).
 pub fn has_precondition(request: &HeaderMap) -> bool {
     request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
 }
 
-/// Whether there is anything to ask the origin by.
+/// Returns whether a response has a validator: `ETag` or `Last-Modified`.
 pub fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
-/// Whether the client has what is stored: its `If-None-Match`, or without one its
-/// `If-Modified-Since`, matches.
+/// Returns whether the client's `If-None-Match`, or in its absence `If-Modified-Since`, matches the
+/// stored response (RFC 9111 section 4.3.2).
 pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         return is_named(request, stored);
@@ -78,9 +80,12 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     modified <= since
 }
 
-/// Whether the client's `If-None-Match` names the response. All that can be said of one that is for
-/// this client alone, or that the origin sent although it had the client's conditions: by which
-/// dates a resource has changed, only the origin knows.
+/// Returns whether the client's `If-None-Match` contains the entity tag of the response, by weak
+/// comparison (RFC 9110 section 13.1.2).
+///
+/// Unlike [`not_modified`], it compares no dates. Use it for a response that is not stored, or that
+/// the origin sent despite the client's conditions: only the origin knows by which dates the
+/// resource has changed.
 pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
     let etag = response.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
     let names = |member: &[u8]| member == b"*" || Some(opaque_tag(member)) == etag;
@@ -88,20 +93,20 @@ pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
     is_evaluated(response) && lines.any(|line| split_list(line.as_bytes()).any(names))
 }
 
-/// Conditions are evaluated only against what would be a 200, or a 206 (RFC 9110 section 13.2.1).
+/// Returns whether conditions are evaluated: only for a 200 or a 206 (RFC 9110 section 13.2.1).
 fn is_evaluated(response: &StoredResponse) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
 }
 
-/// Whether two stored responses have the same body: the same validators, of the same part in the
-/// same coding.
+/// Returns whether two stored responses have the same body: the same status, validators, part,
+/// coding and length.
 pub fn same_body(one: &StoredResponse, other: &StoredResponse) -> bool {
-    const TOLD_BY: [HeaderName; 5] =
+    const COMPARED: [HeaderName; 5] =
         [header::ETAG, header::LAST_MODIFIED, header::CONTENT_RANGE, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
-    one.status == other.status && TOLD_BY.iter().all(|name| one.headers.get(name) == other.headers.get(name))
+    one.status == other.status && COMPARED.iter().all(|name| one.headers.get(name) == other.headers.get(name))
 }
 
-/// Turns the header section of a 200 into that of the 304 which stands for it.
+/// Turns the header section of a 200 into the header section of its 304.
 pub fn retain_not_modified_fields(headers: &mut HeaderMap) {
     let dropped: Vec<HeaderName> =
         headers.keys().filter(|name| !NOT_MODIFIED_FIELDS.contains(&name.as_str())).cloned().collect();
@@ -110,7 +115,8 @@ pub fn retain_not_modified_fields(headers: &mut HeaderMap) {
     }
 }
 
-/// Replaces the client's conditions by one that asks the origin whether `stored` still holds.
+/// Replaces the client's conditions with those that validate `stored` at the origin (RFC 9111
+/// section 4.3.1). Without a validator, no condition is set.
 pub fn set_condition(request: &mut HeaderMap, stored: &StoredResponse) {
     remove_conditions(request);
     for (condition, validator) in
@@ -122,7 +128,7 @@ pub fn set_condition(request: &mut HeaderMap, stored: &StoredResponse) {
     }
 }
 
-/// Puts in the client's own conditions, but for the one of a range.
+/// Copies the client's conditions, except `If-Range`.
 pub fn copy_conditions(from: &HeaderMap, to: &mut HeaderMap) {
     for name in CONDITIONAL_FIELDS.into_iter().filter(|name| *name != header::IF_RANGE) {
         for value in from.get_all(&name) {
@@ -131,16 +137,16 @@ pub fn copy_conditions(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// Takes the client's conditions out, so that the origin's answer can be stored; they are evaluated
-/// here instead.
+/// Removes the client's conditions, so that the origin's response can be stored. The cache
+/// evaluates them instead.
 pub fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONAL_FIELDS {
         request.remove(name);
     }
 }
 
-/// The stored response, freshened by the 304 that arrived as `answer` (its status, fields, times
-/// and place in the journal), or `None` if the 304 names another representation (4.3.4).
+/// Returns the stored response updated by `answer`, a 304 with its fields, times and journal
+/// position; `None` if the 304 selects another representation (RFC 9111 section 4.3.4).
 ///
 /// A 304 without validators confirms the response whose validators were sent, since the request
 /// named one response. A 304 without a journal position does not confirm a response of a Strata
@@ -152,7 +158,7 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     let of = |response: &StoredResponse, name| response.headers.get(&name).cloned();
     let dates = of(&answer, header::LAST_MODIFIED).map(|new| Some(new) == of(stored, header::LAST_MODIFIED));
     let same = match (of(&answer, header::ETAG), of(stored, header::ETAG)) {
-        // A strong tag names what has the same strong one, and nothing else.
+        // A strong tag selects only a response with the same strong tag (RFC 9111 section 4.3.4).
         (Some(new), old) if !is_weak(&new) => Some(new) == old,
         (Some(new), Some(old)) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
         (Some(_), None) => dates == Some(true),
@@ -161,7 +167,7 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     same.then(|| update(stored, answer))
 }
 
-/// The effect of a 200 to HEAD on a stored response to GET (4.3.5).
+/// The effect of a 200 to HEAD on a stored response to GET (RFC 9111 section 4.3.5).
 #[derive(Debug)]
 pub enum Head {
     /// The representation is the same. Holds the updated stored response.
@@ -182,7 +188,7 @@ pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     }
     let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
     let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
-    // Another coding has another length (RFC 9110 section 8.6).
+    // Lengths are comparable only within the same coding (RFC 9110 section 8.6).
     let same_coding = answer.headers.get(header::CONTENT_ENCODING) == stored.headers.get(header::CONTENT_ENCODING);
     let other_length = same_coding && compare(header::CONTENT_LENGTH) == Some(false);
     match (validators.contains(&Some(false)) || other_length, validators) {
@@ -192,10 +198,10 @@ pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     }
 }
 
-/// Puts the fields of `answer` in the place of those that are stored (3.2).
+/// Replaces the stored fields with those of `answer` (RFC 9111 section 3.2).
 fn update(stored: &StoredResponse, answer: StoredResponse) -> StoredResponse {
     let mut headers = stored.headers.clone();
-    // The age starts again with the 304: what the old response said of its own must not count.
+    // The age restarts with the 304, so the `Age` and `Date` of the old response must not count.
     headers.remove(header::AGE);
     if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(answer.response_time)) {
         headers.insert(header::DATE, date);
@@ -218,11 +224,12 @@ fn update(stored: &StoredResponse, answer: StoredResponse) -> StoredResponse {
     }
 }
 
+/// Returns whether an entity tag is weak (RFC 9110 section 8.8.3).
 fn is_weak(tag: &HeaderValue) -> bool {
     tag.as_bytes().trim_ascii_start().starts_with(b"W/")
 }
 
-/// An entity tag without its weakness mark: what a weak comparison compares (RFC 9110 section
+/// Returns an entity tag without its weakness indicator, for weak comparison (RFC 9110 section
 /// 8.8.3.2).
 fn opaque_tag(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
@@ -238,7 +245,7 @@ mod tests {
     use crate::policy::testing::{ARRIVED, at, headers, http_date, stored};
 
     #[test]
-    fn rfc9110_8_8_3_2_tags_compare_weakly_and_strongly() {
+    fn rfc9110_8_8_3_2_weak_tags_match_only_by_weak_comparison() {
         for (one, other, strongly, weakly) in [
             ("W/\"1\"", "W/\"1\"", false, true),
             ("W/\"1\"", "W/\"2\"", false, false),
@@ -263,12 +270,15 @@ mod tests {
         ] {
             let client = headers(&[(name, "x")]);
             assert_eq!(has_precondition(&client), is_one, "{name}");
-            let mut asked = HeaderMap::new();
-            copy_conditions(&client, &mut asked);
-            assert_eq!(asked.contains_key(name), name != "if-range", "{name}: that is part of what is asked for");
+            let mut forwarded = HeaderMap::new();
+            copy_conditions(&client, &mut forwarded);
+            assert_eq!(forwarded.contains_key(name), name != "if-range", "{name}: If-Range belongs to the range");
         }
         let fresh = stored(&[("etag", "\"a\"")]);
-        assert!(!not_modified(&headers(&[("if-match", "\"a\"")]), &fresh), "no concern of what is stored");
+        assert!(
+            !not_modified(&headers(&[("if-match", "\"a\"")]), &fresh),
+            "If-Match does not apply to a stored response"
+        );
     }
 
     #[test]
@@ -290,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_1_3_if_modified_since() {
+    fn rfc9110_13_1_3_if_modified_since_matches_up_to_its_date() {
         let modified = http_date(500);
         let response = stored(&[("last-modified", &modified)]);
         for (since, expected) in [(499, false), (500, true), (501, true)] {
@@ -303,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_3_2_without_a_last_modified_the_date_is_compared_and_then_the_arrival() {
+    fn rfc9111_4_3_2_without_last_modified_the_date_or_the_arrival_is_compared() {
         let dated = stored(&[("date", &http_date(500))]);
         for (response, last) in [(&dated, 500), (&stored(&[]), ARRIVED)] {
             for (since, expected) in [(last - 1, false), (last, true), (last + 1, true)] {
@@ -316,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_1_3_only_what_is_stored_is_compared_by_date() {
+    fn rfc9110_13_1_3_an_unstored_response_is_not_compared_by_date() {
         let modified = http_date(500);
         let response = stored(&[("etag", "\"a\""), ("last-modified", &modified)]);
         for (fields, named) in [
@@ -332,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9110_13_2_1_conditions_apply_to_a_200_only() {
+    fn rfc9110_13_2_1_conditions_do_not_apply_to_an_error() {
         let mut response = stored(&[("etag", "\"a\"")]);
         response.status = StatusCode::NOT_FOUND;
         assert!(!not_modified(&headers(&[("if-none-match", "\"a\"")]), &response));
@@ -347,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_2_a_304_updates_field_by_field() {
+    fn rfc9111_3_2_a_304_updates_fields_and_restarts_the_age() {
         let old = stored(&[
             ("etag", "\"a\""),
             ("age", "50"),
@@ -379,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_3_2_what_describes_the_stored_content_stays_and_all_lines_of_a_field_are_replaced() {
+    fn rfc9111_3_2_fields_of_the_content_stay_and_all_lines_of_other_fields_are_replaced() {
         let old = stored(&[
             ("etag", "\"a\""),
             ("content-range", "bytes 0-1/9"),
@@ -407,33 +417,33 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_3_1_without_a_validator_there_is_nothing_to_ask_by() {
-        for (fields, asked) in [
+    fn rfc9111_4_3_1_a_validation_request_has_one_condition_for_each_stored_validator() {
+        for (fields, conditions) in [
             (&[][..], &[][..]),
             (&[("etag", "W/\"a\"")][..], &[("if-none-match", "W/\"a\"")][..]),
             (&[("last-modified", "x")], &[("if-modified-since", "x")]),
         ] {
             let mut request = headers(&[("if-match", "\"c\""), ("if-unmodified-since", "x"), ("if-range", "\"c\"")]);
             set_condition(&mut request, &stored(fields));
-            assert_eq!((request, has_validator(&headers(fields))), (headers(asked), !fields.is_empty()));
+            assert_eq!((request, has_validator(&headers(fields))), (headers(conditions), !fields.is_empty()));
         }
     }
 
     #[test]
-    fn rfc9111_4_3_4_a_304_for_another_representation_freshens_nothing() {
+    fn rfc9111_4_3_4_a_304_for_another_representation_is_rejected() {
         assert!(freshen(&stored(&[("etag", "\"a\"")]), stored(&[("etag", "\"b\"")])).is_none());
         let (then, later) = (http_date(1), http_date(2));
         let modified = |date| stored(&[("last-modified", date)]);
         assert!(freshen(&modified(&then), modified(&later)).is_none());
         assert!(freshen(&modified(&then), modified(&then)).is_some());
-        // A validator that nothing stored corresponds to.
+        // The 304 has a validator that the stored response lacks.
         assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\"")])).is_none());
         assert!(freshen(&stored(&[("etag", "\"a\"")]), modified(&then)).is_none());
         assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\""), ("last-modified", &then)])).is_some());
     }
 
     #[test]
-    fn rfc9111_4_3_4_a_strong_tag_names_the_same_strong_tag_and_a_weak_one_either() {
+    fn rfc9111_4_3_4_a_strong_tag_selects_the_same_strong_tag_and_a_weak_tag_either() {
         for (stored_tag, answered, freshened) in [
             ("\"a\"", "\"a\"", true),
             ("\"a\"", "W/\"a\"", true),
@@ -453,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn g2_what_does_not_say_where_it_stands_in_the_journal_confirms_nothing_of_ours() {
+    fn g2_a_response_without_a_journal_position_confirms_no_response_of_a_strata_origin() {
         let stamp = Stamp { origin: Some(Position::new(5, 0)), edge: Some(Seq(7)) };
         let (foreign, ours) = (stored(&[("etag", "\"a\"")]), StoredResponse { stamp, ..stored(&[("etag", "\"a\"")]) });
         for (old, answer, confirmed) in [(&ours, &foreign, false), (&ours, &ours, true), (&foreign, &ours, true)] {
@@ -463,10 +473,10 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_4_3_5_a_head_updates_what_it_describes_and_nothing_else() {
+    fn rfc9111_4_3_5_a_head_updates_only_the_representation_that_it_describes() {
         let old = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
         let same = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=9")]);
-        let Head::Updates(fresh) = by_head(&old, same.clone()) else { panic!("the same representation") };
+        let Head::Updates(fresh) = by_head(&old, same.clone()) else { panic!("expected an update") };
         assert_eq!(fresh.headers["cache-control"], "max-age=9");
         assert_eq!((&fresh.headers["x"], &fresh.headers["etag"]), (&old.headers["x"], &old.headers["etag"]));
         for other in [("etag", "\"b\""), ("etag", "W/\"a\""), ("last-modified", "x"), ("content-length", "6")] {
@@ -476,14 +486,16 @@ mod tests {
             assert!(matches!(by_head(&old, stored(nothing)), Head::Silent), "{nothing:?}");
         }
         let encoded = stored(&[("etag", "\"a\""), ("content-length", "3"), ("content-encoding", "gzip")]);
-        let Head::Updates(fresh) = by_head(&old, encoded) else { panic!("lengths of two codings differ") };
+        let Head::Updates(fresh) = by_head(&old, encoded) else {
+            panic!("expected an update: lengths of two codings are not comparable")
+        };
         assert_eq!(fresh.headers.get("content-encoding"), None);
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..old };
-        assert!(matches!(by_head(&part, same), Head::Silent), "its length is not that of the whole");
+        assert!(matches!(by_head(&part, same), Head::Silent), "the length of a part is not comparable with the whole");
     }
 
     #[test]
-    fn rfc9111_3_3_a_part_is_not_the_body_of_the_whole_that_shares_its_validator() {
+    fn rfc9111_3_3_a_part_and_a_whole_with_the_same_validator_differ_in_body() {
         let whole = stored(&[("etag", "\"a\""), ("content-length", "10")]);
         assert!(same_body(&whole, &whole.clone()));
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..whole.clone() };

@@ -1,9 +1,9 @@
-//! Cache deception: a response that is not what its URL looks like.
+//! The protection against cache deception: a response whose media type contradicts its URL.
 //!
-//! An attacker has a user open `/account/x.css`. Where the application answers such paths with the
-//! account page, and says nothing about caching, a cache that goes by the extension keeps that page
-//! for everybody. So where a lifetime is not the origin's own word, a response whose URL ends like
-//! that of a static file must be of that kind.
+//! In the attack, a user opens `/account/x.css`. If the application answers such paths with the
+//! account page and declares no lifetime, a cache that decides by the extension stores the user's
+//! page for everyone. Therefore, unless the lifetime is the origin's own, a response whose URL has
+//! the extension of a static file must have the media type of that extension.
 
 use http::{HeaderMap, header};
 
@@ -34,9 +34,9 @@ const KINDS: [(&[&str], &[&str]); 10] = [
     ),
 ];
 
-/// Whether the last segment of `path` has the extension of a static file and the response is of
-/// another type. A response without a type is taken for what its URL says: what an application
-/// makes up has one.
+/// Returns whether the last segment of `path` has the extension of a static file, and the response
+/// has another media type. A response without a media type is accepted, since generated pages have
+/// one.
 pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
     let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) else { return false };
     let Some(content_type) = response.get(header::CONTENT_TYPE) else { return false };
@@ -44,9 +44,9 @@ pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default();
     let extension = extension.to_ascii_lowercase();
     let kind = KINDS.iter().find(|(extensions, _)| extensions.contains(&extension.as_str()));
-    // These are `application/` as well, and what applications make up for one user.
-    let is_made_up = |kind: &&str| *kind == "application/" && (essence.ends_with("json") || essence.ends_with("xml"));
-    let is_of = |kind: &&str| essence.contains(kind) && !is_made_up(kind);
+    // JSON and XML are `application/` as well, but are generated per user.
+    let is_generated = |kind: &&str| *kind == "application/" && (essence.ends_with("json") || essence.ends_with("xml"));
+    let is_of = |kind: &&str| essence.contains(kind) && !is_generated(kind);
     kind.is_some_and(|(_, kinds)| essence.contains("html") || !kinds.iter().any(is_of))
 }
 
@@ -56,7 +56,7 @@ mod tests {
     use crate::policy::testing::headers;
 
     #[test]
-    fn a_page_is_no_style_sheet() {
+    fn a_media_type_that_differs_from_the_extension_is_a_contradiction() {
         for (path, content_type, contradiction) in [
             ("/account/x.css", "text/html; charset=utf-8", true),
             ("/account/x.CSS", "Text/HTML", true),

@@ -1,22 +1,24 @@
-//! A pattern of a path or name: `*` stands for any text without a `/`, `**` for any text. All else
-//! stands for itself.
+//! The patterns of paths and names: `*` matches any text without a `/`, `**` matches any text, and
+//! every other character matches itself.
 
-/// A pattern.
+/// A pattern of a path or name. Case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(Box<str>);
 
 impl Glob {
-    /// Every text is a pattern.
+    /// Returns the pattern `pattern`. Every text is a valid pattern.
     pub(super) fn new(pattern: &str) -> Self {
         Self(pattern.into())
     }
 
-    /// Whether all of `text` matches. Takes at most time in the product of the lengths.
+    /// Returns whether the whole `text` matches. The time is at most proportional to the product of
+    /// the lengths.
     pub(super) fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut at_pattern, mut at_text) = (0, 0);
-        // Where to go on if what follows the last star does not match: behind it in the pattern,
-        // one further in the text.
+        // The positions to retry from after a mismatch: in the pattern, behind the last star; in
+        // the text, where that star's match ended. Each retry extends the match by one byte.
+        // `within` is for `*`, `across` for `**`.
         let mut within: Option<(usize, usize)> = None;
         let mut across: Option<(usize, usize)> = None;
         loop {
@@ -52,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// The definition, word by word; exponential.
+    /// Matches by the definition, in exponential time.
     fn defined(pattern: &[u8], text: &[u8]) -> bool {
         match pattern {
             [] => text.is_empty(),
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stay_within_a_segment_and_double_ones_do_not() {
+    fn a_star_matches_within_a_segment_and_a_double_star_across_segments() {
         for (pattern, text, matches) in [
             ("/a/*", "/a/b", true),
             ("/a/*", "/a/", true),

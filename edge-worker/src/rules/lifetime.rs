@@ -1,11 +1,12 @@
 //! The effect of a rule on a response's lifetime.
 //!
-//! In: the rule, and a response as the origin sent it or a 304 freshened it. Out: the same response
-//! with one field more, which the policy reads before all others ([`RULE_CACHE_CONTROL`]); it is
-//! kept in the store and never leaves the edge.
+//! Input: the rule, and a response from the origin or updated by a 304. Output: the same response
+//! with the field [`RULE_CACHE_CONTROL`], which overrides all other fields. The field is stored
+//! with the response and never leaves the edge.
 //!
-//! A rule says how long, never whether: what the origin forbids to store or to share stays
-//! forbidden. A lifetime is for answers and redirects; errors have lifetimes of their own.
+//! A rule changes how long a response is fresh, but never allows to store or share a response that
+//! the origin forbids to store or share. `lifetime` applies to successful responses and redirects;
+//! `errors` to errors.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::policy::directives::{self, RULE_CACHE_CONTROL};
 use crate::policy::lifetime::{FreshnessLifetime, freshness_lifetime, heuristically_cacheable};
 
 impl Rule {
-    /// Adds to a response what this rule says of its lifetime, in the place of what it may have
-    /// said before.
+    /// Sets [`RULE_CACHE_CONTROL`] of a response to the lifetime by this rule, and replaces an
+    /// earlier value. Removes the field if the origin's directives apply.
     pub fn set_lifetime(&self, response: &mut StoredResponse) {
         response.headers.remove(RULE_CACHE_CONTROL);
         let (declared, lifetime) = of_the_origin(response);
@@ -30,10 +31,11 @@ impl Rule {
         }
     }
 
-    /// Whether a response for `path` may not be what it seems, and nothing that the origin said
-    /// lets it be stored.
+    /// Returns whether the media type of a response contradicts the extension of `path`, and its
+    /// lifetime is not the origin's own. Always `false` with `check_extension` off.
     pub fn is_deceptive(&self, path: &str, response: &StoredResponse) -> bool {
-        // An error or a redirect shows no account; only what passes for the file may.
+        // Only a successful response can be a page in place of the file. Errors and redirects show
+        // no user's data.
         let is_answer = matches!(response.status.as_u16(), 200 | 203 | 206);
         if !self.check_extension || !is_answer || !content_type::contradicts(path, &response.headers) {
             return false;
@@ -42,15 +44,15 @@ impl Rule {
         !lifetime.source.is_explicit() || (self.over_the_origin && self.fresh.is_some())
     }
 
-    /// The directives that take the place of the origin's; `None` if these hold.
+    /// Returns the directives that replace the origin's; `None` if the origin's apply.
     fn directives(&self, status: StatusCode, declared: &Directives, lifetime: FreshnessLifetime) -> Option<String> {
         if declared.private || (declared.no_store && !declared.must_understand) {
             return None;
         }
         let explicit = lifetime.source.is_explicit() || declared.no_cache;
         let is_error = status.is_client_error() || status.is_server_error();
-        let of_errors = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit);
-        if let Some((_, fresh)) = of_errors {
+        let error_lifetime = self.errors.iter().find(|(known, _)| *known == status).filter(|_| !explicit);
+        if let Some((_, fresh)) = error_lifetime {
             let mut directives = Lifetime::fresh(*fresh).to_directives();
             for (holds, name) in [
                 (declared.forbids_stale(), ", proxy-revalidate"),
@@ -59,32 +61,34 @@ impl Rule {
             ] {
                 directives += if holds { name } else { "" };
             }
-            return Some(with_kept_out(directives, declared));
+            return Some(with_unstorable_fields(directives, declared));
         }
         let applies = heuristically_cacheable(status) && !is_error;
+        // The rule's part of a lifetime, if it applies: always with `override`, else if the origin
+        // declares none.
         let part = |own: Option<Duration>, declared: Option<Duration>| {
             own.filter(|_| applies && (self.over_the_origin || declared.is_none()))
         };
         let fresh = part(self.fresh, explicit.then_some(lifetime.duration));
         let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
         let if_error = part(self.stale_if_error, declared.stale_if_error);
-        // Where nothing lets a response be stored, neither does this.
+        // `allow_stale` does not make a response storable (RFC 9111 section 3).
         let is_storable = lifetime.source.is_explicit() || heuristically_cacheable(status);
-        let lifts = self.allow_stale && declared.forbids_stale() && is_storable;
-        if fresh.or(while_revalidate).or(if_error).is_none() && !lifts {
+        let lifts_stale_ban = self.allow_stale && declared.forbids_stale() && is_storable;
+        if fresh.or(while_revalidate).or(if_error).is_none() && !lifts_stale_ban {
             return None;
         }
         let windows = Lifetime::fresh(fresh.unwrap_or(lifetime.duration))
             .stale_while_revalidate(while_revalidate.or(declared.stale_while_revalidate).unwrap_or_default())
             .stale_if_error(if_error.or(declared.stale_if_error).unwrap_or_default());
         let mut directives = windows.to_directives();
-        // `s-maxage` forbids stale as `proxy-revalidate` does; where the rule's lifetime takes its
-        // place, so do the rule's windows.
-        let s_maxage_holds = declared.s_maxage.is_some() && fresh.is_none();
+        // `s-maxage` implies `proxy-revalidate` (RFC 9111 section 5.2.2.10), unless the rule's
+        // lifetime replaces it.
+        let s_maxage_applies = declared.s_maxage.is_some() && fresh.is_none();
         for (holds, name) in [
             (declared.no_cache && fresh.is_none(), ", no-cache"),
             (declared.must_revalidate && !self.allow_stale, ", must-revalidate"),
-            ((declared.proxy_revalidate || s_maxage_holds) && !self.allow_stale, ", proxy-revalidate"),
+            ((declared.proxy_revalidate || s_maxage_applies) && !self.allow_stale, ", proxy-revalidate"),
             (declared.allows_authorized(), ", public"),
             (declared.no_store, ", no-store"),
             (declared.must_understand, ", must-understand"),
@@ -92,18 +96,20 @@ impl Rule {
         ] {
             directives += if holds { name } else { "" };
         }
-        Some(with_kept_out(directives, declared))
+        Some(with_unstorable_fields(directives, declared))
     }
 }
 
-/// With the fields that are not to be stored, whatever lifetime the rest has.
-fn with_kept_out(directives: String, declared: &Directives) -> String {
+/// Appends the origin's list of fields that must not be stored, as a qualified `private` (RFC 9111
+/// section 5.2.2.7). It applies independently of the lifetime.
+fn with_unstorable_fields(directives: String, declared: &Directives) -> String {
     if declared.not_stored.is_empty() {
         return directives;
     }
     format!("{directives}, private=\"{}\"", declared.not_stored.join(", "))
 }
 
+/// Returns the origin's directives and freshness lifetime, without the rule's.
 fn of_the_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
     let declared = directives::of_the_origin(&response.headers);
     let lifetime = freshness_lifetime(&declared, response.status, &response.headers, response.response_time);
@@ -121,7 +127,7 @@ mod tests {
 
     /// Applies a rule with these members to a response with this status and fields.
     #[track_caller]
-    fn says(members: &str, status: u16, fields: &[(&str, &str)]) -> String {
+    fn apply(members: &str, status: u16, fields: &[(&str, &str)]) -> String {
         let rules = Rules::read(&json(&format!(r#"[{{"path": "/**", {members}}}]"#))).unwrap();
         let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
         let mut response = stored(fields);
@@ -129,12 +135,12 @@ mod tests {
         rule.set_lifetime(&mut response);
         let before = response.headers.clone();
         rule.set_lifetime(&mut response);
-        assert_eq!(response.headers, before, "said twice is said once");
+        assert_eq!(response.headers, before, "a second application changes nothing");
         response.headers.get(RULE_CACHE_CONTROL).map_or("", |value| value.to_str().unwrap()).to_owned()
     }
 
     #[test]
-    fn a_default_holds_where_the_origin_declares_nothing() {
+    fn a_default_applies_to_the_parts_that_the_origin_does_not_declare() {
         const RULE: &str = r#""lifetime": {"fresh": 60, "stale_if_error": 600}"#;
         let modified = http_date(ARRIVED - 1000);
         for (fields, expected) in [
@@ -148,12 +154,12 @@ mod tests {
             (&[("cache-control", "no-cache")][..], "max-age=0, stale-if-error=600, no-cache"),
             (&[("expires", "0")][..], "max-age=0, stale-if-error=600"),
         ] {
-            assert_eq!(says(RULE, 200, fields), expected, "{fields:?}");
+            assert_eq!(apply(RULE, 200, fields), expected, "{fields:?}");
         }
     }
 
     #[test]
-    fn an_override_holds_whatever_the_origin_declares_but_never_shares_what_it_forbids() {
+    fn an_override_replaces_the_lifetime_but_never_shares_a_private_response() {
         const RULE: &str = r#""lifetime": {"fresh": 60, "override": true}"#;
         for (cache_control, expected) in [
             ("max-age=5", "max-age=60"),
@@ -167,12 +173,12 @@ mod tests {
             ("private, max-age=5", ""),
             ("no-store", ""),
         ] {
-            assert_eq!(says(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+            assert_eq!(apply(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
         }
     }
 
     #[test]
-    fn a_lifetime_is_for_answers_and_redirects_and_errors_have_their_own() {
+    fn a_lifetime_applies_to_successes_and_redirects_and_errors_have_their_own() {
         const RULE: &str = r#""lifetime": {"fresh": 60, "override": true}, "errors": {"404": 10, "503": 1}"#;
         for (status, cache_control, expected) in [
             (301, "", "max-age=60"),
@@ -190,12 +196,12 @@ mod tests {
             (500, "", ""),
             (410, "", ""),
         ] {
-            assert_eq!(says(RULE, status, &[("cache-control", cache_control)]), expected, "{status} {cache_control}");
+            assert_eq!(apply(RULE, status, &[("cache-control", cache_control)]), expected, "{status} {cache_control}");
         }
     }
 
     #[test]
-    fn rfc9111_4_2_4_stale_is_allowed_where_the_rule_says_so() {
+    fn rfc9111_4_2_4_allow_stale_lifts_the_directives_that_forbid_stale_responses() {
         const RULE: &str = r#""allow_stale": true"#;
         for (cache_control, expected) in [
             ("s-maxage=5, stale-while-revalidate=9", "max-age=5, stale-while-revalidate=9, public"),
@@ -204,21 +210,21 @@ mod tests {
             ("max-age=5, stale-if-error=9", ""),
             ("s-maxage=5, no-cache, stale-if-error=9", "max-age=5, stale-if-error=9, no-cache, public"),
         ] {
-            assert_eq!(says(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+            assert_eq!(apply(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
         }
         for status in [302, 404, 503] {
             let fields = [("cache-control", "s-maxage=5, stale-while-revalidate=9")];
-            assert_eq!(says(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
+            assert_eq!(apply(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
         }
-        assert_eq!(says(RULE, 403, &[("cache-control", "must-revalidate, stale-while-revalidate=60")]), "");
+        assert_eq!(apply(RULE, 403, &[("cache-control", "must-revalidate, stale-while-revalidate=60")]), "");
         let expires = http_date(ARRIVED + 7);
         let date = http_date(ARRIVED);
         let fields = [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];
-        assert_eq!(says(RULE, 200, &fields), "max-age=7, public");
+        assert_eq!(apply(RULE, 200, &fields), "max-age=7, public");
     }
 
     #[test]
-    fn a_page_that_looks_like_a_file_is_stored_only_at_the_origins_word() {
+    fn a_page_with_the_extension_of_a_file_needs_a_lifetime_of_the_origin() {
         let deceptive_as = |status: u16, rule: &str, cache_control: &str| {
             let rules = Rules::read(&json(&format!(r#"[{{"path": "/**"{rule}}}]"#))).unwrap();
             let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
@@ -231,7 +237,7 @@ mod tests {
         assert!(deceptive_as(206, "", "") && deceptive_as(203, "", ""));
         assert!(
             ![301, 404, 410, 503].into_iter().any(|status| deceptive_as(status, "", "")),
-            "they have pages of their own"
+            "errors and redirects are exempt"
         );
         assert!(deceptive("", ""));
         assert!(!deceptive("", "max-age=60"));

@@ -1,15 +1,15 @@
 //! The deployment's settings per path: the rules of the variable `RULES`.
 //!
-//! The first rule whose path and method match is the one that holds for a request; where none does,
-//! the defaults hold. Rules are read once per isolate ([`read`](Rules::read)); one malformed
-//! rule disables caching altogether, since it may have been meant to keep private responses out of
-//! the store: then every request goes to the origin.
+//! The first rule whose path and method match applies to a request; the defaults apply if no rule
+//! matches. Rules are read once per isolate ([`read`](Rules::read)). A single invalid rule disables
+//! caching, so that every request goes to the origin: the rule may have been meant to exclude
+//! private responses from the store.
 //!
-//! - Which requests: `glob`, `methods`.
-//! - What of a request counts: `query`, `vary`, `bypass`, `pass`.
-//! - How long a response lives: [`lifetime`].
-//! - Where HTTP leaves a choice: [`Choices`].
-//! - Whether a response is what its URL says: [`content_type`].
+//! - Matching requests: `path` (see `glob`), `methods`.
+//! - Keys and bypasses: `query`, `vary`, `bypass`, `pass`.
+//! - Lifetimes of responses: [`lifetime`].
+//! - Choices that HTTP leaves open: [`Choices`].
+//! - Protection against cache deception: [`content_type`].
 
 pub mod content_type;
 mod glob;
@@ -36,34 +36,41 @@ pub struct Rules {
 /// The settings that apply to a request. The default follows the RFCs.
 #[derive(Debug)]
 pub struct Rule {
-    /// Names it in metrics; `default` where no rule matches.
+    /// The name in metrics. Default: `rule-` and the rule's number from 1; `default` if no rule
+    /// matches.
     pub name: Box<str>,
-    /// Which query parameters count.
+    /// The query parameters that are part of the target key, and their order.
     pub query: QueryRules,
-    /// Which values of selecting fields are the same.
+    /// The normalisation of selecting fields.
     pub vary: VaryRules,
-    /// Requests go to the origin and nothing is stored.
+    /// Whether all requests bypass the store. Default: `false`.
     pub pass: bool,
-    /// Where HTTP leaves a choice; all off by default.
+    /// The choices that HTTP leaves open. Default: all off.
     pub choices: Choices,
-    /// One of these matches.
+    /// The patterns of the path, of which one must match.
     paths: Vec<Glob>,
-    /// Empty: all.
+    /// The methods; empty for all. `HEAD` is listed as `GET`.
     methods: Vec<Method>,
-    /// Requests with one of these cookies, or fields, are passed.
+    /// A request with one of these cookies bypasses the store.
     bypass_cookies: Vec<Glob>,
+    /// A request with one of these fields bypasses the store.
     bypass_headers: Vec<HeaderName>,
-    /// Parts of a lifetime that hold where the origin declares none, or always.
+    /// The freshness lifetime; `None` for the origin's.
     fresh: Option<Duration>,
+    /// The window of RFC 5861 section 3; `None` for the origin's.
     stale_while_revalidate: Option<Duration>,
+    /// The window of RFC 5861 section 4; `None` for the origin's.
     stale_if_error: Option<Duration>,
+    /// Whether these three replace the origin's values. Otherwise they apply if the origin declares
+    /// none.
     over_the_origin: bool,
-    /// Lifetimes of errors that declare none.
+    /// The lifetimes of errors without an explicit lifetime, by status.
     errors: Vec<(StatusCode, Duration)>,
-    /// `s-maxage`, `must-revalidate` and `proxy-revalidate` do not forbid stale.
+    /// Whether stale responses are allowed despite `s-maxage`, `must-revalidate` and
+    /// `proxy-revalidate`.
     allow_stale: bool,
-    /// Where the origin declared no lifetime, a response must be of the type that its URL's
-    /// extension says.
+    /// Whether a response without a lifetime of the origin must have the media type of its URL's
+    /// extension. Default: `true`.
     check_extension: bool,
 }
 
@@ -91,15 +98,13 @@ impl Default for Rule {
 }
 
 impl Rules {
-    /// The rule for requests with this method whose target key, by the default query rules, is
-    /// `target`.
+    /// Returns the rule for a request. `target` is its target key by the default query rules.
     pub fn of(&self, method: &Method, target: &TargetKey) -> &Rc<Rule> {
         let path = path_of(target);
         self.rules.iter().find(|rule| rule.matches(method, path)).unwrap_or(&self.fallback)
     }
 
-    /// The key that the responses to a GET of this URL are stored under; `None` if it cannot have
-    /// one.
+    /// Returns the target key of a GET for this URL; `None` if the URL cannot have a key.
     pub fn target(&self, url: &str) -> Option<TargetKey> {
         let plain = TargetKey::parse(url).ok()?;
         self.of(&Method::GET, &plain).target(url, plain)
@@ -107,13 +112,13 @@ impl Rules {
 }
 
 impl Rule {
-    /// The target key of `url` by this rule; `plain` is the one by the default rules.
+    /// Returns the target key of `url` by this rule. `plain` is its key by the default query rules.
     pub fn target(&self, url: &str, plain: TargetKey) -> Option<TargetKey> {
         if self.query == QueryRules::default() { Some(plain) } else { TargetKey::with_rules(url, &self.query).ok() }
     }
 
-    /// Whether a request with these fields is not to be answered from the store, nor its answer
-    /// stored.
+    /// Returns whether a request with these fields bypasses the store, for its lookup and its
+    /// response.
     pub fn passes(&self, request: &HeaderMap) -> bool {
         self.pass
             || self.bypass_headers.iter().any(|name| request.contains_key(name))
@@ -122,7 +127,8 @@ impl Rule {
 
     fn has_bypass_cookie(&self, request: &HeaderMap) -> bool {
         request.get_all(header::COOKIE).iter().any(|line| {
-            // A value may have any bytes, and must not hide the cookies beside it.
+            // Decode lossily: a value that is not UTF-8 must not hide the other cookies of its
+            // line.
             let line = String::from_utf8_lossy(line.as_bytes());
             let mut names = line.split(';').map(|pair| pair.split('=').next().unwrap_or(pair).trim());
             names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
@@ -130,14 +136,13 @@ impl Rule {
     }
 
     fn matches(&self, method: &Method, path: &str) -> bool {
-        // A HEAD is answered from what is stored for GETs.
+        // A HEAD is answered from the stored response to GET, so the rules for GET apply.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         (self.methods.is_empty() || self.methods.contains(method)) && self.paths.iter().any(|glob| glob.matches(path))
     }
 }
 
-/// The path in a target key, in the one spelling that all its spellings share: no escape gets
-/// around a rule.
+/// Returns the path of a target key. It is normalised, so that no escape sequence evades a rule.
 pub fn path_of(target: &TargetKey) -> &str {
     let text = target.as_str();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -145,9 +150,9 @@ pub fn path_of(target: &TargetKey) -> &str {
     path.split_once('?').map_or(path, |(path, _)| path)
 }
 
-/// Whether an origin could take a path for another than rules do: it leads up behind an escaped
-/// separator, or with a parameter (`/static/..%2Faccount`, `/static/..;/account`). What is written
-/// plainly, the URL parser has resolved.
+/// Returns whether an origin could resolve a path differently from the rules: it has a `..` segment
+/// beside an escaped separator or with a parameter (`/static/..%2Faccount`, `/static/..;/account`).
+/// The URL parser has already resolved plain `..` segments.
 pub fn is_ambiguous(path: &str) -> bool {
     let mut segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
     segments.any(|segment| segment.split(';').next() == Some(".."))
@@ -159,7 +164,7 @@ mod tests {
     use crate::policy::testing::headers;
 
     #[test]
-    fn a_path_that_leads_up_for_some_is_ambiguous() {
+    fn a_path_with_an_escaped_or_parameterised_parent_segment_is_ambiguous() {
         for (url, ambiguous) in [
             ("https://a.example/static/..%2Faccount", true),
             ("https://a.example/static/%2e%2e%2faccount", true),
@@ -184,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_that_matches_path_and_method_holds() {
+    fn the_first_rule_that_matches_path_and_method_applies() {
         let rules = rules(
             r#"[{"name": "writes", "path": "/api/**", "methods": ["POST", "PUT"]},
                 {"name": "api", "path": ["/api/**", "/rpc"]}, {"path": "/img/*", "methods": ["GET"]}]"#,
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_of_a_path_gets_around_a_rule() {
+    fn no_spelling_of_a_path_evades_a_rule() {
         let rules = rules(r#"[{"name": "admin", "path": "/admin/**", "pass": true}]"#);
         for path in ["/admin/x", "/%61dmin/x", "/x/../admin/x", "/./admin/x", "/admin/%78"] {
             assert_eq!(name_of(&rules, "GET", &format!("https://a.example{path}")), "admin", "{path}");
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_and_fields_bypass() {
+    fn a_listed_cookie_or_field_bypasses_the_store() {
         let rules = rules(r#"[{"path": "/**", "bypass": {"cookies": ["sid", "wp_*"], "headers": ["X-Preview"]}}]"#);
         let rule = rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap());
         for (fields, passes) in [

@@ -1,8 +1,8 @@
-//! The variable `RULES` → [`Rules`]; its JSON is drawn in edge-worker/README.md.
+//! The parser of the variable `RULES`. edge-worker/README.md describes its JSON.
 //!
-//! Nothing is passed over: an unknown member, a wrong type or a value out of range is an error that
-//! names its place, such as `RULES[2].lifetime.fresh`. Any of them could have been meant to keep
-//! something out of the cache.
+//! Nothing is ignored: an unknown member, a wrong type and a value out of range are errors that
+//! name their location, such as `RULES[2].lifetime.fresh`. Any of them could have been meant to
+//! exclude a response from the cache.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use super::{Rule, Rules};
 use crate::error::{Error, ErrorKind};
 use crate::json::Json;
 
-/// Name of the variable with the rules.
+/// The name of the variable with the rules.
 pub const RULES: &str = "RULES";
 
-/// No lifetime is longer, and none need be.
+/// The longest lifetime in seconds: a year.
 const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
 
+/// The last part of each error message: where to find the format.
 const MEND: &str = "see the rules in edge-worker/README.md";
 
 impl Rules {
@@ -37,7 +38,7 @@ impl Rules {
     }
 }
 
-/// A value and where it stands.
+/// A JSON value and its location.
 struct Place<'a> {
     path: String,
     value: &'a Json,
@@ -97,8 +98,8 @@ fn query(place: &Place<'_>) -> Read<QueryRules> {
     let mut query = QueryRules::default();
     for (name, member) in place.members()? {
         query = match name {
-            "keep" => query.keeping(member.texts()?).map_err(|error| member.says(&error))?,
-            "drop" => query.dropping(member.texts()?).map_err(|error| member.says(&error))?,
+            "keep" => query.keeping(member.texts()?).map_err(|error| member.rejected(&error))?,
+            "drop" => query.dropping(member.texts()?).map_err(|error| member.rejected(&error))?,
             "sort" if member.boolean()? => query,
             "sort" => query.in_order(),
             _ => return Err(member.unknown()),
@@ -136,7 +137,7 @@ fn normaliser(place: &Place<'_>) -> Read<Normaliser> {
                 "cookies" => Normaliser::cookies(list),
                 _ => return Err(place.wrong(EXPECTED)),
             };
-            normaliser.map_err(|error| values.says(&error))
+            normaliser.map_err(|error| values.rejected(&error))
         }
     }
 }
@@ -189,7 +190,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A text, or several.
+    /// Returns a single text as a list, or a list of texts.
     fn texts(&self) -> Read<Vec<&'a str>> {
         if matches!(self.value, Json::Text(_)) {
             return Ok(vec![self.text()?]);
@@ -233,23 +234,23 @@ impl<'a> Place<'a> {
     }
 
     fn unknown(&self) -> Error {
-        self.error("expected no such member")
+        self.error("no such member: correct its name or remove it")
     }
 
-    fn says(&self, error: &ParseError) -> Error {
+    fn rejected(&self, error: &ParseError) -> Error {
         self.error(&error.to_string())
     }
 
     fn wrong(&self, expected: &str) -> Error {
-        let came = match self.value {
+        let actual = match self.value {
             Json::Null => "null".to_owned(),
             Json::Bool(value) => value.to_string(),
             Json::Number(value) => value.to_string(),
             Json::Text(text) => format!("\"{}\"", text.chars().take(64).collect::<String>()),
-            Json::List(items) => format!("an array of {}", items.len()),
-            Json::Object(members) => format!("an object of {}", members.len()),
+            Json::List(items) => format!("an array of {} items", items.len()),
+            Json::Object(members) => format!("an object of {} members", members.len()),
         };
-        self.error(&format!("expected {expected}, got {came}"))
+        self.error(&format!("expected {expected}, got {actual}"))
     }
 
     fn error(&self, text: &str) -> Error {
@@ -266,8 +267,8 @@ mod tests {
     use crate::policy::Choices;
 
     #[test]
-    fn an_error_names_the_member_and_what_came() {
-        for (text, place, says) in [
+    fn an_error_states_the_location_and_the_actual_value() {
+        for (text, location, detail) in [
             ("{}", "RULES: ", "expected an array, got an object of 0"),
             ("[7]", "RULES[0]: ", "expected an object, got 7"),
             ("[{}]", "RULES[0]: ", "`path`"),
@@ -291,7 +292,7 @@ mod tests {
             let error = Rules::read(&json(text)).unwrap_err();
             let message = error.to_string();
             assert!(
-                error.kind() == ErrorKind::Config && message.starts_with(place) && message.contains(says),
+                error.kind() == ErrorKind::Config && message.starts_with(location) && message.contains(detail),
                 "{message}"
             );
             assert!(message.ends_with(MEND), "{message}");
@@ -330,7 +331,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_is_read_panics(name in "[a-z_]{0,8}|path|query|vary|errors", value in "[a-z/*0-9]{0,6}", number: f64) {
+        fn hostile_rules_never_panic(name in "[a-z_]{0,8}|path|query|vary|errors", value in "[a-z/*0-9]{0,6}", number: f64) {
             for value in [Json::Text(value.clone()), Json::Number(number), Json::List(vec![Json::Text(value), Json::Null])] {
                 for value in [value.clone(), Json::Object(vec![(name.clone(), value)])] {
                     let members = vec![("path".to_owned(), Json::Text("/a".to_owned())), (name.clone(), value)];

@@ -1,5 +1,7 @@
-//! The policy against `http-cache-semantics`, an independent reading of the same RFCs: where both
-//! should agree they do, and where not, a table says who is right by which section.
+//! A comparison of the policy with `http-cache-semantics`, an independent implementation of the
+//! same RFCs. Random cases check that both agree. Tables list the known differences, each with the
+//! section that decides it. In the tables, `here` is this policy and `there` is the other
+//! implementation.
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
@@ -16,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use shared_keys::{Applied, Seq, Stamp};
 
-/// When responses arrive, in seconds since 1970.
+/// The time at which responses arrive, in seconds since 1970.
 const ARRIVED: u64 = 1_795_564_800;
 
 const URL: &str = "https://shop.example/a";
@@ -38,7 +40,7 @@ fn headers(fields: &[(String, String)]) -> HeaderMap {
     headers
 }
 
-/// One response, and a request for it that comes later.
+/// A response, and a later request for it.
 #[derive(Debug, Clone)]
 struct Case {
     status: u16,
@@ -54,7 +56,8 @@ impl Case {
         Self { status, response: owned(response), request: owned(request), after_secs }
     }
 
-    /// The seconds of age and of freshness left with which we answer from the store without asking.
+    /// Returns the age and the remaining lifetime in seconds if this policy serves the response as
+    /// fresh.
     fn served_here(&self) -> Option<(u64, u64)> {
         let request = headers(&self.request);
         let choices = Choices { obey_requests: true, ..Choices::default() };
@@ -69,7 +72,8 @@ impl Case {
         }
     }
 
-    /// Returns the age and remaining lifetime if the other implementation serves it as fresh.
+    /// Returns the age and the remaining lifetime in seconds if the other implementation serves the
+    /// response as fresh.
     fn served_there(&self) -> Option<(u64, u64)> {
         let request = request(Method::GET, headers(&self.request));
         let policy = policy(&request, &response(self.status, headers(&self.response)));
@@ -129,7 +133,7 @@ prop_compose! {
         unchanged_secs in proptest::option::weighted(0.3, 0u64..1000),
         age in proptest::option::weighted(0.3, 0u64..100),
         vary in proptest::option::weighted(0.2, select(vec!["Accept", "*"])),
-        asked in proptest::option::weighted(0.3, prop_oneof![
+        request_control in proptest::option::weighted(0.3, prop_oneof![
             Just("no-cache".to_owned()), Just("no-store".to_owned()),
             (0u64..100).prop_map(|secs| format!("max-age={secs}")), (0u64..100).prop_map(|secs| format!("min-fresh={secs}")),
         ]),
@@ -144,7 +148,7 @@ prop_compose! {
         field("age", age.map(|secs| secs.to_string()));
         field("vary", vary.map(str::to_owned));
         let mut request = vec![("accept".to_owned(), "*/*".to_owned())];
-        request.extend(asked.map(|value| ("cache-control".to_owned(), value)));
+        request.extend(request_control.map(|value| ("cache-control".to_owned(), value)));
         request.extend(authorized.then(|| ("authorization".to_owned(), "Basic eDp5".to_owned())));
         Case { status, response, request, after_secs }
     }
@@ -154,13 +158,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn both_serve_the_same_as_old_and_as_fresh_where_they_read_the_rfc_alike(case in case()) {
+    fn both_serve_the_same_responses_with_the_same_age_and_lifetime(case in case()) {
         prop_assert_eq!(case.served_here(), case.served_there(), "{:?}", case);
     }
 }
 
 #[test]
-fn where_they_differ_a_section_says_who_is_right() {
+fn differences_in_serving_are_decided_by_a_section() {
     let (date, earlier, long_ago) = (http_date(ARRIVED), http_date(ARRIVED - 30), http_date(ARRIVED - 3_000_000));
     let (later, rfc850) = (http_date(ARRIVED + 60), "Friday, 27-Nov-26 00:00:00 GMT");
     let fresh = ("cache-control", "max-age=60");
@@ -168,7 +172,7 @@ fn where_they_differ_a_section_says_who_is_right() {
     #[expect(clippy::type_complexity, reason = "a table's row")]
     let rows: &[(&str, bool, bool, u16, &[(&str, &str)], &[(&str, &str)], u64)] = &[
         (
-            "5.2.2.8: proxy-revalidate is about what is stale",
+            "5.2.2.8: proxy-revalidate applies to stale responses only",
             true,
             false,
             200,
@@ -183,7 +187,7 @@ fn where_they_differ_a_section_says_who_is_right() {
         ("5.2: names are case-insensitive", true, false, 200, &[("cache-control", "Max-Age=60")], none, 1),
         ("5.2: names are case-insensitive", false, true, 200, &[("cache-control", "max-age=60, No-Store")], none, 1),
         (
-            "5.2: a comma in a quoted string separates nothing",
+            "5.2: a comma in a quoted string does not separate directives",
             true,
             false,
             200,
@@ -192,7 +196,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             1,
         ),
         (
-            "5.2.2.4: a qualified no-cache spares the rest",
+            "5.2.2.4: a qualified no-cache applies to the listed fields only",
             true,
             false,
             200,
@@ -210,7 +214,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             1,
         ),
         (
-            "4.2.1: of duplicates the first counts",
+            "4.2.1: the first of duplicates counts",
             true,
             true,
             200,
@@ -219,7 +223,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             2,
         ),
         (
-            "RFC 9110 5.6.7: all three forms of dates are read",
+            "RFC 9110 5.6.7: all three formats of dates are valid",
             true,
             false,
             200,
@@ -228,7 +232,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             1,
         ),
         (
-            "4.2.2: no limit is set; here a heuristic lives for a day",
+            "4.2.2: the RFC sets no limit; here a heuristic lifetime is at most a day",
             false,
             true,
             200,
@@ -237,7 +241,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             90_000,
         ),
         (
-            "RFC 8246: immutable is for browsers that reload, and no lifetime",
+            "RFC 8246: immutable is about reloads and gives no lifetime",
             false,
             true,
             200,
@@ -246,7 +250,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             1,
         ),
         (
-            "by choice: what sets a cookie is one user's, public or not",
+            "by choice: a response with Set-Cookie belongs to one user, even if public",
             false,
             true,
             200,
@@ -255,7 +259,7 @@ fn where_they_differ_a_section_says_who_is_right() {
             1,
         ),
         (
-            "RFC 9213: the targeted field is the one that counts",
+            "RFC 9213: the targeted field takes precedence",
             true,
             false,
             200,
@@ -265,7 +269,7 @@ fn where_they_differ_a_section_says_who_is_right() {
         ),
         ("5.4: Pragma is deprecated", true, false, 200, &[fresh], &[("pragma", "no-cache")], 1),
         (
-            "4.2.1: a number that is none is stale",
+            "4.2.1: an invalid number means stale",
             false,
             false,
             200,

@@ -1,5 +1,5 @@
-//! The life of a stored response: another request for it, its validation, and the answer to
-//! that.
+//! The later life of a stored response: its selection by another request, its validation, and its
+//! update by a 304.
 
 use edge_worker::origin::request::fill_headers;
 use edge_worker::policy::select::{variant_key, vary_fields};
@@ -16,15 +16,16 @@ fn fields(fields: &[(&str, &str)]) -> Fields {
     fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The conditions of a request.
+/// `If-None-Match` and `If-Modified-Since` of a request.
 type Conditions = [Option<HeaderValue>; 2];
 
 fn conditions(headers: &HeaderMap) -> Conditions {
     ["if-none-match", "if-modified-since"].map(|name| headers.get(name).cloned())
 }
 
-/// Returns the conditions by which both implementations validate a stale response.
-fn asked(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
+/// Returns the conditions with which both implementations validate a stale response, here and
+/// there.
+fn validation(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
     let (answer, client) = (headers(validators), headers(client));
     let mut here = fill_headers(&client, &VaryRules::default(), &Url::parse(URL).expect("a URL"));
     set_condition(&mut here, &stored(200, answer.clone(), ARRIVED));
@@ -36,11 +37,12 @@ fn asked(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
     (conditions(&here), conditions(&there.headers))
 }
 
-/// The fields after a 304 with these of its own came ten seconds later, here and there, but for
-/// those of its way; `None` if it is of another representation.
+/// Returns the stored fields after a 304 with the fields `new`, received ten seconds later, here
+/// and there. `Age` and `Date`, which depend on the path of the message, are left out. `None` if
+/// the 304 is for another representation.
 fn after_304(old: &Fields, new: &Fields) -> (Option<HeaderMap>, Option<HeaderMap>) {
     let (old, new) = (headers(old), headers(new));
-    let of_the_way = |mut headers: HeaderMap| {
+    let without_path_fields = |mut headers: HeaderMap| {
         headers.remove("age");
         headers.remove("date");
         headers
@@ -52,10 +54,11 @@ fn after_304(old: &Fields, new: &Fields) -> (Option<HeaderMap>, Option<HeaderMap
         AfterResponse::NotModified(_, parts) => Some(parts.headers),
         AfterResponse::Modified(..) => None,
     };
-    (here.map(|stored| of_the_way(stored.headers)), there.map(of_the_way))
+    (here.map(|stored| without_path_fields(stored.headers)), there.map(without_path_fields))
 }
 
-/// Whether a request selects what another with the first fields got, here and there.
+/// Returns whether a request with the fields `second` selects the response to a request with the
+/// fields `first`, here and there.
 fn selects(vary: &str, first: &Fields, second: &Fields) -> (bool, bool) {
     let answer = headers(&fields(&[("vary", vary), ("cache-control", "max-age=60")]));
     let (first, second) = (headers(first), headers(second));
@@ -85,19 +88,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn rfc9111_4_3_1_both_ask_by_the_same_validators((tag, modified) in validators(), accepts in any::<bool>()) {
+    fn rfc9111_4_3_1_both_validate_with_the_same_conditions((tag, modified) in validators(), accepts in any::<bool>()) {
         let client = if accepts { fields(&[("accept", "*/*")]) } else { Vec::new() };
         let answer = with(tag, modified.as_deref(), &fields(&[("cache-control", "no-cache")]));
-        let (here, there) = asked(&answer, &client);
+        let (here, there) = validation(&answer, &client);
         prop_assert_eq!(here, there);
     }
 
     #[test]
-    fn rfc9111_4_3_4_both_take_the_same_304_for_the_same_update(
+    fn rfc9111_4_3_4_both_accept_the_same_304_and_update_alike(
         (tag, modified) in validators(), (new_tag, new_modified) in validators(),
         values in subsequence(vec!["cache-control", "expires", "x-a", "content-length", "content-encoding"], 0..=5),
     ) {
-        // Both name the same validators. Where they do not, see the table.
+        // Both responses have the same kinds of validators. The table has the other cases.
         let (new_tag, new_modified) = (new_tag.filter(|_| tag.is_some()), new_modified.filter(|_| modified.is_some()));
         prop_assume!(new_tag.is_some() == tag.is_some() && new_modified.is_some() == modified.is_some());
         prop_assume!(tag.is_none_or(|tag| tag.strip_prefix("W/") != new_tag));
@@ -127,51 +130,57 @@ fn request_fields() -> impl Strategy<Value = Fields> {
 }
 
 #[test]
-fn where_they_ask_otherwise_a_section_says_who_is_right() {
+fn differences_in_validation_are_decided_by_a_section() {
     let (old, new) = (http_date(ARRIVED - 200), http_date(ARRIVED - 100));
     let text = |conditions: Conditions| {
         conditions.map(|value| value.map_or("-".to_owned(), |value| value.to_str().expect("ASCII").to_owned()))
     };
     for (why, client, here, there) in [
         (
-            "4.3.2: the client's tags are compared here, and the origin's 304 is to be about what is stored",
+            "4.3.2: the cache compares the client's tags, and the origin validates the stored response only",
             [("if-none-match", "\"x\"")],
             ["\"a\"", &old],
             ["\"x\", \"a\"", &old],
         ),
         (
-            "4.3.1: the date that is sent is that of what is stored",
+            "4.3.1: the sent date is that of the stored response",
             [("if-modified-since", &new)],
             ["\"a\"", &old],
             ["\"a\"", &new],
         ),
         (
-            "4.3.1: a client's condition on what is changed says nothing of what is stored",
+            "4.3.1: the client's If-Match does not validate the stored response",
             [("if-match", "\"x\"")],
             ["\"a\"", &old],
             ["\"a\"", "-"],
         ),
     ] {
         let answer = fields(&[("etag", "\"a\""), ("last-modified", &old), ("cache-control", "no-cache")]);
-        let asked = asked(&answer, &fields(&client));
-        assert_eq!((text(asked.0), text(asked.1)), (here.map(str::to_owned), there.map(str::to_owned)), "{why}");
+        let found = validation(&answer, &fields(&client));
+        assert_eq!((text(found.0), text(found.1)), (here.map(str::to_owned), there.map(str::to_owned)), "{why}");
     }
 }
 
 #[test]
-fn where_they_read_a_304_otherwise_a_section_says_who_is_right() {
+fn differences_in_accepting_a_304_are_decided_by_a_section() {
     let date = http_date(ARRIVED - 100);
     #[expect(clippy::type_complexity, reason = "a table's row")]
     let rows: &[(&str, bool, bool, &[(&str, &str)], &[(&str, &str)])] = &[
-        ("RFC 9110 8.8.3.2: a weak tag is no strong one", false, true, &[("etag", "W/\"a\"")], &[("etag", "\"a\"")]),
-        ("4.3.4: one response was asked about, and nothing says it is another", true, false, &[("etag", "\"a\"")], &[]),
-        ("4.3.4: so too by its date", true, false, &[("last-modified", &date)], &[]),
+        (
+            "RFC 9110 8.8.3.2: a weak tag does not match strongly",
+            false,
+            true,
+            &[("etag", "W/\"a\"")],
+            &[("etag", "\"a\"")],
+        ),
+        ("4.3.4: a 304 without a validator confirms the only response", true, false, &[("etag", "\"a\"")], &[]),
+        ("4.3.4: the same, validated by date", true, false, &[("last-modified", &date)], &[]),
     ];
     for (why, here, there, old, new) in rows {
         let (found_here, found_there) = after_304(&fields(old), &fields(new));
         assert_eq!((found_here.is_some(), found_there.is_some()), (*here, *there), "{why}");
     }
-    // 3.2: each field of the 304 is added or replaces those that are stored, all its lines.
+    // RFC 9111 section 3.2: each field of the 304 replaces all stored lines of that field.
     let tagged = |more: &[(&str, &str)]| with(Some("\"a\""), None, &fields(more));
     let (here, there) = after_304(&tagged(&[("x-a", "1")]), &tagged(&[("x-a", "2"), ("x-a", "3"), ("x-b", "4")]));
     assert_eq!(here, Some(headers(&tagged(&[("x-a", "2"), ("x-a", "3"), ("x-b", "4")]))));
@@ -179,12 +188,12 @@ fn where_they_read_a_304_otherwise_a_section_says_who_is_right() {
 }
 
 #[test]
-fn where_they_select_otherwise_a_section_says_who_is_right() {
+fn differences_in_selection_are_decided_by_a_section() {
     #[expect(clippy::type_complexity, reason = "a table's row")]
     let rows: &[(&str, bool, bool, &str, &[(&str, &str)], &[(&str, &str)])] = &[
         ("4.1: white space between members does not count", true, false, "X-A", &[("x-a", "1,2")], &[("x-a", "1, 2")]),
         (
-            "4.1: nor in how many lines they stand",
+            "4.1: the number of lines does not count",
             true,
             false,
             "X-A",
@@ -193,14 +202,14 @@ fn where_they_select_otherwise_a_section_says_who_is_right() {
         ),
         ("4.1: every line counts", false, true, "X-A", &[("x-a", "1"), ("x-a", "2")], &[("x-a", "1")]),
         (
-            "4.1: what means the same may be made the same",
+            "4.1: values with the same meaning may be normalised",
             true,
             false,
             "Accept-Encoding",
             &[("accept-encoding", "gzip, br")],
             &[("accept-encoding", "br;q=1.0, gzip")],
         ),
-        ("RFC 9110 12.5.5: what is no field's name is not known to match", false, true, "X A", &[], &[]),
+        ("RFC 9110 12.5.5: an invalid field name matches no request", false, true, "X A", &[], &[]),
     ];
     for (why, here, there, vary, first, second) in rows {
         assert_eq!(selects(vary, &fields(first), &fields(second)), (*here, *there), "{why}");
@@ -208,15 +217,15 @@ fn where_they_select_otherwise_a_section_says_who_is_right() {
 }
 
 #[test]
-fn rfc9110_9_3_2_a_head_is_answered_by_what_a_get_would_get() {
+fn rfc9110_9_3_2_a_head_is_answered_by_the_stored_response_to_a_get() {
     let (answer, none) = (headers(&fields(&[("cache-control", "max-age=60")])), HeaderMap::new());
     for (method, here, there) in [(Method::GET, true, true), (Method::HEAD, true, false)] {
-        let asking = Request { method: &method, headers: &none, choices: Choices::default() };
+        let head_or_get = Request { method: &method, headers: &none, choices: Choices::default() };
         let stored = stored(200, answer.clone(), ARRIVED);
-        let decision = decide(asking, Selected::Response(&stored), at(ARRIVED + 1), &Applied::new(10));
+        let decision = decide(head_or_get, Selected::Response(&stored), at(ARRIVED + 1), &Applied::new(10));
         assert_eq!(matches!(decision, Decision::Serve(_)), here, "{method}");
         let policy = policy(&request(Method::GET, none.clone()), &response(200, answer.clone()));
-        let asked = policy.before_request(&request(method.clone(), none.clone()), at(ARRIVED + 1));
-        assert_eq!(asked.satisfies_without_revalidation(), there, "{method}: it wants the very method");
+        let before = policy.before_request(&request(method.clone(), none.clone()), at(ARRIVED + 1));
+        assert_eq!(before.satisfies_without_revalidation(), there, "{method}: the other requires the same method");
     }
 }
