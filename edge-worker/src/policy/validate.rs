@@ -6,7 +6,7 @@
 //! (4.3.5).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use shared_keys::split_list;
+use shared_keys::{EntityTag, lists_entity_tag};
 
 use super::StoredResponse;
 use super::date::date;
@@ -87,10 +87,9 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
 /// the origin sent despite the client's conditions: only the origin knows by which dates the
 /// resource has changed.
 pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
-    let etag = response.headers.get(header::ETAG).map(|value| opaque_tag(value.as_bytes()));
-    let names = |member: &[u8]| member == b"*" || Some(opaque_tag(member)) == etag;
+    let etag = response.headers.get(header::ETAG).map(entity_tag);
     let mut lines = request.get_all(header::IF_NONE_MATCH).iter();
-    is_evaluated(response) && lines.any(|line| split_list(line.as_bytes()).any(names))
+    is_evaluated(response) && lines.any(|line| lists_entity_tag(line.as_bytes(), etag))
 }
 
 /// Returns whether conditions are evaluated: only for a 200 or a 206 (RFC 9110 section 13.2.1).
@@ -159,8 +158,8 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     let dates = of(&answer, header::LAST_MODIFIED).map(|new| Some(new) == of(stored, header::LAST_MODIFIED));
     let same = match (of(&answer, header::ETAG), of(stored, header::ETAG)) {
         // A strong tag selects only a response with the same strong tag (RFC 9111 section 4.3.4).
-        (Some(new), old) if !is_weak(&new) => Some(new) == old,
-        (Some(new), Some(old)) => opaque_tag(new.as_bytes()) == opaque_tag(old.as_bytes()),
+        (Some(new), old) if !entity_tag(&new).is_weak() => Some(new) == old,
+        (Some(new), Some(old)) => entity_tag(&new).weakly_matches(entity_tag(&old)),
         (Some(_), None) => dates == Some(true),
         (None, _) => dates != Some(false),
     };
@@ -224,16 +223,8 @@ fn update(stored: &StoredResponse, answer: StoredResponse) -> StoredResponse {
     }
 }
 
-/// Returns whether an entity tag is weak (RFC 9110 section 8.8.3).
-fn is_weak(tag: &HeaderValue) -> bool {
-    tag.as_bytes().trim_ascii_start().starts_with(b"W/")
-}
-
-/// Returns an entity tag without its weakness indicator, for weak comparison (RFC 9110 section
-/// 8.8.3.2).
-fn opaque_tag(tag: &[u8]) -> &[u8] {
-    let tag = tag.trim_ascii();
-    tag.strip_prefix(b"W/").unwrap_or(tag)
+fn entity_tag(value: &HeaderValue) -> EntityTag<'_> {
+    EntityTag::new(value.as_bytes())
 }
 
 #[cfg(test)]
@@ -253,9 +244,9 @@ mod tests {
             ("\"1\"", "\"1\"", true, true),
         ] {
             let (one, other) = (HeaderValue::from_static(one), HeaderValue::from_static(other));
-            let both_strong = !is_weak(&one) && !is_weak(&other);
+            let both_strong = !entity_tag(&one).is_weak() && !entity_tag(&other).is_weak();
             assert_eq!(both_strong && one == other, strongly, "{one:?} {other:?}");
-            assert_eq!(opaque_tag(one.as_bytes()) == opaque_tag(other.as_bytes()), weakly, "{one:?} {other:?}");
+            assert_eq!(entity_tag(&one).weakly_matches(entity_tag(&other)), weakly, "{one:?} {other:?}");
         }
     }
 
