@@ -149,14 +149,14 @@ pub fn remove_internal(headers: &mut HeaderMap) {
 /// Removes the fields of a response that are for the edge alone.
 ///
 /// `CDN-Cache-Control` is also for shared caches further out (RFC 9213 section 3). It is removed
-/// all the same if the origin is Strata's (`is_ours`): its lifetime relies on purges, which do not
-/// reach those caches.
-pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
+/// all the same if the SDK's layer wrote it (`is_from_sdk`): its lifetime relies on purges, which
+/// do not reach those caches.
+pub fn remove_for_the_edge(headers: &mut HeaderMap, is_from_sdk: bool) {
     remove_internal(headers);
     for name in FOR_THE_EDGE {
         headers.remove(name);
     }
-    if is_ours {
+    if is_from_sdk {
         headers.remove(CDN_CACHE_CONTROL);
     }
 }

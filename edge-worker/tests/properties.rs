@@ -100,7 +100,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     (secs(), secs(), secs()).prop_map(|(fresh, swr, sie)| Parts { fresh, swr, sie })
 }
 
-fn rule(lifetime: Parts, over_the_origin: bool, allow_stale: bool) -> Rules {
+fn rule(lifetime: Parts, overrides_origin: bool, allow_stale: bool) -> Rules {
     let object = |members: Vec<(&str, Json)>| {
         Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
@@ -109,7 +109,7 @@ fn rule(lifetime: Parts, over_the_origin: bool, allow_stale: bool) -> Rules {
         of("fresh", lifetime.fresh),
         of("stale_while_revalidate", lifetime.swr),
         of("stale_if_error", lifetime.sie),
-        Some(("override", Json::Bool(over_the_origin))),
+        Some(("override", Json::Bool(overrides_origin))),
     ];
     let lifetime = object(parts.into_iter().flatten().collect());
     let path = Json::Text("/**".to_owned());
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn rule_and_origin_combine_to_the_documented_lifetime(
-        own in parts(), declared in parts(), (over_the_origin, allow_stale, is_shared) in any::<(bool, bool, bool)>(),
+        own in parts(), declared in parts(), (overrides_origin, allow_stale, is_shared) in any::<(bool, bool, bool)>(),
         flags in subsequence(vec!["no-cache", "must-revalidate", "proxy-revalidate", "public", "must-understand"], 0..3),
     ) {
         let fresh = declared.fresh.map(|secs| format!("{}={secs}", if is_shared { "s-maxage" } else { "max-age" }));
@@ -132,15 +132,15 @@ proptest! {
         let declared_directives: Vec<String> = flag_directives.chain(fresh).chain(swr).chain(sie).collect();
         let mut response = stored(&[("cache-control", declared_directives.join(", ").into_bytes())]);
         let target = TargetKey::parse("https://shop.example/a").expect("a URL");
-        rule(own, over_the_origin, allow_stale).of(&Method::GET, &target).set_lifetime(&mut response);
+        rule(own, overrides_origin, allow_stale).of(&Method::GET, &target).set_lifetime(&mut response);
 
         let has = |flag| flags.contains(&flag);
         let either = |own: Option<u64>, declared: Option<u64>| {
-            if over_the_origin { own.or(declared) } else { declared.or(own) }
+            if overrides_origin { own.or(declared) } else { declared.or(own) }
         };
         // `no-cache` is an explicit lifetime as well: the origin declares that it is never fresh.
         let is_explicit = declared.fresh.is_some() || has("no-cache");
-        let fresh_is_the_origins = own.fresh.is_none() || (!over_the_origin && is_explicit);
+        let fresh_is_the_origins = own.fresh.is_none() || (!overrides_origin && is_explicit);
         let fresh = if fresh_is_the_origins { declared.fresh } else { own.fresh };
         let no_cache = has("no-cache") && fresh_is_the_origins;
         let s_maxage = declared.fresh.is_some() && is_shared;

@@ -61,7 +61,7 @@ fuzz_target!(|text: &[u8]| {
         let Some(target) = rule.target(url.as_str(), plain) else { return };
         let websocket = is_websocket(&method, &client);
         remove_hop_by_hop(&mut client);
-        passes_what_it_should(rule, &client);
+        bypasses_what_it_should(rule, &client);
         forwarded(rule, &client, &url, &answer);
         invalidates_its_own_origin(rules, &method, &url, status, &answer);
 
@@ -74,7 +74,7 @@ fuzz_target!(|text: &[u8]| {
         }
         sets_a_lifetime(rule, request, &mut response);
         rule.is_deceptive(url.path(), &response);
-        if bypass_reason(request, websocket).is_none() && !rule.passes(&client) {
+        if bypass_reason(request, websocket).is_none() && !rule.bypasses_store(&client) {
             kept(request, &response, &target, rule, time + later);
         }
     });
@@ -89,15 +89,15 @@ fn split<'a>(text: &'a [u8], at: &[u8]) -> (&'a [u8], &'a [u8]) {
 }
 
 /// No other cookie hides one that makes the request bypass the cache.
-fn passes_what_it_should(rule: &Rule, client: &HeaderMap) {
+fn bypasses_what_it_should(rule: &Rule, client: &HeaderMap) {
     if client.contains_key("x-preview") && rule.name.starts_with("bypass") {
-        assert!(rule.passes(client));
+        assert!(rule.bypasses_store(client));
     }
     for line in client.get_all(header::COOKIE) {
         let line = [line.as_bytes(), b"; sid=1"].concat();
         let mut signed_in = HeaderMap::new();
         signed_in.insert(header::COOKIE, HeaderValue::from_bytes(&line).expect("a field value"));
-        assert!(rule.passes(&signed_in) || !rule.name.starts_with("bypass"), "{line:?}");
+        assert!(rule.bypasses_store(&signed_in) || !rule.name.starts_with("bypass"), "{line:?}");
     }
 }
 

@@ -18,7 +18,7 @@ fuzz_target!(|text: &[u8]| {
     let mut stored = fields::stored(headers.clone());
     stored.status = if headers.contains_key("x-part") { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
 
-    match (range::select(request, &stored), range::held(&stored)) {
+    match (range::select(request, &stored), range::stored_octets(&stored)) {
         (Some(Part::Octets(octets)), Some(held)) => {
             assert!(held.first <= octets.first && octets.first <= octets.last && octets.last <= held.last);
             assert_eq!(octets.length, held.length);

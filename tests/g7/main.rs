@@ -143,7 +143,7 @@ async fn with_many_writes_and_all_processes_in_turn(stand: Arc<Stand>) {
     let (path, id) = ("/items/2", 2);
     stand.is_stored(path, "en", 0).await;
     let since = Instant::now();
-    let (mut puts, mut looks) = (Vec::new(), 0);
+    let (mut puts, mut lookups) = (Vec::new(), 0);
     while since.elapsed() < BOUND + BOUND / 2 {
         if puts.len() < 8 && since.elapsed() > Duration::from_millis(700) * puts.len() as u32 {
             puts.push(stand.put(id).await.1);
@@ -151,10 +151,10 @@ async fn with_many_writes_and_all_processes_in_turn(stand: Arc<Stand>) {
         let reply = stand.get(path, "en").await;
         let due = puts.iter().filter(|put_at| reply.asked_at.saturating_duration_since(**put_at) > BOUND).count();
         assert!(reply.version >= due as u64, "version {} where {due} is due", reply.version);
-        looks += 1;
+        lookups += 1;
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    assert!(looks > 50, "{looks}");
+    assert!(lookups > 50, "{lookups}");
     stand.is_stored(path, "en", 8).await;
 }
 

@@ -21,12 +21,12 @@ pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-con
 /// Returns the directives of a rule if one applies, else those of the origin.
 pub fn directives(headers: &HeaderMap) -> Directives {
     let rule = headers.get(RULE_CACHE_CONTROL).and_then(|value| Directives::from_targeted(value.as_bytes()));
-    rule.unwrap_or_else(|| of_the_origin(headers))
+    rule.unwrap_or_else(|| from_origin(headers))
 }
 
 /// Returns the directives of the first targeted field that parses and is not empty (RFC 9213
 /// section 2.2), else those of `Cache-Control`.
-pub fn of_the_origin(headers: &HeaderMap) -> Directives {
+pub fn from_origin(headers: &HeaderMap) -> Directives {
     for name in [CLOUDFLARE_CDN_CACHE_CONTROL, CDN_CACHE_CONTROL] {
         if headers.contains_key(&name)
             && let Some(targeted) = Directives::from_targeted(&joined(headers, &name))

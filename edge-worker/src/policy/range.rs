@@ -102,7 +102,7 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
             response.headers.remove(ANSWERED_RANGE);
         }
     }
-    if response.status == StatusCode::PARTIAL_CONTENT && held(&response).is_some_and(Octets::is_whole) {
+    if response.status == StatusCode::PARTIAL_CONTENT && stored_octets(&response).is_some_and(Octets::is_whole) {
         response.status = StatusCode::OK;
         response.headers.remove(header::CONTENT_RANGE);
         response.headers.remove(ANSWERED_RANGE);
@@ -113,7 +113,7 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
 /// Returns the octets of the whole that a stored 200 or 206 contains. Every stored response with a
 /// body has a `Content-Length`. Returns `None` if the length, or the position of a part, is
 /// unknown.
-pub fn held(stored: &StoredResponse) -> Option<Octets> {
+pub fn stored_octets(stored: &StoredResponse) -> Option<Octets> {
     let held = content_length(&stored.headers)?;
     if stored.status != StatusCode::PARTIAL_CONTENT {
         return Some(Octets { first: 0, last: held.checked_sub(1)?, length: held });
@@ -137,7 +137,7 @@ pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     if stored.headers.get(ANSWERED_RANGE) == Some(range) {
         return Some(Part::Whole);
     }
-    let Some(held) = held(stored) else { return whole };
+    let Some(held) = stored_octets(stored) else { return whole };
     match requested(range.as_bytes(), held.length) {
         Part::Whole => whole,
         Part::Octets(octets) => {
@@ -384,11 +384,11 @@ mod tests {
             assert_eq!(select_of(&response, &[("range", range)]), expected, "{range}");
         }
         assert_eq!(select_of(&response, &[]), None);
-        assert_eq!(held(&as_stored(response.clone(), None)), held(&response));
+        assert_eq!(stored_octets(&as_stored(response.clone(), None)), stored_octets(&response));
         assert_eq!(select_of(&response, &[("range", "bytes=6-8"), ("if-range", "\"b\"")]), None);
         // A part shorter than its `Content-Range` contains the first octets. The octets of a longer
         // part, or of a part without a position, are unknown.
-        assert_eq!(held(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
+        assert_eq!(stored_octets(&part("bytes 4-9/10", "5")), Some(Octets { first: 4, last: 8, length: 10 }));
         for (content_range, length) in [
             ("bytes 4-8/10", "6"),
             ("bytes 4-8/10", "0"),
@@ -399,7 +399,7 @@ mod tests {
             ("lines 4-8/10", "5"),
             ("4-8/10", "5"),
         ] {
-            assert_eq!(held(&part(content_range, length)), None, "{content_range} {length}");
+            assert_eq!(stored_octets(&part(content_range, length)), None, "{content_range} {length}");
         }
     }
 
@@ -455,7 +455,7 @@ mod tests {
             let fields = [("content-range", named.content_range().to_str().unwrap().to_owned()), ("content-length", named.count().to_string())];
             let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
-            prop_assert_eq!(held(&part), Some(named));
+            prop_assert_eq!(stored_octets(&part), Some(named));
             match select_of(&part, &[("range", &range)]) {
                 Some(Part::Octets(octets)) => {
                     prop_assert!(octets.first <= octets.last && octets.length == named.length);

@@ -30,7 +30,7 @@ pub struct StoredResponse {
 
 impl StoredResponse {
     /// Returns whether a Strata origin generated it. Only such an origin states a journal position.
-    pub fn is_ours(&self) -> bool {
+    pub fn is_from_sdk(&self) -> bool {
         self.stamp.origin.is_some()
     }
 

@@ -151,7 +151,7 @@ pub fn remove_conditions(request: &mut HeaderMap) {
 /// named one response. A 304 without a journal position does not confirm a response of a Strata
 /// service: the purges that the service had applied are unknown.
 pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<StoredResponse> {
-    if stored.is_ours() && !answer.is_ours() {
+    if stored.is_from_sdk() && !answer.is_from_sdk() {
         return None;
     }
     let of = |response: &StoredResponse, name| response.headers.get(&name).cloned();
@@ -174,7 +174,7 @@ pub enum Head {
     /// The representation is another one: the stored response is outdated.
     Outdates,
     /// The 200 allows neither conclusion.
-    Silent,
+    Unrelated,
 }
 
 /// Determines the effect of `answer`, a 200 to HEAD, on `stored`.
@@ -182,8 +182,8 @@ pub enum Head {
 /// The RFC also allows an update without validators. But such a response says nothing about the
 /// stored body, and a monitor that sends a HEAD every minute would keep an old page fresh forever.
 pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
-    if stored.status != StatusCode::OK || (stored.is_ours() && !answer.is_ours()) {
-        return Head::Silent;
+    if stored.status != StatusCode::OK || (stored.is_from_sdk() && !answer.is_from_sdk()) {
+        return Head::Unrelated;
     }
     let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
     let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
@@ -192,7 +192,7 @@ pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     let other_length = same_coding && compare(header::CONTENT_LENGTH) == Some(false);
     match (validators.contains(&Some(false)) || other_length, validators) {
         (true, _) => Head::Outdates,
-        (false, [None, None]) => Head::Silent,
+        (false, [None, None]) => Head::Unrelated,
         (false, _) => Head::Updates(update(stored, answer)),
     }
 }
@@ -474,7 +474,7 @@ mod tests {
             assert!(matches!(by_head(&old, stored(&[other])), Head::Outdates), "{other:?}");
         }
         for nothing in [&[][..], &[("content-length", "5")], &[("cache-control", "max-age=9")]] {
-            assert!(matches!(by_head(&old, stored(nothing)), Head::Silent), "{nothing:?}");
+            assert!(matches!(by_head(&old, stored(nothing)), Head::Unrelated), "{nothing:?}");
         }
         let encoded = stored(&[("etag", "\"a\""), ("content-length", "3"), ("content-encoding", "gzip")]);
         let Head::Updates(fresh) = by_head(&old, encoded) else {
@@ -482,7 +482,10 @@ mod tests {
         };
         assert_eq!(fresh.headers.get("content-encoding"), None);
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..old };
-        assert!(matches!(by_head(&part, same), Head::Silent), "the length of a part is not comparable with the whole");
+        assert!(
+            matches!(by_head(&part, same), Head::Unrelated),
+            "the length of a part is not comparable with the whole"
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Rule {
     /// earlier value. Removes the field if the origin's directives apply.
     pub fn set_lifetime(&self, response: &mut StoredResponse) {
         response.headers.remove(RULE_CACHE_CONTROL);
-        let (declared, lifetime) = of_the_origin(response);
+        let (declared, lifetime) = declared_by_origin(response);
         if let Some(directives) = self.directives(response.status, &declared, lifetime)
             && let Ok(value) = HeaderValue::try_from(directives)
         {
@@ -40,8 +40,8 @@ impl Rule {
         if !self.check_extension || !is_answer || !content_type::contradicts(path, &response.headers) {
             return false;
         }
-        let (_, lifetime) = of_the_origin(response);
-        !lifetime.source.is_explicit() || (self.over_the_origin && self.fresh.is_some())
+        let (_, lifetime) = declared_by_origin(response);
+        !lifetime.source.is_explicit() || (self.overrides_origin && self.fresh.is_some())
     }
 
     /// Returns the directives that replace the origin's; `None` if the origin's apply.
@@ -67,7 +67,7 @@ impl Rule {
         // The rule's part of a lifetime, if it applies: always with `override`, else if the origin
         // declares none.
         let part = |own: Option<Duration>, declared: Option<Duration>| {
-            own.filter(|_| applies && (self.over_the_origin || declared.is_none()))
+            own.filter(|_| applies && (self.overrides_origin || declared.is_none()))
         };
         let fresh = part(self.fresh, explicit.then_some(lifetime.duration));
         let while_revalidate = part(self.stale_while_revalidate, declared.stale_while_revalidate);
@@ -110,8 +110,8 @@ fn with_unstorable_fields(directives: String, declared: &Directives) -> String {
 }
 
 /// Returns the origin's directives and freshness lifetime, without the rule's.
-fn of_the_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
-    let declared = directives::of_the_origin(&response.headers);
+fn declared_by_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
+    let declared = directives::from_origin(&response.headers);
     let lifetime = freshness_lifetime(&declared, response.status, &response.headers, response.response_time);
     (declared, lifetime)
 }

@@ -44,7 +44,7 @@ pub struct Rule {
     /// The normalisation of selecting fields.
     pub vary: VaryRules,
     /// Whether all requests bypass the store. Default: `false`.
-    pub pass: bool,
+    pub bypass_always: bool,
     /// The choices that HTTP leaves open. Default: all off.
     pub choices: Choices,
     /// The patterns of the path, of which one must match.
@@ -63,7 +63,7 @@ pub struct Rule {
     stale_if_error: Option<Duration>,
     /// Whether these three replace the origin's values. Otherwise they apply if the origin declares
     /// none.
-    over_the_origin: bool,
+    overrides_origin: bool,
     /// The lifetimes of errors without an explicit lifetime, by status.
     errors: Vec<(StatusCode, Duration)>,
     /// Whether stale responses are allowed despite `s-maxage`, `must-revalidate` and
@@ -80,7 +80,7 @@ impl Default for Rule {
             name: "default".into(),
             query: QueryRules::default(),
             vary: VaryRules::default(),
-            pass: false,
+            bypass_always: false,
             choices: Choices::default(),
             paths: Vec::new(),
             methods: Vec::new(),
@@ -89,7 +89,7 @@ impl Default for Rule {
             fresh: None,
             stale_while_revalidate: None,
             stale_if_error: None,
-            over_the_origin: false,
+            overrides_origin: false,
             errors: Vec::new(),
             allow_stale: false,
             check_extension: true,
@@ -119,8 +119,8 @@ impl Rule {
 
     /// Returns whether a request with these fields bypasses the store, for its lookup and its
     /// response.
-    pub fn passes(&self, request: &HeaderMap) -> bool {
-        self.pass
+    pub fn bypasses_store(&self, request: &HeaderMap) -> bool {
+        self.bypass_always
             || self.bypass_headers.iter().any(|name| request.contains_key(name))
             || (!self.bypass_cookies.is_empty() && self.has_bypass_cookie(request))
     }
@@ -219,7 +219,7 @@ mod tests {
     fn a_listed_cookie_or_field_bypasses_the_store() {
         let rules = rules(r#"[{"path": "/**", "bypass": {"cookies": ["sid", "wp_*"], "headers": ["X-Preview"]}}]"#);
         let rule = rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap());
-        for (fields, passes) in [
+        for (fields, bypasses_store) in [
             (&[("cookie", "a=1; sid=2")][..], true),
             (&[("cookie", "a=1"), ("cookie", "wp_logged_in=")][..], true),
             (&[("cookie", "name=Zo\u{eb}; sid=1")][..], true),
@@ -227,7 +227,7 @@ mod tests {
             (&[("x-preview", "")][..], true),
             (&[][..], false),
         ] {
-            assert_eq!(rule.passes(&headers(fields)), passes, "{fields:?}");
+            assert_eq!(rule.bypasses_store(&headers(fields)), bypasses_store, "{fields:?}");
         }
     }
 

@@ -60,7 +60,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
                     rule.methods.push(if method == Method::HEAD { Method::GET } else { method });
                 }
             }
-            "pass" => rule.pass = member.boolean()?,
+            "pass" => rule.bypass_always = member.boolean()?,
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
             "vary" => rule.vary = vary(&member)?,
@@ -148,7 +148,7 @@ fn lifetime(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
             "fresh" => rule.fresh = Some(member.seconds()?),
             "stale_while_revalidate" => rule.stale_while_revalidate = Some(member.seconds()?),
             "stale_if_error" => rule.stale_if_error = Some(member.seconds()?),
-            "override" => rule.over_the_origin = member.boolean()?,
+            "override" => rule.overrides_origin = member.boolean()?,
             _ => return Err(member.unknown()),
         }
     }
@@ -313,7 +313,7 @@ mod tests {
             }]"#,
         );
         let rule = &Rules::read(&rules).unwrap().rules[0];
-        assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.pass), ("all", 2, 2, true));
+        assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.bypass_always), ("all", 2, 2, true));
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
         assert_eq!(
             rule.query,
@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(rule.vary.normal("x-a", Some("de")), None);
         let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
         let parts = [rule.fresh, rule.stale_while_revalidate, rule.stale_if_error].map(secs);
-        assert_eq!((parts, rule.over_the_origin), ([Some(1), Some(2), Some(3)], true));
+        assert_eq!((parts, rule.overrides_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
         assert!(rule.allow_stale && !rule.check_extension);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });

@@ -60,7 +60,7 @@ impl Exchange {
         remove_hop_by_hop(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
-        let is_ours = headers.contains_key(POSITION_HEADER);
+        let is_from_sdk = headers.contains_key(POSITION_HEADER);
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
         let mut invalidated_at = request_time;
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
@@ -83,7 +83,7 @@ impl Exchange {
                 }
             });
         }
-        self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
+        self.finish(code, headers, body, false, is_from_sdk, CacheStatus::Forwarded(forwarded))
     }
 
     /// Returns the response to a POST as later GETs will get it, and for how long, if it states

@@ -93,7 +93,7 @@ impl Exchange {
 
     async fn try_answer(self: &Rc<Self>, request: &web_sys::Request, context: &Context) -> Answer {
         if is_loop(&self.headers, &self.url) {
-            let message = "ORIGIN leads back to this worker: set it to the origin's own URL";
+            let message = "ORIGIN is the URL of this worker: set it to the origin's own";
             return own_response(StatusCode::LOOP_DETECTED, message, Detail::Loop);
         }
         if matches!(self.method, Method::TRACE | Method::CONNECT) {
@@ -141,7 +141,7 @@ impl Exchange {
         } else if rules::is_ambiguous(rules::path_of(&self.target)) {
             Some(Forward::bypass(Detail::Path))
         } else {
-            self.rule.passes(&self.headers).then(|| Forward::bypass(Detail::Rule))
+            self.rule.bypasses_store(&self.headers).then(|| Forward::bypass(Detail::Rule))
         }
     }
 

@@ -271,7 +271,7 @@ impl Exchange {
             StatusCode::OK if extent == Extent::Fields => match validate::by_head(stored, answer.response.clone()) {
                 Head::Updates(updated) => Some(updated),
                 Head::Outdates => None,
-                Head::Silent => return Ok(Validation::Unrelated(answer)),
+                Head::Unrelated => return Ok(Validation::Unrelated(answer)),
             },
             _ if extent == Extent::Fields => return Ok(Validation::Unrelated(answer)),
             _ => None,

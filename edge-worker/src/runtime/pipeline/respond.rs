@@ -34,7 +34,7 @@ impl Exchange {
         context: &Context,
     ) -> Answer {
         let OriginResponse { mut response, mut body, is_evaluated } = received;
-        let (is_head, is_ours) = (self.method == Method::HEAD, response.is_ours());
+        let (is_head, is_from_sdk) = (self.method == Method::HEAD, response.is_from_sdk());
         let is_update = matches!(effect, StoredEffect::Updated(_));
         let mut headers = response.headers.clone();
         if is_update {
@@ -74,7 +74,7 @@ impl Exchange {
             }
             Err(_) => release_uncollapsed(leader),
         }
-        self.finish(code, headers, body, not_modified, is_ours, status)
+        self.finish(code, headers, body, not_modified, is_from_sdk, status)
     }
 
     /// Stores a response after the client is answered, and then releases the waiters.
@@ -108,10 +108,10 @@ impl Exchange {
         mut headers: HeaderMap,
         body: Option<Body>,
         not_modified: bool,
-        is_ours: bool,
+        is_from_sdk: bool,
         cache_status: CacheStatus,
     ) -> Answer {
-        remove_for_the_edge(&mut headers, is_ours);
+        remove_for_the_edge(&mut headers, is_from_sdk);
         cache_status.append_to(&mut headers, Some(&self.target));
         let (status, body) = if not_modified {
             validate::retain_not_modified_fields(&mut headers);

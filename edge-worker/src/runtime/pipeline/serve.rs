@@ -84,12 +84,12 @@ impl Exchange {
     }
 
     async fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
-        let is_ours = stored.is_ours();
+        let is_from_sdk = stored.is_from_sdk();
         let mut headers = stored.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
         let (code, body) =
             if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
-        self.finish(code, headers, body, hit.not_modified, is_ours, status)
+        self.finish(code, headers, body, hit.not_modified, is_from_sdk, status)
     }
 
     /// Returns the stored response that may replace a failure. The decision is repeated, because a
@@ -132,7 +132,7 @@ pub(super) async fn cut(
     match part {
         Part::Whole => Ok((stored.status, body)),
         Part::Octets(octets) => {
-            let offset = range::held(stored).map_or(0, |held| held.first);
+            let offset = range::stored_octets(stored).map_or(0, |held| held.first);
             let (first, end) = (octets.first - offset, octets.last + 1 - offset);
             headers.insert(header::CONTENT_RANGE, octets.content_range());
             for name in [validate::CONTENT_DIGEST, validate::CONTENT_MD5] {

@@ -14,19 +14,19 @@ use crate::{
 /// the number.
 #[derive(Clone, Default)]
 struct Source {
-    asked: Arc<Mutex<Vec<Vec<u64>>>>,
+    calls: Arc<Mutex<Vec<Vec<u64>>>>,
     /// Numbers it does not have.
     lacks: Vec<u64>,
 }
 
 impl Source {
     fn answer(&self, keys: Vec<Number>) -> Result<Vec<(Number, u64)>, BoxError> {
-        self.asked.lock().unwrap().push(keys.iter().map(|key| key.id).collect());
+        self.calls.lock().unwrap().push(keys.iter().map(|key| key.id).collect());
         Ok(keys.into_iter().filter(|key| !self.lacks.contains(&key.id)).map(|key| (key.clone(), key.id * 10)).collect())
     }
 
-    fn asked(&self) -> Vec<Vec<u64>> {
-        self.asked.lock().unwrap().clone()
+    fn calls(&self) -> Vec<Vec<u64>> {
+        self.calls.lock().unwrap().clone()
     }
 }
 
@@ -67,22 +67,22 @@ async fn the_loader_is_called_once_with_only_the_misses_and_the_order_is_that_of
     assert_eq!(values(&hits), [Some(40), Some(33), Some(20), None, Some(11), Some(20)]);
     let (memory, redis, loader) = (Some(Layer::Memory), Some(Layer::Redis), Some(Layer::Loader));
     assert_eq!(layers(&hits), [loader, redis, loader, None, memory, loader]);
-    assert_eq!(source.asked(), [[4, 2, 5]]);
+    assert_eq!(source.calls(), [[4, 2, 5]]);
     assert_eq!(layers(&read(&numbers, &source, [1, 2, 3, 4]).await), [memory; 4]);
     assert_eq!(values(&numbers.get_many_cached(&keys([5, 4, 6])).await), [None, Some(40), None]);
     assert_eq!(read(&numbers, &source, []).await.len(), 0);
-    assert_eq!(source.asked().len(), 1);
+    assert_eq!(source.calls().len(), 1);
 }
 
 #[tokio::test]
-async fn what_a_batch_reads_from_the_shared_tier_is_judged_key_by_key() {
+async fn keys_read_from_the_store_in_a_batch_are_checked_one_by_one() {
     let ((cache, _, numbers), source) = (numbers(|numbers| numbers).await, Source::default());
     read(&numbers, &source, [1, 2, 3]).await;
     numbers.invalidate(&Number { id: 2 }).await;
     cache.core().memory.clear();
     assert_eq!(values(&numbers.get_many_cached(&keys([1, 2, 3])).await), [Some(10), None, Some(30)]);
     assert_eq!(values(&read(&numbers, &source, [1, 2, 3]).await), [Some(10), Some(20), Some(30)]);
-    assert_eq!(source.asked(), [vec![1, 2, 3], vec![2]]);
+    assert_eq!(source.calls(), [vec![1, 2, 3], vec![2]]);
 }
 
 #[tokio::test]
@@ -118,11 +118,11 @@ async fn a_batch_waits_for_a_single_load_and_a_single_load_for_a_batch() {
     assert_eq!(batch.await.unwrap(), [Some(11), Some(20)]);
     assert_eq!(single.await.unwrap(), 11);
     joining.await.unwrap();
-    assert_eq!((source.asked(), cache.stats().loads), (vec![vec![2]], 2));
+    assert_eq!((source.calls(), cache.stats().loads), (vec![vec![2]], 2));
 }
 
 #[tokio::test]
-async fn a_single_caller_does_not_take_a_batchs_word_that_there_is_nothing() {
+async fn a_single_read_runs_its_loader_for_a_key_that_a_batch_did_not_find() {
     let (cache, _, numbers) = numbers(|numbers| numbers).await;
     let held = Arc::new(Semaphore::new(0));
     let batch = tokio::spawn({
@@ -151,7 +151,7 @@ async fn a_single_caller_does_not_take_a_batchs_word_that_there_is_nothing() {
 /// A batch that waits for a load which an invalidation has overtaken calls its own loader for that
 /// key.
 #[tokio::test]
-async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it() {
+async fn a_batch_does_not_join_a_load_that_an_invalidation_has_overtaken() {
     let ((cache, _, numbers), source) = (numbers(|numbers| numbers).await, Source::default());
     let gate = Arc::new(Semaphore::new(0));
     let tag = || Tag::new("group:1").unwrap();
@@ -173,11 +173,11 @@ async fn after_an_invalidation_a_batch_does_not_take_what_was_loaded_before_it()
     let_run().await;
     gate.add_permits(1);
     assert_eq!(batch.await.unwrap(), [Some(10), Some(20)]);
-    assert_eq!((single.await.unwrap(), source.asked()), (11, vec![vec![2], vec![1]]));
+    assert_eq!((single.await.unwrap(), source.calls()), (11, vec![vec![2], vec![1]]));
 }
 
 #[tokio::test]
-async fn what_a_batch_says_of_a_key_holds_for_that_key_alone() {
+async fn tags_and_lifetimes_of_a_batch_apply_to_their_key_alone() {
     let (cache, clock, numbers) = numbers(|numbers| numbers).await;
     let loader = |keys: Vec<Number>, loads: BatchContext| async move {
         loads.of(&Number { id: 1 }).tag(Tag::new("group:1").unwrap());
@@ -192,7 +192,7 @@ async fn what_a_batch_says_of_a_key_holds_for_that_key_alone() {
 }
 
 #[tokio::test]
-async fn what_an_answer_leaves_out_is_negative_if_the_namespace_keeps_that() {
+async fn keys_missing_from_a_batch_result_are_stored_as_absent_if_configured() {
     let (cache, clock) = cache(|builder| builder).await;
     let numbers: Namespace<Number, Option<u64>> =
         cache.namespace(LIFETIME).negative_lifetime(Lifetime::fresh(5 * SECOND)).build();
@@ -229,7 +229,7 @@ async fn a_failing_loader_is_an_error_unless_every_key_may_be_served_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_or_a_hard_timeout_of_a_batch_is_an_error_and_nothing_else() {
+async fn a_panic_or_timeout_of_a_batch_loader_is_an_error_of_that_read_alone() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     #[expect(clippy::panic, reason = "the panic is what is tested")]
     let panicking =
@@ -253,14 +253,14 @@ async fn stale_values_of_a_batch_are_served_and_refreshed_together() {
     let stale = |hit: &Option<Cached<u64>>| hit.as_ref().is_some_and(|hit| hit.freshness != Freshness::Fresh);
     assert_eq!(hits.iter().map(stale).collect::<Vec<_>>(), [true, true, false]);
     let_run().await;
-    let mut asked = source.asked();
-    asked.sort();
-    assert_eq!(asked, [vec![1, 2], vec![1, 2], vec![3]]);
+    let mut calls = source.calls();
+    calls.sort();
+    assert_eq!(calls, [vec![1, 2], vec![1, 2], vec![3]]);
     assert!(!numbers.get_many_cached(&keys([1, 2])).await.iter().any(stale));
 }
 
 #[tokio::test]
-async fn without_the_shared_tier_a_batch_loads() {
+async fn without_the_store_a_batch_runs_its_loader() {
     let faults = Faults::seeded(1);
     let (cache, _): (Cache, Clock) = cache(|builder| builder.faults(&faults)).await;
     let numbers = cache.namespace(LIFETIME).build();
@@ -271,12 +271,12 @@ async fn without_the_shared_tier_a_batch_loads() {
 }
 
 #[tokio::test]
-async fn past_the_cache_a_batch_goes_to_its_loader_every_time() {
+async fn a_bypassed_batch_runs_its_loader_every_time() {
     let (cache, _) = cache(|builder| builder.bypass(true)).await;
     let (numbers, source) = (cache.namespace(LIFETIME).build(), Source::default());
     for _ in 0..2 {
         assert_eq!(values(&read(&numbers, &source, [2, 1]).await), [Some(20), Some(10)]);
     }
-    assert_eq!(source.asked().len(), 2);
+    assert_eq!(source.calls().len(), 2);
     assert_eq!(values(&numbers.get_many_cached(&keys([1])).await), [None]);
 }

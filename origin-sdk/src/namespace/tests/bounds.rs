@@ -32,7 +32,7 @@ async fn a_value_of_more_than_a_sixteenth_of_the_budget_is_held_in_memory() {
 }
 
 #[tokio::test]
-async fn a_value_beyond_the_budget_is_not_held_and_counted() {
+async fn a_value_beyond_the_budget_is_refused_and_counted() {
     let (cache, texts) = texts(|builder| builder.memory_bytes(10_000), 1..2, 20_000).await;
     assert_eq!(layer(&texts, 1).await, None);
     assert_eq!(cache.stats().too_large_for_memory, 1);

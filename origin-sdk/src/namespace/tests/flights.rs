@@ -12,11 +12,11 @@ fn group() -> Tag {
 
 /// The load would end only after the caller has given up.
 #[tokio::test(start_paused = true)]
-async fn after_an_invalidation_of_a_tag_that_follows_from_the_key_nobody_joins_an_older_load() {
+async fn nobody_joins_a_load_older_than_an_invalidation_of_a_tag_of_its_key() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers = cache.namespace(LIFETIME).tags(|_| vec![group()]).build();
     let never = Arc::new(Semaphore::new(0));
-    let doomed = tokio::spawn({
+    let aborted = tokio::spawn({
         let (numbers, loader) = (numbers.clone(), gated(&never, 1));
         async move { numbers.get_or_load(&KEY, loader).await.map(|_| ()) }
     });
@@ -24,7 +24,7 @@ async fn after_an_invalidation_of_a_tag_that_follows_from_the_key_nobody_joins_a
     cache.invalidate([group()]).await;
     let hit = tokio::time::timeout(Duration::from_secs(1), load(&numbers, 2)).await.unwrap();
     assert_eq!((*hit.value, cache.stats().coalesced), (2, 0));
-    doomed.abort();
+    aborted.abort();
 }
 
 /// A value that cannot be serialised because its implementation panics.
@@ -39,7 +39,7 @@ impl serde::Serialize for Panicking {
 }
 
 #[tokio::test]
-async fn a_panic_while_a_value_is_kept_is_an_error_for_its_callers_and_nothing_else() {
+async fn a_panic_while_a_value_is_serialised_is_an_error_of_its_callers_alone() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<super::Number, Panicking> = cache.namespace(LIFETIME).build();
     for _ in 0..2 {

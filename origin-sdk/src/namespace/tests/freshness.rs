@@ -23,7 +23,7 @@ async fn load_slowly(numbers: &Namespace<Number, u64>, clock: &Clock, value: u64
 }
 
 #[tokio::test]
-async fn a_value_is_refreshed_early_the_slower_it_was_loaded() {
+async fn a_value_that_loads_slowly_is_refreshed_earlier() {
     let (cache, clock) = cache(|builder| builder.randomness(twice())).await;
     let numbers = cache.namespace(LIFETIME).jitter(0.0).build();
     load_slowly(&numbers, &clock, 1).await;
@@ -56,7 +56,7 @@ async fn beta_sets_how_early_and_zero_disables() {
 }
 
 #[tokio::test]
-async fn jitter_takes_its_part_off_by_the_draw() {
+async fn jitter_shortens_the_lifetime_by_a_random_share() {
     let (cache, clock) = cache(|builder| builder.randomness(Randomness::fixed(0.5))).await;
     let numbers = cache.namespace(LIFETIME).jitter(0.2).build();
     load(&numbers, 1).await;
@@ -67,7 +67,7 @@ async fn jitter_takes_its_part_off_by_the_draw() {
 }
 
 #[tokio::test]
-async fn none_is_kept_for_its_own_time_and_an_invalidation_ends_it() {
+async fn an_absent_value_is_stored_for_the_negative_lifetime_or_until_an_invalidation() {
     let (cache, clock) = cache(|builder| builder).await;
     let negative = Lifetime::fresh(5 * SECOND);
     let numbers: Namespace<Number, Option<u64>> = cache.namespace(LIFETIME).negative_lifetime(negative).build();
@@ -86,7 +86,7 @@ async fn none_is_kept_for_its_own_time_and_an_invalidation_ends_it() {
 }
 
 #[tokio::test]
-async fn a_copy_in_memory_answers_for_its_own_time_and_no_longer_than_what_it_was_made_from() {
+async fn a_memory_copy_expires_at_its_own_limit_or_with_its_source() {
     let (_cache, clock, numbers) = numbers(|numbers| numbers.memory_ttl(25 * SECOND)).await;
     assert_eq!(load(&numbers, 1).await.layer, Layer::Loader);
     for (wait, layer, age) in [(24, Layer::Memory, 24), (1, Layer::Redis, 25), (24, Layer::Memory, 49)] {
@@ -108,7 +108,7 @@ async fn a_hit_in_memory_reads_the_clock_once() {
 }
 
 #[tokio::test]
-async fn a_promotion_does_not_prolong_a_life() {
+async fn a_promotion_to_memory_does_not_extend_the_lifetime() {
     let (cache, clock, numbers) = numbers(|numbers| numbers).await;
     load(&numbers, 1).await;
     for age in [20, 40, 59] {
@@ -122,7 +122,7 @@ async fn a_promotion_does_not_prolong_a_life() {
 }
 
 #[tokio::test]
-async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
+async fn while_disconnected_a_namespace_loads_or_serves_stale_as_configured() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
     let by = |choice| cache.namespace(LIFETIME).on_disconnect(choice).build();
@@ -132,16 +132,16 @@ async fn without_the_journal_a_namespace_loads_or_serves_stale_as_it_chose() {
     faults.cut(true);
     clock.advance(3 * SECOND);
     let hit = load(&serving, 2).await;
-    let suspect = Freshness::Stale(StaleReason::Disconnected);
-    assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, suspect));
-    assert_eq!(serving.get_cached(&KEY).await.unwrap().freshness, suspect);
+    let disconnected = Freshness::Stale(StaleReason::Disconnected);
+    assert_eq!((*hit.value, hit.layer, hit.freshness), (1, Layer::Memory, disconnected));
+    assert_eq!(serving.get_cached(&KEY).await.unwrap().freshness, disconnected);
     assert_eq!(*load(&loading, 2).await.value, 2);
     faults.cut(false);
     assert_eq!(load(&serving, 3).await.freshness, Freshness::Fresh);
 }
 
 #[tokio::test]
-async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
+async fn while_disconnected_a_batch_loads_or_serves_stale_as_configured() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
     let by = |choice| cache.namespace(LIFETIME).on_disconnect(choice).build();
@@ -159,7 +159,7 @@ async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
 }
 
 #[tokio::test]
-async fn what_was_removed_is_not_served_without_the_journal_either() {
+async fn while_disconnected_a_removed_value_is_not_served() {
     let faults = Faults::seeded(1);
     let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
     let numbers = cache.namespace(LIFETIME).on_disconnect(OnDisconnect::ServeStale).build();

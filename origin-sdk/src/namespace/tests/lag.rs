@@ -44,7 +44,7 @@ async fn read(numbers: &Namespace<Number, u64>, replica: &Replica) -> Cached<u64
 }
 
 #[tokio::test]
-async fn what_a_lagging_source_gives_after_an_invalidation_is_handed_out_as_stale_and_not_kept() {
+async fn a_load_within_the_source_lag_of_an_invalidation_is_stale_and_not_stored() {
     let (_cache, clock, replica, numbers) = lagging(LAG).await;
     assert_eq!(*read(&numbers, &replica).await.value, 1);
     assert_eq!(read(&numbers, &replica).await.layer, Layer::Memory);
@@ -64,7 +64,7 @@ async fn what_a_lagging_source_gives_after_an_invalidation_is_handed_out_as_stal
 
 /// Why the option is there.
 #[tokio::test]
-async fn without_the_option_a_lagging_source_makes_the_old_value_last() {
+async fn without_a_source_lag_the_old_value_of_a_replica_is_stored_as_fresh() {
     let (_cache, clock, replica, numbers) = lagging(Duration::ZERO).await;
     replica.write(2);
     numbers.invalidate(&KEY).await;
@@ -74,7 +74,7 @@ async fn without_the_option_a_lagging_source_makes_the_old_value_last() {
 }
 
 #[tokio::test]
-async fn an_invalidation_of_something_else_does_not_matter() {
+async fn an_unrelated_invalidation_does_not_prevent_storing() {
     let (_cache, _, replica, numbers) = lagging(LAG).await;
     numbers.invalidate(&Number { id: 2 }).await;
     assert_eq!(read(&numbers, &replica).await.freshness, Freshness::Fresh);
@@ -82,7 +82,7 @@ async fn an_invalidation_of_something_else_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_process_that_has_just_started_keeps_nothing_of_a_lagging_source() {
+async fn within_the_source_lag_of_its_start_a_process_stores_nothing() {
     let (cache, clock) = cache(|builder| builder).await;
     let replica = Replica { clock: clock.clone(), writes: Arc::default() };
     let numbers = cache.namespace(LIFETIME).source_lag(LAG).build();

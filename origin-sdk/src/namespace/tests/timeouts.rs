@@ -23,7 +23,7 @@ async fn after_the_soft_timeout_the_stale_value_is_served_and_the_load_goes_on()
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_stale_value_the_soft_timeout_does_not_matter() {
+async fn without_a_stale_value_the_soft_timeout_has_no_effect() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.soft_timeout(SECOND)).await;
     let slow = |_, _| async {
         tokio::time::sleep(10 * SECOND).await;
@@ -87,7 +87,7 @@ async fn a_load_past_the_hard_timeout_is_answered_with_what_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_loaders_run_at_a_time_than_are_allowed() {
+async fn at_most_loader_concurrency_loaders_run_at_a_time() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.loader_concurrency(2)).await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let calls = (0..7).map(|id| {
@@ -107,7 +107,7 @@ async fn no_more_loaders_run_at_a_time_than_are_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_in_line_counts_for_the_hard_timeout() {
+async fn waiting_for_a_permit_counts_towards_the_hard_timeout() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.loader_concurrency(1).hard_timeout(5 * SECOND)).await;
     let gate = Arc::new(Semaphore::new(0));
     let first = numbers.get_or_load(&KEY, gated(&gate, 1));

@@ -2,7 +2,7 @@ use super::{KEY, load, numbers};
 use crate::Layer;
 
 #[tokio::test]
-async fn what_is_put_is_read_by_all_tiers() {
+async fn a_put_value_is_read_from_every_tier() {
     let (cache, _, numbers) = numbers(|numbers| numbers).await;
     assert!(numbers.put(&KEY, 1, cache.position()).await);
     assert_eq!(load(&numbers, 2).await.layer, Layer::Memory);
@@ -12,7 +12,7 @@ async fn what_is_put_is_read_by_all_tiers() {
 }
 
 #[tokio::test]
-async fn what_was_read_before_an_invalidation_cannot_be_put_after_it() {
+async fn a_value_that_was_read_before_an_invalidation_cannot_be_put_after_it() {
     let (cache, _, numbers) = numbers(|numbers| numbers).await;
     let before = cache.position();
     numbers.invalidate(&KEY).await;
