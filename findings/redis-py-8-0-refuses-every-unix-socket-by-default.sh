@@ -7,7 +7,8 @@
 #   unix_socket_path= and with unix:// URLs. protocol=2 works, and so does redis.asyncio with the
 #   same arguments. 8.1.0 connects.
 # Usual guess: a socket that redis-cli and the asynchronous client reach is reached by Redis() too.
-# Who meets it: services and test suites that move to redis-py 8 and talk to a local Redis by socket.
+# Who meets it: services and test suites that move to redis-py 8 and talk to a local Redis by
+#   socket.
 set -euo pipefail
 
 work=$(mktemp -d)

@@ -5,8 +5,8 @@
 #   redis-py 8.1.0.
 # Behaviour: approximate trimming frees whole nodes of the stream's tree only. LIMIT bounds how many
 #   entries one call may free. A node holds stream-node-max-entries (100) entries, so with LIMIT 50
-#   not even the first node may go: every call succeeds, frees nothing, and the stream grows for ever.
-#   With LIMIT 100 the same 1,000 calls leave one node.
+#   not even the first node may go: every call succeeds, frees nothing, and the stream grows for
+#   ever. With LIMIT 100 the same 1,000 calls leave one node.
 # Usual guess: LIMIT is the pace of trimming; a small one trims slowly, a little on each call.
 # Who meets it: writers of a bounded log or event feed who choose a small LIMIT to keep XADD cheap.
 set -euo pipefail

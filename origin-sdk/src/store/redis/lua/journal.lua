@@ -52,8 +52,8 @@ local function row_of(entry)
   return row
 end
 
--- The bounds of a reply's records, so that Redis serves it in milliseconds, and a client receives it
--- within its timeout, whatever the records' size.
+-- The bounds of a reply's records, so that Redis serves it in milliseconds, and a client receives
+-- it within its timeout, whatever the records' size.
 local MAX_REPLY_SCOPES, MAX_REPLY_BYTES = 4000, 256 * 1024
 local READ_AT_ONCE = 16
 
