@@ -36,8 +36,8 @@ pub mod verify;
 #[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, IntoScopes, Key, KeyId, Lifetime, Mode, Position, Prefix, Scope, Tag, Templates, TypedTag, assert_disjoint,
-    enum_id, keys, newtype_id, scopes,
+    Below, IntoScopes, Key, KeyId, Lifetime, Mode, ParseError, Position, Prefix, Scope, Tag, Templates, TypedTag,
+    assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder, Readiness};

@@ -10,7 +10,8 @@ const SHOWN_BYTES: usize = 64;
 /// A text that could not be parsed: what was expected, at which byte, and the input around it.
 ///
 /// ```
-/// let error = "12x-0".parse::<shared_keys::Position>().unwrap_err();
+/// # extern crate shared_keys as origin_sdk;
+/// let error = "12x-0".parse::<origin_sdk::Position>().unwrap_err();
 /// let message = r#"expected milliseconds as a decimal number at byte 0 of "12x-0""#;
 /// assert_eq!(error.to_string(), message);
 /// assert_eq!((error.expected(), error.at()), ("milliseconds as a decimal number", 0));

@@ -17,8 +17,9 @@ use crate::{MAX_DELTA, ParseError, delta_seconds};
 /// `stale_if_error` when the loader or origin fails.
 ///
 /// ```
+/// # extern crate shared_keys as origin_sdk;
 /// use core::time::Duration;
-/// use shared_keys::Lifetime;
+/// use origin_sdk::Lifetime;
 ///
 /// let lifetime = Lifetime::fresh(Duration::from_secs(60))
 ///     .stale_while_revalidate(Duration::from_secs(300));
@@ -79,8 +80,9 @@ impl Lifetime {
     /// windows.
     ///
     /// ```
+    /// # extern crate shared_keys as origin_sdk;
     /// use core::time::Duration;
-    /// use shared_keys::Lifetime;
+    /// use origin_sdk::Lifetime;
     /// let lifetime: Lifetime = "max-age=60, stale-if-error=600".parse().unwrap();
     /// let after = |secs| lifetime.remaining(Duration::from_secs(secs)).to_directives();
     /// assert_eq!(after(45), "max-age=15, stale-if-error=600");
@@ -100,7 +102,8 @@ impl Lifetime {
     /// from both.
     ///
     /// ```
-    /// use shared_keys::Lifetime;
+    /// # extern crate shared_keys as origin_sdk;
+    /// use origin_sdk::Lifetime;
     /// let long: Lifetime = "max-age=60, stale-if-error=600".parse().unwrap();
     /// let short: Lifetime = "max-age=5".parse().unwrap();
     /// assert_eq!(long.min(short), short);
@@ -120,8 +123,9 @@ impl Lifetime {
     /// With a random fraction, copies stored together do not expire together.
     ///
     /// ```
+    /// # extern crate shared_keys as origin_sdk;
     /// use core::time::Duration;
-    /// use shared_keys::Lifetime;
+    /// use origin_sdk::Lifetime;
     /// let minute = Duration::from_secs(60);
     /// let lifetime = Lifetime::fresh(minute).stale_if_error(10 * minute);
     /// assert_eq!(lifetime.jittered(0.25).to_directives(), "max-age=45, stale-if-error=600");

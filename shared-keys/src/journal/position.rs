@@ -9,7 +9,8 @@ use crate::ParseError;
 /// the Redis server's clock, never of a client's.
 ///
 /// ```
-/// use shared_keys::Position;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Position;
 /// let position: Position = "1763900000000-2".parse().unwrap();
 /// assert!(position > Position::new(1_763_900_000_000, 1));
 /// assert_eq!(position.to_string(), "1763900000000-2");
@@ -37,7 +38,8 @@ impl Position {
     /// the positions do.
     ///
     /// ```
-    /// use shared_keys::Position;
+    /// # extern crate shared_keys as origin_sdk;
+    /// use origin_sdk::Position;
     /// let (earlier, later) = (Position::new(255, 9), Position::new(256, 0));
     /// assert!(earlier.to_bytes() < later.to_bytes());
     /// assert_eq!(Position::from_bytes(later.to_bytes()), later);

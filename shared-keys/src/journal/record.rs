@@ -18,7 +18,8 @@ pub struct Seq(pub u64);
 /// The effect of a record on the entries that it covers.
 ///
 /// ```
-/// use shared_keys::Mode;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Mode;
 /// assert_eq!("expire".parse(), Ok(Mode::Expire));
 /// assert_eq!(Mode::Remove.as_str(), "remove");
 /// ```

@@ -62,8 +62,9 @@ impl Templates {
 /// ids are therefore rejected.
 ///
 /// ```
+/// # extern crate shared_keys as origin_sdk;
 /// mod catalogue {
-///     shared_keys::keys! {
+///     origin_sdk::keys! {
 ///         app "shop" version 1 listed as pub KEYS;
 ///
 ///         /// One product's page.
@@ -71,7 +72,7 @@ impl Templates {
 ///     }
 /// }
 /// mod orders {
-///     shared_keys::keys! {
+///     origin_sdk::keys! {
 ///         app "shop" version 1 listed as pub KEYS;
 ///
 ///         /// One order.
@@ -79,7 +80,7 @@ impl Templates {
 ///     }
 /// }
 ///
-/// const _: () = shared_keys::assert_disjoint(&[catalogue::KEYS, orders::KEYS]);
+/// const _: () = origin_sdk::assert_disjoint(&[catalogue::KEYS, orders::KEYS]);
 /// ```
 ///
 /// # Panics

@@ -26,8 +26,9 @@ use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
 /// value that wrote the text.
 ///
 /// ```
+/// # extern crate shared_keys as origin_sdk;
 /// use core::fmt::{self, Write};
-/// use shared_keys::{Key, KeyId};
+/// use origin_sdk::{Key, KeyId};
 ///
 /// /// A day, counted from 1970-01-01.
 /// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,7 +45,7 @@ use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
 ///     }
 /// }
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// The sales of one day.
@@ -149,12 +150,13 @@ impl KeyId for uuid::Uuid {
 /// Implements [`KeyId`] for an enum without fields, with a text for each variant.
 ///
 /// ```
-/// use shared_keys::KeyId;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::KeyId;
 ///
 /// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 /// pub enum Sort { Rank, Price }
 ///
-/// shared_keys::enum_id! { Sort { Rank = "rank", Price = "price" } }
+/// origin_sdk::enum_id! { Sort { Rank = "rank", Price = "price" } }
 ///
 /// assert_eq!(Sort::parse_id("price"), Some(Sort::Price));
 /// assert_eq!(Sort::EXPECTED, "one of `rank` `price`");
@@ -163,8 +165,9 @@ impl KeyId for uuid::Uuid {
 /// An enum with a missing variant, or with two variants of one text, does not compile:
 ///
 /// ```compile_fail
+/// # extern crate shared_keys as origin_sdk;
 /// pub enum Sort { Rank, Price }
-/// shared_keys::enum_id! { Sort { Rank = "a", Price = "a" } }
+/// origin_sdk::enum_id! { Sort { Rank = "a", Price = "a" } }
 /// ```
 #[macro_export]
 macro_rules! enum_id {
@@ -195,16 +198,17 @@ macro_rules! enum_id {
 /// written and parsed like the value that it wraps.
 ///
 /// ```
-/// use shared_keys::Key;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Key;
 ///
 /// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 /// pub struct UserId(u64);
 /// #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 /// pub struct Country(String);
 ///
-/// shared_keys::newtype_id! { UserId(u64), Country(String) }
+/// origin_sdk::newtype_id! { UserId(u64), Country(String) }
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// A user's addresses in one country.

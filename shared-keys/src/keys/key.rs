@@ -33,9 +33,10 @@ pub const MAX_KEY_BYTES: usize = 1024;
 /// text.
 ///
 /// ```
-/// use shared_keys::Key;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Key;
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// A page of a user's orders.
@@ -107,8 +108,9 @@ pub trait Key: Sized {
     /// Returns the prefixes that cover this key, from the app's down to its own.
     ///
     /// ```
-    /// # use shared_keys::Key;
-    /// # shared_keys::keys! {
+    /// # extern crate shared_keys as origin_sdk;
+    /// # use origin_sdk::Key;
+    /// # origin_sdk::keys! {
     /// #     app "shop" version 1;
     /// #     /** A user. */ key User { user: u64 } = "user:{user}";
     /// # }
@@ -124,8 +126,9 @@ pub trait Key: Sized {
     /// covers it.
     ///
     /// ```
-    /// # use shared_keys::Key;
-    /// # shared_keys::keys! {
+    /// # extern crate shared_keys as origin_sdk;
+    /// # use origin_sdk::Key;
+    /// # origin_sdk::keys! {
     /// #     app "shop" version 1;
     /// #     /** A user. */ key User { user: u64 } = "user:{user}";
     /// #     /** Orders. */ key UserOrders { user: u64, page: u32 } = "user:{user}:orders:{page}"
@@ -146,9 +149,10 @@ pub trait Key: Sized {
 /// [`Self::above`] covers it.
 ///
 /// ```
-/// use shared_keys::{Below, Key};
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::{Below, Key};
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// A user's profile.
@@ -169,8 +173,9 @@ pub trait Below<P: Key>: Key {
 /// A typed tag, declared by [`keys!`](crate::keys).
 ///
 /// ```
-/// use shared_keys::TypedTag;
-/// shared_keys::keys! {
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::TypedTag;
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///     /// Everything of a brand.
 ///     pub tag Brand { name: String } = "brand:{name}";

@@ -9,7 +9,8 @@ use crate::ParseError;
 /// ends at a segment boundary, so `user:4` never covers `user:42`.
 ///
 /// ```
-/// let prefix: shared_keys::Prefix = "shop:v1:{user:42}:".parse().unwrap();
+/// # extern crate shared_keys as origin_sdk;
+/// let prefix: origin_sdk::Prefix = "shop:v1:{user:42}:".parse().unwrap();
 /// assert!(prefix.covers("shop:v1:{user:42}") && prefix.covers("shop:v1:{user:42}:orders:3"));
 /// assert!(!prefix.covers("shop:v1:{user:421}"));
 /// ```

@@ -17,9 +17,10 @@ use crate::{KeyId, ParseError};
 /// [`grammar`](crate::grammar) has the whole grammar.
 ///
 /// ```
-/// use shared_keys::{Key, TypedTag};
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::{Key, TypedTag};
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// A user's profile.
@@ -59,7 +60,8 @@ use crate::{KeyId, ParseError};
 /// A malformed template does not compile:
 ///
 /// ```compile_fail
-/// shared_keys::keys! {
+/// # extern crate shared_keys as origin_sdk;
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///     /// The id is missing from the template.
 ///     pub key Product { id: u64 } = "product";
@@ -69,7 +71,8 @@ use crate::{KeyId, ParseError};
 /// Two templates that can render the same key do not compile either; the message names both:
 ///
 /// ```compile_fail
-/// shared_keys::keys! {
+/// # extern crate shared_keys as origin_sdk;
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///     /// By number.
 ///     pub key ById { id: u64 } = "product:{id}";

@@ -12,9 +12,10 @@ use crate::Scope;
 /// only keeps the implementations for iterators, tuples and single values apart.
 ///
 /// ```
-/// use shared_keys::{IntoScopes, Scope};
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::{IntoScopes, Scope};
 ///
-/// shared_keys::keys! {
+/// origin_sdk::keys! {
 ///     app "shop" version 1;
 ///
 ///     /// One product.
@@ -90,7 +91,8 @@ into_scopes_by_tuple!(A B C D E F G H);
 /// Builds a `Vec` of [`Scope`](crate::Scope)s from keys, tags, prefixes and scopes of mixed types.
 ///
 /// ```
-/// use shared_keys::{Scope, Tag, scopes};
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::{Scope, Tag, scopes};
 ///
 /// let scopes = scopes![Tag::new("category:7").unwrap(), Scope::path("shop.example/api").unwrap()];
 /// assert_eq!(scopes[1].to_string(), "path:shop.example/api");

@@ -22,7 +22,8 @@ use crate::{ParseError, Prefix, Tag, TargetKey};
 /// `tags:…,…`, `path:host/path` or `all`.
 ///
 /// ```
-/// use shared_keys::Scope;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Scope;
 /// let scope: Scope = "tag:category:7".parse().unwrap();
 /// assert_eq!(scope.to_string(), "tag:category:7");
 /// assert_eq!(scope.to_token(), "category:7");
@@ -50,7 +51,8 @@ impl Scope {
     /// [`ScopeHash::of_key`] returns their hashes.
     ///
     /// ```
-    /// use shared_keys::Scope;
+    /// # extern crate shared_keys as origin_sdk;
+    /// use origin_sdk::Scope;
     /// let scopes = Scope::of_key("shop:v1:{flags}");
     /// let texts: Vec<_> = scopes.iter().map(ToString::to_string).collect();
     /// assert_eq!(texts[..2], ["key:shop:v1:{flags}", "prefix:shop:"]);
@@ -69,7 +71,8 @@ impl Scope {
     /// everything that carries the alphabetically first tag: more than necessary, which is safe.
     ///
     /// ```
-    /// use shared_keys::{Scope, Tag};
+    /// # extern crate shared_keys as origin_sdk;
+    /// use origin_sdk::{Scope, Tag};
     /// let tags = ["colour:red", "category:7"].map(|text| Tag::new(text).unwrap());
     /// assert_eq!(Scope::all_tags(tags).unwrap().to_string(), "tags:category:7,colour:red");
     /// ```
@@ -192,7 +195,8 @@ impl Scope {
     /// name.
     ///
     /// ```
-    /// let tag: shared_keys::Scope = "tag:category:7".parse().unwrap();
+    /// # extern crate shared_keys as origin_sdk;
+    /// let tag: origin_sdk::Scope = "tag:category:7".parse().unwrap();
     /// assert_eq!(tag.edge_tokens(), ["category:7"]);
     /// ```
     #[must_use]

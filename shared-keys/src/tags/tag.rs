@@ -15,7 +15,8 @@ const MAX_PLAIN_BYTES: usize = 64;
 /// A label of data, besides its key: `category:7`. It has 1 to 1,024 bytes.
 ///
 /// ```
-/// use shared_keys::Tag;
+/// # extern crate shared_keys as origin_sdk;
+/// use origin_sdk::Tag;
 /// assert_eq!(Tag::new("category:7").unwrap().to_token(), "category:7");
 /// assert!(Tag::new("Größe 42").unwrap().to_token().starts_with('~'));
 /// assert!(Tag::new("").is_err());
