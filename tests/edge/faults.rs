@@ -10,7 +10,7 @@ use crate::{Reply, SHARED, Stack};
 /// Runs all cases with one worker, because a worker takes seconds to start.
 pub(crate) async fn the_origin_answers_if_a_part_of_the_platform_fails(stack: &Stack) {
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/edge/faulty.toml");
-    let edge = Edge::start_with(stack.origin.url(), &["--config", config]).await;
+    let edge = Edge::start_with(stack.origin.url(), &["--wrangler", config]).await;
     a_broken_cache(stack, &edge).await;
     a_cache_that_does_not_answer(stack, &edge).await;
     an_unreadable_entry(stack, &edge).await;

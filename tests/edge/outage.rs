@@ -37,7 +37,7 @@ fn config() -> (TempDir, PathBuf) {
 /// Starts such a worker. Dropping the first value deletes its files.
 async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
     let (folder, file) = config();
-    let mut options = vec!["--config", file.to_str().expect("a path of text")];
+    let mut options = vec!["--wrangler", file.to_str().expect("a path of text")];
     vars.iter().for_each(|var| options.extend(["--var", var]));
     (folder, Edge::start_with(stack.origin.url(), &options).await)
 }

@@ -53,9 +53,10 @@ enum Command {
         /// Set a variable of wrangler.toml, such as SERVER_TIMING:1; may be repeated
         #[arg(long = "var", value_name = "NAME:VALUE")]
         vars: Vec<String>,
-        /// Use this wrangler.toml instead of the project's
+        /// Run the worker of this wrangler.toml by `wrangler dev`, instead of the project's on
+        /// workerd
         #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        wrangler: Option<PathBuf>,
     },
     /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
     /// report
@@ -150,7 +151,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
-        Command::Edge { origin, port, vars, config } => edge::run(&origin, port, &vars, config.as_deref()).await,
+        Command::Edge { origin, port, vars, wrangler } => edge::run(&origin, port, &vars, wrangler.as_deref()).await,
         Command::Demo { requests, quick } => demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await,
         Command::Test => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,

@@ -6,9 +6,9 @@ use strata_harness::error::{Error, Result};
 use strata_harness::port;
 use tokio::sync::mpsc;
 
-use super::{build_edge, up};
+use super::up;
 use crate::progress::Progress;
-use crate::stack::worker::{Settings, Worker};
+use crate::stack::worker::{self, Settings, Worker};
 use crate::{http, stack};
 
 /// Builds and starts the worker, then prints its requests until it is stopped.
@@ -16,18 +16,23 @@ use crate::{http, stack};
 /// # Errors
 /// If the origin is no base URL, the port is taken, or the worker cannot be built or started, or
 /// ends.
-pub(crate) async fn run(origin: &str, wanted_port: Option<u16>, vars: &[String], config: Option<&Path>) -> Result<()> {
+pub(crate) async fn run(
+    origin: &str,
+    wanted_port: Option<u16>,
+    vars: &[String],
+    wrangler: Option<&Path>,
+) -> Result<()> {
     let origin = base_url(origin)?;
     let port = match wanted_port {
         Some(port) => port::exactly(port)?,
         None => port::free_or_other(8787)?,
     };
-    build_edge::run().await?;
+    worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
-    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, config };
+    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, wrangler };
     let (send, lines) = mpsc::unbounded_channel();
-    let progress = Progress::start("starting the worker", Some("10 s"));
+    let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;
     worker.wait_ready(&http::client()?).await?;
     progress.done();

@@ -7,6 +7,7 @@ use strata_harness::error::Result;
 use super::{build_edge, setup, vectors};
 use crate::command::{cargo, run_quietly, run_shown};
 use crate::progress::human;
+use crate::stack::edge_server;
 
 /// Runs all checks and stops at the first that fails.
 ///
@@ -38,7 +39,8 @@ async fn prepare() -> Result<std::path::PathBuf> {
     let workers = async {
         // One after the other: both have the same profile, whose folder cargo locks.
         build_edge::run().await?;
-        vectors::build().await
+        vectors::build().await?;
+        edge_server::build().await
     };
     let tests = async {
         let build = cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--no-run"]);

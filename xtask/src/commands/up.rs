@@ -7,11 +7,11 @@ use strata_harness::Line;
 use strata_harness::error::Result;
 use tokio::sync::mpsc;
 
-use super::{build_edge, request_log, setup};
+use super::{request_log, setup};
 use crate::http;
 use crate::progress::{Progress, human};
 use crate::stack::shop::Shop;
-use crate::stack::{Plan, Stack, Store, redis};
+use crate::stack::{Plan, Stack, Store, redis, worker};
 
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -26,11 +26,11 @@ pub(crate) async fn run(store: Store) -> Result<()> {
         Store::Redis(url) => redis::check(url).await?,
         Store::Embedded => {}
     }
-    let ((), shop) = tokio::try_join!(build_edge::run(), Shop::prepare())?;
+    let ((), shop) = tokio::try_join!(worker::prepare(), Shop::prepare())?;
     let (send, lines) = mpsc::unbounded_channel();
     let client = http::client()?;
     let since = Instant::now();
-    let progress = Progress::start("starting the layers", Some("10 s"));
+    let progress = Progress::start("starting the layers", Some("2 s"));
     let plan = Plan { store, bypass: false, edge: true, log_requests: true };
     let mut stack = Stack::start(&shop, &plan, &client, Some(&send)).await?;
     progress.done();

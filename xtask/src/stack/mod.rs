@@ -1,8 +1,10 @@
 //! All layers together: Redis, processes of the shop, and the worker in front of the first of them.
 
+pub(crate) mod edge_server;
 pub(crate) mod redis;
 pub(crate) mod shop;
 pub(crate) mod worker;
+mod wrangler;
 
 use shop::{Database, Edge, Shop, ShopProcess};
 use strata_harness::error::{Context, Result};
@@ -90,7 +92,7 @@ impl Stack {
                 purge_secret: &secret,
                 log_requests: plan.log_requests,
                 vars: &[],
-                config: None,
+                wrangler: None,
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);
         }

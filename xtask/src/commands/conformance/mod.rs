@@ -46,8 +46,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     build_edge::run().await?;
     let folder = paths::root().join(FOLDER);
     let progress = Progress::start("running the suite twice", Some("1 to 2 min"));
-    let report = through_a_worker(&suite, None).await?;
-    let bare = through_a_worker(&suite, Some(&folder.join("passthrough.toml"))).await?;
+    let report = through_a_worker(&suite, &paths::root().join("wrangler.toml")).await?;
+    let bare = through_a_worker(&suite, &folder.join("passthrough.toml")).await?;
     progress.done();
     report.print(&bare);
     if let Some(file) = &options.json {
@@ -59,8 +59,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the suite through our worker, or through the one that `config` describes.
-async fn through_a_worker(suite: &Suite, config: Option<&Path>) -> Result<Report> {
+/// Runs the suite through the worker that `config`, a wrangler.toml, describes.
+async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
     let client = http::client()?;
     let origin = suite.start_origin(&client).await?;
     let rules = format!("RULES:{}", read(&paths::root().join(FOLDER).join(RULES))?);
@@ -70,7 +70,7 @@ async fn through_a_worker(suite: &Suite, config: Option<&Path>) -> Result<Report
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
         vars: &[&rules],
-        config,
+        wrangler: Some(config),
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&client).await?;

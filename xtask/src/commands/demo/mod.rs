@@ -17,11 +17,11 @@ use report::Report;
 use strata_harness::error::{Error, Result};
 use workload::Workload;
 
-use super::{build_edge, setup};
+use super::setup;
 use crate::http;
 use crate::progress::{Progress, human};
 use crate::stack::shop::Shop;
-use crate::stack::{Plan, Stack, Store};
+use crate::stack::{Plan, Stack, Store, worker};
 
 /// The size of the load.
 pub(crate) struct Size {
@@ -53,12 +53,12 @@ impl Size {
 pub(crate) async fn run(size: &Size) -> Result<()> {
     let since = Instant::now();
     println!("Preparing: on a new machine this installs and compiles for about 4 min, later it takes seconds.");
-    let (_, (), shop) = tokio::try_join!(setup::redis_server(), build_edge::run(), Shop::prepare())?;
+    let (_, (), shop) = tokio::try_join!(setup::redis_server(), worker::prepare(), Shop::prepare())?;
     // Also when the worker was built before: the report needs the chart library.
     setup::node_tools().await?;
     let client = http::client()?;
 
-    let progress = Progress::start("starting the layers", Some("10 s"));
+    let progress = Progress::start("starting the layers", Some("2 s"));
     let stack = start(&shop, &PASSES[2], &client).await?;
     progress.done();
     println!("\nThe tour, after {}: real requests to all layers, for about 15 s\n", human(since.elapsed()));

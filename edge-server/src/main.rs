@@ -1,0 +1,92 @@
+//! `strata-edge`: runs the edge worker in front of an origin, on workerd and without Cloudflare.
+//!
+//! It starts a cache service, which takes the place of a data centre's cache, writes workerd's
+//! configuration, and runs workerd until a signal stops both.
+
+mod cache;
+mod settings;
+mod workerd;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cache::CacheService;
+use crate::settings::{Settings, Variables};
+use crate::workerd::Workerd;
+
+/// Run the edge worker in front of an origin, on workerd. The variable PURGE_SECRET of the
+/// environment is the key that purge messages are signed with; without it no purge is accepted.
+#[derive(Parser)]
+#[command(name = "strata-edge", version)]
+struct Arguments {
+    /// Base URL that requests are forwarded to, such as http://127.0.0.1:3000
+    #[arg(long, value_name = "URL")]
+    origin: String,
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
+    listen: String,
+    /// The wrangler.toml whose [vars] and compatibility_date apply
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Set a variable, such as SERVER_TIMING:1, over those of the file; may be repeated
+    #[arg(long = "var", value_name = "NAME:VALUE")]
+    variables: Vec<String>,
+    /// Folder of the built worker: worker.js and build/
+    #[arg(long, value_name = "DIR")]
+    worker: PathBuf,
+    /// The workerd program
+    #[arg(long, value_name = "FILE", default_value = "workerd")]
+    workerd: PathBuf,
+    /// Folder of the journal, which must outlive a restart [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Most MiB of memory for stored responses
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    cache_mib: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("strata-edge: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the worker until a signal arrives or workerd ends.
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let mut variables = Variables::read(&arguments.config)?;
+    variables.set("ORIGIN", arguments.origin.clone());
+    for variable in &arguments.variables {
+        variables.set_text(variable)?;
+    }
+    let folder = tempfile::tempdir().map_err(|error| format!("creating a temporary folder: {error}"))?;
+    let socket = folder.path().join("cache.sock");
+    let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
+    let serving = cache.serve(&socket)?;
+    let data = arguments.data.unwrap_or_else(|| folder.path().join("journal"));
+    let settings = Settings { listen: arguments.listen, variables, worker: arguments.worker, data, cache: socket };
+    let mut workerd = Workerd::start(&arguments.workerd, &settings, folder.path())?;
+    tokio::select! {
+        ended = workerd.wait() => Err(ended),
+        ended = serving => Err(format!("the cache service ended: {ended}")),
+        stopped = stop_signal() => stopped,
+    }
+}
+
+async fn stop_signal() -> Result<(), String> {
+    let listening = |error| format!("listening for signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
