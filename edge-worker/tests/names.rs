@@ -79,6 +79,7 @@ pinned! { NOT_STORED, NotStored:
     TooManyVariants = "variants",
     Deceptive = "content-type",
     SelfRedirect = "self-redirect",
+    Spelling = "spelling",
     Outdated = "outdated",
 }
 

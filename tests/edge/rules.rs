@@ -19,6 +19,8 @@ pub(crate) const RULES: &str = r#"[
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
+    {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
+        "store_post": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
@@ -111,7 +113,21 @@ pub(crate) async fn a_path_bypasses_the_store(stack: &Stack) {
 /// another rule keeps out of the cache.
 pub(crate) async fn an_ambiguous_path_bypasses_the_store(stack: &Stack) {
     stack.origin_answers("/rules/override/", |_| OriginReply::ok(&[SHARED], "x"));
-    for path in ["/rules/override/..%2Fpass/x", "/rules/override/%2e%2e%5cpass/x", "/rules/override/..;a=b/pass/x"] {
+    for path in [
+        "/rules/override/..%2Fpass/x",
+        "/rules/override/%2e%2e%5cpass/x",
+        "/rules/override/..;a=b/pass/x",
+        "//rules/pass/x",
+        "/rules//pass/x",
+        "/rules/PASS/x",
+        "/rules/pass%2Fx",
+        "/rules/pass;a=b/x",
+        "/rules/pass./x",
+        "/rules/pass/x/",
+        "/rules/%2570ass/x",
+        "/rules/pass/x%00.css",
+        "/rules/pass/x%3F/y",
+    ] {
         for _ in 0..2 {
             let reply = stack.get(path).await;
             assert!(

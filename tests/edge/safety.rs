@@ -52,6 +52,26 @@ pub(crate) async fn the_origin_gets_no_parameter_outside_the_key(stack: &Stack) 
     }
 }
 
+/// Another worker behind this one would take the path for its own.
+pub(crate) async fn no_spelling_of_a_reserved_path_reaches_the_origin(stack: &Stack) {
+    for path in [
+        "/__strata/purge/x",
+        "/%5f%5fstrata/purge",
+        "/%255F_strata/purge",
+        "//__strata/purge",
+        "/__STRATA/purge",
+        "/__strata;a/purge",
+        "/__strata%2Fpurge",
+        "/__strata",
+    ] {
+        for method in [Method::GET, Method::POST] {
+            let reply = stack.edge.request(method.clone(), path).send().await.unwrap();
+            assert_eq!(reply.status(), 404, "{method} {path}");
+        }
+        assert_eq!(stack.origin_requests(path), 0, "{path}");
+    }
+}
+
 pub(crate) async fn an_invalid_status_of_the_origin_is_a_bad_gateway(stack: &Stack) {
     let path = "/safety/status";
     let headers = vec![("cache-control", "max-age=600".to_owned())];

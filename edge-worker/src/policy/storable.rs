@@ -86,6 +86,9 @@ pub enum NotStored {
     Deceptive,
     /// It redirects to a URL with the same target key.
     SelfRedirect,
+    /// It answers the client's own spelling of the URL, because the origin redirects the key's
+    /// spelling to it.
+    Spelling,
     /// A journal record covers it: this cache knows a purge that the origin process had not
     /// applied.
     Outdated,
@@ -109,6 +112,7 @@ impl NotStored {
             Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
+            Self::Spelling => "spelling",
             Self::Outdated => "outdated",
         }
     }
@@ -138,6 +142,7 @@ impl NotStored {
                 | Self::VaryUnreadable
                 | Self::TooManyVariants
                 | Self::SelfRedirect
+                | Self::Spelling
                 | Self::Outdated => false,
             }
     }

@@ -11,6 +11,7 @@ use http::{HeaderName, Method, StatusCode};
 use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
 
 use super::glob::Glob;
+use super::reading::folded_pattern;
 use super::{Rule, Rules};
 use crate::error::{Error, ErrorKind};
 use crate::json::Json;
@@ -51,7 +52,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     for (name, member) in place.members()? {
         match name {
             "name" => rule.name = member.text()?.into(),
-            "path" => rule.paths = member.globs(|text| text.starts_with('/') || text.starts_with("**"))?,
+            "path" => paths(&mut rule, &member)?,
             "methods" => {
                 for text in member.texts()? {
                     let method =
@@ -67,6 +68,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "lifetime" => lifetime(&mut rule, &member)?,
             "errors" => errors(&mut rule, &member)?,
             "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
+            "store_post" => rule.store_post = member.boolean()?,
             "obey_requests" => rule.choices.obey_requests = member.boolean()?,
             "allow_stale" => rule.allow_stale = member.boolean()?,
             "check_extension" => rule.check_extension = member.boolean()?,
@@ -79,10 +81,21 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     Ok(rule)
 }
 
+fn paths(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
+    for text in place.texts()? {
+        if !(text.starts_with('/') || text.starts_with("**")) {
+            return Err(place.wrong("a path that begins with `/`"));
+        }
+        rule.paths.push(Glob::new(text));
+        rule.folded_paths.push(Glob::new(&folded_pattern(text)));
+    }
+    Ok(())
+}
+
 fn bypass(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
     for (name, member) in place.members()? {
         match name {
-            "cookies" => rule.bypass_cookies = member.globs(|_| true)?,
+            "cookies" => rule.bypass_cookies = member.globs()?,
             "headers" => {
                 for text in member.texts()? {
                     rule.bypass_headers.push(member.field_name(text)?);
@@ -202,15 +215,8 @@ impl<'a> Place<'a> {
         Ok(texts)
     }
 
-    fn globs(&self, is_path: fn(&str) -> bool) -> Read<Vec<Glob>> {
-        let mut globs = Vec::new();
-        for text in self.texts()? {
-            if !is_path(text) {
-                return Err(self.wrong("a path that begins with `/`"));
-            }
-            globs.push(Glob::new(text));
-        }
-        Ok(globs)
+    fn globs(&self) -> Read<Vec<Glob>> {
+        Ok(self.texts()?.into_iter().map(Glob::new).collect())
     }
 
     fn field_name(&self, text: &str) -> Read<HeaderName> {
@@ -309,7 +315,7 @@ mod tests {
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "check_extension": false,
-                "store_set_cookie": true, "obey_requests": true
+                "store_set_cookie": true, "store_post": true, "obey_requests": true
             }]"#,
         );
         let rule = &Rules::read(&rules).unwrap().rules[0];
@@ -325,7 +331,7 @@ mod tests {
         let parts = [rule.fresh, rule.stale_while_revalidate, rule.stale_if_error].map(secs);
         assert_eq!((parts, rule.over_the_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
-        assert!(rule.allow_stale && !rule.check_extension);
+        assert!(rule.allow_stale && rule.store_post && !rule.check_extension);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }
 

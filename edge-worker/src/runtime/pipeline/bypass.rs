@@ -75,7 +75,7 @@ impl Exchange {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false };
+            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false, is_keyed: true };
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 if let Err(error) = exchange.store(received, retention).await {
@@ -86,8 +86,8 @@ impl Exchange {
         self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
     }
 
-    /// Returns the response to a POST as later GETs will get it, and for how long, if it states
-    /// that it is one (RFC 9110 section 9.3.3).
+    /// Returns the response to a POST as later GETs will get it, and for how long, if the rule
+    /// allows that and the response states that it is one (RFC 9110 section 9.3.3).
     fn answer_to_gets(
         &self,
         status: StatusCode,
@@ -96,12 +96,13 @@ impl Exchange {
     ) -> Option<(StoredResponse, Duration)> {
         let mut keyed = self.headers.clone();
         remove_unkeyed(&mut keyed);
-        // Fields and parameters outside the key may have influenced the response, and a response
+        // Fields and a spelling outside the key may have influenced the response, and a response
         // that varies was selected by fields that are not normalised.
         if self.method != Method::POST
+            || !self.rule.store_post
             || self.configured_bypass().is_some()
             || keyed.len() != self.headers.len()
-            || self.client_url() != self.url
+            || self.keyed_url() != self.url
             || headers.contains_key(header::VARY)
         {
             return None;

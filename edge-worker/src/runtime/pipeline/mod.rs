@@ -34,11 +34,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
 use crate::origin::request::is_websocket;
-use crate::rules::RULES;
+use crate::rules::{RULES, is_reserved};
 use crate::store::variants;
 
-/// The paths that belong to this worker and are never forwarded.
-const RESERVED_PATH: &str = "/__strata/";
 /// The path that reports that the worker is up, and whether its configuration is valid.
 const HEALTH_PATH: &str = "/__strata/health";
 
@@ -69,7 +67,7 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
     }
     let journal = Journal::new(env.clone(), &url, &config);
-    if url.path().starts_with(RESERVED_PATH) {
+    if is_reserved(url.path()) {
         return match url.path() {
             HEALTH_PATH => health(&config),
             PURGE_PATH => purge_endpoint::handle(&method, &headers, request.body(), &config, &journal, &context).await,
