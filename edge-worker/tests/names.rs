@@ -72,6 +72,7 @@ pinned! { NOT_STORED, NotStored:
     Qualified = "qualified",
     SetCookie = "set-cookie",
     Authorization = "authorization",
+    Credentials = "credentials",
     VaryAny = "vary-any",
     VaryUnreadable = "vary-unreadable",
     NoLifetime = "no-lifetime",

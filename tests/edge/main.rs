@@ -204,6 +204,8 @@ fn main() -> ExitCode {
         ranges::a_part_of_the_whole_length_is_stored_as_the_whole,
         ranges::a_head_updates_or_removes_the_stored_response,
         rules::a_lifetime_applies_if_the_origin_declares_none,
+        rules::a_rules_lifetime_shares_no_response_to_credentials,
+        rules::a_private_response_to_credentials_does_not_remove_the_shared_one,
         rules::an_override_replaces_the_origins_lifetime,
         rules::a_rule_does_not_lift_what_the_origin_forbids,
         rules::dropped_parameters_are_neither_keyed_nor_forwarded,

@@ -9,9 +9,11 @@
 //! - Keys and bypasses: `query`, `vary`, `bypass`, `pass`.
 //! - Lifetimes of responses: [`lifetime`].
 //! - Choices that HTTP leaves open: [`Choices`].
-//! - Protection against cache deception: [`content_type`].
+//! - Protection against cache deception: [`content_type`]; of responses for one user:
+//!   `credentials`.
 
 pub mod content_type;
+mod credentials;
 mod glob;
 pub mod lifetime;
 mod read;
@@ -53,6 +55,11 @@ pub struct Rule {
     /// Default: `false`. The body of the POST is not part of the key, so any client that may POST
     /// decides what all clients get.
     pub store_post: bool,
+    /// Whether responses are for everyone, whatever credentials a request has. Default: `false`.
+    ignore_credentials: bool,
+    /// The cookies that identify no user, besides `shared_keys::ANONYMOUS_COOKIES`. A `*` at the
+    /// end of a name matches any rest.
+    ignored_cookies: Vec<Box<str>>,
     /// The patterns of the path, of which one must match.
     paths: Vec<Glob>,
     /// The same patterns as they match the [`readings`](reading::readings) of a path.
@@ -91,6 +98,8 @@ impl Default for Rule {
             pass: false,
             choices: Choices::default(),
             store_post: false,
+            ignore_credentials: false,
+            ignored_cookies: Vec::new(),
             paths: Vec::new(),
             folded_paths: Vec::new(),
             methods: Vec::new(),

@@ -98,8 +98,11 @@ impl Exchange {
         remove_unkeyed(&mut keyed);
         // Fields and a spelling outside the key may have influenced the response, and a response
         // that varies was selected by fields that are not normalised.
+        let has_credentials =
+            self.headers.contains_key(header::COOKIE) || self.headers.contains_key(header::AUTHORIZATION);
         if self.method != Method::POST
             || !self.rule.store_post
+            || has_credentials
             || self.configured_bypass().is_some()
             || keyed.len() != self.headers.len()
             || self.keyed_url() != self.url

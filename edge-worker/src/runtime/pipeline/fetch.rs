@@ -228,7 +228,7 @@ impl Exchange {
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
             let mut response = response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
-            if status != StatusCode::NOT_MODIFIED {
+            if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {
                 self.rule.set_lifetime(&mut response);
             }
             if status == StatusCode::PARTIAL_CONTENT

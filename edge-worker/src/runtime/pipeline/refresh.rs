@@ -99,7 +99,7 @@ impl Exchange {
             Ok(retention) => self.store(received, retention).await?,
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.
-            Err(reason) if reason.supersedes_stored(received.response.status) => self.store.delete(key).await?,
+            Err(reason) if self.supersedes_stored(reason, received.response.status) => self.store.delete(key).await?,
             Err(_) => return Ok(false),
         }
         Ok(true)

@@ -48,7 +48,7 @@ impl Exchange {
         };
         if let (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason)) = (effect, retention)
             && ((is_head && !is_update && is_keyed && response.status == StatusCode::OK)
-                || reason.supersedes_stored(response.status))
+                || self.supersedes_stored(reason, response.status))
         {
             self.delete(key, context).await;
         }
