@@ -25,6 +25,7 @@ mod verify;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use libtest_mimic::{Arguments, Trial};
 use origin_sdk::Cache;
@@ -44,6 +45,13 @@ struct Stack {
 
 /// The field of a response that may be stored for longer than a test takes.
 const SHARED: (&str, &str) = ("cache-control", "max-age=600");
+
+/// Returns a position of an origin that has applied everything that the stack's own cache has
+/// shipped: half a day after the clock.
+fn later_position() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    format!("{}-9", now.as_millis() + 12 * 60 * 60 * 1000)
+}
 
 type Script = Box<dyn Fn(&OriginRequest) -> OriginReply + Send + Sync>;
 
@@ -257,6 +265,7 @@ fn main() -> ExitCode {
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,
         invalidation::a_response_built_before_the_purge_is_delivered_but_not_stored,
+        invalidation::a_position_from_the_future_is_not_believed,
         invalidation::an_invalidation_in_the_sdk_reaches_the_edge,
         invalidation::a_purge_of_a_key_reaches_a_response_with_folded_tags,
         invalidation::an_unsafe_method_invalidates_its_target,

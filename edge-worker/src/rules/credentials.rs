@@ -59,7 +59,6 @@ mod tests {
     use http::Method;
     use shared_keys::TargetKey;
 
-    use super::*;
     use crate::json::testing::json;
     use crate::policy::testing::{headers, http_date, stored};
     use crate::rules::Rules;

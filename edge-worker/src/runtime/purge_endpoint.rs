@@ -61,7 +61,7 @@ async fn accept(
         Refusal::Unreachable
     })?;
     let appended = appended.ok_or(Refusal::Replayed)?;
-    journal.apply(numbered_records(&message, appended.seq));
+    journal.apply(numbered_records(&message, appended.seq, now()));
     Ok(appended)
 }
 
