@@ -6,7 +6,7 @@ use strata_tests::{Edge, OriginReply, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Reply, Stack, later_position};
+use crate::{Reply, Stack, later_position, outage};
 
 pub(crate) async fn internal_fields_are_removed_in_both_directions(stack: &Stack) {
     let path = "/safety/internal";
@@ -202,6 +202,36 @@ async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
     let read = tokio::time::timeout(strata_tests::PATIENCE, connection.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "{fields}: no end of the answer");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A value may contain a password, and clients need no detail.
+pub(crate) async fn a_misconfigured_worker_tells_no_client_why(stack: &Stack) {
+    const WITH_ORIGIN: &str = r#"
+import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+export { JournalObject };
+export default {
+  fetch(request, env, context) {
+    if (new URL(request.url).pathname === "/__strata/health") return new Response();
+    return new Worker(context, { ...env, ORIGIN: "VALUE" }).fetch(request);
+  },
+};
+"#;
+    for value in ["https://user:hunter2@127.0.0.1:1", "user:hunter2@127.0.0.1", ""] {
+        let (_folder, config) = outage::config(&WITH_ORIGIN.replace("VALUE", value));
+        let options = ["--config", config.to_str().expect("a path of text")];
+        let edge = Edge::start_with(stack.origin.url(), &options).await;
+        // Without an origin, `Host` would choose the target.
+        let host = stack.origin.url().trim_start_matches("http://");
+        for method in [Method::GET, Method::POST] {
+            let answer = edge.request(method, "/safety/misconfigured").header("host", host).send().await.unwrap();
+            assert_eq!(answer.status(), 500, "{value}");
+            let body = answer.text().await.unwrap();
+            assert!(body.contains("see its log") && !body.contains("ORIGIN") && !body.contains("hunter2"), "{body}");
+        }
+        eventually("the log says why", async || edge.logged("ORIGIN: expected a base URL") > 0).await;
+        assert_eq!(edge.logged("hunter2"), 0);
+    }
+    assert_eq!(stack.origin_requests("/safety/misconfigured"), 0);
 }
 
 pub(crate) async fn a_loop_is_detected(stack: &Stack) {
