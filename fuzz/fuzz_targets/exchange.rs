@@ -6,7 +6,7 @@ mod fields;
 
 use std::time::{Duration, SystemTime};
 
-use edge_worker::headers::{is_ambiguous, remove_hop_by_hop, remove_unkeyed};
+use edge_worker::headers::{is_ambiguous, remove_hop_by_hop};
 use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{self, FetchContext};
 use edge_worker::json::Json;
@@ -16,6 +16,7 @@ use edge_worker::policy::storable::{NotStored, answers_gets, retention, without_
 use edge_worker::policy::validate::{Head, by_head};
 use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, bypass_reason, range};
 use edge_worker::rules::{Rule, Rules};
+use edge_worker::unkeyed::remove_unkeyed;
 use edge_worker::store::metadata;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
@@ -109,12 +110,12 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
             && !headers.keys().any(|name| name.as_str().starts_with("strata-"))
     };
     let passed = bypass_headers(client, url);
-    let filled = fill_headers(client, &rule.vary, url);
+    let filled = fill_headers(client, &rule.vary, &rule.unkeyed, url);
     assert!(is_loop(&passed, url) && is_loop(&filled, url) && is_clean(&passed) && is_clean(&filled));
     let mut keyed = filled.clone();
-    remove_unkeyed(&mut keyed);
+    remove_unkeyed(&mut keyed, &rule.unkeyed);
     assert_eq!(keyed, filled);
-    let again = fill_headers(&filled, &rule.vary, url);
+    let again = fill_headers(&filled, &rule.vary, &rule.unkeyed, url);
 
     let Some(selecting) = vary_fields(answer) else { return };
     if !can_select(&selecting, client) {

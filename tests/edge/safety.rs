@@ -134,7 +134,7 @@ pub(crate) async fn the_body_of_an_unsafe_request_is_streamed(stack: &Stack) {
 }
 
 pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
-    let path = "/safety/unkeyed";
+    let path = "/rules/unkeyed";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
     let fields = [
         ("x-forwarded-host", "evil.example"),
@@ -148,6 +148,15 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
         ("forwarded", "host=evil.example"),
         ("client-ip", "192.0.2.1"),
         ("proxy", "evil.example"),
+        ("x-sendfile-type", "x-accel-redirect"),
+        ("x-accel-mapping", "/=/etc/"),
+        ("request-uri", "/admin"),
+        ("x-http-path-override", "/admin"),
+        ("x-remote-user", "admin"),
+        ("fastly-client-ip", "192.0.2.1"),
+        ("surrogate-capability", "a=\"ESI/1.0\""),
+        ("x.original.url", "/admin"),
+        ("x-rule-field", "1"),
         ("x-middleware-anything", "1"),
         // Gateways that pass fields as variables read `_` as `-`.
         ("accept_language", "de"),

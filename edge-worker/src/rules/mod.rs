@@ -47,6 +47,9 @@ pub struct Rule {
     pub query: QueryRules,
     /// The normalisation of selecting fields.
     pub vary: VaryRules,
+    /// The request fields that the origin acts on although they are in no key, besides those of
+    /// [`unkeyed`](crate::unkeyed).
+    pub unkeyed: Vec<HeaderName>,
     /// Whether all requests bypass the store. Default: `false`.
     pub pass: bool,
     /// The choices that HTTP leaves open. Default: all off.
@@ -95,6 +98,7 @@ impl Default for Rule {
             name: "default".into(),
             query: QueryRules::default(),
             vary: VaryRules::default(),
+            unkeyed: Vec::new(),
             pass: false,
             choices: Choices::default(),
             store_post: false,

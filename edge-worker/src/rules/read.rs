@@ -65,6 +65,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
             "vary" => rule.vary = vary(&member)?,
+            "unkeyed" => rule.unkeyed = member.field_names()?,
             "lifetime" => lifetime(&mut rule, &member)?,
             "errors" => errors(&mut rule, &member)?,
             "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
@@ -98,11 +99,7 @@ fn bypass(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
     for (name, member) in place.members()? {
         match name {
             "cookies" => rule.bypass_cookies = member.globs()?,
-            "headers" => {
-                for text in member.texts()? {
-                    rule.bypass_headers.push(member.field_name(text)?);
-                }
-            }
+            "headers" => rule.bypass_headers = member.field_names()?,
             _ => return Err(member.unknown()),
         }
     }
@@ -221,6 +218,10 @@ impl<'a> Place<'a> {
         Ok(self.texts()?.into_iter().map(Glob::new).collect())
     }
 
+    fn field_names(&self) -> Read<Vec<HeaderName>> {
+        self.texts()?.into_iter().map(|text| self.field_name(text)).collect()
+    }
+
     fn field_name(&self, text: &str) -> Read<HeaderName> {
         text.parse().map_err(|_| self.wrong("the name of a field"))
     }
@@ -295,6 +296,7 @@ mod tests {
             (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"x": {"language": ["e n"]}}}]"#, "RULES[0].vary.x.language: ", "language tag"),
+            (r#"[{"path": "/a", "unkeyed": ["a b"]}]"#, "RULES[0].unkeyed: ", "name of a field"),
             (r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#, "RULES[0].bypass.headers: ", "name of a field"),
         ] {
             let error = Rules::read(&json(text)).unwrap_err();
@@ -313,6 +315,7 @@ mod tests {
             r#"[{
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
+                "unkeyed": ["X-Theme"],
                 "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
@@ -324,6 +327,7 @@ mod tests {
         let rule = &Rules::read(&rules).unwrap().rules[0];
         assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.pass), ("all", 2, 2, true));
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
+        assert_eq!(rule.unkeyed, ["x-theme"]);
         assert_eq!(
             rule.query,
             QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()

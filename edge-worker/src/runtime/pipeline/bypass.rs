@@ -13,13 +13,14 @@ use super::exchange::Exchange;
 use super::fetch::OriginResponse;
 use super::respond::{own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
-use crate::headers::{remove_hop_by_hop, remove_unkeyed};
+use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
 use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
 use crate::runtime::{after_response, fetch, from_runtime, now};
+use crate::unkeyed::remove_unkeyed;
 
 impl Exchange {
     /// Forwards the client's request with its body, and invalidates stored responses by the
@@ -95,7 +96,7 @@ impl Exchange {
         context: FetchContext,
     ) -> Option<(StoredResponse, Duration)> {
         let mut keyed = self.headers.clone();
-        remove_unkeyed(&mut keyed);
+        remove_unkeyed(&mut keyed, &self.rule.unkeyed);
         // Fields and a spelling outside the key may have influenced the response, and a response
         // that varies was selected by fields that are not normalised.
         let has_credentials =

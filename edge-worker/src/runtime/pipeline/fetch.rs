@@ -207,7 +207,7 @@ impl Exchange {
         limit: Duration,
     ) -> Result<OriginResponse, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
-        let mut headers = fill_headers(&self.headers, &self.rule.vary, &self.url);
+        let mut headers = fill_headers(&self.headers, &self.rule.vary, &self.rule.unkeyed, &self.url);
         match condition {
             Condition::None => {}
             Condition::Stored(stored) => validate::set_condition(&mut headers, stored),
