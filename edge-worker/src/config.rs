@@ -15,6 +15,8 @@ use crate::rules::Rules;
 
 /// The variable with the base URL that requests are forwarded to.
 const ORIGIN: &str = "ORIGIN";
+/// The value of [`ORIGIN`] that forwards requests to their own URL.
+const ZONE: &str = "zone";
 /// The variable with the largest age, in seconds, of the journal's snapshot that an isolate serves
 /// by.
 const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
@@ -36,8 +38,9 @@ const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The deployment's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The base URL of the origin. `None` forwards requests to their own URL, which is right for a
-    /// worker on a zone's route.
+    /// The base URL of the origin. `None` (`zone`) forwards requests to their own URL, which is
+    /// right for a worker on a zone's route, and only there: elsewhere a client could name any host
+    /// in `Host`.
     pub origin: Option<Url>,
     /// The timeout of the origin where a stale response may be served instead; 1 to 3,600 seconds,
     /// default 10.
@@ -63,16 +66,21 @@ pub struct Config {
 
 impl Config {
     /// Reads the configuration from the variables, of which [`RULES`] is JSON. Absent and empty
-    /// variables have their default.
+    /// variables have their default; the origin has none.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the origin's URL is invalid. Any other invalid variable is a
+    /// [`ErrorKind::Config`] if the origin's URL is missing or invalid. The error does not contain
+    /// the URL, which may contain a password. Any other invalid variable is a
     /// [`fault`](Self::fault), because the origin can still answer.
     ///
     /// ```
     /// use edge_worker::config::Config;
     ///
-    /// let variables = |name: &str| (name == "JOURNAL_MAX_LAG_SECS").then(|| "30".to_owned());
+    /// let variables = |name: &str| match name {
+    ///     "ORIGIN" => Some("https://origin.example".to_owned()),
+    ///     "JOURNAL_MAX_LAG_SECS" => Some("30".to_owned()),
+    ///     _ => None,
+    /// };
     /// let config = Config::read(variables, None)?;
     /// assert_eq!(config.journal_max_lag.as_secs(), 30);
     /// # Ok::<(), edge_worker::error::Error>(())
@@ -96,36 +104,59 @@ impl Config {
             fault.get_or_insert(error);
             Rules::default()
         });
+        let purge_secret = variable(PURGE_SECRET).and_then(|value| {
+            let secret = Secret::new(value);
+            secret
+                .map_err(|error| fault.get_or_insert(Error::new(ErrorKind::Config, format!("{PURGE_SECRET}: {error}"))))
+                .ok()
+        });
         let is_on = |name| variable(name).is_some_and(|value| value == "1");
         Ok(Self {
-            origin: variable(ORIGIN).map(|value| base_url(&value)).transpose()?,
+            origin: origin(variable(ORIGIN).as_deref())?,
             origin_timeout,
             journal_max_lag,
             journal_max_outage,
             rules,
             log_requests: is_on(LOG_REQUESTS),
             server_timing: is_on(SERVER_TIMING),
-            purge_secret: variable(PURGE_SECRET).and_then(|value| Secret::new(value).ok()),
+            purge_secret,
             fault,
         })
     }
+
+    /// Returns why [`origin`](Self::origin) must not be `None` outside the platform.
+    pub fn zone_refusal() -> Error {
+        wrong_origin("`zone` is right only on Cloudflare, which ensures that the host is one of the zone's")
+    }
 }
 
-fn base_url(value: &str) -> Result<Url, Error> {
-    let expected = |why: &str| {
-        let text = format!(
-            "{ORIGIN}: expected a base URL like https://origin.example, got {value:?} ({why}); set it in wrangler.toml"
-        );
-        Error::new(ErrorKind::Config, text)
-    };
-    let url = Url::parse(value.trim()).map_err(|error| expected(&error.to_string()))?;
+/// Reads the origin: `None` for the request's own URL.
+fn origin(value: Option<&str>) -> Result<Option<Url>, Error> {
+    let Some(value) = value.map(str::trim) else { return Err(wrong_origin("it is not set")) };
+    if value == ZONE {
+        return Ok(None);
+    }
+    let url = Url::parse(value).map_err(|error| wrong_origin(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(expected("not http or https"));
+        return Err(wrong_origin("it is not http or https"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(expected("a query or fragment is not allowed"));
+        return Err(wrong_origin("it has a query or fragment"));
     }
-    Ok(url)
+    // The runtime does not send them.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong_origin("it has a user name or password"));
+    }
+    Ok(Some(url))
+}
+
+/// Returns the error for an origin, without its value.
+fn wrong_origin(why: &str) -> Error {
+    let text = format!(
+        "{ORIGIN}: expected a base URL like https://origin.example, or `{ZONE}` for a worker on a route of the zone \
+         whose origin it fronts ({why}); set it in wrangler.toml"
+    );
+    Error::new(ErrorKind::Config, text)
 }
 
 fn seconds(name: &str, value: &str, range: RangeInclusive<u64>) -> Result<Duration, Error> {
@@ -153,7 +184,8 @@ mod tests {
 
     #[test]
     fn absent_and_empty_variables_have_their_defaults() {
-        for variables in [&[][..], &[(ORIGIN, ""), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]] {
+        for variables in [&[(ORIGIN, ZONE)][..], &[(ORIGIN, " zone "), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]]
+        {
             let config = read(variables).unwrap();
             assert!(config.origin.is_none() && config.purge_secret.is_none() && !config.log_requests);
             assert_eq!((config.journal_max_lag.as_secs(), config.journal_max_outage.as_secs()), (5, 0));
@@ -163,11 +195,40 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_origin_is_an_error() {
-        for value in ["localhost:4001/x", "/x", "ftp://x", "http://x/?a=b"] {
+    fn an_invalid_origin_is_an_error_that_does_not_contain_it() {
+        for value in [
+            "localhost:4001/x",
+            "/x",
+            "ftp://x",
+            "http://x/?a=b",
+            "https://user:hunter2@origin.example",
+            "https://hunter2@origin.example",
+            "https:/:hunter2@@",
+            "https://user:hunter2@origin.example:port",
+        ] {
             let error = read(&[(ORIGIN, value)]).unwrap_err();
-            assert!(error.starts_with(ORIGIN) && error.contains(value), "{error}");
+            assert!(error.starts_with(ORIGIN) && !error.contains(value) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    /// The host of a request would otherwise choose the target.
+    #[test]
+    fn a_missing_origin_is_an_error() {
+        for variables in [&[][..], &[(ORIGIN, "")], &[(ORIGIN, " ")]] {
+            assert!(read(variables).unwrap_err().contains("it is not set"));
+        }
+    }
+
+    #[test]
+    fn a_secret_of_less_than_16_bytes_is_a_fault_that_does_not_contain_it() {
+        let config = read(&[(ORIGIN, ZONE), (PURGE_SECRET, "hunter2")]).unwrap();
+        let fault = config.fault.unwrap().to_string();
+        assert!(
+            config.purge_secret.is_none() && fault.starts_with(PURGE_SECRET) && !fault.contains("hunter2"),
+            "{fault}"
+        );
+        let config = read(&[(ORIGIN, ZONE), (PURGE_SECRET, "sixteen bytes...")]).unwrap();
+        assert!(config.fault.is_none() && config.purge_secret.unwrap().is_short());
     }
 
     #[test]
@@ -184,7 +245,11 @@ mod tests {
             assert!(fault.starts_with(name) && fault.contains(value), "{fault}");
         }
         let rules = Json::Text("no JSON".to_owned());
-        let fault = Config::read(|_| None, Some(rules)).unwrap().fault.unwrap().to_string();
+        let fault = Config::read(|name| (name == ORIGIN).then(|| ZONE.to_owned()), Some(rules))
+            .unwrap()
+            .fault
+            .unwrap()
+            .to_string();
         assert!(fault.starts_with("RULES: expected an array, got \"no JSON\""), "{fault}");
     }
 }

@@ -4,9 +4,9 @@
 //! - Strata's own: a `strata-…` field from a client is forged, and one from an origin is for the
 //!   edge only.
 //! - The origin's tags and cache directives for the edge alone.
-//! - Unkeyed fields: request fields that frameworks act on although no cache key contains them.
-//!   They are removed from requests whose response may be stored; requests that bypass the store
-//!   retain them.
+//!
+//! [`unkeyed`](crate::unkeyed) lists the fields that are removed only from requests whose response
+//! may be stored.
 
 use http::{HeaderMap, HeaderName, header};
 
@@ -36,52 +36,6 @@ pub const ENDS_AT_AN_UPGRADE: [&str; 3] = ["keep-alive", "proxy-authorization", 
 
 /// The response fields for the edge alone.
 const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
-
-/// The unkeyed request fields.
-const UNKEYED: [&str; 36] = [
-    "client-ip",
-    "forwarded",
-    "front-end-https",
-    // As the variable HTTP_PROXY it redirects the requests that some programs send.
-    "proxy",
-    "true-client-ip",
-    "x-backend-host",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-envoy-original-path",
-    "x-forwarded",
-    "x-host",
-    "x-http-host-override",
-    "x-http-method",
-    "x-http-method-override",
-    "x-invoke-output",
-    "x-invoke-path",
-    "x-invoke-query",
-    "x-invoke-status",
-    "x-matched-path",
-    "x-method-override",
-    "x-nextjs-data",
-    "x-now-route-matches",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-prerender-revalidate",
-    "x-proxy-url",
-    "x-react-router-prerender-data",
-    "x-react-router-spa-mode",
-    "x-real-host",
-    "x-real-ip",
-    "x-rewrite-uri",
-    "x-rewrite-url",
-    "x-scheme",
-    "x-script-name",
-    "x-url-scheme",
-];
-
-/// The families of unkeyed fields: some framework trusts almost any field with these prefixes.
-const UNKEYED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-middleware-"];
-/// The fields of these families that this worker sets itself.
-const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// The fields that are not removed when `Connection` names them. A client must not hide its address
 /// or the request's path (RFC 8586 section 2), and fields for all recipients, such as those that
@@ -161,21 +115,6 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_from_sdk: bool) {
     }
 }
 
-/// Removes the unkeyed fields: those that could change the response without being part of its key.
-pub fn remove_unkeyed(headers: &mut HeaderMap) {
-    let is_unkeyed = |name: &&HeaderName| {
-        let name = name.as_str();
-        let is_of_a_family =
-            UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
-        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_` as `-`, so the name
-        // stands for another field, which may be keyed.
-        is_of_a_family || name.contains('_') || UNKEYED.contains(&name)
-    };
-    for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,17 +132,6 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut fields);
         assert_eq!(fields, headers(&[("x-end", "1"), ("cdn-loop", "strata-edge")]));
-    }
-
-    #[test]
-    fn unkeyed_fields_are_removed_in_either_spelling() {
-        for name in UNKEYED {
-            for name in [name.to_owned(), name.replace('-', "_")] {
-                let mut fields = headers(&[(name.as_str(), "x")]);
-                remove_unkeyed(&mut fields);
-                assert!(fields.is_empty(), "{name}");
-            }
-        }
     }
 
     #[test]
@@ -244,23 +172,6 @@ mod tests {
         ] {
             assert_eq!(is_ambiguous(&headers(fields)), ambiguous, "{fields:?}");
         }
-    }
-
-    #[test]
-    fn of_the_x_forwarded_fields_only_those_that_the_worker_sets_remain() {
-        let mut fields = headers(&[
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-host", "shop.example"),
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-ssl", "on"),
-            ("x-forwarded-anything", "1"),
-            ("x-original-host", "evil.example"),
-            ("x_forwarded_host", "evil.example"),
-            ("X_Original_URL", "/admin"),
-        ]);
-        remove_unkeyed(&mut fields);
-        assert_eq!(fields.len(), 3);
-        assert!(SET_HERE.iter().all(|name| fields.contains_key(*name)));
     }
 
     #[test]

@@ -30,3 +30,4 @@ pub mod rules;
 mod runtime;
 pub mod store;
 pub mod time;
+pub mod unkeyed;

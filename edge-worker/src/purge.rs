@@ -81,7 +81,7 @@ impl Refusal {
     }
 }
 
-/// Verifies the signature of a request, and returns its nonce and its message.
+/// Verifies the signature of a request to `host`, and returns its nonce and its message.
 ///
 /// # Errors
 /// The reason of the refusal. Replays are not detected here: only the journal object knows the used
@@ -89,12 +89,13 @@ impl Refusal {
 pub fn authenticate(
     secret: &Secret,
     headers: &HeaderMap,
+    host: &str,
     body: &[u8],
     now: SystemTime,
 ) -> Result<(Nonce, PurgeMessage), Refusal> {
     let signature =
         headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Signature(None))?;
-    let parts = SignedParts { method: Method::POST.as_str(), path: PURGE_PATH, body };
+    let parts = SignedParts { method: Method::POST.as_str(), host, path: PURGE_PATH, body };
     // An isolate does not know which nonces were used; the journal object checks them.
     let nonce = verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false)
         .map_err(|error| Refusal::Signature(Some(error)))?;
@@ -112,22 +113,33 @@ mod tests {
 
     const BODY: &[u8] = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove"}]}"#;
     const NONCE: &str = "0123456789abcdef";
+    const HOST: &str = "shop.example";
 
-    fn signed(secret: &str, body: &[u8]) -> HeaderMap {
-        let parts = SignedParts { method: "POST", path: PURGE_PATH, body };
-        let signature = sign(&Secret::new(secret).unwrap(), parts, 1000, &NONCE.parse().unwrap());
+    fn secret(text: &str) -> Secret {
+        Secret::new(format!("{text:*<16}")).unwrap()
+    }
+
+    fn signed(by: &str, body: &[u8]) -> HeaderMap {
+        let parts = SignedParts { method: "POST", host: HOST, path: PURGE_PATH, body };
+        let signature = sign(&secret(by), parts, 1000, &NONCE.parse().unwrap());
         HeaderMap::from_iter([(SIGNATURE_HEADER.parse().unwrap(), HeaderValue::try_from(signature).unwrap())])
     }
 
     fn refusal(headers: &HeaderMap, body: &[u8], now: u64) -> (u16, &'static str) {
-        let refusal = authenticate(&Secret::new("s").unwrap(), headers, body, at(now)).unwrap_err();
+        let refusal = authenticate(&secret("s"), headers, HOST, body, at(now)).unwrap_err();
         (refusal.status().as_u16(), refusal.as_str())
     }
 
     #[test]
     fn a_signed_message_is_accepted() {
-        let (nonce, message) = authenticate(&Secret::new("s").unwrap(), &signed("s", BODY), BODY, at(1001)).unwrap();
+        let (nonce, message) = authenticate(&secret("s"), &signed("s", BODY), HOST, BODY, at(1001)).unwrap();
         assert_eq!((nonce.as_str(), message.records.len()), (NONCE, 1));
+    }
+
+    #[test]
+    fn a_message_for_another_deployment_with_the_same_secret_is_refused() {
+        let refused = authenticate(&secret("s"), &signed("s", BODY), "other.example", BODY, at(1000));
+        assert_eq!(refused.unwrap_err().as_str(), "signature-mismatch");
     }
 
     #[test]

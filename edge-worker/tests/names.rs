@@ -72,6 +72,7 @@ pinned! { NOT_STORED, NotStored:
     Qualified = "qualified",
     SetCookie = "set-cookie",
     Authorization = "authorization",
+    Credentials = "credentials",
     VaryAny = "vary-any",
     VaryUnreadable = "vary-unreadable",
     NoLifetime = "no-lifetime",
@@ -79,6 +80,7 @@ pinned! { NOT_STORED, NotStored:
     TooManyVariants = "variants",
     Deceptive = "content-type",
     SelfRedirect = "self-redirect",
+    Spelling = "spelling",
     Outdated = "outdated",
 }
 

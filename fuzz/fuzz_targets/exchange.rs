@@ -6,16 +6,17 @@ mod fields;
 
 use std::time::{Duration, SystemTime};
 
-use edge_worker::headers::{is_ambiguous, remove_hop_by_hop, remove_unkeyed};
+use edge_worker::headers::{is_ambiguous, remove_hop_by_hop};
 use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{self, FetchContext};
 use edge_worker::json::Json;
-use edge_worker::policy::directives::{directives, of_the_origin};
+use edge_worker::policy::directives::{directives, from_origin};
 use edge_worker::policy::select::{Selected, can_select, combined, variant_key, vary_fields};
 use edge_worker::policy::storable::{NotStored, answers_gets, retention, without_unstorable_fields};
 use edge_worker::policy::validate::{Head, by_head};
 use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, bypass_reason, range};
 use edge_worker::rules::{Rule, Rules};
+use edge_worker::unkeyed::remove_unkeyed;
 use edge_worker::store::metadata;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
@@ -109,12 +110,12 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
             && !headers.keys().any(|name| name.as_str().starts_with("strata-"))
     };
     let passed = bypass_headers(client, url);
-    let filled = fill_headers(client, &rule.vary, url);
+    let filled = fill_headers(client, &rule.vary, &rule.unkeyed, url);
     assert!(is_loop(&passed, url) && is_loop(&filled, url) && is_clean(&passed) && is_clean(&filled));
     let mut keyed = filled.clone();
-    remove_unkeyed(&mut keyed);
+    remove_unkeyed(&mut keyed, &rule.unkeyed);
     assert_eq!(keyed, filled);
-    let again = fill_headers(&filled, &rule.vary, url);
+    let again = fill_headers(&filled, &rule.vary, &rule.unkeyed, url);
 
     let Some(selecting) = vary_fields(answer) else { return };
     if !can_select(&selecting, client) {
@@ -140,7 +141,7 @@ fn invalidates_its_own_origin(rules: &Rules, method: &Method, url: &Url, status:
 
 /// A rule changes how long a response is stored, never whether; applying it twice changes nothing.
 fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredResponse) {
-    let declared = of_the_origin(&response.headers);
+    let declared = from_origin(&response.headers);
     let before = retention(request, response, &journal());
     rule.set_lifetime(response);
     let once = response.headers.clone();

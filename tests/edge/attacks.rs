@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use origin_sdk::Secret;
 use reqwest::{Method, Response};
 use serde_json::Value;
-use shared_keys::purge::{PURGE_PATH, SignedParts, sign};
+use shared_keys::purge::{PURGE_PATH, SignedParts, sign, sign_without_host};
 use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::Stack;
@@ -55,28 +55,42 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
-fn signature(secret: &Secret, nonce: &str, body: &str) -> String {
-    let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
+fn signature(edge: &Edge, secret: &Secret, nonce: &str, body: &str) -> String {
+    let parts = SignedParts { method: "POST", host: edge.host(), path: PURGE_PATH, body: body.as_bytes() };
     sign(secret, parts, now(), &nonce.parse().expect("a nonce"))
 }
 
 pub(crate) async fn a_purge_signed_with_another_secret_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "stranger").await;
-    let stranger = Secret::new("guessed").expect("it is not empty");
+    let stranger = Secret::new("a guessed secret").expect("it is long enough");
     let answer = guarded.edge().purge(&stranger, now(), "nonce-of-a-stranger", &guarded.body).await;
     guarded.holds_against(answer, 401, "signature-mismatch").await;
 }
 
+/// Two deployments may share a secret.
+pub(crate) async fn a_purge_for_another_host_is_refused(stack: &Stack) {
+    let guarded = Guarded::by(stack, "host").await;
+    let parts = SignedParts { method: "POST", host: "other.example", path: PURGE_PATH, body: guarded.body.as_bytes() };
+    let nonce = "nonce-of-another-host".parse().expect("a nonce");
+    let signed = sign(&Edge::secret(), parts, now(), &nonce);
+    let answer = guarded.edge().purge_signed(&signed, &guarded.body).await;
+    guarded.holds_against(answer, 401, "signature-mismatch").await;
+    // The form before hosts were signed is accepted for one more version.
+    let signed = sign_without_host(&Edge::secret(), parts, now(), &nonce);
+    assert_eq!(guarded.edge().purge_signed(&signed, &guarded.body).await.status(), 200);
+}
+
 pub(crate) async fn a_purge_whose_body_was_changed_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "changed").await;
-    let signed = signature(&Edge::secret(), "nonce-of-another-body", &guarded.body.replace("remove", "expire"));
+    let signed =
+        signature(guarded.edge(), &Edge::secret(), "nonce-of-another-body", &guarded.body.replace("remove", "expire"));
     let answer = guarded.edge().purge_signed(&signed, &guarded.body).await;
     guarded.holds_against(answer, 401, "signature-mismatch").await;
 }
 
 pub(crate) async fn a_purge_with_a_truncated_mac_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "truncated").await;
-    let signed = signature(&Edge::secret(), "nonce-of-a-short-mac", &guarded.body);
+    let signed = signature(guarded.edge(), &Edge::secret(), "nonce-of-a-short-mac", &guarded.body);
     let mac = signed.rfind("s=").expect("a signature has a MAC") + 2;
     for digits in [0, 2, 32, 62, 63] {
         let answer = guarded.edge().purge_signed(&signed[..mac + digits], &guarded.body).await;
@@ -105,7 +119,7 @@ pub(crate) async fn a_purge_from_another_time_is_refused(stack: &Stack) {
 
 pub(crate) async fn a_purge_that_is_replayed_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "replayed").await;
-    let signed = signature(&Edge::secret(), "nonce-that-is-replayed", &guarded.body);
+    let signed = signature(guarded.edge(), &Edge::secret(), "nonce-that-is-replayed", &guarded.body);
     assert_eq!(guarded.edge().purge_signed(&signed, &guarded.body).await.status(), 200);
     // The page is stored again; the same message must not remove it a second time.
     eventually("it is stored again", async || stack.get(&guarded.path).await.is_hit()).await;
@@ -147,7 +161,7 @@ pub(crate) async fn a_purge_with_a_malformed_scope_is_refused_as_a_whole(stack: 
 pub(crate) async fn only_a_post_purges(stack: &Stack) {
     let guarded = Guarded::by(stack, "method").await;
     for method in [Method::GET, Method::PUT, Method::DELETE] {
-        let signed = signature(&Edge::secret(), "nonce-of-another-method", &guarded.body);
+        let signed = signature(guarded.edge(), &Edge::secret(), "nonce-of-another-method", &guarded.body);
         let request = guarded.edge().request(method, PURGE_PATH).header("strata-signature", signed);
         let answer = request.send().await.expect("the worker answers");
         guarded.holds_against(answer, 405, "method").await;

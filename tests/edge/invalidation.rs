@@ -11,7 +11,7 @@ use reqwest::Method;
 use shared_keys::TagSet;
 use strata_tests::{Edge, OriginReply, eventually};
 
-use crate::Stack;
+use crate::{Stack, later_position};
 
 /// The bound: `JOURNAL_MAX_LAG_SECS` of wrangler.toml, and 5 s.
 const BOUND: Duration = Duration::from_secs(10);
@@ -123,14 +123,36 @@ pub(crate) async fn a_response_built_before_the_purge_is_delivered_but_not_store
         let tag = ("cache-tag", "shelf:3".to_owned());
         vec![lifetime("max-age=600"), tag, ("strata-position", position.to_owned())]
     };
-    purge(stack, r#"{"scope":"tag:shelf:3","mode":"remove","position":"9000000000000-0"}"#).await;
-    stack.origin_answers(path, showing(at("8999999999999-9")).1);
+    let position = later_position();
+    purge(stack, &format!(r#"{{"scope":"tag:shelf:3","mode":"remove","position":"{position}"}}"#)).await;
+    stack.origin_answers(path, showing(at(&position.replace("-9", "-8"))).1);
     for _ in 0..3 {
         let reply = stack.get(path).await;
         assert_eq!((reply.status, reply.is_hit()), (200, false), "{}", reply.edge_status());
     }
-    stack.origin_answers(path, showing(at("9000000000000-0")).1);
+    stack.origin_answers(path, showing(at(&position)).1);
     eventually("the response built at the purge is stored", async || stack.get(path).await.is_hit()).await;
+}
+
+/// No purge would cover the response until then, and the record would cover all until then.
+pub(crate) async fn a_position_from_the_future_is_not_believed(stack: &Stack) {
+    let path = "/purge/future";
+    let fields = |position: &str| {
+        let tag = ("cache-tag", "shelf:6".to_owned());
+        vec![lifetime("max-age=600"), tag, ("strata-position", position.to_owned())]
+    };
+    for position in ["9000000000000-0", "18446744073709551615-0"] {
+        stack.origin_answers(path, showing(fields(position)).1);
+        for _ in 0..3 {
+            let reply = stack.get(path).await;
+            assert!(reply.edge_status().contains("detail=outdated"), "{}", reply.edge_status());
+        }
+    }
+    stack.origin_answers(path, showing(fields(&later_position())).1);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    purge(stack, r#"{"scope":"tag:shelf:6","mode":"remove","position":"9000000000000-0"}"#).await;
+    eventually("it is purged", async || !stack.get(path).await.is_hit()).await;
+    eventually("and what is built since is stored", async || stack.get(path).await.is_hit()).await;
 }
 
 /// G6 without faults: the shipper sends a service's invalidation to the edge.

@@ -21,13 +21,12 @@ export default {
 };
 "#;
 
-/// Writes the project's `wrangler.toml` for such a worker. Dropping the first value deletes its
-/// folder.
-fn config() -> (TempDir, PathBuf) {
+/// Writes the project's `wrangler.toml` for the built worker inside a script. Dropping the first
+/// value deletes its folder.
+pub(crate) fn config(script: &str) -> (TempDir, PathBuf) {
     let edge_worker = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("index.js"), CUT_OFF.replace("EDGE_WORKER", edge_worker))
-        .expect("it is writable");
+    std::fs::write(folder.path().join("index.js"), script.replace("EDGE_WORKER", edge_worker)).expect("it is writable");
     let project = include_str!("../../wrangler.toml").replace("edge-worker/worker.js", "index.js");
     let file = folder.path().join("wrangler.toml");
     std::fs::write(&file, project).expect("it is writable");
@@ -36,7 +35,7 @@ fn config() -> (TempDir, PathBuf) {
 
 /// Starts such a worker. Dropping the first value deletes its files.
 async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
-    let (folder, file) = config();
+    let (folder, file) = config(CUT_OFF);
     let mut options = vec!["--wrangler", file.to_str().expect("a path of text")];
     vars.iter().for_each(|var| options.extend(["--var", var]));
     (folder, Edge::start_with(stack.origin.url(), &options).await)

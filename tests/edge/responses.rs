@@ -171,7 +171,7 @@ pub(crate) async fn hop_by_hop_fields_are_removed(stack: &Stack) {
 
 pub(crate) async fn other_methods_are_forwarded_with_their_bodies(stack: &Stack) {
     let path = "/responses/methods";
-    let fields = [SHARED, ("cache-tag", "a"), ("strata-position", "9000000000000-0")];
+    let fields = [SHARED, ("cache-tag", "a"), ("strata-position", "1763900000000-0")];
     stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.method.as_str()));
     for method in [Method::OPTIONS, Method::DELETE, Method::PATCH, Method::POST] {
         let sent =

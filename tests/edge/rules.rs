@@ -8,6 +8,8 @@ use crate::{Reply, SHARED, Stack};
 /// The rules of the worker that the tests share.
 pub(crate) const RULES: &str = r#"[
     {"name": "lifetime", "path": "/rules/lifetime/**", "lifetime": {"fresh": 600}},
+    {"name": "for-all", "path": "/rules/for-all", "lifetime": {"fresh": 600}, "ignore_credentials": true},
+    {"name": "unkeyed", "path": "/rules/unkeyed", "unkeyed": "X-Rule-Field"},
     {"name": "override", "path": "/rules/override/**", "lifetime": {"fresh": 600, "override": true}},
     {"name": "query", "path": ["/rules/query", "/rules/unsafe"], "query": {"drop": ["utm_*"]}},
     {"name": "language", "path": "/rules/language", "vary": {"Accept-Language": {"language": ["en", "de"]}}},
@@ -19,6 +21,8 @@ pub(crate) const RULES: &str = r#"[
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
+    {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
+        "store_post": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
@@ -45,6 +49,47 @@ pub(crate) async fn a_lifetime_applies_if_the_origin_declares_none(stack: &Stack
     let declared = OriginReply::ok(&[("cache-control", "max-age=0")], "x");
     assert!(!is_stored(stack, "/rules/lifetime/declared", declared).await);
     assert!(!is_stored(stack, "/rules/other", OriginReply::ok(&[], "x")).await);
+}
+
+/// An origin that says nothing may still answer by the session of its user.
+pub(crate) async fn a_rules_lifetime_shares_no_response_to_credentials(stack: &Stack) {
+    for (name, field) in [("cookie", ("cookie", "_ga=1; sid=ann")), ("authorization", ("authorization", "Basic eDp5"))]
+    {
+        for path in [format!("/rules/lifetime/credentials/{name}"), format!("/rules/override/credentials/{name}")] {
+            stack.origin_answers(&path, move |request| {
+                OriginReply::ok(&[], if request.headers.contains_key(field.0) { "for Ann" } else { "for all" })
+            });
+            let own = stack.get_with(&path, &[field]).await;
+            assert_eq!(own.body, "for Ann");
+            assert!(own.edge_status().contains("detail=credentials"), "{}", own.edge_status());
+            for _ in 0..3 {
+                assert_eq!(stack.get(&path).await.body, "for all", "{path}");
+            }
+        }
+    }
+    let path = "/rules/lifetime/analytics";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
+    assert!(stack.get_with(path, &[("cookie", "_ga=1; _gid=2")]).await.edge_status().contains("; stored"));
+    let path = "/rules/for-all";
+    stack.origin_answers(path, |_| OriginReply::ok(&[], "x"));
+    let request = [("cookie", "sid=1"), ("authorization", "Basic eDp5")];
+    assert!(stack.get_with(path, &request).await.edge_status().contains("; stored"));
+    eventually("it answers all", async || stack.get_with(path, &request[1..]).await.is_hit()).await;
+}
+
+/// `private` says that a response is for its user, and nothing about the one for everyone.
+pub(crate) async fn a_private_response_to_credentials_does_not_remove_the_shared_one(stack: &Stack) {
+    let path = "/rules/other/shared";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "for all"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers(path, |request| match request.headers.contains_key("cookie") {
+        true => OriginReply::ok(&[("cache-control", "private")], "for Ann"),
+        false => OriginReply { status: 503, ..OriginReply::ok(&[], "down") },
+    });
+    let as_ann = async || stack.get_with(path, &[("cookie", "sid=ann")]).await.body == "for Ann";
+    eventually("it is stale", as_ann).await;
+    let reply = stack.get(path).await;
+    assert_eq!(reply.body, "for all", "{}", reply.edge_status());
 }
 
 pub(crate) async fn an_override_replaces_the_origins_lifetime(stack: &Stack) {
@@ -111,7 +156,21 @@ pub(crate) async fn a_path_bypasses_the_store(stack: &Stack) {
 /// another rule keeps out of the cache.
 pub(crate) async fn an_ambiguous_path_bypasses_the_store(stack: &Stack) {
     stack.origin_answers("/rules/override/", |_| OriginReply::ok(&[SHARED], "x"));
-    for path in ["/rules/override/..%2Fpass/x", "/rules/override/%2e%2e%5cpass/x", "/rules/override/..;a=b/pass/x"] {
+    for path in [
+        "/rules/override/..%2Fpass/x",
+        "/rules/override/%2e%2e%5cpass/x",
+        "/rules/override/..;a=b/pass/x",
+        "//rules/pass/x",
+        "/rules//pass/x",
+        "/rules/PASS/x",
+        "/rules/pass%2Fx",
+        "/rules/pass;a=b/x",
+        "/rules/pass./x",
+        "/rules/pass/x/",
+        "/rules/%2570ass/x",
+        "/rules/pass/x%00.css",
+        "/rules/pass/x%3F/y",
+    ] {
         for _ in 0..2 {
             let reply = stack.get(path).await;
             assert!(
@@ -233,5 +292,6 @@ pub(crate) async fn invalid_rules_send_every_request_to_the_origin(stack: &Stack
         assert_eq!(stack.origin_requests(path), number);
     }
     let health = edge.get("/__strata/health").await.text().await.unwrap();
-    assert!(health.contains(r#""ok":false"#) && health.contains("RULES[0].lifetime.fresh: expected"), "{health}");
+    assert_eq!(health, r#"{"ok":false}"#, "clients are not told what is wrong");
+    eventually("the log says why", async || edge.logged("RULES[0].lifetime.fresh: expected") > 0).await;
 }

@@ -6,12 +6,15 @@ use strata_tests::{Edge, OriginReply, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Reply, Stack};
+use crate::{Reply, Stack, later_position, outage};
 
 pub(crate) async fn internal_fields_are_removed_in_both_directions(stack: &Stack) {
     let path = "/safety/internal";
-    let headers = [("cdn-cache-control", "max-age=600"), ("cache-tag", "a"), ("strata-position", "9000000000000-0")];
-    stack.origin_answers(path, move |_| OriginReply::ok(&headers, "x"));
+    let headers = [("cdn-cache-control", "max-age=600"), ("cache-tag", "a")];
+    let position = later_position();
+    stack.origin_answers(path, move |_| {
+        OriginReply::ok(&[&headers[..], &[("strata-position", &position)]].concat(), "x")
+    });
     let forged = [("strata-position", "9-0"), ("strata-anything", "1")];
     let miss = stack.get_with(path, &forged).await;
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -49,6 +52,26 @@ pub(crate) async fn the_origin_gets_no_parameter_outside_the_key(stack: &Stack) 
         assert_eq!(stack.get(&forged).await.body, plain);
         eventually("it is stored", async || stack.get(&plain).await.is_hit()).await;
         assert_eq!(stack.get(&plain).await.body, plain);
+    }
+}
+
+/// Another worker behind this one would take the path for its own.
+pub(crate) async fn no_spelling_of_a_reserved_path_reaches_the_origin(stack: &Stack) {
+    for path in [
+        "/__strata/purge/x",
+        "/%5f%5fstrata/purge",
+        "/%255F_strata/purge",
+        "//__strata/purge",
+        "/__STRATA/purge",
+        "/__strata;a/purge",
+        "/__strata%2Fpurge",
+        "/__strata",
+    ] {
+        for method in [Method::GET, Method::POST] {
+            let reply = stack.edge.request(method.clone(), path).send().await.unwrap();
+            assert_eq!(reply.status(), 404, "{method} {path}");
+        }
+        assert_eq!(stack.origin_requests(path), 0, "{path}");
     }
 }
 
@@ -111,7 +134,7 @@ pub(crate) async fn the_body_of_an_unsafe_request_is_streamed(stack: &Stack) {
 }
 
 pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
-    let path = "/safety/unkeyed";
+    let path = "/rules/unkeyed";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
     let fields = [
         ("x-forwarded-host", "evil.example"),
@@ -125,6 +148,15 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
         ("forwarded", "host=evil.example"),
         ("client-ip", "192.0.2.1"),
         ("proxy", "evil.example"),
+        ("x-sendfile-type", "x-accel-redirect"),
+        ("x-accel-mapping", "/=/etc/"),
+        ("request-uri", "/admin"),
+        ("x-http-path-override", "/admin"),
+        ("x-remote-user", "admin"),
+        ("fastly-client-ip", "192.0.2.1"),
+        ("surrogate-capability", "a=\"ESI/1.0\""),
+        ("x.original.url", "/admin"),
+        ("x-rule-field", "1"),
         ("x-middleware-anything", "1"),
         // Gateways that pass fields as variables read `_` as `-`.
         ("accept_language", "de"),
@@ -179,6 +211,36 @@ async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
     let read = tokio::time::timeout(strata_tests::PATIENCE, connection.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "{fields}: no end of the answer");
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A value may contain a password, and clients need no detail.
+pub(crate) async fn a_misconfigured_worker_tells_no_client_why(stack: &Stack) {
+    const WITH_ORIGIN: &str = r#"
+import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+export { JournalObject };
+export default {
+  fetch(request, env, context) {
+    if (new URL(request.url).pathname === "/__strata/health") return new Response();
+    return new Worker(context, { ...env, ORIGIN: "VALUE" }).fetch(request);
+  },
+};
+"#;
+    for value in ["https://user:hunter2@127.0.0.1:1", "user:hunter2@127.0.0.1", ""] {
+        let (_folder, config) = outage::config(&WITH_ORIGIN.replace("VALUE", value));
+        let options = ["--wrangler", config.to_str().expect("a path of text")];
+        let edge = Edge::start_with(stack.origin.url(), &options).await;
+        // Without an origin, `Host` would choose the target.
+        let host = stack.origin.url().trim_start_matches("http://");
+        for method in [Method::GET, Method::POST] {
+            let answer = edge.request(method, "/safety/misconfigured").header("host", host).send().await.unwrap();
+            assert_eq!(answer.status(), 500, "{value}");
+            let body = answer.text().await.unwrap();
+            assert!(body.contains("see its log") && !body.contains("ORIGIN") && !body.contains("hunter2"), "{body}");
+        }
+        eventually("the log says why", async || edge.logged("ORIGIN: expected a base URL") > 0).await;
+        assert_eq!(edge.logged("hunter2"), 0);
+    }
+    assert_eq!(stack.origin_requests("/safety/misconfigured"), 0);
 }
 
 pub(crate) async fn a_loop_is_detected(stack: &Stack) {

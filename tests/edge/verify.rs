@@ -38,7 +38,7 @@ pub(crate) async fn a_correct_worker_passes_and_zone_checks_are_not_checkable(st
 }
 
 pub(crate) async fn another_secret_fails(stack: &Stack) {
-    let verify = Verify::url(page(stack, "/verify/secret", STORED)).secret(Secret::new("guessed").unwrap());
+    let verify = Verify::url(page(stack, "/verify/secret", STORED)).secret(Secret::new("a guessed secret").unwrap());
     for (rule, verdict, detail) in verdicts(verify).await {
         let needs_secret = ["secret", "clocks", "by the journal"].iter().any(|part| rule.contains(part));
         assert_eq!(verdict == Verdict::Fail, needs_secret, "{rule}: {detail}");

@@ -1,13 +1,19 @@
 //! The journal in Redis: a lost record or key makes entries invalid, never valid.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use origin_sdk::{Cache, Layer, Lifetime, Namespace, Position, Tag};
 use strata_tests::{Database, Item, RedisServer, eventually};
 
 const FEED: &str = "test:{journal}:feed";
 const LEDGER: &str = "test:{journal}:ledger";
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
+
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since_epoch.as_millis()).expect("before the year 500 million")
+}
 
 struct Process {
     cache: Cache,
@@ -60,11 +66,91 @@ async fn positions_grow_even_when_the_feed_is_deleted() {
 #[tokio::test]
 async fn positions_grow_even_when_the_clock_goes_back() {
     let (redis, a, database) = hold_old_value().await;
-    let ahead = Position::new(4_000_000_000_000, 0);
+    let ahead = Position::new(unix_ms() + DAY_MS / 2, 0);
     let _: String = redis.run(&["XADD", FEED, &ahead.to_string(), "mode", "remove", "scope", "tag:x"]).await;
     assert!(a.invalidate_something(0).await > ahead);
     a.items.invalidate(&Item { id: 1 }).await;
     assert_eq!(a.read(&database).await.0, 1);
+}
+
+/// Another program, or a server whose clock was wrong, wrote the record. It must not stop the
+/// journal, and what it was written for is unknown.
+#[tokio::test]
+async fn a_record_from_the_future_counts_as_remove_all_and_the_journal_heals() {
+    for id in [format!("{}-0", unix_ms() + 2 * DAY_MS), "9007199254740993-1".to_owned(), format!("{0}-{0}", u64::MAX)] {
+        let (redis, a, database) = hold_old_value().await;
+        let _: String = redis.run(&["XADD", FEED, &id, "mode", "expire", "scope", "tag:x"]).await;
+        eventually("the record covers everything", async || a.read(&database).await.0 == 1).await;
+        let position = a.invalidate_something(0).await;
+        assert!(position.ms() < unix_ms() + DAY_MS, "{position}");
+        assert_eq!(a.read(&database).await.1, Layer::Memory, "what is loaded since stays valid");
+        database.write(1, 2);
+        assert!(a.items.invalidate(&Item { id: 1 }).await.position.is_some());
+        assert_eq!(a.read(&database).await.0, 2);
+        let b = Process::start(&redis).await;
+        eventually("another process has caught up", async || b.read(&database).await == (2, Layer::Memory)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_row_from_the_future_counts_as_remove_all_and_the_journal_heals() {
+    let (redis, a, database) = hold_old_value().await;
+    for row in ["remove all", "expire tag:x"] {
+        let _: i64 = redis.run(&["ZADD", LEDGER, "9000000000000000", row]).await;
+        let position = a.invalidate_something(0).await;
+        assert!(position.ms() < unix_ms() + DAY_MS, "{position}");
+        eventually("it covers everything", async || a.read(&database).await.0 == 1).await;
+        assert_eq!(a.read(&database).await.1, Layer::Memory);
+        let b = Process::start(&redis).await;
+        eventually("a new process uses what is stored", async || b.read(&database).await == (1, Layer::Memory)).await;
+        let rows: Vec<String> = redis.run(&["ZRANGEBYSCORE", LEDGER, "9000000000000000", "+inf"]).await;
+        assert!(rows.is_empty(), "{rows:?}");
+    }
+}
+
+/// Redis's clock was ahead by more than a day when the process applied its last records.
+#[tokio::test]
+async fn a_process_with_a_position_from_the_future_goes_back_and_catches_up() {
+    let (redis, a, _database) = hold_old_value().await;
+    a.invalidate_something(1).await;
+    let future = format!("{}-0", unix_ms() + 2 * DAY_MS);
+    let script = concat!(
+        include_str!("../../origin-sdk/src/store/redis/lua/journal.lua"),
+        include_str!("../../origin-sdk/src/store/redis/lua/follow.lua"),
+    );
+    let follow = async |cursor: &str, own: &str| {
+        let command = ["EVAL", script, "2", FEED, LEDGER, "1000", "1000", cursor, "100", own];
+        let (position, more, gap, rows): (String, u8, u8, Vec<Vec<String>>) = redis.run(&command).await;
+        let position: Position = position.parse().unwrap();
+        let rows: Vec<_> = rows.into_iter().map(|row| row[1..].join(" ")).collect();
+        assert!(more == 0 && position.ms() < unix_ms() + DAY_MS, "{position}");
+        (position.to_string(), gap == 1, rows)
+    };
+    let own = a.cache.position().to_string();
+    let (position, reads_ledger, _) = follow(&future, &own).await;
+    assert!(reads_ledger && position == own, "{position}");
+    let (_, _, rows) = follow(&position, &future).await;
+    assert_eq!(rows, ["remove all"], "its own record is lost");
+}
+
+/// The entry could not be invalidated until its position has come.
+#[tokio::test]
+async fn an_entry_from_the_future_is_never_served() {
+    let (redis, a, database) = hold_old_value().await;
+    let key = "test:v1:{item:1}";
+    let stored: String = redis.run(&["GET", key]).await;
+    let at = &stored[stored.find("\"at\":\"").expect("a position") + 6..];
+    let at = &at[..at.find('"').expect("its end")];
+    let future = format!("{}-0", unix_ms() + 2 * DAY_MS);
+    // Version 1 has no checksum.
+    let forged = format!("strata 1 {}", &stored[stored.find('{').expect("a header")..]).replace(at, &future);
+    let _: String = redis.run(&["SET", key, &forged, "PX", "600000"]).await;
+    let b = Process::start(&redis).await;
+    assert_eq!(b.read(&database).await, (1, Layer::Loader));
+    assert_eq!(a.read(&database).await.0, 0, "the entry in memory is another");
+    assert!(b.items.invalidate(&Item { id: 1 }).await.position.is_some());
+    database.write(1, 2);
+    assert_eq!(b.read(&database).await.0, 2);
 }
 
 #[tokio::test]

@@ -63,10 +63,16 @@ impl Edge {
         &self.url
     }
 
+    /// Its host and port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Returns the tests' purge secret.
     #[must_use]
     pub fn secret() -> Secret {
-        Secret::new(Self::SECRET).expect("it is not empty")
+        Secret::new(Self::SECRET).expect("it is long enough")
     }
 
     /// Returns a request for a path.
@@ -81,7 +87,7 @@ impl Edge {
 
     /// Sends a purge message signed with `secret` at `unix_secs`.
     pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
-        let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
+        let parts = SignedParts { method: "POST", host: self.host(), path: PURGE_PATH, body: body.as_bytes() };
         let signature = sign(secret, parts, unix_secs, &nonce.parse().expect("a nonce"));
         self.purge_signed(&signature, body).await
     }

@@ -21,7 +21,7 @@ use shared_keys::purge::{
 /// Never: it is not empty.
 #[must_use]
 pub fn worker_secret() -> Secret {
-    Secret::new("a secret of the tests alone").expect("it is not empty")
+    Secret::new("a secret of the tests alone").expect("it is long enough")
 }
 
 /// A running endpoint. Stops with the runtime of the test.
@@ -86,7 +86,8 @@ impl FakeWorker {
 async fn answer(State(state): State<Arc<Mutex<WorkerState>>>, headers: HeaderMap, body: Bytes) -> Response {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let signature = headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let parts = SignedParts { method: "POST", path: PURGE_PATH, body: &body };
+    let host = headers.get("host").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let parts = SignedParts { method: "POST", host, path: PURGE_PATH, body: &body };
     let checked = verify(&worker_secret(), signature, parts, now, CLOCK_WINDOW, |_| false);
     let silent = {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use shared_keys::Directives;
 
 use super::message::StoredMessage;
 
-/// The estimated bytes of an entry beside its key, fields and body: the list, the map, a header map.
+/// The estimated bytes of an entry beside its key, fields and body: its share of the maps.
 const ENTRY_BYTES: usize = 512;
 
 /// Names a response: the cache and the URL.

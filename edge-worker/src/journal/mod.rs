@@ -7,8 +7,12 @@
 pub mod snapshot;
 pub mod timing;
 
+use std::time::SystemTime;
+
 use shared_keys::purge::PurgeMessage;
-use shared_keys::{Record, Seq, Stamp};
+use shared_keys::{Position, Record, Seq, Stamp};
+
+use crate::time::unix_ms;
 
 /// The journal object's answer to an accepted purge message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +36,28 @@ impl Appended {
     }
 }
 
-/// Returns the journal's records for a message whose last record has the number `last_seq`.
+/// Returns the stamp of a record that is read at `now`. An origin position that is ahead of the
+/// clock counts as none: the record covers what was fetched before it, and not all until then.
+pub fn record_stamp(stamp: Stamp, now: SystemTime) -> Stamp {
+    Stamp { origin: stamp.origin.filter(|position| !position.is_ahead_of(unix_ms(now))), ..stamp }
+}
+
+/// Returns the position of a response that was received at `received`. A position that is ahead of
+/// the clock counts as the one before every record: no record would cover the response until then.
+pub fn response_position(position: Position, received: SystemTime) -> Position {
+    if position.is_ahead_of(unix_ms(received)) { Position::ZERO } else { position }
+}
+
+/// Returns the journal's records for a message that was received at `now`, and whose last record
+/// has the number `last_seq`.
 ///
 /// Each record of the message gets the next number, and one journal record for each hash that a
 /// stored response may carry for its scope (see
 /// [`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)).
-pub fn numbered_records(message: &PurgeMessage, last_seq: u64) -> impl Iterator<Item = Record> {
+pub fn numbered_records(message: &PurgeMessage, last_seq: u64, now: SystemTime) -> impl Iterator<Item = Record> {
     let first_seq = (last_seq + 1).saturating_sub(message.records.len() as u64);
-    message.records.iter().zip(first_seq..).flat_map(|(record, seq)| {
-        let stamp = Stamp { origin: record.position, edge: Some(Seq(seq)) };
+    message.records.iter().zip(first_seq..).flat_map(move |(record, seq)| {
+        let stamp = record_stamp(Stamp { origin: record.position, edge: Some(Seq(seq)) }, now);
         record.scope.edge_hashes().into_iter().map(move |scope| Record { scope, mode: record.mode, stamp })
     })
 }
@@ -50,6 +67,18 @@ mod tests {
     use shared_keys::{Mode, Position, Scope};
 
     use super::*;
+    use crate::policy::testing::at;
+
+    #[test]
+    fn a_position_from_the_future_counts_as_none() {
+        let message = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove","position":"9000000000000-0"}]}"#;
+        let message = PurgeMessage::parse(message).unwrap();
+        let stamp = numbered_records(&message, 7, at(1_763_900_000)).next().unwrap().stamp;
+        assert_eq!(stamp, Stamp::edge(Seq(7)));
+        let ahead = Position::new(1_763_900_000_000 + 86_400_001, 0);
+        assert_eq!(response_position(ahead, at(1_763_900_000)), Position::ZERO);
+        assert_eq!(response_position(ahead, at(1_763_900_001)), ahead);
+    }
 
     #[test]
     fn an_answer_parses_back() {
@@ -64,7 +93,7 @@ mod tests {
         let message = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove","position":"9-1"},
             {"scope":"all","mode":"expire"}]}"#;
         let message = PurgeMessage::parse(message).unwrap();
-        let records: Vec<Record> = numbered_records(&message, 107).collect();
+        let records: Vec<Record> = numbered_records(&message, 107, at(100)).collect();
         let of = |scope: &str, seq| {
             records.iter().find(|record| {
                 record.scope == scope.parse::<Scope>().unwrap().hash() && record.stamp.edge == Some(Seq(seq))

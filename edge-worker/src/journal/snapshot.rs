@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use shared_keys::{Applied, Record, Seq, Stamp};
 
+use super::record_stamp;
 use crate::error::{Error, ErrorKind};
 
 /// The version of the text.
@@ -108,7 +109,7 @@ impl Snapshot {
         }
         let mut snapshot =
             Self { first: text.first, seq: text.seq, applied: Applied::new(MAX_SCOPES), complete_at: requested_at };
-        snapshot.apply_all(text);
+        snapshot.apply_all(text, requested_at);
         Some(snapshot)
     }
 
@@ -124,7 +125,7 @@ impl Snapshot {
                 None => false,
             };
         }
-        self.apply_all(text);
+        self.apply_all(text, requested_at);
         // A shared text can be older than the copy. It then adds nothing, and takes nothing away.
         self.seq = self.seq.max(text.seq);
         self.complete_at = self.complete_at.max(requested_at);
@@ -159,12 +160,12 @@ impl Snapshot {
         now.duration_since(self.complete_at).unwrap_or(Duration::MAX)
     }
 
-    fn apply_all(&mut self, text: &SnapshotText) {
+    fn apply_all(&mut self, text: &SnapshotText, requested_at: SystemTime) {
         for floor in &text.floors {
-            self.applied.raise_floor(*floor);
+            self.applied.raise_floor(record_stamp(*floor, requested_at));
         }
         for record in &text.records {
-            self.applied.apply(*record);
+            self.applied.apply(Record { stamp: record_stamp(record.stamp, requested_at), ..*record });
         }
     }
 }
@@ -207,6 +208,18 @@ mod tests {
 
     fn text(after: u64, seq: u64, records: Vec<Record>) -> SnapshotText {
         SnapshotText { first: Seq(100), after: Seq(after), seq: Seq(seq), floors: vec![stamp(100, None)], records }
+    }
+
+    #[test]
+    fn a_row_or_floor_from_the_future_covers_only_what_was_fetched_before_it() {
+        const FUTURE: Option<u64> = Some(9_000_000_000_000);
+        let text = SnapshotText {
+            floors: vec![stamp(103, FUTURE), stamp(100, None)],
+            ..text(100, 109, vec![record(105, FUTURE)])
+        };
+        let snapshot = Snapshot::new(&text, at(1_763_900_000)).unwrap();
+        let verdict = |seq| snapshot.applied().verdict([TAG], stamp(seq, Some(1_763_900_000_000)));
+        assert_eq!((verdict(104), verdict(105)), (Verdict::Removed, Verdict::Valid));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use shared_keys::VaryRules;
 use url::Url;
 
-use crate::headers::{remove_hop_by_hop, remove_internal, remove_unkeyed};
+use crate::headers::{remove_hop_by_hop, remove_internal};
 use crate::policy::range::number;
 use crate::policy::select::combined;
 use crate::policy::validate;
+use crate::unkeyed::remove_unkeyed;
 
 /// The field that names the CDNs that a request went through (RFC 8586 section 2).
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -81,11 +82,12 @@ pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
 
 /// Returns the fields of a request whose response may be stored.
 ///
-/// Unkeyed fields are removed. The client's conditions, range and cache directives are removed as
-/// well, so that the origin, or a cache in front of it, sends the whole response.
-pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, url: &Url) -> HeaderMap {
+/// Unkeyed fields are removed; `unkeyed` names more of them. The client's conditions, range and
+/// cache directives are removed as well, so that the origin, or a cache in front of it, sends the
+/// whole response.
+pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName], url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
-    remove_unkeyed(&mut headers);
+    remove_unkeyed(&mut headers, unkeyed);
     // The client may have forged the list, and an origin may take the first address for the
     // client's.
     match client.get(CF_CONNECTING_IP) {
@@ -202,7 +204,7 @@ mod tests {
             ("x-forwarded-host", "shop.example:8443"),
             ("x-forwarded-proto", "https"),
         ]);
-        assert_eq!(fill_headers(&client, &VaryRules::default(), &url("https://shop.example:8443/")), expected);
+        assert_eq!(fill_headers(&client, &VaryRules::default(), &[], &url("https://shop.example:8443/")), expected);
     }
 
     #[test]
@@ -217,7 +219,7 @@ mod tests {
             ("cookie", "sid=1; group=b"),
             ("user-agent", "x"),
         ]);
-        let forwarded = fill_headers(&client, &rules, &url("https://shop.example/"));
+        let forwarded = fill_headers(&client, &rules, &[], &url("https://shop.example/"));
         let values = |name: &str| forwarded.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("accept-language"), ["de"]);
         assert_eq!(values("cookie"), ["group=b"]);
@@ -299,7 +301,7 @@ mod tests {
     #[test]
     fn a_fill_states_the_clients_address_as_the_runtime_does() {
         let named = |fields| {
-            let filled = fill_headers(&headers(fields), &VaryRules::default(), &url("https://a.example/"));
+            let filled = fill_headers(&headers(fields), &VaryRules::default(), &[], &url("https://a.example/"));
             filled.get(X_FORWARDED_FOR).cloned()
         };
         assert_eq!(named(&[("x-forwarded-for", "127.0.0.1")]), None);

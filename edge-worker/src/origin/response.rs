@@ -8,6 +8,7 @@ use shared_keys::{CACHE_TAG_HEADER, POSITION_HEADER, ScopeHash, Seq, Stamp, Targ
 use super::request::set;
 use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal};
+use crate::journal::response_position;
 use crate::policy::StoredResponse;
 
 /// The field with the tags of an origin that was written for another CDN, separated by spaces.
@@ -43,6 +44,7 @@ pub fn to_stored(
     context: FetchContext,
 ) -> StoredResponse {
     let position = headers.get(POSITION_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let position = position.map(|position| response_position(position, context.response_time));
     let mut scopes: Vec<ScopeHash> = Vec::new();
     for value in [CACHE_TAG_HEADER, SURROGATE_KEY].into_iter().flat_map(|name| headers.get_all(name)) {
         scopes.extend(scopes_from_header(&String::from_utf8_lossy(value.as_bytes())));
@@ -73,7 +75,7 @@ mod tests {
     use shared_keys::{Position, Scope};
 
     use super::*;
-    use crate::policy::testing::headers;
+    use crate::policy::testing::{at, headers};
 
     #[test]
     fn position_and_tags_are_read_and_the_url_is_a_scope() {
@@ -85,7 +87,7 @@ mod tests {
             ("etag", "\"a\""),
         ]);
         let target = TargetKey::parse("https://shop.example/api").unwrap();
-        let time = SystemTime::UNIX_EPOCH;
+        let time = at(1_763_900_000);
         let context = FetchContext { request_time: time, response_time: time, edge_seq: Seq(7) };
         let response = to_stored(StatusCode::OK, fields, &target, context);
         let expected = Stamp { origin: Some(Position::new(1_763_900_000_000, 2)), edge: Some(Seq(7)) };
@@ -100,6 +102,22 @@ mod tests {
             response.headers.contains_key("cache-tag"),
             "stored for the zone's purge, removed from the response to the client"
         );
+    }
+
+    /// No purge would cover the response until then.
+    #[test]
+    fn a_position_from_the_future_is_the_one_before_every_record() {
+        let target = TargetKey::parse("https://shop.example/api").unwrap();
+        let time = at(1_763_900_000);
+        let context = FetchContext { request_time: time, response_time: time, edge_seq: Seq(7) };
+        for (position, expected) in [
+            ("1763986400000-2", Position::new(1_763_986_400_000, 2)),
+            ("1763986400001-0", Position::ZERO),
+            ("18446744073709551615-18446744073709551615", Position::ZERO),
+        ] {
+            let response = to_stored(StatusCode::OK, headers(&[("strata-position", position)]), &target, context);
+            assert_eq!(response.stamp.origin, Some(expected), "{position}");
+        }
     }
 
     #[test]

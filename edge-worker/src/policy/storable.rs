@@ -71,6 +71,9 @@ pub enum NotStored {
     SetCookie,
     /// The request had credentials and the response does not allow sharing (3.5).
     Authorization,
+    /// The request had credentials, and neither the origin nor a rule says that the response is for
+    /// everyone.
+    Credentials,
     /// `Vary: *` matches no later request (4.1).
     VaryAny,
     /// A selecting field of the request is not UTF-8 (4.1).
@@ -86,6 +89,9 @@ pub enum NotStored {
     Deceptive,
     /// It redirects to a URL with the same target key.
     SelfRedirect,
+    /// It answers the client's own spelling of the URL, because the origin redirects the key's
+    /// spelling to it.
+    Spelling,
     /// A journal record covers it: this cache knows a purge that the origin process had not
     /// applied.
     Outdated,
@@ -102,6 +108,7 @@ impl NotStored {
             Self::Qualified => "qualified",
             Self::SetCookie => "set-cookie",
             Self::Authorization => "authorization",
+            Self::Credentials => "credentials",
             Self::VaryAny => "vary-any",
             Self::VaryUnreadable => "vary-unreadable",
             Self::NoLifetime => "no-lifetime",
@@ -109,6 +116,7 @@ impl NotStored {
             Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
+            Self::Spelling => "spelling",
             Self::Outdated => "outdated",
         }
     }
@@ -118,14 +126,15 @@ impl NotStored {
     /// 4.3.3).
     ///
     /// `false` if the reason is the client, such as a cookie for it alone, or an origin that lags
-    /// behind the journal. Also `false` for other statuses, such as 403 or 429, which can be about
-    /// the client as well.
-    pub fn supersedes_stored(self, status: StatusCode) -> bool {
+    /// behind the journal. Also `false` for `private` if the request had credentials: it says that
+    /// the response is for their owner, and nothing about the one for everyone. Also `false` for
+    /// other statuses, such as 403 or 429, which can be about the client as well.
+    pub fn supersedes_stored(self, status: StatusCode, has_credentials: bool) -> bool {
         let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
         about_the_resource
             && match self {
+                Self::Private => !has_credentials,
                 Self::NoStore
-                | Self::Private
                 | Self::Qualified
                 | Self::VaryAny
                 | Self::NoLifetime
@@ -135,9 +144,11 @@ impl NotStored {
                 | Self::Request
                 | Self::SetCookie
                 | Self::Authorization
+                | Self::Credentials
                 | Self::VaryUnreadable
                 | Self::TooManyVariants
                 | Self::SelfRedirect
+                | Self::Spelling
                 | Self::Outdated => false,
             }
     }
@@ -404,7 +415,8 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_3_an_unstored_response_supersedes_unless_the_request_is_the_reason() {
-        let supersedes = |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap());
+        let supersedes =
+            |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap(), false);
         for reason in [NotStored::NoStore, NotStored::NoLifetime, NotStored::TooLarge, NotStored::Deceptive] {
             assert!([200, 301, 404, 410].into_iter().all(|status| supersedes(reason, status)), "{reason:?}");
             assert!(![401, 403, 429, 500, 503].into_iter().any(|status| supersedes(reason, status)), "{reason:?}");
@@ -510,11 +522,19 @@ mod tests {
     fn rfc9111_4_3_3_only_a_status_about_the_resource_supersedes() {
         for (status, supersedes) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(NotStored::NoStore.supersedes_stored(status), supersedes, "{status}");
-            assert!(
-                !NotStored::Outdated.supersedes_stored(status) && !NotStored::VaryUnreadable.supersedes_stored(status)
-            );
+            assert_eq!(NotStored::NoStore.supersedes_stored(status, false), supersedes, "{status}");
+            assert_eq!(NotStored::Private.supersedes_stored(status, false), supersedes, "{status}");
+            for reason in [NotStored::Outdated, NotStored::VaryUnreadable] {
+                assert!(!reason.supersedes_stored(status, false), "{status}");
+            }
         }
+    }
+
+    #[test]
+    fn a_private_response_to_credentials_does_not_supersede_the_one_for_everyone() {
+        assert!(NotStored::Private.supersedes_stored(StatusCode::OK, false));
+        assert!(!NotStored::Private.supersedes_stored(StatusCode::OK, true));
+        assert!(NotStored::NoStore.supersedes_stored(StatusCode::OK, true));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! A rule changes how long a response is fresh, but never allows to store or share a response that
 //! the origin forbids to store or share. `lifetime` applies to successful responses and redirects;
-//! `errors` to errors.
+//! `errors` to errors. Neither applies to a response that may be for the sender of its request
+//! alone ([`is_personal`](Rule::is_personal)); the caller checks that.
 
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ impl Rule {
             (declared.no_cache && fresh.is_none(), ", no-cache"),
             (declared.must_revalidate && !self.allow_stale, ", must-revalidate"),
             ((declared.proxy_revalidate || s_maxage_applies) && !self.allow_stale, ", proxy-revalidate"),
-            (declared.allows_authorized(), ", public"),
+            (declared.allows_authorized() || self.ignore_credentials, ", public"),
             (declared.no_store, ", no-store"),
             (declared.must_understand, ", must-understand"),
             (declared.immutable && fresh.is_none(), ", immutable"),
@@ -110,7 +111,7 @@ fn with_unstorable_fields(directives: String, declared: &Directives) -> String {
 }
 
 /// Returns the origin's directives and freshness lifetime, without the rule's.
-fn declared_by_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
+pub(super) fn declared_by_origin(response: &StoredResponse) -> (Directives, FreshnessLifetime) {
     let declared = directives::from_origin(&response.headers);
     let lifetime = freshness_lifetime(&declared, response.status, &response.headers, response.response_time);
     (declared, lifetime)

@@ -9,12 +9,15 @@
 //! - Keys and bypasses: `query`, `vary`, `bypass`, `pass`.
 //! - Lifetimes of responses: [`lifetime`].
 //! - Choices that HTTP leaves open: [`Choices`].
-//! - Protection against cache deception: [`content_type`].
+//! - Protection against cache deception: [`content_type`]; of responses for one user:
+//!   `credentials`.
 
 pub mod content_type;
+mod credentials;
 mod glob;
 pub mod lifetime;
 mod read;
+mod reading;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,6 +27,7 @@ use shared_keys::{QueryRules, TargetKey, VaryRules};
 
 use self::glob::Glob;
 pub use self::read::RULES;
+pub use self::reading::is_reserved;
 use crate::policy::Choices;
 
 /// The rules in their order.
@@ -43,12 +47,26 @@ pub struct Rule {
     pub query: QueryRules,
     /// The normalisation of selecting fields.
     pub vary: VaryRules,
+    /// The request fields that the origin acts on although they are in no key, besides those of
+    /// [`unkeyed`](crate::unkeyed).
+    pub unkeyed: Vec<HeaderName>,
     /// Whether all requests bypass the store. Default: `false`.
     pub bypass_always: bool,
     /// The choices that HTTP leaves open. Default: all off.
     pub choices: Choices,
+    /// Whether responses to POST are stored for later GETs, as RFC 9110 section 9.3.3 permits.
+    /// Default: `false`. The body of the POST is not part of the key, so any client that may POST
+    /// decides what all clients get.
+    pub store_post: bool,
+    /// Whether responses are for everyone, whatever credentials a request has. Default: `false`.
+    ignore_credentials: bool,
+    /// The cookies that identify no user, besides `shared_keys::ANONYMOUS_COOKIES`. A `*` at the
+    /// end of a name matches any rest.
+    ignored_cookies: Vec<Box<str>>,
     /// The patterns of the path, of which one must match.
     paths: Vec<Glob>,
+    /// The same patterns as they match the [`readings`](reading::readings) of a path.
+    folded_paths: Vec<Glob>,
     /// The methods; empty for all. `HEAD` is listed as `GET`.
     methods: Vec<Method>,
     /// A request with one of these cookies bypasses the store.
@@ -80,9 +98,14 @@ impl Default for Rule {
             name: "default".into(),
             query: QueryRules::default(),
             vary: VaryRules::default(),
+            unkeyed: Vec::new(),
             bypass_always: false,
             choices: Choices::default(),
+            store_post: false,
+            ignore_credentials: false,
+            ignored_cookies: Vec::new(),
             paths: Vec::new(),
+            folded_paths: Vec::new(),
             methods: Vec::new(),
             bypass_cookies: Vec::new(),
             bypass_headers: Vec::new(),
@@ -102,6 +125,30 @@ impl Rules {
     pub fn of(&self, method: &Method, target: &TargetKey) -> &Rc<Rule> {
         let path = path_of(target);
         self.rules.iter().find(|rule| rule.matches(method, path)).unwrap_or(&self.fallback)
+    }
+
+    /// Returns whether the rule of a request depends on how the origin reads its path. The store
+    /// must not be used then: the origin could answer with a page that another rule excludes.
+    pub fn is_ambiguous(&self, method: &Method, target: &TargetKey, request: &HeaderMap) -> bool {
+        let path = path_of(target);
+        if reading::is_ambiguous(path) {
+            return true;
+        }
+        if self.rules.is_empty() {
+            return false;
+        }
+        let own = self.rules.iter().position(|rule| rule.matches(method, path));
+        reading::readings(path).iter().any(|reading| {
+            let folded = |path: &str| self.rules.iter().position(|rule| rule.matches_folded(method, path));
+            // Rules may differ for `/a` and `/a/`. If one of them bypasses the store, both do.
+            let other_slash = match reading.strip_suffix('/') {
+                Some("") => None,
+                Some(path) => folded(path),
+                None => folded(&format!("{reading}/")),
+            };
+            folded(reading) != own
+                || (other_slash != own && other_slash.is_some_and(|index| self.rules[index].bypasses_store(request)))
+        })
     }
 
     /// Returns the target key of a GET for this URL; `None` if the URL cannot have a key.
@@ -136,9 +183,17 @@ impl Rule {
     }
 
     fn matches(&self, method: &Method, path: &str) -> bool {
+        self.has_method(method) && self.paths.iter().any(|glob| glob.matches(path))
+    }
+
+    fn matches_folded(&self, method: &Method, reading: &str) -> bool {
+        self.has_method(method) && self.folded_paths.iter().any(|glob| glob.matches(reading))
+    }
+
+    fn has_method(&self, method: &Method) -> bool {
         // A HEAD is answered from the stored response to GET, so the rules for GET apply.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        (self.methods.is_empty() || self.methods.contains(method)) && self.paths.iter().any(|glob| glob.matches(path))
+        self.methods.is_empty() || self.methods.contains(method)
     }
 }
 
@@ -150,35 +205,10 @@ pub fn path_of(target: &TargetKey) -> &str {
     path.split_once('?').map_or(path, |(path, _)| path)
 }
 
-/// Returns whether an origin could resolve a path differently from the rules: it has a `..` segment
-/// beside an escaped separator or with a parameter (`/static/..%2Faccount`, `/static/..;/account`).
-/// The URL parser has already resolved plain `..` segments.
-pub fn is_ambiguous(path: &str) -> bool {
-    let mut segments = path.split('/').flat_map(|part| part.split("%2F")).flat_map(|part| part.split("%5C"));
-    segments.any(|segment| segment.split(';').next() == Some(".."))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::testing::headers;
-
-    #[test]
-    fn a_path_with_an_escaped_or_parameterised_parent_segment_is_ambiguous() {
-        for (url, ambiguous) in [
-            ("https://a.example/static/..%2Faccount", true),
-            ("https://a.example/static/%2e%2e%2faccount", true),
-            ("https://a.example/static%5c..%5Caccount", true),
-            ("https://a.example/static/..;a=b/account", true),
-            ("https://a.example/static/%2F..", true),
-            ("https://a.example/static/../account", false),
-            ("https://a.example/a%2Fb", false),
-            ("https://a.example/a..b/..c/...", false),
-            ("https://a.example/a?..%2F", false),
-        ] {
-            assert_eq!(is_ambiguous(path_of(&TargetKey::parse(url).unwrap())), ambiguous, "{url}");
-        }
-    }
 
     fn rules(json: &str) -> Rules {
         Rules::read(&crate::json::testing::json(json)).unwrap()
@@ -212,6 +242,82 @@ mod tests {
         let rules = rules(r#"[{"name": "admin", "path": "/admin/**", "pass": true}]"#);
         for path in ["/admin/x", "/%61dmin/x", "/x/../admin/x", "/./admin/x", "/admin/%78"] {
             assert_eq!(name_of(&rules, "GET", &format!("https://a.example{path}")), "admin", "{path}");
+        }
+    }
+
+    fn is_ambiguous(rules: &Rules, url: &str) -> bool {
+        rules.is_ambiguous(&Method::GET, &TargetKey::parse(url).unwrap(), &HeaderMap::new())
+    }
+
+    #[test]
+    fn a_path_that_an_origin_may_read_under_another_rule_is_ambiguous() {
+        let rules = rules(
+            r#"[{"path": "/me", "pass": true}, {"path": "/Admin/**", "pass": true}, {"path": "/x/*/y"},
+                {"path": "**.css"}, {"path": "/shop/**"}]"#,
+        );
+        for path in [
+            "//me",
+            "/ME",
+            "/me%2F",
+            "/me;x",
+            "/me;x=1/",
+            "/%256de",
+            "/me%2e",
+            "/me%3Fx",
+            "/me;a.css",
+            "/me%3F.css",
+            "/me%5c",
+            "/me/",
+            "/admin/x",
+            "/ADMIN//x",
+            "/shop%2Fx",
+            "/x/a%2Fb/y",
+            "/Shop/x",
+            "/shop/a%3B.css",
+            "/shop/a;.css",
+        ] {
+            assert!(is_ambiguous(&rules, &format!("https://a.example{path}")), "{path}");
+        }
+        for path in [
+            "/",
+            "/me",
+            "/mee",
+            "/me/x",
+            "/Admin/x",
+            "/Admin/x;y",
+            "/x/a/y",
+            "/shop/",
+            "/shop",
+            "/shop/a%2Fb",
+            "/shop/a;b/C/",
+            "/shop/X%20y",
+            "/other/A;b",
+            "/a.css",
+            "/Page",
+        ] {
+            assert!(!is_ambiguous(&rules, &format!("https://a.example{path}")), "{path}");
+        }
+    }
+
+    #[test]
+    fn without_rules_only_a_path_that_servers_resolve_differently_is_ambiguous() {
+        let rules = Rules::default();
+        for (url, ambiguous) in [
+            ("https://a.example/static/..%2Faccount", true),
+            ("https://a.example/static/%2e%2e%2faccount", true),
+            ("https://a.example/static/../account", false),
+            ("https://a.example//A;b%2F", false),
+            ("https://a.example/a?..%2F", false),
+        ] {
+            assert_eq!(is_ambiguous(&rules, url), ambiguous, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_rule_for_the_other_trailing_slash_keeps_requests_from_the_store() {
+        let rules = rules(r#"[{"path": "/me/**", "pass": true}, {"path": "/news/**"}, {"path": "/**"}]"#);
+        for (path, ambiguous) in [("/me", true), ("/news", false), ("/news/", false), ("/x", false)] {
+            assert_eq!(is_ambiguous(&rules, &format!("https://a.example{path}")), ambiguous, "{path}");
         }
     }
 

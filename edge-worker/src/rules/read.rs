@@ -11,6 +11,7 @@ use http::{HeaderName, Method, StatusCode};
 use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
 
 use super::glob::Glob;
+use super::reading::folded_pattern;
 use super::{Rule, Rules};
 use crate::error::{Error, ErrorKind};
 use crate::json::Json;
@@ -51,7 +52,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     for (name, member) in place.members()? {
         match name {
             "name" => rule.name = member.text()?.into(),
-            "path" => rule.paths = member.globs(|text| text.starts_with('/') || text.starts_with("**"))?,
+            "path" => paths(&mut rule, &member)?,
             "methods" => {
                 for text in member.texts()? {
                     let method =
@@ -64,9 +65,13 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
             "vary" => rule.vary = vary(&member)?,
+            "unkeyed" => rule.unkeyed = member.field_names()?,
             "lifetime" => lifetime(&mut rule, &member)?,
             "errors" => errors(&mut rule, &member)?,
             "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
+            "store_post" => rule.store_post = member.boolean()?,
+            "ignore_credentials" => rule.ignore_credentials = member.boolean()?,
+            "ignore_cookies" => rule.ignored_cookies = member.texts()?.into_iter().map(Into::into).collect(),
             "obey_requests" => rule.choices.obey_requests = member.boolean()?,
             "allow_stale" => rule.allow_stale = member.boolean()?,
             "check_extension" => rule.check_extension = member.boolean()?,
@@ -79,15 +84,22 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     Ok(rule)
 }
 
+fn paths(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
+    for text in place.texts()? {
+        if !(text.starts_with('/') || text.starts_with("**")) {
+            return Err(place.wrong("a path that begins with `/`"));
+        }
+        rule.paths.push(Glob::new(text));
+        rule.folded_paths.push(Glob::new(&folded_pattern(text)));
+    }
+    Ok(())
+}
+
 fn bypass(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
     for (name, member) in place.members()? {
         match name {
-            "cookies" => rule.bypass_cookies = member.globs(|_| true)?,
-            "headers" => {
-                for text in member.texts()? {
-                    rule.bypass_headers.push(member.field_name(text)?);
-                }
-            }
+            "cookies" => rule.bypass_cookies = member.globs()?,
+            "headers" => rule.bypass_headers = member.field_names()?,
             _ => return Err(member.unknown()),
         }
     }
@@ -202,15 +214,12 @@ impl<'a> Place<'a> {
         Ok(texts)
     }
 
-    fn globs(&self, is_path: fn(&str) -> bool) -> Read<Vec<Glob>> {
-        let mut globs = Vec::new();
-        for text in self.texts()? {
-            if !is_path(text) {
-                return Err(self.wrong("a path that begins with `/`"));
-            }
-            globs.push(Glob::new(text));
-        }
-        Ok(globs)
+    fn globs(&self) -> Read<Vec<Glob>> {
+        Ok(self.texts()?.into_iter().map(Glob::new).collect())
+    }
+
+    fn field_names(&self) -> Read<Vec<HeaderName>> {
+        self.texts()?.into_iter().map(|text| self.field_name(text)).collect()
     }
 
     fn field_name(&self, text: &str) -> Read<HeaderName> {
@@ -287,6 +296,7 @@ mod tests {
             (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"x": {"language": ["e n"]}}}]"#, "RULES[0].vary.x.language: ", "language tag"),
+            (r#"[{"path": "/a", "unkeyed": ["a b"]}]"#, "RULES[0].unkeyed: ", "name of a field"),
             (r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#, "RULES[0].bypass.headers: ", "name of a field"),
         ] {
             let error = Rules::read(&json(text)).unwrap_err();
@@ -305,16 +315,19 @@ mod tests {
             r#"[{
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
+                "unkeyed": ["X-Theme"],
                 "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "check_extension": false,
-                "store_set_cookie": true, "obey_requests": true
+                "store_set_cookie": true, "store_post": true, "obey_requests": true,
+                "ignore_credentials": true, "ignore_cookies": ["theme", "ab_*"]
             }]"#,
         );
         let rule = &Rules::read(&rules).unwrap().rules[0];
         assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.bypass_always), ("all", 2, 2, true));
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
+        assert_eq!(rule.unkeyed, ["x-theme"]);
         assert_eq!(
             rule.query,
             QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()
@@ -325,7 +338,8 @@ mod tests {
         let parts = [rule.fresh, rule.stale_while_revalidate, rule.stale_if_error].map(secs);
         assert_eq!((parts, rule.overrides_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
-        assert!(rule.allow_stale && !rule.check_extension);
+        assert!(rule.allow_stale && rule.store_post && rule.ignore_credentials && !rule.check_extension);
+        assert_eq!(rule.ignored_cookies, ["theme".into(), "ab_*".into()]);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }
 

@@ -1,10 +1,16 @@
 //! The worker's environment: its variables, and the Analytics Engine dataset.
 
 use wasm_bindgen::{JsCast, JsValue};
-use worker::Env;
 use worker::js_sys::{self, Reflect};
+use worker::{Env, web_sys};
 
 use crate::json::Json;
+
+/// Returns whether the platform received a request, and not a runtime of another operator. Only the
+/// platform ensures that the host of a request is one of the zone's.
+pub(crate) fn is_on_the_platform(request: &web_sys::Request) -> bool {
+    Reflect::get(request, &"cf".into()).is_ok_and(|cf| cf.is_object())
+}
 
 /// Returns the text of a variable.
 pub(crate) fn text_variable(env: &Env, name: &str) -> Option<String> {

@@ -18,6 +18,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use shared_keys::purge::{CLOCK_WINDOW, PurgeMessage};
 use shared_keys::{Position, Record, Seq, Stamp};
@@ -133,7 +134,7 @@ impl JournalObject {
             .storage()
             .transaction(move |_| async move {
                 if table.insert_nonce(&nonce, now_ms)? {
-                    let seq = table.append(&message)?;
+                    let seq = table.append(&message, now())?;
                     table.mark(seq, now_ms / 1000)?;
                     table.compact()?;
                     inside.set(Some(Appended { accepted: message.records.len(), seq }));
@@ -216,9 +217,9 @@ impl Table {
     }
 
     /// Assigns the next number to each record of a message, and returns the last number.
-    fn append(&self, message: &PurgeMessage) -> Result<u64> {
+    fn append(&self, message: &PurgeMessage, now: SystemTime) -> Result<u64> {
         let seq = self.counter()?.seq + message.records.len() as u64;
-        for Record { scope, mode, stamp } in numbered_records(message, seq) {
+        for Record { scope, mode, stamp } in numbered_records(message, seq, now) {
             self.sql.exec(
                 "INSERT INTO records (scope, mode, placed, seq, position) VALUES (?, ?, ?, ?, ?) \
                  ON CONFLICT (scope, mode, placed) DO UPDATE SET \

@@ -2,7 +2,8 @@
 
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode};
-use shared_keys::purge::MAX_BODY_BYTES;
+use shared_keys::purge::{MAX_BODY_BYTES, signed_host};
+use url::Url;
 use worker::{ByteStream, Context, web_sys};
 
 use super::journal::Journal;
@@ -18,13 +19,14 @@ use crate::purge::{Refusal, authenticate};
 /// If the runtime refuses to create a response.
 pub(super) async fn handle(
     method: &Method,
+    url: &Url,
     headers: &HeaderMap,
     body: Option<web_sys::ReadableStream>,
     config: &Config,
     journal: &Journal,
     context: &Context,
 ) -> Result<web_sys::Response, Error> {
-    match accept(method, headers, body, config, journal).await {
+    match accept(method, url, headers, body, config, journal).await {
         Ok(appended) => {
             let journal = journal.clone();
             after_response(context, async move {
@@ -45,6 +47,7 @@ pub(super) async fn handle(
 
 async fn accept(
     method: &Method,
+    url: &Url,
     headers: &HeaderMap,
     body: Option<web_sys::ReadableStream>,
     config: &Config,
@@ -55,13 +58,13 @@ async fn accept(
     }
     let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
     let body = read(body).await?;
-    let (nonce, message) = authenticate(secret, headers, &body, now())?;
+    let (nonce, message) = authenticate(secret, headers, &signed_host(url), &body, now())?;
     let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
         worker::console_error!("a purge is not appended: {error}");
         Refusal::Unreachable
     })?;
     let appended = appended.ok_or(Refusal::Replayed)?;
-    journal.apply(numbered_records(&message, appended.seq));
+    journal.apply(numbered_records(&message, appended.seq, now()));
     Ok(appended)
 }
 

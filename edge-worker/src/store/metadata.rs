@@ -24,6 +24,7 @@ use shared_keys::{Position, ScopeHash, Seq, Stamp, VaryFields};
 
 use crate::error::{Error, ErrorKind};
 use crate::headers::remove_internal;
+use crate::journal::response_position;
 use crate::policy::StoredResponse;
 use crate::policy::select::VaryMarker;
 use crate::time::{parse_unix_ms, unix_ms};
@@ -178,13 +179,15 @@ impl EntryLine {
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(' ').collect();
         let [VERSION, status, request_time, response_time, edge, origin, generation] = parts[..] else { return None };
+        let response_time = parse_unix_ms(response_time)?;
+        let origin = optional(origin, |text| text.parse::<Position>().ok())?;
         Some(Self {
             status: status.parse().ok()?,
             request_time: parse_unix_ms(request_time)?,
-            response_time: parse_unix_ms(response_time)?,
+            response_time,
             stamp: Stamp {
                 edge: optional(edge, |text| text.parse().ok().map(Seq))?,
-                origin: optional(origin, |text| text.parse::<Position>().ok())?,
+                origin: origin.map(|position| response_position(position, response_time)),
             },
             generation: optional(generation, |text| text.parse().ok())?,
         })
@@ -305,10 +308,17 @@ mod tests {
         assert!(decoded.get_all("set-cookie").iter().eq(&cookies), "{decoded:?}");
     }
 
+    #[test]
+    fn the_position_of_an_entry_from_the_future_is_the_one_before_every_record() {
+        let stamp = Stamp { origin: Some(Position::new(100_000 + 86_400_001, 0)), edge: Some(Seq(7)) };
+        let decoded = decode(encode(&response(&[], stamp, vec![]), None)).unwrap().0;
+        assert_eq!(decoded.stamp, Stamp { origin: Some(Position::ZERO), edge: Some(Seq(7)) });
+    }
+
     proptest! {
         #[test]
         fn an_entry_decodes_back(
-            edge in proptest::option::of(any::<u64>()), origin in proptest::option::of(any::<(u64, u64)>()),
+            edge in proptest::option::of(any::<u64>()), origin in proptest::option::of((0u64..200_000, any::<u64>())),
             generation in proptest::option::of(any::<u64>()), scopes in proptest::collection::vec(any::<u64>(), 0..5),
             fields in proptest::collection::vec(("(vary|age|x-[a-c]|set-cookie|expires)", "[ -~]{0,8}"), 0..6),
         ) {

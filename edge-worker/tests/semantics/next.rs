@@ -27,7 +27,7 @@ fn conditions(headers: &HeaderMap) -> Conditions {
 /// there.
 fn validation(validators: &Fields, client: &Fields) -> (Conditions, Conditions) {
     let (answer, client) = (headers(validators), headers(client));
-    let mut here = fill_headers(&client, &VaryRules::default(), &Url::parse(URL).expect("a URL"));
+    let mut here = fill_headers(&client, &VaryRules::default(), &[], &Url::parse(URL).expect("a URL"));
     set_condition(&mut here, &stored(200, answer.clone(), ARRIVED));
     let policy = policy(&request(Method::GET, HeaderMap::new()), &response(200, answer));
     let BeforeRequest::Stale { request: there, .. } = policy.before_request(&request(Method::GET, client), at(ARRIVED))

@@ -110,8 +110,11 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     if let Some(url) = &arguments.edge {
         let variable = &arguments.edge_secret_env;
         let secret = std::env::var(variable).ok().and_then(|secret| Secret::new(secret).ok());
-        let missing =
-            || format!("--edge: expected the worker's purge secret in {variable}, got none or an empty one; set it");
+        let missing = || {
+            format!(
+                "--edge: expected the worker's purge secret in {variable}, got none or one of less than 16 bytes; set it"
+            )
+        };
         builder = builder.edge(url, secret.ok_or_else(missing)?);
     }
     Ok(builder.build().await?)

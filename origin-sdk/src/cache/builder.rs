@@ -160,7 +160,8 @@ impl CacheBuilder {
     }
 
     /// Ships the journal to the edge worker at `url`, signed with the secret that the worker has as
-    /// `PURGE_SECRET`. Default: no edge.
+    /// `PURGE_SECRET`. The signature holds for the host of `url` alone, so it must be the one that
+    /// the worker sees. Default: no edge.
     #[cfg(feature = "shipping")]
     pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
         self.edge = Some((url.into(), secret));
@@ -331,9 +332,15 @@ mod tests {
             (builder().jitter(f64::NAN), "jitter: expected a fraction from 0.0 to 1.0, got NaN"),
             (builder().redis("cache.internal"), "redis: expected a URL such as redis://127.0.0.1:6379"),
             #[cfg(all(feature = "shipping", not(feature = "tls")))]
-            (builder().edge("https://x", Secret::new("s").unwrap()), "edge: https:// needs the feature `tls`"),
+            (
+                builder().edge("https://x", Secret::new("a secret of the tests").unwrap()),
+                "edge: https:// needs the feature `tls`",
+            ),
             #[cfg(feature = "shipping")]
-            (builder().edge("ftp://x", Secret::new("s").unwrap()), "edge: expected the worker's base URL"),
+            (
+                builder().edge("ftp://x", Secret::new("a secret of the tests").unwrap()),
+                "edge: expected the worker's base URL",
+            ),
         ] {
             let error = refused(builder).await;
             assert!(error.starts_with(message), "{error}");

@@ -4,51 +4,14 @@
 //! that identifies its sender is therefore private unless the route or the response says otherwise.
 
 use http::{HeaderMap, HeaderName, header};
-use shared_keys::Directives;
+use shared_keys::{Directives, has_identifying_cookie};
 
 use super::headers::TARGETED_CACHE_CONTROL;
-
-/// Cookies that identify no user to an application: those of analytics tools, which scripts in the
-/// page read, and those of Cloudflare's bot management. A `*` at the end matches any rest.
-///
-/// [`CacheLayer::ignore_cookies`](super::CacheLayer::ignore_cookies) adds to this list.
-pub const ANONYMOUS_COOKIES: &[&str] = &[
-    // Google Analytics, Ads and Tag Manager.
-    "_ga",
-    "_ga_*",
-    "_gid",
-    "_gat",
-    "_gat_*",
-    "_gac_*",
-    "_gcl_*",
-    "__utm*",
-    // Meta, TikTok, Microsoft Advertising.
-    "_fbp",
-    "_fbc",
-    "_ttp",
-    "_uetsid",
-    "_uetvid",
-    // Microsoft Clarity, Hotjar, Matomo, Yandex Metrica.
-    "_clck",
-    "_clsk",
-    "_hj*",
-    "_pk_*",
-    "_ym_*",
-    // HubSpot, Segment. `ajs_user_id` is missing on purpose: it identifies a user.
-    "__hstc",
-    "__hssc",
-    "__hssrc",
-    "ajs_anonymous_id",
-    // Cloudflare.
-    "__cf_bm",
-    "_cfuvid",
-    "cf_clearance",
-];
 
 /// The credentials that count for a layer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CredentialPolicy {
-    /// Cookies that identify no user, besides [`ANONYMOUS_COOKIES`].
+    /// Cookies that identify no user, besides [`ANONYMOUS_COOKIES`](shared_keys::ANONYMOUS_COOKIES).
     pub(super) anonymous_cookies: Vec<String>,
     /// No response depends on credentials.
     pub(super) ignores_all: bool,
@@ -64,9 +27,9 @@ pub(super) struct Credentials {
 impl CredentialPolicy {
     /// Returns the credentials of a request.
     pub(super) fn of_request(&self, headers: &HeaderMap) -> Credentials {
-        let mut cookies = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';'));
+        let mut cookies = headers.get_all(header::COOKIE).iter();
         Credentials {
-            cookie: !self.ignores_all && cookies.any(|pair| self.identifies(pair)),
+            cookie: !self.ignores_all && cookies.any(|line| self.identifies(line.as_bytes())),
             authorization: !self.ignores_all && headers.contains_key(header::AUTHORIZATION),
         }
     }
@@ -85,30 +48,9 @@ impl CredentialPolicy {
         cookies.filter_map(|line| line.as_bytes().split(|b| *b == b';').next()).any(|pair| self.identifies(pair))
     }
 
-    /// Returns whether a cookie, `name=value`, identifies its client.
-    fn identifies(&self, pair: &[u8]) -> bool {
-        let pair = pair.trim_ascii();
-        let (name, value) = pair.split_at(pair.iter().position(|b| *b == b'=').unwrap_or(pair.len()));
-        let own = self.anonymous_cookies.iter().map(String::as_str);
-        let is_anonymous = ANONYMOUS_COOKIES.iter().copied().chain(own).any(|pattern| matches(pattern, name));
-        // Some servers see a second cookie behind a comma or inside quotes (RFC 2965), so a value
-        // that is not of cookie octets (RFC 6265, 4.1.1) is not taken for an anonymous one.
-        let is_harmless = is_anonymous && value.iter().all(|b| is_cookie_octet(*b));
-        !pair.is_empty() && !is_harmless
+    fn identifies(&self, cookies: &[u8]) -> bool {
+        has_identifying_cookie(cookies, &self.anonymous_cookies)
     }
-}
-
-/// Returns whether a cookie's name is `pattern`, or begins with what stands before its final `*`.
-/// Names are compared with case, as browsers do (RFC 6265, 5.3).
-fn matches(pattern: &str, name: &[u8]) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start.as_bytes()),
-        None => name == pattern.as_bytes(),
-    }
-}
-
-fn is_cookie_octet(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
 }
 
 /// Returns whether the response is selected by a request field (RFC 9111, 4.1).
@@ -138,42 +80,6 @@ mod tests {
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-    }
-
-    fn is_anonymous(cookie: &'static str) -> bool {
-        let policy = CredentialPolicy { anonymous_cookies: vec!["theme".into(), "ab_*".into()], ignores_all: false };
-        !policy.of_request(&headers(&[("cookie", cookie)])).cookie
-    }
-
-    #[test]
-    fn only_known_analytics_cookies_identify_nobody() {
-        for cookie in [
-            "",
-            " ; ;",
-            "_ga=GA1.1.1.2",
-            "_ga_4XJ=GS1.1.1; _gid=GA1.2.3",
-            "_pk_id.1.1fff=a;_hjid=b",
-            "theme=dark; ab_checkout=2; _ga=1",
-            "_ga",
-        ] {
-            assert!(is_anonymous(cookie), "{cookie}");
-        }
-        for cookie in [
-            "sid=1",
-            "_ga=1; sid=1",
-            "sid=1;_ga=1",
-            "_GA=1",
-            "_gax=1",
-            "theme_=1",
-            "sid",
-            "=x",
-            "_ga=1,sid=2",
-            "_ga=\"x; sid=2\"",
-            "_ga=1 sid=2",
-            "ajs_user_id=7",
-        ] {
-            assert!(!is_anonymous(cookie), "{cookie}");
-        }
     }
 
     #[test]

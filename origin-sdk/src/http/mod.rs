@@ -71,8 +71,8 @@ mod private;
 mod service;
 
 pub use crate::request_scope::{for_this_request, mark_private};
-pub use credentials::ANONYMOUS_COOKIES;
 pub use layer::CacheLayer;
 #[cfg(feature = "axum")]
 pub use private::Private;
 pub use service::CacheService;
+pub use shared_keys::ANONYMOUS_COOKIES;

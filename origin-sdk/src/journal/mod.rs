@@ -24,7 +24,7 @@ pub(crate) use self::records::records;
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::metrics::Metrics;
-use crate::store::{Appended, FeedRecord, Store, Unless};
+use crate::store::{Appended, FeedRecord, Progress, Store, Unless};
 
 /// The most scopes that a process remembers. A forgotten scope counts as covered.
 const MAX_SCOPES: usize = 1_000_000;
@@ -214,7 +214,8 @@ impl Journal {
             let (requested_at, connections) = (self.clock.now(), self.store.connections());
             let (cursor, appended, is_whole) = self.cursor();
             let progress = self.store.follow(cursor, &appended).await?;
-            self.apply(&progress.records, progress.position, &appended);
+            self.apply(&progress.records);
+            self.advance(&progress, &appended);
             // A connection made in the meantime may lead to another server than the one that
             // replied.
             if !progress.more && is_whole && connections == self.store.connections() {
@@ -293,7 +294,7 @@ impl Journal {
         // Leave the position where it is: records of other processes may come before this one.
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
         self.write().appended.push(appended.position);
-        self.apply(&[own], Position::ZERO, &[]);
+        self.apply(&[own]);
         // Catch up, so that a load that starts now is not taken for older than this record.
         let caught_up = self.catch_up().await.is_ok();
         // The store checks the value's own scopes only. A record of several tags is found only by
@@ -367,9 +368,8 @@ impl Journal {
         (state.position, appended, is_whole)
     }
 
-    /// Applies records and advances to `position`. `seen` are this process's own records that the
-    /// store has confirmed.
-    fn apply(&self, records: &[FeedRecord], position: Position, seen: &[Position]) {
+    /// Applies records.
+    fn apply(&self, records: &[FeedRecord]) {
         for some in records.chunks(APPLIED_AT_ONCE) {
             let mut state = self.write();
             for record in some {
@@ -379,20 +379,31 @@ impl Journal {
                 }
             }
         }
-        let mut state = self.write();
-        if position > state.position {
-            let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
-            state.position = position;
-            state.history.push(now, position, now.saturating_sub(memory));
-        }
-        // `follow` checks the record at `position`, which now stands for the older ones as well.
-        state.appended.retain(|own| *own > position || !seen.contains(own));
-        drop(state);
         if !records.is_empty() {
             self.metrics.records_applied.add(records.len() as u64);
             self.changes.fetch_add(1, Ordering::AcqRel);
             self.news.notify_waiters();
         }
+    }
+
+    /// Moves to the position up to which records were applied. `seen` are this process's own
+    /// records that the store has checked.
+    fn advance(&self, progress: &Progress, seen: &[Position]) {
+        let position = progress.position;
+        let mut state = self.write();
+        if position < state.position {
+            // The position was beyond the store's clock, and so are the remembered ones.
+            tracing::warn!(from = %state.position, to = %position, "the journal's positions were ahead of its clock");
+            state.history = History::default();
+        }
+        if position != state.position {
+            let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
+            state.position = position;
+            state.history.push(now, position, now.saturating_sub(memory));
+        }
+        // `follow` checks the record at `position`, which now stands for the older ones as well. At
+        // the journal's end, a later record was lost, and the store has covered everything.
+        state.appended.retain(|own| !seen.contains(own) || (progress.more && *own > position));
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

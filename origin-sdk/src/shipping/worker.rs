@@ -9,7 +9,7 @@ use serde::Deserialize;
 use shared_keys::Scope;
 use shared_keys::purge::{
     MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, Nonce, PURGE_PATH, PurgeMessage, PurgeRecord, SIGNATURE_HEADER,
-    Secret, SignedParts, sign,
+    Secret, SignedParts, sign, signed_host,
 };
 
 use super::pacing::Rate;
@@ -47,6 +47,9 @@ impl WorkerEndpoint {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
+        if secret.is_short() {
+            tracing::warn!("the purge secret has less than 32 bytes: use 32 random ones, as of `openssl rand -hex 32`");
+        }
         Ok(Self { client: client("edge", &url)?, url, secret })
     }
 
@@ -54,7 +57,8 @@ impl WorkerEndpoint {
         let url = self.url.join(call.path).map_err(|error| Failure::new(error.to_string()))?;
         let body = call.body.clone();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let parts = SignedParts { method: "POST", path: call.path, body: body.as_bytes() };
+        let host = signed_host(&url);
+        let parts = SignedParts { method: "POST", host: &host, path: call.path, body: body.as_bytes() };
         let signature = sign(&self.secret, parts, now, &Nonce::from_random(crate::random::system_bytes()));
         let request = self.client.post(url).header(SIGNATURE_HEADER, signature);
         let response = request.header("content-type", "application/json").body(body).send().await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -15,7 +15,7 @@ use super::{
     Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
     ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, unix_ms};
 use crate::error::StoreError;
 use crate::memory::Memory;
 
@@ -120,11 +120,6 @@ impl EmbeddedStore {
         // The callers do not distinguish a timeout from a new record.
         let _ = tokio::time::timeout(timeout, appended).await;
     }
-}
-
-fn unix_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl JournalState {

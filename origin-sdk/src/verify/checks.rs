@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign};
+use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign, signed_host};
 
 use super::probe::{PageResponse, Probe};
 use super::{Check, Verdict, Verify};
@@ -248,9 +248,11 @@ impl Checks<'_> {
     async fn purge(&self, secret: &Secret, scope: &str, offset: i64) -> Result<(u16, Value), BoxError> {
         let body = json!({ "v": 1, "records": [{ "scope": scope, "mode": "remove" }] }).to_string();
         let at = unix_secs().saturating_add_signed(offset);
-        let parts = SignedParts { method: "POST", path: PURGE_PATH, body: body.as_bytes() };
+        let url = self.probe.at(PURGE_PATH);
+        let host = signed_host(&url);
+        let parts = SignedParts { method: "POST", host: &host, path: PURGE_PATH, body: body.as_bytes() };
         let signature = sign(secret, parts, at, &Nonce::from_random(crate::random::system_bytes()));
-        let request = self.probe.client.post(self.probe.at(PURGE_PATH)).header(SIGNATURE_HEADER, signature);
+        let request = self.probe.client.post(url).header(SIGNATURE_HEADER, signature);
         let response = request.body(body).send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status().as_u16();
         Ok((status, serde_json::from_str(&response.text().await?).unwrap_or_default()))

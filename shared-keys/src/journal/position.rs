@@ -62,6 +62,23 @@ impl Position {
         self.ms
     }
 
+    /// Returns whether the position is more than a day after `now_ms`, the milliseconds of a
+    /// reader's clock since the Unix epoch. No correct clock is that far ahead, so a reader treats
+    /// such a position as none: an entry with it could not be invalidated, and a record with it
+    /// would invalidate everything until then.
+    ///
+    /// ```
+    /// use shared_keys::Position;
+    /// let now_ms = 1_763_900_000_000;
+    /// assert!(!Position::new(now_ms + 86_400_000, 9).is_ahead_of(now_ms));
+    /// assert!(Position::new(now_ms + 86_400_001, 0).is_ahead_of(now_ms));
+    /// ```
+    #[must_use]
+    pub const fn is_ahead_of(self, now_ms: u64) -> bool {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        self.ms > now_ms.saturating_add(DAY_MS)
+    }
+
     /// Returns the number within the millisecond.
     #[must_use]
     pub const fn seq(self) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! POST /__strata/purge
-//! Strata-Signature: t=1763900000,n=nonce-of-16-or-more,s=<64 hex digits>
+//! Strata-Signature: v=2,t=1763900000,n=nonce-of-16-or-more,s=<64 hex digits>
 //!
 //! {"v":1,"records":[{"scope":"tag:category:7","mode":"remove","position":"1763900000000-0"}]}
 //! ```
@@ -16,7 +16,10 @@
 //! | `position` | a [`Position`](crate::Position)'s text; optional, for senders with a journal | |
 //! | `t` | the time of signing, in seconds since 1970 | [`CLOCK_WINDOW`] either way |
 //! | `n` | a [`Nonce`] | 16 to 64 bytes |
-//! | `s` | HMAC-SHA-256 over `v1\n` method `\n` path `\n` time `\n` nonce `\n` body | 64 hex digits |
+//! | `s` | HMAC-SHA-256 over `v2\n` method `\n` host `\n` path `\n` time `\n` nonce `\n` body | 64 hex digits |
+//!
+//! A signature without `v=2` is of version 1, which signs `v1` and no host. It is accepted for one
+//! more version.
 //!
 //! This crate has no clock and no memory: the time, the window, and whether a nonce was accepted
 //! before are arguments of [`verify`].
@@ -28,7 +31,7 @@ mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
 #[cfg(feature = "signature")]
-pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, verify};
+pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, sign_without_host, signed_host, verify};
 
 use core::time::Duration;
 
@@ -46,5 +49,5 @@ pub const MAX_RECORDS: usize = 10_000;
 /// The longest text of a scope in a message, in bytes. For a longer scope, send `all`, which covers
 /// it.
 pub const MAX_SCOPE_BYTES: usize = 4096;
-/// The version of the message and of the signed text.
+/// The version of the message.
 const VERSION: u32 = 1;

@@ -10,8 +10,8 @@ use core::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use url::Url;
 
-use super::VERSION;
 use crate::ParseError;
 use crate::journal::decimal;
 
@@ -19,33 +19,58 @@ use crate::journal::decimal;
 ///
 /// ```
 /// use shared_keys::purge::Secret;
-/// assert_eq!(format!("{:?}", Secret::new("hunter2").unwrap()), "Secret(…)");
-/// assert!(Secret::new("").is_err());
+/// assert_eq!(format!("{:?}", Secret::new("correct horse battery").unwrap()), "Secret(…)");
+/// assert!(Secret::new("hunter2").is_err());
 /// ```
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// Creates a secret from bytes; 32 random ones are recommended.
+    /// The fewest bytes of a secret.
+    pub const MIN_BYTES: usize = 16;
+
+    /// Creates a secret from at least [`MIN_BYTES`](Self::MIN_BYTES) bytes; 32 random ones are
+    /// recommended.
     ///
     /// # Errors
-    /// Fails if there are no bytes, since anyone could sign with an empty secret.
+    /// Fails if there are fewer bytes: a signed message shows whether a guess is right, so a short
+    /// secret can be searched for. The error does not contain the bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ParseError> {
         let bytes = bytes.into();
-        if bytes.is_empty() {
-            return Err(ParseError::new("a secret of one or more bytes", 0, ""));
+        if bytes.len() < Self::MIN_BYTES {
+            return Err(ParseError::new("a secret of at least 16 bytes, such as `openssl rand -hex 32`", 0, ""));
         }
         Ok(Self(bytes))
     }
 
-    fn mac(&self, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> Hmac<Sha256> {
-        let SignedParts { method, path, body } = parts;
+    /// Returns whether the secret has fewer than the recommended 32 bytes. The place that reads it
+    /// from the configuration should log a warning.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.0.len() < 32
+    }
+
+    fn mac(&self, version: Version, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> Hmac<Sha256> {
+        let SignedParts { method, host, path, body } = parts;
+        let head = match version {
+            Version::WithoutHost => format!("v1\n{method}\n{path}\n{unix_secs}\n{nonce}\n"),
+            Version::WithHost => format!("v2\n{method}\n{host}\n{path}\n{unix_secs}\n{nonce}\n"),
+        };
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104, 2)")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes any key");
-        mac.update(format!("v{VERSION}\n{method}\n{path}\n{unix_secs}\n{nonce}\n").as_bytes());
+        mac.update(head.as_bytes());
         mac.update(body);
         mac
     }
+}
+
+/// The versions of the signed text.
+#[derive(Clone, Copy)]
+enum Version {
+    /// Version 1: good for every host with the same secret. Accepted, and no longer made.
+    WithoutHost,
+    /// Version 2.
+    WithHost,
 }
 
 impl fmt::Debug for Secret {
@@ -59,10 +84,27 @@ impl fmt::Debug for Secret {
 pub struct SignedParts<'a> {
     /// The method, in capitals.
     pub method: &'a str,
+    /// The worker's host, with its port unless that is the scheme's default; see [`signed_host`].
+    pub host: &'a str,
     /// The path, without query.
     pub path: &'a str,
     /// The whole body.
     pub body: &'a [u8],
+}
+
+/// Returns the host of a URL as it is signed: in the URL's normal form, with the port unless it is
+/// the scheme's default.
+///
+/// ```
+/// use shared_keys::purge::signed_host;
+/// let host = |url: &str| signed_host(&url::Url::parse(url).unwrap());
+/// assert_eq!(host("https://Shop.example:443/x"), "shop.example");
+/// assert_eq!(host("http://localhost:8787"), "localhost:8787");
+/// ```
+#[must_use]
+pub fn signed_host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
 }
 
 /// A value that makes a message unique: 16 to 64 characters of `0-9 A-Z a-z _ -`.
@@ -125,7 +167,7 @@ impl FromStr for Nonce {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// The header is not of the form `t=…,n=…,s=…`.
+    /// The header is not of the form `v=2,t=…,n=…,s=…`, or without `v=2`.
     Malformed,
     /// The signature is too old, or too far in the future.
     OutsideWindow,
@@ -151,9 +193,9 @@ impl SignatureError {
 impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "expected a strata-signature header of the form t=<unix seconds>,n=<16 to 64 of 0-9A-Za-z_->,s=<64 hex digits>",
+            Self::Malformed => "expected a strata-signature header of the form v=2,t=<unix seconds>,n=<16 to 64 of 0-9A-Za-z_->,s=<64 hex digits>",
             Self::OutsideWindow => "the signature's time is too far from ours: check the sender's clock",
-            Self::Mismatch => "the signature does not match: check that both sides have the same secret",
+            Self::Mismatch => "the signature does not match: check that both sides have the same secret, and that the sender signs the host that it sends to",
             Self::Replayed => "this nonce was accepted before: sign each message with a new one",
         })
     }
@@ -167,7 +209,7 @@ impl core::error::Error for SignatureError {}
 /// use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, Secret, SignedParts, sign, verify};
 /// let secret = Secret::new("correct horse battery staple").unwrap();
 /// let nonce: Nonce = "0123456789abcdef".parse().unwrap();
-/// let parts = |body| SignedParts { method: "POST", path: PURGE_PATH, body };
+/// let parts = |body| SignedParts { method: "POST", host: "shop.example", path: PURGE_PATH, body };
 ///
 /// let header = sign(&secret, parts(b"{}"), 1_763_900_000, &nonce);
 /// let now = 1_763_900_010;
@@ -178,11 +220,21 @@ impl core::error::Error for SignatureError {}
 /// ```
 #[must_use]
 pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> String {
-    let tag = secret.mac(parts, unix_secs, nonce).finalize().into_bytes();
+    let tag = secret.mac(Version::WithHost, parts, unix_secs, nonce).finalize().into_bytes();
+    format!("v=2,t={unix_secs},n={nonce},s={}", hex(&tag))
+}
+
+/// Returns the value of the header in version 1, which does not sign the host. Only for tests of
+/// receivers: they accept it for one more version.
+#[doc(hidden)]
+#[must_use]
+pub fn sign_without_host(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Nonce) -> String {
+    let tag = secret.mac(Version::WithoutHost, parts, unix_secs, nonce).finalize().into_bytes();
     format!("t={unix_secs},n={nonce},s={}", hex(&tag))
 }
 
-/// Verifies a signature and returns the request's nonce.
+/// Verifies a signature and returns the request's nonce. Accepts both versions, until all senders
+/// sign the host.
 ///
 /// `now_unix_secs` is the receiver's time, and `window` the largest difference of the sender's time
 /// from it, usually [`CLOCK_WINDOW`](super::CLOCK_WINDOW). `seen` returns whether a nonce was
@@ -196,7 +248,7 @@ pub fn sign(secret: &Secret, parts: SignedParts<'_>, unix_secs: u64, nonce: &Non
 /// use std::collections::HashSet;
 /// use shared_keys::purge::{CLOCK_WINDOW, Secret, SignatureError, SignedParts, sign, verify};
 /// let secret = Secret::new("correct horse battery staple").unwrap();
-/// let parts = SignedParts { method: "POST", path: "/purge", body: b"{}" };
+/// let parts = SignedParts { method: "POST", host: "shop.example", path: "/purge", body: b"{}" };
 /// let header = sign(&secret, parts, 1_763_900_000, &"0123456789abcdef".parse().unwrap());
 ///
 /// let mut accepted = HashSet::new();
@@ -218,23 +270,27 @@ pub fn verify(
     window: Duration,
     seen: impl FnOnce(&Nonce) -> bool,
 ) -> Result<Nonce, SignatureError> {
-    let (unix_secs, nonce, tag) = parse_header(header).ok_or(SignatureError::Malformed)?;
+    let (version, unix_secs, nonce, tag) = parse_header(header).ok_or(SignatureError::Malformed)?;
     if unix_secs.abs_diff(now_unix_secs) > window.as_secs() {
         return Err(SignatureError::OutsideWindow);
     }
-    secret.mac(parts, unix_secs, &nonce).verify_slice(&tag).map_err(|_| SignatureError::Mismatch)?;
+    secret.mac(version, parts, unix_secs, &nonce).verify_slice(&tag).map_err(|_| SignatureError::Mismatch)?;
     if seen(&nonce) {
         return Err(SignatureError::Replayed);
     }
     Ok(nonce)
 }
 
-fn parse_header(header: &str) -> Option<(u64, Nonce, [u8; 32])> {
-    let mut parts = header.split(',');
+fn parse_header(header: &str) -> Option<(Version, u64, Nonce, [u8; 32])> {
+    let (version, rest) = match header.strip_prefix("v=2,") {
+        Some(rest) => (Version::WithHost, rest),
+        None => (Version::WithoutHost, header),
+    };
+    let mut parts = rest.split(',');
     let time = decimal(parts.next()?.strip_prefix("t=")?)?;
     let nonce = parts.next()?.strip_prefix("n=")?.parse().ok()?;
     let tag = unhex(parts.next()?.strip_prefix("s=")?)?;
-    parts.next().is_none().then_some((time, nonce, tag))
+    parts.next().is_none().then_some((version, time, nonce, tag))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -264,10 +320,11 @@ mod tests {
     use super::*;
     use crate::purge::CLOCK_WINDOW;
 
-    const PARTS: SignedParts<'_> = SignedParts { method: "POST", path: "/p", body: b"body" };
+    const PARTS: SignedParts<'_> = SignedParts { method: "POST", host: "a.example", path: "/p", body: b"body" };
 
+    /// Returns a secret that begins with `text`.
     fn secret(text: &str) -> Secret {
-        Secret::new(text).unwrap()
+        Secret::new(format!("{text:*<16}")).unwrap()
     }
 
     fn header() -> String {
@@ -285,6 +342,7 @@ mod tests {
         assert_eq!(check(&header, "other", PARTS, 1000), Err(SignatureError::Mismatch));
         for other in [
             SignedParts { method: "PUT", ..PARTS },
+            SignedParts { host: "b.example", ..PARTS },
             SignedParts { path: "/q", ..PARTS },
             SignedParts { body: b"bodY", ..PARTS },
         ] {
@@ -293,6 +351,16 @@ mod tests {
         for (part, other) in [("t=1000", "t=1001"), ("n=0", "n=1")] {
             assert_eq!(check(&header.replace(part, other), "s", PARTS, 1000), Err(SignatureError::Mismatch));
         }
+    }
+
+    #[test]
+    fn a_signature_of_version_1_is_accepted_for_every_host() {
+        let header = sign_without_host(&secret("s"), PARTS, 1000, &"0123456789abcdef".parse().unwrap());
+        assert!(check(&header, "s", SignedParts { host: "b.example", ..PARTS }, 1000).is_ok());
+        assert_eq!(check(&format!("v=2,{header}"), "s", PARTS, 1000), Err(SignatureError::Mismatch));
+        let of_version_2 = self::header();
+        let without_version = of_version_2.strip_prefix("v=2,").unwrap();
+        assert_eq!(check(without_version, "s", PARTS, 1000), Err(SignatureError::Mismatch));
     }
 
     #[test]
@@ -333,6 +401,9 @@ mod tests {
             &header.replace(",n=", ", n="),
             &format!("{}+{}", &header[..mac_at], &header[mac_at + 1..]),
             &format!("{header},x=1"),
+            &format!("v=2,{header}"),
+            &header.replace("v=2,", "v=1,"),
+            &header.replace("v=2,", "v=3,"),
             &nonce("0123456789abcde"),
             &nonce(&"n".repeat(65)),
             &nonce("0123456789abcde\n"),
@@ -342,15 +413,23 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_empty_and_does_not_show_in_debug() {
-        assert!(Secret::new("").is_err());
+    fn a_secret_has_at_least_16_bytes_and_does_not_show() {
+        for text in ["", "s", "hunter2", "fifteen bytes.."] {
+            let error = Secret::new(text).unwrap_err().to_string();
+            assert!(
+                error.contains("16 bytes") && !["hunter2", "fifteen"].iter().any(|part| error.contains(part)),
+                "{error}"
+            );
+        }
+        assert!(Secret::new("s".repeat(16)).unwrap().is_short() && Secret::new("s".repeat(31)).unwrap().is_short());
+        assert!(!Secret::new("s".repeat(32)).unwrap().is_short());
         assert_eq!(format!("{:?}", secret("hunter2")), "Secret(…)");
     }
 
     proptest! {
         #[test]
         fn what_is_signed_verifies_and_hostile_headers_never_panic(
-            key in "[^\0]{1,100}", body: Vec<u8>, time: u64, random: [u8; 16], header: String,
+            key in "[^\0]{16,100}", body: Vec<u8>, time: u64, random: [u8; 16], header: String,
         ) {
             let (key, nonce) = (secret(&key), Nonce::from_random(random));
             let parts = SignedParts { body: &body, ..PARTS };

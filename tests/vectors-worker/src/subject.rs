@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use serde_json::{Value, json};
-use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, verify};
+use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify};
 use shared_keys::{
     Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash,
     Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
@@ -39,8 +39,9 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
         ("purge-messages", 1) => purge_message(input),
-        ("purge-signatures", 1) => purge_signature(input),
-        ("purge-verdicts", 1) => purge_verdict(input),
+        ("purge-signatures", 1) => purge_signature(input, sign_without_host),
+        ("purge-signatures", 2) => purge_signature(input, sign),
+        ("purge-verdicts", 1 | 2) => purge_verdict(input),
         ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
@@ -200,7 +201,9 @@ fn purge_message(input: &Value) -> Evaluated {
     Ok(json!({ "records": records, "json": message.to_json() }))
 }
 
-fn purge_signature(input: &Value) -> Evaluated {
+type Sign = fn(&Secret, SignedParts<'_>, u64, &Nonce) -> String;
+
+fn purge_signature(input: &Value, sign: Sign) -> Evaluated {
     let (Ok(secret), Ok(nonce)) = (Secret::new(text(input, "secret")?), text(input, "nonce")?.parse::<Nonce>()) else {
         return Ok(Value::Null);
     };
@@ -217,7 +220,9 @@ fn purge_verdict(input: &Value) -> Evaluated {
 
 fn signed_parts(input: &Value) -> Result<SignedParts<'_>, String> {
     let body = text(input, "body")?.as_bytes();
-    Ok(SignedParts { method: text(input, "method")?, path: text(input, "path")?, body })
+    // Version 1 signs no host.
+    let host = input["host"].as_str().unwrap_or_default();
+    Ok(SignedParts { method: text(input, "method")?, host, path: text(input, "path")?, body })
 }
 
 fn hex(bytes: impl IntoIterator<Item = u8>) -> String {

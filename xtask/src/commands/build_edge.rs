@@ -16,7 +16,7 @@ const OUTPUT_FILES: [&str; 2] = ["edge_worker.js", "edge_worker_bg.wasm"];
 
 /// A bare worker has 42,000 bytes. Cloudflare accepts 3 MiB on the free plan, but the start of an
 /// isolate takes longer with each byte.
-const MAX_ZIPPED_BYTES: usize = 250_000;
+const MAX_ZIPPED_BYTES: usize = 330_000;
 
 /// The inputs of the build, besides the crates that Cargo.lock pins.
 const INPUTS: [&str; 9] = [

@@ -13,13 +13,14 @@ use super::exchange::Exchange;
 use super::fetch::OriginResponse;
 use super::respond::{own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
-use crate::headers::{remove_hop_by_hop, remove_unkeyed};
+use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
 use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
 use crate::runtime::{after_response, fetch, from_runtime, now};
+use crate::unkeyed::remove_unkeyed;
 
 impl Exchange {
     /// Forwards the client's request with its body, and invalidates stored responses by the
@@ -75,7 +76,7 @@ impl Exchange {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false };
+            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false, is_keyed: true };
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 if let Err(error) = exchange.store(received, retention).await {
@@ -86,8 +87,8 @@ impl Exchange {
         self.finish(code, headers, body, false, is_from_sdk, CacheStatus::Forwarded(forwarded))
     }
 
-    /// Returns the response to a POST as later GETs will get it, and for how long, if it states
-    /// that it is one (RFC 9110 section 9.3.3).
+    /// Returns the response to a POST as later GETs will get it, and for how long, if the rule
+    /// allows that and the response states that it is one (RFC 9110 section 9.3.3).
     fn answer_to_gets(
         &self,
         status: StatusCode,
@@ -95,13 +96,17 @@ impl Exchange {
         context: FetchContext,
     ) -> Option<(StoredResponse, Duration)> {
         let mut keyed = self.headers.clone();
-        remove_unkeyed(&mut keyed);
-        // Fields and parameters outside the key may have influenced the response, and a response
+        remove_unkeyed(&mut keyed, &self.rule.unkeyed);
+        // Fields and a spelling outside the key may have influenced the response, and a response
         // that varies was selected by fields that are not normalised.
+        let has_credentials =
+            self.headers.contains_key(header::COOKIE) || self.headers.contains_key(header::AUTHORIZATION);
         if self.method != Method::POST
+            || !self.rule.store_post
+            || has_credentials
             || self.configured_bypass().is_some()
             || keyed.len() != self.headers.len()
-            || self.client_url() != self.url
+            || self.keyed_url() != self.url
             || headers.contains_key(header::VARY)
         {
             return None;

@@ -13,7 +13,7 @@ use crate::cache_status::CacheStatus;
 use crate::config::Config;
 use crate::origin::request::{self, is_loop};
 use crate::policy::{Decision, Detail, Forward, Request, bypass_reason};
-use crate::rules::{self, Rule};
+use crate::rules::Rule;
 use crate::runtime::after_response;
 use crate::runtime::journal::Journal;
 use crate::runtime::tiered::Tiered;
@@ -138,7 +138,7 @@ impl Exchange {
     pub(super) fn configured_bypass(&self) -> Option<Forward> {
         if self.config.fault.is_some() {
             Some(Forward::bypass(Detail::Misconfigured))
-        } else if rules::is_ambiguous(rules::path_of(&self.target)) {
+        } else if self.config.rules.is_ambiguous(&self.method, &self.target, &self.headers) {
             Some(Forward::bypass(Detail::Path))
         } else {
             self.rule.bypasses_store(&self.headers).then(|| Forward::bypass(Detail::Rule))

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use shared_keys::Verdict;
 use url::Url;
 use worker::Context;
@@ -31,6 +31,9 @@ pub(super) struct OriginResponse {
     pub(super) body: Option<Body>,
     /// The request carried the client's conditions, and the origin sent this response all the same.
     pub(super) is_evaluated: bool,
+    /// The request had the key's spelling of the URL. Another spelling could make the origin answer
+    /// with something else, which must not be stored under the key.
+    pub(super) is_keyed: bool,
 }
 
 /// The condition of a request to the origin.
@@ -59,7 +62,7 @@ impl Validation {
     /// own.
     fn into_response(self) -> OriginResponse {
         match self {
-            Self::Updated(response) => OriginResponse { response, body: None, is_evaluated: false },
+            Self::Updated(response) => OriginResponse { response, body: None, is_evaluated: false, is_keyed: true },
             Self::Replaced(received) | Self::Unrelated(received) => received,
         }
     }
@@ -145,7 +148,7 @@ impl Exchange {
     ) -> Result<(OriginResponse, StoredEffect), Answer> {
         match self.validate(&stored.response, received, self.extent(), limit).await {
             Ok(Validation::Updated(response)) => {
-                let updated = OriginResponse { response, body: stored.body, is_evaluated: false };
+                let updated = OriginResponse { response, body: stored.body, is_evaluated: false, is_keyed: true };
                 Ok((updated, StoredEffect::Updated(stored.key)))
             }
             Ok(Validation::Unrelated(received)) => Ok((received, StoredEffect::None)),
@@ -204,7 +207,7 @@ impl Exchange {
         limit: Duration,
     ) -> Result<OriginResponse, Error> {
         let (edge_seq, request_time) = (self.journal.seq(), now());
-        let mut headers = fill_headers(&self.headers, &self.rule.vary, &self.url);
+        let mut headers = fill_headers(&self.headers, &self.rule.vary, &self.rule.unkeyed, &self.url);
         match condition {
             Condition::None => {}
             Condition::Stored(stored) => validate::set_condition(&mut headers, stored),
@@ -220,12 +223,12 @@ impl Exchange {
         let method = if extent == Extent::Fields { Method::HEAD } else { Method::GET };
         let (keyed, own) = (self.origin_url(&self.keyed_url()), self.origin_url(&self.client_url()));
         let is_evaluated = matches!(condition, Condition::Client);
-        let fetch = async |url: &Url| {
-            let answer = timeout(limit, fetch::fetch(&method, url, &headers, None)).await?;
+        let fetch = async |url: &Url, headers: &HeaderMap| {
+            let answer = timeout(limit, fetch::fetch(&method, url, headers, None)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
             let mut response = response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
-            if status != StatusCode::NOT_MODIFIED {
+            if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {
                 self.rule.set_lifetime(&mut response);
             }
             if status == StatusCode::PARTIAL_CONTENT
@@ -233,13 +236,19 @@ impl Exchange {
             {
                 response.headers.insert(range::ANSWERED_RANGE, range.clone());
             }
-            Ok(OriginResponse { response, body: answer.body().map(Body::Stream), is_evaluated })
+            let is_keyed = *url == keyed;
+            Ok(OriginResponse { response, body: answer.body().map(Body::Stream), is_evaluated, is_keyed })
         };
-        let received = fetch(&keyed).await?;
+        let received = fetch(&keyed, &headers).await?;
         // An origin that prefers another spelling, or another order of parameters, redirects to it.
-        // The key's spelling would then loop, so the client's own spelling is tried.
+        // The key's spelling would then loop, so the client's own spelling is tried, for this
+        // client alone.
         if keyed != own && self.is_self_redirect(&received.response) {
-            return fetch(&own).await;
+            if matches!(condition, Condition::Stored(_)) {
+                headers.remove(header::IF_NONE_MATCH);
+                headers.remove(header::IF_MODIFIED_SINCE);
+            }
+            return fetch(&own, &headers).await;
         }
         Ok(received)
     }
@@ -255,7 +264,7 @@ impl Exchange {
     ///
     /// A 304 for another representation, or for one that was purged during the request, validates
     /// nothing: the request is then repeated without a condition. Of the responses to HEAD only a
-    /// 200 says anything.
+    /// 200 says anything, and a response to another spelling of the URL says nothing.
     ///
     /// # Errors
     /// As [`fetch`](Self::fetch).
@@ -266,6 +275,9 @@ impl Exchange {
         extent: Extent,
         limit: Duration,
     ) -> Result<Validation, Error> {
+        if !answer.is_keyed {
+            return Ok(Validation::Unrelated(answer));
+        }
         let updated = match answer.response.status {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
             StatusCode::OK if extent == Extent::Fields => match validate::by_head(stored, answer.response.clone()) {

@@ -20,7 +20,7 @@ use std::rc::Rc;
 
 use http::{Method, StatusCode};
 use shared_keys::TargetKey;
-use shared_keys::purge::PURGE_PATH;
+use shared_keys::purge::{PURGE_PATH, Secret};
 use url::Url;
 use worker::{Context, Env, web_sys};
 
@@ -30,16 +30,15 @@ use super::journal::Journal;
 use super::tiered::Tiered;
 use super::{env, from_runtime, json_response, now, purge_endpoint};
 use crate::cache_status::CacheStatus;
-use crate::config::Config;
+use crate::config::{Config, PURGE_SECRET};
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
 use crate::origin::request::is_websocket;
-use crate::rules::RULES;
+use crate::rules::{RULES, is_reserved};
 use crate::store::variants;
 
-/// The paths that belong to this worker and are never forwarded.
-const RESERVED_PATH: &str = "/__strata/";
-/// The path that reports that the worker is up, and whether its configuration is valid.
+/// The path that reports that the worker is up, and whether its configuration is valid. The log
+/// says what is wrong with it.
 const HEALTH_PATH: &str = "/__strata/health";
 
 type Found = variants::Found<Body>;
@@ -59,8 +58,13 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
     let started = now();
     let config = match config(&env) {
         Ok(config) => config,
-        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        // The client is not told why: a value of the configuration may contain a password.
+        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log"),
     };
+    if config.origin.is_none() && !env::is_on_the_platform(&request) {
+        worker::console_error!("{}", Config::zone_refusal());
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
+    }
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
@@ -69,10 +73,12 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
     }
     let journal = Journal::new(env.clone(), &url, &config);
-    if url.path().starts_with(RESERVED_PATH) {
+    if is_reserved(url.path()) {
         return match url.path() {
             HEALTH_PATH => health(&config),
-            PURGE_PATH => purge_endpoint::handle(&method, &headers, request.body(), &config, &journal, &context).await,
+            PURGE_PATH => {
+                purge_endpoint::handle(&method, &url, &headers, request.body(), &config, &journal, &context).await
+            }
             _ => refuse(StatusCode::NOT_FOUND, "this path is reserved for Strata"),
         };
     }
@@ -98,8 +104,18 @@ fn config(env: &Env) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);
         let config = Config::read(|name| env::text_variable(env, name), rules).map(Rc::new);
-        if let Some(fault) = config.as_ref().map_or_else(Some, |config| config.fault.as_ref()) {
-            worker::console_error!("the store is not used: {fault}");
+        match &config {
+            Err(error) => worker::console_error!("every request is refused: {error}"),
+            Ok(config) => {
+                if let Some(fault) = &config.fault {
+                    worker::console_error!("the store is not used: {fault}");
+                }
+                if config.purge_secret.as_ref().is_some_and(Secret::is_short) {
+                    worker::console_warn!(
+                        "{PURGE_SECRET}: 32 random bytes are recommended, as of `openssl rand -hex 32`"
+                    );
+                }
+            }
         }
         config
     };
@@ -107,10 +123,7 @@ fn config(env: &Env) -> Result<Rc<Config>, Error> {
 }
 
 fn health(config: &Config) -> Result<web_sys::Response, Error> {
-    match &config.fault {
-        None => json_response(StatusCode::OK, &[("ok", true.into())]),
-        Some(fault) => json_response(StatusCode::OK, &[("ok", false.into()), ("error", fault.to_string().into())]),
-    }
+    json_response(StatusCode::OK, &[("ok", config.fault.is_none().into())])
 }
 
 fn refuse(status: StatusCode, message: &str) -> Result<web_sys::Response, Error> {

@@ -82,13 +82,14 @@ impl Exchange {
             // An error does not update the resource. The stored response remains for
             // `stale-if-error`.
             Validation::Replaced(received) if is_failure(received.response.status) => return Ok(false),
-            Validation::Replaced(received) | Validation::Unrelated(received) => received,
+            Validation::Replaced(received) if received.is_keyed => received,
+            Validation::Replaced(_) | Validation::Unrelated(_) => return Ok(false),
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
             Validation::Updated(mut response) => match self.store.get(key).await? {
                 Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
                     storable::remove_client_fields(&mut response, self.request().choices);
-                    OriginResponse { response, body, is_evaluated: false }
+                    OriginResponse { response, body, is_evaluated: false, is_keyed: true }
                 }
                 // A newer response has replaced it.
                 _ => return Ok(true),
@@ -98,7 +99,7 @@ impl Exchange {
             Ok(retention) => self.store(received, retention).await?,
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.
-            Err(reason) if reason.supersedes_stored(received.response.status) => self.store.delete(key).await?,
+            Err(reason) if self.supersedes_stored(reason, received.response.status) => self.store.delete(key).await?,
             Err(_) => return Ok(false),
         }
         Ok(true)

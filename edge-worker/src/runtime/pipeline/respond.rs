@@ -33,7 +33,7 @@ impl Exchange {
         leader: Option<Leader>,
         context: &Context,
     ) -> Answer {
-        let OriginResponse { mut response, mut body, is_evaluated } = received;
+        let OriginResponse { mut response, mut body, is_evaluated, is_keyed } = received;
         let (is_head, is_from_sdk) = (self.method == Method::HEAD, response.is_from_sdk());
         let is_update = matches!(effect, StoredEffect::Updated(_));
         let mut headers = response.headers.clone();
@@ -41,11 +41,14 @@ impl Exchange {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
             storable::remove_client_fields(&mut response, self.rule.choices);
         }
-        let retention =
-            if is_head && !is_update { Err(NotStored::Request) } else { self.retention(&response, marker.as_ref()) };
+        let retention = match () {
+            () if is_head && !is_update => Err(NotStored::Request),
+            () if !is_keyed => Err(NotStored::Spelling),
+            () => self.retention(&response, marker.as_ref()),
+        };
         if let (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason)) = (effect, retention)
-            && ((is_head && !is_update && response.status == StatusCode::OK)
-                || reason.supersedes_stored(response.status))
+            && ((is_head && !is_update && is_keyed && response.status == StatusCode::OK)
+                || self.supersedes_stored(reason, response.status))
         {
             self.delete(key, context).await;
         }
@@ -69,7 +72,7 @@ impl Exchange {
         };
         match retention {
             Ok(retention) => {
-                let received = OriginResponse { response, body: stored_body, is_evaluated };
+                let received = OriginResponse { response, body: stored_body, is_evaluated, is_keyed };
                 self.store_after_response(received, retention, leader, context);
             }
             Err(_) => release_uncollapsed(leader),

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
 use shared_keys::Applied;
 use worker::Context;
 
@@ -39,6 +40,9 @@ impl Exchange {
         if self.is_self_redirect(response) {
             return Err(NotStored::SelfRedirect);
         }
+        if self.rule.withholds(&self.headers, response) {
+            return Err(NotStored::Credentials);
+        }
         if self.rule.is_deceptive(rules::path_of(&self.target), response) {
             return Err(NotStored::Deceptive);
         }
@@ -47,9 +51,17 @@ impl Exchange {
         {
             return Err(NotStored::TooManyVariants);
         }
-        self.journal
-            .read(|snapshot| retention(self.request(), response, snapshot.applied()))
-            .unwrap_or(Err(NotStored::Outdated))
+        let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
+        match result.unwrap_or(Err(NotStored::Outdated)) {
+            // The rule's lifetime was withheld from it, and not from the one for everyone.
+            Err(NotStored::NoLifetime) if self.rule.is_personal(&self.headers, response) => Err(NotStored::Credentials),
+            result => result,
+        }
+    }
+
+    /// Returns whether a response that is not stored for this reason outdates the stored one.
+    pub(super) fn supersedes_stored(&self, reason: NotStored, status: StatusCode) -> bool {
+        reason.supersedes_stored(status, self.rule.has_credentials(&self.headers))
     }
 
     /// Stores a response where a later request will look it up.

@@ -8,6 +8,7 @@ ensure(seen)
 local clean = 1
 if since ~= '' then
   local since_score = score_of(since)
+  clean = is_future(since) and 0 or 1
   for i = 7, 6 + checked do
     for _, any_mode in ipairs({'remove ', 'expire '}) do
       local score = redis.call('ZSCORE', ledger, any_mode .. ARGV[i])

@@ -2,9 +2,13 @@
 -- ARGV: max_feed, max_ledger, cursor, limit, the IDs of the caller's own records that it has not
 -- followed yet.
 -- Returns {position, more, gap, rows}; a row is {id, mode, scope, ...}. With gap = 1, rows is empty
--- and the caller must read the ledger instead.
+-- and the caller must read the ledger instead. A position before the cursor means that the cursor
+-- was from the future; the caller goes back to the position.
 local cursor, limit = ARGV[3], tonumber(ARGV[4])
 ensure(cursor)
+if is_future(cursor) then
+  cursor = '0-0'
+end
 
 local function rows_after(after, count)
   return redis.call('XRANGE', feed, '(' .. (after or cursor), '+', 'COUNT', count)
@@ -24,7 +28,7 @@ end
 -- cursor.
 local seen, is_lost = cursor, false
 for i = 5, #ARGV do
-  seen = is_after(ARGV[i], seen) and ARGV[i] or seen
+  seen = is_after(ARGV[i], seen) and not is_future(ARGV[i]) and ARGV[i] or seen
   is_lost = is_lost or not exists(ARGV[i])
 end
 if is_lost then

@@ -38,6 +38,20 @@ local function is_after(a, b)
   return a_ms > b_ms or (a_ms == b_ms and a_seq > b_seq)
 end
 
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The last millisecond of a position that a correct writer can have appended. Redis's clock may
+-- have been ahead before, but not by more than a day.
+local max_ms = now_ms() + 24 * 60 * 60 * 1000
+local max_score = max_ms * PER_MS
+
+local function is_future(id)
+  return split(id) > max_ms
+end
+
 local function last_id()
   local last = redis.call('XREVRANGE', feed, '+', '-', 'COUNT', 1)
   return last[1] and last[1][1]
@@ -84,13 +98,12 @@ end
 
 -- Returns the ID of a new record: the latest of Redis's time, the ID after the feed's last and the
 -- ID after `seen`. So positions never repeat, even after a failover that lost the end of the feed
--- or set the clock back.
+-- or set the clock back. A `seen` from the future counts as none.
 local function next_id(seen)
-  local time = redis.call('TIME')
-  local ms, seq = time[1] * 1000 + math.floor(time[2] / 1000), 0
+  local ms, seq = now_ms(), 0
   for _, id in ipairs({seen, last_id() or '0-0'}) do
     local id_ms, id_seq = split(id)
-    if id_ms > ms or (id_ms == ms and id_seq >= seq) then
+    if not is_future(id) and (id_ms > ms or (id_ms == ms and id_seq >= seq)) then
       ms, seq = id_ms, id_seq + 1
     end
   end
@@ -137,12 +150,23 @@ local function append(seen, mode, scopes)
   return id
 end
 
+-- Deletes records and rows from the future: after them no record could be appended, and what they
+-- were appended for is unknown. Returns whether there were any.
+local function drop_future(last)
+  local rows = redis.call('ZREMRANGEBYSCORE', ledger, '(' .. number(max_score), '+inf')
+  local is_dropped = last and is_future(last)
+  if is_dropped then
+    redis.call('DEL', feed)
+  end
+  return is_dropped or rows > 0
+end
+
 -- Creates a missing feed with a record that covers everything, because the lost records are
--- unknown. Recreates a missing ledger (Redis may evict it) with its floor at the feed's end, for
--- the same reason.
+-- unknown. Does the same for a journal with positions from the future. Recreates a missing ledger
+-- (Redis may evict it) with its floor at the feed's end, for the same reason.
 local function ensure(seen)
   local last = last_id()
-  if not last then
+  if drop_future(last) or not last then
     append(seen, 'remove', {'all'})
   elseif not redis.call('ZSCORE', ledger, 'remove all') then
     redis.call('ZADD', ledger, number(score_of(last)), 'remove all')

@@ -4,7 +4,7 @@
 -- updated between pages moves to a higher score, so it is not missed. Rows with the last score of a
 -- page are returned again in the next page.
 local from, limit = ARGV[3], tonumber(ARGV[4])
-local page = redis.call('ZRANGE', ledger, from, '+inf', 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
+local page = redis.call('ZRANGE', ledger, from, number(max_score), 'BYSCORE', 'LIMIT', 0, limit, 'WITHSCORES')
 local rows = {}
 for i = 1, #page, 2 do
   local mode, scope = string.match(page[i], '^(%l+) (.*)$')

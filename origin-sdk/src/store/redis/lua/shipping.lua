@@ -22,8 +22,3 @@ local function behind(group)
   local info = group_info(group)
   return info and (info.lag or redis.call('XLEN', feed)) or 0
 end
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
