@@ -57,6 +57,7 @@ pinned! { DETAILS, Detail:
     StaleWhileRevalidate = "stale-while-revalidate",
     StaleIfError = "stale-if-error",
     MaxStale = "max-stale",
+    WindowRefused = "window-refused",
     OnlyIfCached = "only-if-cached",
     OriginUnreachable = "origin-unreachable",
     Loop = "loop",

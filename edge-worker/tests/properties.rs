@@ -144,7 +144,9 @@ proptest! {
         let fresh = if fresh_is_the_origins { declared.fresh } else { own.fresh };
         let no_cache = has("no-cache") && fresh_is_the_origins;
         let s_maxage = declared.fresh.is_some() && is_shared;
-        let revalidates = has("must-revalidate") || has("proxy-revalidate") || (s_maxage && fresh_is_the_origins);
+        let declares_window = [declared.swr, declared.sie].into_iter().flatten().any(|secs| secs > 0);
+        let s_maxage_forbids = s_maxage && fresh_is_the_origins && !declares_window;
+        let revalidates = has("must-revalidate") || has("proxy-revalidate") || s_maxage_forbids;
         let forbids_stale = no_cache || (revalidates && !allow_stale);
         let windows = [either(own.swr, declared.swr), either(own.sie, declared.sie)];
 

@@ -15,6 +15,7 @@ pub(crate) const RULES: &str = r#"[
     {"name": "pass", "path": "/rules/pass/*", "pass": true, "query": {"drop": ["utm_*"]}},
     {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
     {"name": "stale", "path": "/rules/stale", "allow_stale": true},
+    {"name": "strict", "path": "/rules/strict", "strict_s_maxage": true},
     {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
@@ -143,7 +144,7 @@ pub(crate) async fn errors_have_lifetimes(stack: &Stack) {
 }
 
 pub(crate) async fn a_rule_allows_stale_responses(stack: &Stack) {
-    let headers = [("cache-control", "s-maxage=2, stale-while-revalidate=600")];
+    let headers = [("cache-control", "max-age=2, proxy-revalidate, stale-while-revalidate=600")];
     for (path, allowed) in [("/rules/stale", true), ("/rules/not-stale", false)] {
         stack.origin_answers(path, move |request| OriginReply::ok(&headers, format!("answer {}", request.number)));
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;

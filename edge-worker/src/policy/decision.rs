@@ -132,6 +132,8 @@ pub enum Detail {
     StaleIfError,
     /// Stale, and the request accepts it.
     MaxStale,
+    /// Stale within a declared window, but another directive forbids stale responses.
+    WindowRefused,
     /// The request forbids forwarding, and no stored response can be used (RFC 9111 section
     /// 5.2.1.7).
     OnlyIfCached,
@@ -159,6 +161,7 @@ impl Detail {
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
             Self::MaxStale => "max-stale",
+            Self::WindowRefused => "window-refused",
             Self::OnlyIfCached => "only-if-cached",
             Self::OriginUnreachable => "origin-unreachable",
             Self::Loop => "loop",

@@ -3,7 +3,7 @@
 //!
 //! Input: the header section of a response. Output: its [`Directives`], which `shared_keys` parses.
 //! A valid targeted field replaces `Cache-Control` and `Expires` entirely; the fields are never
-//! combined.
+//! combined. A targeted field that does not parse is ignored, except for what its words forbid.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
@@ -25,16 +25,25 @@ pub fn directives(headers: &HeaderMap) -> Directives {
 }
 
 /// Returns the directives of the first targeted field that parses and is not empty (RFC 9213
-/// section 2.2), else those of `Cache-Control`.
+/// section 2.2), else those of `Cache-Control`; restricted by the forbidding words of the targeted
+/// fields that were ignored.
 pub fn of_the_origin(headers: &HeaderMap) -> Directives {
+    let mut ignored = Vec::new();
+    let mut directives = None;
     for name in [CLOUDFLARE_CDN_CACHE_CONTROL, CDN_CACHE_CONTROL] {
-        if headers.contains_key(&name)
-            && let Some(targeted) = Directives::from_targeted(&joined(headers, &name))
-        {
-            return targeted;
+        let value = joined(headers, &name);
+        directives = directives.or_else(|| Directives::from_targeted(&value));
+        if directives.is_some() {
+            break;
         }
+        ignored.push(value);
     }
-    Directives::from_cache_control(headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes))
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes);
+    let mut directives = directives.unwrap_or_else(|| Directives::from_cache_control(lines));
+    for value in ignored {
+        directives.restrict(&value);
+    }
+    directives
 }
 
 /// Joins the lines of a field to one value (RFC 9110 section 5.3).
@@ -72,6 +81,17 @@ mod tests {
             let fields = [("cdn-cache-control", bad), ("cache-control", "max-age=1")];
             assert_eq!(max_age(&fields), Some(1), "{bad}");
             assert!(!directives(&headers(&fields)).targeted);
+        }
+    }
+
+    #[test]
+    fn rfc9213_2_1_the_forbidding_words_of_an_ignored_field_count() {
+        for bad in ["no-store no-cache", "MAX-AGE=60; private", "Private", "max-age=60, no-cache,"] {
+            for next in [("cache-control", "max-age=1"), ("cdn-cache-control", "max-age=1")] {
+                let directives = directives(&headers(&[("cloudflare-cdn-cache-control", bad), next]));
+                assert!(directives.no_store || directives.private || directives.no_cache, "{bad}, {next:?}");
+                assert_eq!(directives.max_age.map(|age| age.as_secs()), Some(1));
+            }
         }
     }
 

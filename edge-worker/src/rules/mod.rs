@@ -69,6 +69,8 @@ pub struct Rule {
     /// Whether stale responses are allowed despite `s-maxage`, `must-revalidate` and
     /// `proxy-revalidate`.
     allow_stale: bool,
+    /// Whether `s-maxage` forbids stale responses even beside a declared window.
+    strict_s_maxage: bool,
     /// Whether a response without a lifetime of the origin must have the media type of its URL's
     /// extension. Default: `true`.
     check_extension: bool,
@@ -92,6 +94,7 @@ impl Default for Rule {
             over_the_origin: false,
             errors: Vec::new(),
             allow_stale: false,
+            strict_s_maxage: false,
             check_extension: true,
         }
     }
