@@ -239,6 +239,7 @@ fn main() -> ExitCode {
         responses::the_origin_gets_the_normal_value,
         responses::hop_by_hop_fields_are_removed,
         responses::a_misspelt_field_still_forbids,
+        responses::surrogate_control_is_obeyed,
         responses::other_methods_are_forwarded_with_their_bodies,
         validation::a_stale_response_is_validated,
         validation::a_304_for_another_representation_validates_nothing,

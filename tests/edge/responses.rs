@@ -91,6 +91,28 @@ pub(crate) async fn fields_determine_the_lifetime(stack: &Stack) {
     }
 }
 
+/// The W3C's Edge Architecture: the field is for this cache, so it is removed.
+pub(crate) async fn surrogate_control_is_obeyed(stack: &Stack) {
+    for (number, (expected, fields)) in [
+        ("detail=no-store", &[SHARED, ("surrogate-control", "no-store")][..]),
+        ("detail=private", &[SHARED, ("surrogate-control", "max-age=60, private")]),
+        ("; stored; ttl=60", &[SHARED, ("surrogate-control", "max-age=60")]),
+        ("; stored; ttl=60", &[("cache-control", "no-store, max-age=0"), ("surrogate-control", "max-age=60+30")]),
+        ("; stored; ttl=600", &[SHARED, ("surrogate-control", "content=\"ESI/1.0\"")]),
+        ("; stored; ttl=70", &[("cdn-cache-control", "max-age=70"), ("surrogate-control", "max-age=60")]),
+        ("detail=private", &[("cache-control", "private"), ("surrogate-control", "max-age=60")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/responses/surrogate/{number}");
+        stack.origin_answers(&path, move |_| OriginReply::ok(fields, "x"));
+        let reply = stack.get(&path).await;
+        assert!(reply.edge_status().contains(expected), "{fields:?}: {}", reply.edge_status());
+        assert!(!reply.headers.contains_key("surrogate-control"), "{fields:?}");
+    }
+}
+
 pub(crate) async fn responses_of_many_statuses_are_stored(stack: &Stack) {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     for status in [203, 204, 301, 302, 404, 410, 500, 503] {

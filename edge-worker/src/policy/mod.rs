@@ -28,6 +28,7 @@ pub mod response;
 pub mod select;
 pub mod stale;
 pub mod storable;
+pub mod surrogate;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;

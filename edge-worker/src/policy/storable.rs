@@ -34,7 +34,7 @@ const MAX_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The fields that this cache reads from a stored response. Without one of them the response would
 /// be misinterpreted, so a directive that excludes it from storage prevents storing the response.
-const REQUIRED_FIELDS: [&str; 11] = [
+const REQUIRED_FIELDS: [&str; 12] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -45,6 +45,7 @@ const REQUIRED_FIELDS: [&str; 11] = [
     "content-type",
     "date",
     "expires",
+    "surrogate-control",
     "vary",
 ];
 
