@@ -7,6 +7,7 @@
 mod attacks;
 mod bodies;
 mod caching;
+mod codings;
 mod collapse;
 mod faults;
 mod gate;
@@ -185,6 +186,10 @@ fn main() -> ExitCode {
         caching::responses_with_different_vary_fields_do_not_replace_each_other,
         caching::server_timing_names_the_layer,
         caching::the_networks_own_cache_is_bypassed,
+        codings::the_clients_own_codings_select_the_variant,
+        codings::a_coding_without_vary_is_not_given_to_clients_that_do_not_take_it,
+        codings::dictionaries_have_variants_of_their_own,
+        codings::a_bypassing_request_has_the_clients_own_codings,
         collapse::cold_misses_become_one_request,
         collapse::each_variant_collapses_separately,
         collapse::requests_for_an_uncacheable_response_are_not_serialised,

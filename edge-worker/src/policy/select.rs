@@ -37,11 +37,29 @@ pub struct VaryMarker {
 
 /// Returns the selecting fields of a response, empty if it does not vary. Returns `None` if it may
 /// not be selected at all: for `Vary: *`, an unreadable line, or a malformed name.
+///
+/// A response in a content coding was selected by the client's codings, and one in a coding with a
+/// dictionary by the client's dictionary (RFC 9842), whether its `Vary` says so or not. Many
+/// origins compress without `Vary`.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
-    let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
+    let lines = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok());
+    let lines: Option<Vec<&str>> = lines.chain(coding_fields(headers).map(Some)).collect();
     // This hop replaces `X-Forwarded-For`: the origin selected by another value than the client's.
     let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
+}
+
+/// Returns the fields that selected the content coding of a response.
+fn coding_fields(headers: &HeaderMap) -> Option<&'static str> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| split_list(value.as_bytes()));
+    let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    let needs_dictionary = |coding: &[u8]| [b"dcb", b"dcz"].iter().any(|known| coding.eq_ignore_ascii_case(*known));
+    let first = codings.next()?;
+    Some(if needs_dictionary(first) || codings.any(needs_dictionary) {
+        "accept-encoding, available-dictionary"
+    } else {
+        "accept-encoding"
+    })
 }
 
 /// Returns the key of the variant that the request fields select; `None` if a selecting value was
@@ -112,6 +130,21 @@ mod tests {
         let fields = headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
         for (name, value) in [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)] {
             assert_eq!(combined(&fields, name).as_deref(), value);
+        }
+    }
+
+    #[test]
+    fn rfc9110_8_4_and_rfc9842_a_coding_was_selected_whether_vary_says_so_or_not() {
+        for (vary, coding, fields) in [
+            ("", "br", "accept-encoding"),
+            ("Accept, Accept-Encoding", "gzip", "accept, accept-encoding"),
+            ("", "gzip, DCB", "accept-encoding, available-dictionary"),
+            ("", "dcz", "accept-encoding, available-dictionary"),
+            ("", "identity", ""),
+            ("", "", ""),
+        ] {
+            let selecting = vary_fields(&headers(&[("vary", vary), ("content-encoding", coding)])).unwrap();
+            assert_eq!(selecting.to_header(), fields, "{vary} {coding}");
         }
     }
 

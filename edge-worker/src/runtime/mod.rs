@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use wasm_bindgen::JsValue;
 use worker::js_sys::{self, Reflect};
 use worker::{Context, Delay, Env, web_sys};
@@ -65,6 +65,22 @@ async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<
             Err(Error::new(ErrorKind::Unreachable, format!("expected an answer within {} s", limit.as_secs())))
         }
     }
+}
+
+/// Returns the fields of a client's request, with its own `Accept-Encoding`.
+///
+/// The platform replaces that field by the codings that it can decode itself, and states the
+/// client's value in `cf.clientAcceptEncoding`, which is empty for a client without the field.
+fn request_headers(request: &web_sys::Request) -> HeaderMap {
+    let mut headers = from_runtime(request.headers());
+    let stated = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"clientAcceptEncoding".into()));
+    if let Some(own) = stated.ok().and_then(|stated| stated.as_string()) {
+        headers.remove(header::ACCEPT_ENCODING);
+        headers.extend(
+            HeaderValue::try_from(own).ok().filter(|own| !own.is_empty()).map(|own| (header::ACCEPT_ENCODING, own)),
+        );
+    }
+    headers
 }
 
 /// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and

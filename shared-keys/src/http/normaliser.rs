@@ -77,6 +77,9 @@ impl Normaliser {
     /// that to all. The origin chooses among them: one that cannot produce the first may be able to
     /// produce the next.
     ///
+    /// `*` stands for all codings but `zstd` and those of a dictionary (`dcb` and `dcz`, RFC 9842),
+    /// which a client that can decode them names.
+    ///
     /// A client without the field gets `identity`: it accepts any coding formally, but most such
     /// clients cannot decode one.
     ///

@@ -28,7 +28,7 @@ use self::exchange::Exchange;
 use super::body::Body;
 use super::journal::Journal;
 use super::tiered::Tiered;
-use super::{env, from_runtime, json_response, now, purge_endpoint};
+use super::{env, json_response, now, purge_endpoint, request_headers};
 use crate::cache_status::CacheStatus;
 use crate::config::Config;
 use crate::error::Error;
@@ -64,7 +64,7 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
-    let mut headers = from_runtime(request.headers());
+    let mut headers = request_headers(&request);
     if is_ambiguous(&headers) {
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
     }
