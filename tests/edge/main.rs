@@ -256,6 +256,7 @@ fn main() -> ExitCode {
         validation::a_response_to_credentials_is_shared_only_if_the_origin_allows_it,
         validation::a_successful_post_invalidates_its_location_fields,
         validation::a_body_that_breaks_off_is_not_stored,
+        validation::an_origin_that_refuses_conditions_beside_no_cache_validates,
         bodies::a_body_beyond_the_limit_is_delivered_and_not_stored,
         bodies::a_client_that_disconnects_harms_no_other,
         bodies::an_encoded_body_arrives_as_the_origin_sent_it,

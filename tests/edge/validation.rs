@@ -59,6 +59,29 @@ pub(crate) async fn a_304_for_another_representation_validates_nothing(stack: &S
     assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
 }
 
+/// The package `fresh`, by which Express, Koa, Next.js and serve-static answer conditions, sends
+/// the whole response to any request with `no-cache`.
+pub(crate) async fn an_origin_that_refuses_conditions_beside_no_cache_validates(stack: &Stack) {
+    let path = "/validation/fresh";
+    stack.origin_answers(path, |request| {
+        let is = |name: &str, text| request.headers.get(name).is_some_and(|value| value == text);
+        let fields = [("cache-control", "public, max-age=1"), ("etag", "W/\"1\"")];
+        let unchanged = is("if-none-match", "W/\"1\"") && !is("cache-control", "no-cache");
+        OriginReply { status: if unchanged { 304 } else { 200 }, ..OriginReply::ok(&fields, "x") }
+    });
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    eventually("it is validated", async || {
+        let reply = stack.get(path).await;
+        assert!(
+            reply.is_hit() || !reply.edge_status().contains("fwd=stale; fwd-status=200"),
+            "{}",
+            reply.edge_status()
+        );
+        reply.edge_status().contains("fwd=stale; fwd-status=304; stored")
+    })
+    .await;
+}
+
 /// The fields of a 304 update the stored response (RFC 9111 section 3.2), so it is not served while
 /// the origin is unreachable either.
 pub(crate) async fn a_304_with_no_store_removes_the_stored_response(stack: &Stack) {

@@ -82,9 +82,9 @@ pub(super) async fn fetch_upgrade(
 
 /// Bypasses the network's own cache in front of the origin, which no journal reaches.
 ///
-/// The runtime adds `Cache-Control: no-cache` and `Pragma: no-cache` to the request. The body stays
-/// in the origin's content coding: otherwise the runtime would decode it for each reader, and the
-/// Cache API, which understands gzip, would encode it again.
+/// The runtime adds `no-cache` to `Cache-Control` and `Pragma` if the request lacks them. The body
+/// stays in the origin's content coding: otherwise the runtime would decode it for each reader, and
+/// the Cache API, which understands gzip, would encode it again.
 fn bypass_network_cache(init: &web_sys::RequestInit) -> Result<(), Error> {
     init.set_cache(web_sys::RequestCache::NoStore);
     Reflect::set(init, &"encodeResponseBody".into(), &"manual".into())?;
