@@ -198,6 +198,8 @@ fn main() -> ExitCode {
         collapse::after_an_unsafe_request_no_client_gets_a_response_requested_before_it,
         collapse::after_a_purge_no_client_gets_a_response_requested_before_it,
         collapse::a_body_streams_to_the_first_client_while_it_is_stored,
+        collapse::a_response_that_is_stored_while_others_wait_answers_them_at_once,
+        collapse::an_origin_that_breaks_off_releases_all_waiters,
         memory::a_small_response_is_soon_served_from_memory,
         memory::a_large_response_is_served_from_the_store,
         memory::a_purge_removes_a_response_from_memory,

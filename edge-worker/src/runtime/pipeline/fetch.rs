@@ -182,12 +182,13 @@ impl Exchange {
         let Some(stale) = self.stale_response(forward, found, is_disconnected).await else {
             return match result {
                 Ok(received) => Err(received),
-                Err(error) => Ok(unreachable(forward, &error)),
+                Err(error) => {
+                    fail(leader.take(), is_disconnected);
+                    Ok(unreachable(forward, &error))
+                }
             };
         };
-        if let Some(leader) = leader.take() {
-            leader.fail(is_disconnected, now());
-        }
+        fail(leader.take(), is_disconnected);
         let status = result.ok().map(|received| received.response.status);
         Ok(self.reuse_stale(forward, stale, status).await)
     }
@@ -287,5 +288,12 @@ impl Exchange {
             return Ok(Validation::Replaced(self.fetch(extent, Condition::None, limit).await?));
         }
         Ok(Validation::Replaced(answer))
+    }
+}
+
+/// Releases the waiters of a leader whose request failed.
+fn fail(leader: Option<Leader>, is_disconnected: bool) {
+    if let Some(leader) = leader {
+        leader.fail(is_disconnected, now());
     }
 }

@@ -95,7 +95,9 @@ impl Exchange {
             },
         };
         match self.retention(&received.response, marker.as_ref()) {
-            Ok(retention) => self.store(received, retention).await?,
+            Ok(retention) => {
+                self.store(received, retention).await?;
+            }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.
             Err(reason) if reason.supersedes_stored(received.response.status) => self.store.delete(key).await?,

@@ -92,10 +92,13 @@ impl Exchange {
             if let Err(error) = &result {
                 worker::console_warn!("not stored: {error}");
             }
-            match response {
+            let Some((leader, response)) = leader.zip(response) else { return };
+            match result {
+                // One of the waiters sends the next request.
+                Ok(false) => drop(leader),
                 // The waiters find it in the store.
-                Some(response) if result.is_ok() && exchange.answers_waiters(&response) => drop(leader),
-                _ => release_uncollapsed(leader),
+                Ok(true) if exchange.answers_waiters(&response) => leader.release_stored(),
+                _ => leader.release_uncollapsed(now()),
             }
         });
     }

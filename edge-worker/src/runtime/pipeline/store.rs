@@ -52,11 +52,12 @@ impl Exchange {
             .unwrap_or(Err(NotStored::Outdated))
     }
 
-    /// Stores a response where a later request will look it up.
+    /// Stores a response where a later request will look it up. Returns `false` if an unsafe
+    /// request has invalidated it meanwhile.
     ///
     /// # Errors
     /// If the body breaks off, or the store fails.
-    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<(), Error> {
+    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<bool, Error> {
         let OriginResponse { response, body, .. } = received;
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
@@ -65,7 +66,7 @@ impl Exchange {
         };
         let request_time = response.request_time;
         if self.is_invalidated(request_time) {
-            return Ok(());
+            return Ok(false);
         }
         let length = body.as_ref().map(|body| u64::from(body.length()));
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
@@ -76,8 +77,9 @@ impl Exchange {
         // with all variants that it refers to.
         if self.is_invalidated(request_time) {
             self.store.delete(target.as_str()).await?;
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Deletes the entry under `key` before the client is answered, or afterwards if the store
