@@ -50,6 +50,7 @@ pinned! { DETAILS, Detail:
     Purged = "purged",
     Authorization = "authorization",
     Upgrade = "upgrade",
+    Body = "body",
     Rule = "rule",
     Path = "path",
     Misconfigured = "misconfigured",

@@ -247,6 +247,8 @@ fn main() -> ExitCode {
         responses::hop_by_hop_fields_are_removed,
         responses::a_misspelt_field_still_forbids,
         responses::surrogate_control_is_obeyed,
+        responses::a_get_or_head_with_a_body_bypasses_the_store,
+        responses::a_safe_method_evicts_nothing,
         responses::other_methods_are_forwarded_with_their_bodies,
         validation::a_stale_response_is_validated,
         validation::a_304_for_another_representation_validates_nothing,

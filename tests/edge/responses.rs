@@ -215,6 +215,28 @@ pub(crate) async fn the_origin_gets_the_normal_value(stack: &Stack) {
     assert!(other.edge_status().contains("fwd=vary-miss"), "{}", other.edge_status());
 }
 
+/// The body could change the answer, so the answer is for this request alone.
+pub(crate) async fn a_get_or_head_with_a_body_bypasses_the_store(stack: &Stack) {
+    let path = "/responses/search";
+    stack.origin_answers(path, |request| {
+        let length = request.headers.get("content-length").map_or("0", |length| length.to_str().unwrap());
+        OriginReply::ok(&[SHARED, ("x-length", length)], format!("{} answer {}", request.method, request.number))
+    });
+    for method in [Method::GET, Method::HEAD] {
+        for body in ["{\"q\":1}", "{\"q\":12}"] {
+            let sent = stack.edge.request(method.clone(), path).body(body).send().await.unwrap();
+            let reply = Reply::read(sent).await;
+            let status = "strata-edge; fwd=bypass; fwd-status=200; detail=body";
+            assert!(reply.edge_status().starts_with(status), "{method}: {}", reply.edge_status());
+            assert_eq!(reply.header("x-length"), body.len().to_string(), "{method}: the origin gets the body");
+        }
+    }
+    let plain = stack.get(path).await;
+    assert!(plain.edge_status().contains("fwd=uri-miss"), "{}", plain.edge_status());
+    assert_eq!(plain.header("x-length"), "0");
+    eventually("a GET without a body is stored", async || stack.get(path).await.is_hit()).await;
+}
+
 pub(crate) async fn hop_by_hop_fields_are_removed(stack: &Stack) {
     let path = "/responses/hops";
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("proxy-authentication-info", "x"), ("x-end", "1")], "x"));
@@ -224,6 +246,18 @@ pub(crate) async fn hop_by_hop_fields_are_removed(stack: &Stack) {
     let seen = &stack.origin.requests(path)[0].headers;
     let reached = ["proxy-authorization", "keep-alive", "x-end"].map(|name| seen.contains_key(name));
     assert_eq!(reached, [false, false, true], "{seen:?}");
+}
+
+/// RFC 9110 section 9.2.1, and the safe methods in IANA's registry.
+pub(crate) async fn a_safe_method_evicts_nothing(stack: &Stack) {
+    let path = "/responses/safe";
+    stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], request.method.as_str()));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    for method in ["OPTIONS", "PROPFIND", "QUERY", "REPORT", "SEARCH"] {
+        let sent = stack.edge.request(method.parse().unwrap(), path).body("x").send().await.unwrap();
+        assert_eq!(Reply::read(sent).await.body, method);
+        assert!(stack.get(path).await.is_hit(), "{method}");
+    }
 }
 
 pub(crate) async fn other_methods_are_forwarded_with_their_bodies(stack: &Stack) {

@@ -118,6 +118,8 @@ pub enum Detail {
     Authorization,
     /// The request upgrades the connection to another protocol.
     Upgrade,
+    /// The request is a GET or HEAD with a body, which could change the response.
+    Body,
     /// A rule of the deployment bypasses the store.
     Rule,
     /// The origin could resolve the URL's path differently from the rules.
@@ -154,6 +156,7 @@ impl Detail {
             Self::Purged => "purged",
             Self::Authorization => "authorization",
             Self::Upgrade => "upgrade",
+            Self::Body => "body",
             Self::Rule => "rule",
             Self::Path => "path",
             Self::Misconfigured => "misconfigured",

@@ -42,9 +42,10 @@ impl Exchange {
         }
         let answer = if self.websocket {
             fetch::fetch_upgrade(request, &url, &headers).await
+        } else if self.has_odd_body {
+            fetch::fetch_with_odd_body(request, &url, &headers).await
         } else {
-            let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
-            fetch::fetch(&self.method, &url, &headers, body.as_ref()).await
+            fetch::fetch(&self.method, &url, &headers, request.body().as_ref()).await
         };
         let (answer, code) = match answer {
             Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {

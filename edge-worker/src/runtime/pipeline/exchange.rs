@@ -30,6 +30,8 @@ pub(super) struct Exchange {
     /// The client's fields, without hop-by-hop fields.
     pub(super) headers: HeaderMap,
     pub(super) websocket: bool,
+    /// Whether the request is a GET or HEAD with a body.
+    pub(super) has_odd_body: bool,
     pub(super) config: Rc<Config>,
     pub(super) store: Tiered,
     pub(super) journal: Journal,
@@ -131,7 +133,9 @@ impl Exchange {
 
     /// Returns why the request bypasses the store; `None` if it does not.
     fn bypass_reason(&self) -> Option<Forward> {
-        bypass_reason(self.request(), self.websocket).or_else(|| self.configured_bypass())
+        bypass_reason(self.request(), self.websocket)
+            .or_else(|| self.has_odd_body.then(|| Forward::bypass(Detail::Body)))
+            .or_else(|| self.configured_bypass())
     }
 
     /// Returns why the deployment's configuration keeps the request from the store.

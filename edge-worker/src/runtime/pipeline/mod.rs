@@ -84,9 +84,12 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
     let websocket = is_websocket(&method, &headers);
+    // The runtime has no body if the length is zero.
+    let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
-    let exchange = Rc::new(Exchange { method, url, target, rule, headers, websocket, config, store, journal });
+    let exchange =
+        Rc::new(Exchange { method, url, target, rule, headers, websocket, has_odd_body, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
     exchange.record_metrics(&env, &response, status, started);
     Ok(response)
