@@ -80,6 +80,36 @@ const UNKEYED: [&str; 36] = [
 
 /// The families of unkeyed fields: some framework trusts almost any field with these prefixes.
 const UNKEYED_FAMILIES: [&str; 2] = ["x-forwarded-", "x-middleware-"];
+/// The families and fields, besides the unkeyed ones, that a request must not state with `_` in
+/// place of `-`: this cache, or most gateways, act on them.
+const ACTED_ON_FAMILIES: [&str; 3] = ["cf-", "if-", INTERNAL_PREFIX];
+const ACTED_ON: [&str; 24] = [
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "available-dictionary",
+    "cache-control",
+    "cdn-loop",
+    "content-encoding",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-websocket-key",
+    "transfer-encoding",
+    "user-agent",
+    "x-requested-with",
+];
+
 /// The fields of these families that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
@@ -164,23 +194,53 @@ pub fn remove_for_the_edge(headers: &mut HeaderMap, is_ours: bool) {
 
 /// Removes the unkeyed fields: those that could change the response without being part of its key.
 pub fn remove_unkeyed(headers: &mut HeaderMap) {
+    let is_of = |families: &[&str], name: &str| families.iter().any(|family| name.starts_with(family));
     let is_unkeyed = |name: &&HeaderName| {
         let name = name.as_str();
-        let is_of_a_family =
-            UNKEYED_FAMILIES.iter().any(|family| name.starts_with(family)) && !SET_HERE.contains(&name);
-        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_` as `-`, so the name
-        // stands for another field, which may be keyed.
-        is_of_a_family || name.contains('_') || UNKEYED.contains(&name)
+        if let Some(other) = with_hyphens(name) {
+            return is_of(&UNKEYED_FAMILIES, &other)
+                || is_of(&ACTED_ON_FAMILIES, &other)
+                || UNKEYED.contains(&&*other)
+                || ACTED_ON.contains(&&*other)
+                || headers.contains_key(&other);
+        }
+        (is_of(&UNKEYED_FAMILIES, name) && !SET_HERE.contains(&name)) || UNKEYED.contains(&name)
     };
     for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }
 
+/// Returns the field that gateways which pass fields as variables (CGI, WSGI, PHP) take a name with
+/// `_` for; `None` if it has no `_`.
+pub fn with_hyphens(name: &str) -> Option<String> {
+    name.contains('_').then(|| name.replace('_', "-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::testing::headers;
+
+    #[test]
+    fn a_field_with_an_underscore_is_removed_only_if_it_could_be_taken_for_another() {
+        for (name, removed) in [
+            ("api_key", false),
+            ("x_tenant", true),
+            ("x_other", false),
+            ("content_length", true),
+            ("if_none_match", true),
+            ("cf_connecting_ip", true),
+            ("strata_position", true),
+            ("x_forwarded_anything", true),
+            ("x_http_method-override", true),
+        ] {
+            let mut fields = headers(&[("x-tenant", "a"), (name, "b")]);
+            remove_unkeyed(&mut fields);
+            assert_eq!(fields.contains_key(name), !removed, "{name}");
+            assert!(fields.contains_key("x-tenant"));
+        }
+    }
 
     #[test]
     fn rfc9110_7_6_1_hop_by_hop_fields_and_those_named_by_connection() {

@@ -76,6 +76,7 @@ pinned! { NOT_STORED, NotStored:
     Authorization = "authorization",
     VaryAny = "vary-any",
     VaryUnreadable = "vary-unreadable",
+    Undecodable = "undecodable",
     NoLifetime = "no-lifetime",
     TooLarge = "too-large",
     TooManyVariants = "variants",

@@ -1,6 +1,8 @@
 //! Tables of fields and the `Cache-Status` that they lead to: whether a response is stored, for how
 //! long, and which requests it answers.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use strata_tests::{OriginReply, eventually};
 
@@ -130,6 +132,17 @@ pub(crate) async fn responses_of_many_statuses_are_stored(stack: &Stack) {
     assert_eq!(stack.origin_requests("/responses/elsewhere"), 0);
 }
 
+/// The entry stays for as long as it can explain the miss.
+pub(crate) async fn an_expired_response_is_said_to_be_stale(stack: &Stack) {
+    let path = "/responses/expired";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "s-maxage=1")], "x"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    // A request in between would store it anew.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let reply = stack.get(path).await;
+    assert!(reply.edge_status().starts_with("strata-edge; fwd=stale"), "{}", reply.edge_status());
+}
+
 /// RFC 9111 sections 5.2.2.2 and 5.2.2.8.
 pub(crate) async fn stale_is_not_served_if_a_directive_forbids_it(stack: &Stack) {
     for directive in ["must-revalidate", "proxy-revalidate", "s-maxage=1, proxy-revalidate"] {
@@ -193,6 +206,19 @@ pub(crate) async fn a_request_limits_age_and_staleness(stack: &Stack) {
         asking(path, "max-age=0").await.edge_status().starts_with("strata-edge; fwd=request")
     })
     .await;
+}
+
+/// The body's length is known only once it has ended, after `Cache-Status` was sent.
+pub(crate) async fn a_body_of_unknown_length_is_not_said_to_be_stored(stack: &Stack) {
+    let path = "/responses/chunked";
+    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "one,"));
+    let rest = stack.origin.body_goes_on(path);
+    rest.send(Ok("two".into())).unwrap();
+    drop(rest);
+    let reply = stack.get(path).await;
+    assert!(!reply.edge_status().contains("; stored"), "{}", reply.edge_status());
+    assert!(reply.edge_status().contains("detail=unknown-length"), "{}", reply.edge_status());
+    eventually("it is stored all the same", async || stack.get(path).await.is_hit()).await;
 }
 
 pub(crate) async fn the_origin_gets_the_normal_value(stack: &Stack) {

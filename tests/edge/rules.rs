@@ -94,6 +94,8 @@ pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
         let reply = stack.get_with(path, &[field]).await;
         assert!(reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule"));
     }
+    let two_lines = stack.get_with(path, &[("cookie", "a=1"), ("cookie", "sid=7")]).await;
+    assert_eq!(two_lines.body, "own", "the runtime joins the lines with a comma");
     assert_eq!(stack.get_with(path, &[("cookie", "a=1")]).await.body, "shared");
     stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "own"));
     let post = stack.edge.request(Method::POST, path).header("cookie", "sid=7").body("x").send().await.unwrap();

@@ -256,3 +256,24 @@ pub(crate) async fn a_body_that_breaks_off_is_not_stored(stack: &Stack) {
         assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
     }
 }
+
+/// The runtime decodes fields as UTF-8, so two entity tags in Latin-1 look alike.
+pub(crate) async fn values_in_latin_1_confirm_nothing_and_arrive_unchanged(stack: &Stack) {
+    let path = "/validation/latin-1";
+    let fields = [SHARED, ("etag", "\"\u{e9}\""), ("content-disposition", "attachment; filename=\"\u{e9}.txt\"")];
+    stack.origin_answers(path, move |_| OriginReply::ok(&fields, "0123456789"));
+    let asked = async |fields: &[(&str, &[u8])]| {
+        let request = stack.edge.request(reqwest::Method::GET, path);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap()
+    };
+    eventually("it is answered", async || asked(&[]).await.status() == 200).await;
+    let first = asked(&[]).await;
+    let name = first.headers()["content-disposition"].as_bytes();
+    assert!(name.contains(&0xE9) && name.is_ascii() == false && !name.contains(&0xEF), "{name:?}");
+    for _ in 0..3 {
+        assert_eq!(asked(&[("if-none-match", b"\"\xE8\"")]).await.status(), 200, "another tag");
+        let part = asked(&[("if-range", b"\"\xE8\""), ("range", b"bytes=2-4")]).await;
+        assert_eq!(part.status(), 200, "another tag, so not a part");
+    }
+}

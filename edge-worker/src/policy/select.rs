@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
 
 use super::StoredResponse;
+use crate::headers::with_hyphens;
 
 /// The result of a request's lookup in the store.
 #[derive(Debug, Clone, Copy)]
@@ -73,10 +74,17 @@ pub fn variant_key(
     can_select(fields, request).then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
 }
 
-/// Returns whether all selecting values were UTF-8. Other values contain the replacement character
-/// and cannot be distinguished from each other.
+/// Returns whether the selecting values of a request are certain.
+///
+/// All must be UTF-8: other values contain the replacement character and cannot be distinguished
+/// from each other. The request must not state a selecting field with `_` in place of `-` either,
+/// which the origin may have read instead.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
-    !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
+    let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
+    let is_read_for = |sent: &str, field: &str| sent != field && with_hyphens(sent) == Some(hyphened(field));
+    let is_certain = !request.keys().any(|sent| fields.iter().any(|field| is_read_for(sent.as_str(), field)));
+    let mut values = fields.iter().filter_map(|name| combined(request, name));
+    is_certain && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// Joins the lines of a request field to one value, with one space after each comma that separates
@@ -108,6 +116,14 @@ mod tests {
         assert_ne!(key("Zoë"), key("Zoè"));
         assert_eq!(key("Zo\u{FFFD}"), None);
         assert!(variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-other", "\u{FFFD}")])).is_some());
+    }
+
+    #[test]
+    fn a_request_with_a_selecting_field_in_another_spelling_selects_nothing() {
+        let fields = VaryFields::parse(["X-Tenant, api_key"]).unwrap();
+        for (name, selects) in [("x_tenant", false), ("x-tenant", true), ("api_key", true), ("x_other", true)] {
+            assert_eq!(can_select(&fields, &headers(&[(name, "a")])), selects, "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use shared_keys::Directives;
 /// The window for responses that declare none, while the origin is disconnected: RFC 9111 section
 /// 4.2.4 allows a disconnected cache to serve stale responses. An error response from the origin
 /// does not count as a disconnect.
-const GRACE: Duration = Duration::from_secs(10 * 60);
+pub const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// Returns whether the status means that the origin failed (RFC 5861 section 4).
 pub fn is_failure(status: StatusCode) -> bool {
@@ -44,7 +44,7 @@ pub fn if_disconnected(directives: &Directives, staleness: Duration) -> bool {
 /// Returns the window after the lifetime in which a response without a declared window may be
 /// served while the origin is disconnected: 10 minutes, or zero if the directives forbid stale
 /// responses.
-pub fn grace(directives: &Directives) -> Duration {
+fn grace(directives: &Directives) -> Duration {
     if directives.forbids_stale() { Duration::ZERO } else { GRACE }
 }
 

@@ -133,7 +133,9 @@ impl Rule {
             // Decode lossily: a value that is not UTF-8 must not hide the other cookies of its
             // line.
             let line = String::from_utf8_lossy(line.as_bytes());
-            let mut names = line.split(';').map(|pair| pair.split('=').next().unwrap_or(pair).trim());
+            // The runtime joins lines with a comma, which no cookie contains (RFC 6265 section
+            // 4.1.1).
+            let mut names = line.split([';', ',']).map(|pair| pair.split('=').next().unwrap_or(pair).trim());
             names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
         })
     }
@@ -225,6 +227,8 @@ mod tests {
         for (fields, passes) in [
             (&[("cookie", "a=1; sid=2")][..], true),
             (&[("cookie", "a=1"), ("cookie", "wp_logged_in=")][..], true),
+            (&[("cookie", "a=1, sid=2")][..], true),
+            (&[("cookie", "a=1,wp_x=2; b=3")][..], true),
             (&[("cookie", "name=Zo\u{eb}; sid=1")][..], true),
             (&[("cookie", "a=sid; sid2=1; xwp_=1")][..], false),
             (&[("x-preview", "")][..], true),

@@ -106,10 +106,10 @@ fn to_runtime(headers: &HeaderMap) -> worker::Headers {
 
 /// Creates a response whose body is sent as it is. Bodies are in the origin's content coding
 /// already, so the runtime must not encode them for their `Content-Encoding` again.
-fn response(status: StatusCode, headers: &HeaderMap, body: Option<&Body>) -> Result<web_sys::Response, Error> {
+fn response(status: StatusCode, headers: &worker::Headers, body: Option<&Body>) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());
-    init.set_headers(&to_runtime(headers).0);
+    init.set_headers(&headers.0);
     Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
     // The runtime refuses a body, even an empty one, with a null body status (Fetch standard).
     let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init);

@@ -76,10 +76,10 @@ impl Directives {
 
     fn restrict_by_argument(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-        if ["no-store", "no-cache", "private"].iter().any(|known| is(known)) {
+        if ["no-store", "no-cache", "private"].iter().any(is) {
             return;
         }
-        let is_known = KNOWN.iter().any(|known| is(known));
+        let is_known = KNOWN.iter().any(is);
         if is_known || argument.is_none_or(|text| !is_quoted(text)) {
             self.restrict(argument.unwrap_or_default());
         }

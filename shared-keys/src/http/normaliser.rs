@@ -214,7 +214,10 @@ fn lower_case_list(value: &str) -> String {
 fn cookies(value: &str, names: &[Box<str>]) -> Option<String> {
     let mut picked = String::new();
     for name in names {
-        let mut pairs = value.split(';').filter_map(|pair| pair.split_once('='));
+        // Some servers join lines with a comma and a space, which no cookie contains (RFC 6265
+        // section 4.1.1).
+        let parts = value.split(';').flat_map(|part| part.split(", "));
+        let mut pairs = parts.filter_map(|pair| pair.split_once('='));
         if let Some((_, value)) = pairs.find(|(given, _)| given.trim_ascii() == &**name) {
             for text in [if picked.is_empty() { "" } else { "; " }, name, "=", value.trim_ascii()] {
                 picked.push_str(text);

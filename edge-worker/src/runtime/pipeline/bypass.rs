@@ -10,12 +10,13 @@ use worker::{Context, web_sys};
 use super::Answer;
 use super::collapse::pending;
 use super::exchange::Exchange;
-use super::fetch::OriginResponse;
-use super::respond::{own_response, tee, ttl_secs, unreachable};
+use super::fetch::{OriginResponse, undecoded};
+use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::{remove_hop_by_hop, remove_unkeyed};
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
+use crate::policy::range::content_length;
 use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
@@ -58,6 +59,7 @@ impl Exchange {
             Err(error) => return unreachable(forward, &error),
         };
         let mut headers = from_runtime(answer.headers());
+        let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
@@ -74,9 +76,12 @@ impl Exchange {
         let mut forwarded = Forwarded::new(forward, Some(code));
         if let Some((mut response, retention)) = answer_to_gets {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
+            if content_length(&response.headers).is_none() {
+                forwarded = forwarded.with_unknown_length();
+            }
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false };
+            let received = OriginResponse { response, body: tee(&mut body), undecoded: None, is_evaluated: false };
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 if let Err(error) = exchange.store(received, retention).await {
@@ -84,7 +89,8 @@ impl Exchange {
                 }
             });
         }
-        self.finish(code, headers, body, false, is_ours, CacheStatus::Forwarded(forwarded))
+        let message = Message { status: code, headers, undecoded, body };
+        self.finish(message, false, is_ours, CacheStatus::Forwarded(forwarded))
     }
 
     /// Returns the response to a POST as later GETs will get it, and for how long, if it states

@@ -3,10 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use shared_keys::Verdict;
 use url::Url;
-use worker::Context;
+use worker::{Context, web_sys};
 
 use super::exchange::{Exchange, Extent};
 use super::respond::unreachable;
@@ -29,6 +29,8 @@ const UNLIMITED: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct OriginResponse {
     pub(super) response: StoredResponse,
     pub(super) body: Option<Body>,
+    /// The fields as the runtime holds them, if one of them could not be decoded.
+    pub(super) undecoded: Option<web_sys::Headers>,
     /// The request carried the client's conditions, and the origin sent this response all the same.
     pub(super) is_evaluated: bool,
 }
@@ -50,6 +52,8 @@ pub(super) enum Validation {
     Updated(StoredResponse),
     /// The origin's response replaces it.
     Replaced(OriginResponse),
+    /// It is stale from now on, by the origin's response to HEAD (RFC 9111 section 4.3.5).
+    Outdated(OriginResponse),
     /// The origin's response says nothing about it.
     Unrelated(OriginResponse),
 }
@@ -59,8 +63,8 @@ impl Validation {
     /// own.
     fn into_response(self) -> OriginResponse {
         match self {
-            Self::Updated(response) => OriginResponse { response, body: None, is_evaluated: false },
-            Self::Replaced(received) | Self::Unrelated(received) => received,
+            Self::Updated(response) => OriginResponse { response, body: None, undecoded: None, is_evaluated: false },
+            Self::Replaced(received) | Self::Outdated(received) | Self::Unrelated(received) => received,
         }
     }
 }
@@ -73,6 +77,8 @@ pub(super) enum StoredEffect {
     Updated(String),
     /// The response replaces the stored response under this key.
     Replaced(String),
+    /// The stored response is stale from now on.
+    Outdated(Stored),
 }
 
 impl Exchange {
@@ -145,10 +151,11 @@ impl Exchange {
     ) -> Result<(OriginResponse, StoredEffect), Answer> {
         match self.validate(&stored.response, received, self.extent(), limit).await {
             Ok(Validation::Updated(response)) => {
-                let updated = OriginResponse { response, body: stored.body, is_evaluated: false };
+                let updated = OriginResponse { response, body: stored.body, undecoded: None, is_evaluated: false };
                 Ok((updated, StoredEffect::Updated(stored.key)))
             }
             Ok(Validation::Unrelated(received)) => Ok((received, StoredEffect::None)),
+            Ok(Validation::Outdated(received)) => Ok((received, StoredEffect::Outdated(stored))),
             Ok(Validation::Replaced(received)) if !is_failure(received.response.status) => {
                 Ok((received, StoredEffect::Replaced(stored.key)))
             }
@@ -234,7 +241,8 @@ impl Exchange {
             {
                 response.headers.insert(range::ANSWERED_RANGE, range.clone());
             }
-            Ok(OriginResponse { response, body: answer.body().map(Body::Stream), is_evaluated })
+            let undecoded = undecoded(&answer, &response.headers);
+            Ok(OriginResponse { response, body: answer.body().map(Body::Stream), undecoded, is_evaluated })
         };
         let received = fetch(&keyed).await?;
         // An origin that prefers another spelling, or another order of parameters, redirects to it.
@@ -271,7 +279,7 @@ impl Exchange {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
             StatusCode::OK if extent == Extent::Fields => match validate::by_head(stored, answer.response.clone()) {
                 Head::Updates(updated) => Some(updated),
-                Head::Outdates => None,
+                Head::Outdates => return Ok(Validation::Outdated(answer)),
                 Head::Silent => return Ok(Validation::Unrelated(answer)),
             },
             _ if extent == Extent::Fields => return Ok(Validation::Unrelated(answer)),
@@ -289,6 +297,12 @@ impl Exchange {
         }
         Ok(Validation::Replaced(answer))
     }
+}
+
+/// Returns the fields of the origin's response as the runtime holds them, if one of them could not
+/// be decoded.
+pub(super) fn undecoded(answer: &web_sys::Response, decoded: &HeaderMap) -> Option<web_sys::Headers> {
+    validate::has_undecodable_value(decoded).then(|| answer.headers())
 }
 
 /// Releases the waiters of a leader whose request failed.

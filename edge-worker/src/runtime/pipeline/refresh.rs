@@ -82,13 +82,15 @@ impl Exchange {
             // An error does not update the resource. The stored response remains for
             // `stale-if-error`.
             Validation::Replaced(received) if is_failure(received.response.status) => return Ok(false),
-            Validation::Replaced(received) | Validation::Unrelated(received) => received,
+            Validation::Replaced(received) | Validation::Outdated(received) | Validation::Unrelated(received) => {
+                received
+            }
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
             Validation::Updated(mut response) => match self.store.get(key).await? {
                 Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
                     storable::remove_client_fields(&mut response, self.request().choices);
-                    OriginResponse { response, body, is_evaluated: false }
+                    OriginResponse { response, body, undecoded: None, is_evaluated: false }
                 }
                 // A newer response has replaced it.
                 _ => return Ok(true),

@@ -7,6 +7,7 @@ use shared_keys::Applied;
 use worker::Context;
 
 use super::exchange::Exchange;
+use super::respond::Message;
 use super::{Answer, Found, Stored};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::error::Error;
@@ -89,7 +90,8 @@ impl Exchange {
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
         let (code, body) =
             if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
-        self.finish(code, headers, body, hit.not_modified, is_ours, status)
+        let message = Message { status: code, headers, undecoded: None, body };
+        self.finish(message, hit.not_modified, is_ours, status)
     }
 
     /// Returns the stored response that may replace a failure. The decision is repeated, because a
