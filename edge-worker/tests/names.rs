@@ -79,7 +79,6 @@ pinned! { NOT_STORED, NotStored:
     Undecodable = "undecodable",
     NoLifetime = "no-lifetime",
     TooLarge = "too-large",
-    TooManyVariants = "variants",
     Deceptive = "content-type",
     SelfRedirect = "self-redirect",
     Outdated = "outdated",

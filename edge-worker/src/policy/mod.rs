@@ -31,6 +31,7 @@ pub mod storable;
 pub mod surrogate;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usage;
 pub mod validate;
 
 use std::time::{Duration, SystemTime};

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
 
 use super::StoredResponse;
+use super::usage::Variant;
 use crate::headers::with_hyphens;
 
 /// The result of a request's lookup in the store.
@@ -32,8 +33,8 @@ pub struct VaryMarker {
     /// selected, so removing the marker removes all its variants, and a new marker does not restore
     /// them.
     pub generation: u64,
-    /// The hashes of the stored variants.
-    pub variants: Vec<u32>,
+    /// The stored variants.
+    pub variants: Vec<Variant>,
 }
 
 /// Returns the selecting fields of a response, empty if it does not vary. Returns `None` if it may

@@ -83,8 +83,6 @@ pub enum NotStored {
     NoLifetime,
     /// The body is longer than 8 MiB.
     TooLarge,
-    /// The URL has the maximum number of variants.
-    TooManyVariants,
     /// The media type contradicts the extension of the URL, and the lifetime is not the origin's
     /// own.
     Deceptive,
@@ -111,7 +109,6 @@ impl NotStored {
             Self::Undecodable => "undecodable",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
-            Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
             Self::Outdated => "outdated",
@@ -142,7 +139,6 @@ impl NotStored {
                 | Self::SetCookie
                 | Self::Authorization
                 | Self::VaryUnreadable
-                | Self::TooManyVariants
                 | Self::SelfRedirect
                 | Self::Outdated => false,
             }

@@ -114,7 +114,7 @@ impl Exchange {
             return None;
         }
         let response = response::to_stored(status, headers.clone(), &self.target, context);
-        let retention = self.retention(&response, None).ok()?;
+        let retention = self.retention(&response).ok()?;
         storable::answers_gets(&self.url, &response).then_some((response, retention))
     }
 }

@@ -78,7 +78,7 @@ impl Exchange {
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
                     let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
-                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
+                    return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
                 (Decision::Serve(_), None) => break,
@@ -99,7 +99,7 @@ impl Exchange {
 
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
     /// if a selecting field cannot be read.
-    fn storage_key(&self, found: &Found) -> Option<String> {
+    pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
         match &found.marker {
             Some(marker) => {
                 let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;

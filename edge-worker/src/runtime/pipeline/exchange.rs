@@ -113,13 +113,14 @@ impl Exchange {
             return self.bypass(request, Forward::bypass(Detail::JournalUnreachable), context).await;
         }
         self.refresh_journal(context);
-        if let Some(answer) = self.serve_from_memory().await {
+        if let Some(answer) = self.serve_from_memory(context).await {
             return answer;
         }
         let found = self.lookup().await;
+        self.count_request(&found, context);
         match (self.decide(&found).await, found) {
-            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
-                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
+            (Decision::Serve(hit), Found { stored: Some(stored), .. }) => {
+                self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
                 own_response(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this request", Detail::OnlyIfCached)

@@ -105,7 +105,7 @@ impl Exchange {
             },
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
-        let Found { stored, marker } = found;
+        let stored = found.stored;
         // The response is about the stored response that the request selected (RFC 9111 sections
         // 4.3.3 and 4.3.5).
         let selected = stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
@@ -123,7 +123,7 @@ impl Exchange {
         if !matches!(effect, StoredEffect::Updated(_)) {
             forwarded.status = Some(received.response.status);
         }
-        self.deliver(forwarded, received, effect, marker, leader, context).await
+        self.deliver(forwarded, received, effect, leader, context).await
     }
 
     /// Returns the condition of a request that may be stored.

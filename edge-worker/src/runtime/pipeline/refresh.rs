@@ -17,7 +17,6 @@ use super::exchange::{Exchange, Extent};
 use super::fetch::{Condition, OriginResponse, Validation};
 use crate::collapse::Role;
 use crate::error::Error;
-use crate::policy::select::VaryMarker;
 use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, storable, validate};
 use crate::runtime::{after_response, now, timeout};
@@ -32,17 +31,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl Exchange {
     /// Refreshes the stored response under `key` after the client is answered, unless this isolate
     /// is refreshing it already.
-    pub(super) fn refresh(
-        self: &Rc<Self>,
-        key: String,
-        stored: StoredResponse,
-        marker: Option<VaryMarker>,
-        context: &Context,
-    ) {
+    pub(super) fn refresh(self: &Rc<Self>, key: String, stored: StoredResponse, context: &Context) {
         let Role::Leader(leader) = pending().join(&key, now(), REFRESH_TIMEOUT) else { return };
         let exchange = Rc::clone(self);
         after_response(context, async move {
-            let refresh = timeout(REFRESH_TIMEOUT, exchange.refresh_with_lease(&key, &stored, marker));
+            let refresh = timeout(REFRESH_TIMEOUT, exchange.refresh_with_lease(&key, &stored));
             if let Err(error) = refresh.await {
                 worker::console_warn!("not refreshed: {error}");
             }
@@ -51,17 +44,12 @@ impl Exchange {
     }
 
     /// Refreshes the stored response unless another isolate of the data centre holds the lease.
-    async fn refresh_with_lease(
-        &self,
-        key: &str,
-        stored: &StoredResponse,
-        marker: Option<VaryMarker>,
-    ) -> Result<(), Error> {
+    async fn refresh_with_lease(&self, key: &str, stored: &StoredResponse) -> Result<(), Error> {
         let lease = self.store.refresh_lease(key).await;
         if !lease.acquire(REFRESH_TIMEOUT).await? {
             return Ok(());
         }
-        match self.try_refresh(key, stored, marker).await {
+        match self.try_refresh(key, stored).await {
             Ok(true) => lease.release().await,
             result => {
                 lease.renew(RETRY_AFTER).await?;
@@ -72,7 +60,7 @@ impl Exchange {
 
     /// Refreshes the stored response. Returns `false` if the origin returned nothing that updates
     /// it.
-    async fn try_refresh(&self, key: &str, stored: &StoredResponse, marker: Option<VaryMarker>) -> Result<bool, Error> {
+    async fn try_refresh(&self, key: &str, stored: &StoredResponse) -> Result<bool, Error> {
         let has_validator = validate::has_validator(&stored.headers);
         let condition = if has_validator { Condition::Stored(stored) } else { Condition::None };
         // A complete response is refreshed completely, whatever range the client requested.
@@ -96,7 +84,7 @@ impl Exchange {
                 _ => return Ok(true),
             },
         };
-        match self.retention(&received.response, marker.as_ref()) {
+        match self.retention(&received.response) {
             Ok(retention) => {
                 self.store(received, retention).await?;
             }

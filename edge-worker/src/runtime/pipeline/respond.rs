@@ -15,7 +15,6 @@ use crate::collapse::Leader;
 use crate::error::{Error, ErrorKind};
 use crate::headers::remove_for_the_edge;
 use crate::policy::range::{self, number};
-use crate::policy::select::VaryMarker;
 use crate::policy::storable::{self, NotStored};
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::Body;
@@ -38,7 +37,6 @@ impl Exchange {
         forwarded: Forwarded,
         received: OriginResponse,
         effect: StoredEffect,
-        marker: Option<VaryMarker>,
         leader: Option<Leader>,
         context: &Context,
     ) -> Answer {
@@ -50,8 +48,7 @@ impl Exchange {
             headers.insert(header::AGE, HeaderValue::from(response.current_age(now()).as_secs()));
             storable::remove_client_fields(&mut response, self.rule.choices);
         }
-        let retention =
-            if is_head && !is_update { Err(NotStored::Request) } else { self.retention(&response, marker.as_ref()) };
+        let retention = if is_head && !is_update { Err(NotStored::Request) } else { self.retention(&response) };
         match (effect, retention) {
             (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason))
                 if (is_head && !is_update && response.status == StatusCode::OK)
@@ -95,12 +92,12 @@ impl Exchange {
     /// Ends the lifetime of a stored response that the response to a HEAD outdates. Removes it if
     /// the origin no longer permits storing.
     async fn outdate(self: &Rc<Self>, stored: Stored, head: &StoredResponse, context: &Context) {
-        let forbids = matches!(self.retention(head, None), Err(NotStored::NoStore | NotStored::Private));
+        let forbids = matches!(self.retention(head), Err(NotStored::NoStore | NotStored::Private));
         if forbids {
             self.delete(stored.key, context).await;
         } else if ttl_secs(&stored.response) > 0 {
             let response = validate::expired(stored.response);
-            if let Ok(retention) = self.retention(&response, None) {
+            if let Ok(retention) = self.retention(&response) {
                 let expired = OriginResponse { response, body: stored.body, undecoded: None, is_evaluated: false };
                 self.store_after_response(expired, retention, None, context);
             }

@@ -13,7 +13,6 @@ use crate::cache_status::{CacheStatus, Forwarded};
 use crate::error::Error;
 use crate::policy::directives::CDN_CACHE_CONTROL;
 use crate::policy::range::{self, Part};
-use crate::policy::select::VaryMarker;
 use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
 use crate::runtime::body::Body;
@@ -58,11 +57,14 @@ impl Exchange {
     }
 
     /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
-    pub(super) async fn serve_from_memory(self: &Rc<Self>) -> Option<Answer> {
+    pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
         let looked_up = variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
         let found = self.unless_invalidated(looked_up);
-        match (self.decide(&found).await, found.stored) {
-            (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
+        let decision = self.decide(&found).await;
+        match decision {
+            Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
+                self.count_request(&found, context);
+                let stored = found.stored?;
                 Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)
             }
             _ => None,
@@ -73,13 +75,12 @@ impl Exchange {
     pub(super) async fn serve(
         self: &Rc<Self>,
         stored: Stored,
-        marker: Option<VaryMarker>,
         hit: Hit,
         status: CacheStatus,
         context: &Context,
     ) -> Answer {
         if hit.reuse == Reuse::StaleWhileRevalidate {
-            self.refresh(stored.key, stored.response.clone(), marker, context);
+            self.refresh(stored.key, stored.response.clone(), context);
         }
         self.reuse(stored.response, stored.body, hit, status).await
     }
