@@ -74,6 +74,14 @@ impl Forwarded {
         }
     }
 
+    /// Replaces "stored" by the reason why it is not certain: the body's length is unknown, so it
+    /// can still turn out to be too long.
+    #[must_use]
+    pub fn with_unknown_length(self) -> Self {
+        let detail = if self.stored { self.detail.or(Some("unknown-length")) } else { self.detail };
+        Self { stored: false, detail, ..self }
+    }
+
     /// Adds that a stored response is served.
     #[must_use]
     pub fn with_reuse(self, hit: Hit) -> Self {
@@ -189,6 +197,14 @@ mod tests {
             (
                 Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).with_store_result(Ok(9)),
                 "fwd=stale; fwd-status=304; stored; ttl=9",
+            ),
+            (
+                ok(Forward::miss()).with_store_result(Ok(60)).with_unknown_length(),
+                "fwd=uri-miss; fwd-status=200; ttl=60; detail=unknown-length",
+            ),
+            (
+                ok(Forward::miss()).with_store_result(Err(NotStored::NoStore)).with_unknown_length(),
+                "fwd=uri-miss; fwd-status=200; detail=no-store",
             ),
             (ok(purged).with_store_result(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
             (

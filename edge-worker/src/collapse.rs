@@ -6,13 +6,16 @@
 //! a leader does not know of them.
 //!
 //! - A leader that does not finish (its client disconnected, or the runtime cancelled it) is
-//!   replaced after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`].
+//!   replaced after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`]. If the replaced
+//!   leader was only slow and stores its response after all, the response answers the waiters of
+//!   every leader, and the leader that replaced it.
 //! - If the response may not be stored, or must be validated before each use, it cannot answer the
 //!   waiters. They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`]
 //!   (hit-for-miss). Otherwise the clients of an uncacheable URL would be answered one after the
 //!   other.
 //! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request
-//!   that a stale response can answer then does not try the origin.
+//!   that a stale response can answer then does not try the origin. All others try it at once, each
+//!   by itself, instead of one after the other.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -94,6 +97,13 @@ pub struct Leader {
     id: u64,
 }
 
+/// The identity of a leader.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaderId {
+    key: u64,
+    id: u64,
+}
+
 impl PendingFetches {
     /// Returns the role of a request for `key`. A leader is replaced after `timeout`.
     pub fn join(&self, key: &str, now: SystemTime, timeout: Duration) -> Role {
@@ -128,10 +138,21 @@ impl PendingFetches {
         state.entry(hash(key)).is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
     }
 
+    /// Returns whether the wait for a leader's key has ended otherwise, for example because the
+    /// leader that it replaced has stored its response.
+    pub fn is_superseded(&self, LeaderId { key, id }: LeaderId) -> bool {
+        let mut state = self.0.borrow_mut();
+        state.entry(key).is_none_or(|entry| matches!(entry.progress, Progress::Leading(other) if other != id))
+    }
+
     /// Removes the state of `key`, because an unsafe request invalidated it: the response in
     /// progress must not answer any further request.
     pub fn forget(&self, key: &str) {
-        self.0.borrow_mut().remove(hash(key));
+        self.forget_hash(hash(key));
+    }
+
+    fn forget_hash(&self, key: u64) {
+        self.0.borrow_mut().remove(key);
     }
 }
 
@@ -158,19 +179,31 @@ impl State {
 }
 
 impl Leader {
+    /// Returns the identity of this leader.
+    pub fn id(&self) -> LeaderId {
+        LeaderId { key: self.key, id: self.id }
+    }
+
     /// Ends the lead with a response that cannot answer waiters.
     pub fn release_uncollapsed(self, now: SystemTime) {
-        self.end(Progress::Uncollapsed, now + UNCOLLAPSED_FOR);
+        if let Some(entry) = self.pending.0.borrow_mut().entry_of(&self) {
+            (entry.progress, entry.until) = (Progress::Uncollapsed, now + UNCOLLAPSED_FOR);
+        }
     }
 
-    /// Ends the lead because the origin failed.
+    /// Ends the wait for the key, since a response for it is stored, even if another leader has
+    /// replaced this one.
+    pub fn release_stored(self) {
+        self.pending.forget_hash(self.key);
+    }
+
+    /// Ends the wait for the key because the origin failed, even if another leader has replaced
+    /// this one.
     pub fn fail(self, is_disconnected: bool, now: SystemTime) {
-        self.end(Progress::Failed { is_disconnected }, now + FAILURE_BACKOFF);
-    }
-
-    fn end(&self, progress: Progress, until: SystemTime) {
-        if let Some(entry) = self.pending.0.borrow_mut().entry_of(self) {
-            (entry.progress, entry.until) = (progress, until);
+        if let Some(entry) = self.pending.0.borrow_mut().entry(self.key)
+            && matches!(entry.progress, Progress::Leading(_))
+        {
+            (entry.progress, entry.until) = (Progress::Failed { is_disconnected }, now + FAILURE_BACKOFF);
         }
     }
 }
@@ -249,6 +282,31 @@ mod tests {
         assert!(!pending.has_leader("a", at(101)));
         assert!(matches!(join(&pending, "a", 101), Role::OriginFailed { is_disconnected: true }));
         let _tried_again = lead(&pending, "a", 102);
+    }
+
+    #[test]
+    fn a_late_response_that_is_stored_ends_the_wait_for_the_leader_that_replaced_it() {
+        let pending = PendingFetches::default();
+        let slow = lead(&pending, "a", 100);
+        let next = lead(&pending, "a", 105);
+        assert!(pending.is_superseded(slow.id()) && !pending.is_superseded(next.id()));
+        slow.release_stored();
+        assert!(!pending.has_leader("a", at(106)) && pending.is_superseded(next.id()));
+        let latest = lead(&pending, "a", 106);
+        drop(next);
+        assert!(pending.has_leader("a", at(106)), "the latest leader still leads");
+        drop(latest);
+    }
+
+    #[test]
+    fn a_failure_ends_the_wait_for_every_leader() {
+        let pending = PendingFetches::default();
+        let slow = lead(&pending, "a", 100);
+        let next = lead(&pending, "a", 105);
+        slow.fail(false, at(106));
+        assert!(!pending.is_superseded(next.id()), "its own request may still succeed");
+        assert!(!pending.has_leader("a", at(106)));
+        assert!(matches!(join(&pending, "a", 106), Role::OriginFailed { is_disconnected: false }));
     }
 
     #[test]

@@ -40,7 +40,7 @@ const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "s
 /// The fields that are not removed when `Connection` names them. A client must not hide its address
 /// or the request's path (RFC 8586 section 2), and fields for all recipients, such as those that
 /// caches read, must not be named there (RFC 9110 section 7.6.1).
-const NEVER_HOP_BY_HOP: [&str; 13] = [
+const NEVER_HOP_BY_HOP: [&str; 14] = [
     "age",
     "cache-control",
     "cache-tag",
@@ -51,6 +51,7 @@ const NEVER_HOP_BY_HOP: [&str; 13] = [
     "date",
     "expires",
     "strata-position",
+    "surrogate-control",
     "surrogate-key",
     "vary",
     "via",

@@ -8,7 +8,8 @@
 //! - [`origin`] builds the request to the origin and reads its response.
 //! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
 //!   it.
-//! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress.
+//! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress, and
+//!   [`variant_requests`] of how often variants are requested.
 //! - `runtime` exists only for wasm32: it calls the platform and runs a request through the modules
 //!   above.
 //!
@@ -31,3 +32,4 @@ mod runtime;
 pub mod store;
 pub mod time;
 pub mod unkeyed;
+pub mod variant_requests;

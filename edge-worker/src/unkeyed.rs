@@ -7,6 +7,8 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::headers::INTERNAL_PREFIX;
+
 /// The unkeyed fields, by what they change.
 const UNKEYED: [&[&str]; 13] = [
     // The path. Symfony and Zend read these two, as IIS's rewrite modules set them
@@ -125,26 +127,69 @@ const FAMILIES: [&str; 12] = [
     "x-webauth-",
 ];
 
+/// The families and fields, besides the unkeyed ones, that a request must not state with `_` in
+/// place of `-`: this cache, or most gateways, act on them.
+const ACTED_ON_FAMILIES: [&str; 3] = ["cf-", "if-", INTERNAL_PREFIX];
+const ACTED_ON: [&str; 24] = [
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "available-dictionary",
+    "cache-control",
+    "cdn-loop",
+    "content-encoding",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-websocket-key",
+    "transfer-encoding",
+    "user-agent",
+    "x-requested-with",
+];
+
 /// The fields of these families that this worker sets itself.
 const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// Removes the unkeyed fields, and those of `more` that this worker does not set itself.
+///
+/// Gateways that pass fields as variables (CGI, WSGI, PHP) read `_`, and some all other marks, as
+/// `-`. A name with such a mark is removed if it could thus be taken for an unkeyed field, for one
+/// that this cache acts on, or for another field of the request.
 pub fn remove_unkeyed(headers: &mut HeaderMap, more: &[HeaderName]) {
-    let is_unkeyed = |name: &&HeaderName| {
-        let text = name.as_str();
-        if SET_HERE.contains(&text) {
-            return false;
-        }
-        // Gateways that pass fields as variables (CGI, WSGI, PHP) read `_`, and some all other
-        // marks, as `-`, so the name stands for another field, which may be keyed.
-        text.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric())
-            || FAMILIES.iter().any(|family| text.starts_with(family))
-            || UNKEYED.iter().any(|group| group.contains(&text))
-            || more.contains(*name)
+    let is_unkeyed = |name: &str| {
+        FAMILIES.iter().any(|family| name.starts_with(family))
+            || UNKEYED.iter().any(|group| group.contains(&name))
+            || more.iter().any(|other| other == name)
     };
-    for name in headers.keys().filter(is_unkeyed).cloned().collect::<Vec<_>>() {
+    let is_removed = |name: &&HeaderName| match with_hyphens(name.as_str()) {
+        Some(other) => {
+            is_unkeyed(&other)
+                || ACTED_ON_FAMILIES.iter().any(|family| other.starts_with(family))
+                || ACTED_ON.contains(&&*other)
+                || headers.contains_key(&other)
+        }
+        None => is_unkeyed(name.as_str()) && !SET_HERE.contains(&name.as_str()),
+    };
+    for name in headers.keys().filter(is_removed).cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
+}
+
+/// Returns the name that a gateway may take `name` for, with `-` in place of all other marks;
+/// `None` if it has no other.
+pub fn with_hyphens(name: &str) -> Option<String> {
+    let is_mark = |character: char| character != '-' && !character.is_ascii_alphanumeric();
+    name.contains(is_mark).then(|| name.replace(is_mark, "-"))
 }
 
 #[cfg(test)]
@@ -223,6 +268,26 @@ mod tests {
             let mut fields = headers(&[(name, "x")]);
             remove_unkeyed(&mut fields, &[]);
             assert!(fields.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_field_with_an_underscore_is_removed_only_if_it_could_be_taken_for_another() {
+        for (name, removed) in [
+            ("api_key", false),
+            ("x_tenant", true),
+            ("x_other", false),
+            ("content_length", true),
+            ("if_none_match", true),
+            ("cf_connecting_ip", true),
+            ("strata_position", true),
+            ("x_forwarded_anything", true),
+            ("x_http_method-override", true),
+        ] {
+            let mut fields = headers(&[("x-tenant", "a"), (name, "b")]);
+            remove_unkeyed(&mut fields, &[]);
+            assert_eq!(fields.contains_key(name), !removed, "{name}");
+            assert!(fields.contains_key("x-tenant"));
         }
     }
 }

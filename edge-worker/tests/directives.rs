@@ -232,12 +232,14 @@ fn rfc9111_5_2_2_9_public_allows_credentials_and_a_heuristic_lifetime() {
 }
 
 #[test]
-fn rfc9111_5_2_2_10_s_maxage_overrides_max_age_and_forbids_stale_responses() {
+fn rfc9111_5_2_2_10_s_maxage_overrides_max_age_and_windows_beside_it_are_obeyed() {
     responses(&[
         ("max-age=99, s-maxage=10", 9, FRESH),
         ("max-age=99, s-maxage=10", 10, STALE),
         ("max-age=1, s-maxage=10", 9, FRESH),
-        ("s-maxage=10, stale-while-revalidate=60", 10, STALE),
+        ("s-maxage=10, stale-while-revalidate=60", 10, Served(Reuse::StaleWhileRevalidate)),
+        ("s-maxage=10, stale-while-revalidate=60, proxy-revalidate", 10, STALE),
+        ("s-maxage=10, stale-if-error=60", 10, STALE),
     ]);
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use edge_worker::json::Json;
 use edge_worker::policy::select::{Selected, VaryMarker};
+use edge_worker::policy::usage::Variant;
 use edge_worker::policy::{Choices, Decision, Hit, Request, StoredResponse, decide};
 use edge_worker::rules::Rules;
 use edge_worker::store::metadata::{decode_marker, encode_marker};
@@ -79,10 +80,11 @@ proptest! {
     #[test]
     fn a_marker_is_decoded_as_it_was_encoded(
         names in proptest::collection::vec("[A-Za-z!#$%&'*+.^_`|~0-9-]{1,12}", 0..6),
-        generation in any::<u64>(), variants in proptest::collection::vec(any::<u32>(), 0..9),
+        generation in any::<u64>(), variants in proptest::collection::vec(any::<(u128, u8, u64)>(), 0..9),
     ) {
         let Some(fields) = VaryFields::parse([names.join(", ").as_str()]) else { return Ok(()) };
-        let marker = VaryMarker { fields, generation, variants };
+        let variant = |(id, magnitude, recorded_ms)| Variant { id, magnitude, recorded_ms };
+        let marker = VaryMarker { fields, generation, variants: variants.into_iter().map(variant).collect() };
         prop_assert_eq!(decode_marker(&encode_marker(&marker)), Ok(Some(marker)));
     }
 }
@@ -144,7 +146,9 @@ proptest! {
         let fresh = if fresh_is_the_origins { declared.fresh } else { own.fresh };
         let no_cache = has("no-cache") && fresh_is_the_origins;
         let s_maxage = declared.fresh.is_some() && is_shared;
-        let revalidates = has("must-revalidate") || has("proxy-revalidate") || (s_maxage && fresh_is_the_origins);
+        let declares_window = [declared.swr, declared.sie].into_iter().flatten().any(|secs| secs > 0);
+        let s_maxage_forbids = s_maxage && fresh_is_the_origins && !declares_window;
+        let revalidates = has("must-revalidate") || has("proxy-revalidate") || s_maxage_forbids;
         let forbids_stale = no_cache || (revalidates && !allow_stale);
         let windows = [either(own.swr, declared.swr), either(own.sie, declared.sie)];
 

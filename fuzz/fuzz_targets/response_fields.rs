@@ -32,14 +32,20 @@ fuzz_target!(|text: &[u8]| {
     assert!(read.not_stored.iter().all(|name| !stored.headers.contains_key(&**name)));
 });
 
-/// No directive in front of it hides a directive at the end of a line.
+/// No directive in front of it hides a directive at the end of a line, whatever separates them.
 fn appended_directives_are_seen(headers: &HeaderMap) {
     for value in headers.get_all(header::CACHE_CONTROL) {
-        let line = [value.as_bytes(), b", no-store, no-cache, private"].concat();
-        let mut one = HeaderMap::new();
-        one.insert(header::CACHE_CONTROL, HeaderValue::from_bytes(&line).expect("a field value"));
-        let read = directives(&one);
-        assert!(read.no_store && read.no_cache && read.private, "{value:?}");
+        let with = |end: &[u8]| {
+            let mut one = HeaderMap::new();
+            let line = [value.as_bytes(), end].concat();
+            one.insert(header::CACHE_CONTROL, HeaderValue::from_bytes(&line).expect("a field value"));
+            one
+        };
+        let one = with(b", no-store, no-cache, private");
+        for fields in [&one, &with(b"; no_store No-Cache/private")] {
+            let read = directives(fields);
+            assert!(read.no_store && read.no_cache && read.private, "{fields:?}");
+        }
         let asked = RequestDirectives::parse(&one);
         assert!(asked.no_store && asked.no_cache && asked.refuses(Duration::ZERO, Duration::MAX), "{value:?}");
     }

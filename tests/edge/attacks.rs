@@ -148,7 +148,9 @@ pub(crate) async fn a_purge_with_a_malformed_scope_is_refused_as_a_whole(stack: 
     let guarded = Guarded::by(stack, "malformed").await;
     let long = format!("key:{}", "k".repeat(5000));
     for (number, scope) in
-        ["", "tag:", "nonsense", "prefix:no-colon-at-its-end", "path:/", "ALL", &long].into_iter().enumerate()
+        ["", "tag:", "nonsense", "prefix:no-colon-at-its-end", "path:/", "path:https://shop.example/a", "ALL", &long]
+            .into_iter()
+            .enumerate()
     {
         let bad = format!(r#",{{"scope":"{scope}","mode":"remove"}}]}}"#);
         let body = guarded.body.replace("]}", &bad);

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use strata_tests::{OriginReply, PATIENCE, eventually};
+use strata_tests::{Edge, OriginReply, PATIENCE, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::gate::Gate;
@@ -201,4 +203,54 @@ pub(crate) async fn a_body_streams_to_the_first_client_while_it_is_stored(stack:
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     assert_eq!(stack.get(path).await.body, "one,two");
     assert_eq!(stack.origin_requests(path), 1);
+}
+
+/// The origin takes longer than a leader is waited for.
+pub(crate) async fn a_response_that_is_stored_while_others_wait_answers_them_at_once(stack: &Stack) {
+    let path = "/collapse/slow";
+    stack.origin_answers(path, |_| {
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(5500)));
+        OriginReply::ok(&[SHARED], "answer")
+    });
+    let since = Instant::now();
+    for reply in stack.get_at_once(4, path).join_all().await {
+        assert_eq!((reply.status, reply.body.as_str()), (200, "answer"), "{}", reply.edge_status());
+    }
+    assert!(since.elapsed() < Duration::from_millis(8500), "{:?}", since.elapsed());
+    assert!(stack.origin_requests(path) <= 2, "{}", stack.origin_requests(path));
+}
+
+/// A waiter that finds no stored response sends a request of its own, with all others.
+pub(crate) async fn an_origin_that_breaks_off_releases_all_waiters(_: &Stack) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(break_off(connection));
+        }
+    });
+    let edge = Edge::start_with(&url, &[]).await;
+    for (path, expected) in [("/reset", 504), ("/odd-status", 502)] {
+        let since = Instant::now();
+        let replies: JoinSet<Reply> = (0..6)
+            .map(|_| edge.request(Method::GET, path).send())
+            .map(async |reply| Reply::read(reply.await.expect("the worker answers")).await)
+            .collect();
+        for reply in replies.join_all().await {
+            assert_eq!(reply.status, expected, "{path}: {}", reply.edge_status());
+        }
+        // Two rounds: the first request, then all others at once.
+        assert!(since.elapsed() < Duration::from_millis(3800), "{path}: {:?}", since.elapsed());
+    }
+}
+
+/// Reads a request, and a second later closes the connection or sends a status that cannot be
+/// passed on.
+async fn break_off(mut connection: TcpStream) {
+    let mut request = [0; 4096];
+    let length = connection.read(&mut request).await.unwrap_or_default();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    if request[..length].starts_with(b"GET /odd-status") {
+        let _ = connection.write_all(b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+    }
 }

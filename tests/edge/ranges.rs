@@ -126,3 +126,23 @@ pub(crate) async fn a_head_updates_or_removes_the_stored_response(stack: &Stack)
     }
     a_head_without_a_validator_changes_nothing(stack).await;
 }
+
+/// Some origins answer HEAD with `Content-Length: 0`. A length that differs makes a response stale
+/// (RFC 9111 section 4.3.5), no more.
+pub(crate) async fn a_head_does_not_delete_what_a_failing_origin_needs(stack: &Stack) {
+    for (path, etag) in [("/ranges/head/empty", "\"v1\""), ("/ranges/head/changed", "\"v2\"")] {
+        stack.origin_answers(path, move |request: &OriginRequest| match request.method {
+            Method::HEAD => OriginReply::ok(&[("etag", etag), ("x-new", "1")], ""),
+            _ => OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")], DIGITS),
+        });
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+        eventually("its age has passed, and a HEAD has reached the origin", async || {
+            let head = stack.edge.request(Method::HEAD, path).send().await.unwrap();
+            Reply::read(head).await.header("x-new") == "1"
+        })
+        .await;
+        stack.origin_answers(path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+        let reply = stack.get(path).await;
+        assert_eq!((reply.status, reply.body.as_str()), (200, DIGITS), "{path}: {}", reply.edge_status());
+    }
+}

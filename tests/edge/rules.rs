@@ -17,12 +17,13 @@ pub(crate) const RULES: &str = r#"[
     {"name": "pass", "path": "/rules/pass/*", "pass": true, "query": {"drop": ["utm_*"]}},
     {"name": "errors", "path": "/rules/errors/**", "errors": {"404": 600}},
     {"name": "stale", "path": "/rules/stale", "allow_stale": true},
+    {"name": "strict", "path": "/rules/strict", "strict_s_maxage": true},
     {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
     {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
-        "store_post": true},
+        "store_post": true, "obey_requests": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
@@ -138,6 +139,8 @@ pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
         let reply = stack.get_with(path, &[field]).await;
         assert!(reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule"));
     }
+    let two_lines = stack.get_with(path, &[("cookie", "a=1"), ("cookie", "sid=7")]).await;
+    assert_eq!(two_lines.body, "own", "the runtime joins the lines with a comma");
     assert_eq!(stack.get_with(path, &[("cookie", "a=1")]).await.body, "shared");
     stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "own"));
     let post = stack.edge.request(Method::POST, path).header("cookie", "sid=7").body("x").send().await.unwrap();
@@ -202,7 +205,7 @@ pub(crate) async fn errors_have_lifetimes(stack: &Stack) {
 }
 
 pub(crate) async fn a_rule_allows_stale_responses(stack: &Stack) {
-    let headers = [("cache-control", "s-maxage=2, stale-while-revalidate=600")];
+    let headers = [("cache-control", "max-age=2, proxy-revalidate, stale-while-revalidate=600")];
     for (path, allowed) in [("/rules/stale", true), ("/rules/not-stale", false)] {
         stack.origin_answers(path, move |request| OriginReply::ok(&headers, format!("answer {}", request.number)));
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;

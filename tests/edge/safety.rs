@@ -171,6 +171,26 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
     assert_eq!(request.headers["x-forwarded-host"], *stack.edge.url().trim_start_matches("http://"));
 }
 
+/// RFC 9110 section 5.1 allows `_` in names. Only a name that an origin could take for another
+/// field is removed.
+pub(crate) async fn a_field_with_an_underscore_reaches_the_origin(stack: &Stack) {
+    let path = "/safety/underscore";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
+    let fields =
+        [("api_key", "s3cret"), ("x_tenant", "a"), ("x-tenant", "b"), ("cookie_", "a=b"), ("content_length", "9")];
+    assert_eq!(stack.get_with(path, &fields).await.status, 200);
+    let seen = &stack.origin.requests(path)[0].headers;
+    let reached = fields.map(|(name, _)| seen.contains_key(name));
+    assert_eq!(reached, [true, false, true, true, false], "{seen:?}");
+    // An origin that reads `_` as `-` selects by it, and the key does not contain it.
+    let path = "/safety/underscore/vary";
+    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600"), ("vary", "X-Tenant")], "x"));
+    for _ in 0..2 {
+        let reply = stack.get_with(path, &[("x_tenant", "a")]).await;
+        assert!(!reply.is_hit() && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
+    }
+}
+
 /// No client library sends such requests. The server in front of the worker may refuse them first.
 pub(crate) async fn a_body_of_ambiguous_length_is_refused(stack: &Stack) {
     let path = "/safety/length";

@@ -207,3 +207,50 @@ pub(crate) async fn a_refresh_times_out_and_another_begins(stack: &Stack) {
     .await;
     eventually("another refresh stores the new response", async || stack.get(path).await.body != old).await;
 }
+
+/// Most frameworks send `s-maxage` with a window. RFC 9111 lets `s-maxage` forbid stale responses,
+/// but an origin that declares a window wants them.
+pub(crate) async fn a_window_beside_s_maxage_is_obeyed(stack: &Stack) {
+    let path = "/stale/s-maxage";
+    stack.origin_answers(path, counting("s-maxage=1, stale-while-revalidate=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    let old = stack.get(path).await.body;
+    eventually("it is served stale", async || {
+        let reply = stack.get(path).await;
+        assert!(reply.is_hit(), "{}", reply.edge_status());
+        reply.edge_status().contains("detail=stale-while-revalidate")
+    })
+    .await;
+    eventually("and refreshed", async || stack.get(path).await.body != old).await;
+    let path = "/stale/s-maxage/error";
+    stack.origin_answers(path, counting("s-maxage=1, stale-if-error=600"));
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    stack.origin_answers(path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
+    eventually("its age has passed", async || {
+        let reply = stack.get(path).await;
+        assert_eq!(reply.status, 200, "{}", reply.edge_status());
+        reply.edge_status().contains("detail=stale-if-error")
+    })
+    .await;
+}
+
+/// Directives that forbid, and the rule that keeps the RFC's strict reading of `s-maxage`.
+pub(crate) async fn a_refused_window_is_reported(stack: &Stack) {
+    for (path, directive) in [
+        ("/stale/refused/must", "must-revalidate, max-age=1"),
+        ("/stale/refused/proxy", "proxy-revalidate, s-maxage=1"),
+        ("/rules/strict", "s-maxage=1"),
+    ] {
+        let control = format!("{directive}, stale-while-revalidate=600, stale-if-error=600");
+        stack.origin_answers(path, move |_| OriginReply::ok(&[("cache-control", &control)], "x"));
+        eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+        eventually("its age has passed", async || {
+            let reply = stack.get(path).await;
+            assert!(!reply.edge_status().contains("detail=stale"), "{path}: {}", reply.edge_status());
+            reply
+                .edge_status()
+                .starts_with("strata-edge; fwd=stale; fwd-status=200; stored; ttl=1; detail=window-refused")
+        })
+        .await;
+    }
+}

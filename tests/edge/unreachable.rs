@@ -7,13 +7,16 @@ use crate::{Reply, Stack};
 
 /// Runs all rows with one worker, because a worker takes seconds to start.
 pub(crate) async fn stored_responses_are_served_unless_a_directive_forbids_it(stack: &Stack) {
-    const ROWS: [(&str, &str, Option<&str>); 5] = [
+    const ROWS: [(&str, &str, Option<&str>); 7] = [
         ("window", "max-age=1, stale-if-error=600", Some("stale-if-error")),
         // A disconnected cache may serve stale responses for a while without a declared window.
         ("grace", "max-age=1", Some("stale-if-error")),
         ("background", "max-age=1, stale-while-revalidate=600", Some("stale-while-revalidate")),
         ("must", "max-age=1, stale-if-error=600, must-revalidate", None),
-        ("shared", "s-maxage=1, stale-while-revalidate=600", None),
+        ("shared", "s-maxage=1, stale-while-revalidate=600", Some("stale-while-revalidate")),
+        // Older versions of Next.js declare a window without its length.
+        ("unstated", "s-maxage=1, stale-while-revalidate", Some("stale-if-error")),
+        ("strict", "s-maxage=1", None),
     ];
     let way = Proxy::start(stack.origin.url().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()).await;
     let edge = Edge::start_with(&way.http_url(), &[]).await;

@@ -59,6 +59,29 @@ pub(crate) async fn a_304_for_another_representation_validates_nothing(stack: &S
     assert!(!requests[asked + 1].headers.contains_key("if-none-match"));
 }
 
+/// The package `fresh`, by which Express, Koa, Next.js and serve-static answer conditions, sends
+/// the whole response to any request with `no-cache`.
+pub(crate) async fn an_origin_that_refuses_conditions_beside_no_cache_validates(stack: &Stack) {
+    let path = "/validation/fresh";
+    stack.origin_answers(path, |request| {
+        let is = |name: &str, text| request.headers.get(name).is_some_and(|value| value == text);
+        let fields = [("cache-control", "public, max-age=1"), ("etag", "W/\"1\"")];
+        let unchanged = is("if-none-match", "W/\"1\"") && !is("cache-control", "no-cache");
+        OriginReply { status: if unchanged { 304 } else { 200 }, ..OriginReply::ok(&fields, "x") }
+    });
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    eventually("it is validated", async || {
+        let reply = stack.get(path).await;
+        assert!(
+            reply.is_hit() || !reply.edge_status().contains("fwd=stale; fwd-status=200"),
+            "{}",
+            reply.edge_status()
+        );
+        reply.edge_status().contains("fwd=stale; fwd-status=304; stored")
+    })
+    .await;
+}
+
 /// The fields of a 304 update the stored response (RFC 9111 section 3.2), so it is not served while
 /// the origin is unreachable either.
 pub(crate) async fn a_304_with_no_store_removes_the_stored_response(stack: &Stack) {
@@ -231,5 +254,26 @@ pub(crate) async fn a_body_that_breaks_off_is_not_stored(stack: &Stack) {
         assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
         eventually("the whole response is stored", async || stack.get(&path).await.is_hit()).await;
         assert_eq!(stack.get(&path).await.body, "one,two", "{name}");
+    }
+}
+
+/// The runtime decodes fields as UTF-8, so two entity tags in Latin-1 look alike.
+pub(crate) async fn values_in_latin_1_confirm_nothing_and_arrive_unchanged(stack: &Stack) {
+    let path = "/validation/latin-1";
+    let fields = [SHARED, ("etag", "\"\u{e9}\""), ("content-disposition", "attachment; filename=\"\u{e9}.txt\"")];
+    stack.origin_answers(path, move |_| OriginReply::ok(&fields, "0123456789"));
+    let asked = async |fields: &[(&str, &[u8])]| {
+        let request = stack.edge.request(reqwest::Method::GET, path);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().await.unwrap()
+    };
+    eventually("it is answered", async || asked(&[]).await.status() == 200).await;
+    let first = asked(&[]).await;
+    let name = first.headers()["content-disposition"].as_bytes();
+    assert!(name.contains(&0xE9) && !name.is_ascii() && !name.contains(&0xEF), "{name:?}");
+    for _ in 0..3 {
+        assert_eq!(asked(&[("if-none-match", b"\"\xE8\"")]).await.status(), 200, "another tag");
+        let part = asked(&[("if-range", b"\"\xE8\""), ("range", b"bytes=2-4")]).await;
+        assert_eq!(part.status(), 200, "another tag, so not a part");
     }
 }

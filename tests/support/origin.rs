@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use futures_util::StreamExt;
@@ -31,7 +31,7 @@ pub struct OriginRequest {
 pub struct OriginReply {
     /// The status code.
     pub status: u16,
-    /// The header fields.
+    /// The header fields, sent in Latin-1.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
@@ -168,7 +168,12 @@ async fn answer(
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status code");
     response.headers_mut().remove("content-type");
     for (name, value) in reply.headers {
-        response.headers_mut().append(name, value.parse().expect("a header value"));
+        response.headers_mut().append(name, latin_1(&value));
     }
     response
+}
+
+fn latin_1(value: &str) -> HeaderValue {
+    let bytes: Vec<u8> = value.chars().map(|char| u8::try_from(char).expect("a character of Latin-1")).collect();
+    HeaderValue::from_bytes(&bytes).expect("a header value")
 }

@@ -26,6 +26,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// The fields in which a hop describes the path of a request.
 pub const SET_BY_THIS_HOP: [HeaderName; 5] =
     [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+/// The value of `Cache-Control` and `Pragma` that makes caches behind this one validate.
+const VALIDATE: HeaderValue = HeaderValue::from_static("max-age=0");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
 /// Returns whether a request for `url` has been through this cache before: the origin's URL leads
@@ -77,6 +79,7 @@ pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
     {
         append(&mut headers, X_FORWARDED_FOR, client_ip);
     }
+    validate_behind(&mut headers);
     headers
 }
 
@@ -106,7 +109,22 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName
             set(&mut headers, name, value);
         }
     }
+    validate_behind(&mut headers);
     headers
+}
+
+/// Makes caches behind this one validate what they store, which no journal reaches, unless the
+/// client states its own directives.
+///
+/// The runtime bypasses the network's cache and would add `no-cache` to both fields. Many
+/// frameworks answer no condition beside `no-cache` with a 304 (the package `fresh`, by which
+/// Express, Koa and Next.js decide), and Squid takes it for a reload. `Pragma` gets the same value
+/// because the runtime fills each field by itself; other values than `no-cache` have no meaning in
+/// it.
+fn validate_behind(headers: &mut HeaderMap) {
+    for name in [header::CACHE_CONTROL, header::PRAGMA] {
+        headers.entry(name).or_insert(VALIDATE);
+    }
 }
 
 /// Returns the client's fields without those that end here, with those that describe this hop and
@@ -203,6 +221,8 @@ mod tests {
             ("via", "1.1 shop.example:8443 (strata-edge)"),
             ("x-forwarded-host", "shop.example:8443"),
             ("x-forwarded-proto", "https"),
+            ("cache-control", "max-age=0"),
+            ("pragma", "max-age=0"),
         ]);
         assert_eq!(fill_headers(&client, &VaryRules::default(), &[], &url("https://shop.example:8443/")), expected);
     }
@@ -225,6 +245,21 @@ mod tests {
         assert_eq!(values("cookie"), ["group=b"]);
         assert_eq!(values("accept-encoding"), ["identity"]);
         assert!(values("user-agent").is_empty() && values("accept").is_empty());
+    }
+
+    #[test]
+    fn a_bypassing_request_has_the_clients_directives_and_otherwise_validates() {
+        for (sent, cache_control, pragma) in [
+            (&[][..], "max-age=0", "max-age=0"),
+            (&[("cache-control", "no-cache")][..], "no-cache", "max-age=0"),
+            (&[("pragma", "no-cache")][..], "max-age=0", "no-cache"),
+        ] {
+            let forwarded = bypass_headers(&headers(sent), &url("https://a.example/"));
+            assert_eq!(
+                (&forwarded["cache-control"], &forwarded["pragma"]),
+                (&cache_control.parse().unwrap(), &pragma.parse().unwrap())
+            );
+        }
     }
 
     #[test]

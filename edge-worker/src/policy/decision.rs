@@ -118,6 +118,8 @@ pub enum Detail {
     Authorization,
     /// The request upgrades the connection to another protocol.
     Upgrade,
+    /// The request is a GET or HEAD with a body, which could change the response.
+    Body,
     /// A rule of the deployment bypasses the store.
     Rule,
     /// The origin could resolve the URL's path differently from the rules.
@@ -132,6 +134,8 @@ pub enum Detail {
     StaleIfError,
     /// Stale, and the request accepts it.
     MaxStale,
+    /// Stale within a declared window, but another directive forbids stale responses.
+    WindowRefused,
     /// The request forbids forwarding, and no stored response can be used (RFC 9111 section
     /// 5.2.1.7).
     OnlyIfCached,
@@ -152,6 +156,7 @@ impl Detail {
             Self::Purged => "purged",
             Self::Authorization => "authorization",
             Self::Upgrade => "upgrade",
+            Self::Body => "body",
             Self::Rule => "rule",
             Self::Path => "path",
             Self::Misconfigured => "misconfigured",
@@ -159,6 +164,7 @@ impl Detail {
             Self::StaleWhileRevalidate => "stale-while-revalidate",
             Self::StaleIfError => "stale-if-error",
             Self::MaxStale => "max-stale",
+            Self::WindowRefused => "window-refused",
             Self::OnlyIfCached => "only-if-cached",
             Self::OriginUnreachable => "origin-unreachable",
             Self::Loop => "loop",

@@ -3,10 +3,13 @@
 //!
 //! Input: the header section of a response. Output: its [`Directives`], which `shared_keys` parses.
 //! A valid targeted field replaces `Cache-Control` and `Expires` entirely; the fields are never
-//! combined.
+//! combined. A targeted field that does not parse is ignored, except for what its words forbid.
+//! `Surrogate-Control` is below the targeted fields and above `Cache-Control`.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use shared_keys::Directives;
+
+use super::surrogate::{self, SURROGATE_CONTROL};
 
 /// The field in which a rule of the deployment replaces the origin's directives. It overrides all
 /// other fields. Internal: it is removed from origin responses and never sent to clients.
@@ -25,16 +28,27 @@ pub fn directives(headers: &HeaderMap) -> Directives {
 }
 
 /// Returns the directives of the first targeted field that parses and is not empty (RFC 9213
-/// section 2.2), else those of `Cache-Control`.
+/// section 2.2), else those of `Surrogate-Control` and `Cache-Control`; restricted by the
+/// forbidding words of the targeted fields that were ignored.
 pub fn from_origin(headers: &HeaderMap) -> Directives {
+    let mut ignored = Vec::new();
+    let mut directives = None;
     for name in [CLOUDFLARE_CDN_CACHE_CONTROL, CDN_CACHE_CONTROL] {
-        if headers.contains_key(&name)
-            && let Some(targeted) = Directives::from_targeted(&joined(headers, &name))
-        {
-            return targeted;
+        let value = joined(headers, &name);
+        directives = directives.or_else(|| Directives::from_targeted(&value));
+        if directives.is_some() {
+            break;
         }
+        ignored.push(value);
     }
-    Directives::from_cache_control(headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes))
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes);
+    let mut directives = directives.unwrap_or_else(|| {
+        surrogate::combined(&joined(headers, &SURROGATE_CONTROL), Directives::from_cache_control(lines))
+    });
+    for value in ignored {
+        directives.restrict(&value);
+    }
+    directives
 }
 
 /// Joins the lines of a field to one value (RFC 9110 section 5.3).
@@ -76,6 +90,17 @@ mod tests {
     }
 
     #[test]
+    fn rfc9213_2_1_the_forbidding_words_of_an_ignored_field_count() {
+        for bad in ["no-store no-cache", "MAX-AGE=60; private", "Private", "max-age=60, no-cache,"] {
+            for next in [("cache-control", "max-age=1"), ("cdn-cache-control", "max-age=1")] {
+                let directives = directives(&headers(&[("cloudflare-cdn-cache-control", bad), next]));
+                assert!(directives.no_store || directives.private || directives.no_cache, "{bad}, {next:?}");
+                assert_eq!(directives.max_age.map(|age| age.as_secs()), Some(1));
+            }
+        }
+    }
+
+    #[test]
     fn rfc9213_2_2_the_next_field_applies_if_the_first_is_invalid() {
         for useless in ["", "max-age=60,", "&&&"] {
             let fields = [("cloudflare-cdn-cache-control", useless), ("cdn-cache-control", "max-age=2")];
@@ -98,6 +123,16 @@ mod tests {
             assert_eq!(max_age(&[("cdn-cache-control", &format!("max-age={other}"))]), Some(0), "{other}");
         }
         assert!(!directives(&headers(&[("cdn-cache-control", "no-store=?0")])).no_store);
+    }
+
+    #[test]
+    fn surrogate_control_is_below_the_targeted_fields_and_above_cache_control() {
+        let all =
+            [("cache-control", "max-age=1"), ("surrogate-control", "max-age=2"), ("cdn-cache-control", "max-age=3")];
+        assert_eq!((max_age(&all), max_age(&all[..2])), (Some(3), Some(2)));
+        assert!(directives(&headers(&all[..2])).targeted, "`Expires` is ignored beside it");
+        let forbids = [("cdn-cache-control", "&&&"), ("surrogate-control", "no-store"), ("cache-control", "max-age=1")];
+        assert!(directives(&headers(&forbids)).no_store);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;
 use url::Url;
 
+/// The safe methods in IANA's registry (RFC 9110 section 9.2.1).
+const SAFE_METHODS: [&str; 9] = ["GET", "HEAD", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
+
 /// Returns the keys to invalidate: those of the target, and of `Location` and `Content-Location` on
 /// the same origin. Empty after a safe method or an error.
 pub fn invalidated(
@@ -17,8 +20,7 @@ pub fn invalidated(
     headers: &HeaderMap,
     key: impl Fn(&str) -> Option<TargetKey>,
 ) -> Vec<TargetKey> {
-    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if safe || !(status.is_success() || status.is_redirection()) {
+    if SAFE_METHODS.contains(&method.as_str()) || !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
     let named = [header::LOCATION, header::CONTENT_LOCATION]
@@ -60,7 +62,7 @@ mod tests {
 
     #[test]
     fn rfc9111_4_4_a_successful_unsafe_request_invalidates_its_target() {
-        for method in ["PUT", "POST", "DELETE", "PATCH", "FROBNICATE"] {
+        for method in ["PUT", "POST", "DELETE", "PATCH", "MKCOL", "FROBNICATE", "query"] {
             for status in [200, 204, 303] {
                 assert_eq!(keys(method, status, &[]), ["https://shop.example/a/b?x=1"], "{method} {status}");
             }
@@ -68,7 +70,7 @@ mod tests {
                 assert!(keys(method, status, &[]).is_empty(), "{method} {status}");
             }
         }
-        for method in ["GET", "HEAD", "OPTIONS", "TRACE"] {
+        for method in SAFE_METHODS {
             assert!(keys(method, 200, &[]).is_empty(), "{method}");
         }
     }

@@ -28,8 +28,10 @@ pub mod response;
 pub mod select;
 pub mod stale;
 pub mod storable;
+pub mod surrogate;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod usage;
 pub mod validate;
 
 use std::time::{Duration, SystemTime};
@@ -150,9 +152,10 @@ pub fn decide(request: Request<'_>, selected: Selected<'_>, now: SystemTime, jou
             return Decision::Serve(hit(Reuse::MaxStale));
         }
     }
+    let detail = stale::is_window_refused(&directives, staleness).then_some(Detail::WindowRefused);
     Decision::Forward(Forward {
         reason: if is_fresh { ForwardReason::Request } else { ForwardReason::Stale },
-        detail: None,
+        detail: detail.filter(|_| !is_fresh),
         validate: validate::has_validator(&stored.headers),
         on_error: stale::if_error(&directives, staleness).then(|| hit(Reuse::StaleIfError)),
         on_disconnect: stale::if_disconnected(&directives, staleness).then(|| hit(Reuse::StaleIfError)),

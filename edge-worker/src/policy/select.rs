@@ -10,6 +10,8 @@ use http::{HeaderMap, HeaderName, header};
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules, split_list};
 
 use super::StoredResponse;
+use super::usage::Variant;
+use crate::unkeyed::with_hyphens;
 
 /// The result of a request's lookup in the store.
 #[derive(Debug, Clone, Copy)]
@@ -31,17 +33,35 @@ pub struct VaryMarker {
     /// selected, so removing the marker removes all its variants, and a new marker does not restore
     /// them.
     pub generation: u64,
-    /// The hashes of the stored variants.
-    pub variants: Vec<u32>,
+    /// The stored variants.
+    pub variants: Vec<Variant>,
 }
 
 /// Returns the selecting fields of a response, empty if it does not vary. Returns `None` if it may
 /// not be selected at all: for `Vary: *`, an unreadable line, or a malformed name.
+///
+/// A response in a content coding was selected by the client's codings, and one in a coding with a
+/// dictionary by the client's dictionary (RFC 9842), whether its `Vary` says so or not. Many
+/// origins compress without `Vary`.
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
-    let lines: Option<Vec<&str>> = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok()).collect();
+    let lines = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok());
+    let lines: Option<Vec<&str>> = lines.chain(coding_fields(headers).map(Some)).collect();
     // This hop replaces `X-Forwarded-For`: the origin selected by another value than the client's.
     let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
+}
+
+/// Returns the fields that selected the content coding of a response.
+fn coding_fields(headers: &HeaderMap) -> Option<&'static str> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| split_list(value.as_bytes()));
+    let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    let needs_dictionary = |coding: &[u8]| [b"dcb", b"dcz"].iter().any(|known| coding.eq_ignore_ascii_case(*known));
+    let first = codings.next()?;
+    Some(if needs_dictionary(first) || codings.any(needs_dictionary) {
+        "accept-encoding, available-dictionary"
+    } else {
+        "accept-encoding"
+    })
 }
 
 /// Returns the key of the variant that the request fields select; `None` if a selecting value was
@@ -55,10 +75,17 @@ pub fn variant_key(
     can_select(fields, request).then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
 }
 
-/// Returns whether all selecting values were UTF-8. Other values contain the replacement character
-/// and cannot be distinguished from each other.
+/// Returns whether the selecting values of a request are certain.
+///
+/// All must be UTF-8: other values contain the replacement character and cannot be distinguished
+/// from each other. The request must not state a selecting field with `_` in place of `-` either,
+/// which the origin may have read instead.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
-    !fields.iter().filter_map(|name| combined(request, name)).any(|value| value.contains(char::REPLACEMENT_CHARACTER))
+    let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
+    let is_read_for = |sent: &str, field: &str| sent != field && with_hyphens(sent) == Some(hyphened(field));
+    let is_certain = !request.keys().any(|sent| fields.iter().any(|field| is_read_for(sent.as_str(), field)));
+    let mut values = fields.iter().filter_map(|name| combined(request, name));
+    is_certain && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// Joins the lines of a request field to one value, with one space after each comma that separates
@@ -93,6 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn a_request_with_a_selecting_field_in_another_spelling_selects_nothing() {
+        let fields = VaryFields::parse(["X-Tenant, api_key"]).unwrap();
+        for (name, selects) in [("x_tenant", false), ("x-tenant", true), ("api_key", true), ("x_other", true)] {
+            assert_eq!(can_select(&fields, &headers(&[(name, "a")])), selects, "{name}");
+        }
+    }
+
+    #[test]
     fn rfc9111_4_1_white_space_between_members_does_not_select() {
         for (value, normal) in [
             ("1,2", "1, 2"),
@@ -112,6 +147,21 @@ mod tests {
         let fields = headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
         for (name, value) in [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)] {
             assert_eq!(combined(&fields, name).as_deref(), value);
+        }
+    }
+
+    #[test]
+    fn rfc9110_8_4_and_rfc9842_a_coding_was_selected_whether_vary_says_so_or_not() {
+        for (vary, coding, fields) in [
+            ("", "br", "accept-encoding"),
+            ("Accept, Accept-Encoding", "gzip", "accept, accept-encoding"),
+            ("", "gzip, DCB", "accept-encoding, available-dictionary"),
+            ("", "dcz", "accept-encoding, available-dictionary"),
+            ("", "identity", ""),
+            ("", "", ""),
+        ] {
+            let selecting = vary_fields(&headers(&[("vary", vary), ("content-encoding", coding)])).unwrap();
+            assert_eq!(selecting.to_header(), fields, "{vary} {coding}");
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Input: the directives, and the staleness: the time since the lifetime ended. Output: whether the
 //! response may be served. All windows start when the lifetime ends. `must-revalidate`,
-//! `proxy-revalidate`, `no-cache` and `s-maxage` (RFC 9111 section 5.2.2.10) forbid all of them.
+//! `proxy-revalidate` and `no-cache` forbid all of them, and so does `s-maxage` (RFC 9111 section
+//! 5.2.2.10) in a field that declares no window.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use shared_keys::Directives;
 /// The window for responses that declare none, while the origin is disconnected: RFC 9111 section
 /// 4.2.4 allows a disconnected cache to serve stale responses. An error response from the origin
 /// does not count as a disconnect.
-const GRACE: Duration = Duration::from_secs(10 * 60);
+pub const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// Returns whether the status means that the origin failed (RFC 5861 section 4).
 pub fn is_failure(status: StatusCode) -> bool {
@@ -43,16 +44,22 @@ pub fn if_disconnected(directives: &Directives, staleness: Duration) -> bool {
 /// Returns the window after the lifetime in which a response without a declared window may be
 /// served while the origin is disconnected: 10 minutes, or zero if the directives forbid stale
 /// responses.
-pub fn grace(directives: &Directives) -> Duration {
+fn grace(directives: &Directives) -> Duration {
     if directives.forbids_stale() { Duration::ZERO } else { GRACE }
 }
 
 /// Returns the longest declared window after the lifetime: the greater of `stale-while-revalidate`
 /// and `stale-if-error`, or zero if the directives forbid stale responses.
 pub fn longest_window(directives: &Directives) -> Duration {
-    if directives.forbids_stale() {
-        return Duration::ZERO;
-    }
+    if directives.forbids_stale() { Duration::ZERO } else { declared_window(directives) }
+}
+
+/// Returns whether a declared window would permit a stale response that another directive forbids.
+pub fn is_window_refused(directives: &Directives, staleness: Duration) -> bool {
+    directives.forbids_stale() && staleness < declared_window(directives)
+}
+
+fn declared_window(directives: &Directives) -> Duration {
     directives.stale_while_revalidate.max(directives.stale_if_error).unwrap_or_default()
 }
 
@@ -88,14 +95,31 @@ mod tests {
 
     #[test]
     fn rfc9111_4_2_4_directives_can_forbid_stale_responses() {
-        for forbidding in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=1"] {
-            let value = format!("max-age=1, stale-while-revalidate=10, stale-if-error=10, {forbidding}");
+        const WINDOWS: &str = "stale-while-revalidate=10, stale-if-error=10";
+        for (forbidding, windows) in [
+            ("must-revalidate", WINDOWS),
+            ("proxy-revalidate", WINDOWS),
+            ("no-cache", WINDOWS),
+            ("s-maxage=1", "public"),
+            ("s-maxage=1, must-revalidate", WINDOWS),
+        ] {
+            let value = format!("max-age=1, {windows}, {forbidding}");
             let directives = directives(&headers(&[("cache-control", &value)]));
+            assert_eq!(is_window_refused(&directives, Duration::from_secs(9)), windows == WINDOWS, "{forbidding}");
+            assert!(!is_window_refused(&directives, Duration::from_secs(10)), "{forbidding}");
             assert!(!while_revalidate(&directives, Duration::ZERO), "{forbidding}");
             assert!(!if_error(&directives, Duration::ZERO), "{forbidding}");
             assert!(!if_disconnected(&directives, Duration::ZERO), "{forbidding}");
             assert_eq!((longest_window(&directives), grace(&directives)), (Duration::ZERO, Duration::ZERO));
         }
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_10_a_window_beside_s_maxage_is_obeyed() {
+        let directives = directives(&headers(&[("cache-control", "s-maxage=1, stale-while-revalidate=10")]));
+        let staleness = Duration::from_secs(9);
+        assert!(while_revalidate(&directives, staleness) && !if_error(&directives, staleness));
+        assert!(if_disconnected(&directives, staleness) && !is_window_refused(&directives, staleness));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use super::lifetime::{LifetimeSource, heuristically_cacheable};
 use super::range::{ANSWERED_RANGE, content_length};
 use super::request_directives::RequestDirectives;
 use super::select::{can_select, vary_fields};
-use super::stale::{grace, longest_window};
-use super::validate::has_validator;
+use super::stale::{GRACE, longest_window};
+use super::validate::{has_undecodable_value, has_validator};
 use super::{Choices, Request, StoredResponse};
 
 /// The additional retention of a response with a validator, after it can no longer be served. Until
@@ -34,7 +34,7 @@ const MAX_RETENTION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The fields that this cache reads from a stored response. Without one of them the response would
 /// be misinterpreted, so a directive that excludes it from storage prevents storing the response.
-const REQUIRED_FIELDS: [&str; 11] = [
+const REQUIRED_FIELDS: [&str; 12] = [
     "age",
     "cache-control",
     "cdn-cache-control",
@@ -45,6 +45,7 @@ const REQUIRED_FIELDS: [&str; 11] = [
     "content-type",
     "date",
     "expires",
+    "surrogate-control",
     "vary",
 ];
 
@@ -76,14 +77,15 @@ pub enum NotStored {
     Credentials,
     /// `Vary: *` matches no later request (4.1).
     VaryAny,
-    /// A selecting field of the request is not UTF-8 (4.1).
+    /// A selecting field of the request is not UTF-8, or is stated with `_` in place of `-` (4.1).
     VaryUnreadable,
+    /// A field of the response is not UTF-8. The runtime decodes it to the replacement character,
+    /// so two entity tags or file names could look alike.
+    Undecodable,
     /// It is not fresh on arrival, and nothing that it declares allows a later use (4.2).
     NoLifetime,
     /// The body is longer than 8 MiB.
     TooLarge,
-    /// The URL has the maximum number of variants.
-    TooManyVariants,
     /// The media type contradicts the extension of the URL, and the lifetime is not the origin's
     /// own.
     Deceptive,
@@ -111,9 +113,9 @@ impl NotStored {
             Self::Credentials => "credentials",
             Self::VaryAny => "vary-any",
             Self::VaryUnreadable => "vary-unreadable",
+            Self::Undecodable => "undecodable",
             Self::NoLifetime => "no-lifetime",
             Self::TooLarge => "too-large",
-            Self::TooManyVariants => "variants",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
             Self::Spelling => "spelling",
@@ -137,6 +139,7 @@ impl NotStored {
                 Self::NoStore
                 | Self::Qualified
                 | Self::VaryAny
+                | Self::Undecodable
                 | Self::NoLifetime
                 | Self::TooLarge
                 | Self::Deceptive => true,
@@ -146,7 +149,6 @@ impl NotStored {
                 | Self::Authorization
                 | Self::Credentials
                 | Self::VaryUnreadable
-                | Self::TooManyVariants
                 | Self::SelfRedirect
                 | Self::Spelling
                 | Self::Outdated => false,
@@ -197,6 +199,9 @@ pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Appl
     let Some(selecting) = vary_fields(&response.headers) else { return Err(NotStored::VaryAny) };
     if !can_select(&selecting, request.headers) {
         return Err(NotStored::VaryUnreadable);
+    }
+    if has_undecodable_value(&response.headers) {
+        return Err(NotStored::Undecodable);
     }
     if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
@@ -274,9 +279,11 @@ fn retention_time(directives: &Directives, response: &StoredResponse) -> Duratio
     let age = response.current_age(response.response_time);
     let window = longest_window(directives);
     let mut servable = (lifetime.duration + window).saturating_sub(age);
-    // The grace for a disconnected origin extends only a retention that is not zero.
+    // The grace for a disconnected origin extends only a retention that is not zero. A response
+    // that must not be served stale is retained as well, so that `Cache-Status` can state that it
+    // is stale.
     if !servable.is_zero() {
-        servable = (lifetime.duration + window.max(grace(directives))).saturating_sub(age);
+        servable = (lifetime.duration + window.max(GRACE)).saturating_sub(age);
     }
     let declares_caching = directives.explicit || lifetime.source != LifetimeSource::None;
     let validation =
@@ -314,7 +321,9 @@ mod tests {
         #[expect(clippy::type_complexity, reason = "a table's row")]
         let rows: Vec<(u16, Vec<(&str, &str)>, Result<u64, NotStored>)> = vec![
             (200, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
-            (200, vec![("cache-control", "s-maxage=60")], Ok(60)),
+            (200, vec![("cache-control", "s-maxage=60")], Ok(60 + AWAY)),
+            (200, vec![("cache-control", "max-age=60"), ("etag", "\"\u{FFFD}\"")], Err(NotStored::Undecodable)),
+            (200, vec![("cache-control", "max-age=60"), ("etag", "\"\u{e9}\"")], Ok(60 + AWAY + 86_400)),
             (200, vec![("cache-control", "no-store, max-age=60")], Err(NotStored::NoStore)),
             (200, vec![("cache-control", "private, max-age=60")], Err(NotStored::Private)),
             (200, vec![("cache-control", "private, no-store")], Err(NotStored::Private)),
@@ -363,7 +372,7 @@ mod tests {
     #[test]
     fn a_lifetime_of_less_than_a_second_is_stored_for_a_second() {
         let mut response = stored(&[("cache-control", "s-maxage=1")]);
-        for (delay_ms, kept) in [(1, Ok(1)), (999, Ok(1)), (1000, Err(NotStored::NoLifetime))] {
+        for (delay_ms, kept) in [(1, Ok(1 + AWAY)), (999, Ok(1 + AWAY)), (1000, Err(NotStored::NoLifetime))] {
             response.request_time = response.response_time - Duration::from_millis(delay_ms);
             let result = retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
             assert_eq!(result, kept, "{delay_ms}");
@@ -374,7 +383,7 @@ mod tests {
     fn rfc5861_a_response_is_stored_until_the_longest_window_ends() {
         let windows = "max-age=60, stale-while-revalidate=700, stale-if-error=900";
         assert_eq!(of(200, &[("cache-control", windows)]), Ok(960));
-        assert_eq!(of(200, &[("cache-control", &format!("{windows}, must-revalidate"))]), Ok(60));
+        assert_eq!(of(200, &[("cache-control", &format!("{windows}, must-revalidate"))]), Ok(60 + AWAY));
         assert_eq!(of(200, &[("cache-control", "max-age=0, stale-while-revalidate=700")]), Ok(700));
         assert_eq!(of(200, &[("cache-control", "max-age=0, stale-while-revalidate=30")]), Ok(AWAY));
     }

@@ -257,7 +257,8 @@ fn rfc9111_4_3_3_the_use_of_a_stale_response_on_errors_ends_with_its_window() {
         ("max-age=10, stale-if-error=5", 15, false, true),
         ("max-age=10", 11, false, true),
         ("max-age=10, must-revalidate, stale-if-error=5", 11, false, false),
-        ("s-maxage=10, stale-if-error=5", 11, false, false),
+        ("s-maxage=10, stale-if-error=5", 11, true, true),
+        ("s-maxage=10, stale-if-error=5, proxy-revalidate", 11, false, false),
         ("no-cache, stale-if-error=5", 1, false, false),
     ] {
         let response = stored(&[("cache-control", cache_control), ("etag", "\"a\"")]);

@@ -59,6 +59,17 @@ pub fn has_precondition(request: &HeaderMap) -> bool {
     request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
 }
 
+/// Returns whether a value contains U+FFFD: the runtime decodes values as UTF-8, and other octets
+/// become this character. Two such values that look alike may differ.
+pub fn is_undecodable(value: &HeaderValue) -> bool {
+    value.as_bytes().windows(3).any(|octets| octets == "\u{FFFD}".as_bytes())
+}
+
+/// Returns whether a field could not be decoded.
+pub fn has_undecodable_value(headers: &HeaderMap) -> bool {
+    headers.values().any(is_undecodable)
+}
+
 /// Returns whether a response has a validator: `ETag` or `Last-Modified`.
 pub fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
@@ -87,7 +98,7 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
 /// the origin sent despite the client's conditions: only the origin knows by which dates the
 /// resource has changed.
 pub fn is_named(request: &HeaderMap, response: &StoredResponse) -> bool {
-    let etag = response.headers.get(header::ETAG).map(entity_tag);
+    let etag = response.headers.get(header::ETAG).filter(|etag| !is_undecodable(etag)).map(entity_tag);
     let mut lines = request.get_all(header::IF_NONE_MATCH).iter();
     is_evaluated(response) && lines.any(|line| lists_entity_tag(line.as_bytes(), etag))
 }
@@ -154,7 +165,8 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     if stored.is_from_sdk() && !answer.is_from_sdk() {
         return None;
     }
-    let of = |response: &StoredResponse, name| response.headers.get(&name).cloned();
+    let of =
+        |response: &StoredResponse, name| response.headers.get(&name).filter(|value| !is_undecodable(value)).cloned();
     let dates = of(&answer, header::LAST_MODIFIED).map(|new| Some(new) == of(stored, header::LAST_MODIFIED));
     let same = match (of(&answer, header::ETAG), of(stored, header::ETAG)) {
         // A strong tag selects only a response with the same strong tag (RFC 9111 section 4.3.4).
@@ -171,7 +183,7 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
 pub enum Head {
     /// The representation is the same. Holds the updated stored response.
     Updates(StoredResponse),
-    /// The representation is another one: the stored response is outdated.
+    /// The representation is another one: the stored response is stale.
     Outdates,
     /// The 200 allows neither conclusion.
     Unrelated,
@@ -195,6 +207,14 @@ pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
         (false, [None, None]) => Head::Unrelated,
         (false, _) => Head::Updates(update(stored, answer)),
     }
+}
+
+/// Returns the stored response with its lifetime ended, for a HEAD that outdates it. It can still
+/// be validated, and replace a failure.
+pub fn expired(mut stored: StoredResponse) -> StoredResponse {
+    let lifetime = stored.freshness_lifetime().duration.as_secs();
+    stored.headers.insert(header::AGE, HeaderValue::from(lifetime));
+    stored
 }
 
 /// Replaces the stored fields with those of `answer` (RFC 9111 section 3.2).

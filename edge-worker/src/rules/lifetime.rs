@@ -76,7 +76,8 @@ impl Rule {
         // `allow_stale` does not make a response storable (RFC 9111 section 3).
         let is_storable = lifetime.source.is_explicit() || heuristically_cacheable(status);
         let lifts_stale_ban = self.allow_stale && declared.forbids_stale() && is_storable;
-        if fresh.or(while_revalidate).or(if_error).is_none() && !lifts_stale_ban {
+        let forbids_stale = self.strict_s_maxage && declared.s_maxage.is_some() && is_storable;
+        if fresh.or(while_revalidate).or(if_error).is_none() && !lifts_stale_ban && !forbids_stale {
             return None;
         }
         let windows = Lifetime::fresh(fresh.unwrap_or(lifetime.duration))
@@ -84,8 +85,8 @@ impl Rule {
             .stale_if_error(if_error.or(declared.stale_if_error).unwrap_or_default());
         let mut directives = windows.to_directives();
         // `s-maxage` implies `proxy-revalidate` (RFC 9111 section 5.2.2.10), unless the rule's
-        // lifetime replaces it.
-        let s_maxage_applies = declared.s_maxage.is_some() && fresh.is_none();
+        // lifetime replaces it, or the origin declares a window and the rule is not strict.
+        let s_maxage_applies = (declared.s_maxage_forbids_stale() || forbids_stale) && fresh.is_none();
         for (holds, name) in [
             (declared.no_cache && fresh.is_none(), ", no-cache"),
             (declared.must_revalidate && !self.allow_stale, ", must-revalidate"),
@@ -205,16 +206,17 @@ mod tests {
     fn rfc9111_4_2_4_allow_stale_lifts_the_directives_that_forbid_stale_responses() {
         const RULE: &str = r#""allow_stale": true"#;
         for (cache_control, expected) in [
-            ("s-maxage=5, stale-while-revalidate=9", "max-age=5, stale-while-revalidate=9, public"),
+            ("s-maxage=5, stale-while-revalidate=9", ""),
             ("max-age=5, must-revalidate, stale-if-error=9", "max-age=5, stale-if-error=9, public"),
             ("max-age=5, proxy-revalidate, stale-if-error=9", "max-age=5, stale-if-error=9"),
             ("max-age=5, stale-if-error=9", ""),
+            ("s-maxage=5", "max-age=5, public"),
             ("s-maxage=5, no-cache, stale-if-error=9", "max-age=5, stale-if-error=9, no-cache, public"),
         ] {
             assert_eq!(apply(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
         }
         for status in [302, 404, 503] {
-            let fields = [("cache-control", "s-maxage=5, stale-while-revalidate=9")];
+            let fields = [("cache-control", "s-maxage=5, must-revalidate, stale-while-revalidate=9")];
             assert_eq!(apply(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
         }
         assert_eq!(apply(RULE, 403, &[("cache-control", "must-revalidate, stale-while-revalidate=60")]), "");
@@ -222,6 +224,22 @@ mod tests {
         let date = http_date(ARRIVED);
         let fields = [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];
         assert_eq!(apply(RULE, 200, &fields), "max-age=7, public");
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_10_a_strict_rule_lets_s_maxage_forbid_stale_responses() {
+        const RULE: &str = r#""strict_s_maxage": true"#;
+        const FORBIDDEN: &str = "max-age=5, stale-while-revalidate=9, proxy-revalidate, public";
+        for (cache_control, expected) in [
+            ("s-maxage=5, stale-while-revalidate=9", FORBIDDEN),
+            ("s-maxage=5", "max-age=5, proxy-revalidate, public"),
+            ("max-age=5, stale-while-revalidate=9", ""),
+        ] {
+            assert_eq!(apply(RULE, 200, &[("cache-control", cache_control)]), expected, "{cache_control}");
+        }
+        let fields = [("cache-control", "s-maxage=5, stale-while-revalidate=9")];
+        let with_lifetime = r#""strict_s_maxage": true, "lifetime": {"stale_if_error": 7}"#;
+        assert!(apply(with_lifetime, 200, &fields).contains("proxy-revalidate"));
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct Rule {
     /// Whether stale responses are allowed despite `s-maxage`, `must-revalidate` and
     /// `proxy-revalidate`.
     allow_stale: bool,
+    /// Whether `s-maxage` forbids stale responses even beside a declared window.
+    strict_s_maxage: bool,
     /// Whether a response without a lifetime of the origin must have the media type of its URL's
     /// extension. Default: `true`.
     check_extension: bool,
@@ -115,6 +117,7 @@ impl Default for Rule {
             overrides_origin: false,
             errors: Vec::new(),
             allow_stale: false,
+            strict_s_maxage: false,
             check_extension: true,
         }
     }
@@ -177,7 +180,9 @@ impl Rule {
             // Decode lossily: a value that is not UTF-8 must not hide the other cookies of its
             // line.
             let line = String::from_utf8_lossy(line.as_bytes());
-            let mut names = line.split(';').map(|pair| pair.split('=').next().unwrap_or(pair).trim());
+            // The runtime joins lines with a comma, which no cookie contains (RFC 6265 section
+            // 4.1.1).
+            let mut names = line.split([';', ',']).map(|pair| pair.split('=').next().unwrap_or(pair).trim());
             names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
         })
     }
@@ -328,6 +333,8 @@ mod tests {
         for (fields, bypasses_store) in [
             (&[("cookie", "a=1; sid=2")][..], true),
             (&[("cookie", "a=1"), ("cookie", "wp_logged_in=")][..], true),
+            (&[("cookie", "a=1, sid=2")][..], true),
+            (&[("cookie", "a=1,wp_x=2; b=3")][..], true),
             (&[("cookie", "name=Zo\u{eb}; sid=1")][..], true),
             (&[("cookie", "a=sid; sid2=1; xwp_=1")][..], false),
             (&[("x-preview", "")][..], true),

@@ -74,6 +74,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "ignore_cookies" => rule.ignored_cookies = member.texts()?.into_iter().map(Into::into).collect(),
             "obey_requests" => rule.choices.obey_requests = member.boolean()?,
             "allow_stale" => rule.allow_stale = member.boolean()?,
+            "strict_s_maxage" => rule.strict_s_maxage = member.boolean()?,
             "check_extension" => rule.check_extension = member.boolean()?,
             _ => return Err(member.unknown()),
         }
@@ -319,7 +320,7 @@ mod tests {
                 "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
-                "errors": {"404": 4}, "allow_stale": true, "check_extension": false,
+                "errors": {"404": 4}, "allow_stale": true, "strict_s_maxage": true, "check_extension": false,
                 "store_set_cookie": true, "store_post": true, "obey_requests": true,
                 "ignore_credentials": true, "ignore_cookies": ["theme", "ab_*"]
             }]"#,
@@ -338,7 +339,8 @@ mod tests {
         let parts = [rule.fresh, rule.stale_while_revalidate, rule.stale_if_error].map(secs);
         assert_eq!((parts, rule.overrides_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
-        assert!(rule.allow_stale && rule.store_post && rule.ignore_credentials && !rule.check_extension);
+        assert!(rule.allow_stale && rule.strict_s_maxage && !rule.check_extension);
+        assert!(rule.store_post && rule.ignore_credentials);
         assert_eq!(rule.ignored_cookies, ["theme".into(), "ab_*".into()]);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }

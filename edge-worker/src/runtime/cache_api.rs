@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use worker::{Cache, Response, ResponseBody};
 
 use super::body::Body;
-use super::{from_runtime, response};
+use super::{from_runtime, response, to_runtime};
 use crate::error::Error;
 use crate::store::{Entry, Store, metadata};
 
@@ -63,7 +63,7 @@ impl CacheApi {
         if let Ok(value) = HeaderValue::try_from(format!("max-age={}", retention.as_secs())) {
             headers.insert(header::CACHE_CONTROL, value);
         }
-        let response = response(StatusCode::OK, &headers, body)?;
+        let response = response(StatusCode::OK, &to_runtime(&headers), body)?;
         Ok(self.cache.put(key, Response::from(response)).await?)
     }
 }

@@ -80,11 +80,30 @@ pub(super) async fn fetch_upgrade(
     response_of(global_scope().fetch_with_request_and_init(&forwarded, &init)).await
 }
 
+/// Returns the origin's response to a GET or HEAD with the client's body.
+///
+/// The runtime gives no new request of these methods a body, but a copy of a request keeps it.
+///
+/// # Errors
+/// [`ErrorKind::Unreachable`] if the origin does not respond.
+pub(super) async fn fetch_with_odd_body(
+    request: &web_sys::Request,
+    url: &Url,
+    headers: &HeaderMap,
+) -> Result<web_sys::Response, Error> {
+    let copy = web_sys::Request::new_with_str_and_init(url.as_str(), request.unchecked_ref())?;
+    let init = web_sys::RequestInit::new();
+    init.set_headers(&to_runtime(headers).0);
+    init.set_redirect(web_sys::RequestRedirect::Manual);
+    bypass_network_cache(&init)?;
+    response_of(global_scope().fetch_with_request_and_init(&copy, &init)).await
+}
+
 /// Bypasses the network's own cache in front of the origin, which no journal reaches.
 ///
-/// The runtime adds `Cache-Control: no-cache` and `Pragma: no-cache` to the request. The body stays
-/// in the origin's content coding: otherwise the runtime would decode it for each reader, and the
-/// Cache API, which understands gzip, would encode it again.
+/// The runtime adds `no-cache` to `Cache-Control` and `Pragma` if the request lacks them. The body
+/// stays in the origin's content coding: otherwise the runtime would decode it for each reader, and
+/// the Cache API, which understands gzip, would encode it again.
 fn bypass_network_cache(init: &web_sys::RequestInit) -> Result<(), Error> {
     init.set_cache(web_sys::RequestCache::NoStore);
     Reflect::set(init, &"encodeResponseBody".into(), &"manual".into())?;

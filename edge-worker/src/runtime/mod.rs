@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use wasm_bindgen::JsValue;
 use worker::js_sys::{self, Reflect};
 use worker::{Context, Delay, Env, web_sys};
@@ -67,6 +67,22 @@ async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<
     }
 }
 
+/// Returns the fields of a client's request, with its own `Accept-Encoding`.
+///
+/// The platform replaces that field by the codings that it can decode itself, and states the
+/// client's value in `cf.clientAcceptEncoding`, which is empty for a client without the field.
+fn request_headers(request: &web_sys::Request) -> HeaderMap {
+    let mut headers = from_runtime(request.headers());
+    let stated = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"clientAcceptEncoding".into()));
+    if let Some(own) = stated.ok().and_then(|stated| stated.as_string()) {
+        headers.remove(header::ACCEPT_ENCODING);
+        headers.extend(
+            HeaderValue::try_from(own).ok().filter(|own| !own.is_empty()).map(|own| (header::ACCEPT_ENCODING, own)),
+        );
+    }
+    headers
+}
+
 /// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and
 /// replaces invalid bytes by U+FFFD; the policy selects no variant by such a value.
 fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
@@ -90,10 +106,10 @@ fn to_runtime(headers: &HeaderMap) -> worker::Headers {
 
 /// Creates a response whose body is sent as it is. Bodies are in the origin's content coding
 /// already, so the runtime must not encode them for their `Content-Encoding` again.
-fn response(status: StatusCode, headers: &HeaderMap, body: Option<&Body>) -> Result<web_sys::Response, Error> {
+fn response(status: StatusCode, headers: &worker::Headers, body: Option<&Body>) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());
-    init.set_headers(&to_runtime(headers).0);
+    init.set_headers(&headers.0);
     Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
     // The runtime refuses a body, even an empty one, with a null body status (Fetch standard).
     let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init);

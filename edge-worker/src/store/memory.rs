@@ -211,7 +211,8 @@ mod tests {
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::store(&store, &target, &rules, &request("de"), german, Duration::from_secs(60))).unwrap();
+        ready(variants::store(&store, &target, &rules, &request("de"), german, Duration::from_secs(60), |_| 1))
+            .unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

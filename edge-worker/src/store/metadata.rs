@@ -4,12 +4,12 @@
 //! on are therefore renamed, and the entry's metadata is in two further fields:
 //!
 //! ```text
-//! strata-entry:  1 <status> <request ms> <response ms> <edge seq> <origin position> <generation>
+//! strata-entry:  2 <status> <request ms> <response ms> <edge seq> <origin position> <generation>
 //! strata-scopes: <scope hash> <scope hash> …    the scopes, 13 characters each
 //! strata-h-NAME: …                              the origin's field NAME; Set-Cookie lines are numbered
 //!
-//! strata-marker: 1 <generation> <field>, …      instead of all these, in a marker
-//! strata-variants: <hash> <hash> …              beside it: the stored variants, in hexadecimal
+//! strata-marker: 2 <generation> <field>, …      instead of all these, in a marker
+//! strata-variants: <id>.<magnitude>.<ms> …      beside it: the stored variants, the id in hexadecimal
 //! ```
 //!
 //! The store gets every response as a 200 without `Content-Encoding`: it might refuse other
@@ -27,11 +27,12 @@ use crate::headers::remove_internal;
 use crate::journal::response_position;
 use crate::policy::StoredResponse;
 use crate::policy::select::VaryMarker;
+use crate::policy::usage::Variant;
 use crate::time::{parse_unix_ms, unix_ms};
 
 /// The version of the layout. Every change of the layout increments it; entries of other versions
 /// are misses.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 const ENTRY: HeaderName = HeaderName::from_static("strata-entry");
 const SCOPES: HeaderName = HeaderName::from_static("strata-scopes");
@@ -95,7 +96,8 @@ pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {
 /// Encodes a marker.
 pub fn encode_marker(marker: &VaryMarker) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let variants: Vec<String> = marker.variants.iter().map(|hash| format!("{hash:x}")).collect();
+    let text = |variant: &Variant| format!("{:x}.{}.{}", variant.id, variant.magnitude, variant.recorded_ms);
+    let variants: Vec<String> = marker.variants.iter().map(text).collect();
     set(&mut headers, VARIANTS, &variants.join(" "));
     set(&mut headers, MARKER, &format!("{VERSION} {} {}", marker.generation, marker.fields.to_header()));
     headers
@@ -111,8 +113,13 @@ pub fn decode_marker(headers: &HeaderMap) -> Result<Option<VaryMarker>, Error> {
         let mut parts = value.to_str().ok()?.splitn(3, ' ');
         (parts.next()? == VERSION).then_some(())?;
         let mut variants = Vec::new();
-        for hash in headers.get(VARIANTS)?.to_str().ok()?.split_ascii_whitespace() {
-            variants.push(u32::from_str_radix(hash, 16).ok()?);
+        for variant in headers.get(VARIANTS)?.to_str().ok()?.split_ascii_whitespace() {
+            let mut parts = variant.split('.');
+            variants.push(Variant {
+                id: u128::from_str_radix(parts.next()?, 16).ok()?,
+                magnitude: parts.next()?.parse().ok()?,
+                recorded_ms: parts.next()?.parse().ok()?,
+            });
         }
         Some(VaryMarker {
             generation: parts.next()?.parse().ok()?,
@@ -235,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_of_version_1() {
+    fn the_layout_of_version_2() {
         let stamp = Stamp { origin: Some(Position::new(5, 6)), edge: Some(Seq(7)) };
         let fields = [
             ("cache-control", "no-cache"),
@@ -250,15 +257,22 @@ mod tests {
             ("etag", "\"a\""),
             ("cache-tag", "t"),
             ("strata-h-content-encoding", "br"),
-            ("strata-entry", "1 404 99000 100000 7 5-6 -"),
+            ("strata-entry", "2 404 99000 100000 7 5-6 -"),
             ("strata-scopes", "0000000000001 0000000000002"),
         ]);
         assert_eq!(encode(&response(&fields, stamp, vec![ScopeHash(1), ScopeHash(2)]), None), expected);
-        let marker =
-            VaryMarker { generation: 9, fields: VaryFields::parse(["B, a"]).unwrap(), variants: vec![10, 255] };
-        let expected = headers(&[("strata-variants", "a ff"), ("strata-marker", "1 9 a, b")]);
+        let marker = VaryMarker {
+            generation: 9,
+            fields: VaryFields::parse(["B, a"]).unwrap(),
+            variants: vec![variant(10, 0, 0), variant(255, 3, 42)],
+        };
+        let expected = headers(&[("strata-variants", "a.0.0 ff.3.42"), ("strata-marker", "2 9 a, b")]);
         assert_eq!(encode_marker(&marker), expected);
         assert_eq!(decode_marker(&expected), Ok(Some(marker)));
+    }
+
+    fn variant(id: u128, magnitude: u8, recorded_ms: u64) -> Variant {
+        Variant { id, magnitude, recorded_ms }
     }
 
     #[test]
@@ -276,19 +290,19 @@ mod tests {
     #[test]
     fn an_entry_of_another_version_is_an_error() {
         for entry in [
-            "2 200 0 0 - - -",
-            "1 200 0 0 - -",
-            "1 200 0 0 - - - -",
-            "1 200 x 0 - - -",
-            "1 9 0 0 - - -",
-            "1 200 0 0 -1 - -",
+            "1 200 0 0 - - -",
+            "2 200 0 0 - -",
+            "2 200 0 0 - - - -",
+            "2 200 x 0 - - -",
+            "2 9 0 0 - - -",
+            "2 200 0 0 -1 - -",
             "",
         ] {
             let fields = headers(&[("strata-entry", entry), ("strata-scopes", "")]);
             assert_eq!(decode(fields).unwrap_err().kind(), ErrorKind::Store, "{entry}");
         }
         assert!(decode(HeaderMap::new()).is_err());
-        assert!(decode_marker(&headers(&[("strata-marker", "2 1 a")])).is_err());
+        assert!(decode_marker(&headers(&[("strata-marker", "1 1 a")])).is_err());
         assert_eq!(decode_marker(&headers(&[("etag", "x")])), Ok(None));
     }
 

@@ -1,25 +1,25 @@
 //! Lookup and storing of variants by two levels of keys (RFC 9111 section 4.1), over any [`Store`].
 //! See `policy::select` for the scheme.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use shared_keys::{TargetKey, VariantKey, VaryFields, VaryRules};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Entry, Store};
 use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::select::{Selected, VaryMarker, variant_key, vary_fields};
+use crate::policy::usage::{Variant, least_used};
 use crate::time::unix_ms;
 
 /// The largest number of stored variants per URL. A response that varies by a field with a new
-/// value in each request would otherwise fill the store.
+/// value in each request would otherwise fill the store. Beyond it, the variant that is used least
+/// gives way.
 pub const MAX_VARIANTS: usize = 50;
 
-/// How long a marker with the largest number of variants is stored. Other variants then get their
-/// turn.
-const FULL_MARKER_RETENTION: Duration = Duration::from_secs(60 * 60);
+/// The digits of a variant's hash, with which its key ends.
+const ID_DIGITS: usize = 32;
 
 /// How long a marker is stored. Without it its variants are misses; a variant that is stored for
 /// longer costs one request.
@@ -92,7 +92,8 @@ pub async fn lookup<S: Store>(
 }
 
 /// Stores the response to a request with these fields where [`lookup`] finds it. Stores nothing if
-/// a selecting field cannot be read, or if the URL has [`MAX_VARIANTS`] variants already.
+/// a selecting field cannot be read. `magnitude_of` returns the magnitude of the requests for a key
+/// so far.
 ///
 /// The marker is read again, because other requests may have changed it during the fetch. If each
 /// wrote the marker from its own earlier lookup, they would lose each other's variants, or restore
@@ -107,6 +108,7 @@ pub async fn store<S: Store>(
     request: &HeaderMap,
     (response, body): (StoredResponse, Option<S::Body>),
     retention: Duration,
+    magnitude_of: impl Fn(&str) -> u8,
 ) -> Result<(), Error> {
     let fields = vary_fields(&response.headers).unwrap_or_default();
     let marker = match store.get(target.as_str()).await {
@@ -120,38 +122,49 @@ pub async fn store<S: Store>(
     if fields.is_empty() && marker.is_none() {
         return store.put(target.as_str(), Entry::Response { response, generation: None, body }, retention).await;
     }
-    let mut marker = widened(marker, fields, unix_ms(response.response_time));
-    let Some(key) = variant_key(target, &marker.fields, rules, request) else { return Ok(()) };
-    let id = id_of(&key);
-    let is_new = !marker.variants.contains(&id);
-    if is_new && marker.variants.len() >= MAX_VARIANTS {
+    let now = response.response_time;
+    let mut marker = widened(marker, fields, unix_ms(now));
+    let Some((key, id)) = variant_key(target, &marker.fields, rules, request).and_then(|key| with_id(&key)) else {
         return Ok(());
-    }
+    };
     let entry = Entry::Response { response, generation: Some(marker.generation), body };
-    store.put(key.as_str(), entry, retention).await?;
-    if is_new {
-        marker.variants.push(id);
-        let retention = if marker.variants.len() < MAX_VARIANTS { MARKER_RETENTION } else { FULL_MARKER_RETENTION };
-        store.put(target.as_str(), Entry::Marker(marker), retention).await?;
+    store.put(&key, entry, retention).await?;
+    let magnitude = magnitude_of(&key);
+    if let Some(variant) = marker.variants.iter_mut().find(|variant| variant.id == id) {
+        if !variant.record(magnitude, now) {
+            return Ok(());
+        }
+    } else {
+        while marker.variants.len() >= MAX_VARIANTS
+            && let Some(index) = least_used(&marker.variants, now)
+        {
+            let evicted = marker.variants.remove(index);
+            store.delete(&key_with_id(&key, evicted.id)).await?;
+        }
+        marker.variants.push(Variant { id, magnitude, recorded_ms: unix_ms(now) });
     }
-    Ok(())
+    store.put(target.as_str(), Entry::Marker(marker), MARKER_RETENTION).await
 }
 
-/// Returns whether a response that varies by `fields` may be stored for a request: it replaces a
-/// variant, or there is room for one more.
-pub fn has_room(
+/// Records in the marker of `target` that the variant under `key` is in use, after requests of this
+/// magnitude.
+///
+/// # Errors
+/// If the store fails.
+pub async fn record_use<S: Store>(
+    store: &S,
     target: &TargetKey,
-    rules: &VaryRules,
-    request: &HeaderMap,
-    marker: &VaryMarker,
-    fields: VaryFields,
-) -> bool {
-    if marker.variants.len() < MAX_VARIANTS {
-        return true;
+    key: &str,
+    magnitude: u8,
+    now: SystemTime,
+) -> Result<(), Error> {
+    let Some(id) = id_of(key) else { return Ok(()) };
+    if let Some(Entry::Marker(mut marker)) = store.get(target.as_str()).await?
+        && marker.variants.iter_mut().any(|variant| variant.id == id && variant.record(magnitude, now))
+    {
+        store.put(target.as_str(), Entry::Marker(marker), MARKER_RETENTION).await?;
     }
-    let widened = widened(Some(marker.clone()), fields, 0);
-    let key = variant_key(target, &widened.fields, rules, request);
-    widened.variants.is_empty() || key.is_some_and(|key| widened.variants.contains(&id_of(&key)))
+    Ok(())
 }
 
 /// Returns the marker for a response that varies by `fields`: the existing one if it contains these
@@ -166,10 +179,19 @@ fn widened(marker: Option<VaryMarker>, fields: VaryFields, generation: u64) -> V
     }
 }
 
-/// Returns the hash by which a marker counts a variant. If two variants share one, one variant more
-/// is stored than the marker counts.
-fn id_of(key: &VariantKey) -> u32 {
-    xxh3_64_with_seed(key.as_str().as_bytes(), 0) as u32
+/// Returns the text of a key, and the hash with which it ends.
+fn with_id(key: &VariantKey) -> Option<(String, u128)> {
+    let id = id_of(key.as_str())?;
+    Some((key.as_str().to_owned(), id))
+}
+
+fn id_of(key: &str) -> Option<u128> {
+    u128::from_str_radix(key.get(key.len().checked_sub(ID_DIGITS)?..)?, 16).ok()
+}
+
+/// Returns the key of another variant of the same target.
+fn key_with_id(key: &str, id: u128) -> String {
+    format!("{}{id:032x}", key.get(..key.len().saturating_sub(ID_DIGITS)).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -191,7 +213,8 @@ mod tests {
         }
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
-        ready(super::store(store, &target(), &rules, &request, (response, body), Duration::from_secs(60))).unwrap();
+        let response = (response, body);
+        ready(super::store(store, &target(), &rules, &request, response, Duration::from_secs(60), |_| 1)).unwrap();
         None
     }
 
@@ -238,7 +261,8 @@ mod tests {
         for number in 0..2 * MAX_VARIANTS {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
             let response = (stored(&[("vary", "Accept-Language")]), None);
-            ready(super::store(&store, &target(), &rules, &request, response, Duration::from_secs(60))).unwrap();
+            let minute = Duration::from_secs(60);
+            ready(super::store(&store, &target(), &rules, &request, response, minute, |_| 1)).unwrap();
         }
         let is_stored = |number: usize| {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
@@ -268,20 +292,37 @@ mod tests {
     }
 
     #[test]
-    fn a_url_has_a_bounded_number_of_variants() {
+    fn the_least_used_variant_gives_way_and_is_deleted() {
         let (store, rules) = (FakeStore::default(), VaryRules::default());
-        let room = |language: &str, vary: &str| {
-            let request = headers(&[("accept-language", language)]);
-            let marker = ready(lookup(&store, &target(), &rules, &request)).unwrap().marker.unwrap();
-            has_room(&target(), &rules, &request, &marker, VaryFields::parse([vary]).unwrap())
+        let find = |number: usize| {
+            let request = headers(&[("accept-language", &format!("x-{number}"))]);
+            ready(lookup(&store, &target(), &rules, &request)).unwrap()
         };
         for number in 0..MAX_VARIANTS {
-            get_or_fill(&store, &format!("x-{number}"), "Accept-Language", number as u64);
-            assert_eq!(room("one-more", "Accept-Language"), number + 1 < MAX_VARIANTS);
+            get_or_fill(&store, &format!("x-{number}"), "Accept-Language", 100 + number as u64);
         }
-        assert!(room("x-7", "Accept-Language"), "an existing variant is replaced");
-        assert!(room("x-7", "") && !room("one-more", ""), "a response without vary counts as a variant");
-        assert!(room("one-more", "Accept-Language, Cookie"), "a response with more vary fields replaces all");
+        let popular = find(0).stored.unwrap().key;
+        ready(record_use(&store, &target(), &popular, 3, at(200))).unwrap();
+        for number in MAX_VARIANTS..3 * MAX_VARIANTS {
+            get_or_fill(&store, &format!("x-{number}"), "Accept-Language", 200 + number as u64);
+        }
+        let stored: Vec<_> = (0..3 * MAX_VARIANTS).filter(|number| find(*number).stored.is_some()).collect();
+        let expected: Vec<_> = std::iter::once(0).chain(2 * MAX_VARIANTS + 1..3 * MAX_VARIANTS).collect();
+        assert_eq!(stored, expected, "the one in use, and the latest");
+        assert_eq!(find(0).marker.unwrap().variants.len(), MAX_VARIANTS);
+    }
+
+    #[test]
+    fn a_use_is_recorded_for_a_stored_variant_only() {
+        let store = FakeStore::default();
+        let record = |key: &str| ready(record_use(&store, &target(), key, 9, at(200))).unwrap();
+        record("https://shop.example/a?__strata_variant=00000000000000000000000000000000");
+        assert!(ready(store.get(target().as_str())).unwrap().is_none(), "no marker is made");
+        get_or_fill(&store, "de", "Accept-Language", 100);
+        record("https://shop.example/a?__strata_variant=00000000000000000000000000000000");
+        record("short");
+        let Some(Entry::Marker(marker)) = ready(store.get(target().as_str())).unwrap() else { panic!("a marker") };
+        assert_eq!(marker.variants.iter().map(|variant| variant.magnitude).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

@@ -14,6 +14,12 @@
 //! - White space beside `=` is not allowed. A freshness directive with it has no number, and so is
 //!   stale.
 //! - An unterminated quoted string hides nothing: the line is then split at every comma.
+//! - A member that is not well-formed never widens what is shared: it counts for the forbidding
+//!   words in it (see `misplaced`), and the response is stale unless another member states its
+//!   freshness.
+//! - `s-maxage` forbids stale responses (5.2.2.10), unless the same field declares a window for
+//!   them: an origin that sends `s-maxage=60, stale-while-revalidate=600`, as most frameworks do,
+//!   wants stale responses.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -41,12 +47,15 @@ pub const MAX_DELTA: Duration = Duration::from_secs(1 << 31);
 pub struct Directives {
     /// `max-age`; zero if its argument is not a number.
     pub max_age: Option<Duration>,
-    /// `s-maxage`; zero if its argument is not a number. It implies `proxy_revalidate` (5.2.2.10).
+    /// `s-maxage`; zero if its argument is not a number. It implies `proxy_revalidate` (5.2.2.10)
+    /// unless the field also declares a stale window.
     pub s_maxage: Option<Duration>,
     /// `stale-while-revalidate` (RFC 5861 section 3).
     pub stale_while_revalidate: Option<Duration>,
     /// `stale-if-error` (RFC 5861 section 4).
     pub stale_if_error: Option<Duration>,
+    /// Whether one of these two is declared: with more than zero seconds, or without a number.
+    pub accepts_stale: bool,
     /// `no-store`.
     pub no_store: bool,
     /// `no-cache`, unqualified.
@@ -78,10 +87,17 @@ impl Directives {
     #[must_use]
     pub fn from_cache_control<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut directives = Self::default();
-        for (name, argument) in lines.into_iter().flat_map(cache_directives) {
-            if !argument.as_deref().is_some_and(|argument| directives.qualify(&name, argument)) {
+        let mut is_well_formed = true;
+        for member in lines.into_iter().flat_map(split_list) {
+            is_well_formed &= directives.restrict_by_member(member);
+            if let Some((name, argument)) = cache_directive(member)
+                && !argument.as_deref().is_some_and(|argument| directives.qualify(&name, argument))
+            {
                 directives.set(&name, argument.as_deref().map(delta_seconds));
             }
+        }
+        if !is_well_formed {
+            directives.distrust();
         }
         directives
     }
@@ -112,6 +128,7 @@ impl Directives {
                 Member::String(_) | Member::Other => directives.set(name, Some(None)),
             }
         }
+        directives.restrict_by_dictionary(value);
         (!members.is_empty()).then_some(directives)
     }
 
@@ -130,7 +147,8 @@ impl Directives {
     ///     directives.lifetime().map(|lifetime| lifetime.to_directives())
     /// };
     /// let line = "max-age=9, s-maxage=5, stale-if-error=7";
-    /// assert_eq!(lifetime(line).as_deref(), Some("max-age=5"));
+    /// assert_eq!(lifetime(line).as_deref(), Some("max-age=5, stale-if-error=7"));
+    /// assert_eq!(lifetime(&format!("{line}, must-revalidate")).as_deref(), Some("max-age=5"));
     /// assert_eq!(lifetime("max-age=9, no-cache").as_deref(), Some("max-age=0"));
     /// assert_eq!(lifetime("max-age=9, private"), None);
     /// assert_eq!(lifetime("public"), None);
@@ -155,13 +173,28 @@ impl Directives {
     /// lifetime is over, the response must be validated before each use.
     #[must_use]
     pub fn forbids_stale(&self) -> bool {
-        self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
+        self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage_forbids_stale()
+    }
+
+    /// Returns whether `s-maxage` forbids stale responses: the field declares no window for them.
+    #[must_use]
+    pub fn s_maxage_forbids_stale(&self) -> bool {
+        self.s_maxage.is_some() && !self.accepts_stale
     }
 
     /// Returns whether a shared cache may use the response for requests with `Authorization` (3.5).
     #[must_use]
     pub fn allows_authorized(&self) -> bool {
         self.public || self.must_revalidate || self.s_maxage.is_some()
+    }
+
+    /// Removes what a field that is not well-formed must not allow: a guessed lifetime, and the
+    /// exception of `must-understand` from `no-store`.
+    fn distrust(&mut self) {
+        if self.max_age.or(self.s_maxage).is_none() {
+            (self.max_age, self.explicit) = (Some(Duration::ZERO), true);
+        }
+        self.must_understand &= !self.no_store;
     }
 
     /// Reads the argument of a qualified `no-cache` or `private` as field names. Returns whether
@@ -181,10 +214,12 @@ impl Directives {
         match name {
             "max-age" => self.max_age = self.max_age.or_else(freshness),
             "s-maxage" => self.s_maxage = self.s_maxage.or_else(freshness),
-            "stale-while-revalidate" => {
-                self.stale_while_revalidate = self.stale_while_revalidate.or(argument.flatten());
+            "stale-while-revalidate" | "stale-if-error" => {
+                self.accepts_stale |= argument.is_none_or(|seconds| seconds.is_some_and(|window| !window.is_zero()));
+                let window =
+                    if name == "stale-if-error" { &mut self.stale_if_error } else { &mut self.stale_while_revalidate };
+                *window = window.or(argument.flatten());
             }
-            "stale-if-error" => self.stale_if_error = self.stale_if_error.or(argument.flatten()),
             "no-store" => self.no_store = true,
             "no-cache" => self.no_cache = true,
             "private" => self.private = true,
@@ -213,15 +248,17 @@ impl Directives {
 /// assert_eq!(directives.len(), 2);
 /// ```
 pub fn cache_directives(line: &[u8]) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
-    split_list(line).filter_map(|member| {
-        let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
-            Some(at) if member[..at].trim_ascii_end().len() < at => (&member[..at], Some(b" ".to_vec())),
-            Some(at) => (&member[..at], Some(unquote(&member[at + 1..]))),
-            None => (member, None),
-        };
-        let name = core::str::from_utf8(name).ok()?.trim_ascii().to_ascii_lowercase();
-        (!name.is_empty()).then_some((name, argument))
-    })
+    split_list(line).filter_map(cache_directive)
+}
+
+fn cache_directive(member: &[u8]) -> Option<(String, Option<Vec<u8>>)> {
+    let (name, argument) = match member.iter().position(|byte| *byte == b'=') {
+        Some(at) if member[..at].trim_ascii_end().len() < at => (&member[..at], Some(b" ".to_vec())),
+        Some(at) => (&member[..at], Some(unquote(&member[at + 1..]))),
+        None => (member, None),
+    };
+    let name = core::str::from_utf8(name).ok()?.trim_ascii().to_ascii_lowercase();
+    (!name.is_empty()).then_some((name, argument))
 }
 
 /// Returns the fields that a qualified directive names, or `None` if the argument is not a list of
@@ -382,12 +419,14 @@ mod tests {
     }
 
     #[test]
-    fn rfc9111_5_2_2_10_s_maxage_is_the_lifetime_in_a_shared_cache_and_forbids_stale() {
+    fn rfc9111_5_2_2_10_s_maxage_is_the_lifetime_in_a_shared_cache_and_windows_beside_it_hold() {
         let windows = "stale-while-revalidate=7, stale-if-error=8";
         for (directives, expected) in [
             ("max-age=9", Some([9, 7, 8])),
-            ("max-age=9, s-maxage=5", Some([5, 0, 0])),
-            ("s-maxage=x, max-age=9", Some([0, 0, 0])),
+            ("max-age=9, s-maxage=5", Some([5, 7, 8])),
+            ("s-maxage=x, max-age=9", Some([0, 7, 8])),
+            ("s-maxage=5, must-revalidate", Some([5, 0, 0])),
+            ("s-maxage=5, no-cache", Some([0, 0, 0])),
             ("max-age=9, must-revalidate", Some([9, 0, 0])),
             ("max-age=9, proxy-revalidate", Some([9, 0, 0])),
             ("max-age=9, no-cache", Some([0, 0, 0])),
@@ -405,6 +444,23 @@ mod tests {
             let text = format!("{directives}, {windows}");
             assert_eq!(seconds(cache_control(&text)), expected, "{directives}");
             assert_eq!(seconds(targeted(&text).unwrap()), expected, "{directives}");
+        }
+    }
+
+    #[test]
+    fn rfc9111_5_2_2_10_s_maxage_forbids_stale_unless_the_field_declares_a_window() {
+        for (window, forbidden) in [
+            ("public", true),
+            ("stale-while-revalidate=9", false),
+            ("stale-if-error=9", false),
+            ("stale-while-revalidate", false),
+            ("stale-while-revalidate=0, stale-if-error=0", true),
+            ("stale-while-revalidate=x", true),
+            ("stale-while-revalidate=9, proxy-revalidate", true),
+        ] {
+            let text = format!("s-maxage=5, {window}");
+            assert_eq!(cache_control(&text).forbids_stale(), forbidden, "{text}");
+            assert_eq!(targeted(&text).unwrap().forbids_stale(), forbidden, "{text}");
         }
     }
 

@@ -19,6 +19,13 @@ pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<I
     parts(text.as_bytes(), separator).map(|(at, part)| (at, text.get(at..at + part.len()).unwrap_or_default()))
 }
 
+/// Splits a text before the first separator outside quoted strings. The first part is trimmed.
+pub(crate) fn split_at_first(text: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    let mut all = parts(text, separator).map(|(at, part)| at + part.len());
+    let (head, rest) = text.split_at(all.next().unwrap_or_default());
+    (head.trim_ascii_start(), rest)
+}
+
 fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = (usize, &[u8])> {
     let mut whole = Quotes::default();
     text.iter().for_each(|byte| whole.pass(*byte));

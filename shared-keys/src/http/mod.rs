@@ -5,6 +5,7 @@ mod directives;
 mod entity_tag;
 mod field_lists;
 mod lifetime;
+mod misplaced;
 mod negotiate;
 mod normaliser;
 mod percent;

@@ -16,6 +16,10 @@ use super::field_lists::{Member, members, split_outside_quotes};
 /// The coding of a body that is not encoded (RFC 9110, 12.5.3).
 pub(crate) const IDENTITY: &str = "identity";
 
+/// The codings that `*` does not stand for: clients that know them name them, and a dictionary's
+/// coding is of no use without the dictionary (RFC 9842).
+const NAMED_ONLY: [&str; 3] = ["dcb", "dcz", "zstd"];
+
 /// Selects the offered content codings that a client accepts (RFC 9110 section 12.5.3), in their
 /// order. Returns `identity` if it accepts no offered coding, or if the client prefers it to all of
 /// them.
@@ -27,6 +31,7 @@ pub(crate) fn codings<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> Cow<'
     let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name)).map(|member| member.weight);
     let (identity, any) = (named(IDENTITY).unwrap_or_default(), named("*").unwrap_or_default());
     let is_taken = |coding: &&str| {
+        let any = if NAMED_ONLY.iter().any(|known| same_coding(known, coding)) { 0 } else { any };
         let weight = named(coding).unwrap_or(any);
         weight > 0 && weight >= identity
     };
@@ -174,6 +179,9 @@ mod tests {
             // `*` stands for every coding that is not named.
             ("br gzip", "*", "br, gzip"),
             ("br gzip", "br;q=0, *", "gzip"),
+            ("dcb dcz zstd br gzip", "*", "br, gzip"),
+            ("dcb dcz zstd br gzip", "gzip, br, zstd, dcb, dcz", "dcb, dcz, zstd, br, gzip"),
+            ("dcb dcz zstd br gzip", "zstd;q=0, dcz, *", "dcz, br, gzip"),
             ("br gzip", "gzip;q=0.3, *;q=0.5", "br, gzip"),
             ("br gzip", "*;q=0", "identity"),
             ("br gzip", "*;q=0, gzip", "gzip"),

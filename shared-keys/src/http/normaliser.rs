@@ -77,6 +77,9 @@ impl Normaliser {
     /// that to all. The origin chooses among them: one that cannot produce the first may be able to
     /// produce the next.
     ///
+    /// `*` stands for all codings but `zstd` and those of a dictionary (`dcb` and `dcz`, RFC 9842),
+    /// which a client that can decode them names.
+    ///
     /// A client without the field gets `identity`: it accepts any coding formally, but most such
     /// clients cannot decode one.
     ///
@@ -211,7 +214,10 @@ fn lower_case_list(value: &str) -> String {
 fn cookies(value: &str, names: &[Box<str>]) -> Option<String> {
     let mut picked = String::new();
     for name in names {
-        let mut pairs = value.split(';').filter_map(|pair| pair.split_once('='));
+        // Some servers join lines with a comma and a space, which no cookie contains (RFC 6265
+        // section 4.1.1).
+        let parts = value.split(';').flat_map(|part| part.split(", "));
+        let mut pairs = parts.filter_map(|pair| pair.split_once('='));
         if let Some((_, value)) = pairs.find(|(given, _)| given.trim_ascii() == &**name) {
             for text in [if picked.is_empty() { "" } else { "; " }, name, "=", value.trim_ascii()] {
                 picked.push_str(text);

@@ -66,9 +66,9 @@ impl VaryFields {
 /// Rules that map equivalent values of request fields to one value: a [`Normaliser`] per field
 /// name.
 ///
-/// By default `Accept-Encoding` becomes those of `br` and `gzip` that the client accepts, or
-/// `identity`; `Accept` and `Accept-Language` lose case and spaces; and any other field is
-/// unchanged, since only the origin knows its meaning.
+/// By default `Accept-Encoding` becomes those of `dcb`, `dcz`, `zstd`, `br` and `gzip` that the
+/// client accepts, or `identity`; `Accept` and `Accept-Language` lose case and spaces; and any
+/// other field is unchanged, since only the origin knows its meaning.
 ///
 /// **The origin receives what the key contains**: [`forwarded`](Self::forwarded) returns each field
 /// that has a normaliser in the form for the request to the origin, whether or not the response
@@ -90,7 +90,7 @@ impl Default for VaryRules {
     fn default() -> Self {
         // These are names of codings, so this never fails. Verbatim would only create more
         // variants.
-        let coding = Normaliser::coding(["br", "gzip"]).unwrap_or(Normaliser::verbatim());
+        let coding = Normaliser::coding(["dcb", "dcz", "zstd", "br", "gzip"]).unwrap_or(Normaliser::verbatim());
         Self(Vec::new())
             .field("accept-encoding", coding)
             .field("accept", Normaliser::lower_case_list())

@@ -111,10 +111,13 @@ impl Scope {
     /// ```
     ///
     /// # Errors
-    /// Fails if it has no host, or has a query or fragment.
+    /// Fails if it has no host, or has a scheme, a query or a fragment.
     pub fn path(text: &str) -> Result<Self, ParseError> {
         if let Some(at) = text.find(['?', '#']) {
             return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
+        }
+        if let Some(at) = text.find("://") {
+            return Err(ParseError::new("`host/path` without the scheme of the URL", at, text));
         }
         // Rejects what the URL parser would drop or read in another way.
         let host = text.split('/').next().unwrap_or_default();

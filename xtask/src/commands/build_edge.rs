@@ -14,8 +14,10 @@ use crate::{paths, wasm};
 const OUTPUT: &str = "edge-worker/build";
 const OUTPUT_FILES: [&str; 2] = ["edge_worker.js", "edge_worker_bg.wasm"];
 
-/// A bare worker has 42,000 bytes. Cloudflare accepts 3 MiB on the free plan, but the start of an
-/// isolate takes longer with each byte.
+/// Cloudflare accepts 3 MiB on the free plan, but the start of an isolate takes longer with each
+/// byte. It should take at most twice as long as a bare worker's, which has 35,000 bytes: from the
+/// start of workerd to the first response, medians of nine runs were 81 ms for the bare worker and
+/// 108 ms for this at 256,000 bytes, of which 20 and 30 ms were processor time.
 const MAX_ZIPPED_BYTES: usize = 330_000;
 
 /// The inputs of the build, besides the crates that Cargo.lock pins.

@@ -10,12 +10,13 @@ use worker::{Context, web_sys};
 use super::Answer;
 use super::collapse::pending;
 use super::exchange::Exchange;
-use super::fetch::OriginResponse;
-use super::respond::{own_response, tee, ttl_secs, unreachable};
+use super::fetch::{OriginResponse, undecoded};
+use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
+use crate::policy::range::content_length;
 use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
@@ -43,9 +44,10 @@ impl Exchange {
         }
         let answer = if self.websocket {
             fetch::fetch_upgrade(request, &url, &headers).await
+        } else if self.has_odd_body {
+            fetch::fetch_with_odd_body(request, &url, &headers).await
         } else {
-            let body = request.body().filter(|_| !matches!(self.method, Method::GET | Method::HEAD));
-            fetch::fetch(&self.method, &url, &headers, body.as_ref()).await
+            fetch::fetch(&self.method, &url, &headers, request.body().as_ref()).await
         };
         let (answer, code) = match answer {
             Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -58,6 +60,7 @@ impl Exchange {
             Err(error) => return unreachable(forward, &error),
         };
         let mut headers = from_runtime(answer.headers());
+        let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
@@ -74,9 +77,13 @@ impl Exchange {
         let mut forwarded = Forwarded::new(forward, Some(code));
         if let Some((mut response, retention)) = answer_to_gets {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
+            if content_length(&response.headers).is_none() {
+                forwarded = forwarded.with_unknown_length();
+            }
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse { response, body: tee(&mut body), is_evaluated: false, is_keyed: true };
+            let received =
+                OriginResponse { response, body: tee(&mut body), undecoded: None, is_evaluated: false, is_keyed: true };
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 if let Err(error) = exchange.store(received, retention).await {
@@ -84,7 +91,8 @@ impl Exchange {
                 }
             });
         }
-        self.finish(code, headers, body, false, is_from_sdk, CacheStatus::Forwarded(forwarded))
+        let message = Message { status: code, headers, undecoded, body };
+        self.finish(message, false, is_from_sdk, CacheStatus::Forwarded(forwarded))
     }
 
     /// Returns the response to a POST as later GETs will get it, and for how long, if the rule
@@ -95,7 +103,10 @@ impl Exchange {
         headers: &HeaderMap,
         context: FetchContext,
     ) -> Option<(StoredResponse, Duration)> {
-        let mut keyed = self.headers.clone();
+        // Fields of the body, which is not in the key either: `store_post` accepts that.
+        let mut own = self.headers.clone();
+        [header::CONTENT_LENGTH, header::CONTENT_TYPE].map(|name| own.remove(name));
+        let mut keyed = own.clone();
         remove_unkeyed(&mut keyed, &self.rule.unkeyed);
         // Fields and a spelling outside the key may have influenced the response, and a response
         // that varies was selected by fields that are not normalised.
@@ -105,14 +116,14 @@ impl Exchange {
             || !self.rule.store_post
             || has_credentials
             || self.configured_bypass().is_some()
-            || keyed.len() != self.headers.len()
+            || keyed.len() != own.len()
             || self.keyed_url() != self.url
             || headers.contains_key(header::VARY)
         {
             return None;
         }
         let response = response::to_stored(status, headers.clone(), &self.target, context);
-        let retention = self.retention(&response, None).ok()?;
+        let retention = self.retention(&response).ok()?;
         storable::answers_gets(&self.url, &response).then_some((response, retention))
     }
 }

@@ -1,15 +1,17 @@
 //! Request collapsing: of several requests for the same response, one is sent to the origin.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::{Either, select};
 use http::header;
 use worker::{Context, Delay};
 
 use super::exchange::{Exchange, Extent};
 use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
-use crate::collapse::{LEADER_TIMEOUT, PendingFetches, Role, WAIT_TIMEOUT};
+use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
 use crate::policy::{Decision, Forward, ForwardReason, validate};
 use crate::runtime::now;
@@ -35,15 +37,32 @@ async fn wait(key: &str, deadline: SystemTime) {
     }
 }
 
+/// Waits until the wait for a leader's key has ended otherwise.
+async fn superseded(leader: LeaderId) {
+    while !PENDING.with(|pending| pending.is_superseded(leader)) {
+        Delay::from(Duration::from_millis(*POLL_MS.end())).await;
+    }
+}
+
 impl Exchange {
     /// Answers from the origin. If another request of this isolate is in progress for the same
     /// response, waits for it and answers from the store.
     pub(super) async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
         let deadline = now() + WAIT_TIMEOUT;
+        let mut has_waited = false;
         while self.is_collapsible(forward)
             && let Some(key) = self.storage_key(&found)
         {
             match pending().join(&key, now(), LEADER_TIMEOUT) {
+                Role::Leader(leader) if has_waited => {
+                    // The leader that this request replaces may have been slow, and not lost.
+                    let replaced = superseded(leader.id());
+                    let fill = self.fill(forward, found, Some(leader), context);
+                    match select(pin!(fill), pin!(replaced)).await {
+                        Either::Left((answer, _)) => return answer,
+                        Either::Right(_) => {}
+                    }
+                }
                 Role::Leader(leader) => return self.fill(forward, found, Some(leader), context).await,
                 Role::Waiter if now() < deadline => wait(&key, deadline).await,
                 Role::OriginFailed { is_disconnected } => {
@@ -54,11 +73,12 @@ impl Exchange {
                 }
                 Role::Waiter | Role::Uncollapsed => break,
             }
+            has_waited = true;
             found = self.lookup().await;
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
                     let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
-                    return self.serve(stored, found.marker, hit, CacheStatus::Forwarded(forwarded), context).await;
+                    return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
                 (Decision::Serve(_), None) => break,
@@ -79,7 +99,7 @@ impl Exchange {
 
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
     /// if a selecting field cannot be read.
-    fn storage_key(&self, found: &Found) -> Option<String> {
+    pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
         match &found.marker {
             Some(marker) => {
                 let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;

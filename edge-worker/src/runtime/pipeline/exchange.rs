@@ -30,6 +30,8 @@ pub(super) struct Exchange {
     /// The client's fields, without hop-by-hop fields.
     pub(super) headers: HeaderMap,
     pub(super) websocket: bool,
+    /// Whether the request is a GET or HEAD with a body.
+    pub(super) has_odd_body: bool,
     pub(super) config: Rc<Config>,
     pub(super) store: Tiered,
     pub(super) journal: Journal,
@@ -111,13 +113,14 @@ impl Exchange {
             return self.bypass(request, Forward::bypass(Detail::JournalUnreachable), context).await;
         }
         self.refresh_journal(context);
-        if let Some(answer) = self.serve_from_memory().await {
+        if let Some(answer) = self.serve_from_memory(context).await {
             return answer;
         }
         let found = self.lookup().await;
+        self.count_request(&found, context);
         match (self.decide(&found).await, found) {
-            (Decision::Serve(hit), Found { stored: Some(stored), marker }) => {
-                self.serve(stored, marker, hit, CacheStatus::Hit { hit, memory: false }, context).await
+            (Decision::Serve(hit), Found { stored: Some(stored), .. }) => {
+                self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
                 own_response(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this request", Detail::OnlyIfCached)
@@ -131,7 +134,9 @@ impl Exchange {
 
     /// Returns why the request bypasses the store; `None` if it does not.
     fn bypass_reason(&self) -> Option<Forward> {
-        bypass_reason(self.request(), self.websocket).or_else(|| self.configured_bypass())
+        bypass_reason(self.request(), self.websocket)
+            .or_else(|| self.has_odd_body.then(|| Forward::bypass(Detail::Body)))
+            .or_else(|| self.configured_bypass())
     }
 
     /// Returns why the deployment's configuration keeps the request from the store.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode, header};
 use shared_keys::Verdict;
 use url::Url;
-use worker::Context;
+use worker::{Context, web_sys};
 
 use super::exchange::{Exchange, Extent};
 use super::respond::unreachable;
@@ -29,6 +29,8 @@ const UNLIMITED: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct OriginResponse {
     pub(super) response: StoredResponse,
     pub(super) body: Option<Body>,
+    /// The fields as the runtime holds them, if one of them could not be decoded.
+    pub(super) undecoded: Option<web_sys::Headers>,
     /// The request carried the client's conditions, and the origin sent this response all the same.
     pub(super) is_evaluated: bool,
     /// The request had the key's spelling of the URL. Another spelling could make the origin answer
@@ -53,6 +55,8 @@ pub(super) enum Validation {
     Updated(StoredResponse),
     /// The origin's response replaces it.
     Replaced(OriginResponse),
+    /// It is stale from now on, by the origin's response to HEAD (RFC 9111 section 4.3.5).
+    Outdated(OriginResponse),
     /// The origin's response says nothing about it.
     Unrelated(OriginResponse),
 }
@@ -62,8 +66,10 @@ impl Validation {
     /// own.
     fn into_response(self) -> OriginResponse {
         match self {
-            Self::Updated(response) => OriginResponse { response, body: None, is_evaluated: false, is_keyed: true },
-            Self::Replaced(received) | Self::Unrelated(received) => received,
+            Self::Updated(response) => {
+                OriginResponse { response, body: None, undecoded: None, is_evaluated: false, is_keyed: true }
+            }
+            Self::Replaced(received) | Self::Outdated(received) | Self::Unrelated(received) => received,
         }
     }
 }
@@ -76,6 +82,8 @@ pub(super) enum StoredEffect {
     Updated(String),
     /// The response replaces the stored response under this key.
     Replaced(String),
+    /// The stored response is stale from now on.
+    Outdated(Stored),
 }
 
 impl Exchange {
@@ -102,7 +110,7 @@ impl Exchange {
             },
         };
         let mut forwarded = Forwarded::new(forward, Some(received.response.status));
-        let Found { stored, marker } = found;
+        let stored = found.stored;
         // The response is about the stored response that the request selected (RFC 9111 sections
         // 4.3.3 and 4.3.5).
         let selected = stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
@@ -120,7 +128,7 @@ impl Exchange {
         if !matches!(effect, StoredEffect::Updated(_)) {
             forwarded.status = Some(received.response.status);
         }
-        self.deliver(forwarded, received, effect, marker, leader, context).await
+        self.deliver(forwarded, received, effect, leader, context).await
     }
 
     /// Returns the condition of a request that may be stored.
@@ -148,10 +156,17 @@ impl Exchange {
     ) -> Result<(OriginResponse, StoredEffect), Answer> {
         match self.validate(&stored.response, received, self.extent(), limit).await {
             Ok(Validation::Updated(response)) => {
-                let updated = OriginResponse { response, body: stored.body, is_evaluated: false, is_keyed: true };
+                let updated = OriginResponse {
+                    response,
+                    body: stored.body,
+                    undecoded: None,
+                    is_evaluated: false,
+                    is_keyed: true,
+                };
                 Ok((updated, StoredEffect::Updated(stored.key)))
             }
             Ok(Validation::Unrelated(received)) => Ok((received, StoredEffect::None)),
+            Ok(Validation::Outdated(received)) => Ok((received, StoredEffect::Outdated(stored))),
             Ok(Validation::Replaced(received)) if !is_failure(received.response.status) => {
                 Ok((received, StoredEffect::Replaced(stored.key)))
             }
@@ -185,12 +200,13 @@ impl Exchange {
         let Some(stale) = self.stale_response(forward, found, is_disconnected).await else {
             return match result {
                 Ok(received) => Err(received),
-                Err(error) => Ok(unreachable(forward, &error)),
+                Err(error) => {
+                    fail(leader.take(), is_disconnected);
+                    Ok(unreachable(forward, &error))
+                }
             };
         };
-        if let Some(leader) = leader.take() {
-            leader.fail(is_disconnected, now());
-        }
+        fail(leader.take(), is_disconnected);
         let status = result.ok().map(|received| received.response.status);
         Ok(self.reuse_stale(forward, stale, status).await)
     }
@@ -236,8 +252,9 @@ impl Exchange {
             {
                 response.headers.insert(range::ANSWERED_RANGE, range.clone());
             }
-            let is_keyed = *url == keyed;
-            Ok(OriginResponse { response, body: answer.body().map(Body::Stream), is_evaluated, is_keyed })
+            let undecoded = undecoded(&answer, &response.headers);
+            let (body, is_keyed) = (answer.body().map(Body::Stream), *url == keyed);
+            Ok(OriginResponse { response, body, undecoded, is_evaluated, is_keyed })
         };
         let received = fetch(&keyed, &headers).await?;
         // An origin that prefers another spelling, or another order of parameters, redirects to it.
@@ -282,7 +299,7 @@ impl Exchange {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
             StatusCode::OK if extent == Extent::Fields => match validate::by_head(stored, answer.response.clone()) {
                 Head::Updates(updated) => Some(updated),
-                Head::Outdates => None,
+                Head::Outdates => return Ok(Validation::Outdated(answer)),
                 Head::Unrelated => return Ok(Validation::Unrelated(answer)),
             },
             _ if extent == Extent::Fields => return Ok(Validation::Unrelated(answer)),
@@ -299,5 +316,18 @@ impl Exchange {
             return Ok(Validation::Replaced(self.fetch(extent, Condition::None, limit).await?));
         }
         Ok(Validation::Replaced(answer))
+    }
+}
+
+/// Returns the fields of the origin's response as the runtime holds them, if one of them could not
+/// be decoded.
+pub(super) fn undecoded(answer: &web_sys::Response, decoded: &HeaderMap) -> Option<web_sys::Headers> {
+    validate::has_undecodable_value(decoded).then(|| answer.headers())
+}
+
+/// Releases the waiters of a leader whose request failed.
+fn fail(leader: Option<Leader>, is_disconnected: bool) {
+    if let Some(leader) = leader {
+        leader.fail(is_disconnected, now());
     }
 }

@@ -28,7 +28,7 @@ use self::exchange::Exchange;
 use super::body::Body;
 use super::journal::Journal;
 use super::tiered::Tiered;
-use super::{env, from_runtime, json_response, now, purge_endpoint};
+use super::{env, json_response, now, purge_endpoint, request_headers};
 use crate::cache_status::CacheStatus;
 use crate::config::{Config, PURGE_SECRET};
 use crate::error::Error;
@@ -68,7 +68,7 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
-    let mut headers = from_runtime(request.headers());
+    let mut headers = request_headers(&request);
     if is_ambiguous(&headers) {
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
     }
@@ -90,9 +90,12 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
     let websocket = is_websocket(&method, &headers);
+    // The runtime has no body if the length is zero.
+    let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
-    let exchange = Rc::new(Exchange { method, url, target, rule, headers, websocket, config, store, journal });
+    let exchange =
+        Rc::new(Exchange { method, url, target, rule, headers, websocket, has_odd_body, config, store, journal });
     let (response, status) = exchange.answer(&request, &context).await?;
     exchange.record_metrics(&env, &response, status, started);
     Ok(response)

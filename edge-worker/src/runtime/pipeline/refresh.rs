@@ -17,7 +17,6 @@ use super::exchange::{Exchange, Extent};
 use super::fetch::{Condition, OriginResponse, Validation};
 use crate::collapse::Role;
 use crate::error::Error;
-use crate::policy::select::VaryMarker;
 use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, storable, validate};
 use crate::runtime::{after_response, now, timeout};
@@ -32,17 +31,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 impl Exchange {
     /// Refreshes the stored response under `key` after the client is answered, unless this isolate
     /// is refreshing it already.
-    pub(super) fn refresh(
-        self: &Rc<Self>,
-        key: String,
-        stored: StoredResponse,
-        marker: Option<VaryMarker>,
-        context: &Context,
-    ) {
+    pub(super) fn refresh(self: &Rc<Self>, key: String, stored: StoredResponse, context: &Context) {
         let Role::Leader(leader) = pending().join(&key, now(), REFRESH_TIMEOUT) else { return };
         let exchange = Rc::clone(self);
         after_response(context, async move {
-            let refresh = timeout(REFRESH_TIMEOUT, exchange.refresh_with_lease(&key, &stored, marker));
+            let refresh = timeout(REFRESH_TIMEOUT, exchange.refresh_with_lease(&key, &stored));
             if let Err(error) = refresh.await {
                 worker::console_warn!("not refreshed: {error}");
             }
@@ -51,17 +44,12 @@ impl Exchange {
     }
 
     /// Refreshes the stored response unless another isolate of the data centre holds the lease.
-    async fn refresh_with_lease(
-        &self,
-        key: &str,
-        stored: &StoredResponse,
-        marker: Option<VaryMarker>,
-    ) -> Result<(), Error> {
+    async fn refresh_with_lease(&self, key: &str, stored: &StoredResponse) -> Result<(), Error> {
         let lease = self.store.refresh_lease(key).await;
         if !lease.acquire(REFRESH_TIMEOUT).await? {
             return Ok(());
         }
-        match self.try_refresh(key, stored, marker).await {
+        match self.try_refresh(key, stored).await {
             Ok(true) => lease.release().await,
             result => {
                 lease.renew(RETRY_AFTER).await?;
@@ -72,7 +60,7 @@ impl Exchange {
 
     /// Refreshes the stored response. Returns `false` if the origin returned nothing that updates
     /// it.
-    async fn try_refresh(&self, key: &str, stored: &StoredResponse, marker: Option<VaryMarker>) -> Result<bool, Error> {
+    async fn try_refresh(&self, key: &str, stored: &StoredResponse) -> Result<bool, Error> {
         let has_validator = validate::has_validator(&stored.headers);
         let condition = if has_validator { Condition::Stored(stored) } else { Condition::None };
         // A complete response is refreshed completely, whatever range the client requested.
@@ -82,21 +70,23 @@ impl Exchange {
             // An error does not update the resource. The stored response remains for
             // `stale-if-error`.
             Validation::Replaced(received) if is_failure(received.response.status) => return Ok(false),
-            Validation::Replaced(received) if received.is_keyed => received,
-            Validation::Replaced(_) | Validation::Unrelated(_) => return Ok(false),
+            Validation::Replaced(received) | Validation::Outdated(received) if received.is_keyed => received,
+            Validation::Replaced(_) | Validation::Outdated(_) | Validation::Unrelated(_) => return Ok(false),
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
             Validation::Updated(mut response) => match self.store.get(key).await? {
                 Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
                     storable::remove_client_fields(&mut response, self.request().choices);
-                    OriginResponse { response, body, is_evaluated: false, is_keyed: true }
+                    OriginResponse { response, body, undecoded: None, is_evaluated: false, is_keyed: true }
                 }
                 // A newer response has replaced it.
                 _ => return Ok(true),
             },
         };
-        match self.retention(&received.response, marker.as_ref()) {
-            Ok(retention) => self.store(received, retention).await?,
+        match self.retention(&received.response) {
+            Ok(retention) => {
+                self.store(received, retention).await?;
+            }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.
             Err(reason) if self.supersedes_stored(reason, received.response.status) => self.store.delete(key).await?,

@@ -3,23 +3,31 @@
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use worker::{Context, Env, web_sys};
 
 use super::exchange::Exchange;
 use super::fetch::{OriginResponse, StoredEffect};
 use super::serve::cut;
-use super::{Answer, refuse};
+use super::{Answer, Stored, refuse};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::collapse::Leader;
 use crate::error::{Error, ErrorKind};
 use crate::headers::remove_for_the_edge;
 use crate::policy::range::{self, number};
-use crate::policy::select::VaryMarker;
 use crate::policy::storable::{self, NotStored};
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::Body;
-use crate::runtime::{after_response, env, json_text, now, response};
+use crate::runtime::{after_response, env, json_text, now, response, to_runtime};
+
+/// A response to the client.
+pub(super) struct Message {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// The fields as the origin sent them, if one of them could not be decoded.
+    pub(super) undecoded: Option<web_sys::Headers>,
+    pub(super) body: Option<Body>,
+}
 
 impl Exchange {
     /// Sends a response from the origin, or a stored response that it updated, and stores it if
@@ -29,11 +37,10 @@ impl Exchange {
         forwarded: Forwarded,
         received: OriginResponse,
         effect: StoredEffect,
-        marker: Option<VaryMarker>,
         leader: Option<Leader>,
         context: &Context,
     ) -> Answer {
-        let OriginResponse { mut response, mut body, is_evaluated, is_keyed } = received;
+        let OriginResponse { mut response, mut body, undecoded, is_evaluated, is_keyed } = received;
         let (is_head, is_from_sdk) = (self.method == Method::HEAD, response.is_from_sdk());
         let is_update = matches!(effect, StoredEffect::Updated(_));
         let mut headers = response.headers.clone();
@@ -44,20 +51,26 @@ impl Exchange {
         let retention = match () {
             () if is_head && !is_update => Err(NotStored::Request),
             () if !is_keyed => Err(NotStored::Spelling),
-            () => self.retention(&response, marker.as_ref()),
+            () => self.retention(&response),
         };
-        if let (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason)) = (effect, retention)
-            && ((is_head && !is_update && is_keyed && response.status == StatusCode::OK)
-                || self.supersedes_stored(reason, response.status))
-        {
-            self.delete(key, context).await;
+        match (effect, retention) {
+            (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason))
+                if (is_head && !is_update && is_keyed && response.status == StatusCode::OK)
+                    || self.supersedes_stored(reason, response.status) =>
+            {
+                self.delete(key, context).await;
+            }
+            (StoredEffect::Outdated(stored), _) if is_keyed => self.outdate(stored, &response, context).await,
+            _ => {}
         }
         let not_modified = match retention {
             _ if is_update => validate::not_modified(&self.headers, &response),
             Ok(_) if !is_evaluated => validate::not_modified(&self.headers, &response),
             _ => validate::is_named(&self.headers, &response),
         };
-        let status = CacheStatus::Forwarded(forwarded.with_store_result(retention.map(|_| ttl_secs(&response))));
+        let has_known_length = body.is_none() || range::content_length(&response.headers).is_some();
+        let forwarded = forwarded.with_store_result(retention.map(|_| ttl_secs(&response)));
+        let status = CacheStatus::Forwarded(if has_known_length { forwarded } else { forwarded.with_unknown_length() });
         let stored_body = match retention {
             Ok(_) if not_modified || is_head => body.take(),
             Ok(_) => tee(&mut body),
@@ -72,12 +85,33 @@ impl Exchange {
         };
         match retention {
             Ok(retention) => {
-                let received = OriginResponse { response, body: stored_body, is_evaluated, is_keyed };
+                let received = OriginResponse { response, body: stored_body, undecoded: None, is_evaluated, is_keyed };
                 self.store_after_response(received, retention, leader, context);
             }
             Err(_) => release_uncollapsed(leader),
         }
-        self.finish(code, headers, body, not_modified, is_from_sdk, status)
+        self.finish(Message { status: code, headers, undecoded, body }, not_modified, is_from_sdk, status)
+    }
+
+    /// Ends the lifetime of a stored response that the response to a HEAD outdates. Removes it if
+    /// the origin no longer permits storing.
+    async fn outdate(self: &Rc<Self>, stored: Stored, head: &StoredResponse, context: &Context) {
+        let forbids = matches!(self.retention(head), Err(NotStored::NoStore | NotStored::Private));
+        if forbids {
+            self.delete(stored.key, context).await;
+        } else if ttl_secs(&stored.response) > 0 {
+            let response = validate::expired(stored.response);
+            if let Ok(retention) = self.retention(&response) {
+                let expired = OriginResponse {
+                    response,
+                    body: stored.body,
+                    undecoded: None,
+                    is_evaluated: false,
+                    is_keyed: true,
+                };
+                self.store_after_response(expired, retention, None, context);
+            }
+        }
     }
 
     /// Stores a response after the client is answered, and then releases the waiters.
@@ -95,10 +129,13 @@ impl Exchange {
             if let Err(error) = &result {
                 worker::console_warn!("not stored: {error}");
             }
-            match response {
+            let Some((leader, response)) = leader.zip(response) else { return };
+            match result {
+                // One of the waiters sends the next request.
+                Ok(false) => drop(leader),
                 // The waiters find it in the store.
-                Some(response) if result.is_ok() && exchange.answers_waiters(&response) => drop(leader),
-                _ => release_uncollapsed(leader),
+                Ok(true) if exchange.answers_waiters(&response) => leader.release_stored(),
+                _ => leader.release_uncollapsed(now()),
             }
         });
     }
@@ -107,13 +144,12 @@ impl Exchange {
     /// `Cache-Status`.
     pub(super) fn finish(
         &self,
-        status: StatusCode,
-        mut headers: HeaderMap,
-        body: Option<Body>,
+        message: Message,
         not_modified: bool,
         is_from_sdk: bool,
         cache_status: CacheStatus,
     ) -> Answer {
+        let Message { status, mut headers, undecoded, body } = message;
         remove_for_the_edge(&mut headers, is_from_sdk);
         cache_status.append_to(&mut headers, Some(&self.target));
         let (status, body) = if not_modified {
@@ -121,6 +157,10 @@ impl Exchange {
             (StatusCode::NOT_MODIFIED, None)
         } else {
             (status, body.filter(|_| self.method != Method::HEAD))
+        };
+        let headers = match undecoded {
+            Some(undecoded) => over(&undecoded, &headers)?,
+            None => to_runtime(&headers),
         };
         Ok((response(status, &headers, body.as_ref())?, cache_status))
     }
@@ -156,6 +196,22 @@ impl Exchange {
             worker::console_log!("{line}");
         }
     }
+}
+
+/// Returns these fields. Values that could not be decoded are the origin's own octets, which the
+/// runtime copies only with all fields.
+fn over(undecoded: &web_sys::Headers, headers: &HeaderMap) -> Result<worker::Headers, Error> {
+    let fields = worker::Headers(web_sys::Headers::new_with_headers(undecoded)?);
+    for name in fields.keys().collect::<Vec<_>>() {
+        let is_kept = |name: &HeaderName| headers.get_all(name).iter().any(validate::is_undecodable);
+        if !name.parse().is_ok_and(|name| is_kept(&name)) {
+            fields.delete(&name)?;
+        }
+    }
+    for (name, value) in headers.iter().filter(|(_, value)| !validate::is_undecodable(value)) {
+        fields.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()))?;
+    }
+    Ok(fields)
 }
 
 /// Creates the response for an origin that is unreachable.

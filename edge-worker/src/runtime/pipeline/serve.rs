@@ -7,12 +7,12 @@ use shared_keys::Applied;
 use worker::Context;
 
 use super::exchange::Exchange;
+use super::respond::Message;
 use super::{Answer, Found, Stored};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::error::Error;
 use crate::policy::directives::CDN_CACHE_CONTROL;
 use crate::policy::range::{self, Part};
-use crate::policy::select::VaryMarker;
 use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
 use crate::runtime::body::Body;
@@ -57,11 +57,14 @@ impl Exchange {
     }
 
     /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
-    pub(super) async fn serve_from_memory(self: &Rc<Self>) -> Option<Answer> {
+    pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
         let looked_up = variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
         let found = self.unless_invalidated(looked_up);
-        match (self.decide(&found).await, found.stored) {
-            (Decision::Serve(hit), Some(stored)) if hit.reuse == Reuse::Fresh => {
+        let decision = self.decide(&found).await;
+        match decision {
+            Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
+                self.count_request(&found, context);
+                let stored = found.stored?;
                 Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)
             }
             _ => None,
@@ -72,13 +75,12 @@ impl Exchange {
     pub(super) async fn serve(
         self: &Rc<Self>,
         stored: Stored,
-        marker: Option<VaryMarker>,
         hit: Hit,
         status: CacheStatus,
         context: &Context,
     ) -> Answer {
         if hit.reuse == Reuse::StaleWhileRevalidate {
-            self.refresh(stored.key, stored.response.clone(), marker, context);
+            self.refresh(stored.key, stored.response.clone(), context);
         }
         self.reuse(stored.response, stored.body, hit, status).await
     }
@@ -89,7 +91,8 @@ impl Exchange {
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
         let (code, body) =
             if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
-        self.finish(code, headers, body, hit.not_modified, is_from_sdk, status)
+        let message = Message { status: code, headers, undecoded: None, body };
+        self.finish(message, hit.not_modified, is_from_sdk, status)
     }
 
     /// Returns the stored response that may replace a failure. The decision is repeated, because a

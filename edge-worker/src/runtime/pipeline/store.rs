@@ -7,10 +7,11 @@ use http::StatusCode;
 use shared_keys::Applied;
 use worker::Context;
 
+use super::Found;
 use super::exchange::Exchange;
 use super::fetch::OriginResponse;
 use crate::error::Error;
-use crate::policy::select::{Selected, VaryMarker, vary_fields};
+use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
 use crate::recent_invalidations::RecentInvalidations;
@@ -19,9 +20,11 @@ use crate::runtime::body::Body;
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::{Store, variants};
+use crate::variant_requests::VariantRequests;
 
 thread_local! {
     static INVALIDATIONS: RecentInvalidations = RecentInvalidations::default();
+    static REQUESTS: VariantRequests = VariantRequests::default();
 }
 
 impl Exchange {
@@ -29,11 +32,7 @@ impl Exchange {
     ///
     /// # Errors
     /// The reason not to store it.
-    pub(super) fn retention(
-        &self,
-        response: &StoredResponse,
-        marker: Option<&VaryMarker>,
-    ) -> Result<Duration, NotStored> {
+    pub(super) fn retention(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
         if self.is_invalidated(response.request_time) {
             return Err(NotStored::Outdated);
         }
@@ -45,11 +44,6 @@ impl Exchange {
         }
         if self.rule.is_deceptive(rules::path_of(&self.target), response) {
             return Err(NotStored::Deceptive);
-        }
-        if let Some((marker, fields)) = marker.zip(vary_fields(&response.headers))
-            && !variants::has_room(&self.target, &self.rule.vary, &self.headers, marker, fields)
-        {
-            return Err(NotStored::TooManyVariants);
         }
         let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
         match result.unwrap_or(Err(NotStored::Outdated)) {
@@ -64,11 +58,12 @@ impl Exchange {
         reason.supersedes_stored(status, self.rule.has_credentials(&self.headers))
     }
 
-    /// Stores a response where a later request will look it up.
+    /// Stores a response where a later request will look it up. Returns `false` if an unsafe
+    /// request has invalidated it meanwhile.
     ///
     /// # Errors
     /// If the body breaks off, or the store fails.
-    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<(), Error> {
+    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<bool, Error> {
         let OriginResponse { response, body, .. } = received;
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
@@ -77,17 +72,47 @@ impl Exchange {
         };
         let request_time = response.request_time;
         if self.is_invalidated(request_time) {
-            return Ok(());
+            return Ok(false);
         }
         let length = body.as_ref().map(|body| u64::from(body.length()));
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
-        variants::store(&self.store, target, rules, &self.headers, (response, body), retention).await?;
+        let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
+        variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of).await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
         if self.is_invalidated(request_time) {
             self.store.delete(target.as_str()).await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Counts a request for a variant, and records its use from time to time, so that it does not
+    /// give way to variants that are used less.
+    pub(super) fn count_request(self: &Rc<Self>, found: &Found, context: &Context) {
+        if found.marker.is_none() {
+            return;
+        }
+        let Some(key) = self.storage_key(found) else { return };
+        let magnitude = REQUESTS.with(|requests| requests.count(&key, now()));
+        if let Some(magnitude) = magnitude.filter(|_| found.stored.is_some()) {
+            let exchange = Rc::clone(self);
+            after_response(context, async move {
+                if let Err(error) = exchange.record_use(&key, magnitude).await {
+                    worker::console_warn!("the use of a variant is not recorded: {error}");
+                }
+            });
+        }
+    }
+
+    async fn record_use(&self, key: &str, magnitude: u8) -> Result<(), Error> {
+        let since = now();
+        variants::record_use(&self.store, &self.target, key, magnitude, since).await?;
+        // The write may have restored a marker that an unsafe request has deleted meanwhile.
+        if self.is_invalidated(since) {
+            self.store.delete(self.target.as_str()).await?;
         }
         Ok(())
     }
