@@ -23,7 +23,7 @@ pub(crate) const RULES: &str = r#"[
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
     {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
-        "store_post": true, "obey_requests": true},
+        "store_post": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
