@@ -206,6 +206,8 @@ pub enum LoadErrorKind {
     Panicked,
     /// The load exceeded the namespace's hard timeout and was aborted.
     TimedOut,
+    /// The cache was closed ([`Cache::close`](crate::Cache::close)) before the load was done.
+    Closed,
 }
 
 impl LoadError {
@@ -219,6 +221,10 @@ impl LoadError {
 
     pub(crate) fn timed_out(timeout: Duration) -> Self {
         Self { kind: LoadErrorKind::TimedOut, source: None, timeout: Some(timeout) }
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self { kind: LoadErrorKind::Closed, source: None, timeout: None }
     }
 
     /// Returns the reason.
@@ -239,6 +245,7 @@ impl fmt::Display for LoadError {
         match (self.kind, &self.source) {
             (LoadErrorKind::Failed, Some(source)) => write!(f, "the loader failed: {source}"),
             (LoadErrorKind::Failed, None) => f.write_str("the loader failed"),
+            (LoadErrorKind::Closed, _) => f.write_str("the cache was closed before the load was done"),
             (LoadErrorKind::Panicked, _) => f.write_str("the loader panicked"),
             (LoadErrorKind::TimedOut, _) => {
                 write!(f, "the load was not done within {:?}", self.timeout.unwrap_or_default())

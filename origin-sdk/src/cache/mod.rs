@@ -1,6 +1,7 @@
 //! The cache as a whole, and invalidations that concern more than one key.
 
 mod builder;
+mod close;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 
 pub use self::builder::CacheBuilder;
+pub use self::close::CloseReport;
 use crate::core::Core;
 use crate::error::AdminError;
 use crate::metrics::Stats;
@@ -132,7 +134,6 @@ impl Cache {
         Ok(self.0.store.ship_status().await?)
     }
 
-    #[cfg(any(feature = "http", test))]
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.0
     }

@@ -111,7 +111,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         // Before the writer is called: it may write to the database at once.
         let since = inner.core.journal.position();
         let writer = writer(key.clone(), context.clone());
-        let task = tokio::spawn(async move { inner.write(&text, covered, since, &context, writer).await });
+        let running = inner.core.closing.work.begin();
+        let task = tokio::spawn(async move {
+            let _running = running;
+            inner.write(&text, covered, since, &context, writer).await
+        });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 
@@ -187,11 +191,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
                 core.journal.enqueue(Mode::Remove, &covered);
-                return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
+                return Ok(Written { value, cached: false, receipt: core.receipt(None) });
             }
         };
         let cached = appended.clean && is_newest && !core.bypass;
-        let mut receipt = Receipt::new(Some(appended.position), core.has_edge);
+        let mut receipt = core.receipt(Some(appended.position));
         if cached {
             meta.loaded_at = appended.position;
             let is_shared = self.store(key, &self.entry(key, Arc::clone(&value), meta), None).await;
