@@ -84,6 +84,17 @@ pub enum BuildError {
         /// The given number.
         got: f64,
     },
+    /// A namespace of the key type was built before, with other settings.
+    #[error(
+        "namespace of {name}: expected the settings of its first build, since both share their loads: \
+         {differences}: give both the same settings, or build it once and clone it"
+    )]
+    Namespace {
+        /// The key type's name.
+        name: &'static str,
+        /// The settings that differ, with the text of both.
+        differences: String,
+    },
     /// The overall timeout is shorter than the command timeout, and would end every command first.
     #[error("overall_timeout: expected at least the command timeout of {command:?}, got {overall:?}")]
     OverallTimeout {

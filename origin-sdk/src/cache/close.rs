@@ -8,7 +8,7 @@ use super::Cache;
 use crate::closing::Phase;
 use crate::receipt::UnsentInvalidation;
 
-/// What [`Cache::close`] could not finish before its deadline.
+/// The work that [`Cache::close`] could not finish before its deadline.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "the report names the invalidations that were lost"]
@@ -16,8 +16,8 @@ pub struct CloseReport {
     /// Invalidations that could not be sent. They are lost with the process, and other processes
     /// may serve the old values for as long as these live.
     pub unsent: Vec<UnsentInvalidation>,
-    /// Loads, writes and invalidations that still ran. A write may have changed the database without
-    /// its invalidation being sent.
+    /// Loads, writes and invalidations that still ran. A write may have changed the database
+    /// without its invalidation being sent.
     pub unfinished: usize,
     /// Journal records that a target to which this process shipped has not accepted. They stay in
     /// Redis, from where another process or the next start ships them.
@@ -44,8 +44,9 @@ impl fmt::Display for CloseReport {
 }
 
 impl Cache {
-    /// Sends the queued invalidations, within [`CacheBuilder::close_timeout`](crate::CacheBuilder::close_timeout). Returns those that could
-    /// not be sent, which stay queued.
+    /// Sends the queued invalidations, within
+    /// [`CacheBuilder::close_timeout`](crate::CacheBuilder::close_timeout). Returns those that could not be sent, which stay
+    /// queued.
     ///
     /// Invalidations are only queued while Redis cannot be reached, and are then sent in the
     /// background. Call this where they must not wait, such as before a process is suspended.
