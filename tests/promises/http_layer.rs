@@ -334,3 +334,16 @@ async fn a_weak_etag_is_marked_weak_and_still_gets_a_304() {
     let conditional = Request::builder().header("if-none-match", tag).body(Body::empty()).unwrap();
     assert_eq!(app.oneshot(conditional).await.unwrap().status(), StatusCode::NOT_MODIFIED);
 }
+
+/// The edge compares the tags of a response with the records of any process of the fleet.
+#[tokio::test]
+async fn a_response_is_invalidated_by_a_process_of_another_schema_version() {
+    let service = Service::start().await;
+    for path in ["/item", "/many"] {
+        let reply = service.get(path).await;
+        for scope in ["key:test:v2:{item:1}", "prefix:test:v2:{item:1}:", "prefix:test:v2:", "tag:group:7"] {
+            assert!(reply.is_invalidated_by(&scope.parse().unwrap()), "{path} {scope}");
+        }
+    }
+    assert!(!service.get("/item").await.is_invalidated_by(&"key:test:v2:{item:2}".parse().unwrap()));
+}

@@ -25,6 +25,7 @@ mod journal;
 mod large_invalidations;
 mod least_rights;
 mod orderly_end;
+mod schema_versions;
 mod shared_keys;
 mod sweep;
 mod traps;

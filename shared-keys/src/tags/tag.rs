@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::fold::fold;
+use crate::keys::datum_of;
 use crate::{MAX_KEY_BYTES, ParseError, ScopeHash};
 
 /// Cloudflare's limit for one tag, in bytes, which no template can exceed.
@@ -152,7 +153,10 @@ impl<'a> TagSet<'a> {
             if self.keys.is_empty() {
                 return Err(overflow(0));
             }
-            keys = fold(&self.keys, room.saturating_sub(tag_bytes) / TOKEN_BYTES).map_err(overflow)?;
+            // Keys of two schema versions fold together.
+            let data: Vec<_> = self.keys.iter().map(|key| datum_of(key)).collect();
+            let data = data.iter().map(|datum| &**datum).collect();
+            keys = fold(&data, room.saturating_sub(tag_bytes) / TOKEN_BYTES).map_err(overflow)?;
         }
         keys.extend(hashed);
         let mut value = String::with_capacity(tag_bytes + keys.len() * TOKEN_BYTES);
