@@ -98,8 +98,8 @@ impl Admin {
         Ok(self.store.last_records(max).await?.into_iter().map(JournalRecord::from).collect())
     }
 
-    /// Returns the records after `position`, oldest first, at most 1,000. Waits for a record up to
-    /// one second, then returns an empty list.
+    /// Returns the first records after `position`, oldest first: at most 1,000, and fewer if they
+    /// have many scopes. Waits for a record up to one second, then returns an empty list.
     ///
     /// # Errors
     /// If Redis cannot be read.

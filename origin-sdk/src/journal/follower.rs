@@ -94,3 +94,30 @@ async fn step(journal: &Arc<Journal>) -> Result<(), StoreError> {
     tokio::time::sleep(BATCH).await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cache, Delivery, Faults, Scope};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_of_a_step_does_not_end_the_follower() {
+        let faults = Faults::seeded(1);
+        let cache = Cache::builder("shop").faults(&faults).build().await.unwrap();
+        let until = async |holds: fn(&Cache) -> bool| {
+            let holds = async {
+                while !holds(&cache) {
+                    tokio::time::sleep(super::RETRY).await;
+                }
+            };
+            tokio::time::timeout(super::STALLED, holds).await.unwrap();
+        };
+        faults.panic_once();
+        until(|cache| cache.stats().follower_restarts == 1).await;
+        assert!(cache.readiness().is_following);
+        faults.cut(true);
+        assert_eq!(cache.invalidate([Scope::All]).await.journal, Delivery::Queued);
+        faults.cut(false);
+        until(|cache| cache.readiness().queued == 0).await;
+        assert_eq!(cache.stats().follower_restarts, 1);
+    }
+}
