@@ -51,6 +51,8 @@ enum Command {
     Sweep(commands::sweep::Sweep),
     /// Check that a deployed worker, its secret and its zone behave as Strata requires
     Verify(commands::verify::Verify),
+    /// Print the least rights in Redis that a service and this tool need
+    Acl(commands::acl::Acl),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
 }
@@ -84,6 +86,7 @@ async fn run(settings: Settings, command: Command, output: &mut Output) -> outpu
         Command::Ship(ship) => ship.run(&session, output).await,
         Command::Sweep(sweep) => sweep.run(&session, output).await,
         Command::Verify(verify) => verify.run(&session, output).await,
+        Command::Acl(acl) => acl.run(&session, output),
         Command::Completions(completions) => completions.run(&mut Arguments::command()),
     }
 }

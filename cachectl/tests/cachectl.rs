@@ -264,3 +264,34 @@ fn completions_exist_for_each_shell() {
         assert!(run.code == 0 && run.stdout.contains("purge"), "{shell}");
     }
 }
+
+/// Earlier versions appended records of any size.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tail_reads_large_old_records_in_bounded_steps() {
+    let (redis, ..) = fleet().await;
+    let burst = "for n = 1, 100 do \
+                   local fields = {'mode', 'remove'} \
+                   for i = 1, 1000 do fields[#fields + 1] = 'scope'; fields[#fields + 1] = 'tag:' .. n .. ':' .. string.rep('x', 1000) .. i end \
+                   redis.call('XADD', KEYS[1], '*', unpack(fields)) \
+                 end \
+                 return 0";
+    let _: i64 = redis.run(&["EVAL", burst, "1", "test:{journal}:feed"]).await;
+    let run = cachectl(&redis, &["--json", "journal", "tail", "-n", "200"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 101, "the first record of the journal, and the large ones");
+    let begins = |line: &str, n: usize| line.contains(&format!(r#""scopes":["tag:{n}:x"#));
+    assert!((1..=100).all(|n| begins(lines[n], n)), "in their order, each once");
+
+    let mut command = bare();
+    command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
+    let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(begins(&lines.next().unwrap().unwrap(), 100));
+    let _: i64 = redis.run(&["EVAL", burst, "1", "test:{journal}:feed"]).await;
+    for n in 1..=100 {
+        assert!(begins(&lines.next().unwrap().unwrap(), n), "{n}");
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}

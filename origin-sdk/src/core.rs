@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_keys::{Mode, Scope};
+use shared_keys::{Mode, Position, Scope};
 
 use crate::clock::Clock;
+use crate::closing::Closing;
 use crate::codec::Codec;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
@@ -19,6 +20,8 @@ pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) closing: Arc<Closing>,
+    pub(crate) close_timeout: Duration,
     /// The counters that belong to no namespace.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: NamespaceMetrics,
@@ -36,20 +39,30 @@ impl Core {
     /// after its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
         if scopes.is_empty() {
-            return Receipt::new(Some(self.journal.position()), self.has_edge);
+            return self.receipt(Some(self.journal.position()));
         }
-        if !ensure_follower(&self.journal) {
+        if tokio::runtime::Handle::try_current().is_err() {
             tracing::error!("an invalidation outside of a Tokio runtime is queued and not sent");
             self.journal.enqueue(mode, &scopes);
-            return Receipt::new(None, self.has_edge).without_sender();
+            return self.receipt(None);
         }
+        ensure_follower(&self.journal);
         let scopes: Arc<[Scope]> = scopes.into();
         let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));
-        let task = tokio::spawn(async move { journal.invalidate(mode, &covered).await });
+        let running = self.closing.work.begin();
+        let task = tokio::spawn(async move {
+            let _running = running;
+            journal.invalidate(mode, &covered).await
+        });
         let position = task.await.unwrap_or_else(|_| {
             self.journal.enqueue(mode, &scopes);
             None
         });
-        Receipt::new(position, self.has_edge)
+        self.receipt(position)
+    }
+    /// Returns the receipt of a record at this position, or of one that is queued.
+    pub(crate) fn receipt(&self, position: Option<Position>) -> Receipt {
+        let receipt = Receipt::new(position, self.has_edge);
+        if position.is_some() || self.journal.has_follower() { receipt } else { receipt.without_sender() }
     }
 }

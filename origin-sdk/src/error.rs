@@ -84,6 +84,17 @@ pub enum BuildError {
         /// The given number.
         got: f64,
     },
+    /// A namespace of the key type was built before, with other settings.
+    #[error(
+        "namespace of {name}: expected the settings of its first build, since both share their loads: \
+         {differences}: give both the same settings, or build it once and clone it"
+    )]
+    Namespace {
+        /// The key type's name.
+        name: &'static str,
+        /// The settings that differ, with the text of both.
+        differences: String,
+    },
     /// The overall timeout is shorter than the command timeout, and would end every command first.
     #[error("overall_timeout: expected at least the command timeout of {command:?}, got {overall:?}")]
     OverallTimeout {
@@ -206,6 +217,8 @@ pub enum LoadErrorKind {
     Panicked,
     /// The load exceeded the namespace's hard timeout and was aborted.
     TimedOut,
+    /// The cache was closed ([`Cache::close`](crate::Cache::close)) before the load was done.
+    Closed,
 }
 
 impl LoadError {
@@ -219,6 +232,10 @@ impl LoadError {
 
     pub(crate) fn timed_out(timeout: Duration) -> Self {
         Self { kind: LoadErrorKind::TimedOut, source: None, timeout: Some(timeout) }
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self { kind: LoadErrorKind::Closed, source: None, timeout: None }
     }
 
     /// Returns the reason.
@@ -239,6 +256,7 @@ impl fmt::Display for LoadError {
         match (self.kind, &self.source) {
             (LoadErrorKind::Failed, Some(source)) => write!(f, "the loader failed: {source}"),
             (LoadErrorKind::Failed, None) => f.write_str("the loader failed"),
+            (LoadErrorKind::Closed, _) => f.write_str("the cache was closed before the load was done"),
             (LoadErrorKind::Panicked, _) => f.write_str("the loader panicked"),
             (LoadErrorKind::TimedOut, _) => {
                 write!(f, "the load was not done within {:?}", self.timeout.unwrap_or_default())

@@ -4,6 +4,7 @@ pub mod admin;
 mod cache;
 mod cached;
 mod clock;
+mod closing;
 #[cfg(feature = "shipping")]
 pub mod cloudflare;
 mod codec;
@@ -40,7 +41,7 @@ pub use shared_keys::{
     assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
-pub use crate::cache::{Cache, CacheBuilder, Readiness};
+pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;
@@ -49,5 +50,5 @@ pub use crate::loader::{BatchContext, LoadContext};
 pub use crate::metrics::Stats;
 pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect, ReadThrough};
 pub use crate::random::Randomness;
-pub use crate::receipt::{Delivery, Receipt, Written};
+pub use crate::receipt::{Delivery, Receipt, UnsentInvalidation, Written};
 pub use crate::store::{Faults, ShipStatus, Topology};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared_keys::Position;
+use shared_keys::{Mode, Position, Scope};
 
 /// The state of an invalidation in each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +55,30 @@ pub enum Delivery {
     /// The layer will receive it: the SDK retries until it is accepted.
     Queued,
     /// The invalidation is queued in this process, and no task sends it, because the call was made
-    /// outside of a Tokio runtime. The next invalidation or lagging read inside of one starts the
-    /// task again.
+    /// outside of a Tokio runtime, or after [`Cache::close`](crate::Cache::close). The next invalidation or lagging read
+    /// inside of a runtime starts the task again, unless the cache is closed.
     Stranded,
     /// The layer has not accepted it, and there is no retry. No layer serves an old value because
     /// of that.
     Failed,
     /// The layer is not configured.
     NotConfigured,
+}
+
+/// A queued invalidation, which no other process knows of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnsentInvalidation {
+    /// Whether it removes or expires.
+    pub mode: Mode,
+    /// The scopes that it covers, at most 500. A larger invalidation is queued in parts.
+    pub scopes: Vec<Scope>,
+}
+
+impl From<(Mode, Vec<Scope>)> for UnsentInvalidation {
+    fn from((mode, scopes): (Mode, Vec<Scope>)) -> Self {
+        Self { mode, scopes }
+    }
 }
 
 /// A value that was written through the cache.

@@ -22,7 +22,8 @@ pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 #[doc(hidden)]
 pub use keys::template;
 pub use keys::{
-    Below, Key, KeyId, MAX_KEY_BYTES, Prefix, SLOTS, Templates, TypedTag, assert_disjoint, grammar, is_app_name, slot,
+    Below, Key, KeyId, MAX_KEY_BYTES, Prefix, SLOTS, Templates, TypedTag, assert_disjoint, datum_of, grammar,
+    is_app_name, slot,
 };
 pub use scope::{IntoScopes, Scope, ScopeHash};
 pub use tags::{Tag, TagHeader, TagOverflow, TagSet, scopes_from_header};

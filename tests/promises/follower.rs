@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use origin_sdk::{Cache, Delivery, Layer, Lifetime, Namespace};
-use strata_tests::{Database, Item, RedisServer, eventually};
+use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
 use tokio::runtime::Runtime;
 
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
@@ -56,6 +56,54 @@ async fn a_command_timeout_without_end_does_not_stop_the_follower() {
         *items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value == 1
     })
     .await;
+}
+
+/// A runtime that exists and is not driven, such as one whose `block_on` has returned.
+#[test]
+fn a_follower_on_a_stalled_runtime_is_noticed_and_replaced() {
+    let stalled = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let second = Runtime::new().unwrap();
+    let (redis, database) = (second.block_on(RedisServer::start()), Database::default());
+    let (cache, items) = stalled.block_on(start(&redis));
+    let (_other, others) = second.block_on(start(&redis));
+    second.block_on(async {
+        others.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+        eventually("the stall is noticed", async || !cache.readiness().is_following).await;
+        database.write(1, 1);
+        // The connection, too, belongs to the stalled runtime: the first commands fail.
+        items.invalidate(&Item { id: 1 }).await;
+        eventually("the other process loads the new value", async || {
+            *others.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value == 1
+        })
+        .await;
+        eventually("the process is current", async || cache.readiness().is_current).await;
+    });
+    assert_eq!(cache.stats().follower_restarts, 1);
+    // The old follower ends when its runtime is driven again.
+    stalled.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
+    assert!(cache.readiness().is_following);
+}
+
+/// Its lease lasts for five seconds more, since nothing could release it.
+#[test]
+fn a_shipper_whose_runtime_has_ended_is_started_again() {
+    let (first, second) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+    let (redis, worker) = second.block_on(async { (RedisServer::start().await, FakeWorker::start().await) });
+    let shipping = redis.cache().edge(worker.url(), worker_secret());
+    let (cache, items) = first.block_on(async {
+        let cache = shipping.build().await.unwrap();
+        let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
+        eventually("the first record is shipped", async || !worker.accepted().is_empty()).await;
+        (cache, items)
+    });
+    drop(first);
+    second.block_on(async {
+        items.invalidate(&Item { id: 1 }).await;
+        let scope = Item { id: 1 }.into();
+        eventually("the record is shipped", async || worker.accepted().iter().any(|record| record.scope == scope))
+            .await;
+        assert!(cache.close().await.is_complete());
+    });
 }
 
 /// Without a runtime, no task can send the invalidation.

@@ -20,6 +20,10 @@ origin_sdk::keys! {
 
     /// A shelf.
     key Shelf { room: u64, shelf: u64 } = "room:{room}:shelf:{shelf}" tags [Group { id: room }, Group { id: shelf * 10 }];
+    /// A value with tags of its loader.
+    key Tagged { id: u64 } = "tagged:{id}";
+    /// A value of one user.
+    key Secret { id: u64 } = "secret:{id}";
 }
 
 /// A service whose handlers read the rows of a database through a cache.
@@ -44,9 +48,9 @@ impl Service {
         let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
         let short = Lifetime::fresh(Duration::from_secs(10));
         let parts: Namespace<ItemPart, u64> = cache.namespace(short).build();
-        let tagged: Namespace<ItemPart, u64> = cache.namespace(LIFETIME).build();
+        let tagged: Namespace<Tagged, u64> = cache.namespace(LIFETIME).build();
         let shelves: Namespace<Shelf, u64> = cache.namespace(LIFETIME).build();
-        let secrets: Namespace<ItemPart, u64> = cache.namespace(LIFETIME).private().build();
+        let secrets: Namespace<Secret, u64> = cache.namespace(LIFETIME).private().build();
 
         let item = {
             let (items, database) = (items, database.clone());
@@ -71,7 +75,7 @@ impl Service {
         let secret = {
             let (item, database) = (item.clone(), database.clone());
             move || async move {
-                let part = secrets.get_or_load(&ItemPart { id: 3, part: 1 }, database.loader(3)).await.unwrap();
+                let part = secrets.get_or_load(&Secret { id: 3 }, database.loader(3)).await.unwrap();
                 ([(header::CACHE_CONTROL, "public, max-age=600")], format!("{} {}", item(1).await, part.value))
             }
         };
@@ -152,12 +156,12 @@ impl Reply {
 }
 
 /// Loads a value with this many tags.
-async fn load_tagged(namespace: &Namespace<ItemPart, u64>, tags: u64) {
+async fn load_tagged(namespace: &Namespace<Tagged, u64>, tags: u64) {
     let loader = move |_, load: LoadContext| async move {
         (0..tags).for_each(|id| load.tag(Group { id }.to_tag()));
         Ok(0)
     };
-    namespace.get_or_load(&ItemPart { id: 4, part: 1 }, loader).await.unwrap();
+    namespace.get_or_load(&Tagged { id: 4 }, loader).await.unwrap();
 }
 
 async fn load_shelf(namespace: &Namespace<Shelf, u64>) -> String {
@@ -329,4 +333,17 @@ async fn a_weak_etag_is_marked_weak_and_still_gets_a_304() {
     assert!(tag.to_str().unwrap().starts_with("W/\""), "{tag:?}");
     let conditional = Request::builder().header("if-none-match", tag).body(Body::empty()).unwrap();
     assert_eq!(app.oneshot(conditional).await.unwrap().status(), StatusCode::NOT_MODIFIED);
+}
+
+/// The edge compares the tags of a response with the records of any process of the fleet.
+#[tokio::test]
+async fn a_response_is_invalidated_by_a_process_of_another_schema_version() {
+    let service = Service::start().await;
+    for path in ["/item", "/many"] {
+        let reply = service.get(path).await;
+        for scope in ["key:test:v2:{item:1}", "prefix:test:v2:{item:1}:", "prefix:test:v2:", "tag:group:7"] {
+            assert!(reply.is_invalidated_by(&scope.parse().unwrap()), "{path} {scope}");
+        }
+    }
+    assert!(!service.get("/item").await.is_invalidated_by(&"key:test:v2:{item:2}".parse().unwrap()));
 }

@@ -28,12 +28,13 @@ fn tags(count: usize) -> impl Iterator<Item = Tag> {
     (0..count).map(|n| tag(&format!("category:{n}")))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_process_hits_memory_during_an_invalidation_of_many_tags() {
+/// Invalidates `count` tags in one call, while another process reads an entry that none of them
+/// covers.
+async fn another_process_hits_memory_during_an_invalidation_of(count: usize) {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((writer, _), (_reader, items)) = (start(&redis).await, start(&redis).await);
     read(&items, &database).await;
-    let large = tokio::spawn(async move { writer.invalidate(tags(MANY)).await });
+    let large = tokio::spawn(async move { writer.invalidate(tags(count)).await });
     let (mut reads, mut hits) = (0, 0);
     while !large.is_finished() {
         reads += 1;
@@ -43,6 +44,16 @@ async fn another_process_hits_memory_during_an_invalidation_of_many_tags() {
     assert_eq!(large.await.unwrap().journal, Delivery::Done);
     assert!(reads > 5, "expected several reads during the call, got {reads}");
     assert_eq!(hits, reads);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_hits_memory_during_an_invalidation_of_many_tags() {
+    another_process_hits_memory_during_an_invalidation_of(MANY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_hits_memory_during_an_invalidation_of_a_million_tags() {
+    another_process_hits_memory_during_an_invalidation_of(1_000_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod acl;
 pub(crate) mod completions;
 pub(crate) mod inspect;
 pub(crate) mod journal;

@@ -95,11 +95,13 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
         arguments.name,
-        cache,
+        cache.clone(),
         database,
     ));
     axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
-    Ok(())
+    // Invalidations that Redis could not take yet would be lost with this process.
+    let report = cache.close().await;
+    if report.is_complete() { Ok(()) } else { Err(format!("the cache could not be closed in order: {report}").into()) }
 }
 
 async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
@@ -140,7 +142,7 @@ fn debug(name: String, cache: Cache, database: Database) -> Router {
 }
 
 /// Returns a future that completes on SIGINT (Ctrl-C) or SIGTERM. The server then answers the
-/// requests in progress and stops.
+/// requests in progress and stops, and the cache is closed.
 fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {

@@ -4,6 +4,7 @@
 //! An [`Admin`] uses the fleet's Redis only. It caches nothing, does not follow the journal and
 //! does not ship it: the fleet's processes follow and ship the records that it appends.
 
+mod acl;
 #[cfg(feature = "shipping")]
 mod edge;
 mod inspect;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
+pub use self::acl::{AclRules, acl_rules};
 #[cfg(feature = "shipping")]
 pub(crate) use self::edge::edge_member;
 #[cfg(feature = "shipping")]
@@ -96,8 +98,8 @@ impl Admin {
         Ok(self.store.last_records(max).await?.into_iter().map(JournalRecord::from).collect())
     }
 
-    /// Returns the records after `position`, oldest first, at most 1,000. Waits for a record up to
-    /// one second, then returns an empty list.
+    /// Returns the first records after `position`, oldest first: at most 1,000, and fewer if they
+    /// have many scopes. Waits for a record up to one second, then returns an empty list.
     ///
     /// # Errors
     /// If Redis cannot be read.

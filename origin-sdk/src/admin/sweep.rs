@@ -64,7 +64,7 @@ pub(super) async fn sweep(store: &Arc<RedisStore>, app: &str, sweep: Sweep) -> R
         return Err(AdminFailure::NoJournal(app.to_owned()).into());
     }
     let (clock, metrics) = (Clock::system(), Arc::new(Metrics::default()));
-    let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Duration::MAX);
+    let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Arc::default(), Duration::MAX);
     // Caught up once: an entry that is dead now stays dead for the rest of the sweep.
     journal.catch_up().await?;
 

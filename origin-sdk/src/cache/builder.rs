@@ -8,6 +8,7 @@ use shared_keys::purge::Secret;
 
 use super::Cache;
 use crate::clock::Clock;
+use crate::closing::Closing;
 use crate::codec::{Codec, Format};
 use crate::core::Core;
 use crate::error::BuildError;
@@ -16,8 +17,11 @@ use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
-use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
+use crate::shipping::{self, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
+
+/// The longest deadline of closing a cache, so that adding it to a time does not overflow.
+const MAX_CLOSE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// A builder of a [`Cache`], returned by [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -38,6 +42,7 @@ pub struct CacheBuilder {
     #[cfg(feature = "shipping")]
     zones: Vec<Zone>,
     bypass: bool,
+    close_timeout: Duration,
     clock: Clock,
     randomness: Randomness,
 }
@@ -60,6 +65,7 @@ impl CacheBuilder {
             #[cfg(feature = "shipping")]
             zones: Vec::new(),
             bypass: false,
+            close_timeout: Duration::from_secs(5),
             clock: Clock::system(),
             randomness: Randomness::system(),
         }
@@ -184,6 +190,14 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets the deadline of [`Cache::close`] and [`Cache::flush`]. Default 5 s; at most a day. It
+    /// must be shorter than the time that the process gets to stop, such as the grace period of a
+    /// container.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.close_timeout = timeout.min(MAX_CLOSE_TIMEOUT);
+        self
+    }
+
     /// Sets the clock of ages, of the journal's lag and of the backoff after a failure of Redis.
     /// Default [`Clock::system`]. Times to live in Redis follow Redis's own clock.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -219,20 +233,34 @@ impl CacheBuilder {
             store = Arc::new(FaultyStore::new(store, faults));
         }
         let metrics = Arc::new(Metrics::default());
-        let journal =
-            Arc::new(Journal::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&metrics), self.max_lag));
+        let closing = Arc::new(Closing::default());
+        let journal = Journal::new(
+            Arc::clone(&store),
+            self.clock.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&closing),
+            self.max_lag,
+        );
+        let journal = Arc::new(journal);
         if let Err(error) = journal.catch_up().await {
             tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
         }
-        ensure_follower(&journal);
         #[cfg(feature = "shipping")]
-        let has_edge = start_shippers(targets, &store, &journal, &metrics);
+        let has_edge = {
+            let shippers = shipping::shippers(targets, &store, &metrics, &closing);
+            let has_edge = !shippers.is_empty();
+            journal.set_companions(move |journal| shippers.iter().for_each(|shipper| shipper.ensure_running(journal)));
+            has_edge
+        };
         #[cfg(not(feature = "shipping"))]
         let has_edge = false;
+        ensure_follower(&journal);
         Ok(Cache::new(Core {
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
             journal,
+            closing,
+            close_timeout: self.close_timeout,
             metrics,
             namespaces: NamespaceMetrics::default(),
             clock: self.clock,
@@ -284,23 +312,6 @@ impl CacheBuilder {
         }
         Ok(())
     }
-}
-
-/// Starts a shipper for each target. Returns whether there is one.
-#[cfg(feature = "shipping")]
-fn start_shippers(
-    targets: Vec<Box<dyn Target>>,
-    store: &Arc<dyn Store>,
-    journal: &Arc<Journal>,
-    metrics: &Arc<Metrics>,
-) -> bool {
-    let has_targets = !targets.is_empty();
-    let gauges = Arc::new(ShipGauges::default());
-    for target in targets {
-        let shipper = Shipper::new(Arc::clone(store), target, Arc::clone(metrics), Arc::clone(&gauges));
-        tokio::spawn(shipper.run(Arc::downgrade(journal)));
-    }
-    has_targets
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The cache as a whole, and invalidations that concern more than one key.
 
 mod builder;
+mod close;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +11,25 @@ use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 
 pub use self::builder::CacheBuilder;
+pub use self::close::CloseReport;
 use crate::core::Core;
 use crate::error::AdminError;
 use crate::metrics::Stats;
-use crate::namespace::NamespaceBuilder;
+use crate::namespace::{NamespaceBuilder, Registry};
 use crate::receipt::Receipt;
 use crate::store::ShipStatus;
 
 /// The cache of one process: memory, the shared tier and the journal. Cheap to clone.
 #[derive(Clone)]
-pub struct Cache(Arc<Core>);
+pub struct Cache {
+    core: Arc<Core>,
+    /// Not a part of the core, which every namespace refers to.
+    namespaces: Arc<Registry>,
+}
 
 impl Cache {
     pub(crate) fn new(core: Core) -> Self {
-        Self(Arc::new(core))
+        Self { core: Arc::new(core), namespaces: Arc::default() }
     }
 
     /// Returns a builder of a cache for the app of this name, which its [`keys!`](crate::keys) declare.
@@ -33,12 +39,13 @@ impl Cache {
     }
 
     /// Returns a builder of a namespace of values of type `V` under keys of type `K`. Each value
-    /// has this `lifetime` unless its loader sets another one.
+    /// has this `lifetime` unless its loader sets another one. Namespaces of one key type share
+    /// their loads and limits ([`NamespaceBuilder::build`]).
     pub fn namespace<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &self,
         lifetime: Lifetime,
     ) -> NamespaceBuilder<K, V> {
-        NamespaceBuilder::new(Arc::clone(&self.0), lifetime)
+        NamespaceBuilder::new(Arc::clone(&self.core), Arc::clone(&self.namespaces), lifetime)
     }
 
     /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for
@@ -67,13 +74,13 @@ impl Cache {
     /// # });
     /// ```
     pub async fn invalidate<Form>(&self, scopes: impl IntoScopes<Form>) -> Receipt {
-        self.0.invalidate(Mode::Remove, scopes.into_scopes()).await
+        self.core.invalidate(Mode::Remove, scopes.into_scopes()).await
     }
 
     /// Makes everything that the scopes cover stale: it is served only where its lifetime allows
     /// stale. Takes scopes as [`invalidate`](Self::invalidate) does.
     pub async fn expire<Form>(&self, scopes: impl IntoScopes<Form>) -> Receipt {
-        self.0.invalidate(Mode::Expire, scopes.into_scopes()).await
+        self.core.invalidate(Mode::Expire, scopes.into_scopes()).await
     }
 
     /// Returns the journal position up to which this process has applied all records. Taken
@@ -81,24 +88,24 @@ impl Cache {
     /// as valid.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.0.journal.position()
+        self.core.journal.position()
     }
 
     /// Returns the counters since the cache was built.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let of_namespaces = self.0.namespaces.snapshot().into_values();
-        of_namespaces.fold(self.0.metrics.snapshot(), Stats::plus)
+        let of_namespaces = self.core.namespaces.snapshot().into_values();
+        of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus)
     }
 
     /// Returns whether this process can serve from the cache and deliver invalidations now: for a
     /// service's readiness check.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let journal = &self.0.journal;
+        let journal = &self.core.journal;
         Readiness {
             is_following: journal.has_follower(),
-            is_current: !journal.is_lagging(self.0.clock.now()),
+            is_current: !journal.is_lagging(self.core.clock.now()),
             queued: journal.queue_len(),
         }
     }
@@ -120,7 +127,7 @@ impl Cache {
     /// ```
     #[must_use]
     pub fn namespace_stats(&self) -> BTreeMap<&'static str, Stats> {
-        self.0.namespaces.snapshot()
+        self.core.namespaces.snapshot()
     }
 
     /// Returns how far each target of the shipper has received the journal, whichever process ships
@@ -129,12 +136,11 @@ impl Cache {
     /// # Errors
     /// If the store cannot be reached.
     pub async fn ship_status(&self) -> Result<Vec<ShipStatus>, AdminError> {
-        Ok(self.0.store.ship_status().await?)
+        Ok(self.core.store.ship_status().await?)
     }
 
-    #[cfg(any(feature = "http", test))]
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.0
+        &self.core
     }
 }
 

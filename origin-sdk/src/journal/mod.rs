@@ -10,21 +10,24 @@ mod records;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use self::follower::Follower;
 pub(crate) use self::follower::ensure_follower;
 use self::history::History;
-use self::queue::Queue;
+use self::queue::{Queue, Queued};
 pub(crate) use self::records::records;
 use crate::clock::Clock;
+use crate::closing::{Closing, Phase};
 use crate::error::StoreError;
 use crate::metrics::Metrics;
+use crate::receipt::UnsentInvalidation;
 use crate::store::{Appended, FeedRecord, Progress, Store, Unless};
+use crate::task::Supervisor;
 
 /// The most scopes that a process remembers. A forgotten scope counts as covered.
 const MAX_SCOPES: usize = 1_000_000;
@@ -35,9 +38,14 @@ const MAX_VERIFIED: usize = 1_000;
 const MAX_CHECKED: usize = 10_000;
 /// The most records, or queued scopes, that are applied under one lock, which excludes readers.
 const APPLIED_AT_ONCE: usize = 1_000;
+/// The pause between attempts while the store is unavailable.
+const RETRY: Duration = Duration::from_millis(100);
 /// The longest wait of a read for a catch-up. The catch-up's progress is not lost: the next read or
 /// the follower continues it.
 const MAX_CATCH_UP_WAIT: Duration = Duration::from_secs(1);
+
+/// Starts the tasks that run beside the follower, unless they run.
+type Companions = dyn Fn(&Arc<Journal>) + Send + Sync;
 
 /// This process's view of the journal.
 pub(crate) struct Journal {
@@ -69,7 +77,11 @@ pub(crate) struct Journal {
     /// Whether the last append failed. While it did not, an invalidation need not wait for the
     /// queue.
     is_failing: AtomicBool,
-    follower: Follower,
+    /// Locked while the queue is appended, so that no record is appended twice.
+    flushing: tokio::sync::Mutex<()>,
+    follower: Arc<Supervisor>,
+    companions: OnceLock<Box<Companions>>,
+    closing: Arc<Closing>,
 }
 
 struct State {
@@ -85,7 +97,13 @@ struct State {
 }
 
 impl Journal {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, metrics: Arc<Metrics>, max_lag: Duration) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        closing: Arc<Closing>,
+        max_lag: Duration,
+    ) -> Self {
         let state = State {
             applied: Applied::new(MAX_SCOPES),
             position: Position::ZERO,
@@ -109,7 +127,10 @@ impl Journal {
             catch_ups_begun: AtomicU64::new(0),
             queue: Mutex::default(),
             is_failing: AtomicBool::new(false),
-            follower: Follower::default(),
+            flushing: tokio::sync::Mutex::default(),
+            follower: Supervisor::new(follower::STALLED),
+            companions: OnceLock::new(),
+            closing,
         }
     }
 
@@ -166,7 +187,20 @@ impl Journal {
 
     /// Returns whether a task follows the journal and flushes the queue.
     pub(crate) fn has_follower(&self) -> bool {
-        self.follower.is_running()
+        self.follower.is_running() && !self.closing.has_reached(Phase::Closed)
+    }
+
+    /// Sets what the follower keeps running beside itself: `start` is called at each of its steps,
+    /// and starts the tasks that do not run. Has an effect once.
+    #[cfg(feature = "shipping")]
+    pub(crate) fn set_companions(&self, start: impl Fn(&Arc<Self>) + Send + Sync + 'static) {
+        let _ = self.companions.set(Box::new(start));
+    }
+
+    fn start_companions(self: &Arc<Self>) {
+        if let Some(start) = self.companions.get() {
+            start(self);
+        }
     }
 
     /// Returns how far behind the process may be before a read must catch up first.
@@ -325,6 +359,7 @@ impl Journal {
     /// Appends the queued invalidations, small ones first, until the queue is empty or an append
     /// fails.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
+        let _flushing = self.flushing.lock().await;
         loop {
             let Some(first) = self.queue().first().cloned() else { return Ok(()) };
             self.append_record(first.mode, &first.scopes, None).await?;
@@ -335,6 +370,31 @@ impl Journal {
             if queue.is_empty() {
                 self.write().pending.clear();
             }
+        }
+    }
+
+    /// Appends the queued invalidations; retries until that succeeds or the deadline passes.
+    pub(crate) async fn flush_until(&self, deadline: Instant) {
+        let flush = async {
+            while self.flush_queue().await.is_err() {
+                sleep(RETRY).await;
+            }
+        };
+        // After a timeout the rest is still in the queue.
+        let _ = timeout_at(deadline, flush).await;
+    }
+
+    /// Returns the queued records.
+    pub(crate) fn unsent(&self) -> Vec<UnsentInvalidation> {
+        self.queue().iter().map(|Queued { mode, scopes, .. }| (*mode, scopes.clone()).into()).collect()
+    }
+
+    /// Logs the queued invalidations, if there are any, when nothing will send them.
+    fn warn_of_unsent(&self, why: &'static str) {
+        let queue = self.queue();
+        if !queue.is_empty() {
+            let (records, scopes) = (queue.len(), queue.scope_count());
+            tracing::warn!(records, scopes, "{why}: queued invalidations are not sent");
         }
     }
 
@@ -416,6 +476,12 @@ impl Journal {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.warn_of_unsent("the last handle of the cache is dropped");
     }
 }
 

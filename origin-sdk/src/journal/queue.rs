@@ -44,6 +44,16 @@ impl Queue {
         self.small.len() + self.large.len()
     }
 
+    /// Returns the number of scopes of all queued records.
+    pub(super) fn scope_count(&self) -> usize {
+        self.scopes
+    }
+
+    /// Returns the queued records in the order in which they are appended.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.small.iter().chain(&self.large)
+    }
+
     /// Returns the record to append next.
     pub(super) fn first(&self) -> Option<&Queued> {
         self.small.front().or(self.large.front())

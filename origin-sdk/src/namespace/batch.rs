@@ -283,6 +283,7 @@ where
     K: Key + Clone + Send + Sync + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
+    let _running = inner.core.closing.work.begin();
     // The connection is multiplexed, so the leases of all keys take one round trip.
     let leases = join_all(loads.into_iter().map(async |load| {
         let lease_request = inner.lease_request(&load.request);

@@ -1,5 +1,6 @@
 //! The settings of a namespace.
 
+use std::any::type_name;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Tag};
 use tokio::sync::Semaphore;
 
+use super::registry::{Registry, Settings};
 use super::{Inner, Namespace};
 use crate::core::Core;
+use crate::error::BuildError;
 use crate::stampede::SingleFlight;
 
 /// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
@@ -33,7 +36,10 @@ use crate::stampede::SingleFlight;
 #[must_use]
 pub struct NamespaceBuilder<K, V> {
     core: Arc<Core>,
+    registry: Arc<Registry>,
     tags: Option<Arc<TagsOf<K>>>,
+    /// The type of the function that was given to [`tags`](Self::tags).
+    tags_type: &'static str,
     options: Options,
     negative: Option<Negative<V>>,
     loader_concurrency: usize,
@@ -76,7 +82,7 @@ pub enum OnDisconnect {
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceBuilder<K, V> {
-    pub(crate) fn new(core: Arc<Core>, lifetime: Lifetime) -> Self {
+    pub(crate) fn new(core: Arc<Core>, registry: Arc<Registry>, lifetime: Lifetime) -> Self {
         let options = Options {
             lifetime,
             private: false,
@@ -88,16 +94,18 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             soft_timeout: None,
             hard_timeout: Duration::from_secs(30),
         };
-        Self { core, tags: None, options, negative: None, loader_concurrency: 256 }
+        Self { core, registry, tags: None, tags_type: "none", options, negative: None, loader_concurrency: 256 }
     }
 
     /// Adds tags to every value that follow from its key alone, beside those of the key's
     /// declaration ([`Key::tags`](shared_keys::Key::tags)). Tags that follow from the value are set by its loader:
     /// [`LoadContext::tag`](crate::LoadContext::tag).
-    pub fn tags<T>(mut self, tags: impl Fn(&K) -> T + Send + Sync + 'static) -> Self
+    pub fn tags<T, F>(mut self, tags: F) -> Self
     where
+        F: Fn(&K) -> T + Send + Sync + 'static,
         T: IntoIterator<Item: Into<Tag>>,
     {
+        self.tags_type = type_name::<F>();
         self.tags = Some(Arc::new(move |key| tags(key).into_iter().map(Into::into).collect()));
         self
     }
@@ -176,21 +184,90 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     }
 
     /// Builds the namespace.
+    ///
+    /// All namespaces of a key type in one cache share their loads, leases and limits: a second
+    /// build, in another module or once per request, is another handle of the first. It must have
+    /// the same settings, including the type of the values and the function given to
+    /// [`tags`](Self::tags).
+    ///
+    /// # Panics
+    /// If a namespace of this key type was built with other settings. The message names them;
+    /// [`try_build`](Self::try_build) returns it instead.
+    #[track_caller]
     pub fn build(self) -> Namespace<K, V> {
-        self.core.journal.remember_for(self.options.source_lag);
-        Namespace {
-            inner: Arc::new(Inner {
-                metrics: self.core.namespaces.metrics_of(K::NAME),
-                core: self.core,
-                options: self.options,
-                negative: self.negative,
+        match self.try_build() {
+            Ok(namespace) => namespace,
+            #[expect(clippy::panic, reason = "two declarations in one program contradict each other")]
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Builds the namespace, as [`build`](Self::build) does.
+    ///
+    /// # Errors
+    /// [`BuildError::Namespace`] if a namespace of this key type was built with other settings.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Lifetime, Namespace};
+    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// let lifetime = Lifetime::fresh(Duration::from_secs(60));
+    /// let names: Namespace<Product, String> = cache.namespace(lifetime).build();
+    /// let again = cache.namespace::<Product, String>(lifetime).loader_concurrency(8).try_build();
+    /// let error = again.err().unwrap().to_string();
+    /// assert!(error.contains("loader_concurrency: expected 256, got 8"), "{error}");
+    /// # });
+    /// ```
+    pub fn try_build(self) -> Result<Namespace<K, V>, BuildError> {
+        let settings = self.settings();
+        let Self { core, registry, tags, options, negative, loader_concurrency, .. } = self;
+        let inner = registry.shared::<K, Inner<V>>(&settings, || {
+            core.journal.remember_for(options.source_lag);
+            Arc::new(Inner {
+                metrics: core.namespaces.metrics_of(K::NAME),
+                core,
+                options,
+                negative,
                 lookups: SingleFlight::new(),
                 loads: SingleFlight::new(),
-                loaders: Semaphore::new(self.loader_concurrency),
-            }),
-            tags: self.tags,
-            key: PhantomData,
-        }
+                loaders: Semaphore::new(loader_concurrency),
+            })
+        })?;
+        Ok(Namespace { inner, tags, key: PhantomData })
+    }
+
+    /// Returns the settings as texts, by which two builds are compared.
+    fn settings(&self) -> Settings {
+        // Without `..`, so that a new setting is not forgotten here.
+        let Options {
+            lifetime,
+            private,
+            jitter,
+            xfetch_beta,
+            memory_ttl,
+            on_disconnect,
+            source_lag,
+            soft_timeout,
+            hard_timeout,
+        } = &self.options;
+        let negative = self.negative.as_ref().map(|negative| negative.lifetime);
+        vec![
+            ("value type", type_name::<V>().to_owned()),
+            ("lifetime", format!("{lifetime:?}")),
+            ("negative_lifetime", format!("{negative:?}")),
+            ("tags", self.tags_type.to_owned()),
+            ("private", private.to_string()),
+            ("jitter", jitter.to_string()),
+            ("xfetch_beta", xfetch_beta.to_string()),
+            ("memory_ttl", format!("{memory_ttl:?}")),
+            ("on_disconnect", format!("{on_disconnect:?}")),
+            ("source_lag", format!("{source_lag:?}")),
+            ("soft_timeout", format!("{soft_timeout:?}")),
+            ("hard_timeout", format!("{hard_timeout:?}")),
+            ("loader_concurrency", self.loader_concurrency.to_string()),
+        ]
     }
 }
 

@@ -1,18 +1,21 @@
 //! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
 //! and stores the value.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
+use crate::closing::Phase;
 use crate::core::Core;
 use crate::entry::{self, Entry};
-use crate::error::LoadError;
+use crate::error::{LoadError, LoadErrorKind};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
 use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
@@ -216,6 +219,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         request: &LoadRequest<V>,
         loader: LoadFuture<Option<V>>,
     ) -> LoadOutcome<V> {
+        let _running = self.core.closing.work.begin();
         let mut acquired = None;
         let source = self.within_hard_timeout(async {
             match lease.await {
@@ -243,7 +247,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let LoaderOutput { value, delta } = match output {
             Ok(output) => output,
             Err(error) => {
-                release(lease, Outcome::Failed).await;
+                let is_closed = error.kind() == LoadErrorKind::Closed;
+                release(lease, if is_closed { Outcome::Abandoned } else { Outcome::Failed }).await;
                 return self.fallback(request).map(Some).ok_or(error);
             }
         };
@@ -292,10 +297,19 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         load: impl Future<Output = Result<T, LoadError>>,
     ) -> Result<T, LoadError> {
         let timeout = self.options.hard_timeout;
-        tokio::time::timeout(timeout, load).await.unwrap_or_else(|_| {
+        let load = tokio::time::timeout(timeout, load);
+        let closed = self.core.closing.reached(Phase::Cancelling);
+        // The phase is polled first, so that a closed cache does not call the loader.
+        let result = match select(pin!(closed), pin!(load)).await {
+            Either::Left(_) => Err(LoadError::closed()),
+            Either::Right((result, _)) => result.unwrap_or_else(|_| Err(LoadError::timed_out(timeout))),
+        };
+        if let Err(error) = &result
+            && matches!(error.kind(), LoadErrorKind::TimedOut | LoadErrorKind::Closed)
+        {
             self.metrics.load_errors.add(1);
-            Err(LoadError::timed_out(timeout))
-        })
+        }
+        result
     }
 
     /// Runs a loader, of one value or of many, once the concurrency limit allows it, and counts it.

@@ -6,6 +6,7 @@ mod fleet_load;
 mod load;
 mod read;
 mod read_through;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -24,6 +25,7 @@ pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
 use self::load::{LoadOutcome, LoadStart};
 pub use self::read_through::ReadThrough;
+pub(crate) use self::registry::Registry;
 use crate::codec::Encoded;
 use crate::core::Core;
 use crate::entry::{Entry, Meta};

@@ -82,6 +82,10 @@ where
 {
     /// Builds a namespace whose reads call `loader`. `state`, such as a connection pool, is cloned
     /// only when a load starts.
+    ///
+    /// # Panics
+    /// As [`build`](Self::build).
+    #[track_caller]
     pub fn read_through<S, F, L>(self, state: S, loader: F) -> ReadThrough<K, V>
     where
         S: Clone + Send + Sync + 'static,

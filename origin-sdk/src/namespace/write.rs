@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict};
+use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict, datum_of};
 
 use super::load::run;
 use super::{Inner, Namespace};
@@ -17,12 +17,12 @@ use crate::store::Unless;
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
     /// Removes the key's value: no layer ever serves it again.
     pub async fn invalidate(&self, key: &K) -> Receipt {
-        self.inner.core.invalidate(Mode::Remove, vec![Scope::Key(key.to_text().into())]).await
+        self.inner.core.invalidate(Mode::Remove, vec![Scope::key(&key.to_text())]).await
     }
 
     /// Makes the key's value stale: it is served only where its lifetime allows stale.
     pub async fn expire(&self, key: &K) -> Receipt {
-        self.inner.core.invalidate(Mode::Expire, vec![Scope::Key(key.to_text().into())]).await
+        self.inner.core.invalidate(Mode::Expire, vec![Scope::key(&key.to_text())]).await
     }
 
     /// Runs `writer`, which writes to the database, then removes the key's old value and everything
@@ -106,12 +106,16 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         K: Clone,
     {
         let (inner, context, text) = (Arc::clone(&self.inner), self.load_context(key), key.to_text());
-        let mut covered = vec![Scope::Key(text.as_str().into())];
+        let mut covered = vec![Scope::key(&text)];
         covered.extend(also.into_scopes());
         // Before the writer is called: it may write to the database at once.
         let since = inner.core.journal.position();
         let writer = writer(key.clone(), context.clone());
-        let task = tokio::spawn(async move { inner.write(&text, covered, since, &context, writer).await });
+        let running = inner.core.closing.work.begin();
+        let task = tokio::spawn(async move {
+            let _running = running;
+            inner.write(&text, covered, since, &context, writer).await
+        });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
 
@@ -178,7 +182,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         // Before the record: of two writers, one either sees the other's version here, or its
         // record below.
         let is_newest = match version {
-            Some(version) => core.store.raise_version(key, version).await.unwrap_or(false),
+            // Of the datum: processes of another schema version write the same row.
+            Some(version) => core.store.raise_version(&datum_of(key), version).await.unwrap_or(false),
             None => true,
         };
         let unless = Unless { since, scopes: &scopes };
@@ -187,11 +192,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
                 core.journal.enqueue(Mode::Remove, &covered);
-                return Ok(Written { value, cached: false, receipt: Receipt::new(None, core.has_edge) });
+                return Ok(Written { value, cached: false, receipt: core.receipt(None) });
             }
         };
         let cached = appended.clean && is_newest && !core.bypass;
-        let mut receipt = Receipt::new(Some(appended.position), core.has_edge);
+        let mut receipt = core.receipt(Some(appended.position));
         if cached {
             meta.loaded_at = appended.position;
             let is_shared = self.store(key, &self.entry(key, Arc::clone(&value), meta), None).await;

@@ -18,7 +18,7 @@ mod target;
 mod worker;
 mod zone;
 
-pub(crate) use self::shipper::{ShipGauges, Shipper};
+pub(crate) use self::shipper::shippers;
 pub(crate) use self::target::Target;
 pub(crate) use self::worker::WorkerEndpoint;
 pub use self::zone::{ApiToken, Plan, Zone};

@@ -8,11 +8,13 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::pacing::{Backoff, TokenBucket};
 use super::target::{Failure, Target};
+use crate::closing::{Closing, Phase};
 use crate::error::StoreError;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::random::{self, Randomness};
 use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Store, Unshipped};
+use crate::task::{Supervisor, TaskPermit};
 
 /// The most records read from the journal at a time.
 const MAX_BATCH: usize = 500;
@@ -23,37 +25,81 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(1);
 /// How long before the end of its lease a process stops that could not renew it.
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
 
+/// The time without a step after which a shipper counts as stalled: more than its longest wait
+/// between two requests for the lease.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Returns a shipper for each target, to be started by [`SupervisedShipper::ensure_running`].
+pub(crate) fn shippers(
+    targets: Vec<Box<dyn Target>>,
+    store: &Arc<dyn Store>,
+    metrics: &Arc<Metrics>,
+    closing: &Arc<Closing>,
+) -> Vec<SupervisedShipper> {
+    let gauges = Arc::new(ShipGauges::default());
+    let shipper = |target: Box<dyn Target>| Shipper {
+        store: Arc::clone(store),
+        target: target.into(),
+        token: String::new(),
+        metrics: Arc::clone(metrics),
+        gauges: Arc::clone(&gauges),
+        closing: Arc::clone(closing),
+    };
+    let supervised = |target| SupervisedShipper { shipper: shipper(target), supervisor: Supervisor::new(STALLED) };
+    targets.into_iter().map(supervised).collect()
+}
+
+/// A shipper, and the supervision of its task.
+pub(crate) struct SupervisedShipper {
+    shipper: Shipper,
+    supervisor: Arc<Supervisor>,
+}
+
+impl SupervisedShipper {
+    /// Starts the task on the current runtime unless it runs, or the cache is closed.
+    pub(crate) fn ensure_running(&self, journal: &Arc<Journal>) {
+        let closing = &self.shipper.closing;
+        if closing.has_reached(Phase::Draining) {
+            return;
+        }
+        let Some(permit) = self.supervisor.start() else { return };
+        if permit.is_restart() {
+            tracing::warn!(target = self.shipper.target.name(), "the shipper has ended or stalled; starting it again");
+        }
+        // A task that has stalled may still hold the lease under its own token.
+        let token = format!("{}-{}", std::process::id(), random::process_id());
+        let shipper = Shipper { token, ..self.shipper.clone() };
+        let (running, journal) = (closing.shippers.begin(), Arc::downgrade(journal));
+        tokio::spawn(async move {
+            shipper.run(journal, permit).await;
+            drop(running);
+        });
+    }
+}
+
 /// The task that ships to one target.
-pub(crate) struct Shipper {
+#[derive(Clone)]
+struct Shipper {
     store: Arc<dyn Store>,
-    target: Box<dyn Target>,
+    target: Arc<dyn Target>,
     /// Proves to the store that this process holds the lease.
     token: String,
     metrics: Arc<Metrics>,
     gauges: Arc<ShipGauges>,
+    closing: Arc<Closing>,
 }
 
 /// The reason why a batch stops early: another process holds the lease, or the cache is gone.
 struct ShippingEnded;
 
 impl Shipper {
-    pub(crate) fn new(
-        store: Arc<dyn Store>,
-        target: Box<dyn Target>,
-        metrics: Arc<Metrics>,
-        gauges: Arc<ShipGauges>,
-    ) -> Self {
-        let token = format!("{}-{}", std::process::id(), random::process_id());
-        Self { store, target, token, metrics, gauges }
-    }
-
-    /// Ships until the cache that owns the journal is dropped, whenever this process holds the
-    /// lease.
-    pub(crate) async fn run(self, journal: Weak<Journal>) {
+    /// Ships whenever this process holds the lease, until the cache that owns the journal is closed
+    /// or dropped, or the task has a successor.
+    async fn run(self, journal: Weak<Journal>, permit: TaskPermit) {
         let began = Instant::now();
         let mut bucket = TokenBucket::new(self.target.rate(), Duration::ZERO);
         let mut backoff = Backoff::default();
-        while journal.strong_count() > 0 {
+        while journal.strong_count() > 0 && permit.step() && !self.closing.has_reached(Phase::Draining) {
             let requested_at = Instant::now();
             match self.store.take_ship_turn(self.shipping()).await {
                 Ok(ShipTurn::Own) => {
@@ -62,24 +108,33 @@ impl Shipper {
                         // The lease is polled first: a process that was suspended for longer than
                         // its lease must not continue to ship.
                         biased;
-                        () = self.renew_lease(requested_at) => {
+                        () = self.renew_lease(requested_at, &permit) => {
                             tracing::warn!(target = self.target.name(), "lost the shipping lease; requesting it again");
                         }
+                        () = self.closing.reached(Phase::Closed) => {}
                         () = self.ship(&journal, &mut bucket, began) => {}
                     }
-                    self.gauges.clear(self.target.name(), &self.metrics);
+                    // While the cache closes, the gauge says what this process could not ship.
+                    if !self.closing.has_reached(Phase::Draining) {
+                        self.gauges.clear(self.target.name(), &self.metrics);
+                    }
                 }
                 Ok(ShipTurn::Another(lasts)) => {
-                    sleep(lasts.min(SHIP_LEASE) + POLL_INTERVAL.mul_f64(chance() / 2.0)).await;
+                    self.wait(lasts.min(SHIP_LEASE) + POLL_INTERVAL.mul_f64(chance() / 2.0)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, target = self.target.name(), "cannot acquire the shipping lease; retrying");
-                    sleep(backoff.next(None, chance())).await;
+                    self.wait(backoff.next(None, chance())).await;
                 }
             }
         }
         // Lets another process take over at once. If this fails, the lease expires.
         let _ = self.store.end_ship_turn(self.shipping()).await;
+    }
+
+    /// Waits, at most until the cache has sent everything that it queued.
+    async fn wait(&self, time: Duration) {
+        let _ = timeout(time, self.closing.reached(Phase::Draining)).await;
     }
 
     fn shipping(&self) -> Shipping<'_> {
@@ -88,9 +143,9 @@ impl Shipper {
 
     /// Renews the lease that was requested at `requested_at`. Returns once it is lost, or may
     /// expire within [`LEASE_MARGIN`].
-    async fn renew_lease(&self, requested_at: Instant) {
+    async fn renew_lease(&self, requested_at: Instant, permit: &TaskPermit) {
         let mut until = requested_at + SHIP_LEASE - LEASE_MARGIN;
-        loop {
+        while permit.step() {
             sleep(RENEW_INTERVAL).await;
             let requested_at = Instant::now();
             match timeout_at(until, self.store.take_ship_turn(self.shipping())).await {
@@ -101,7 +156,8 @@ impl Shipper {
         }
     }
 
-    /// Ships batch after batch. Returns when the cache is gone or another process holds the lease.
+    /// Ships batch after batch. Returns when the cache is gone, another process holds the lease, or
+    /// the cache closes and nothing is left to ship.
     async fn ship(&self, journal: &Weak<Journal>, bucket: &mut TokenBucket, began: Instant) {
         let mut backoff = Backoff::default();
         while let Some(news) = journal.upgrade().map(|journal| journal.news()) {
@@ -109,11 +165,17 @@ impl Shipper {
             tokio::pin!(notified);
             // Enabled before the read, so that a record appended during the read wakes this task.
             notified.as_mut().enable();
+            let is_draining = self.closing.has_reached(Phase::Draining);
             match self.store.unshipped(self.shipping(), MAX_BATCH).await {
                 Ok(Some(unshipped)) if unshipped.records.is_empty() => {
                     self.gauges.set(self.target.name(), Gauge::default(), &self.metrics);
-                    // A timeout is an ordinary end of the wait.
-                    let _ = timeout(POLL_INTERVAL, notified).await;
+                    if is_draining {
+                        return;
+                    }
+                    tokio::select! {
+                        () = notified => {}
+                        () = self.wait(POLL_INTERVAL) => {}
+                    }
                 }
                 Ok(Some(unshipped)) => match self.ship_batch(unshipped, journal, bucket, began).await {
                     Ok(()) => backoff.reset(),
@@ -208,7 +270,7 @@ fn chance() -> f64 {
 /// The backlog of each target that this process ships to. Sets the metrics: the sum of the queues
 /// and the longest lag.
 #[derive(Default)]
-pub(crate) struct ShipGauges(Mutex<BTreeMap<String, Gauge>>);
+struct ShipGauges(Mutex<BTreeMap<String, Gauge>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Gauge {

@@ -41,6 +41,9 @@ struct Switches {
     failing_fraction: f64,
     damaged_fraction: f64,
     delay: Duration,
+    /// Whether the next operation panics.
+    #[cfg(test)]
+    panics: bool,
 }
 
 impl Faults {
@@ -53,6 +56,8 @@ impl Faults {
             failing_fraction: 0.0,
             damaged_fraction: 0.0,
             delay: Duration::ZERO,
+            #[cfg(test)]
+            panics: false,
         })))
     }
 
@@ -79,12 +84,20 @@ impl Faults {
         self.switches().delay = delay;
     }
 
+    /// Makes the next operation panic.
+    #[cfg(test)]
+    pub(crate) fn panic_once(&self) {
+        self.switches().panics = true;
+    }
+
     fn switches(&self) -> MutexGuard<'_, Switches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Delays an operation, then fails it if a fault is due.
     async fn inject(&self) -> Result<(), StoreError> {
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.switches().panics), "a panic was injected");
         let (delay, fails) = {
             let mut switches = self.switches();
             let by_chance = switches.chance.unit() < switches.failing_fraction;

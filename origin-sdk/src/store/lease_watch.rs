@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     /// The load returned a value that must not be shared. Waiting for another load is pointless
     /// too.
     NotShared,
+    /// The load was cancelled because its process ends; another caller may try at once.
+    Abandoned,
     /// Unknown: the wait timed out, or the connection that reports the end was lost.
     Unknown,
 }
@@ -26,13 +28,14 @@ impl Outcome {
             Self::Filled => "filled",
             Self::Failed => "failed",
             Self::NotShared => "not-shared",
+            Self::Abandoned => "abandoned",
             Self::Unknown => "unknown",
         }
     }
 
     /// Returns the outcome of this name, [`Outcome::Unknown`] for any other name.
     pub(crate) fn from_name(name: &str) -> Self {
-        [Self::Filled, Self::Failed, Self::NotShared]
+        [Self::Filled, Self::Failed, Self::NotShared, Self::Abandoned]
             .into_iter()
             .find(|outcome| outcome.as_str() == name)
             .unwrap_or(Self::Unknown)

@@ -80,6 +80,9 @@
 //!
 //! # Scopes
 //!
+//! The key or prefix in a scope is that of version 1, whichever version it is made from
+//! ([`datum_of`](crate::datum_of)), so that processes of two schema versions obey each other.
+//!
 //! | scope | form | example |
 //! |---|---|---|
 //! | one key | `key:` *key* | `key:shop:v1:{user:42}:orders:3` |

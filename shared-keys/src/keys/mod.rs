@@ -3,6 +3,7 @@
 mod compile_time;
 #[cfg(any(feature = "chrono", feature = "time"))]
 mod date_time;
+mod datum;
 mod escape;
 pub mod grammar;
 mod id;
@@ -13,6 +14,7 @@ mod slot;
 pub mod template;
 
 pub use compile_time::{Templates, assert_disjoint, is_app_name};
+pub use datum::datum_of;
 pub use id::KeyId;
 pub use key::{Below, Key, MAX_KEY_BYTES, TypedTag};
 pub use prefix::Prefix;

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use super::datum_of;
 use crate::ParseError;
 
 /// A key prefix, which ends with `:`. It covers the key at its top and every key below that. It
@@ -33,10 +34,18 @@ impl Prefix {
         self.0.strip_suffix(':').unwrap_or(&self.0)
     }
 
-    /// Returns whether the key with this text lies at or below the prefix.
+    /// Returns the prefix with the name of its datum.
+    pub(crate) fn of_datum(&self) -> Self {
+        Self(datum_of(&self.0).into())
+    }
+
+    /// Returns whether the key with this text lies at or below the prefix, in any version of the
+    /// schema.
     #[must_use]
     pub fn covers(&self, key: &str) -> bool {
-        key.strip_prefix(self.top()).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        let below =
+            datum_of(key).strip_prefix(&*datum_of(self.top())).map(|rest| rest.is_empty() || rest.starts_with(':'));
+        below.unwrap_or(false)
     }
 }
 

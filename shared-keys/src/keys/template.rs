@@ -10,7 +10,8 @@ use crate::{KeyId, ParseError};
 /// Declares typed keys and tags in one place.
 ///
 /// The first line names the app and the schema version, which precede every key. Raise the version
-/// when the shape of the values changes.
+/// when the shape of the values changes: processes of both versions then run side by side, and obey
+/// each other's invalidations ([`datum_of`](crate::datum_of)).
 ///
 /// Each further line declares a key or a tag: its ids, and a template of literals (`a-z 0-9 _ -`)
 /// and `{id}`s between colons. The ids are named in the order of the fields. The page
@@ -182,7 +183,7 @@ macro_rules! __keys_impl {
             )?
         }
 
-        $crate::__keys_from!($name => $crate::Scope, |key| $crate::Scope::Key($crate::Key::to_text(key).into()));
+        $crate::__keys_from!($name => $crate::Scope, |key| $crate::Scope::key(&$crate::Key::to_text(key)));
 
         $(
             impl $crate::Below<$parent> for $name {

@@ -9,6 +9,7 @@ use core::str::FromStr;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::ParseError;
+use crate::keys::datum_of;
 use crate::keys::prefix::tops;
 
 /// Crockford's base 32 in lower case: no letters that are easily confused, and safe in header
@@ -42,7 +43,8 @@ const ALL_TAGS_SEED: u64 = 7;
 pub struct ScopeHash(pub u64);
 
 impl ScopeHash {
-    /// Returns the hashes of a key's scopes: the key, and each prefix that covers it.
+    /// Returns the hashes of a key's scopes: the key, and each prefix that covers it. They are the
+    /// same in every version of the schema ([`datum_of`](crate::datum_of)).
     ///
     /// ```
     /// use shared_keys::{Scope, ScopeHash};
@@ -51,9 +53,10 @@ impl ScopeHash {
     /// ```
     #[must_use]
     pub fn of_key(text: &str) -> Vec<ScopeHash> {
+        let datum = datum_of(text);
         let mut scopes = Vec::with_capacity(8);
-        scopes.push(Self::key(text));
-        scopes.extend(tops(text).map(Self::prefix));
+        scopes.push(Self::key(&datum));
+        scopes.extend(tops(&datum).map(Self::prefix));
         scopes
     }
 
@@ -64,12 +67,12 @@ impl ScopeHash {
     }
 
     pub(crate) fn key(text: &str) -> Self {
-        Self(xxh3_64_with_seed(text.as_bytes(), KEY_SEED))
+        Self(xxh3_64_with_seed(datum_of(text).as_bytes(), KEY_SEED))
     }
 
     /// Hashes a prefix; `top` is the prefix without the `:` at its end.
     pub(crate) fn prefix(top: &str) -> Self {
-        Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))
+        Self(xxh3_64_with_seed(datum_of(top).as_bytes(), PREFIX_SEED))
     }
 
     pub(crate) fn tag(text: &str) -> Self {
@@ -82,7 +85,7 @@ impl ScopeHash {
 
     /// Hashes the fold of a prefix, which stands for the keys below `top` that were folded into it.
     pub(crate) fn fold(top: &str) -> Self {
-        Self(xxh3_64_with_seed(top.as_bytes(), FOLD_SEED))
+        Self(xxh3_64_with_seed(datum_of(top).as_bytes(), FOLD_SEED))
     }
 
     /// Hashes several tags; `joined` holds them as in the scope's text.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::keys::datum_of;
 use crate::keys::prefix::tops;
 use crate::tags::fold::folds_above;
 use crate::{ParseError, Prefix, Tag, TargetKey};
@@ -20,6 +21,10 @@ use crate::{ParseError, Prefix, Tag, TargetKey};
 ///
 /// The text form is used in the journal and in purge messages: `key:…`, `prefix:…:`, `tag:…`,
 /// `tags:…,…`, `path:host/path` or `all`.
+///
+/// A key or prefix of any schema version names the same datum, and its scope is written with
+/// version 1 ([`datum_of`]). Processes of two versions therefore obey each other's invalidations,
+/// although neither reads the other's values.
 ///
 /// ```
 /// # extern crate shared_keys as origin_sdk;
@@ -31,9 +36,10 @@ use crate::{ParseError, Prefix, Tag, TargetKey};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scope {
-    /// One data key, by its whole text.
+    /// One datum, by the text of its key, in every version of the schema. Created by
+    /// [`Scope::key`].
     Key(Box<str>),
-    /// A data key and every key below it.
+    /// A datum and every datum below it, in every version of the schema.
     Prefix(Prefix),
     /// Everything that carries the tag.
     Tag(Tag),
@@ -47,6 +53,18 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Returns the scope of one key, by its text of any schema version.
+    ///
+    /// ```
+    /// use shared_keys::Scope;
+    /// let (old, new) = (Scope::key("shop:v1:{user:42}"), Scope::key("shop:v2:{user:42}"));
+    /// assert_eq!((&old, old.to_string().as_str()), (&new, "key:shop:v1:{user:42}"));
+    /// ```
+    #[must_use]
+    pub fn key(text: &str) -> Self {
+        Self::Key(datum_of(text).into())
+    }
+
     /// Returns the scopes of a key: the key itself, and each prefix that covers it.
     /// [`ScopeHash::of_key`] returns their hashes.
     ///
@@ -60,8 +78,9 @@ impl Scope {
     /// ```
     #[must_use]
     pub fn of_key(text: &str) -> Vec<Self> {
-        let prefixes = tops(text).map(|top| Self::Prefix(Prefix::from_top(top)));
-        core::iter::once(Self::Key(text.into())).chain(prefixes).collect()
+        let datum = datum_of(text);
+        let prefixes = tops(&datum).map(|top| Self::Prefix(Prefix::from_top(top)));
+        core::iter::once(Self::key(&datum)).chain(prefixes).collect()
     }
 
     /// Returns the scope of everything that carries all of the tags. To cover everything that
@@ -187,8 +206,8 @@ impl Scope {
     pub fn edge_hashes(&self) -> Vec<ScopeHash> {
         let mut hashes = Vec::from([self.carried_hash()]);
         match self {
-            Self::Key(text) => hashes.extend(folds_above(text)),
-            Self::Prefix(prefix) => hashes.extend(folds_above(prefix.top())),
+            Self::Key(text) => hashes.extend(folds_above(&datum_of(text))),
+            Self::Prefix(prefix) => hashes.extend(folds_above(&datum_of(prefix.top()))),
             Self::Tag(_) | Self::AllTags(_) | Self::Path(_) | Self::All => {}
         }
         hashes
@@ -239,7 +258,7 @@ impl From<Tag> for Scope {
 
 impl From<Prefix> for Scope {
     fn from(prefix: Prefix) -> Self {
-        Self::Prefix(prefix)
+        Self::from(&prefix)
     }
 }
 
@@ -251,7 +270,7 @@ impl From<&Tag> for Scope {
 
 impl From<&Prefix> for Scope {
     fn from(prefix: &Prefix) -> Self {
-        Self::Prefix(prefix.clone())
+        Self::Prefix(prefix.of_datum())
     }
 }
 
@@ -264,8 +283,8 @@ impl From<&Scope> for Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(text) => write!(f, "key:{text}"),
-            Self::Prefix(prefix) => write!(f, "prefix:{prefix}"),
+            Self::Key(text) => write!(f, "key:{}", datum_of(text)),
+            Self::Prefix(prefix) => write!(f, "prefix:{}", datum_of(prefix.as_str())),
             Self::Tag(tag) => write!(f, "tag:{tag}"),
             Self::AllTags(tags) => write!(f, "tags:{}", joined(tags)),
             Self::Path(path) => write!(f, "path:{path}"),
@@ -285,8 +304,8 @@ impl FromStr for Scope {
         let (kind, named) = text.split_once(':').ok_or_else(expected)?;
         match kind {
             "key" if named.is_empty() => Err(ParseError::new("a key", text.len(), text)),
-            "key" => Ok(Self::Key(named.into())),
-            "prefix" => Ok(Self::Prefix(named.parse()?)),
+            "key" => Ok(Self::key(named)),
+            "prefix" => Ok(named.parse::<Prefix>()?.into()),
             "tag" => Ok(Self::Tag(Tag::new(named)?)),
             "tags" => {
                 let scope = Self::all_tags(named.split(',').map(split_off).collect::<Result<Vec<_>, _>>()?)?;
@@ -301,6 +320,7 @@ impl FromStr for Scope {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::ToString;
     use proptest::prelude::*;
 
@@ -362,6 +382,31 @@ mod tests {
         for text in ["tag:a:b:c", "path:a.example/b:c", "all", "key:a"] {
             assert_eq!(text.parse::<Scope>().unwrap().edge_hashes().len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn the_scopes_of_a_datum_are_the_same_in_every_schema_version() {
+        let [old, new] = ["shop:v1:{user:42}:orders:3", "shop:v2:{user:42}:orders:3"];
+        assert_eq!((Scope::of_key(old), ScopeHash::of_key(old)), (Scope::of_key(new), ScopeHash::of_key(new)));
+        for [old, new] in [
+            [format!("key:{old}"), format!("key:{new}")],
+            ["prefix:shop:v1:{user:42}:".into(), "prefix:shop:v2:{user:42}:".into()],
+            ["prefix:shop:v1:".into(), "prefix:shop:v2:".into()],
+        ] {
+            let (old, new) = (old.parse::<Scope>().unwrap(), new.parse::<Scope>().unwrap());
+            assert_eq!((&old, old.edge_hashes(), old.edge_tokens()), (&new, new.edge_hashes(), new.edge_tokens()));
+        }
+        // A scope made from its parts means the same, whichever version it names.
+        let prefix: Prefix = "shop:v2:{user:42}:".parse().unwrap();
+        for (raw, made) in
+            [(Scope::Key(new.into()), Scope::key(new)), (Scope::Prefix(prefix.clone()), Scope::from(prefix.clone()))]
+        {
+            assert_eq!(
+                (raw.hash(), raw.edge_hashes(), raw.to_string()),
+                (made.hash(), made.edge_hashes(), made.to_string())
+            );
+        }
+        assert!(prefix.covers(old) && !prefix.covers("shop:v1:{user:421}"));
     }
 
     proptest! {

@@ -14,6 +14,7 @@ use core::fmt::{self, Write};
 use super::Tag;
 use super::fold::fold;
 use crate::ScopeHash;
+use crate::keys::datum_of;
 
 /// The bytes of a hash in the header, with the `~` in front of it and the comma behind it.
 const TOKEN_BYTES: usize = 15;
@@ -92,7 +93,10 @@ impl<'a> TagSet<'a> {
             if self.keys.is_empty() {
                 return Err(overflow(0));
             }
-            keys = fold(&self.keys, room.saturating_sub(tag_bytes) / TOKEN_BYTES).map_err(overflow)?;
+            // Keys of two schema versions fold together.
+            let data: Vec<_> = self.keys.iter().map(|key| datum_of(key)).collect();
+            let data = data.iter().map(|datum| &**datum).collect();
+            keys = fold(&data, room.saturating_sub(tag_bytes) / TOKEN_BYTES).map_err(overflow)?;
         }
         keys.extend(hashed);
         let mut value = String::with_capacity(tag_bytes + keys.len() * TOKEN_BYTES);

@@ -7,6 +7,7 @@ mod flights;
 mod freshness;
 mod lag;
 mod loaders;
+mod registry;
 mod timeouts;
 mod write;
 

@@ -9,6 +9,11 @@ use crate::store::FeedRecord;
 
 /// The keys visited by one step of the search for journals.
 const SCAN_COUNT: u32 = 10_000;
+/// The records read at a time. Earlier versions appended records of megabytes, and a reply of many
+/// would exceed the timeout of a command.
+const PAGE: usize = 4;
+/// The number of scopes after which a list of records ends.
+const MAX_SCOPES: usize = 4_000;
 /// The end of a feed's key, after the app's name.
 const FEED_SUFFIX: &str = ":{journal}:feed";
 
@@ -38,18 +43,38 @@ impl RedisStore {
 
     /// Returns the last records, at most `max`, oldest first.
     pub(crate) async fn last_records(&self, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
-        let mut range = redis::cmd("XREVRANGE");
-        range.arg(self.scripts.feed_key()).arg("+").arg("-").arg("COUNT").arg(max);
-        let mut records = records_of(self.commands.run(&range).await?)?;
+        let (mut records, mut before) = (Vec::new(), "+".to_owned());
+        while records.len() < max {
+            let mut range = redis::cmd("XREVRANGE");
+            range.arg(self.scripts.feed_key()).arg(&before).arg("-");
+            let page = self.page(&mut range, max - records.len()).await?;
+            let Some(first) = page.last() else { break };
+            before = format!("({}", first.position);
+            records.extend(page);
+        }
         records.reverse();
         Ok(records)
     }
 
-    /// Returns the records after `position`, at most `max`, oldest first.
+    /// Returns the first records after `position`, oldest first: at most `max`, and no more once
+    /// they have [`MAX_SCOPES`].
     pub(crate) async fn records_after(&self, position: Position, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
-        let mut range = redis::cmd("XRANGE");
-        range.arg(self.scripts.feed_key()).arg(format!("({position}")).arg("+").arg("COUNT").arg(max);
-        records_of(self.commands.run(&range).await?)
+        let (mut records, mut scopes, mut last) = (Vec::new(), 0, position);
+        while records.len() < max && scopes < MAX_SCOPES {
+            let mut range = redis::cmd("XRANGE");
+            range.arg(self.scripts.feed_key()).arg(format!("({last}")).arg("+");
+            let page = self.page(&mut range, max - records.len()).await?;
+            let Some(newest) = page.last() else { break };
+            last = newest.position;
+            scopes += page.iter().map(|record| record.scopes.len()).sum::<usize>();
+            records.extend(page);
+        }
+        Ok(records)
+    }
+
+    /// Runs a command that reads a range of the feed, for at most [`PAGE`] records.
+    async fn page(&self, range: &mut redis::Cmd, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
+        records_of(self.commands.run(range.arg("COUNT").arg(max.min(PAGE))).await?)
     }
 
     /// Returns the last record of each scope and mode in the ledger.

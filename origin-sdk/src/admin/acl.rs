@@ -1,0 +1,119 @@
+//! The rights in Redis that a service and the command line tool need, and no others.
+
+use serde::Serialize;
+
+use crate::error::{AdminError, BuildError};
+
+/// The commands of a service that reads, writes, invalidates and follows the journal.
+const SERVICE: &[&str] = &[
+    "del",
+    "evalsha",
+    "exec",
+    "get",
+    "hget",
+    "hkeys",
+    "hset",
+    "multi",
+    "pexpire",
+    "ping",
+    "pttl",
+    "publish",
+    "script|load",
+    "set",
+    "subscribe",
+    "time",
+    "xadd",
+    "xrange",
+    "xread",
+    "xrevrange",
+    "zadd",
+    "zcard",
+    "zrange",
+    "zrem",
+    "zscore",
+];
+
+/// The further commands of a service that ships the journal to the edge.
+const SHIPPING: &[&str] = &[
+    "exists",
+    "hgetall",
+    "hincrby",
+    "xack",
+    "xgroup|create",
+    "xinfo|groups",
+    "xinfo|stream",
+    "xlen",
+    "xpending",
+    "xreadgroup",
+];
+
+/// The commands of `cachectl`.
+const ADMINISTRATION: &[&str] = &[
+    "del",
+    "evalsha",
+    "exec",
+    "exists",
+    "get",
+    "getrange",
+    "hdel",
+    "hgetall",
+    "multi",
+    "pttl",
+    "scan",
+    "script|load",
+    "time",
+    "unlink",
+    "xadd",
+    "xgroup|destroy",
+    "xinfo|groups",
+    "xpending",
+    "xrange",
+    "xread",
+    "xrevrange",
+    "zadd",
+    "zcard",
+    "zrange",
+    "zrem",
+    "zscore",
+];
+
+/// The least rights of Redis users, each as the arguments of `ACL SETUSER` after the name. They
+/// contain no password: a user without one cannot log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AclRules {
+    /// The rights of a service that does not ship to the edge.
+    pub service: String,
+    /// The rights of a service that ships, and of one that calls
+    /// [`Cache::ship_status`](crate::Cache::ship_status).
+    pub shipping_service: String,
+    /// The rights of `cachectl`, for each of its commands.
+    pub cachectl: String,
+}
+
+/// Returns the least rights of the users of an app.
+///
+/// ```
+/// let rules = origin_sdk::admin::acl_rules("shop").unwrap();
+/// assert!(rules.service.starts_with("on resetkeys resetchannels -@all ~shop:* &shop:wake:* +del "));
+/// assert!(!rules.service.contains("flushall"));
+/// ```
+///
+/// # Errors
+/// If the name is not one that an app can have.
+pub fn acl_rules(app: &str) -> Result<AclRules, AdminError> {
+    if !shared_keys::is_app_name(app) {
+        return Err(BuildError::App { app: app.to_owned() }.into());
+    }
+    let rule = |rights: &str, commands: &[&[&str]]| {
+        let commands: String = commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();
+        format!("on resetkeys resetchannels -@all ~{app}:*{rights}{commands}")
+    };
+    // Services wake up each other's waiters through channels.
+    let channels = format!(" &{app}:wake:*");
+    Ok(AclRules {
+        service: rule(&channels, &[SERVICE]),
+        shipping_service: rule(&channels, &[SERVICE, SHIPPING]),
+        cachectl: rule("", &[ADMINISTRATION]),
+    })
+}
