@@ -7,9 +7,11 @@ use shared_keys::{Mode, Scope};
 
 use crate::clock::Clock;
 use crate::codec::Codec;
+use crate::in_flight::InFlight;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
@@ -18,6 +20,8 @@ use crate::store::Store;
 pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) outdated_copies: OutdatedCopies,
     pub(crate) journal: Arc<Journal>,
     /// The counters that belong to no namespace.
     pub(crate) metrics: Arc<Metrics>,

@@ -19,6 +19,7 @@ mod g4_one_load;
 mod g4_stampede;
 mod g5_redis_trouble;
 mod g6_shipping;
+mod gone;
 mod http_credentials;
 mod http_layer;
 mod journal;

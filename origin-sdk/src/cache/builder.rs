@@ -14,6 +14,7 @@ use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
@@ -231,6 +232,8 @@ impl CacheBuilder {
         Ok(Cache::new(Core {
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
+            in_flight: Arc::default(),
+            outdated_copies: OutdatedCopies::default(),
             journal,
             metrics,
             namespaces: NamespaceMetrics::default(),

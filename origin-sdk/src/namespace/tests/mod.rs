@@ -5,6 +5,7 @@ mod batch;
 mod bounds;
 mod flights;
 mod freshness;
+mod gone;
 mod lag;
 mod loaders;
 mod timeouts;
