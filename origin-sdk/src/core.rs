@@ -1,6 +1,7 @@
 //! The state that a process's namespaces share.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shared_keys::{Mode, Scope};
@@ -28,6 +29,8 @@ pub(crate) struct Core {
     pub(crate) namespaces: NamespaceMetrics,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
+    /// The names of the types of which a value was not stored.
+    pub(crate) refused_types: Mutex<HashSet<&'static str>>,
     pub(crate) lease_ttl: Duration,
     pub(crate) randomness: Randomness,
     pub(crate) jitter: f64,

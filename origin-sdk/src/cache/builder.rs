@@ -1,6 +1,6 @@
 //! The settings of a cache, which [`CacheBuilder::build`] checks once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(feature = "shipping")]
@@ -54,7 +54,7 @@ impl CacheBuilder {
             lease_ttl: Duration::from_secs(5),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,
-            codec: Codec::default(),
+            codec: Codec { verify: cfg!(debug_assertions), ..Codec::default() },
             jitter: 0.1,
             #[cfg(feature = "shipping")]
             edge: None,
@@ -143,6 +143,20 @@ impl CacheBuilder {
     /// Sets the encoding of values in the shared tier. Default [`Format::Json`].
     pub fn format(mut self, format: Format) -> Self {
         self.codec.format = format;
+        self
+    }
+
+    /// Sets whether each value that is stored is read back at once and compared with the original,
+    /// as far as serde shows it. One that differs is not stored, logged once per type, and counted
+    /// in [`Stats::not_serializable`](crate::Stats::not_serializable). Memory then holds the copy
+    /// that was read back, so that a field which serde skips is missing from the first hit on, and
+    /// not only in other processes. Default: true in debug builds, false in others, since it
+    /// decodes every value that is loaded.
+    ///
+    /// Values that the format is known to change, such as numbers that are not finite in JSON, are
+    /// refused in any case.
+    pub fn verify_values(mut self, verify: bool) -> Self {
+        self.codec.verify = verify;
         self
     }
 
@@ -239,6 +253,7 @@ impl CacheBuilder {
             namespaces: NamespaceMetrics::default(),
             clock: self.clock,
             codec: self.codec,
+            refused_types: Mutex::default(),
             lease_ttl: self.lease_ttl,
             randomness: self.randomness,
             jitter: self.jitter,

@@ -28,8 +28,8 @@ pub struct Put<'a, V> {
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
     /// Stores a value that the caller has loaded by itself, with the tags that follow from its key,
-    /// for example to fill a cache ahead of its readers. [`Put::tag`] and [`Put::lifetime`] say more
-    /// about it. Returns which tiers hold the value.
+    /// for example to fill a cache ahead of its readers. [`Put::tag`] and [`Put::lifetime`] add
+    /// tags and set a lifetime. Returns the tiers that hold the value.
     ///
     /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the source was read. If it
     /// is taken afterwards, an invalidation in between goes unnoticed, and the old value is served

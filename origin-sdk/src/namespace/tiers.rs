@@ -1,6 +1,7 @@
 //! Writes to both tiers: a new value replaces the key's older one, or ends it if it is not kept.
 
-use std::sync::Arc;
+use std::any::type_name;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -31,13 +32,16 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     pub(super) async fn store(&self, key: &str, entry: &Arc<Entry<V>>, write: TierWrite) -> Placement {
         let ttl = entry.meta.lifetime.total();
         let encoded = if ttl.is_zero() { Err(Storage::NoLifetime) } else { self.encoded(key, entry) };
-        let Encoded { bytes, uncompressed_bytes } = match encoded {
+        let Encoded { bytes, uncompressed_bytes, copy } = match encoded {
             Ok(encoded) => encoded,
             Err(refusal) => {
                 self.end(key, entry.meta.loaded_at, write).await;
                 return Placement::nowhere(refusal);
             }
         };
+        // A copy that was read back lacks what the store would lack.
+        let copy = copy.map(|copy| self.entry(key, Arc::new(copy), entry.meta.clone()));
+        let entry = copy.as_ref().unwrap_or(entry);
         let mut placement = Placement::nowhere(Storage::Overtaken);
         placement.memory = self.store_in_memory(key, entry, uncompressed_bytes);
         let TierWrite { in_flight, lease, began_at } = write;
@@ -138,9 +142,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Storage::TooLarge
     }
 
-    fn encoded(&self, key: &str, entry: &Entry<V>) -> Result<Encoded, Storage> {
+    fn encoded(&self, key: &str, entry: &Entry<V>) -> Result<Encoded<V>, Storage> {
         self.core.codec.encode(&entry.meta, &*entry.value).map_err(|error| {
-            tracing::error!(%error, key, "the value does not serialise and cannot be cached");
+            self.metrics.not_serializable.add(1);
+            let value_type = type_name::<V>();
+            let mut refused_types = self.core.refused_types.lock().unwrap_or_else(PoisonError::into_inner);
+            if refused_types.insert(value_type) {
+                tracing::error!(%error, key, value_type, "a value cannot be cached; further ones of its type are only counted");
+            }
             Storage::NotSerializable
         })
     }

@@ -3,6 +3,7 @@
 
 mod batch;
 mod bounds;
+mod fidelity;
 mod flights;
 mod freshness;
 mod gone;
