@@ -19,6 +19,22 @@ pub(crate) struct Meta {
     pub(crate) tags: Vec<Tag>,
 }
 
+/// The longest part of a stored lifetime: a hundred years. Redis counts times to live in 63 bits of
+/// milliseconds from 1970, so that longer ones would not fit.
+const MAX_PART: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Returns the lifetime as every tier can keep it: each part in whole milliseconds, rounded down,
+/// and at most [`MAX_PART`].
+pub(crate) fn storable(lifetime: Lifetime) -> Lifetime {
+    let part = |part: Duration| {
+        let part = part.min(MAX_PART);
+        part - Duration::from_nanos(u64::from(part.subsec_nanos() % 1_000_000))
+    };
+    Lifetime::fresh(part(lifetime.fresh_for()))
+        .stale_while_revalidate(part(lifetime.swr_for()))
+        .stale_if_error(part(lifetime.sie_for()))
+}
+
 /// A decoded value in memory.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {

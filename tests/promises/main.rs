@@ -24,6 +24,7 @@ mod http_credentials;
 mod http_layer;
 mod journal;
 mod large_invalidations;
+mod lifetimes;
 mod shared_keys;
 mod sweep;
 mod traps;

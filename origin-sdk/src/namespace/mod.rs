@@ -28,7 +28,7 @@ use self::load::{LoadOutcome, LoadStart};
 pub use self::put::Put;
 pub use self::read_through::ReadThrough;
 use crate::core::Core;
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
 use crate::stampede::SingleFlight;
@@ -86,7 +86,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let (mut tags, lifetime) = context.take(default);
         tags.sort_unstable();
         tags.dedup();
-        let lifetime = lifetime.jittered(self.options.jitter * self.core.randomness.draw());
+        let lifetime = storable(lifetime.jittered(self.options.jitter * self.core.randomness.draw()));
         Meta { loaded_at, lifetime, delta, tags }
     }
 

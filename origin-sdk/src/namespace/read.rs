@@ -310,8 +310,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     ) -> Result<(Arc<Entry<V>>, usize), &Counter> {
         let decoded = codec::decode::<V>(&stored.bytes);
         let Decoded { meta, value, uncompressed_bytes } = decoded.ok_or(&self.metrics.undecodable)?;
-        // The age is the part of the time to live that has passed, so no two clocks are compared.
-        let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
+        // The age is the part of the time to live that has passed, so no two clocks are compared. A
+        // time to live that someone else has prolonged would make the value young for ever.
+        let age = meta.lifetime.total().checked_sub(stored.ttl_left).ok_or(&self.metrics.undecodable)?;
         if self.core.outdated_copies.contains(key, read.requested_at, age) {
             return Err(&self.metrics.outdated_copies);
         }

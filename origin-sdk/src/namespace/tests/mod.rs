@@ -8,6 +8,7 @@ mod flights;
 mod freshness;
 mod gone;
 mod lag;
+mod lifetimes;
 mod loaders;
 mod timeouts;
 mod write;
