@@ -114,6 +114,35 @@ async fn a_full_redis_that_refuses_a_value_does_not_keep_the_older_one() {
     }
 }
 
+/// A frozen Redis runs the commands in its buffers once it is thawed, though they were given up.
+#[tokio::test]
+async fn a_value_that_a_thawed_redis_stores_late_does_not_replace_a_newer_one() {
+    let redis = RedisServer::start().await;
+    // Memory holds one entry, so that another key evicts this one.
+    let builder = redis.cache().memory_entries(1).max_lag(Duration::from_secs(600));
+    let cache = builder.build().await.unwrap();
+    let items: Items = cache.namespace(Lifetime::fresh(HOUR)).build();
+    items.put(&KEY, Some(1), cache.position()).await;
+    redis.freeze();
+    for value in [2, 3] {
+        let placement = items.put(&KEY, Some(value), cache.position()).await;
+        assert_eq!((placement.memory, placement.redis), (Storage::Stored, Storage::Unavailable));
+    }
+    redis.thaw();
+    eventually("Redis has run the first command that was given up", async || {
+        redis.run::<String>(&["GET", VALUE_KEY]).await.ends_with("\n2")
+    })
+    .await;
+    eventually("Redis takes values again", async || {
+        items.put(&Item { id: 2 }, Some(0), cache.position()).await.redis == Storage::Stored
+    })
+    .await;
+    assert_eq!(held(&items).await, None);
+    items.get_or_load(&KEY, |_, _| async { Ok(Some(4)) }).await.unwrap();
+    items.put(&Item { id: 2 }, Some(0), cache.position()).await;
+    assert_eq!(held(&items).await, Some(Some(4)));
+}
+
 /// Redis cannot be reached while it should take the newer value, and has the older one afterwards.
 #[tokio::test]
 async fn after_an_outage_of_redis_no_value_older_than_the_last_one_is_served() {

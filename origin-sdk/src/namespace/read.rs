@@ -313,10 +313,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         // The age is the part of the time to live that has passed, so no two clocks are compared. A
         // time to live that someone else has prolonged would make the value young for ever.
         let age = meta.lifetime.total().checked_sub(stored.ttl_left).ok_or(&self.metrics.undecodable)?;
-        if self.core.outdated_copies.contains(key, read.requested_at, age) {
+        let now = self.core.clock.now();
+        if self.core.outdated_copies.contains(key, read.requested_at, now, age) {
             return Err(&self.metrics.outdated_copies);
         }
-        let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);
+        let entry = Entry::new(key, Arc::new(value), meta, now, age);
         Ok((Arc::new(entry), uncompressed_bytes))
     }
 

@@ -51,7 +51,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         };
         placement.redis = match stored {
             Ok(is_stored) => {
-                self.note_copy(key, is_stored, began_at);
+                self.note_copy(key, Some(is_stored), began_at);
                 if is_stored { Storage::Stored } else { Storage::Overtaken }
             }
             Err(error) => {
@@ -90,15 +90,17 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             tracing::debug!(%error, key, "an older value could not be removed: its copies are not served here");
             self.metrics.store_errors.add(1);
         }
-        self.note_copy(key, emptied.unwrap_or(false), began_at);
+        self.note_copy(key, emptied.ok(), began_at);
     }
 
     /// Remembers whether the store may still hold a copy that is older than this process's value.
-    fn note_copy(&self, key: &str, is_replaced: bool, began_at: Duration) {
-        if is_replaced {
-            self.core.outdated_copies.clear(key);
+    /// `is_replaced` is the store's answer; `None` if it gave none.
+    fn note_copy(&self, key: &str, is_replaced: Option<bool>, began_at: Duration) {
+        let copies = &self.core.outdated_copies;
+        if is_replaced == Some(true) {
+            copies.clear(key, self.core.clock.now());
         } else {
-            self.core.outdated_copies.mark(key, began_at);
+            copies.mark(key, began_at, is_replaced.is_none());
         }
     }
 

@@ -294,3 +294,30 @@ async fn a_copy_read_before_a_newer_value_was_written_does_not_replace_it_in_mem
         }
     }
 }
+
+/// A store that was frozen runs a command that was given up once it is thawed.
+#[tokio::test]
+async fn a_value_that_the_store_takes_late_does_not_replace_a_newer_one() {
+    let faults = Faults::seeded(1);
+    let (cache, clock) = cache(|builder| builder.faults(&faults)).await;
+    let numbers: Namespace<Number, u64> = cache.namespace(IF_ERROR).jitter(0.0).build();
+    let (store, text) = (&cache.core().store, KEY.to_text());
+    numbers.put(&KEY, 2, cache.position()).await;
+    let late = store.get(&text).await.unwrap().unwrap().bytes;
+    faults.cut(true);
+    for value in [2, 3] {
+        clock.advance(Duration::from_secs(1));
+        numbers.put(&KEY, value, cache.position()).await;
+    }
+    clock.advance(Duration::from_secs(1));
+    faults.cut(false);
+    let store_copy = async || {
+        store.put(&text, late.clone(), IF_ERROR.total(), None).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        cache.core().memory.clear();
+        numbers.get_cached(&KEY).await.map(|cached| *cached.value)
+    };
+    assert_eq!(store_copy().await, None, "stored after the newer value, and before the store answered again");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(store_copy().await, Some(2), "another process has stored it since");
+}
