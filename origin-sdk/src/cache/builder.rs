@@ -149,12 +149,12 @@ impl CacheBuilder {
     /// Sets whether each value that is stored is read back at once and compared with the original,
     /// as far as serde shows it. One that differs is not stored, logged once per type, and counted
     /// in [`Stats::not_serializable`](crate::Stats::not_serializable). Memory then holds the copy
-    /// that was read back, so that a field which serde skips is missing from the first hit on, and
-    /// not only in other processes. Default: true in debug builds, false in others, since it
-    /// decodes every value that is loaded.
+    /// that was read back. So a field that serde skips is missing from the first hit on, and not
+    /// only in other processes. Default: true in debug builds, false in others, since it decodes
+    /// every value that is loaded.
     ///
-    /// Values that the format is known to change, such as numbers that are not finite in JSON, are
-    /// refused in any case.
+    /// Values that the format may change, such as numbers that are not finite in JSON, are read
+    /// back and compared in any case.
     pub fn verify_values(mut self, verify: bool) -> Self {
         self.codec.verify = verify;
         self

@@ -1,8 +1,11 @@
-//! A hash of a value as serde sees it, and the values that a format would change without an error.
+//! A hash of a value as serde sees it, and the values that a format may change without an error.
 //!
 //! Two values of one type have the same hash if they serialise alike. The elements of a sequence
 //! count in any order, because those of a set come in any order. A field that serde skips does not
 //! count, because serde does not show it.
+
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 use serde::ser::{self, Serializer};
@@ -18,19 +21,22 @@ const MAX_JSON_DEPTH: usize = 127;
 #[cfg(feature = "msgpack")]
 const MAX_MSGPACK_DEPTH: usize = 255;
 
-/// Returns the hash of a value.
-///
-/// # Errors
-/// If the format would store it as another value, or as one that its reader refuses.
-pub(super) fn fingerprint<V: Serialize + ?Sized>(value: &V, format: Format) -> Result<u64, Unfaithful> {
-    Ok(value.serialize(Walker { format, depth: 0 })?.hash)
+/// A value that was walked, or a part of it.
+pub(super) struct Fingerprint {
+    pub(super) hash: u64,
+    /// Whether it is stored as null.
+    is_null: bool,
+    /// The first part that the format stores as null and its reader takes for another value, unless
+    /// the type has a reader of its own.
+    pub(super) doubt: Option<Unfaithful>,
 }
 
-/// A part of the value that was walked.
-struct Node {
-    hash: u64,
-    /// Whether the part is stored as null.
-    is_null: bool,
+/// Returns the fingerprint of a value.
+///
+/// # Errors
+/// If the format would store it as one that its reader refuses.
+pub(super) fn fingerprint<V: Serialize + ?Sized>(value: &V, format: Format) -> Result<Fingerprint, Unfaithful> {
+    value.serialize(Walker { format, depth: 0 })
 }
 
 /// The kinds of parts, so that equal bytes of different kinds differ.
@@ -50,8 +56,8 @@ enum Kind {
     Struct,
 }
 
-fn leaf(kind: Kind, bytes: &[u8]) -> Node {
-    Node { hash: xxh3_64_with_seed(bytes, kind as u64), is_null: false }
+fn leaf(kind: Kind, bytes: &[u8]) -> Fingerprint {
+    Fingerprint { hash: xxh3_64_with_seed(bytes, kind as u64), is_null: false, doubt: None }
 }
 
 /// Combines two hashes in this order.
@@ -84,7 +90,7 @@ impl Walker {
     }
 
     fn parts(self, kind: Kind) -> Result<Parts, Unfaithful> {
-        Ok(Parts { walker: self.inside()?, kind, variant: None, sum: 0, count: 0, key: 0 })
+        Ok(Parts { walker: self.inside()?, kind, variant: None, sum: 0, count: 0, key: 0, doubt: None })
     }
 
     fn variant_parts(self, kind: Kind, variant: &'static str) -> Result<Parts, Unfaithful> {
@@ -92,7 +98,7 @@ impl Walker {
         Ok(Parts { variant: Some(variant), ..parts })
     }
 
-    fn integer(number: i128) -> Node {
+    fn integer(number: i128) -> Fingerprint {
         leaf(Kind::Integer, &number.to_le_bytes())
     }
 }
@@ -106,35 +112,41 @@ struct Parts {
     count: u64,
     /// The hash of the key whose value comes next.
     key: u64,
+    doubt: Option<Unfaithful>,
 }
 
 impl Parts {
     fn add<T: Serialize + ?Sized>(&mut self, label: u64, part: &T) -> Result<(), Unfaithful> {
-        let node = part.serialize(self.walker)?;
-        self.sum = self.sum.wrapping_add(joined(self.kind, label, node.hash));
+        let part = part.serialize(self.walker)?;
+        self.sum = self.sum.wrapping_add(joined(self.kind, label, part.hash));
         self.count += 1;
+        self.doubt = self.doubt.take().or(part.doubt);
         Ok(())
     }
 
     fn add_field<T: Serialize + ?Sized>(&mut self, name: &'static str, part: &T) -> Result<(), Unfaithful> {
-        self.add(leaf(Kind::Text, name.as_bytes()).hash, part).map_err(|error| error.in_field(name))
+        let earlier_doubt = self.doubt.take();
+        let added = self.add(leaf(Kind::Text, name.as_bytes()).hash, part);
+        self.doubt = earlier_doubt.or_else(|| self.doubt.take().map(|doubt| doubt.in_field(name)));
+        added.map_err(|error| error.in_field(name))
     }
 
-    fn finish(self) -> Node {
+    fn finish(self) -> Fingerprint {
         let hash = joined(self.kind, self.count, self.sum);
         let variant = self.variant.map(|name| leaf(Kind::Variant, name.as_bytes()).hash);
-        Node { hash: variant.map_or(hash, |variant| joined(Kind::Variant, variant, hash)), is_null: false }
+        let hash = variant.map_or(hash, |variant| joined(Kind::Variant, variant, hash));
+        Fingerprint { hash, is_null: false, doubt: self.doubt }
     }
 }
 
 macro_rules! integers {
     ($($method:ident: $type:ty),*) => {
-        $(fn $method(self, number: $type) -> Result<Node, Unfaithful> { Ok(Self::integer(number.into())) })*
+        $(fn $method(self, number: $type) -> Result<Fingerprint, Unfaithful> { Ok(Self::integer(number.into())) })*
     };
 }
 
 impl Serializer for Walker {
-    type Ok = Node;
+    type Ok = Fingerprint;
     type Error = Unfaithful;
     type SerializeSeq = Parts;
     type SerializeTuple = Parts;
@@ -149,64 +161,66 @@ impl Serializer for Walker {
         serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64
     }
 
-    fn serialize_u128(self, number: u128) -> Result<Node, Unfaithful> {
+    fn serialize_u128(self, number: u128) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Integer, &number.to_le_bytes()))
     }
 
-    fn serialize_bool(self, value: bool) -> Result<Node, Unfaithful> {
+    fn serialize_bool(self, value: bool) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Bool, &[value.into()]))
     }
 
-    fn serialize_f32(self, number: f32) -> Result<Node, Unfaithful> {
+    fn serialize_f32(self, number: f32) -> Result<Fingerprint, Unfaithful> {
         self.serialize_f64(number.into())
     }
 
-    fn serialize_f64(self, number: f64) -> Result<Node, Unfaithful> {
-        if !number.is_finite() && self.format == Format::Json {
-            return Err(Unfaithful::new(Reason::NotFinite));
-        }
+    fn serialize_f64(self, number: f64) -> Result<Fingerprint, Unfaithful> {
         // There are many bit patterns of NaN.
         let bits = if number.is_nan() { u64::MAX } else { number.to_bits() };
-        Ok(leaf(Kind::Float, &bits.to_le_bytes()))
+        let becomes_null = !number.is_finite() && self.format == Format::Json;
+        let doubt = becomes_null.then(|| Unfaithful::new(Reason::NotFinite));
+        Ok(Fingerprint { doubt, ..leaf(Kind::Float, &bits.to_le_bytes()) })
     }
 
-    fn serialize_char(self, value: char) -> Result<Node, Unfaithful> {
+    fn serialize_char(self, value: char) -> Result<Fingerprint, Unfaithful> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
 
-    fn serialize_str(self, text: &str) -> Result<Node, Unfaithful> {
+    fn serialize_str(self, text: &str) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Text, text.as_bytes()))
     }
 
-    fn serialize_bytes(self, bytes: &[u8]) -> Result<Node, Unfaithful> {
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Bytes, bytes))
     }
 
-    fn serialize_none(self) -> Result<Node, Unfaithful> {
+    fn serialize_none(self) -> Result<Fingerprint, Unfaithful> {
         self.serialize_unit()
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Node, Unfaithful> {
-        let node = value.serialize(self)?;
-        if node.is_null {
-            return Err(Unfaithful::new(Reason::NestedNull));
-        }
-        Ok(Node { hash: joined(Kind::Some, node.hash, 0), is_null: false })
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Fingerprint, Unfaithful> {
+        let inner = value.serialize(self)?;
+        let nested_null = || inner.is_null.then(|| Unfaithful::new(Reason::NestedNull));
+        let doubt = inner.doubt.or_else(nested_null);
+        Ok(Fingerprint { hash: joined(Kind::Some, inner.hash, 0), doubt, ..inner })
     }
 
-    fn serialize_unit(self) -> Result<Node, Unfaithful> {
-        Ok(Node { is_null: true, ..leaf(Kind::Null, &[]) })
+    fn serialize_unit(self) -> Result<Fingerprint, Unfaithful> {
+        Ok(Fingerprint { is_null: true, ..leaf(Kind::Null, &[]) })
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<Node, Unfaithful> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<Fingerprint, Unfaithful> {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Node, Unfaithful> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Variant, variant.as_bytes()))
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Node, Unfaithful> {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<Fingerprint, Unfaithful> {
         value.serialize(self)
     }
 
@@ -216,10 +230,10 @@ impl Serializer for Walker {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<Node, Unfaithful> {
-        let node = value.serialize(self.inside()?)?;
+    ) -> Result<Fingerprint, Unfaithful> {
+        let inner = value.serialize(self.inside()?)?;
         let name = leaf(Kind::Variant, variant.as_bytes()).hash;
-        Ok(Node { hash: joined(Kind::Variant, name, node.hash), is_null: false })
+        Ok(Fingerprint { hash: joined(Kind::Variant, name, inner.hash), is_null: false, ..inner })
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Parts, Unfaithful> {
@@ -271,7 +285,7 @@ impl Serializer for Walker {
 macro_rules! unlabelled {
     ($($trait:ident: $method:ident $label:expr;)*) => {
         $(impl ser::$trait for Parts {
-            type Ok = Node;
+            type Ok = Fingerprint;
             type Error = Unfaithful;
 
             fn $method<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Unfaithful> {
@@ -279,7 +293,7 @@ macro_rules! unlabelled {
                 self.add(label(self), part)
             }
 
-            fn end(self) -> Result<Node, Unfaithful> {
+            fn end(self) -> Result<Fingerprint, Unfaithful> {
                 Ok(self.finish())
             }
         })*
@@ -297,7 +311,7 @@ unlabelled! {
 macro_rules! named {
     ($($trait:ident),*) => {
         $(impl ser::$trait for Parts {
-            type Ok = Node;
+            type Ok = Fingerprint;
             type Error = Unfaithful;
 
             fn serialize_field<T: Serialize + ?Sized>(
@@ -308,7 +322,7 @@ macro_rules! named {
                 self.add_field(name, part)
             }
 
-            fn end(self) -> Result<Node, Unfaithful> {
+            fn end(self) -> Result<Fingerprint, Unfaithful> {
                 Ok(self.finish())
             }
         })*
@@ -318,11 +332,13 @@ macro_rules! named {
 named!(SerializeStruct, SerializeStructVariant);
 
 impl ser::SerializeMap for Parts {
-    type Ok = Node;
+    type Ok = Fingerprint;
     type Error = Unfaithful;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unfaithful> {
-        self.key = key.serialize(self.walker)?.hash;
+        let key = key.serialize(self.walker)?;
+        self.key = key.hash;
+        self.doubt = self.doubt.take().or(key.doubt);
         Ok(())
     }
 
@@ -330,104 +346,7 @@ impl ser::SerializeMap for Parts {
         self.add(self.key, value)
     }
 
-    fn end(self) -> Result<Node, Unfaithful> {
+    fn end(self) -> Result<Fingerprint, Unfaithful> {
         Ok(self.finish())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::{HashMap, HashSet};
-
-    use serde::Deserialize;
-
-    use super::*;
-
-    fn hash<V: Serialize>(value: &V) -> u64 {
-        fingerprint(value, Format::Json).unwrap()
-    }
-
-    fn error<V: Serialize>(value: &V) -> String {
-        fingerprint(value, Format::Json).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn values_that_serialise_alike_have_one_hash_and_others_have_another() {
-        let distinct = [
-            hash(&()),
-            hash(&Some(1)),
-            hash(&1),
-            hash(&1.0),
-            hash(&"1"),
-            hash(&true),
-            hash(&0.0),
-            hash(&-0.0),
-            hash(&[1]),
-            hash(&[1, 1]),
-            hash(&(1, 2)),
-            hash(&(2, 1)),
-            hash(&[[1], [2]]),
-            hash(&HashMap::from([(1, 2)])),
-            hash(&HashMap::from([(2, 1)])),
-            hash(&Tree::Leaf),
-            hash(&Tree::Boxed(Box::new(Tree::Leaf))),
-        ];
-        assert_eq!(distinct.iter().collect::<HashSet<_>>().len(), distinct.len());
-        // Two sets have their elements in different orders.
-        let set = || (0..100).collect::<HashSet<_>>();
-        let map = || (0..100).map(|n| (n, n)).collect::<HashMap<_, _>>();
-        assert_eq!((hash(&set()), hash(&map())), (hash(&set()), hash(&map())));
-    }
-
-    #[test]
-    fn an_error_names_the_part_of_the_value_and_how_to_correct_it() {
-        #[derive(Serialize)]
-        struct Outer {
-            inner: Inner,
-        }
-        #[derive(Serialize)]
-        struct Inner {
-            ratio: f64,
-        }
-        let message = error(&Outer { inner: Inner { ratio: f64::NAN } });
-        assert!(message.contains("use an enum, or `Format::Msgpack` (at .inner.ratio)"), "{message}");
-        assert!(error(&Some(None::<u8>)).starts_with("expected a value that is not stored as null"));
-    }
-
-    #[derive(Serialize, Deserialize)]
-    enum Tree {
-        Leaf,
-        Children(Vec<Tree>),
-        Boxed(Box<Tree>),
-        Pair(Box<Tree>, u8),
-        Named { child: Box<Tree> },
-        Maybe(Option<Box<Tree>>),
-    }
-
-    #[test]
-    fn a_value_is_too_deep_if_the_formats_reader_refuses_it() {
-        let wraps: [fn(Tree) -> Tree; 5] = [
-            |tree| Tree::Children(vec![tree]),
-            |tree| Tree::Boxed(Box::new(tree)),
-            |tree| Tree::Pair(Box::new(tree), 1),
-            |tree| Tree::Named { child: Box::new(tree) },
-            |tree| Tree::Maybe(Some(Box::new(tree))),
-        ];
-        for wrap in wraps {
-            let (mut tree, mut refused) = (Tree::Leaf, 0);
-            for depth in 1..200 {
-                tree = wrap(tree);
-                let is_faithful = |format| fingerprint(&tree, format).is_ok();
-                let is_readable = |format: Format| {
-                    let mut raw = Vec::new();
-                    format.write(&tree, &mut raw).is_ok() && format.read::<Tree>(&raw).is_ok()
-                };
-                assert_eq!(is_faithful(Format::Json), is_readable(Format::Json), "at {depth}");
-                refused += u32::from(!is_faithful(Format::Json));
-                #[cfg(feature = "msgpack")]
-                assert!(!is_faithful(Format::Msgpack) || is_readable(Format::Msgpack), "at {depth}");
-            }
-            assert!(refused > 0);
-        }
     }
 }

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use shared_keys::{Lifetime, Tag};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::fingerprint::fingerprint;
+use self::fingerprint::{Fingerprint, fingerprint};
 use self::unfaithful::Unfaithful;
 use crate::entry::Meta;
 use crate::error::BoxError;
@@ -128,10 +128,11 @@ impl Codec {
         meta: &Meta,
         value: &V,
     ) -> Result<Encoded<V>, BoxError> {
-        let hash = fingerprint(value, self.format)?;
+        let original = fingerprint(value, self.format)?;
         let mut raw = Vec::new();
         self.format.write(value, &mut raw)?;
-        let copy = if self.verify { Some(self.read_back(&raw, hash)?) } else { None };
+        let is_read_back = self.verify || original.doubt.is_some();
+        let copy = if is_read_back { Some(self.read_back(&raw, original)?) } else { None };
         let (payload, raw_bytes) = self.compressed(raw);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let header = Header {
@@ -154,10 +155,14 @@ impl Codec {
         Ok(Encoded { bytes: bytes.into(), uncompressed_bytes, copy })
     }
 
-    /// Reads a value that was just written, and compares it with the hash of the original.
-    fn read_back<V: Serialize + DeserializeOwned>(self, raw: &[u8], hash: u64) -> Result<V, BoxError> {
-        let copy = self.format.read(raw).map_err(|error| Unfaithful::unreadable(&*error))?;
-        if fingerprint(&copy, self.format)? == hash { Ok(copy) } else { Err(Unfaithful::different().into()) }
+    /// Reads a value that was just written, and compares it with the original.
+    fn read_back<V: Serialize + DeserializeOwned>(self, raw: &[u8], original: Fingerprint) -> Result<V, Unfaithful> {
+        let Fingerprint { hash, doubt, .. } = original;
+        match self.format.read(raw) {
+            Ok(copy) if fingerprint(&copy, self.format)?.hash == hash => Ok(copy),
+            Ok(_) => Err(doubt.unwrap_or_else(Unfaithful::different)),
+            Err(error) => Err(doubt.unwrap_or_else(|| Unfaithful::unreadable(&*error))),
+        }
     }
 
     /// Returns the payload and, if it is compressed, its size before.
@@ -192,7 +197,7 @@ pub(crate) struct Encoded<V> {
     pub(crate) bytes: Bytes,
     /// The size of the stored form before compression: what the value counts for in memory.
     pub(crate) uncompressed_bytes: usize,
-    /// The value as it was read back, if [`Codec::verify`] is set.
+    /// The value as it was read back, if [`Codec::verify`] is set or the format may change it.
     pub(crate) copy: Option<V>,
 }
 

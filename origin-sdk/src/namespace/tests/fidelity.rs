@@ -135,6 +135,38 @@ async fn a_value_that_json_would_change_is_refused() {
     assert_refused(&cache, thread(100)).await;
 }
 
+/// A change of a name: none, its removal, or a new one. Its reader takes null for a removal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Patch {
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    name: Option<Option<u8>>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u8>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A ratio whose reader takes null for NaN.
+#[derive(Serialize, Deserialize)]
+struct Ratio(#[serde(deserialize_with = "nan_if_null")] f64);
+
+fn nan_if_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+#[tokio::test]
+async fn a_value_whose_own_reader_understands_null_is_kept() {
+    for verify in [false, true] {
+        let (cache, _) = cache(|builder| builder.verify_values(verify)).await;
+        for name in [None, Some(None), Some(Some(1))] {
+            assert_kept(&cache, vec![Patch { name }]).await;
+        }
+        let tiers = in_both_tiers(&cache, Ratio(f64::NAN)).await;
+        assert!(tiers.iter().all(|ratio| ratio.as_ref().is_some_and(|ratio| ratio.0.is_nan())));
+        assert_refused(&cache, Ratio(f64::INFINITY)).await;
+    }
+}
+
 /// A value whose reader ignores what its writer has written.
 #[derive(Serialize, Deserialize)]
 struct Forgetful {
