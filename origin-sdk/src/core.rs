@@ -1,6 +1,7 @@
 //! The state that a process's namespaces share.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shared_keys::{Mode, Position, Scope};
@@ -8,9 +9,11 @@ use shared_keys::{Mode, Position, Scope};
 use crate::clock::Clock;
 use crate::closing::Closing;
 use crate::codec::Codec;
+use crate::in_flight::InFlight;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
@@ -19,6 +22,8 @@ use crate::store::Store;
 pub(crate) struct Core {
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) outdated_copies: OutdatedCopies,
     pub(crate) journal: Arc<Journal>,
     pub(crate) closing: Arc<Closing>,
     pub(crate) close_timeout: Duration,
@@ -27,6 +32,8 @@ pub(crate) struct Core {
     pub(crate) namespaces: NamespaceMetrics,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
+    /// The names of the types of which a value was not stored.
+    pub(crate) refused_types: Mutex<HashSet<&'static str>>,
     pub(crate) lease_ttl: Duration,
     pub(crate) randomness: Randomness,
     pub(crate) jitter: f64,

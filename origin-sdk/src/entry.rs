@@ -1,7 +1,7 @@
 //! A cached value, and the metadata that decides whether it may be served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
@@ -20,6 +20,22 @@ pub(crate) struct Meta {
     pub(crate) tags: Vec<Tag>,
 }
 
+/// The longest part of a stored lifetime: a hundred years. Redis counts times to live in 63 bits of
+/// milliseconds from 1970, so that longer ones would not fit.
+const MAX_PART: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Returns the lifetime as every tier can keep it: each part in whole milliseconds, rounded down,
+/// and at most [`MAX_PART`].
+pub(crate) fn storable(lifetime: Lifetime) -> Lifetime {
+    let part = |part: Duration| {
+        let part = part.min(MAX_PART);
+        part - Duration::from_nanos(u64::from(part.subsec_nanos() % 1_000_000))
+    };
+    Lifetime::fresh(part(lifetime.fresh_for()))
+        .stale_while_revalidate(part(lifetime.swr_for()))
+        .stale_if_error(part(lifetime.sie_for()))
+}
+
 /// A decoded value in memory.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {
@@ -34,6 +50,9 @@ pub(crate) struct Entry<V> {
     initial_age: Duration,
     /// The journal's change count when the entry was last found valid.
     valid_at: AtomicU64,
+    /// Whether a newer load or write has found that there is nothing to keep. Readers that hold
+    /// this entry to serve it if their own load fails then must not.
+    is_ended: AtomicBool,
 }
 
 /// Whether an entry may be served.
@@ -67,7 +86,17 @@ impl<V> Entry<V> {
             meta.loaded_at = Position::ZERO;
         }
         let scopes = scopes(key, &meta.tags).into();
-        Self { value, meta, key: key.into(), scopes, created_at: now, initial_age: age, valid_at: AtomicU64::new(0) }
+        let (valid_at, is_ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { value, meta, key: key.into(), scopes, created_at: now, initial_age: age, valid_at, is_ended }
+    }
+
+    /// Ends the entry: it is not served again, also by readers that hold it already.
+    pub(crate) fn end(&self) {
+        self.is_ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Acquire)
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
@@ -109,6 +138,7 @@ impl<V> Entry<V> {
         let left = self.meta.lifetime.remaining(age);
         match self.verdict(journal) {
             Verdict::Removed => EntryState::Unusable { by_journal: true },
+            _ if self.is_ended() => EntryState::Unusable { by_journal: false },
             Verdict::Valid if !left.fresh_for().is_zero() => EntryState::Fresh,
             // A record has expired the entry: it is stale, and its windows end when they would
             // have.

@@ -191,6 +191,8 @@ pub(crate) enum StoreError {
     Timeout(std::time::Duration),
     #[error("redis failed a short while ago; the next attempt is due in {0:?}")]
     Unavailable(std::time::Duration),
+    #[error("the value's {0} bytes exceed `memory_bytes`, which bounds the embedded store as well")]
+    TooLarge(usize),
     #[error("a fault was injected")]
     Injected,
     #[error("the journal holds an entry that is not a record: {0}")]

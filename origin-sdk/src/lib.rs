@@ -13,11 +13,14 @@ mod entry;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
+mod in_flight;
 mod journal;
 mod loader;
 mod memory;
 mod metrics;
 mod namespace;
+mod outdated;
+mod placement;
 mod random;
 mod receipt;
 #[cfg_attr(
@@ -48,7 +51,8 @@ pub use crate::codec::Format;
 pub use crate::error::{AdminError, AdminErrorKind, BoxError, BuildError, LoadError, LoadErrorKind};
 pub use crate::loader::{BatchContext, LoadContext};
 pub use crate::metrics::Stats;
-pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect, ReadThrough};
+pub use crate::namespace::{Namespace, NamespaceBuilder, OnDisconnect, Put, ReadThrough};
+pub use crate::placement::{Placement, Storage};
 pub use crate::random::Randomness;
 pub use crate::receipt::{Delivery, Receipt, UnsentInvalidation, Written};
 pub use crate::store::{Faults, ShipStatus, Topology};

@@ -38,7 +38,7 @@ where
 ///
 /// A loader that reads through another namespace has to tag its value by what that value depends
 /// on: scopes are not inherited. If it read a stale value, its own value is returned and not
-/// stored.
+/// stored, and the key's older value stays.
 #[derive(Debug, Clone, Default)]
 pub struct LoadContext(Arc<Mutex<Annotations>>);
 
@@ -56,7 +56,9 @@ impl LoadContext {
         self.annotations().tags.push(tag.into());
     }
 
-    /// Sets the value's lifetime, in place of its namespace's.
+    /// Sets the value's lifetime, in place of its namespace's. A value with a lifetime of zero is
+    /// returned and not stored, and ends the key's older value in this process and in the shared
+    /// tier.
     pub fn lifetime(&self, lifetime: Lifetime) {
         self.annotations().lifetime = Some(lifetime);
     }

@@ -90,6 +90,25 @@ impl Memory {
         }
     }
 
+    /// Removes a key, unless its entry is of this type and `spares` it. Returns the entry if it was
+    /// of this type.
+    pub(crate) fn remove_unless<T: Any + Send + Sync>(
+        &self,
+        key: &str,
+        spares: impl FnOnce(&T) -> bool,
+    ) -> Option<Arc<T>> {
+        let removed = {
+            let mut shard = self.shard(self.index(key));
+            if shard.peek(key).and_then(|slot| slot.entry.downcast_ref()).is_some_and(spares) {
+                return None;
+            }
+            let removed = shard.pop(key);
+            self.release(removed.as_ref());
+            removed
+        };
+        removed?.entry.downcast().ok()
+    }
+
     /// Removes everything, as eviction would.
     #[cfg(test)]
     pub(crate) fn clear(&self) {
@@ -245,6 +264,17 @@ mod tests {
         memory.put("a", Arc::new(1_i32), 4);
         assert!(memory.get::<String>("a").is_none());
         assert_eq!(memory.get::<i32>("a").as_deref(), Some(&1));
+    }
+
+    #[test]
+    fn a_removal_spares_an_entry_by_its_content_and_never_one_of_another_type() {
+        let memory = Memory::new(100, 1 << 20);
+        memory.put("a", Arc::new(1), 4);
+        assert!(memory.remove_unless("a", |&value: &i32| value == 1).is_none());
+        assert_eq!(memory.remove_unless("a", |&value: &i32| value == 2).as_deref(), Some(&1));
+        memory.put("a", Arc::new("text"), 4);
+        assert!(memory.remove_unless("a", |_: &i32| true).is_none());
+        assert_eq!(held(&memory), (0, 0));
     }
 
     #[test]

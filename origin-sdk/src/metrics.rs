@@ -66,6 +66,12 @@ counters! {
     store_errors,
     /// Stored entries that could not be decoded, and counted as a miss.
     undecodable,
+    /// Values that were not stored because they do not serialise, or would be read back as other
+    /// values. An error in the log names the type and the part of the value.
+    not_serializable,
+    /// Stored entries not served because this process has loaded or written the key since, and the
+    /// store could not take the newer value.
+    outdated_copies,
     /// Values that this process's memory did not hold because they alone exceed `memory_bytes`.
     too_large_for_memory,
     /// Responses whose keys were folded into prefixes, so that their tags fit into one header.

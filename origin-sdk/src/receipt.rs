@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use shared_keys::{Mode, Position, Scope};
 
+use crate::placement::Placement;
+
 /// The state of an invalidation in each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,8 +15,7 @@ pub struct Receipt {
     /// This process: always [`Delivery::Done`]. It no longer serves a covered value.
     pub memory: Delivery,
     /// The shared tier, whose copies are refused by every process that knows the record. After a
-    /// write-through, whether it has stored the new value; if that `Failed`, the next reader loads
-    /// it.
+    /// write-through, `Failed` if it did not take the new value: then the next reader loads it.
     pub redis: Delivery,
     /// The journal, and with it every other process: if `Done`, normally within milliseconds and at
     /// the latest after `max_lag`.
@@ -87,10 +88,17 @@ impl From<(Mode, Vec<Scope>)> for UnsentInvalidation {
 pub struct Written<V> {
     /// The value that the writer returned.
     pub value: Arc<V>,
-    /// Whether the value was also cached. It is not if another write overtook it, if a newer
-    /// version may have been written, or if the journal could not be reached. Then the next read
-    /// loads.
+    /// Whether a tier of this process holds the value: [`Placement::is_cached`]. If none does, the
+    /// next read loads.
     pub cached: bool,
+    /// The tiers that hold the value, and why the others do not.
+    pub placement: Placement,
     /// The state of the old value's invalidation.
     pub receipt: Receipt,
+}
+
+impl<V> Written<V> {
+    pub(crate) fn new(value: Arc<V>, placement: Placement, receipt: Receipt) -> Self {
+        Self { value, cached: placement.is_cached(), placement, receipt }
+    }
 }

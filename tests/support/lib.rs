@@ -25,6 +25,8 @@ mod documentation {
     struct Deploying;
     #[doc = include_str!("../../docs/guides/lifetimes.md")]
     struct Lifetimes;
+    #[doc = include_str!("../../docs/guides/values.md")]
+    struct Values;
 }
 
 use std::time::{Duration, Instant};

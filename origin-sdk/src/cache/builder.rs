@@ -1,6 +1,6 @@
 //! The settings of a cache, which [`CacheBuilder::build`] checks once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(feature = "shipping")]
@@ -15,6 +15,7 @@ use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
 use crate::metrics::{Metrics, NamespaceMetrics};
+use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{self, Target, WorkerEndpoint, Zone, ZoneApi};
@@ -58,7 +59,7 @@ impl CacheBuilder {
             lease_ttl: Duration::from_secs(5),
             memory_bytes: 64 << 20,
             memory_entries: 100_000,
-            codec: Codec::default(),
+            codec: Codec { verify: cfg!(debug_assertions), ..Codec::default() },
             jitter: 0.1,
             #[cfg(feature = "shipping")]
             edge: None,
@@ -148,6 +149,20 @@ impl CacheBuilder {
     /// Sets the encoding of values in the shared tier. Default [`Format::Json`].
     pub fn format(mut self, format: Format) -> Self {
         self.codec.format = format;
+        self
+    }
+
+    /// Sets whether each value that is stored is read back at once and compared with the original,
+    /// as far as serde shows it. One that differs is not stored, logged once per type, and counted
+    /// in [`Stats::not_serializable`](crate::Stats::not_serializable). Memory then holds the copy
+    /// that was read back. So a field that serde skips is missing from the first hit on, and not
+    /// only in other processes. Default: true in debug builds, false in others, since it decodes
+    /// every value that is loaded.
+    ///
+    /// Values that the format may change, such as numbers that are not finite in JSON, are read
+    /// back and compared in any case.
+    pub fn verify_values(mut self, verify: bool) -> Self {
+        self.codec.verify = verify;
         self
     }
 
@@ -258,6 +273,8 @@ impl CacheBuilder {
         Ok(Cache::new(Core {
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
+            in_flight: Arc::default(),
+            outdated_copies: OutdatedCopies::default(),
             journal,
             closing,
             close_timeout: self.close_timeout,
@@ -265,6 +282,7 @@ impl CacheBuilder {
             namespaces: NamespaceMetrics::default(),
             clock: self.clock,
             codec: self.codec,
+            refused_types: Mutex::default(),
             lease_ttl: self.lease_ttl,
             randomness: self.randomness,
             jitter: self.jitter,

@@ -201,6 +201,7 @@ where
         }
         let missing: Vec<_> = (0..keys.len()).filter(|&index| is_miss(&lookups[index])).collect();
         let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
+        let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text)).collect();
         let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.inner.metrics.store_errors.add(1);
@@ -208,10 +209,10 @@ where
         });
         // The read may have opened a new connection.
         core.journal.ensure_current().await;
-        for ((index, text), stored) in missing.into_iter().zip(&texts).zip(stored) {
+        for (((index, text), stored), read) in missing.into_iter().zip(&texts).zip(stored).zip(&reads) {
             if let Lookup::Miss(held) = mem::replace(&mut lookups[index], Lookup::Miss(None)) {
                 let fallback = inner.fallback_of(text, held);
-                let entry = stored.and_then(|stored| inner.promote(text, &stored));
+                let entry = stored.and_then(|stored| inner.promote(text, &stored, read));
                 lookups[index] = inner.judge_stored(entry, fallback);
             }
         }

@@ -277,8 +277,12 @@ impl<K, T> NamespaceBuilder<K, Option<T>> {
     /// invalidation ends it at once. A batch stores it also for the keys that the loader's result
     /// leaves out.
     ///
-    /// Default: `None` is stored like any value, and a key that a batch's result leaves out is not
-    /// stored.
+    /// A lifetime of zero stores no `None`. A load that returns `None` then ends the key's older
+    /// value all the same, in this process and in the shared tier: it is served neither as stale
+    /// nor if a later load fails.
+    ///
+    /// Default: `None` is stored like any value. A key that a batch's result leaves out is not
+    /// stored, and its older value ends.
     pub fn negative_lifetime(mut self, lifetime: Lifetime) -> Self {
         self.negative = Some(Negative { lifetime, is_none: Option::is_none, none: || None });
         self

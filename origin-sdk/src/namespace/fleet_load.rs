@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::load::LoadRequest;
-use super::read::Lookup;
+use super::read::{Lookup, StoreRead};
 use crate::cached::Layer;
 use crate::entry::Entry;
 use crate::error::StoreError;
@@ -42,7 +42,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if self.core.journal.is_lagging(request.start.at) {
             return LeaseOutcome::Unavailable;
         }
-        let accept = |stored: &Stored| self.fresh_entry(request, stored);
+        let read = self.begin_read(&request.key);
+        let accept = |stored: &Stored| self.fresh_entry(request, stored, &read);
         let outcome = lease_request.acquire(accept).await;
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
     }
@@ -88,12 +89,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Returns the entry that another process has stored, and puts it into memory. `None` if it is
     /// stale, or due for the same refresh that the load is for.
-    fn fresh_entry(&self, request: &LoadRequest<V>, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let (entry, bytes) = self.decoded(&request.key, stored)?;
+    fn fresh_entry(&self, request: &LoadRequest<V>, stored: &Stored, read: &StoreRead) -> Option<Arc<Entry<V>>> {
+        let (entry, bytes) = self.decoded(&request.key, stored, read).ok()?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {
             Lookup::Hit(found) if found.refresh.is_none() => {
-                self.store_in_memory(&request.key, &found.entry, bytes);
-                Some(found.entry)
+                self.place_copy(&request.key, &found.entry, bytes, &read.in_flight).then_some(found.entry)
             }
             _ => None,
         }

@@ -10,12 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 
+use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::closing::Phase;
 use crate::core::Core;
 use crate::entry::{self, Entry};
 use crate::error::{LoadError, LoadErrorKind};
+use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
 use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
@@ -68,6 +70,7 @@ pub(super) struct LoadRequest<V> {
     /// from it.
     pub(super) scopes: Vec<ScopeHash>,
     pub(super) start: LoadStart,
+    pub(super) in_flight: ValueInFlight,
     pub(super) context: LoadContext,
     /// The entry to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
@@ -202,7 +205,8 @@ where
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
         let joined = self.inner.loads.join_or_lead(&text, may_join, start);
-        (LoadRequest { key: text.into(), scopes, start, context, fallback, rand }, joined)
+        let in_flight = self.inner.core.in_flight.load(&text, start.position);
+        (LoadRequest { key: text.into(), scopes, start, in_flight, context, fallback, rand }, joined)
     }
 }
 
@@ -236,8 +240,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         }
     }
 
-    /// Stores the value of a loader and ends the lease. If the loader failed, returns the fallback
-    /// if that may be served.
+    /// Stores the value of a loader and ends the lease. If there is nothing to keep, ends the key's
+    /// older value. If the loader failed, returns the fallback if that may be served.
     pub(super) async fn finish(
         &self,
         request: &LoadRequest<V>,
@@ -252,30 +256,41 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 return self.fallback(request).map(Some).ok_or(error);
             }
         };
-        let Some(value) = value.or_else(|| self.negative.as_ref().map(|negative| (negative.none)())) else {
-            release(lease, Outcome::NotShared).await;
-            return Ok(None);
-        };
         let start = request.start;
         // A source that lags may have answered with the state of that long ago.
         let loaded_at = match self.options.source_lag {
             Duration::ZERO => start.position,
             lag => self.core.journal.position_at(start.at.checked_sub(lag)),
         };
+        let Some(value) = value.or_else(|| self.negative.as_ref().map(|negative| (negative.none)())) else {
+            let is_valid = self.core.journal.verdict(&request.scopes, loaded_at) == Verdict::Valid;
+            if let Some(write) = self.tier_write(request, lease, is_valid).await {
+                self.end(&request.key, loaded_at, write).await;
+            }
+            return Ok(None);
+        };
+        let is_built_on_stale = request.context.is_built_on_stale();
         let meta = self.meta(&value, &request.context, loaded_at, delta);
         let entry = self.entry(&request.key, Arc::new(value), meta);
-        let freshness = if entry.verdict(&self.core.journal) == Verdict::Valid {
-            self.store(&request.key, &entry, lease).await;
-            Freshness::Fresh
-        } else {
-            // A record covers the value already. Storing it would only cost the next reader a
-            // check.
-            release(lease, Outcome::NotShared).await;
-            let is_source_lagging = !self.options.source_lag.is_zero();
-            if is_source_lagging { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh }
-        };
+        let is_valid = entry.verdict(&self.core.journal) == Verdict::Valid;
+        // A value built on a stale one is no reason to end the older one, which is no staler.
+        if let Some(write) = self.tier_write(request, lease, is_valid && !is_built_on_stale).await {
+            self.store(&request.key, &entry, write).await;
+        }
+        let is_stale = !is_valid && !self.options.source_lag.is_zero();
+        let freshness = if is_stale { Freshness::Stale(StaleReason::SourceLag) } else { Freshness::Fresh };
         let (started_at, valid_at) = (start.at, start.position);
         Ok(Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness }))
+    }
+
+    /// Begins the write that ends a load. Releases the lease instead if the load's answer no longer
+    /// counts: a record covers it, or a newer value has been written meanwhile.
+    async fn tier_write(&self, request: &LoadRequest<V>, lease: Option<Lease>, counts: bool) -> Option<TierWrite> {
+        let Some(in_flight) = counts.then(|| request.in_flight.write()).flatten() else {
+            release(lease, Outcome::NotShared).await;
+            return None;
+        };
+        Some(TierWrite { in_flight, lease, began_at: request.start.at })
     }
 
     /// Returns the outcome of a load whose value another process has stored.

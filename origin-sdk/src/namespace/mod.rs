@@ -4,11 +4,13 @@ mod batch;
 mod builder;
 mod fleet_load;
 mod load;
+mod put;
 mod read;
 mod read_through;
 mod registry;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod write;
 
 use std::cell::RefCell;
@@ -24,15 +26,14 @@ use tokio::sync::Semaphore;
 pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
 use self::load::{LoadOutcome, LoadStart};
+pub use self::put::Put;
 pub use self::read_through::ReadThrough;
 pub(crate) use self::registry::Registry;
-use crate::codec::Encoded;
 use crate::core::Core;
-use crate::entry::{Entry, Meta};
+use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{Lease, SingleFlight};
-use crate::store::Outcome;
+use crate::stampede::SingleFlight;
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
 ///
@@ -87,50 +88,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let (mut tags, lifetime) = context.take(default);
         tags.sort_unstable();
         tags.dedup();
-        let lifetime = lifetime.jittered(self.options.jitter * self.core.randomness.draw());
+        let lifetime = storable(lifetime.jittered(self.options.jitter * self.core.randomness.draw()));
         Meta { loaded_at, lifetime, delta, tags }
     }
 
     fn entry(&self, key: &str, value: Arc<V>, meta: Meta) -> Arc<Entry<V>> {
         Arc::new(Entry::new(key, value, meta, self.core.clock.now(), Duration::ZERO))
-    }
-
-    /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is
-    /// held. Returns whether the shared tier has stored it. A failure costs later reads their
-    /// speed, nothing else.
-    async fn store(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
-        let ttl = entry.meta.lifetime.total();
-        let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };
-        let Some(Encoded { bytes, uncompressed_bytes }) = encoded else {
-            if let Some(lease) = lease {
-                lease.release(Outcome::NotShared).await;
-            }
-            return false;
-        };
-        self.store_in_memory(key, entry, uncompressed_bytes);
-        let stored = match lease {
-            Some(lease) => lease.fill(bytes, ttl).await,
-            None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),
-        };
-        if stored.is_err() {
-            self.metrics.store_errors.add(1);
-        }
-        stored.is_ok()
-    }
-
-    /// Stores an entry in this process's memory, and counts the values that are too large for it.
-    fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, uncompressed_bytes: usize) {
-        if !self.core.memory.put(key, Arc::clone(entry), uncompressed_bytes) {
-            self.metrics.too_large_for_memory.add(1);
-            tracing::debug!(key, uncompressed_bytes, "the value exceeds `memory_bytes`: memory does not hold it");
-        }
-    }
-
-    fn encoded(&self, key: &str, entry: &Entry<V>) -> Option<Encoded> {
-        let codec = self.core.codec;
-        codec
-            .encode(&entry.meta, &*entry.value)
-            .inspect_err(|error| tracing::error!(%error, key, "the value does not serialise and cannot be cached"))
-            .ok()
     }
 }

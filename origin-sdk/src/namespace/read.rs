@@ -13,7 +13,9 @@ use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::codec::{self, Decoded};
 use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError};
+use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, boxed};
+use crate::metrics::Counter;
 use crate::request_scope;
 use crate::stampede::xfetch;
 use crate::store::Stored;
@@ -33,6 +35,13 @@ pub(super) struct Servable<V> {
     /// The XFetch draw that triggers a refresh in the background, or 1.0 if the entry is stale;
     /// `None` if no refresh is due.
     pub(super) refresh: Option<f64>,
+}
+
+/// A read of the store that is under way.
+pub(super) struct StoreRead {
+    pub(super) in_flight: ValueInFlight,
+    /// The clock's reading before the read.
+    pub(super) requested_at: Duration,
 }
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -259,11 +268,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     pub(super) fn may_serve_on_error(&self, entry: &Entry<V>) -> bool {
         let now = self.core.clock.now();
         let in_window = !entry.meta.lifetime.remaining(entry.age(now)).sie_for().is_zero();
-        in_window && entry.verdict(&self.core.journal) != Verdict::Removed
+        in_window && !entry.is_ended() && entry.verdict(&self.core.journal) != Verdict::Removed
     }
 
     /// Reads an entry from the shared tier, and puts it into memory.
     async fn read_store(&self, key: &str) -> Option<Arc<Entry<V>>> {
+        let read = self.begin_read(key);
         let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.metrics.store_errors.add(1);
@@ -271,28 +281,44 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         })?;
         // The read may have opened a new connection.
         self.core.journal.ensure_current().await;
-        self.promote(key, &stored)
+        self.promote(key, &stored, &read)
+    }
+
+    /// Begins a read of the store. Call it before the read.
+    pub(super) fn begin_read(&self, key: &str) -> StoreRead {
+        StoreRead { in_flight: self.core.in_flight.read(key), requested_at: self.core.clock.now() }
     }
 
     /// Decodes a stored entry and puts it into memory. A record may cover it already; every read
-    /// checks that.
-    pub(super) fn promote(&self, key: &str, stored: &Stored) -> Option<Arc<Entry<V>>> {
-        let Some((entry, bytes)) = self.decoded(key, stored) else {
-            self.metrics.undecodable.add(1);
-            return None;
-        };
-        self.store_in_memory(key, &entry, bytes);
-        Some(entry)
+    /// checks that. Returns what memory holds instead if a newer value was written since `read`
+    /// began.
+    pub(super) fn promote(&self, key: &str, stored: &Stored, read: &StoreRead) -> Option<Arc<Entry<V>>> {
+        let (entry, bytes) = self.decoded(key, stored, read).inspect_err(|reason| reason.add(1)).ok()?;
+        if self.place_copy(key, &entry, bytes, &read.in_flight) { Some(entry) } else { self.core.memory.get(key) }
     }
 
-    /// Decodes a stored entry, and returns it with the bytes that it counts for in memory. Returns
-    /// `None` if it cannot be decoded.
-    pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<(Arc<Entry<V>>, usize)> {
-        let Decoded { meta, value, uncompressed_bytes } = codec::decode::<V>(&stored.bytes)?;
-        // The age is the part of the time to live that has passed, so no two clocks are compared.
-        let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
-        let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);
-        Some((Arc::new(entry), uncompressed_bytes))
+    /// Decodes a stored entry, and returns it with the bytes that it counts for in memory.
+    ///
+    /// # Errors
+    /// The counter of the reason, if the entry cannot be decoded, or is older than a value that the
+    /// store could not take.
+    pub(super) fn decoded(
+        &self,
+        key: &str,
+        stored: &Stored,
+        read: &StoreRead,
+    ) -> Result<(Arc<Entry<V>>, usize), &Counter> {
+        let decoded = codec::decode::<V>(&stored.bytes);
+        let Decoded { meta, value, uncompressed_bytes } = decoded.ok_or(&self.metrics.undecodable)?;
+        // The age is the part of the time to live that has passed, so no two clocks are compared. A
+        // time to live that someone else has prolonged would make the value young for ever.
+        let age = meta.lifetime.total().checked_sub(stored.ttl_left).ok_or(&self.metrics.undecodable)?;
+        let now = self.core.clock.now();
+        if self.core.outdated_copies.contains(key, read.requested_at, now, age) {
+            return Err(&self.metrics.outdated_copies);
+        }
+        let entry = Entry::new(key, Arc::new(value), meta, now, age);
+        Ok((Arc::new(entry), uncompressed_bytes))
     }
 
     /// Returns an entry to a caller, counts it, and adds it to the request that the caller serves.

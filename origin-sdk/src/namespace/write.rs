@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict, datum_of};
+use shared_keys::{IntoScopes, Key, Mode, Position, Scope, datum_of};
 
 use super::load::run;
+use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture, boxed};
+use crate::placement::{Placement, Storage};
 use crate::receipt::{Delivery, Receipt, Written};
 use crate::store::Unless;
 
@@ -118,43 +120,6 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         });
         task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
     }
-
-    /// Stores a value that the caller has loaded by itself, with the tags that follow from its key,
-    /// for example to fill a cache ahead of its readers. Returns whether the value is stored: it is
-    /// not if an invalidation after `loaded_at` covers it.
-    ///
-    /// `loaded_at` must have been taken from [`Cache::position`](crate::Cache::position) *before* the source was read. If it
-    /// is taken afterwards, an invalidation in between goes unnoticed, and the old value is served
-    /// until its lifetime ends. So prefer [`Namespace::get_or_load`], which takes it by itself. To
-    /// change a value prefer [`Namespace::write_through`]: this method tells no other process that
-    /// its copy is old.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use origin_sdk::{Cache, Lifetime, Namespace};
-    /// # origin_sdk::keys! { app "shop" version 1; pub key Product { id: u64 } = "product:{id}"; }
-    /// # fn read_all() -> Vec<(u64, String)> { vec![(7, "Lamp".to_owned())] }
-    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-    /// # let cache = Cache::builder("shop").build().await.unwrap();
-    /// # let lifetime = Lifetime::fresh(Duration::from_secs(60));
-    /// # let names: Namespace<Product, String> = cache.namespace(lifetime).build();
-    /// let loaded_at = cache.position();
-    /// for (id, name) in read_all() {
-    ///     names.put(&Product { id }, name, loaded_at).await;
-    /// }
-    /// assert_eq!(*names.get_cached(&Product { id: 7 }).await.unwrap().value, "Lamp");
-    /// # });
-    /// ```
-    pub async fn put(&self, key: &K, value: V, loaded_at: Position) -> bool {
-        let (inner, text) = (&self.inner, key.to_text());
-        let meta = inner.meta(&value, &self.load_context(key), loaded_at, Duration::ZERO);
-        let entry = inner.entry(&text, Arc::new(value), meta);
-        let is_stored = !inner.core.bypass && entry.verdict(&inner.core.journal) == Verdict::Valid;
-        if is_stored {
-            inner.store(&text, &entry, None).await;
-        }
-        is_stored
-    }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
@@ -166,7 +131,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         context: &LoadContext,
         writer: LoadFuture<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
-        let core = &self.core;
+        let (core, began_at) = (&self.core, self.core.clock.now());
         let (value, version) = match run(writer, context.clone()).await {
             Ok((value, version)) => (Arc::new(value), version),
             Err(error) => {
@@ -192,16 +157,24 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
                 core.journal.enqueue(Mode::Remove, &covered);
-                return Ok(Written { value, cached: false, receipt: core.receipt(None) });
+                let placement = Placement::nowhere(Storage::Disconnected);
+                return Ok(Written::new(value, placement, core.receipt(None)));
             }
         };
-        let cached = appended.clean && is_newest && !core.bypass;
-        let mut receipt = core.receipt(Some(appended.position));
-        if cached {
+        let placement = if core.bypass {
+            Placement::nowhere(Storage::Bypassed)
+        } else if appended.clean && is_newest {
             meta.loaded_at = appended.position;
-            let is_shared = self.store(key, &self.entry(key, Arc::clone(&value), meta), None).await;
-            receipt.redis = if is_shared { Delivery::Done } else { Delivery::Failed };
+            let in_flight = core.in_flight.write(key, appended.position);
+            let write = TierWrite { in_flight, lease: None, began_at };
+            self.store(key, &self.entry(key, Arc::clone(&value), meta), write).await
+        } else {
+            Placement::nowhere(Storage::Overtaken)
+        };
+        let mut receipt = core.receipt(Some(appended.position));
+        if placement.redis == Storage::Unavailable {
+            receipt.redis = Delivery::Failed;
         }
-        Ok(Written { value, cached, receipt })
+        Ok(Written::new(value, placement, receipt))
     }
 }

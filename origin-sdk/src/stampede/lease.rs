@@ -131,13 +131,16 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Stores the loaded value, unless the lease has been lost meanwhile, and wakes the waiters.
-    pub(crate) async fn fill(self, bytes: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let filled = self.store.put(&self.key, bytes, ttl, Some(&self.token)).await;
-        if filled.is_err() {
-            self.release(Outcome::NotShared).await;
-        }
-        filled.map(|_| ())
+    /// Stores the loaded value and wakes the waiters. Returns `false`, and does nothing, if the
+    /// lease has been lost meanwhile.
+    pub(crate) async fn fill(&self, bytes: Bytes, ttl: Duration) -> Result<bool, StoreError> {
+        self.store.put(&self.key, bytes, ttl, Some(&self.token)).await
+    }
+
+    /// Removes the stored value and tells the waiters to load. Returns `false`, and does nothing,
+    /// if the lease has been lost meanwhile.
+    pub(crate) async fn empty(self) -> Result<bool, StoreError> {
+        self.store.remove(&self.key, Some(&self.token), Outcome::NotShared).await
     }
 
     /// Releases the lease without a value. If the store cannot be reached, the lease expires.

@@ -179,7 +179,17 @@ impl ValueStore for EmbeddedStore {
         _lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let (size, until) = (bytes.len(), self.clock.now().saturating_add(ttl));
-        self.values.put(key, Arc::new(Value { bytes, until }), size);
+        let is_stored = self.values.put(key, Arc::new(Value { bytes, until }), size);
+        ready(if is_stored { Ok(true) } else { Err(StoreError::TooLarge(size)) }).boxed()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        _lease: Option<&'a LeaseToken>,
+        _outcome: Outcome,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.values.remove_unless(key, |_: &Value| false);
         ready(Ok(true)).boxed()
     }
 

@@ -179,6 +179,15 @@ impl ValueStore for FaultyStore {
         self.with_faults(move |inner| inner.put(key, bytes, ttl, lease))
     }
 
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        lease: Option<&'a LeaseToken>,
+        outcome: Outcome,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        self.with_faults(move |inner| inner.remove(key, lease, outcome))
+    }
+
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
         self.with_faults(move |inner| inner.raise_version(key, version))
     }

@@ -170,13 +170,23 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>>;
 
     /// Stores a value for `ttl` and ends any lease on its key. With `lease`, does so only while
-    /// that token holds the lease; otherwise stores nothing and returns `false`.
+    /// that token holds the lease; otherwise stores nothing and returns `false`. After an error,
+    /// the key may still hold its older value.
     fn put<'a>(
         &'a self,
         key: &'a str,
         bytes: Bytes,
         ttl: Duration,
         lease: Option<&'a LeaseToken>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Removes the key's value and ends any lease on it with this outcome. With `lease`, does so
+    /// only while that token holds the lease; otherwise removes nothing and returns `false`.
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        lease: Option<&'a LeaseToken>,
+        outcome: Outcome,
     ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Records a version of the key's value; the highest is remembered (in Redis for one day).

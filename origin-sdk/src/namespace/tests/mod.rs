@@ -3,9 +3,12 @@
 
 mod batch;
 mod bounds;
+mod fidelity;
 mod flights;
 mod freshness;
+mod gone;
 mod lag;
+mod lifetimes;
 mod loaders;
 mod registry;
 mod timeouts;

@@ -1,5 +1,5 @@
-//! The scripts that claim, fill and release a key, and raise its version. A key's lease and version
-//! are in the key's slot.
+//! The scripts that claim, fill, empty and release a key, and raise its version. A key's lease and
+//! version are in the key's slot.
 
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ const VERSION_TTL: Duration = Duration::from_secs(24 * 3600);
 pub(super) struct LeaseScripts {
     claim: Script,
     put: Script,
+    remove: Script,
     release: Script,
     renew: Script,
     raise_version: Script,
@@ -37,6 +38,7 @@ impl LeaseScripts {
         Self {
             claim: Script::new(include_str!("lua/claim.lua")),
             put: writes!("end_lease.lua", "put.lua"),
+            remove: frees!("end_lease.lua", "remove.lua"),
             release: frees!("end_lease.lua", "release.lua"),
             renew: Script::new(include_str!("lua/renew.lua")),
             raise_version: Script::new(include_str!("lua/raise_version.lua")),
@@ -77,6 +79,18 @@ impl LeaseScripts {
     ) -> Result<bool, StoreError> {
         let mut call = on_key(&self.put, key);
         call.arg(bytes).arg(to_millis(ttl)).arg(lease.map_or("", LeaseToken::as_str));
+        connection.run_script(&call).await
+    }
+
+    pub(super) async fn remove(
+        &self,
+        connection: &Connection,
+        key: &str,
+        lease: Option<&LeaseToken>,
+        outcome: Outcome,
+    ) -> Result<bool, StoreError> {
+        let mut call = on_key(&self.remove, key);
+        call.arg(lease.map_or("", LeaseToken::as_str)).arg(outcome.as_str());
         connection.run_script(&call).await
     }
 

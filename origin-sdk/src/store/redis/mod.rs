@@ -106,6 +106,15 @@ impl ValueStore for RedisStore {
         async move { self.leases.put(&self.commands, key, &bytes, ttl, lease).await }.boxed()
     }
 
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        lease: Option<&'a LeaseToken>,
+        outcome: Outcome,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move { self.leases.remove(&self.commands, key, lease, outcome).await }.boxed()
+    }
+
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
         async move { self.leases.raise_version(&self.commands, key, version).await }.boxed()
     }

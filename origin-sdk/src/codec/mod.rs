@@ -20,6 +20,9 @@
 //! The age is not stored: it is the part of the time to live that has passed. The checksum detects
 //! accidents. It does not protect against an attacker who can write to Redis.
 
+mod fingerprint;
+mod unfaithful;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -29,6 +32,8 @@ use serde::{Deserialize, Serialize};
 use shared_keys::{Lifetime, Tag};
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::fingerprint::{Fingerprint, fingerprint};
+use self::unfaithful::Unfaithful;
 use crate::entry::Meta;
 use crate::error::BoxError;
 
@@ -52,7 +57,8 @@ const MAX_RAW_BYTES: usize = 128 << 20;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Format {
-    /// JSON: the default, readable with `redis-cli`.
+    /// JSON: the default, readable with `redis-cli`. Does not keep numbers that are not finite, nor
+    /// maps whose keys are tuples or structs: such values are not stored.
     #[default]
     Json,
     /// MessagePack with field names: smaller, and still tolerant of added and removed fields. Needs
@@ -74,11 +80,11 @@ impl Format {
         }
     }
 
-    fn read<V: DeserializeOwned>(self, bytes: &[u8]) -> Option<V> {
+    fn read<V: DeserializeOwned>(self, bytes: &[u8]) -> Result<V, BoxError> {
         match self {
-            Self::Json => serde_json::from_slice(bytes).ok(),
+            Self::Json => Ok(serde_json::from_slice(bytes)?),
             #[cfg(feature = "msgpack")]
-            Self::Msgpack => rmp_serde::from_slice(bytes).ok(),
+            Self::Msgpack => Ok(rmp_serde::from_slice(bytes)?),
         }
     }
 }
@@ -87,6 +93,8 @@ impl Format {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Codec {
     pub(crate) format: Format,
+    /// Whether to read each value back, and refuse one that differs.
+    pub(crate) verify: bool,
     /// Values longer than this are compressed, if that makes them shorter.
     #[cfg(feature = "zstd")]
     pub(crate) compress_over: Option<usize>,
@@ -114,10 +122,17 @@ impl Codec {
     /// Encodes an entry in version 2.
     ///
     /// # Errors
-    /// If the value does not serialise.
-    pub(crate) fn encode<V: Serialize>(self, meta: &Meta, value: &V) -> Result<Encoded, BoxError> {
+    /// If the value does not serialise, or would be read back as another value.
+    pub(crate) fn encode<V: Serialize + DeserializeOwned>(
+        self,
+        meta: &Meta,
+        value: &V,
+    ) -> Result<Encoded<V>, BoxError> {
+        let original = fingerprint(value, self.format)?;
         let mut raw = Vec::new();
         self.format.write(value, &mut raw)?;
+        let is_read_back = self.verify || original.doubt.is_some();
+        let copy = if is_read_back { Some(self.read_back(&raw, original)?) } else { None };
         let (payload, raw_bytes) = self.compressed(raw);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let header = Header {
@@ -137,7 +152,17 @@ impl Codec {
         let sum = xxh3_64(&bytes[summed_from..]);
         write!(&mut bytes[..summed_from], "strata 2 {sum:016x} ")?;
         let uncompressed_bytes = bytes.len() - payload.len() + raw_bytes.unwrap_or(payload.len());
-        Ok(Encoded { bytes: bytes.into(), uncompressed_bytes })
+        Ok(Encoded { bytes: bytes.into(), uncompressed_bytes, copy })
+    }
+
+    /// Reads a value that was just written, and compares it with the original.
+    fn read_back<V: Serialize + DeserializeOwned>(self, raw: &[u8], original: Fingerprint) -> Result<V, Unfaithful> {
+        let Fingerprint { hash, doubt, .. } = original;
+        match self.format.read(raw) {
+            Ok(copy) if fingerprint(&copy, self.format)?.hash == hash => Ok(copy),
+            Ok(_) => Err(doubt.unwrap_or_else(Unfaithful::different)),
+            Err(error) => Err(doubt.unwrap_or_else(|| Unfaithful::unreadable(&*error))),
+        }
     }
 
     /// Returns the payload and, if it is compressed, its size before.
@@ -168,10 +193,12 @@ pub(crate) struct Decoded<V> {
 }
 
 /// The stored form of an entry.
-pub(crate) struct Encoded {
+pub(crate) struct Encoded<V> {
     pub(crate) bytes: Bytes,
     /// The size of the stored form before compression: what the value counts for in memory.
     pub(crate) uncompressed_bytes: usize,
+    /// The value as it was read back, if [`Codec::verify`] is set or the format may change it.
+    pub(crate) copy: Option<V>,
 }
 
 /// Reads an entry from stored bytes of either version. Returns `None` if they are of another format
@@ -183,8 +210,8 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
     };
     let (header, payload) = split(rest)?;
     let value = match header.raw_bytes {
-        None => header.enc.read(payload)?,
-        Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?)?,
+        None => header.enc.read(payload).ok()?,
+        Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?).ok()?,
     };
     let uncompressed_bytes = bytes.len() - payload.len() + header.raw_bytes.unwrap_or(payload.len());
     Some(Decoded { meta: header.meta()?, value, uncompressed_bytes })
