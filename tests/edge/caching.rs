@@ -45,7 +45,7 @@ pub(crate) async fn a_post_response_is_stored_for_get_only_if_a_rule_allows_it(s
         };
         post().await;
         if stored {
-            // An error, since the answer to a GET that overtakes the storing would replace the POST's.
+            // An error, so that no GET that overtakes the storing replaces the POST's response.
             stack.origin_answers(path, |_| OriginReply { status: 500, headers: vec![], body: String::new() });
             eventually("it is stored", async || stack.get(path).await.body == "POST").await;
             stack.origin_answers(path, |_| OriginReply::ok(&[], "next"));
