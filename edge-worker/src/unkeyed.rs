@@ -31,8 +31,7 @@ const UNKEYED: [&[&str]; 13] = [
     &["x-http-method", "x-http-method-override", "x-method-override"],
     // The host: Param Miner, and the guides of Rails, Laravel and Django for proxies.
     &["forwarded", "x-backend-host", "x-forwarded", "x-gateway-host", "x-host", "x-http-host-override", "x-real-host"],
-    // The scheme: Outlook Web Access, Rack, IIS's Application Request Routing, WebLogic,
-    // CloudFront.
+    // The scheme: Outlook Web Access, Rack, IIS's request routing, WebLogic, CloudFront.
     &["cloudfront-forwarded-proto", "front-end-https", "wl-proxy-ssl", "x-arr-ssl", "x-scheme", "x-url-scheme"],
     // The client's address, by the CDN or server that sets it: Akamai and Cloudflare Enterprise
     // (True-Client-IP), Fastly, Fly.io, Azure, Netlify, DigitalOcean, Imperva, Sucuri, Envoy,
@@ -80,7 +79,7 @@ const UNKEYED: [&[&str]; 13] = [
     // Whether the response has instructions for another cache: Edge Side Includes (W3C Edge
     // Architecture), as Symfony, Drupal and Magento write them.
     &["surrogate-capability"],
-    // Fields of a framework's own proxy: Next.js (CVE-2024-46982), React Router (CVE-2025-43864,
+    // A framework's own proxy states them: Next.js (CVE-2024-46982), React Router (CVE-2025-43864,
     // CVE-2025-43865), Astro's adapter for Vercel (GHSA-mr6q-rp88-fx84), Nuxt's renderer.
     &[
         "x-astro-locals",
