@@ -7,6 +7,8 @@ mod follower;
 mod history;
 mod queue;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

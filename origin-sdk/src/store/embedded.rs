@@ -75,23 +75,23 @@ struct TargetState {
 impl EmbeddedStore {
     /// Returns an empty store with the bounds of the memory tier.
     pub(crate) fn new(max_entries: usize, max_bytes: usize, clock: Clock) -> Self {
-        let mut journal = JournalState {
-            feed: VecDeque::new(),
-            feed_scopes: 0,
-            dropped: Position::ZERO,
-            ledger: Applied::new(MAX_LEDGER),
-            last: Position::ZERO,
-            targets: BTreeMap::new(),
-        };
-        // The previous process may have ended before it shipped all its records to the edge.
-        journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
         Self {
             values: Memory::new(max_entries, max_bytes),
             versions: Mutex::new(LruCache::new(MAX_VERSIONS)),
-            journal: Mutex::new(journal),
+            journal: Mutex::new(JournalState::new()),
             appended: Notify::new(),
             clock,
         }
+    }
+
+    /// Makes the journal look as if the clock had been this much ahead at its last record.
+    #[cfg(test)]
+    pub(crate) fn jump_ahead(&self, by: Duration) {
+        let mut journal = self.journal();
+        let ms = unix_ms() + u64::try_from(by.as_millis()).unwrap_or_default();
+        let position = Position::new(ms, 0);
+        journal.feed.push_back(FeedRecord { position, mode: Mode::Expire, scopes: vec![Scope::All] });
+        journal.last = position;
     }
 
     fn value(&self, key: &str) -> Option<Stored> {
@@ -123,8 +123,35 @@ impl EmbeddedStore {
 }
 
 impl JournalState {
+    /// Returns a journal that begins with a record for everything: the previous process may have
+    /// ended before it shipped all its records to the edge.
+    fn new() -> Self {
+        let mut journal = Self {
+            feed: VecDeque::new(),
+            feed_scopes: 0,
+            dropped: Position::ZERO,
+            ledger: Applied::new(MAX_LEDGER),
+            last: Position::ZERO,
+            targets: BTreeMap::new(),
+        };
+        journal.append(Position::ZERO, Mode::Remove, &[Scope::All]);
+        journal
+    }
+
+    /// Begins anew if the last position is ahead of the clock, which has been set back since.
+    fn drop_future(&mut self) {
+        if self.last.is_ahead_of(unix_ms()) {
+            let mut targets = std::mem::take(&mut self.targets);
+            for target in targets.values_mut() {
+                (target.confirmed, target.given) = (Position::ZERO, Position::ZERO);
+            }
+            *self = Self { targets, ..Self::new() };
+        }
+    }
+
     fn append(&mut self, seen: Position, mode: Mode, scopes: &[Scope]) -> Position {
-        let after = self.last.max(seen);
+        self.drop_future();
+        let after = if seen.is_ahead_of(unix_ms()) { self.last } else { self.last.max(seen) };
         let now = Position::new(unix_ms(), 0);
         let position = if now > after { now } else { Position::new(after.ms(), after.seq() + 1) };
         for scope in scopes {
@@ -231,6 +258,7 @@ impl JournalStore for EmbeddedStore {
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>> {
         let mut journal = self.journal();
+        journal.drop_future();
         let clean = unless.is_none_or(|unless| {
             let hashes = unless.scopes.iter().map(Scope::hash);
             journal.ledger.verdict(hashes, Stamp::origin(unless.since)) == Verdict::Valid
@@ -250,8 +278,10 @@ impl JournalStore for EmbeddedStore {
         cursor: Position,
         _appended: &'a [Position],
     ) -> BoxFuture<'a, Result<Progress, StoreError>> {
-        let journal = self.journal();
-        let records = journal.after(cursor, MAX_FEED);
+        let mut journal = self.journal();
+        journal.drop_future();
+        // A cursor from the future begins again.
+        let records = journal.after(if cursor > journal.last { Position::ZERO } else { cursor }, MAX_FEED);
         let position = records.last().map_or(journal.last, |last| last.position);
         ready(Ok(Progress { records, position, more: position < journal.last })).boxed()
     }

@@ -1,0 +1,52 @@
+//! Positions that are ahead of the clock.
+
+use super::*;
+use crate::clock::unix_ms;
+use crate::store::EmbeddedStore;
+
+const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+fn journal() -> (Arc<EmbeddedStore>, Journal) {
+    let clock = Clock::manual();
+    let store = Arc::new(EmbeddedStore::new(100, 1 << 20, clock.clone()));
+    let journal = Journal::new(Arc::clone(&store) as _, clock, Arc::default(), Duration::from_secs(2));
+    (store, journal)
+}
+
+#[tokio::test]
+async fn a_process_with_a_position_from_the_future_goes_back_and_heals() {
+    let (_store, journal) = journal();
+    journal.catch_up().await.unwrap();
+    let future = Position::new(unix_ms() + TWO_DAYS.as_millis() as u64, 0);
+    {
+        let mut state = journal.write();
+        state.position = future;
+        state.history.push(Duration::ZERO, future, Duration::ZERO);
+        state.appended.push(future);
+    }
+    journal.catch_up().await.unwrap();
+    assert!(!journal.position().is_ahead_of(unix_ms()), "{}", journal.position());
+    assert!(!journal.position_at(Some(Duration::ZERO)).is_ahead_of(unix_ms()));
+    assert!(journal.read().appended.is_empty(), "its own lost record is not looked for again");
+    let before = journal.position();
+    journal.invalidate(Mode::Remove, &[Scope::All]).await.unwrap();
+    assert_eq!(journal.verdict(&[], before), Verdict::Removed);
+    assert_eq!(journal.verdict(&[], journal.position()), Verdict::Valid);
+}
+
+#[tokio::test]
+async fn a_store_whose_clock_was_ahead_begins_its_journal_anew() {
+    let (store, journal) = journal();
+    journal.catch_up().await.unwrap();
+    let before = journal.position();
+    store.jump_ahead(TWO_DAYS);
+    // The new record's position differs from the old one's.
+    while unix_ms() <= before.ms() {
+        tokio::task::yield_now().await;
+    }
+    journal.catch_up().await.unwrap();
+    assert_eq!(journal.verdict(&[], before), Verdict::Removed, "what was lost is unknown");
+    assert_eq!(journal.verdict(&[], journal.position()), Verdict::Valid);
+    let appended = journal.invalidate(Mode::Remove, &[Scope::All]).await.unwrap();
+    assert!(!appended.is_ahead_of(unix_ms()), "{appended}");
+}
