@@ -192,6 +192,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
                 core.journal.enqueue(Mode::Remove, &covered);
+                core.journal.store_queue().await;
                 return Ok(Written { value, cached: false, receipt: core.receipt(None) });
             }
         };
