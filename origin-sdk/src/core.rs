@@ -59,7 +59,11 @@ impl Core {
         let running = self.closing.work.begin();
         let task = tokio::spawn(async move {
             let _running = running;
-            journal.invalidate(mode, &covered).await
+            let position = journal.invalidate(mode, &covered).await;
+            if position.is_none() {
+                journal.store_queue().await;
+            }
+            position
         });
         let position = task.await.unwrap_or_else(|_| {
             self.journal.enqueue(mode, &scopes);

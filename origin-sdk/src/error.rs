@@ -84,6 +84,9 @@ pub enum BuildError {
         /// The given number.
         got: f64,
     },
+    /// The durable queue cannot be read, so invalidations of an earlier run may be lost.
+    #[error("durable_queue: expected the invalidations of an earlier run: {0}")]
+    DurableQueue(#[source] BoxError),
     /// A namespace of the key type was built before, with other settings.
     #[error(
         "namespace of {name}: expected the settings of its first build, since both share their loads: \

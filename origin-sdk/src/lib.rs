@@ -9,6 +9,7 @@ mod closing;
 pub mod cloudflare;
 mod codec;
 mod core;
+mod durable_queue;
 mod entry;
 mod error;
 #[cfg(feature = "http")]
@@ -48,6 +49,7 @@ pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;
+pub use crate::durable_queue::{QueueFile, QueueFuture, QueueStore};
 pub use crate::error::{AdminError, AdminErrorKind, BoxError, BuildError, LoadError, LoadErrorKind};
 pub use crate::loader::{BatchContext, LoadContext};
 pub use crate::metrics::Stats;

@@ -56,6 +56,8 @@ counters! {
     records_applied,
     /// Invalidations that were queued because the journal could not be reached.
     invalidations_queued,
+    /// Failures of the durable queue. While it fails, queued invalidations end with the process.
+    durable_queue_errors,
     /// Restarts of the task that follows the journal, after it panicked, stalled, or ended with its
     /// runtime.
     follower_restarts,

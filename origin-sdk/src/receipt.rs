@@ -76,8 +76,10 @@ pub struct UnsentInvalidation {
     pub scopes: Vec<Scope>,
 }
 
-impl From<(Mode, Vec<Scope>)> for UnsentInvalidation {
-    fn from((mode, scopes): (Mode, Vec<Scope>)) -> Self {
+impl UnsentInvalidation {
+    /// Returns an invalidation of these scopes.
+    #[must_use]
+    pub fn new(mode: Mode, scopes: Vec<Scope>) -> Self {
         Self { mode, scopes }
     }
 }

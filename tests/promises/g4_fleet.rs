@@ -114,7 +114,8 @@ async fn a_crashed_loader_costs_at_most_its_lease() {
 #[tokio::test]
 async fn a_hanging_load_does_not_block_other_processes() {
     let (redis, database) = (RedisServer::start().await, Database::default());
-    let ((_a, of_a), (b, _)) = (process(&redis, LONG).await, process(&redis, LONG).await);
+    let (_a, of_a) = process(&redis, LONG).await;
+    let b = redis.cache().lease_ttl(LONG).build().await.unwrap();
     let of_b = b.namespace(LIFETIME).hard_timeout(Duration::from_secs(2)).build();
     let (has_read, never) = gates();
     let hanging = read_with(&of_a, database.slow_loader(1, &has_read, &never));

@@ -98,7 +98,7 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
     })
     .await;
     assert!(items.write_through(&Item { id: 5 }, (), async |_, _| Ok(1)).await.unwrap().cached);
-    assert!(items.put(&Item { id: 6 }, 1, one.position()).await);
+    assert!(items.put(&Item { id: 6 }, 1, one.position()).await.is_cached());
 
     assert_eq!(one.invalidate([Scope::All]).await.journal, Delivery::Done);
     assert_eq!(one.expire([Item { id: 1 }]).await.journal, Delivery::Done);

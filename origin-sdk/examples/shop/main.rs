@@ -21,7 +21,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use clap::Parser;
 use origin_sdk::http::CacheLayer;
-use origin_sdk::{BoxError, Cache, Secret};
+use origin_sdk::{BoxError, Cache, QueueFile, Secret};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +54,10 @@ struct Arguments {
     /// temporary files]
     #[arg(long)]
     database: Option<PathBuf>,
+    /// File that keeps invalidations which Redis cannot take yet, beyond the end of the process.
+    /// Each process needs a file of its own. Without it they are in memory only.
+    #[arg(long)]
+    queue: Option<PathBuf>,
     /// Bypass the cache: answer every read from the database.
     #[arg(long)]
     bypass: bool,
@@ -108,6 +112,9 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
     let mut builder = Cache::builder("shop").bypass(arguments.bypass);
     if let Some(url) = &arguments.redis {
         builder = builder.redis(url);
+    }
+    if let Some(path) = &arguments.queue {
+        builder = builder.durable_queue(QueueFile::open(path)?);
     }
     if let Some(url) = &arguments.edge {
         let variable = &arguments.edge_secret_env;

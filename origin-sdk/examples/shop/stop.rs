@@ -1,5 +1,6 @@
 //! The end of a real process on SIGTERM: what it has changed reaches the other processes.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -19,8 +20,13 @@ struct Shop {
 
 impl Shop {
     fn start(redis: &RedisServer, database: &Path) -> Self {
+        Self::start_with(redis, database, &[])
+    }
+
+    fn start_with(redis: &RedisServer, database: &Path, arguments: &[&OsStr]) -> Self {
         let mut shop = Command::new(env!("CARGO_BIN_EXE_shop"));
         shop.args(["--port", "0", "--redis", &redis.url(), "--database"]).arg(database);
+        shop.args(arguments);
         let mut process = shop.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut first).unwrap();
@@ -49,6 +55,14 @@ impl Shop {
     }
 }
 
+async fn eventually_shows(shop: &Shop, text: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while !shop.send("GET", "").contains(text) {
+        assert!(Instant::now() < deadline, "the other process still serves the old price");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// One test, because the database takes seconds to generate.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_sends_its_queued_invalidations_or_says_how_many_are_lost() {
@@ -68,11 +82,17 @@ async fn a_stopped_process_sends_its_queued_invalidations_or_says_how_many_are_l
     redis.thaw();
     let ended = first.output();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    let deadline = Instant::now() + PATIENCE;
-    while !second.send("GET", "").contains("\"price_cents\":990,") {
-        assert!(Instant::now() < deadline, "the other process still serves the old price");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually_shows(&second, "\"price_cents\":990,").await;
+
+    let queue = folder.path().join("queue");
+    let mut killed = Shop::start_with(&redis, &database, &["--queue".as_ref(), queue.as_os_str()]);
+    redis.freeze();
+    assert!(killed.send("PUT", r#"{"price_cents": 992}"#).starts_with("HTTP/1.1 200"));
+    killed.process.kill().unwrap();
+    killed.process.wait().unwrap();
+    redis.thaw();
+    let restarted = Shop::start_with(&redis, &database, &["--queue".as_ref(), queue.as_os_str()]);
+    eventually_shows(&second, "\"price_cents\":992,").await;
 
     redis.kill();
     assert!(second.send("PUT", r#"{"price_cents": 991}"#).starts_with("HTTP/1.1 200"));
@@ -82,7 +102,8 @@ async fn a_stopped_process_sends_its_queued_invalidations_or_says_how_many_are_l
     assert_eq!(ended.status.code(), Some(1), "{log}");
     assert!(log.contains("the cache could not be closed in order: ") && log.contains("scopes not sent"), "{log}");
     assert!(log.contains("queued invalidations are not sent"), "the log of the cache's end: {log}");
-    // Nothing is queued here.
-    third.request_stop();
-    assert!(third.output().status.success());
+    for idle in [third, restarted] {
+        idle.request_stop();
+        assert!(idle.output().status.success(), "nothing is queued here");
+    }
 }

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::closing::Closing;
 use crate::codec::{Codec, Format};
 use crate::core::Core;
+use crate::durable_queue::QueueStore;
 use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
@@ -44,6 +45,7 @@ pub struct CacheBuilder {
     zones: Vec<Zone>,
     bypass: bool,
     close_timeout: Duration,
+    durable_queue: Option<Arc<dyn QueueStore>>,
     clock: Clock,
     randomness: Randomness,
 }
@@ -67,6 +69,7 @@ impl CacheBuilder {
             zones: Vec::new(),
             bypass: false,
             close_timeout: Duration::from_secs(5),
+            durable_queue: None,
             clock: Clock::system(),
             randomness: Randomness::system(),
         }
@@ -205,6 +208,18 @@ impl CacheBuilder {
         self
     }
 
+    /// Keeps a durable copy of the queue of invalidations, such as in a [`QueueFile`](crate::QueueFile). Default: the
+    /// queue is in memory only.
+    ///
+    /// An invalidation whose receipt says [`Delivery::Queued`](crate::Delivery::Queued) is then sent even if the process
+    /// crashes: the next one that is built with the same store queues it again. Not covered are an
+    /// invalidation that the process had not finished when it crashed, and one whose copy failed
+    /// ([`Stats::durable_queue_errors`](crate::Stats::durable_queue_errors)).
+    pub fn durable_queue(mut self, store: impl QueueStore) -> Self {
+        self.durable_queue = Some(Arc::new(store));
+        self
+    }
+
     /// Sets the deadline of [`Cache::close`] and [`Cache::flush`]. Default 5 s; at most a day. It
     /// must be shorter than the time that the process gets to stop, such as the grace period of a
     /// container.
@@ -256,7 +271,8 @@ impl CacheBuilder {
             Arc::clone(&closing),
             self.max_lag,
         );
-        let journal = Arc::new(journal);
+        let journal = Arc::new(journal.with_durable_queue(self.durable_queue));
+        journal.replay_durable_queue().await.map_err(BuildError::DurableQueue)?;
         if let Err(error) = journal.catch_up().await {
             tracing::warn!(%error, "starting without the journal: reads go to their loaders until it is reached");
         }

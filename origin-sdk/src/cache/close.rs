@@ -13,8 +13,9 @@ use crate::receipt::UnsentInvalidation;
 #[non_exhaustive]
 #[must_use = "the report names the invalidations that were lost"]
 pub struct CloseReport {
-    /// Invalidations that could not be sent. They are lost with the process, and other processes
-    /// may serve the old values for as long as these live.
+    /// Invalidations that could not be sent. Without a
+    /// [durable queue](crate::CacheBuilder::durable_queue) they are lost with the process, and other
+    /// processes may serve the old values for as long as these live.
     pub unsent: Vec<UnsentInvalidation>,
     /// Loads, writes and invalidations that still ran. A write may have changed the database
     /// without its invalidation being sent.
@@ -53,6 +54,7 @@ impl Cache {
     pub async fn flush(&self) -> Vec<UnsentInvalidation> {
         let core = self.core();
         core.journal.flush_until(Instant::now() + core.close_timeout).await;
+        core.journal.store_queue().await;
         core.journal.unsent()
     }
 
@@ -94,6 +96,8 @@ impl Cache {
         closing.enter(Phase::Cancelling);
         let _ = timeout_at(by(5), closing.work.none()).await;
         journal.flush_until(by(6)).await;
+        // After a timeout the copy holds more than is queued, which does no harm.
+        let _ = timeout_at(by(7), journal.store_queue()).await;
         closing.enter(Phase::Draining);
         let _ = timeout_at(by(7), closing.shippers.none()).await;
         closing.enter(Phase::Closed);

@@ -88,8 +88,10 @@ async fn follow(task: FollowerTask) {
 }
 
 async fn step(journal: &Arc<Journal>) -> Result<(), StoreError> {
+    journal.store_queue().await;
     journal.catch_up().await?;
     journal.flush_queue().await?;
+    journal.store_queue().await;
     journal.store.wait(journal.position(), HEARTBEAT.min(journal.max_lag / 4)).await?;
     tokio::time::sleep(BATCH).await;
     Ok(())

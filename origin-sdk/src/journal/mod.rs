@@ -3,6 +3,7 @@
 //! Inputs: records from the store's feed, and this process's own invalidations. Outputs: verdicts
 //! on entries, and the position that a load takes as its `loaded_at`.
 
+mod durable;
 mod follower;
 mod history;
 mod queue;
@@ -19,12 +20,14 @@ use shared_keys::{Applied, Mode, Position, Scope, ScopeHash, Stamp, Verdict};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::durable::Durable;
 pub(crate) use self::follower::ensure_follower;
 use self::history::History;
 use self::queue::{Queue, Queued};
 pub(crate) use self::records::records;
 use crate::clock::Clock;
 use crate::closing::{Closing, Phase};
+use crate::durable_queue::QueueStore;
 use crate::error::StoreError;
 use crate::metrics::Metrics;
 use crate::receipt::UnsentInvalidation;
@@ -76,6 +79,7 @@ pub(crate) struct Journal {
     catch_ups_begun: AtomicU64,
     /// Invalidations that could not be appended yet.
     queue: Mutex<Queue>,
+    durable: Option<Durable>,
     /// Whether the last append failed. While it did not, an invalidation need not wait for the
     /// queue.
     is_failing: AtomicBool,
@@ -128,12 +132,19 @@ impl Journal {
             last_catch_up: tokio::sync::Mutex::default(),
             catch_ups_begun: AtomicU64::new(0),
             queue: Mutex::default(),
+            durable: None,
             is_failing: AtomicBool::new(false),
             flushing: tokio::sync::Mutex::default(),
             follower: Supervisor::new(follower::STALLED),
             companions: OnceLock::new(),
             closing,
         }
+    }
+
+    /// Keeps a durable copy of the queue in `store`.
+    pub(crate) fn with_durable_queue(mut self, store: Option<Arc<dyn QueueStore>>) -> Self {
+        self.durable = store.map(Durable::new);
+        self
     }
 
     /// Returns the last position applied: the `loaded_at` of a load that starts now, and the
@@ -388,7 +399,7 @@ impl Journal {
 
     /// Returns the queued records.
     pub(crate) fn unsent(&self) -> Vec<UnsentInvalidation> {
-        self.queue().iter().map(|Queued { mode, scopes, .. }| (*mode, scopes.clone()).into()).collect()
+        self.queue().iter().map(Queued::to_unsent).collect()
     }
 
     /// Logs the queued invalidations, if there are any, when nothing will send them.
@@ -396,7 +407,8 @@ impl Journal {
         let queue = self.queue();
         if !queue.is_empty() {
             let (records, scopes) = (queue.len(), queue.scope_count());
-            tracing::warn!(records, scopes, "{why}: queued invalidations are not sent");
+            let is_durable = self.durable.is_some();
+            tracing::warn!(records, scopes, is_durable, "{why}: queued invalidations are not sent");
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use shared_keys::{Mode, Scope};
 
 use super::records;
+use crate::receipt::UnsentInvalidation;
 
 /// The most queued records. One more replaces all of them with a single record of [`Scope::All`].
 const MAX_RECORDS: usize = 10_000;
@@ -34,6 +35,12 @@ pub(super) struct Queued {
     pub(super) scopes: Vec<Scope>,
 }
 
+impl Queued {
+    pub(super) fn to_unsent(&self) -> UnsentInvalidation {
+        UnsentInvalidation::new(self.mode, self.scopes.clone())
+    }
+}
+
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
@@ -52,6 +59,11 @@ impl Queue {
     /// Returns the queued records in the order in which they are appended.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
         self.small.iter().chain(&self.large)
+    }
+
+    /// Returns the number of the next record to be queued.
+    pub(super) fn next_number(&self) -> u64 {
+        self.count
     }
 
     /// Returns the record to append next.

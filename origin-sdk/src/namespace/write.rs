@@ -157,6 +157,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             Err(error) => {
                 tracing::warn!(%error, key, "the journal could not be reached: invalidation queued");
                 core.journal.enqueue(Mode::Remove, &covered);
+                core.journal.store_queue().await;
                 let placement = Placement::nowhere(Storage::Disconnected);
                 return Ok(Written::new(value, placement, core.receipt(None)));
             }

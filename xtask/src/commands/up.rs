@@ -27,7 +27,7 @@ pub(crate) async fn run(store: Store) -> Result<()> {
         Store::Embedded => {}
     }
     let ((), shop) = tokio::try_join!(worker::prepare(), Shop::prepare())?;
-    let (send, lines) = mpsc::unbounded_channel();
+    let (send, mut lines) = mpsc::unbounded_channel();
     let client = http::client()?;
     let since = Instant::now();
     let progress = Progress::start("starting the layers", Some("2 s"));
@@ -35,6 +35,8 @@ pub(crate) async fn run(store: Store) -> Result<()> {
     let mut stack = Stack::start(&shop, &plan, &client, Some(&send)).await?;
     progress.done();
     print_urls(&stack, &plan, since.elapsed());
+    // The lines printed during the start matter only if the start fails.
+    while lines.try_recv().is_ok() {}
     print_requests(lines, async || stack.check().await).await
 }
 
@@ -66,8 +68,6 @@ pub(crate) async fn print_requests(
     mut check: impl AsyncFnMut() -> Result<()>,
 ) -> Result<()> {
     let colours = std::io::stdout().is_terminal();
-    // The lines printed during the start matter only if the start fails.
-    while lines.try_recv().is_ok() {}
     let mut next_check = tokio::time::interval(CHECK_INTERVAL);
     loop {
         tokio::select! {
