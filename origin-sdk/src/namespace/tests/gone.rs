@@ -203,6 +203,34 @@ async fn a_put_while_an_older_load_runs_is_not_overwritten_by_it() {
 }
 
 #[tokio::test]
+async fn a_put_while_an_older_batch_runs_is_not_overwritten_by_it() {
+    let (cache, _) = cache(|builder| builder).await;
+    let numbers: Namespace<Number, u64> = cache.namespace(LIFETIME).build();
+    let (gate, other) = (Arc::new(Semaphore::new(0)), Number { id: 2 });
+    let batch = tokio::spawn({
+        let (numbers, gate, keys) = (numbers.clone(), Arc::clone(&gate), [KEY, other.clone()]);
+        let loader = move |keys: Vec<Number>, _: BatchContext| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await?.forget();
+                Ok(keys.into_iter().map(|key| (key, 1)))
+            }
+        };
+        async move { numbers.get_many_or_load(&keys, loader).await.map(|cached| cached.len()) }
+    });
+    let_run().await;
+    numbers.put(&KEY, 2, cache.position()).await;
+    gate.add_permits(1);
+    batch.await.unwrap().unwrap();
+    for _ in 0..2 {
+        let held = numbers.get_many_cached(&[KEY, other.clone()]).await;
+        let held: Vec<_> = held.into_iter().flatten().map(|cached| *cached.value).collect();
+        assert_eq!(held, [2, 1], "the batch's other key is stored");
+        cache.core().memory.clear();
+    }
+}
+
+#[tokio::test]
 async fn a_put_of_a_value_older_than_a_running_load_is_overwritten_by_it() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<Number, u64> = cache.namespace(LIFETIME).build();
