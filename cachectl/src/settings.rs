@@ -1,10 +1,11 @@
 //! Flags, environment variables and a file → settings. The first of these that has a setting wins.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
+use toml::{Spanned, Value};
 
 use crate::output::Result;
 
@@ -25,10 +26,9 @@ pub(crate) struct Settings {
     config: Option<PathBuf>,
 }
 
-/// The settings in effect, and the format of the file. The secrets have no flag, because other
+/// The settings in effect. The secrets have no flag, because other
 /// users of the machine can read a process's arguments.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 pub(crate) struct Resolved {
     pub(crate) redis: Option<String>,
     pub(crate) app: Option<String>,
@@ -40,6 +40,22 @@ pub(crate) struct Resolved {
     pub(crate) plan: Option<String>,
     /// An API token with the permission to purge the zone.
     pub(crate) api_token: Option<String>,
+}
+
+impl Resolved {
+    const NAMES: [&str; 6] = ["redis", "app", "purge_secret", "zone", "plan", "api_token"];
+
+    fn by_name(&mut self, name: &str) -> Option<&mut Option<String>> {
+        match name {
+            "redis" => Some(&mut self.redis),
+            "app" => Some(&mut self.app),
+            "purge_secret" => Some(&mut self.purge_secret),
+            "zone" => Some(&mut self.zone),
+            "plan" => Some(&mut self.plan),
+            "api_token" => Some(&mut self.api_token),
+            _ => None,
+        }
+    }
 }
 
 impl Settings {
@@ -61,11 +77,28 @@ impl Settings {
     }
 }
 
+/// Reads the file. Errors show no value of it, since any may be a secret, and no line of it.
 fn read(path: &Path) -> Result<Resolved> {
     let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    // Omit the line that the parser's own message shows: it may contain a secret.
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        format!("{}:{line}: {}", path.display(), error.message()).into()
-    })
+    let at = |from: usize| format!("{}:{}", path.display(), text[..from].matches('\n').count() + 1);
+    let values: BTreeMap<String, Spanned<Value>> = toml::from_str(&text).map_err(|error| {
+        let from = error.span().map_or(0, |span| span.start);
+        format!("{}: expected TOML such as app = \"shop\": {}", at(from), error.message())
+    })?;
+    let mut settings = Resolved::default();
+    for (name, value) in values {
+        let at = at(value.span().start);
+        let Some(setting) = settings.by_name(&name) else {
+            let names = Resolved::NAMES.join(", ");
+            return Err(format!("{at}: expected one of the settings {names}, got another name").into());
+        };
+        match value.into_inner() {
+            Value::String(value) => *setting = Some(value),
+            other => {
+                let kind = other.type_str();
+                return Err(format!("{at}: {name}: expected a text in quotes, got the type {kind}").into());
+            }
+        }
+    }
+    Ok(settings)
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use origin_sdk::{Mode, Scope, Tag};
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result, human_ms};
+use crate::output::{Exit, Output, Result, human_ms, printable};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -127,7 +127,7 @@ struct Behind {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { app, scope, mode, .. } = self;
+        let (app, scope, mode) = (printable(&self.app), printable(&self.scope), self.mode);
         let Some(position) = &self.position else {
             return writeln!(f, "would append to {app}'s journal: {mode} {scope}");
         };
@@ -136,7 +136,8 @@ impl fmt::Display for Report {
             writeln!(f, "every target of the shipper has confirmed it")?;
         }
         for Behind { target, lag_ms, last_error } in &self.behind {
-            let error = last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            let error = last_error.as_deref().map(|error| format!(": {}", printable(error))).unwrap_or_default();
+            let target = printable(target);
             writeln!(f, "{target} has not confirmed it, and is {} behind{error}", human_ms(*lag_ms))?;
         }
         Ok(())
