@@ -18,6 +18,8 @@ use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
 use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
+#[cfg(feature = "shipping")]
+use crate::web_url::UrlText;
 
 /// A builder of a [`Cache`], returned by [`Cache::builder`].
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ pub struct CacheBuilder {
     codec: Codec,
     jitter: f64,
     #[cfg(feature = "shipping")]
-    edge: Option<(String, Secret)>,
+    edge: Option<(UrlText, Secret)>,
     #[cfg(feature = "shipping")]
     zones: Vec<Zone>,
     bypass: bool,
@@ -163,7 +165,7 @@ impl CacheBuilder {
     /// `PURGE_SECRET`. Default: no edge.
     #[cfg(feature = "shipping")]
     pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
-        self.edge = Some((url.into(), secret));
+        self.edge = Some((UrlText(url.into()), secret));
         self
     }
 
@@ -249,7 +251,7 @@ impl CacheBuilder {
     fn targets(&self) -> Result<Vec<Box<dyn Target>>, BuildError> {
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
         if let Some((url, secret)) = &self.edge {
-            targets.push(Box::new(WorkerEndpoint::new(url, secret.clone())?));
+            targets.push(Box::new(WorkerEndpoint::new(&url.0, secret.clone())?));
         }
         for zone in &self.zones {
             targets.push(Box::new(ZoneApi::new(zone)?));

@@ -16,6 +16,7 @@ use super::pacing::Rate;
 use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
+use crate::web_url;
 
 /// All calls go to one Durable Object, which serves hundreds of requests per second, and each call
 /// is a batch.
@@ -43,10 +44,7 @@ pub(crate) struct WorkerEndpoint {
 
 impl WorkerEndpoint {
     pub(crate) fn new(base: &str, secret: Secret) -> Result<Self, BuildError> {
-        let url = Url::parse(base)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
+        let url = web_url::parse(base).map_err(|problem| BuildError::EdgeUrl { problem })?;
         Ok(Self { client: client("edge", &url)?, url, secret })
     }
 

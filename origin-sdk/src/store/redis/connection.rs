@@ -137,7 +137,7 @@ impl Connection {
         let timeout = self.timeouts.connect;
         match tokio::time::timeout(timeout, self.primary.connect(timeout)).await {
             Ok(Ok(connection)) => Ok(self.opened(connection)),
-            Ok(Err(error)) => Err(self.failed(None, error.into())),
+            Ok(Err(error)) => Err(self.failed(None, error)),
             Err(_) => Err(self.failed(None, StoreError::Timeout(timeout))),
         }
     }

@@ -7,6 +7,7 @@ mod lease;
 mod scan;
 mod shipping;
 mod topology;
+mod url;
 mod wakeups;
 
 use std::time::Duration;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 
-use crate::error::BuildError;
+use super::url;
+use crate::error::{BuildError, StoreError};
 
 /// The servers of the shared tier and the journal. Checked by
 /// [`CacheBuilder::build`](crate::CacheBuilder::build).
@@ -17,9 +18,11 @@ use crate::error::BuildError;
 pub enum Topology {
     /// No server: values and journal are in this process and are lost when it ends.
     Embedded,
-    /// One Redis, at `redis://[user:password@]host[:port][/db]`.
+    /// One Redis, at `redis://[user:password@]host[:port][/db]`, or at the socket
+    /// `unix:///path[?user=…&pass=…&db=…]`.
     Standalone {
-        /// The server's URL.
+        /// The server's URL. Characters of user name and password that have a meaning in URLs are
+        /// percent-encoded (`@` as `%40`). Errors and `Debug` output never show it.
         url: String,
     },
 }
@@ -37,20 +40,17 @@ impl Topology {
             Self::Standalone { url } if url.starts_with("rediss:") => {
                 Err(BuildError::TlsFeature { setting: "redis", scheme: "rediss" })
             }
-            Self::Standalone { url } => match Client::open(url.as_str()) {
-                Ok(client) => Ok(Some(Primary(client))),
-                Err(source) => Err(BuildError::RedisUrl { url: without_credentials(url), source }),
-            },
+            Self::Standalone { url } => Ok(Some(Primary(url::client(url)?))),
         }
     }
 }
 
 impl std::fmt::Debug for Topology {
-    /// Formats the topology without user name and password.
+    /// Formats the topology without user name and password, whatever the form of its URL.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Embedded => f.write_str("Embedded"),
-            Self::Standalone { url } => write!(f, "Standalone({})", without_credentials(url)),
+            Self::Standalone { url } => write!(f, "Standalone({})", url::shown(url)),
         }
     }
 }
@@ -61,22 +61,25 @@ pub(crate) struct Primary(Client);
 
 impl Primary {
     /// Opens a connection for subscriptions. Has no timeout.
-    pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
-        self.0.get_async_pubsub().await
+    pub(super) async fn subscriber(&self) -> Result<PubSub, StoreError> {
+        self.0.get_async_pubsub().await.map_err(|error| self.setup_error(error))
     }
 
     /// Opens a connection within `timeout`. Commands on it have no timeout of their own.
-    pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, RedisError> {
+    pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
-        self.0.get_multiplexed_async_connection_with_config(&config).await
+        let connecting = self.0.get_multiplexed_async_connection_with_config(&config);
+        connecting.await.map_err(|error| self.setup_error(error))
     }
-}
 
-/// Returns the URL with user name and password replaced by `…`, for errors and debug output.
-fn without_credentials(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.to_owned(),
+    /// Removes the credentials from an error. Some servers quote the arguments of a command that
+    /// they do not know, and `HELLO` has the credentials as arguments.
+    fn setup_error(&self, error: RedisError) -> StoreError {
+        let settings = self.0.get_connection_info().redis_settings();
+        let secrets = [settings.password(), settings.username()].into_iter().flatten().filter(|text| !text.is_empty());
+        let text = error.to_string();
+        let hidden = secrets.fold(text.clone(), |text, secret| text.replace(secret, "…"));
+        if hidden == text { error.into() } else { StoreError::Setup(hidden) }
     }
 }
 
@@ -96,6 +99,6 @@ mod tests {
         let at = |url: &str| Topology::Standalone { url: url.to_owned() };
         let refused = at("http://user:hunter2@host/").primary().err().unwrap();
         assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused:?}");
-        assert_eq!(format!("{:?}", at("redis://user:hunter2@host/")), "Standalone(redis://…@host/)");
+        assert_eq!(format!("{:?}", at("redis://user:hunter2@host/")), "Standalone(redis://host:6379/0)");
     }
 }
