@@ -185,6 +185,8 @@ pub(crate) enum StoreError {
     Timeout(std::time::Duration),
     #[error("redis failed a short while ago; the next attempt is due in {0:?}")]
     Unavailable(std::time::Duration),
+    #[error("redis returned or received only a part of the values")]
+    Incomplete,
     #[error("a fault was injected")]
     Injected,
     #[error("the journal holds an entry that is not a record: {0}")]

@@ -23,6 +23,7 @@ mod http_credentials;
 mod http_layer;
 mod journal;
 mod large_invalidations;
+mod large_values;
 mod secrets;
 mod shared_keys;
 mod sweep;

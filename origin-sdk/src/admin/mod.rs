@@ -22,9 +22,10 @@ pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{CoveringRecord, Inspection, StoredEntry};
 pub use self::sweep::{Sweep, SweepCounts};
 use crate::clock::Clock;
+use crate::codec;
 use crate::error::{AdminError, AdminFailure};
 use crate::journal::records;
-use crate::store::{FeedRecord, JournalStore, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
+use crate::store::{FeedRecord, JournalStore, RedisOptions, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
 
 /// The longest wait of [`Admin::records_after`] for a record.
 const WAIT: Duration = Duration::from_secs(1);
@@ -48,7 +49,13 @@ impl Admin {
     /// if the number of apps there is not one.
     pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, AdminError> {
         let primary = topology.primary()?.ok_or(AdminFailure::NoServer)?;
-        let store = |app: &str| Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &Clock::system()));
+        let options = RedisOptions {
+            timeouts: Timeouts::default(),
+            clock: Clock::system(),
+            max_value_bytes: codec::MAX_VALUE_BYTES,
+            metrics: Arc::default(),
+        };
+        let store = |app: &str| Arc::new(RedisStore::new(&primary, app, options.clone()));
         if let Some(app) = app {
             return Ok(Self { app: app.to_owned(), store: store(app) });
         }

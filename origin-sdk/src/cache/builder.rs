@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{ShipGauges, Shipper, Target, WorkerEndpoint, Zone, ZoneApi};
-use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
+use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisOptions, RedisStore, Store, Timeouts, Topology};
 #[cfg(feature = "shipping")]
 use crate::web_url::UrlText;
 
@@ -95,7 +95,9 @@ impl CacheBuilder {
     }
 
     /// Sets the timeout of a Redis command. After it the connection is closed, and the read goes on
-    /// without Redis. Default 500 ms; more than zero.
+    /// without Redis. It begins again with each reply to another command, so a slow link does not
+    /// close the connection. Large values are sent in pieces of 256 KiB, each with this timeout.
+    /// Default 500 ms; more than zero.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.command = timeout;
         self
@@ -138,6 +140,18 @@ impl CacheBuilder {
     /// Sets the most values in memory. Default 100,000; more than zero.
     pub fn memory_entries(mut self, entries: usize) -> Self {
         self.memory_entries = entries;
+        self
+    }
+
+    /// Sets the most bytes of one value in the shared tier, by its encoded size before compression.
+    /// Default 64 MiB; more than zero.
+    ///
+    /// A larger value is held in memory only. A larger one that another process has stored is not
+    /// read, and counts as missing, so that it cannot fill this process's memory.
+    /// [`Stats::too_large_for_redis`](crate::Stats::too_large_for_redis) counts both. All processes of an app should have the same
+    /// limit.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.codec.max_value_bytes = bytes;
         self
     }
 
@@ -212,14 +226,19 @@ impl CacheBuilder {
         self.check()?;
         #[cfg(feature = "shipping")]
         let targets = self.targets()?;
+        let metrics = Arc::new(Metrics::default());
         let mut store: Arc<dyn Store> = match self.topology.primary()? {
-            Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
+            Some(primary) => {
+                let (timeouts, clock, max_value_bytes) =
+                    (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
+                let options = RedisOptions { timeouts, clock, max_value_bytes, metrics: Arc::clone(&metrics) };
+                Arc::new(RedisStore::new(&primary, &self.app, options))
+            }
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
         if let Some(faults) = self.faults {
             store = Arc::new(FaultyStore::new(store, faults));
         }
-        let metrics = Arc::new(Metrics::default());
         let journal =
             Arc::new(Journal::new(Arc::clone(&store), self.clock.clone(), Arc::clone(&metrics), self.max_lag));
         if let Err(error) = journal.catch_up().await {
@@ -268,6 +287,7 @@ impl CacheBuilder {
         for (setting, is_zero) in [
             ("memory_entries", self.memory_entries == 0),
             ("memory_bytes", self.memory_bytes == 0),
+            ("max_value_bytes", self.codec.max_value_bytes == 0),
             ("connect_timeout", connect.is_zero()),
             ("command_timeout", command.is_zero()),
             ("max_lag", self.max_lag.is_zero()),

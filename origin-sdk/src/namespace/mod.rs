@@ -106,6 +106,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             return false;
         };
         self.store_in_memory(key, entry, uncompressed_bytes);
+        if uncompressed_bytes > self.core.codec.max_value_bytes {
+            self.metrics.too_large_for_redis.add(1);
+            tracing::debug!(key, uncompressed_bytes, "the value exceeds `max_value_bytes`: Redis does not store it");
+            if let Some(lease) = lease {
+                lease.release(Outcome::NotShared).await;
+            }
+            return false;
+        }
         let stored = match lease {
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),

@@ -288,7 +288,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// Decodes a stored entry, and returns it with the bytes that it counts for in memory. Returns
     /// `None` if it cannot be decoded.
     pub(super) fn decoded(&self, key: &str, stored: &Stored) -> Option<(Arc<Entry<V>>, usize)> {
-        let Decoded { meta, value, uncompressed_bytes } = codec::decode::<V>(&stored.bytes)?;
+        let Decoded { meta, value, uncompressed_bytes } =
+            codec::decode::<V>(&stored.bytes, self.core.codec.max_value_bytes)?;
         // The age is the part of the time to live that has passed, so no two clocks are compared.
         let age = meta.lifetime.total().saturating_sub(stored.ttl_left);
         let entry = Entry::new(key, Arc::new(value), meta, self.core.clock.now(), age);

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
@@ -31,7 +31,8 @@ fn is_wrong_server(error: &RedisError) -> bool {
 pub(crate) struct Timeouts {
     /// The timeout of connecting.
     pub(crate) connect: Duration,
-    /// The timeout of one command on an open connection.
+    /// The timeout of one command on an open connection. It begins again with each reply to another
+    /// command, which shows that the server works and the link is slow.
     pub(crate) command: Duration,
     /// The timeout of the whole: waiting while another caller connects, connecting, and the
     /// command.
@@ -65,6 +66,8 @@ struct State {
     backoff: Duration,
     /// The clock's reading until which the breaker is open.
     breaker_open_until: Duration,
+    /// The time of the last reply over the open connection.
+    last_reply: Option<Instant>,
 }
 
 impl Connection {
@@ -159,28 +162,57 @@ impl Connection {
         let mut state = self.state();
         let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, connection);
         state.open = Some(open.clone());
+        state.last_reply = None;
         open
     }
 
-    /// Waits for a reply, and closes the connection if it failed.
+    /// Waits for a reply, and closes the connection if it failed: if no reply at all has arrived
+    /// within `timeout`.
     async fn settle<T>(
         &self,
         number: u64,
         timeout: Duration,
         reply: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(timeout, reply).await {
-            Ok(Ok(value)) => {
+        tokio::pin!(reply);
+        let mut wait = timeout;
+        let reply = loop {
+            match tokio::time::timeout(wait, &mut reply).await {
+                Ok(reply) => break reply,
+                Err(_) => wait = timeout.saturating_sub(self.silent_for(number)),
+            }
+            if wait.is_zero() {
+                return Err(self.failed(Some(number), StoreError::Timeout(timeout)));
+            }
+        };
+        match reply {
+            Ok(value) => {
+                self.note_reply(number);
                 self.state().backoff = Duration::ZERO;
                 Ok(value)
             }
             // The server rejected the command; the connection itself works.
-            Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+            Err(error) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+                self.note_reply(number);
                 Err(error.into())
             }
-            Ok(Err(error)) => Err(self.failed(Some(number), error.into())),
-            Err(_) => Err(self.failed(Some(number), StoreError::Timeout(timeout))),
+            Err(error) => Err(self.failed(Some(number), error.into())),
         }
+    }
+
+    fn note_reply(&self, number: u64) {
+        let mut state = self.state();
+        if state.open.as_ref().is_some_and(|(open, _)| *open == number) {
+            state.last_reply = Some(Instant::now());
+        }
+    }
+
+    /// Returns the time since the last reply over this connection. Without one, or if the
+    /// connection is closed, returns the longest time.
+    fn silent_for(&self, number: u64) -> Duration {
+        let state = self.state();
+        let is_open = state.open.as_ref().is_some_and(|(open, _)| *open == number);
+        state.last_reply.filter(|_| is_open).map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Closes the connection that failed and opens the breaker. `number` is `None` if connecting

@@ -1,6 +1,7 @@
 //! The scan of the keyspace by a sweep.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use redis::Script;
 
@@ -11,6 +12,9 @@ use crate::error::StoreError;
 /// and stays until its TTL ends.
 const HEAD_BYTES: isize = 16 << 10;
 
+/// The most heads in one reply: 256 KiB.
+const HEADS_AT_ONCE: usize = 16;
+
 /// Unlinks a key if its value still begins with the same bytes. The header identifies the load that
 /// stored the value, so a replacement is never unlinked.
 static UNLINK: LazyLock<Script> = LazyLock::new(|| {
@@ -19,6 +23,14 @@ static UNLINK: LazyLock<Script> = LazyLock::new(|| {
          return 0",
     )
 });
+
+/// The first bytes of a value.
+pub(crate) struct Head {
+    pub(crate) bytes: Vec<u8>,
+    /// The size of the whole value.
+    pub(crate) size: usize,
+    pub(crate) ttl_left: Duration,
+}
 
 impl RedisStore {
     /// Visits about `count` keys. Returns the next cursor, and those of the keys that are the app's
@@ -43,12 +55,24 @@ impl RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut reads = redis::pipe();
-        for key in &keys {
-            reads.getrange(key, 0, HEAD_BYTES - 1);
+        let mut heads: Vec<Vec<u8>> = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(HEADS_AT_ONCE) {
+            let mut reads = redis::pipe();
+            for key in keys {
+                reads.getrange(key, 0, HEAD_BYTES - 1);
+            }
+            heads.extend(self.commands.run_pipeline::<Vec<Vec<u8>>>(&reads).await?);
         }
-        let heads: Vec<Vec<u8>> = self.commands.run_pipeline(&reads).await?;
         Ok(keys.into_iter().zip(heads).filter(|(_, head)| !head.is_empty()).collect())
+    }
+
+    /// Returns the head of a key's value, or `None` if nothing is stored.
+    pub(crate) async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
+        let mut reads = redis::pipe();
+        reads.atomic().getrange(key, 0, HEAD_BYTES - 1).strlen(key).cmd("PTTL").arg(key);
+        let (bytes, size, ttl_ms): (Vec<u8>, usize, i64) = self.commands.run_pipeline(&reads).await?;
+        let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
+        Ok((size > 0).then_some(Head { bytes, size, ttl_left }))
     }
 
     /// Unlinks a key if its value still begins with `head`. Returns whether it did.

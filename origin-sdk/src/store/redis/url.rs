@@ -93,7 +93,7 @@ mod tests {
         }
     }
 
-    /// What the client refuses has a problem in words, and what it accepts is accepted.
+    /// The named problems are those that make the client refuse a URL.
     #[test]
     fn each_url_that_the_client_refuses_has_a_named_problem() {
         for url in [
