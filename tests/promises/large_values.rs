@@ -1,4 +1,5 @@
-//! Values of any size, over links of any speed: a large value delays no other, and none fills memory.
+//! Values of any size over links of any speed: a large value delays no other, and none fills the
+//! memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -24,6 +24,7 @@ mod http_layer;
 mod journal;
 mod large_invalidations;
 mod large_values;
+mod refused_writes;
 mod secrets;
 mod shared_keys;
 mod sweep;

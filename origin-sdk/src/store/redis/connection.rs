@@ -20,10 +20,11 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Returns whether the server replied that it is no longer the primary, or not ready yet. After a
-/// failover, the address leads to the new primary, and only a new connection reaches it.
+/// Returns whether the server replied that it is no longer the primary, may have a successor, or is
+/// not ready yet. After a failover, the address leads to the new primary, and only a new connection
+/// reaches it.
 fn is_wrong_server(error: &RedisError) -> bool {
-    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
+    matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "MASTERDOWN" | "LOADING"))
 }
 
 /// The timeouts of a connection.
