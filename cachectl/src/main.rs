@@ -21,8 +21,8 @@ use self::settings::Settings;
 /// Inspects, purges and verifies a Strata cache.
 ///
 /// Settings come from flags, then from the environment, then from a TOML file (--config, or
-/// strata.toml in the current folder) with the keys redis, app, purge_secret, zone, plan and
-/// api_token. Secrets come from the environment or the file only, never from flags.
+/// strata.toml in the current folder) with the keys redis, app, environment, purge_secret, zone,
+/// plan and api_token. Secrets come from the environment or the file only, never from flags.
 #[derive(Parser)]
 #[command(name = "cachectl", version, disable_help_subcommand = true, after_help = output::EXIT_CODES)]
 struct Arguments {

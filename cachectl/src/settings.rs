@@ -21,6 +21,9 @@ pub(crate) struct Settings {
     /// Name of the app, as in `keys!`; may be omitted if only one app uses this Redis
     #[arg(long, global = true, value_name = "NAME", env = "STRATA_APP")]
     app: Option<String>,
+    /// Name of the environment, as in `CacheBuilder::environment`; omitted if the services set none
+    #[arg(long, global = true, value_name = "NAME", env = "STRATA_ENVIRONMENT")]
+    environment: Option<String>,
     /// TOML file with settings
     #[arg(long, global = true, value_name = "FILE", env = "STRATA_CONFIG")]
     config: Option<PathBuf>,
@@ -32,6 +35,7 @@ pub(crate) struct Settings {
 pub(crate) struct Resolved {
     pub(crate) redis: Option<String>,
     pub(crate) app: Option<String>,
+    pub(crate) environment: Option<String>,
     /// The secret that signs purge messages.
     pub(crate) purge_secret: Option<String>,
     /// The zone's ID.
@@ -43,12 +47,13 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    const NAMES: [&str; 6] = ["redis", "app", "purge_secret", "zone", "plan", "api_token"];
+    const NAMES: [&str; 7] = ["redis", "app", "environment", "purge_secret", "zone", "plan", "api_token"];
 
     fn by_name(&mut self, name: &str) -> Option<&mut Option<String>> {
         match name {
             "redis" => Some(&mut self.redis),
             "app" => Some(&mut self.app),
+            "environment" => Some(&mut self.environment),
             "purge_secret" => Some(&mut self.purge_secret),
             "zone" => Some(&mut self.zone),
             "plan" => Some(&mut self.plan),
@@ -69,6 +74,7 @@ impl Settings {
         Ok(Resolved {
             redis: self.redis.or(file.redis),
             app: self.app.or(file.app),
+            environment: self.environment.or(file.environment),
             purge_secret: variable("STRATA_PURGE_SECRET").or(file.purge_secret),
             zone: variable("STRATA_ZONE").or(file.zone),
             plan: variable("STRATA_PLAN").or(file.plan),

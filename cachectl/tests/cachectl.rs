@@ -233,6 +233,31 @@ async fn settings_come_from_flags_then_the_environment_then_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_act_on_the_environment_of_the_settings() {
+    let (redis, folder) = (RedisServer::start().await, tempfile::tempdir().unwrap());
+    let (plain, staging) = (redis.cache().build().await.unwrap(), redis.cache().environment("staging"));
+    let staging = staging.build().await.unwrap();
+    let tail = |command: &mut Command| {
+        let run = finish(command.args(["--redis", &redis.url(), "journal", "tail", "-n", "1"]));
+        run.stdout.trim_end().rsplit(' ').next().unwrap().to_owned()
+    };
+    let run = cachectl(&redis, &["--environment", "staging", "purge", "tag", "a"]);
+    assert!(
+        run.stdout.trim_end().ends_with("remove tag:a  in staging/test's journal"),
+        "{} {}",
+        run.stdout,
+        run.stderr
+    );
+    assert_eq!(tail(bare().env("STRATA_ENVIRONMENT", "staging")), "tag:a");
+    std::fs::write(folder.path().join("strata.toml"), "environment = 'staging'").unwrap();
+    assert_eq!(tail(bare().current_dir(&folder)), "tag:a");
+    assert_eq!(tail(&mut bare()), "all", "the journal of the environment without a name");
+    let run = cachectl(&redis, &["--environment", "production", "purge", "tag", "a"]);
+    assert!(run.code == 1 && run.stderr.contains("its environment"), "{}", run.stderr);
+    drop((plain, staging));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
     let (redis, _cache, ..) = fleet().await;
     let unreachable =

@@ -16,6 +16,8 @@ use crate::store::Store;
 
 /// The shared state.
 pub(crate) struct Core {
+    /// The app's name, which its keys begin with.
+    pub(crate) app: String,
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) journal: Arc<Journal>,
@@ -35,6 +37,7 @@ impl Core {
     /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects
     /// after its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
+        self.report_foreign(&scopes);
         if scopes.is_empty() {
             return Receipt::new(Some(self.journal.position()), self.has_edge);
         }
@@ -52,4 +55,21 @@ impl Core {
         });
         Receipt::new(position, self.has_edge)
     }
+
+    /// Reports an invalidation of keys of another app, whose caches do not follow this journal.
+    fn report_foreign(&self, scopes: &[Scope]) {
+        let is_foreign = |scope: &&Scope| match scope {
+            Scope::Key(key) => app_of(key) != self.app,
+            Scope::Prefix(prefix) => app_of(prefix.as_str()) != self.app,
+            _ => false,
+        };
+        if let Some(scope) = scopes.iter().find(is_foreign) {
+            tracing::error!(%scope, app = self.app, "expected a key of this cache's app: another app does not see this");
+        }
+    }
+}
+
+/// Returns the name of the app that a key begins with.
+pub(crate) fn app_of(key: &str) -> &str {
+    key.split(':').next().unwrap_or_default()
 }

@@ -72,6 +72,12 @@ pub enum BuildError {
         /// The given name.
         app: String,
     },
+    /// The environment's name cannot be part of a key in Redis.
+    #[error("environment: expected one or more of a-z 0-9 _ -, got {environment:?}")]
+    Environment {
+        /// The given name.
+        environment: String,
+    },
     /// A setting that must be more than zero is zero.
     #[error("{setting}: expected more than zero")]
     Zero {
@@ -121,7 +127,7 @@ pub(crate) enum AdminFailure {
     Settings(#[from] BuildError),
     #[error("expected a Redis, got the embedded topology")]
     NoServer,
-    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does")]
+    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does, and its environment")]
     NoApp,
     #[error("expected one app's journal in this Redis, found {}: name the app", .0.join(", "))]
     SeveralApps(Vec<String>),

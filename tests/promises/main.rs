@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 mod concurrent;
+mod environments;
 mod follower;
 mod g1_invalidation;
 mod g2_races;

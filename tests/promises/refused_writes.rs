@@ -66,7 +66,7 @@ async fn a_primary_that_cannot_save_is_followed() {
     assert_memory_answers(&cache, &items, &database).await;
     assert_eq!(read(&elsewhere, &database).await, Layer::Redis, "what Redis holds is read");
 
-    // What is invalidated meanwhile is queued, and done once the disk works again.
+    // An invalidation is queued meanwhile, and done once the disk works again.
     database.write(1, 1);
     assert_eq!(items.invalidate(&Item { id: 1 }).await.journal, Delivery::Queued);
     assert_eq!(read(&items, &database).await, Layer::Loader, "it is covered in its own process at once");

@@ -79,6 +79,7 @@ impl Purge {
         let admin = session.admin(self.target.key()).await?;
         let mut report = Report {
             app: admin.app().to_owned(),
+            environment: session.settings.environment.clone(),
             scope: scope.to_string(),
             mode: mode.as_str(),
             position: None,
@@ -109,6 +110,7 @@ impl Purge {
 #[derive(Serialize)]
 struct Report {
     app: String,
+    environment: Option<String>,
     scope: String,
     mode: &'static str,
     /// The record's position; `None` after a dry run.
@@ -127,7 +129,9 @@ struct Behind {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (app, scope, mode) = (printable(&self.app), printable(&self.scope), self.mode);
+        let environment = self.environment.iter().map(|name| format!("{name}/")).collect::<String>();
+        let app = printable(environment + &self.app);
+        let (scope, mode) = (printable(&self.scope), self.mode);
         let Some(position) = &self.position else {
             return writeln!(f, "would append to {app}'s journal: {mode} {scope}");
         };

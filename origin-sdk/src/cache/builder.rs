@@ -26,6 +26,7 @@ use crate::web_url::UrlText;
 #[must_use]
 pub struct CacheBuilder {
     app: String,
+    environment: Option<String>,
     topology: Topology,
     faults: Option<Faults>,
     timeouts: Timeouts,
@@ -48,6 +49,7 @@ impl CacheBuilder {
     pub(crate) fn new(app: &str) -> Self {
         Self {
             app: app.to_owned(),
+            environment: None,
             topology: Topology::Embedded,
             faults: None,
             timeouts: Timeouts::default(),
@@ -79,6 +81,21 @@ impl CacheBuilder {
     /// none.
     pub fn topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
+        self
+    }
+
+    /// Separates this environment from others that share its Redis, such as `staging` from
+    /// `production`. All names in Redis then begin with `NAME/`: keys, journal, leases, channels
+    /// and the progress of shipping. Processes of the same app and environment share values and
+    /// invalidations. Default: no name, which is an environment of its own. A name has one or more
+    /// of `a-z 0-9 _ -`.
+    ///
+    /// ```
+    /// # use origin_sdk::Cache;
+    /// let builder = Cache::builder("shop").redis("redis://127.0.0.1:6379").environment("staging");
+    /// ```
+    pub fn environment(mut self, name: impl Into<String>) -> Self {
+        self.environment = Some(name.into());
         self
     }
 
@@ -231,7 +248,8 @@ impl CacheBuilder {
             Some(primary) => {
                 let (timeouts, clock, max_value_bytes) =
                     (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
-                let options = RedisOptions { timeouts, clock, max_value_bytes, metrics: Arc::clone(&metrics) };
+                let (metrics, environment) = (Arc::clone(&metrics), self.environment);
+                let options = RedisOptions { timeouts, clock, max_value_bytes, metrics, environment };
                 Arc::new(RedisStore::new(&primary, &self.app, options))
             }
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
@@ -250,6 +268,7 @@ impl CacheBuilder {
         #[cfg(not(feature = "shipping"))]
         let has_edge = false;
         Ok(Cache::new(Core {
+            app: self.app,
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
             journal,
@@ -280,9 +299,7 @@ impl CacheBuilder {
 
     /// Checks the settings that no constructor has checked.
     fn check(&self) -> Result<(), BuildError> {
-        if !shared_keys::is_app_name(&self.app) {
-            return Err(BuildError::App { app: self.app.clone() });
-        }
+        check_names(self.environment.as_deref(), Some(&self.app))?;
         let Timeouts { connect, command, overall } = self.timeouts;
         for (setting, is_zero) in [
             ("memory_entries", self.memory_entries == 0),
@@ -305,6 +322,15 @@ impl CacheBuilder {
         }
         Ok(())
     }
+}
+
+/// Checks the names of an environment and an app, which begin each name in Redis.
+pub(crate) fn check_names(environment: Option<&str>, app: Option<&str>) -> Result<(), BuildError> {
+    let malformed = |name: Option<&str>| name.filter(|name| !shared_keys::is_app_name(name)).map(str::to_owned);
+    if let Some(environment) = malformed(environment) {
+        return Err(BuildError::Environment { environment });
+    }
+    malformed(app).map_or(Ok(()), |app| Err(BuildError::App { app }))
 }
 
 /// Starts a shipper for each target. Returns whether there is one.
@@ -338,6 +364,7 @@ mod tests {
         let second = Duration::from_secs(1);
         for (builder, message) in [
             (CacheBuilder::new("My Shop"), r#"app: expected one or more of a-z 0-9 _ -, got "My Shop""#),
+            (builder().environment("a/b"), r#"environment: expected one or more of a-z 0-9 _ -, got "a/b""#),
             (CacheBuilder::new(""), r#"app: expected one or more of a-z 0-9 _ -, got """#),
             (builder().memory_entries(0), "memory_entries: expected more than zero"),
             (builder().memory_bytes(0), "memory_bytes: expected more than zero"),

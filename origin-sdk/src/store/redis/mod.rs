@@ -48,6 +48,8 @@ pub(crate) struct RedisOptions {
     /// The largest value that is read.
     pub(crate) max_value_bytes: usize,
     pub(crate) metrics: Arc<Metrics>,
+    /// The environment that the keys belong to.
+    pub(crate) environment: Option<String>,
 }
 
 /// The fleet's Redis.
@@ -55,6 +57,10 @@ pub(crate) struct RedisStore {
     commands: Connection,
     /// The connection of blocking reads, which would delay any command behind them.
     blocking: Connection,
+    /// The prefix of all names in Redis: `ENVIRONMENT/`, or nothing. A name of an app has no `/`,
+    /// so names of two environments never meet, nor those of an environment and of an app without
+    /// one.
+    prefix: String,
     /// Values, and the connection of large ones.
     values: Values,
     /// The connection of the shipper, whose replies can be megabytes.
@@ -68,10 +74,13 @@ pub(crate) struct RedisStore {
 impl RedisStore {
     /// Returns a store on this server. Connects on first use.
     pub(crate) fn new(primary: &Primary, app: &str, options: RedisOptions) -> Self {
-        let RedisOptions { timeouts, clock, max_value_bytes, metrics } = options;
+        let RedisOptions { timeouts, clock, max_value_bytes, metrics, environment } = options;
+        let prefix = environment.map(|name| format!("{name}/")).unwrap_or_default();
+        let app = &format!("{prefix}{app}");
         let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
         let process = random::process_id();
         Self {
+            prefix,
             commands: connection(),
             blocking: connection(),
             values: Values::new(connection(), timeouts, max_value_bytes, metrics),
@@ -84,17 +93,28 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    /// Returns the name in Redis of a data key.
+    fn name_of(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
 impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
-            let values = self.values.get_many(&self.commands, &[key.to_owned()]).await?;
+            let values = self.values.get_many(&self.commands, &[self.name_of(key)]).await?;
             Ok(values.into_iter().next().flatten())
         }
         .boxed()
     }
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
-        self.values.get_many(&self.commands, keys).boxed()
+        async move {
+            let names: Vec<_> = keys.iter().map(|key| self.name_of(key)).collect();
+            self.values.get_many(&self.commands, &names).await
+        }
+        .boxed()
     }
 
     fn put<'a>(
@@ -104,16 +124,19 @@ impl ValueStore for RedisStore {
         ttl: Duration,
         lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.put(&self.commands, &self.values, key, &bytes, ttl, lease).await }.boxed()
+        async move { self.leases.put(&self.commands, &self.values, &self.name_of(key), &bytes, ttl, lease).await }
+            .boxed()
     }
 
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.raise_version(&self.commands, key, version).await }.boxed()
+        async move { self.leases.raise_version(&self.commands, &self.name_of(key), version).await }.boxed()
     }
 
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        async move { self.leases.claim(&self.commands, &self.values, key, &request, self.wakeups.channel()).await }
-            .boxed()
+        async move {
+            self.leases.claim(&self.commands, &self.values, &self.name_of(key), &request, self.wakeups.channel()).await
+        }
+        .boxed()
     }
 
     fn renew<'a>(
@@ -122,7 +145,7 @@ impl ValueStore for RedisStore {
         token: &'a LeaseToken,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.renew(&self.commands, key, token, ttl).await }.boxed()
+        async move { self.leases.renew(&self.commands, &self.name_of(key), token, ttl).await }.boxed()
     }
 
     fn release<'a>(
@@ -131,11 +154,11 @@ impl ValueStore for RedisStore {
         token: &'a LeaseToken,
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move { self.leases.release(&self.commands, key, token, outcome).await }.boxed()
+        async move { self.leases.release(&self.commands, &self.name_of(key), token, outcome).await }.boxed()
     }
 
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
-        self.wakeups.watch(key).boxed()
+        async move { self.wakeups.watch(&self.name_of(key)).await }.boxed()
     }
 }
 

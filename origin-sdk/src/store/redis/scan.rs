@@ -36,18 +36,19 @@ impl RedisStore {
     /// Visits about `count` keys. Returns the next cursor, and those of the keys that are the app's
     /// data keys. The cursor is 0 at the start, and 0 again after the last step.
     pub(crate) async fn scan(&self, app: &str, cursor: u64, count: u32) -> Result<(u64, Vec<String>), StoreError> {
-        // An app's name contains no character that is special in a pattern.
+        // Names of apps and environments contain no character that is special in a pattern.
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor)
             .arg("MATCH")
-            .arg(format!("{app}:v[0-9]*:{{*"))
+            .arg(format!("{}{app}:v[0-9]*:{{*", self.prefix))
             .arg("COUNT")
             .arg(count)
             .arg("TYPE")
             .arg("string");
         let (cursor, keys): (u64, Vec<Vec<u8>>) = self.commands.run(&scan).await?;
         // Data keys are UTF-8, so any other key was written by another program.
-        Ok((cursor, keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect()))
+        let names = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
+        Ok((cursor, names.filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned)).collect()))
     }
 
     /// Returns each key with the first bytes of its value. Omits keys that no longer exist.
@@ -59,7 +60,7 @@ impl RedisStore {
         for keys in keys.chunks(HEADS_AT_ONCE) {
             let mut reads = redis::pipe();
             for key in keys {
-                reads.getrange(key, 0, HEAD_BYTES - 1);
+                reads.getrange(self.name_of(key), 0, HEAD_BYTES - 1);
             }
             heads.extend(self.commands.run_pipeline::<Vec<Vec<u8>>>(&reads).await?);
         }
@@ -69,7 +70,8 @@ impl RedisStore {
     /// Returns the head of a key's value, or `None` if nothing is stored.
     pub(crate) async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let mut reads = redis::pipe();
-        reads.atomic().getrange(key, 0, HEAD_BYTES - 1).strlen(key).cmd("PTTL").arg(key);
+        let name = &self.name_of(key);
+        reads.atomic().getrange(name, 0, HEAD_BYTES - 1).strlen(name).cmd("PTTL").arg(name);
         let (bytes, size, ttl_ms): (Vec<u8>, usize, i64) = self.commands.run_pipeline(&reads).await?;
         let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
         Ok((size > 0).then_some(Head { bytes, size, ttl_left }))
@@ -77,6 +79,6 @@ impl RedisStore {
 
     /// Unlinks a key if its value still begins with `head`. Returns whether it did.
     pub(crate) async fn unlink_unless_replaced(&self, key: &str, head: &[u8]) -> Result<bool, StoreError> {
-        self.commands.run_script(UNLINK.key(key).arg(head)).await
+        self.commands.run_script(UNLINK.key(self.name_of(key)).arg(head)).await
     }
 }
