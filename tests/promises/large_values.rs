@@ -136,6 +136,43 @@ async fn many_reads_at_once_do_not_close_the_connection_of_a_slow_link() {
     }
 }
 
+/// At 2 Mbit/s a single piece takes twice the timeout of a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_arrive_are_progress() {
+    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 50), |cache| cache).await;
+    write(&unheld(&near), &Item { id: 1 }, 300_000).await;
+    assert_eq!(read(&unheld::<Item>(&far), &Item { id: 1 }).await, (Layer::Redis, 300_000));
+    assert_eq!(far.stats().store_errors, 0);
+}
+
+/// At 10 Mbit/s the reads take longer than the overall timeout. The replies to those who gave up
+/// still arrive, before the replies to later commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_give_up_do_not_close_the_connection_of_a_slow_link() {
+    let SlowLink { redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
+    let keys: Vec<_> = (0..300).map(|id| Item { id }).collect();
+    for key in &keys {
+        write(&unheld(&near), key, 20_000).await;
+    }
+    let texts = unheld::<Item>(&far);
+    // Counts the connection that counts them, too.
+    let connections = async || -> u64 {
+        let info: String = redis.run(&["INFO", "stats"]).await;
+        let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().parse().unwrap()
+    };
+    let before = connections().await;
+    let layers = join_all(keys.iter().map(|key| read(&texts, key))).await;
+    assert!(layers.iter().any(|(layer, _)| *layer == Layer::Loader), "some gave up");
+    let later: Vec<_> = (0..10).map(|part| ItemPart { id: 1, part }).collect();
+    for key in &later {
+        read(&unheld::<ItemPart>(&far), key).await;
+    }
+    let opened = connections().await - before - 1;
+    // The channel of a process that waits for a load of another is a connection of its own.
+    assert!(opened <= 1, "{opened} connections were opened");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_stops_during_a_transfer_costs_the_timeout_of_a_command() {
     let SlowLink { redis: _redis, proxy, near, far } = slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
@@ -216,6 +253,24 @@ async fn a_value_beyond_the_limit_is_neither_stored_in_redis_nor_read_from_it() 
     assert_eq!(read(&unheld::<Item>(&small), &Item { id: 2 }).await.0, Layer::Loader);
     let sent = sent().await - before;
     assert!(sent < MB as u64, "{sent} bytes were read");
+}
+
+#[tokio::test]
+async fn values_of_any_size_pass_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("redis.sock").display().to_string();
+    let redis = RedisServer::start_with_socket(&path).await;
+    let _: String = redis.run(&["CONFIG", "SET", "requirepass", "p@ss/word"]).await;
+    let through_socket = Cache::builder("test").redis(format!("unix://{path}?pass=p%40ss%2Fword"));
+    let url = format!("redis://:p%40ss%2Fword@127.0.0.1:{}", redis.port());
+    let (socket, tcp) =
+        (through_socket.build().await.unwrap(), Cache::builder("test").redis(url).build().await.unwrap());
+    for (id, bytes) in [(1, 100), (2, 2 * MB)] {
+        write(&unheld(&socket), &Item { id }, bytes).await;
+        for cache in [&socket, &tcp] {
+            assert_eq!(read(&unheld::<Item>(cache), &Item { id }).await, (Layer::Redis, bytes));
+        }
+    }
 }
 
 /// A value of another type under a key counts as missing, and does not fail a batch.

@@ -112,9 +112,9 @@ impl CacheBuilder {
     }
 
     /// Sets the timeout of a Redis command. After it the connection is closed, and the read goes on
-    /// without Redis. It begins again with each reply to another command, so a slow link does not
-    /// close the connection. Large values are sent in pieces of 256 KiB, each with this timeout.
-    /// Default 500 ms; more than zero.
+    /// without Redis. It begins again whenever bytes arrive over the connection (with TLS: a whole
+    /// reply), so a slow link does not close it. Large values are read in pieces of 256 KiB and
+    /// sent in pieces of 64 KiB, each with this timeout. Default 500 ms; more than zero.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.command = timeout;
         self

@@ -5,12 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 
-use super::topology::Primary;
+use super::progress::Progress;
+use super::topology::{Link, Primary};
 use crate::clock::Clock;
 use crate::error::StoreError;
 
@@ -32,8 +33,8 @@ fn is_wrong_server(error: &RedisError) -> bool {
 pub(crate) struct Timeouts {
     /// The timeout of connecting.
     pub(crate) connect: Duration,
-    /// The timeout of one command on an open connection. It begins again with each reply to another
-    /// command, which shows that the server works and the link is slow.
+    /// The timeout of one command on an open connection. It begins again whenever bytes arrive, or
+    /// with TLS whole replies, to whichever command: the server works, and the link is slow.
     pub(crate) command: Duration,
     /// The timeout of the whole: waiting while another caller connects, connecting, and the
     /// command.
@@ -63,12 +64,10 @@ pub(super) struct Connection {
 struct State {
     /// The open connection and its number. The number distinguishes a failure of this connection
     /// from a late one of its predecessor.
-    open: Option<(u64, MultiplexedConnection)>,
+    open: Option<(u64, Link)>,
     backoff: Duration,
     /// The clock's reading until which the breaker is open.
     breaker_open_until: Duration,
-    /// The time of the last reply over the open connection.
-    last_reply: Option<Instant>,
 }
 
 impl Connection {
@@ -120,8 +119,9 @@ impl Connection {
         send: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let whole = async {
-            let (number, connection) = self.open().await?;
-            self.settle(number, self.timeouts.command.saturating_add(extra), send(connection)).await
+            let (number, link) = self.open().await?;
+            let timeout = self.timeouts.command.saturating_add(extra);
+            self.settle(number, timeout, &link.progress, send(link.connection)).await
         };
         let overall = self.timeouts.overall.saturating_add(extra);
         // Each part has its own timeout, after which the connection is closed. This one only bounds
@@ -129,7 +129,7 @@ impl Connection {
         tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
-    async fn open(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
+    async fn open(&self) -> Result<(u64, Link), StoreError> {
         if let Some(open) = self.ready()? {
             return Ok(open);
         }
@@ -140,7 +140,7 @@ impl Connection {
         }
         let timeout = self.timeouts.connect;
         match tokio::time::timeout(timeout, self.primary.connect(timeout)).await {
-            Ok(Ok(connection)) => Ok(self.opened(connection)),
+            Ok(Ok(link)) => Ok(self.opened(link)),
             Ok(Err(error)) => Err(self.failed(None, error)),
             Err(_) => Err(self.failed(None, StoreError::Timeout(timeout))),
         }
@@ -150,7 +150,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the breaker is open.
-    fn ready(&self) -> Result<Option<(u64, MultiplexedConnection)>, StoreError> {
+    fn ready(&self) -> Result<Option<(u64, Link)>, StoreError> {
         let state = self.state();
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
@@ -159,20 +159,20 @@ impl Connection {
         if left.is_zero() { Ok(None) } else { Err(StoreError::Unavailable(left)) }
     }
 
-    fn opened(&self, connection: MultiplexedConnection) -> (u64, MultiplexedConnection) {
+    fn opened(&self, link: Link) -> (u64, Link) {
         let mut state = self.state();
-        let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, connection);
+        let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, link);
         state.open = Some(open.clone());
-        state.last_reply = None;
         open
     }
 
-    /// Waits for a reply, and closes the connection if it failed: if no reply at all has arrived
+    /// Waits for a reply, and closes the connection if it failed: if no progress at all was made
     /// within `timeout`.
     async fn settle<T>(
         &self,
         number: u64,
         timeout: Duration,
+        progress: &Progress,
         reply: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
         tokio::pin!(reply);
@@ -180,7 +180,7 @@ impl Connection {
         let reply = loop {
             match tokio::time::timeout(wait, &mut reply).await {
                 Ok(reply) => break reply,
-                Err(_) => wait = timeout.saturating_sub(self.silent_for(number)),
+                Err(_) => wait = timeout.saturating_sub(progress.silent_for()),
             }
             if wait.is_zero() {
                 return Err(self.failed(Some(number), StoreError::Timeout(timeout)));
@@ -188,32 +188,17 @@ impl Connection {
         };
         match reply {
             Ok(value) => {
-                self.note_reply(number);
+                progress.note();
                 self.state().backoff = Duration::ZERO;
                 Ok(value)
             }
             // The server rejected the command; the connection itself works.
             Err(error) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
-                self.note_reply(number);
+                progress.note();
                 Err(error.into())
             }
             Err(error) => Err(self.failed(Some(number), error.into())),
         }
-    }
-
-    fn note_reply(&self, number: u64) {
-        let mut state = self.state();
-        if state.open.as_ref().is_some_and(|(open, _)| *open == number) {
-            state.last_reply = Some(Instant::now());
-        }
-    }
-
-    /// Returns the time since the last reply over this connection. Without one, or if the
-    /// connection is closed, returns the longest time.
-    fn silent_for(&self, number: u64) -> Duration {
-        let state = self.state();
-        let is_open = state.open.as_ref().is_some_and(|(open, _)| *open == number);
-        state.last_reply.filter(|_| is_open).map_or(Duration::MAX, |at| at.elapsed())
     }
 
     /// Closes the connection that failed and opens the breaker. `number` is `None` if connecting

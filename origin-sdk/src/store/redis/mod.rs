@@ -4,6 +4,7 @@ mod admin;
 mod connection;
 mod journal;
 mod lease;
+mod progress;
 mod scan;
 mod shipping;
 mod topology;
@@ -77,13 +78,14 @@ impl RedisStore {
         let RedisOptions { timeouts, clock, max_value_bytes, metrics, environment } = options;
         let prefix = environment.map(|name| format!("{name}/")).unwrap_or_default();
         let app = &format!("{prefix}{app}");
-        let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
+        let connection_with = |timeouts| Connection::new(primary.clone(), timeouts, clock.clone());
+        let connection = || connection_with(timeouts);
         let process = random::process_id();
         Self {
             prefix,
             commands: connection(),
             blocking: connection(),
-            values: Values::new(connection(), timeouts, max_value_bytes, metrics),
+            values: Values::new(connection_with(values::bulk_timeouts(timeouts)), timeouts, max_value_bytes, metrics),
             shipping: connection(),
             wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),

@@ -3,13 +3,23 @@
 //! Only this file knows how to find that server. After a failure the connection is closed and made
 //! again here, so a topology with failover only has to return the current primary.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::select_ok;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisConnectionInfo, RedisError};
+use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpStream, lookup_host};
 
+use super::progress::{Progress, Watched};
 use super::url;
 use crate::error::{BuildError, StoreError};
+use crate::task::AbortOnDrop;
 
 /// The servers of the shared tier and the journal. Checked by
 /// [`CacheBuilder::build`](crate::CacheBuilder::build).
@@ -55,6 +65,30 @@ impl std::fmt::Debug for Topology {
     }
 }
 
+/// An open connection. Its last clone closes it.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) progress: Progress,
+    _driver: Option<Arc<AbortOnDrop>>,
+}
+
+impl Link {
+    /// Sets a connection up over a stream whose progress is watched.
+    async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        stream: S,
+        progress: Progress,
+        settings: &RedisConnectionInfo,
+        config: AsyncConnectionConfig,
+    ) -> Result<Self, RedisError> {
+        let stream = Watched { stream, progress: progress.clone() };
+        let setup = MultiplexedConnection::new_with_config(settings, stream, config).await?;
+        let (connection, driver) = setup;
+        let driver = AbortOnDrop(tokio::spawn(driver));
+        Ok(Self { connection, progress, _driver: Some(Arc::new(driver)) })
+    }
+}
+
 /// The server that accepts writes at the moment.
 #[derive(Clone)]
 pub(crate) struct Primary(Client);
@@ -66,10 +100,35 @@ impl Primary {
     }
 
     /// Opens a connection within `timeout`. Commands on it have no timeout of their own.
-    pub(super) async fn connect(&self, timeout: Duration) -> Result<MultiplexedConnection, StoreError> {
+    pub(super) async fn connect(&self, timeout: Duration) -> Result<Link, StoreError> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
-        let connecting = self.0.get_multiplexed_async_connection_with_config(&config);
-        connecting.await.map_err(|error| self.setup_error(error))
+        self.open(config).await.map_err(|error| self.setup_error(error))
+    }
+
+    async fn open(&self, config: AsyncConnectionConfig) -> Result<Link, RedisError> {
+        let (info, progress) = (self.0.get_connection_info(), Progress::start());
+        match info.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                let addresses = lookup_host((host.as_str(), *port)).await?;
+                let connecting: Vec<_> = addresses.map(|address| TcpStream::connect(address).boxed()).collect();
+                if connecting.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address").into());
+                }
+                let (stream, _) = select_ok(connecting).await?;
+                stream.set_nodelay(true)?;
+                Link::over(stream, progress, info.redis_settings(), config).await
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => {
+                Link::over(UnixStream::connect(path).await?, progress, info.redis_settings(), config).await
+            }
+            // The client has no way to watch the stream below TLS, so only whole replies are
+            // progress.
+            _ => {
+                let connection = self.0.get_multiplexed_async_connection_with_config(&config).await?;
+                Ok(Link { connection, progress, _driver: None })
+            }
+        }
     }
 
     /// Removes the credentials from an error. Some servers quote the arguments of a command that

@@ -20,8 +20,10 @@ use crate::store::Stored;
 pub(super) const INLINE: usize = 32 << 10;
 /// The most bytes of values in the reply to a batch: 20 ms at 100 Mbit/s.
 const MAX_REPLY: usize = 256 << 10;
-/// The size of a piece of a large value.
+/// The size of a piece of a large value that is read. Its arrival is progress, even in parts.
 const PIECE: usize = 256 << 10;
+/// The size of a piece that is sent. Only Redis's reply is progress.
+const SENT_PIECE: usize = 64 << 10;
 /// The most keys read at a time. A longer script would block other clients.
 const BATCH: usize = 500;
 /// The most commands with values that are in flight on the shared connection, and the most pieces
@@ -32,6 +34,12 @@ const MAX_PIECES_IN_FLIGHT: usize = 4;
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long Redis keeps the pieces of a value whose sender has ended.
 const STAGED_TTL: Duration = Duration::from_secs(60);
+
+/// Returns the timeouts of the connection of large values: a piece may take as long as a transfer
+/// while its bytes arrive.
+pub(super) fn bulk_timeouts(timeouts: Timeouts) -> Timeouts {
+    Timeouts { overall: timeouts.overall.max(TRANSFER_TIMEOUT), ..timeouts }
+}
 
 /// A value as a script returns it: the value or its first bytes, `PTTL`, and the value's size.
 pub(super) type ValueRow = (Option<Vec<u8>>, i64, usize);
@@ -147,7 +155,7 @@ impl Values {
     }
 
     async fn append_pieces(&self, staged: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        for piece in bytes.chunks(PIECE) {
+        for piece in bytes.chunks(SENT_PIECE) {
             let mut append = redis::pipe();
             append.atomic().append(staged, piece).ignore().pexpire(staged, STAGED_TTL.as_millis() as i64).ignore();
             let _turn = turn_of(&self.pieces, TRANSFER_TIMEOUT).await?;
