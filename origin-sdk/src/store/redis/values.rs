@@ -74,9 +74,10 @@ impl Values {
         }
     }
 
-    /// Waits until another command with a value may be sent over the shared connection.
+    /// Waits until another command of a load may be sent over the shared connection. Waits longer
+    /// than a read, because a batch of cold keys claims and stores all of them at once.
     pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        turn_of(&self.in_flight, self.overall_timeout).await
+        turn_of(&self.in_flight, TRANSFER_TIMEOUT).await
     }
 
     /// Returns the values of several keys, in the order of the keys.
@@ -92,7 +93,7 @@ impl Values {
                 call.key(key);
             });
             call.arg(INLINE).arg(MAX_REPLY);
-            let turn = self.turn().await?;
+            let turn = turn_of(&self.in_flight, self.overall_timeout).await?;
             let rows: Vec<ValueRow> = commands.run_script(&call).await?;
             drop(turn);
             if rows.is_empty() {
