@@ -14,15 +14,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use self::output::{Exit, Output};
+use self::output::{Exit, Output, printable};
 use self::session::Session;
 use self::settings::Settings;
 
 /// Inspects, purges and verifies a Strata cache.
 ///
 /// Settings come from flags, then from the environment, then from a TOML file (--config, or
-/// strata.toml in the current folder) with the keys redis, app, purge_secret, zone, plan and
-/// api_token. Secrets come from the environment or the file only, never from flags.
+/// strata.toml in the current folder) with the keys redis, app, environment, purge_secret, zone,
+/// plan and api_token. Secrets come from the environment or the file only, never from flags.
 #[derive(Parser)]
 #[command(name = "cachectl", version, disable_help_subcommand = true, after_help = output::EXIT_CODES)]
 struct Arguments {
@@ -59,22 +59,41 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Arguments { settings, json, command } = Arguments::parse();
+    let Arguments { settings, json, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return report_usage(&error),
+    };
     let mut output = Output::new(json);
     match run(settings, command, &mut output).await {
         Ok(exit) => exit.into(),
         // The reader of the output has closed the pipe, as `head` does.
         Err(error) if output::is_broken_pipe(&*error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", printable(&error));
             let mut source = error.source();
             while let Some(cause) = source {
-                eprintln!("  because: {cause}");
+                eprintln!("  because: {}", printable(cause));
                 source = cause.source();
             }
             Exit::Failed.into()
         }
     }
+}
+
+/// Prints the help, or an error in the arguments. A URL in the wrong place is not shown, since it
+/// may contain a password.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    let urls = std::env::args().filter(|argument| argument.contains('@') || argument.contains("://"));
+    let text = error.to_string();
+    let hidden = urls.fold(text.clone(), |text, url| text.replace(&url, "…"));
+    let shown: String = hidden.lines().map(|line| printable(line) + "\n").collect();
+    if shown == text {
+        // Prints in colour on a terminal. If the stream is closed, there is no place to report it.
+        let _ = error.print();
+    } else {
+        eprint!("{shown}");
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 async fn run(settings: Settings, command: Command, output: &mut Output) -> output::Result<Exit> {

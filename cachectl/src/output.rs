@@ -53,11 +53,42 @@ impl Output {
 
     /// Prints a report and flushes it.
     pub(crate) fn print(&mut self, report: &(impl Serialize + Display)) -> Result<()> {
-        let text = if self.json { serde_json::to_string(report)? } else { report.to_string() };
+        let text = if self.json { printable_json(&serde_json::to_string(report)?) } else { report.to_string() };
         let mut out = io::stdout().lock();
-        writeln!(out, "{}", text.trim_end())?;
+        for line in text.trim_end().lines() {
+            writeln!(out, "{}", printable(line))?;
+        }
         Ok(out.flush()?)
     }
+}
+
+/// Escapes the characters of a foreign text that a terminal would obey or that would disguise the
+/// text: control characters, line breaks, and marks that change the direction. A report applies it
+/// to each value, so that a value cannot add lines to the report.
+pub(crate) fn printable(value: impl Display) -> String {
+    let mut printable = String::new();
+    for character in value.to_string().chars() {
+        match character {
+            '\'' | '"' | '\\' => printable.push(character),
+            character => printable.extend(character.escape_debug()),
+        }
+    }
+    printable
+}
+
+/// Escapes the same characters in JSON, where they can only be part of a string.
+fn printable_json(json: &str) -> String {
+    let mut printable = String::new();
+    for character in json.chars() {
+        if character.is_ascii() && !character.is_ascii_control() || character.escape_debug().len() == 1 {
+            printable.push(character);
+        } else {
+            let units =
+                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            printable.push_str(&units);
+        }
+    }
+    printable
 }
 
 /// Returns whether the reader of the output has closed the pipe.
@@ -72,5 +103,27 @@ pub(crate) fn human_ms(ms: u64) -> String {
         1_000..120_000 => format!("{:.1} s", ms as f64 / 1e3),
         120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{:.1} h", ms as f64 / 3.6e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An escape sequence, its one-character form, a line break, and a mark that reverses text.
+    const HOSTILE: &str = "a\u{1b}[2J\u{9b}2J\r\n\u{202e}\u{7f}é\\\"";
+
+    #[test]
+    fn text_contains_no_character_that_a_terminal_obeys() {
+        let shown = printable(HOSTILE);
+        assert_eq!(shown, r#"a\u{1b}[2J\u{9b}2J\r\n\u{202e}\u{7f}é\""#);
+        assert_eq!(printable(&shown), shown);
+    }
+
+    #[test]
+    fn json_contains_none_either_and_keeps_its_values() {
+        let json = printable_json(&serde_json::to_string(&[HOSTILE, "\u{e0001}"]).unwrap());
+        assert!(json.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{json}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [HOSTILE, "\u{e0001}"]);
     }
 }

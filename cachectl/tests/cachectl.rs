@@ -233,6 +233,31 @@ async fn settings_come_from_flags_then_the_environment_then_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commands_act_on_the_environment_of_the_settings() {
+    let (redis, folder) = (RedisServer::start().await, tempfile::tempdir().unwrap());
+    let (plain, staging) = (redis.cache().build().await.unwrap(), redis.cache().environment("staging"));
+    let staging = staging.build().await.unwrap();
+    let tail = |command: &mut Command| {
+        let run = finish(command.args(["--redis", &redis.url(), "journal", "tail", "-n", "1"]));
+        run.stdout.trim_end().rsplit(' ').next().unwrap().to_owned()
+    };
+    let run = cachectl(&redis, &["--environment", "staging", "purge", "tag", "a"]);
+    assert!(
+        run.stdout.trim_end().ends_with("remove tag:a  in staging/test's journal"),
+        "{} {}",
+        run.stdout,
+        run.stderr
+    );
+    assert_eq!(tail(bare().env("STRATA_ENVIRONMENT", "staging")), "tag:a");
+    std::fs::write(folder.path().join("strata.toml"), "environment = 'staging'").unwrap();
+    assert_eq!(tail(bare().current_dir(&folder)), "tag:a");
+    assert_eq!(tail(&mut bare()), "all", "the journal of the environment without a name");
+    let run = cachectl(&redis, &["--environment", "production", "purge", "tag", "a"]);
+    assert!(run.code == 1 && run.stderr.contains("its environment"), "{}", run.stderr);
+    drop((plain, staging));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
     let (redis, _cache, ..) = fleet().await;
     let unreachable =
@@ -255,6 +280,106 @@ async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
     Cache::builder("other").redis(redis.url()).build().await.unwrap();
     let ambiguous = cachectl(&redis, &["journal", "tail"]);
     assert!(ambiguous.code == 1 && ambiguous.stderr.contains("other, test"), "{}", ambiguous.stderr);
+}
+
+/// Checks that a run failed and that its output contains no password.
+#[track_caller]
+fn assert_hidden(run: &Run, what: &str) {
+    assert_ne!(run.code, 0, "{what}");
+    let shown = format!("{}{}", run.stdout, run.stderr);
+    assert!(!shown.contains("hunter2") && !shown.contains("31415926"), "{what} shows the password: {shown}");
+}
+
+#[test]
+fn a_password_in_an_argument_of_any_form_is_not_shown() {
+    for url in [
+        "redis://:hunter2@127.0.0.1:1",
+        "redis//:hunter2@127.0.0.1:1",
+        "redis://:p/hunter2@127.0.0.1:1",
+        "default:hunter2@127.0.0.1:1",
+        "http://user:hunter2@127.0.0.1:1",
+        "unix:///run/redis.sock&pass=hunter2",
+        "unix:///run/none.sock?pass=hunter2",
+        "hunter2",
+    ] {
+        assert_hidden(&finish(bare().args(["--redis", url, "--app", "x", "purge", "all"])), url);
+        assert_hidden(&finish(bare().env("STRATA_REDIS_URL", url).args(["--app", "x", "journal", "tail"])), url);
+        assert_hidden(&finish(bare().args(["verify", url])), url);
+    }
+    for arguments in [
+        &["redis://:hunter2@127.0.0.1:1", "purge", "all"][..],
+        &["purge", "redis://:hunter2@127.0.0.1:1"],
+        &["purge", "all", "redis://:hunter2@127.0.0.1:1"],
+        &["purge", "all", "user:hunter2@127.0.0.1"],
+        &["purge", "all", "--timeout", "redis://:hunter2@127.0.0.1:1"],
+        &["purge", "all", "--purge-secret=hunter2"],
+        &["purge", "all", "--api-token", "hunter2"],
+    ] {
+        let run = finish(bare().args(arguments));
+        assert!(run.code == 2 && run.stderr.starts_with("error: "), "{}", run.stderr);
+        assert_hidden(&run, &arguments.join(" "));
+    }
+}
+
+#[test]
+fn a_value_in_a_malformed_file_of_settings_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, line) in [
+        ("app = 'x'\npurge_secret = 31415926", 2),
+        ("api_token = 31415926.5", 1),
+        ("api_token = { value = 'hunter2' }", 1),
+        ("redis = ['redis://:hunter2@h']", 1),
+        ("redis = redis://:hunter2@h", 1),
+        ("\n\nredis = \"redis://:hunter2@h", 3),
+        ("purge_secret = 'hunter2'x", 1),
+        ("purge_secret = \"\\hunter2\"", 1),
+        ("purge_secret hunter2", 1),
+        ("hunter2", 1),
+        ("hunter2 = 'x'", 1),
+        ("[hunter2]\nx = 1", 1),
+        ("redis = 'a'\nredis = 'hunter2'", 2),
+        ("purge_secret = 'a\u{1b}hunter2'", 1),
+    ] {
+        std::fs::write(folder.path().join("strata.toml"), text).unwrap();
+        let run = finish(bare().current_dir(&folder).args(["purge", "all"]));
+        assert!(run.code == 1 && run.stderr.contains(&format!("strata.toml:{line}: ")), "{text}: {}", run.stderr);
+        assert_hidden(&run, text);
+    }
+}
+
+/// Escape sequences in keys, tags and errors could change what a terminal shows, or run commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_characters_from_elsewhere_do_not_reach_the_terminal() {
+    const HOSTILE: &str = "a\u{1b}[2J\u{9b}2J\n\u{202e}b";
+    let (redis, worker) = (RedisServer::start().await, FakeWorker::start().await);
+    let cache = redis.cache().edge(worker.url(), worker_secret()).build().await.unwrap();
+    cache.invalidate([Scope::Key(format!("test:v1:{HOSTILE}").into())]).await;
+    cache.invalidate([Tag::new(HOSTILE).unwrap()]).await;
+    let _: i64 = redis.run(&["HSET", "test:{journal}:shipping", "worker error", HOSTILE]).await;
+    let key = format!("test:v1:{HOSTILE}");
+    for arguments in [
+        &["journal", "tail"][..],
+        &["inspect", &key],
+        &["purge", "tag", HOSTILE],
+        &["purge", "key", &key, "--dry-run"],
+        &["ship", "status"],
+        &["ship", "forget", HOSTILE],
+        &["purge", "prefix", HOSTILE],
+        &["purge", HOSTILE],
+        &["--app", HOSTILE, "journal", "tail"],
+        &["--json", "journal", "tail"],
+        &["--json", "inspect", &key],
+    ] {
+        let run = cachectl(&redis, arguments);
+        let shown = format!("{}{}", run.stdout, run.stderr);
+        let is_raw = |character: char| character.is_control() && character != '\n' || character == '\u{202e}';
+        assert!(!shown.contains(is_raw), "{arguments:?}: {shown:?}");
+        assert!(!run.stdout.contains("\n\\u{202e}"), "a value adds a line: {shown}");
+    }
+    let tail = cachectl(&redis, &["journal", "tail", "-n", "1"]).stdout;
+    assert!(tail.contains(r"a\u{1b}[2J\u{9b}2J\n\u{202e}b"), "{tail}");
+    let tail = cachectl(&redis, &["--json", "journal", "tail", "-n", "1"]).json();
+    assert_eq!(tail["scopes"][0], format!("tag:{HOSTILE}"));
 }
 
 #[test]

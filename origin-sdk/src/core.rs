@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// The shared state.
 pub(crate) struct Core {
+    /// The app's name, which its keys begin with.
+    pub(crate) app: String,
     pub(crate) memory: Memory,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) in_flight: Arc<InFlight>,
@@ -45,6 +47,7 @@ impl Core {
     /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects
     /// after its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {
+        self.report_foreign(&scopes);
         if scopes.is_empty() {
             return self.receipt(Some(self.journal.position()));
         }
@@ -76,4 +79,21 @@ impl Core {
         let receipt = Receipt::new(position, self.has_edge);
         if position.is_some() || self.journal.has_follower() { receipt } else { receipt.without_sender() }
     }
+
+    /// Reports an invalidation of keys of another app, whose caches do not follow this journal.
+    fn report_foreign(&self, scopes: &[Scope]) {
+        let is_foreign = |scope: &&Scope| match scope {
+            Scope::Key(key) => app_of(key) != self.app,
+            Scope::Prefix(prefix) => app_of(prefix.as_str()) != self.app,
+            _ => false,
+        };
+        if let Some(scope) = scopes.iter().find(is_foreign) {
+            tracing::error!(%scope, app = self.app, "expected a key of this cache's app: another app does not see this");
+        }
+    }
+}
+
+/// Returns the name of the app that a key begins with.
+pub(crate) fn app_of(key: &str) -> &str {
+    key.split(':').next().unwrap_or_default()
 }

@@ -12,12 +12,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum BuildError {
     /// The Redis URL is malformed.
-    #[error("redis: expected a URL such as redis://127.0.0.1:6379, got {url:?}")]
+    #[error("redis: expected a URL such as redis://127.0.0.1:6379: {problem}")]
     RedisUrl {
-        /// The given URL, without user name and password.
-        url: String,
-        /// The error of the Redis client.
-        source: redis::RedisError,
+        /// Which part is wrong and how to correct it. Shows nothing of the URL.
+        problem: &'static str,
     },
     /// A URL over TLS is given, and the feature `tls` is off.
     #[cfg(not(feature = "tls"))]
@@ -30,31 +28,35 @@ pub enum BuildError {
     },
     /// The edge URL is malformed.
     #[cfg(feature = "shipping")]
-    #[error("edge: expected the worker's base URL such as https://shop.example, got {url:?}")]
+    #[error("edge: expected the worker's base URL such as https://shop.example: {problem}")]
     EdgeUrl {
-        /// The given URL.
-        url: String,
+        /// Which part is wrong and how to correct it. Shows nothing of the URL.
+        problem: &'static str,
     },
     /// A zone's ID is malformed.
     #[cfg(feature = "shipping")]
-    #[error("zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {id:?}")]
+    #[error(
+        "zone: expected its ID of 32 hexadecimal digits, as its overview page shows it, got {length} characters that are no such ID"
+    )]
     ZoneId {
-        /// The given ID.
-        id: String,
+        /// The length of the given text, in characters. The text is not shown, as it may be a token
+        /// in the wrong place.
+        length: usize,
     },
     /// The base URL of the API of a zone is malformed.
     #[cfg(feature = "shipping")]
-    #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/, got {url:?}")]
+    #[error("zone: expected the API's base URL such as https://api.cloudflare.com/client/v4/: {problem}")]
     ZoneApi {
-        /// The given URL.
-        url: String,
+        /// Which part is wrong and how to correct it. Shows nothing of the URL.
+        problem: &'static str,
     },
     /// The name is not one of a plan.
     #[cfg(feature = "shipping")]
-    #[error("zone: expected the plan free, pro, business or enterprise, got {name:?}")]
+    #[error("zone: expected the plan free, pro, business or enterprise, got {length} characters that name none")]
     Plan {
-        /// The given name.
-        name: String,
+        /// The length of the given text, in characters. The text is not shown, as it may be a token
+        /// in the wrong place.
+        length: usize,
     },
     /// An API token is empty or has characters that no token has.
     #[cfg(feature = "shipping")]
@@ -69,6 +71,12 @@ pub enum BuildError {
     App {
         /// The given name.
         app: String,
+    },
+    /// The environment's name cannot be part of a key in Redis.
+    #[error("environment: expected one or more of a-z 0-9 _ -, got {environment:?}")]
+    Environment {
+        /// The given name.
+        environment: String,
     },
     /// A setting that must be more than zero is zero.
     #[error("{setting}: expected more than zero")]
@@ -133,7 +141,7 @@ pub(crate) enum AdminFailure {
     Settings(#[from] BuildError),
     #[error("expected a Redis, got the embedded topology")]
     NoServer,
-    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does")]
+    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does, and its environment")]
     NoApp,
     #[error("expected one app's journal in this Redis, found {}: name the app", .0.join(", "))]
     SeveralApps(Vec<String>),
@@ -142,14 +150,14 @@ pub(crate) enum AdminFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[cfg(feature = "shipping")]
-    #[error("--edge: expected a URL of a response, got {url:?}: {why}")]
-    EdgeUrl { url: String, why: String },
+    #[error("--edge: expected the URL of a response, such as https://shop.example/: {0}")]
+    EdgeUrl(&'static str),
     #[cfg(feature = "shipping")]
     #[error("expected the worker's {member} in Cache-Status of {url}, got none: something else answers there")]
     NoEdge { url: String, member: &'static str },
     #[cfg(feature = "shipping")]
     #[error(transparent)]
-    Edge(#[from] reqwest::Error),
+    Edge(reqwest::Error),
 }
 
 impl AdminError {
@@ -161,7 +169,7 @@ impl AdminError {
             AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => AdminErrorKind::App,
             AdminFailure::Store(_) => AdminErrorKind::Store,
             #[cfg(feature = "shipping")]
-            AdminFailure::EdgeUrl { .. } | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
+            AdminFailure::EdgeUrl(_) | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
         }
     }
 }
@@ -190,12 +198,17 @@ impl From<StoreError> for AdminError {
 pub(crate) enum StoreError {
     #[error("redis failed: {0}")]
     Redis(#[from] redis::RedisError),
+    /// The connection's setup failed, with a message from which the credentials are removed.
+    #[error("redis failed: {0}")]
+    Setup(String),
     #[error("redis did not answer within {0:?}")]
     Timeout(std::time::Duration),
     #[error("redis failed a short while ago; the next attempt is due in {0:?}")]
     Unavailable(std::time::Duration),
-    #[error("the value's {0} bytes exceed `memory_bytes`, which bounds the embedded store as well")]
+    #[error("the value has {0} bytes, more than the store takes")]
     TooLarge(usize),
+    #[error("redis returned or received only a part of the values")]
+    Incomplete,
     #[error("a fault was injected")]
     Injected,
     #[error("the journal holds an entry that is not a record: {0}")]

@@ -37,6 +37,8 @@ mod store;
 mod task;
 #[cfg(feature = "shipping")]
 pub mod verify;
+#[cfg(feature = "shipping")]
+mod web_url;
 
 #[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;

@@ -76,6 +76,9 @@ counters! {
     outdated_copies,
     /// Values that this process's memory did not hold because they alone exceed `memory_bytes`.
     too_large_for_memory,
+    /// Values that Redis did not store, or whose stored form was not read, because they exceed
+    /// `max_value_bytes`.
+    too_large_for_redis,
     /// Responses whose keys were folded into prefixes, so that their tags fit into one header.
     tags_folded,
     /// Responses that the edge may not store, because their tags exceed one header even when

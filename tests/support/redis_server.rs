@@ -24,6 +24,11 @@ impl RedisServer {
         Self::start_with(&["--cluster-enabled", "yes"]).await
     }
 
+    /// Starts a server that listens on the socket at this path, too.
+    pub async fn start_with_socket(path: &str) -> Self {
+        Self::start_with(&["--unixsocket", path]).await
+    }
+
     async fn start_with(arguments: &[&str]) -> Self {
         let program = std::env::var("STRATA_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let server =

@@ -6,7 +6,7 @@ use clap::Args;
 use origin_sdk::admin::{EdgeCopy, Inspection, edge_copy};
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result, human_ms};
+use crate::output::{Exit, Output, Result, human_ms, printable};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -40,7 +40,7 @@ struct Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inspection { key, entry, records, verdict, scopes, .. } = &self.redis;
-        writeln!(f, "{key}: {verdict}")?;
+        writeln!(f, "{}: {verdict}", printable(key))?;
         writeln!(f, "  memory   not shown: each process has its own copies, which obey the same records")?;
         match entry {
             None if *verdict == "foreign" => writeln!(f, "  redis    a value that was not written by Strata")?,
@@ -71,13 +71,14 @@ impl fmt::Display for Report {
             None => writeln!(f, "  edge     not inspected: pass --edge URL of a response that is built from this key")?,
             Some(EdgeCopy { url, status, age_secs, cache_status, .. }) => {
                 let age = age_secs.map(|age| format!(", age {age} s")).unwrap_or_default();
-                writeln!(f, "  edge     {status}{age}  {cache_status}  {url}")?;
+                writeln!(f, "  edge     {status}{age}  {}  {}", printable(cache_status), printable(url))?;
             }
         }
         for scope in scopes {
+            let shown = printable(scope);
             let mut last = records.iter().filter(|record| record.scope == *scope).peekable();
             if last.peek().is_none() {
-                writeln!(f, "  scope    {scope}")?;
+                writeln!(f, "  scope    {shown}")?;
             }
             for record in last {
                 let effect = if entry.is_none() {
@@ -87,7 +88,7 @@ impl fmt::Display for Report {
                 } else {
                     ": older than the entry"
                 };
-                writeln!(f, "  scope    {scope}  {} at {}{effect}", record.mode.as_str(), record.position)?;
+                writeln!(f, "  scope    {shown}  {} at {}{effect}", record.mode.as_str(), record.position)?;
             }
         }
         Ok(())

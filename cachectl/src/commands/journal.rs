@@ -8,7 +8,7 @@ use origin_sdk::Position;
 use origin_sdk::admin::JournalRecord;
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result};
+use crate::output::{Exit, Output, Result, printable};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -58,6 +58,6 @@ impl fmt::Display for Line {
         let at = UNIX_EPOCH.checked_add(Duration::from_millis(position.ms()));
         let at = at.filter(|at| *at < UNIX_EPOCH + Duration::from_secs(1 << 35)).map(httpdate::fmt_http_date);
         write!(f, "{position}  {}  {:<6}", at.unwrap_or_default(), mode.as_str())?;
-        scopes.iter().try_for_each(|scope| write!(f, " {scope}"))
+        scopes.iter().try_for_each(|scope| write!(f, " {}", printable(scope)))
     }
 }

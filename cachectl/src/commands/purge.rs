@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use origin_sdk::{Mode, Scope, Tag};
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result, human_ms};
+use crate::output::{Exit, Output, Result, human_ms, printable};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -79,6 +79,7 @@ impl Purge {
         let admin = session.admin(self.target.key()).await?;
         let mut report = Report {
             app: admin.app().to_owned(),
+            environment: session.settings.environment.clone(),
             scope: scope.to_string(),
             mode: mode.as_str(),
             position: None,
@@ -109,6 +110,7 @@ impl Purge {
 #[derive(Serialize)]
 struct Report {
     app: String,
+    environment: Option<String>,
     scope: String,
     mode: &'static str,
     /// The record's position; `None` after a dry run.
@@ -127,7 +129,9 @@ struct Behind {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { app, scope, mode, .. } = self;
+        let environment = self.environment.iter().map(|name| format!("{name}/")).collect::<String>();
+        let app = printable(environment + &self.app);
+        let (scope, mode) = (printable(&self.scope), self.mode);
         let Some(position) = &self.position else {
             return writeln!(f, "would append to {app}'s journal: {mode} {scope}");
         };
@@ -136,7 +140,8 @@ impl fmt::Display for Report {
             writeln!(f, "every target of the shipper has confirmed it")?;
         }
         for Behind { target, lag_ms, last_error } in &self.behind {
-            let error = last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+            let error = last_error.as_deref().map(|error| format!(": {}", printable(error))).unwrap_or_default();
+            let target = printable(target);
             writeln!(f, "{target} has not confirmed it, and is {} behind{error}", human_ms(*lag_ms))?;
         }
         Ok(())

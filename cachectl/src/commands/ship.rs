@@ -6,7 +6,7 @@ use clap::Subcommand;
 use origin_sdk::ShipStatus;
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result, human_ms};
+use crate::output::{Exit, Output, Result, human_ms, printable};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -48,12 +48,12 @@ struct Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.targets.is_empty() {
-            return writeln!(f, "{}'s journal has no shipping target", self.app);
+            return writeln!(f, "{}'s journal has no shipping target", printable(&self.app));
         }
         for target in &self.targets {
             let ago = |ms: Option<u64>| ms.map(|ms| format!("{} ago", human_ms(ms))).unwrap_or_default();
-            writeln!(f, "{}", target.target)?;
-            writeln!(f, "  shipper    {}", target.shipper.as_deref().unwrap_or("none"))?;
+            writeln!(f, "{}", printable(&target.target))?;
+            writeln!(f, "  shipper    {}", printable(target.shipper.as_deref().unwrap_or("none")))?;
             writeln!(f, "  queued     {}, the oldest for {}", target.queued, human_ms(target.lag_ms))?;
             let confirmed =
                 target.confirmed.map(|position| position.to_string()).unwrap_or_else(|| "nothing yet".to_owned());
@@ -63,7 +63,7 @@ impl fmt::Display for Status {
                     0 => "recovered since".to_owned(),
                     times => format!("{times} times since the last success"),
                 };
-                writeln!(f, "  failed     {}, {failures}: {error}", ago(target.last_error_ms_ago))?;
+                writeln!(f, "  failed     {}, {failures}: {}", ago(target.last_error_ms_ago), printable(error))?;
             }
         }
         Ok(())
@@ -77,6 +77,6 @@ struct Forgotten {
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "removed the target {}", self.target)
+        writeln!(f, "removed the target {}", printable(&self.target))
     }
 }

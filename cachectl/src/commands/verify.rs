@@ -9,7 +9,7 @@ use origin_sdk::cloudflare::{ApiToken, Plan};
 use origin_sdk::verify::{Check, Verdict, Verify as Verification};
 use serde::Serialize;
 
-use crate::output::{Exit, Output, Result};
+use crate::output::{Exit, Output, Result, printable};
 use crate::session::Session;
 
 /// Reads purge_secret, zone, plan and api_token from the environment (STRATA_PURGE_SECRET,
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.checks.iter().try_for_each(|check| {
             let Check { rule, verdict, detail, .. } = check;
-            writeln!(f, "{:<18}  {rule}\n{:20}{detail}", verdict.as_str(), "")
+            writeln!(f, "{:<18}  {rule}\n{:20}{}", verdict.as_str(), "", printable(detail))
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use reqwest::header::{AGE, HeaderMap};
 use serde::Serialize;
 
 use crate::error::{AdminError, AdminFailure};
+use crate::web_url;
 
 /// The worker's name in `Cache-Status`.
 const EDGE: &str = "strata-edge";
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct EdgeCopy {
-    /// The requested URL.
+    /// The requested URL, without user name, password and query.
     pub url: String,
     /// The response's status code.
     pub status: u16,
@@ -37,14 +37,15 @@ pub struct EdgeCopy {
 /// If `url` is not a URL, if the request fails, or if the response does not come through the
 /// worker.
 pub async fn edge_copy(url: &str) -> Result<EdgeCopy, AdminError> {
-    let parsed =
-        Url::parse(url).map_err(|error| AdminFailure::EdgeUrl { url: url.to_owned(), why: error.to_string() })?;
+    let parsed = web_url::parse(url).map_err(AdminFailure::EdgeUrl)?;
+    let shown = web_url::shown(&parsed);
+    let failed = |error: reqwest::Error| AdminFailure::Edge(error.without_url());
     let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-    let response = client.build().map_err(AdminFailure::Edge)?.head(parsed).send().await.map_err(AdminFailure::Edge)?;
+    let response = client.build().map_err(failed)?.head(parsed).send().await.map_err(failed)?;
     let cache_status =
-        edge_member(response.headers()).ok_or_else(|| AdminFailure::NoEdge { url: url.to_owned(), member: EDGE })?;
+        edge_member(response.headers()).ok_or_else(|| AdminFailure::NoEdge { url: shown.clone(), member: EDGE })?;
     let age = response.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
-    Ok(EdgeCopy { url: url.to_owned(), status: response.status().as_u16(), age_secs: age, cache_status })
+    Ok(EdgeCopy { url: shown, status: response.status().as_u16(), age_secs: age, cache_status })
 }
 
 /// Returns the worker's member of `Cache-Status`. Takes the last one of its name, because each

@@ -8,7 +8,7 @@ use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use super::{all_as_text, as_text, mode_as_text};
 use crate::codec;
 use crate::error::AdminError;
-use crate::store::{FeedRecord, RedisStore, ValueStore};
+use crate::store::{FeedRecord, RedisStore};
 
 /// The state of a key in Redis, and the journal's verdict on it.
 ///
@@ -73,8 +73,8 @@ pub struct CoveringRecord {
 }
 
 pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection, AdminError> {
-    let stored = store.get(key).await?;
-    let found = stored.as_ref().and_then(|stored| Some((stored, codec::peek(&stored.bytes)?)));
+    let stored = store.head(key).await?;
+    let found = stored.as_ref().and_then(|head| Some((head, codec::peek(&head.bytes)?)));
     let mut scopes = Scope::of_key(key);
     if let Some((_, meta)) = &found {
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));
@@ -84,7 +84,7 @@ pub(super) async fn inspect(store: &RedisStore, key: &str) -> Result<Inspection,
     let records = records_of(store, &scopes, loaded_at).await?;
 
     let entry = found.map(|(stored, meta)| StoredEntry {
-        bytes: stored.bytes.len(),
+        bytes: stored.size,
         loaded_at: meta.loaded_at,
         age_ms: ms(meta.lifetime.total().saturating_sub(stored.ttl_left)),
         fresh_ms: ms(meta.lifetime.fresh_for()),

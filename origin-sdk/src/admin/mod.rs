@@ -23,10 +23,12 @@ pub(crate) use self::edge::edge_member;
 pub use self::edge::{EdgeCopy, edge_copy};
 pub use self::inspect::{CoveringRecord, Inspection, StoredEntry};
 pub use self::sweep::{Sweep, SweepCounts};
+use crate::cache::check_names;
 use crate::clock::Clock;
+use crate::codec;
 use crate::error::{AdminError, AdminFailure};
 use crate::journal::records;
-use crate::store::{FeedRecord, JournalStore, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
+use crate::store::{FeedRecord, JournalStore, RedisOptions, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
 
 /// The longest wait of [`Admin::records_after`] for a record.
 const WAIT: Duration = Duration::from_secs(1);
@@ -49,8 +51,30 @@ impl Admin {
     /// If the topology is embedded or invalid. Without a name also if Redis cannot be reached, or
     /// if the number of apps there is not one.
     pub async fn connect(topology: &Topology, app: Option<&str>) -> Result<Self, AdminError> {
+        Self::connect_in(topology, None, app).await
+    }
+
+    /// As [`Admin::connect`], to an app of an environment
+    /// ([`CacheBuilder::environment`](crate::CacheBuilder::environment)). `None` is the one without a
+    /// name.
+    ///
+    /// # Errors
+    /// As [`Admin::connect`], and if the name of the environment or the app is malformed.
+    pub async fn connect_in(
+        topology: &Topology,
+        environment: Option<&str>,
+        app: Option<&str>,
+    ) -> Result<Self, AdminError> {
+        check_names(environment, app)?;
         let primary = topology.primary()?.ok_or(AdminFailure::NoServer)?;
-        let store = |app: &str| Arc::new(RedisStore::new(&primary, app, Timeouts::default(), &Clock::system()));
+        let options = RedisOptions {
+            timeouts: Timeouts::default(),
+            clock: Clock::system(),
+            max_value_bytes: codec::MAX_VALUE_BYTES,
+            metrics: Arc::default(),
+            environment: environment.map(str::to_owned),
+        };
+        let store = |app: &str| Arc::new(RedisStore::new(&primary, app, options.clone()));
         if let Some(app) = app {
             return Ok(Self { app: app.to_owned(), store: store(app) });
         }

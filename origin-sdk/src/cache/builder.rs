@@ -20,7 +20,9 @@ use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{self, Target, WorkerEndpoint, Zone, ZoneApi};
-use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisStore, Store, Timeouts, Topology};
+use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisOptions, RedisStore, Store, Timeouts, Topology};
+#[cfg(feature = "shipping")]
+use crate::web_url::UrlText;
 
 /// The longest deadline of closing a cache, so that adding it to a time does not overflow.
 const MAX_CLOSE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -30,6 +32,7 @@ const MAX_CLOSE_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 #[must_use]
 pub struct CacheBuilder {
     app: String,
+    environment: Option<String>,
     topology: Topology,
     faults: Option<Faults>,
     timeouts: Timeouts,
@@ -40,7 +43,7 @@ pub struct CacheBuilder {
     codec: Codec,
     jitter: f64,
     #[cfg(feature = "shipping")]
-    edge: Option<(String, Secret)>,
+    edge: Option<(UrlText, Secret)>,
     #[cfg(feature = "shipping")]
     zones: Vec<Zone>,
     bypass: bool,
@@ -54,6 +57,7 @@ impl CacheBuilder {
     pub(crate) fn new(app: &str) -> Self {
         Self {
             app: app.to_owned(),
+            environment: None,
             topology: Topology::Embedded,
             faults: None,
             timeouts: Timeouts::default(),
@@ -90,6 +94,21 @@ impl CacheBuilder {
         self
     }
 
+    /// Separates this environment from others that share its Redis, such as `staging` from
+    /// `production`. All names in Redis then begin with `NAME/`: keys, journal, leases, channels
+    /// and the progress of shipping. Processes of the same app and environment share values and
+    /// invalidations. Default: no name, which is an environment of its own. A name has one or more
+    /// of `a-z 0-9 _ -`.
+    ///
+    /// ```
+    /// # use origin_sdk::Cache;
+    /// let builder = Cache::builder("shop").redis("redis://127.0.0.1:6379").environment("staging");
+    /// ```
+    pub fn environment(mut self, name: impl Into<String>) -> Self {
+        self.environment = Some(name.into());
+        self
+    }
+
     /// Injects faults into the shared tier and the journal, for tests of a service. Default: none.
     pub fn faults(mut self, faults: &Faults) -> Self {
         self.faults = Some(faults.clone());
@@ -103,7 +122,9 @@ impl CacheBuilder {
     }
 
     /// Sets the timeout of a Redis command. After it the connection is closed, and the read goes on
-    /// without Redis. Default 500 ms; more than zero.
+    /// without Redis. It begins again whenever bytes arrive over the connection (with TLS: a whole
+    /// reply), so a slow link does not close it. Large values are read in pieces of 256 KiB and
+    /// sent in pieces of 64 KiB, each with this timeout. Default 500 ms; more than zero.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.command = timeout;
         self
@@ -149,6 +170,18 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets the most bytes of one value in the shared tier, by its encoded size before compression.
+    /// Default 64 MiB; more than zero.
+    ///
+    /// A larger value is held in memory only. A larger one that another process has stored is not
+    /// read, and counts as missing, so that it cannot fill this process's memory.
+    /// [`Stats::too_large_for_redis`](crate::Stats::too_large_for_redis) counts both. All processes of an app should have the same
+    /// limit.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.codec.max_value_bytes = bytes;
+        self
+    }
+
     /// Sets the encoding of values in the shared tier. Default [`Format::Json`].
     pub fn format(mut self, format: Format) -> Self {
         self.codec.format = format;
@@ -188,7 +221,7 @@ impl CacheBuilder {
     /// the worker sees. Default: no edge.
     #[cfg(feature = "shipping")]
     pub fn edge(mut self, url: impl Into<String>, secret: Secret) -> Self {
-        self.edge = Some((url.into(), secret));
+        self.edge = Some((UrlText(url.into()), secret));
         self
     }
 
@@ -255,8 +288,15 @@ impl CacheBuilder {
         self.check()?;
         #[cfg(feature = "shipping")]
         let targets = self.targets()?;
+        let metrics = Arc::new(Metrics::default());
         let mut store: Arc<dyn Store> = match self.topology.primary()? {
-            Some(primary) => Arc::new(RedisStore::new(&primary, &self.app, self.timeouts, &self.clock)),
+            Some(primary) => {
+                let (timeouts, clock, max_value_bytes) =
+                    (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
+                let (metrics, environment) = (Arc::clone(&metrics), self.environment);
+                let options = RedisOptions { timeouts, clock, max_value_bytes, metrics, environment };
+                Arc::new(RedisStore::new(&primary, &self.app, options))
+            }
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
         if let Some(faults) = self.faults {
@@ -287,6 +327,7 @@ impl CacheBuilder {
         let has_edge = false;
         ensure_follower(&journal);
         Ok(Cache::new(Core {
+            app: self.app,
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
             in_flight: Arc::default(),
@@ -312,7 +353,7 @@ impl CacheBuilder {
     fn targets(&self) -> Result<Vec<Box<dyn Target>>, BuildError> {
         let mut targets: Vec<Box<dyn Target>> = Vec::new();
         if let Some((url, secret)) = &self.edge {
-            targets.push(Box::new(WorkerEndpoint::new(url, secret.clone())?));
+            targets.push(Box::new(WorkerEndpoint::new(&url.0, secret.clone())?));
         }
         for zone in &self.zones {
             targets.push(Box::new(ZoneApi::new(zone)?));
@@ -322,13 +363,12 @@ impl CacheBuilder {
 
     /// Checks the settings that no constructor has checked.
     fn check(&self) -> Result<(), BuildError> {
-        if !shared_keys::is_app_name(&self.app) {
-            return Err(BuildError::App { app: self.app.clone() });
-        }
+        check_names(self.environment.as_deref(), Some(&self.app))?;
         let Timeouts { connect, command, overall } = self.timeouts;
         for (setting, is_zero) in [
             ("memory_entries", self.memory_entries == 0),
             ("memory_bytes", self.memory_bytes == 0),
+            ("max_value_bytes", self.codec.max_value_bytes == 0),
             ("connect_timeout", connect.is_zero()),
             ("command_timeout", command.is_zero()),
             ("max_lag", self.max_lag.is_zero()),
@@ -348,6 +388,15 @@ impl CacheBuilder {
     }
 }
 
+/// Checks the names of an environment and an app, which begin each name in Redis.
+pub(crate) fn check_names(environment: Option<&str>, app: Option<&str>) -> Result<(), BuildError> {
+    let malformed = |name: Option<&str>| name.filter(|name| !shared_keys::is_app_name(name)).map(str::to_owned);
+    if let Some(environment) = malformed(environment) {
+        return Err(BuildError::Environment { environment });
+    }
+    malformed(app).map_or(Ok(()), |app| Err(BuildError::App { app }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,6 +411,7 @@ mod tests {
         let second = Duration::from_secs(1);
         for (builder, message) in [
             (CacheBuilder::new("My Shop"), r#"app: expected one or more of a-z 0-9 _ -, got "My Shop""#),
+            (builder().environment("a/b"), r#"environment: expected one or more of a-z 0-9 _ -, got "a/b""#),
             (CacheBuilder::new(""), r#"app: expected one or more of a-z 0-9 _ -, got """#),
             (builder().memory_entries(0), "memory_entries: expected more than zero"),
             (builder().memory_bytes(0), "memory_bytes: expected more than zero"),

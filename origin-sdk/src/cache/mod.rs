@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 
 pub use self::builder::CacheBuilder;
+pub(crate) use self::builder::check_names;
 pub use self::close::CloseReport;
-use crate::core::Core;
+use crate::core::{Core, app_of};
 use crate::error::AdminError;
 use crate::metrics::Stats;
 use crate::namespace::{NamespaceBuilder, Registry};
@@ -33,7 +34,8 @@ impl Cache {
     }
 
     /// Returns a builder of a cache for the app of this name, which its [`keys!`](crate::keys) declare.
-    /// The processes of one app share a journal.
+    /// The processes of one app share a journal. Environments of one app that share a Redis have
+    /// the same name here, and differ in [`CacheBuilder::environment`].
     pub fn builder(app: &str) -> CacheBuilder {
         CacheBuilder::new(app)
     }
@@ -41,10 +43,22 @@ impl Cache {
     /// Returns a builder of a namespace of values of type `V` under keys of type `K`. Each value
     /// has this `lifetime` unless its loader sets another one. Namespaces of one key type share
     /// their loads and limits ([`NamespaceBuilder::build`]).
+    ///
+    /// # Panics
+    /// If the keys belong to another app than the cache: processes of that app would share the
+    /// values in Redis, and not the invalidations.
+    #[track_caller]
     pub fn namespace<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static>(
         &self,
         lifetime: Lifetime,
     ) -> NamespaceBuilder<K, V> {
+        let (cache, keys) = (&self.core.app, app_of(K::HEAD));
+        assert!(
+            cache == keys,
+            "expected keys of the app {cache:?}, got {} of the app {keys:?}: build the cache with \
+             Cache::builder({keys:?}), and separate environments with CacheBuilder::environment",
+            K::NAME,
+        );
         NamespaceBuilder::new(Arc::clone(&self.core), Arc::clone(&self.namespaces), lifetime)
     }
 

@@ -40,9 +40,8 @@ use crate::error::BoxError;
 const VERSION_1: &[u8] = b"strata 1 ";
 const VERSION_2: &[u8] = b"strata 2 ";
 const SUM_DIGITS: usize = 16;
-/// The largest decompressed value: a few bytes from Redis must not fill this process's memory.
-#[cfg(feature = "zstd")]
-const MAX_RAW_BYTES: usize = 128 << 20;
+/// The default of the largest value in the shared tier.
+pub(crate) const MAX_VALUE_BYTES: usize = 64 << 20;
 
 /// The encoding of values in the shared tier. A process reads every encoding that its build
 /// supports, so the processes of a fleet may differ, and the setting may change at any time.
@@ -90,14 +89,29 @@ impl Format {
 }
 
 /// The settings of the stored form.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Codec {
     pub(crate) format: Format,
     /// Whether to read each value back, and refuse one that differs.
     pub(crate) verify: bool,
+    /// The largest value before compression. A few bytes from Redis must not fill this process's
+    /// memory when they are decompressed.
+    pub(crate) max_value_bytes: usize,
     /// Values longer than this are compressed, if that makes them shorter.
     #[cfg(feature = "zstd")]
     pub(crate) compress_over: Option<usize>,
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            verify: false,
+            max_value_bytes: MAX_VALUE_BYTES,
+            #[cfg(feature = "zstd")]
+            compress_over: None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -168,7 +182,7 @@ impl Codec {
     /// Returns the payload and, if it is compressed, its size before.
     #[cfg(feature = "zstd")]
     fn compressed(self, raw: Vec<u8>) -> (Vec<u8>, Option<usize>) {
-        if self.compress_over.is_none_or(|limit| raw.len() <= limit) || raw.len() > MAX_RAW_BYTES {
+        if self.compress_over.is_none_or(|limit| raw.len() <= limit) || raw.len() > self.max_value_bytes {
             return (raw, None);
         }
         match zstd::bulk::compress(&raw, zstd::DEFAULT_COMPRESSION_LEVEL) {
@@ -202,8 +216,8 @@ pub(crate) struct Encoded<V> {
 }
 
 /// Reads an entry from stored bytes of either version. Returns `None` if they are of another format
-/// or type, or damaged.
-pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
+/// or type, damaged, or longer than `max_value_bytes` when decompressed.
+pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8], max_value_bytes: usize) -> Option<Decoded<V>> {
     let rest = match bytes.strip_prefix(VERSION_2) {
         Some(rest) => checked(rest)?,
         None => bytes.strip_prefix(VERSION_1)?,
@@ -211,6 +225,7 @@ pub(crate) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Option<Decoded<V>> {
     let (header, payload) = split(rest)?;
     let value = match header.raw_bytes {
         None => header.enc.read(payload).ok()?,
+        Some(raw_bytes) if raw_bytes > max_value_bytes => return None,
         Some(raw_bytes) => header.enc.read(&decompressed(payload, raw_bytes)?).ok()?,
     };
     let uncompressed_bytes = bytes.len() - payload.len() + header.raw_bytes.unwrap_or(payload.len());
@@ -254,9 +269,6 @@ fn checked(rest: &[u8]) -> Option<&[u8]> {
 
 #[cfg(feature = "zstd")]
 fn decompressed(payload: &[u8], raw_bytes: usize) -> Option<Vec<u8>> {
-    if raw_bytes > MAX_RAW_BYTES {
-        return None;
-    }
     zstd::bulk::decompress(payload, raw_bytes).ok().filter(|raw| raw.len() == raw_bytes)
 }
 
@@ -273,7 +285,7 @@ mod tests {
     use super::*;
 
     fn read<V: DeserializeOwned>(bytes: &[u8]) -> Option<(Meta, V)> {
-        decode(bytes).map(|Decoded { meta, value, .. }| (meta, value))
+        decode(bytes, MAX_VALUE_BYTES).map(|Decoded { meta, value, .. }| (meta, value))
     }
 
     fn meta() -> Meta {
@@ -372,7 +384,10 @@ mod tests {
             let uncompressed = Codec::default().encode(&meta(), &long).unwrap().bytes.len();
             // The header of a compressed value names its size as well.
             assert!(encoded.uncompressed_bytes.abs_diff(uncompressed) < 32);
-            assert_eq!(decode::<String>(&encoded.bytes).unwrap().uncompressed_bytes, encoded.uncompressed_bytes);
+            assert_eq!(
+                decode::<String>(&encoded.bytes, MAX_VALUE_BYTES).unwrap().uncompressed_bytes,
+                encoded.uncompressed_bytes
+            );
             let written = encoded.bytes;
             assert!(written.len() < 300, "{}", written.len());
             assert_eq!(read(&written), Some((meta(), long)));
@@ -383,9 +398,11 @@ mod tests {
 
         #[test]
         fn bytes_that_would_fill_the_memory_are_a_miss() {
-            let bomb = zstd::bulk::compress(&vec![b' '; 2 * MAX_RAW_BYTES], 1).unwrap();
-            for raw_bytes in [2 * MAX_RAW_BYTES, usize::MAX, 10] {
-                assert_eq!(decompressed(&bomb, raw_bytes), None);
+            let bomb = zstd::bulk::compress(&vec![b' '; 2 * MAX_VALUE_BYTES], 1).unwrap();
+            for raw_bytes in [2 * MAX_VALUE_BYTES, usize::MAX, MAX_VALUE_BYTES, 10] {
+                let header = format!(r#"strata 1 {{"at":"1-0","life_ms":[1,0,0],"raw_bytes":{raw_bytes}}}"#);
+                let bytes = [header.as_bytes(), b"\n", &bomb].concat();
+                assert_eq!(read::<serde::de::IgnoredAny>(&bytes).map(|_| ()), None, "{raw_bytes}");
             }
         }
     }

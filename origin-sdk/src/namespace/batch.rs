@@ -67,7 +67,8 @@ where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does.
-    /// Takes one round trip to Redis for all keys that memory does not hold.
+    /// Takes one round trip to Redis for all keys that memory does not hold, and more for more than
+    /// 500 keys or 256 KiB.
     pub async fn get_many_cached(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
         if self.inner.core.bypass {
             return keys.iter().map(|_| None).collect();
@@ -82,9 +83,10 @@ where
     }
 
     /// Returns the values of several keys in their order, each as [`Namespace::get_or_load`] does.
-    /// Takes one round trip to Redis for all keys that memory does not hold, and calls `loader`
-    /// once with only the keys that no layer has. A key that the loader's result leaves out is
-    /// `None`; [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
+    /// Takes one round trip to Redis for all keys that memory does not hold (more for more than 500
+    /// keys or 256 KiB), and calls `loader` once with only the keys that no layer has. A key that
+    /// the loader's result leaves out is `None`;
+    /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
     ///
     /// A key that another caller is loading, in this process or in another one, is waited for
     /// instead. Only if that load fails or an invalidation overtakes it, `loader` is called again,

@@ -308,7 +308,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         stored: &Stored,
         read: &StoreRead,
     ) -> Result<(Arc<Entry<V>>, usize), &Counter> {
-        let decoded = codec::decode::<V>(&stored.bytes);
+        let decoded = codec::decode::<V>(&stored.bytes, self.core.codec.max_value_bytes);
         let Decoded { meta, value, uncompressed_bytes } = decoded.ok_or(&self.metrics.undecodable)?;
         // The age is the part of the time to live that has passed, so no two clocks are compared. A
         // time to live that someone else has prolonged would make the value young for ever.

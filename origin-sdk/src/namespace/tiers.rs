@@ -46,6 +46,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         placement.memory = self.store_in_memory(key, entry, uncompressed_bytes);
         let TierWrite { in_flight, lease, began_at } = write;
         let stored = match &lease {
+            _ if uncompressed_bytes > self.core.codec.max_value_bytes => Err(StoreError::TooLarge(uncompressed_bytes)),
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await,
         };
@@ -107,6 +108,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// Counts a value that the store has not taken, and returns why.
     fn refusal(&self, key: &str, error: &StoreError) -> Storage {
         if let StoreError::TooLarge(_) = error {
+            tracing::debug!(%error, key, "the store does not take a value");
+            self.metrics.too_large_for_redis.add(1);
             return Storage::TooLarge;
         }
         tracing::debug!(%error, key, "the store has not taken a value");

@@ -16,6 +16,7 @@ use super::pacing::Rate;
 use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
+use crate::web_url;
 
 /// All calls go to one Durable Object, which serves hundreds of requests per second, and each call
 /// is a batch.
@@ -43,10 +44,7 @@ pub(crate) struct WorkerEndpoint {
 
 impl WorkerEndpoint {
     pub(crate) fn new(base: &str, secret: Secret) -> Result<Self, BuildError> {
-        let url = Url::parse(base)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| BuildError::EdgeUrl { url: base.to_owned() })?;
+        let url = web_url::parse(base).map_err(|problem| BuildError::EdgeUrl { problem })?;
         if secret.is_short() {
             tracing::warn!("the purge secret has less than 32 bytes: use 32 random ones, as of `openssl rand -hex 32`");
         }

@@ -23,6 +23,7 @@ use super::pacing::Rate;
 use super::target::{Call, Failure, Target, client, read};
 use crate::error::BuildError;
 use crate::store::FeedRecord;
+use crate::web_url::{self, UrlText};
 
 /// The base URL of Cloudflare's API.
 pub(crate) const CLOUDFLARE_API: &str = "https://api.cloudflare.com/client/v4/";
@@ -47,21 +48,27 @@ const INVALIDATE: &str = "invalidate_cache";
 /// let zone = Zone::new("023e105f4ecef8ad9ca31a8372d0c353", token).plan(Plan::Pro);
 /// let builder = Cache::builder("shop").zone(zone);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct Zone {
     id: String,
     token: ApiToken,
     plan: Plan,
     invalidates_expired: bool,
-    api: String,
+    api: UrlText,
 }
 
 impl Zone {
     /// Creates a zone from its ID (32 hexadecimal digits) and a token with the permission *Cache
     /// Purge* for it. Both are checked when the cache is built.
     pub fn new(id: impl Into<String>, token: ApiToken) -> Self {
-        Self { id: id.into(), token, plan: Plan::Free, invalidates_expired: false, api: CLOUDFLARE_API.to_owned() }
+        Self {
+            id: id.into(),
+            token,
+            plan: Plan::Free,
+            invalidates_expired: false,
+            api: UrlText(CLOUDFLARE_API.to_owned()),
+        }
     }
 
     /// Sets the zone's plan, which limits the rate of purge calls. Default [`Plan::Free`].
@@ -81,9 +88,25 @@ impl Zone {
     /// Sets the base URL of the API, for tests or a proxy. Default
     /// `https://api.cloudflare.com/client/v4/`.
     pub fn api(mut self, base: impl Into<String>) -> Self {
-        self.api = base.into();
+        self.api = UrlText(base.into());
         self
     }
+}
+
+impl fmt::Debug for Zone {
+    /// Hides the ID, which may be a token in the wrong place, unless it has the form of an ID.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, token, plan, invalidates_expired, api } = self;
+        let id = if is_zone_id(id) { id } else { "a malformed ID" };
+        let mut zone = f.debug_struct("Zone");
+        zone.field("id", &id).field("token", token).field("plan", plan);
+        zone.field("invalidates_expired", invalidates_expired).field("api", api).finish()
+    }
+}
+
+/// Returns whether a text has the form of a zone's ID.
+fn is_zone_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A token for Cloudflare's API. Its `Debug` output hides the text, so it never appears in logs.
@@ -102,6 +125,11 @@ impl ApiToken {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
         value.set_sensitive(true);
         Ok(value)
+    }
+
+    /// Returns a text with every occurrence of the token replaced by `…`.
+    pub(crate) fn hidden_in(&self, text: &str) -> String {
+        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "…") }
     }
 }
 
@@ -146,7 +174,7 @@ impl FromStr for Plan {
             "pro" => Ok(Self::Pro),
             "business" => Ok(Self::Business),
             "enterprise" => Ok(Self::Enterprise),
-            _ => Err(BuildError::Plan { name: name.to_owned() }),
+            _ => Err(BuildError::Plan { length: name.chars().count() }),
         }
     }
 }
@@ -156,6 +184,7 @@ pub(crate) struct ZoneApi {
     name: String,
     url: Url,
     authorization: HeaderValue,
+    token: ApiToken,
     plan: Plan,
     invalidates_expired: bool,
     client: reqwest::Client,
@@ -164,18 +193,18 @@ pub(crate) struct ZoneApi {
 impl ZoneApi {
     pub(crate) fn new(zone: &Zone) -> Result<Self, BuildError> {
         let Zone { id, token, plan, invalidates_expired, api } = zone;
-        if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(BuildError::ZoneId { id: id.clone() });
+        if !is_zone_id(id) {
+            return Err(BuildError::ZoneId { length: id.chars().count() });
         }
-        let base = format!("{}/zones/{id}/", api.trim_end_matches('/'));
-        let url = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let url = url.ok_or_else(|| BuildError::ZoneApi { url: api.clone() })?;
+        let base = format!("{}/zones/{id}/", api.0.trim_end_matches('/'));
+        let url = web_url::parse(&base).map_err(|problem| BuildError::ZoneApi { problem })?;
         let authorization = token.authorization()?;
         Ok(Self {
             name: format!("zone:{id}"),
             client: client("zone", &url)?,
             url,
             authorization,
+            token: token.clone(),
             plan: *plan,
             invalidates_expired: *invalidates_expired,
         })
@@ -186,6 +215,8 @@ impl ZoneApi {
         let request = self.client.post(url).header(AUTHORIZATION, &self.authorization);
         let response = request.header("content-type", "application/json").body(call.body.clone()).send().await?;
         let (head, body) = read(response).await;
+        // An error shows the body, and another service at this address may echo the request.
+        let body = self.token.hidden_in(&body);
         // The status alone proves nothing: the API answers 200 to a call that it refused in part.
         match serde_json::from_str::<ApiResponse>(&body) {
             Ok(ApiResponse { success: true, .. }) if head.status.is_success() => Ok(()),
@@ -319,8 +350,10 @@ mod tests {
     #[test]
     fn an_invalid_zone_is_refused_and_its_token_never_shown() {
         let text = |zone: Zone| ZoneApi::new(&zone).err().unwrap().to_string();
-        assert!(text(Zone::new("shop.example", ApiToken::new("secret-token"))).contains("shop.example"));
-        assert!(text(zone().api("api.cloudflare.com")).contains("api.cloudflare.com"));
+        let misplaced = text(Zone::new("secret-token", ApiToken::new("secret-token")));
+        assert!(misplaced.contains("32 hexadecimal digits, ") && misplaced.contains("got 12 characters"));
+        assert!(text(zone().api("secret.api.cloudflare.com")).contains("the scheme is missing"));
+        assert!(!misplaced.contains("secret") && !text(zone().api("secret.cloudflare.com")).contains("secret"));
         let refused = text(Zone::new(ID, ApiToken::new("secret-token\n")).api("http://api.example/"));
         assert!(!refused.contains("secret") && !format!("{:?}", zone()).contains("secret"));
     }

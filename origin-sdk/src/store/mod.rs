@@ -17,7 +17,7 @@ pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
 pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
 pub use self::redis::Topology;
-pub(crate) use self::redis::{RedisStore, Timeouts};
+pub(crate) use self::redis::{RedisOptions, RedisStore, Timeouts};
 pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
 use crate::random;

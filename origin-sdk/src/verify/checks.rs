@@ -11,6 +11,7 @@ use super::probe::{PageResponse, Probe};
 use super::{Check, Verdict, Verify};
 use crate::error::BoxError;
 use crate::shipping::{ApiToken, Plan};
+use crate::web_url;
 
 /// The number of requests after which a page must be a hit.
 const MAX_ATTEMPTS: u32 = 10;
@@ -194,7 +195,7 @@ impl Checks<'_> {
         let purge = self.probe.client.post(self.api(id, "/purge_cache")?).json(&json!({ "tags": [tag] }));
         let answer: ApiResponse<Value> = send_to_api(token, purge).await?;
         if !answer.success {
-            return fail(format!("the zone refused the purge: {}", answer.why()));
+            return fail(format!("the zone refused the purge: {}", token.hidden_in(&answer.why())));
         }
         match self.until_missed(&page, ZONE_TIMEOUT).await? {
             Some(took) => pass(format!("{tag} was purged after {:.1} s", took.as_secs_f64())),
@@ -210,7 +211,7 @@ impl Checks<'_> {
         let Some((id, token)) = &self.verify.zone else { return not_checkable("no zone and token were given") };
         let answer: ApiResponse<ZoneInfo> = send_to_api(token, self.probe.client.get(self.api(id, "")?)).await?;
         let Some(zone) = answer.result.as_ref().filter(|_| answer.success) else {
-            return fail(format!("the API refused to read the zone: {}", answer.why()));
+            return fail(format!("the API refused to read the zone: {}", token.hidden_in(&answer.why())));
         };
         let has = &zone.plan.legacy_id;
         match (has.parse::<Plan>(), self.verify.plan) {
@@ -260,8 +261,9 @@ impl Checks<'_> {
 
     /// Returns the URL of a zone in Cloudflare's API.
     fn api(&self, zone: &str, path: &str) -> Result<Url, BoxError> {
-        let base = self.verify.api.trim_end_matches('/');
-        Ok(Url::parse(&format!("{base}/zones/{zone}{path}"))?)
+        let base = self.verify.api.0.trim_end_matches('/');
+        let url = web_url::parse(&format!("{base}/zones/{zone}{path}"));
+        Ok(url.map_err(|problem| format!("expected the base URL of Cloudflare's API: {problem}"))?)
     }
 }
 

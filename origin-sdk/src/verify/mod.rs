@@ -7,6 +7,7 @@
 mod checks;
 mod probe;
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,19 +17,19 @@ use self::checks::Checks;
 use self::probe::Probe;
 use crate::error::BoxError;
 use crate::shipping::{ApiToken, Plan};
+use crate::web_url::UrlText;
 
 /// The options of a verification: the page and the credentials. A check whose credentials are
 /// missing ends as [`Verdict::NotCheckable`].
-#[derive(Debug)]
 #[must_use]
 pub struct Verify {
-    url: String,
+    url: UrlText,
     max_lag: Duration,
     secret: Option<Secret>,
     tag: Option<String>,
     zone: Option<(String, ApiToken)>,
     plan: Plan,
-    api: String,
+    api: UrlText,
 }
 
 /// The outcome of one check.
@@ -73,13 +74,13 @@ impl Verify {
     /// worker may store.
     pub fn url(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: UrlText(url.into()),
             max_lag: Duration::from_secs(5),
             secret: None,
             tag: None,
             zone: None,
             plan: Plan::Free,
-            api: crate::shipping::CLOUDFLARE_API.to_owned(),
+            api: UrlText(crate::shipping::CLOUDFLARE_API.to_owned()),
         }
     }
 
@@ -117,7 +118,7 @@ impl Verify {
 
     /// Sets the base URL of Cloudflare's API, for tests.
     pub fn api(mut self, base: impl Into<String>) -> Self {
-        self.api = base.into();
+        self.api = UrlText(base.into());
         self
     }
 
@@ -130,7 +131,17 @@ impl Verify {
     /// If the URL is not the `http` or `https` URL of a page. A wrong or missing response is not an
     /// error but a failed check.
     pub async fn run(&self) -> Result<Vec<Check>, BoxError> {
-        let probe = Probe::new(&self.url)?;
+        let probe = Probe::new(&self.url.0)?;
         Ok(Checks { verify: self, probe: &probe }.run().await)
+    }
+}
+
+impl fmt::Debug for Verify {
+    /// Hides the zone, whose ID may be a token in the wrong place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, max_lag, tag, plan, api, .. } = self;
+        let mut verify = f.debug_struct("Verify");
+        verify.field("url", url).field("max_lag", max_lag).field("tag", tag).field("plan", plan).field("api", api);
+        verify.finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use reqwest::{Client, StatusCode, Url};
 
 use crate::admin::edge_member;
 use crate::error::BoxError;
+use crate::web_url;
 
 /// The timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,12 +47,8 @@ impl PageResponse {
 
 impl Probe {
     pub(super) fn new(url: &str) -> Result<Self, BoxError> {
-        let expected =
-            |why: String| format!("expected the http or https URL of a page behind the worker, got {url:?}: {why}");
-        let parsed = Url::parse(url).map_err(|error| expected(error.to_string()))?;
-        if !matches!(parsed.scheme(), "http" | "https") || parsed.host_str().is_none() {
-            return Err(expected("no host, or another scheme".into()).into());
-        }
+        let expected = "expected the URL of a page behind the worker, such as https://shop.example/";
+        let parsed = web_url::parse(url).map_err(|problem| format!("{expected}: {problem}"))?;
         let client = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { client, url: parsed })
     }

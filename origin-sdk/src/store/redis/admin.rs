@@ -21,17 +21,20 @@ const FEED_SUFFIX: &str = ":{journal}:feed";
 type StreamEntry = (Vec<u8>, Vec<Vec<u8>>);
 
 impl RedisStore {
-    /// Returns the names of the apps that have a journal on this server, sorted. Scans the whole
-    /// keyspace, [`SCAN_COUNT`] keys at a time.
+    /// Returns the names of the apps that have a journal in this environment, sorted. Scans the
+    /// whole keyspace, [`SCAN_COUNT`] keys at a time.
     pub(crate) async fn apps(&self) -> Result<Vec<String>, StoreError> {
         let (mut cursor, mut apps) = (0_u64, Vec::new());
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("*{FEED_SUFFIX}")).arg("COUNT").arg(SCAN_COUNT);
+            scan.arg(cursor).arg("MATCH").arg(format!("{}*{FEED_SUFFIX}", self.prefix)).arg("COUNT").arg(SCAN_COUNT);
             let keys: Vec<Vec<u8>>;
             (cursor, keys) = self.commands.run(scan.arg("TYPE").arg("stream")).await?;
             let names = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
-            apps.extend(names.filter_map(|key| key.strip_suffix(FEED_SUFFIX).map(str::to_owned)));
+            let names =
+                names.filter_map(|key| Some(key.strip_prefix(&self.prefix)?.strip_suffix(FEED_SUFFIX)?.to_owned()));
+            // With a `/` it belongs to an environment, and this one is without.
+            apps.extend(names.filter(|app| !app.contains('/')));
             if cursor == 0 {
                 // SCAN may return a key twice.
                 apps.sort_unstable();

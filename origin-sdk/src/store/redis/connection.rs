@@ -10,7 +10,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 
-use super::topology::Primary;
+use super::progress::Progress;
+use super::topology::{Link, Primary};
 use crate::clock::Clock;
 use crate::error::StoreError;
 
@@ -20,10 +21,11 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest backoff.
 const MAX_BACKOFF: Duration = Duration::from_secs(2);
 
-/// Returns whether the server replied that it is no longer the primary, or not ready yet. After a
-/// failover, the address leads to the new primary, and only a new connection reaches it.
+/// Returns whether the server replied that it is no longer the primary, may have a successor, or is
+/// not ready yet. After a failover, the address leads to the new primary, and only a new connection
+/// reaches it.
 fn is_wrong_server(error: &RedisError) -> bool {
-    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "LOADING"))
+    matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "MASTERDOWN" | "LOADING"))
 }
 
 /// The timeouts of a connection.
@@ -31,7 +33,8 @@ fn is_wrong_server(error: &RedisError) -> bool {
 pub(crate) struct Timeouts {
     /// The timeout of connecting.
     pub(crate) connect: Duration,
-    /// The timeout of one command on an open connection.
+    /// The timeout of one command on an open connection. It begins again whenever bytes arrive, or
+    /// with TLS whole replies, to whichever command: the server works, and the link is slow.
     pub(crate) command: Duration,
     /// The timeout of the whole: waiting while another caller connects, connecting, and the
     /// command.
@@ -61,7 +64,7 @@ pub(super) struct Connection {
 struct State {
     /// The open connection and its number. The number distinguishes a failure of this connection
     /// from a late one of its predecessor.
-    open: Option<(u64, MultiplexedConnection)>,
+    open: Option<(u64, Link)>,
     backoff: Duration,
     /// The clock's reading until which the breaker is open.
     breaker_open_until: Duration,
@@ -116,8 +119,9 @@ impl Connection {
         send: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
         let whole = async {
-            let (number, connection) = self.open().await?;
-            self.settle(number, self.timeouts.command.saturating_add(extra), send(connection)).await
+            let (number, link) = self.open().await?;
+            let timeout = self.timeouts.command.saturating_add(extra);
+            self.settle(number, timeout, &link.progress, send(link.connection)).await
         };
         let overall = self.timeouts.overall.saturating_add(extra);
         // Each part has its own timeout, after which the connection is closed. This one only bounds
@@ -125,7 +129,7 @@ impl Connection {
         tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
-    async fn open(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
+    async fn open(&self) -> Result<(u64, Link), StoreError> {
         if let Some(open) = self.ready()? {
             return Ok(open);
         }
@@ -136,8 +140,8 @@ impl Connection {
         }
         let timeout = self.timeouts.connect;
         match tokio::time::timeout(timeout, self.primary.connect(timeout)).await {
-            Ok(Ok(connection)) => Ok(self.opened(connection)),
-            Ok(Err(error)) => Err(self.failed(None, error.into())),
+            Ok(Ok(link)) => Ok(self.opened(link)),
+            Ok(Err(error)) => Err(self.failed(None, error)),
             Err(_) => Err(self.failed(None, StoreError::Timeout(timeout))),
         }
     }
@@ -146,7 +150,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the breaker is open.
-    fn ready(&self) -> Result<Option<(u64, MultiplexedConnection)>, StoreError> {
+    fn ready(&self) -> Result<Option<(u64, Link)>, StoreError> {
         let state = self.state();
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
@@ -155,31 +159,45 @@ impl Connection {
         if left.is_zero() { Ok(None) } else { Err(StoreError::Unavailable(left)) }
     }
 
-    fn opened(&self, connection: MultiplexedConnection) -> (u64, MultiplexedConnection) {
+    fn opened(&self, link: Link) -> (u64, Link) {
         let mut state = self.state();
-        let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, connection);
+        let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, link);
         state.open = Some(open.clone());
         open
     }
 
-    /// Waits for a reply, and closes the connection if it failed.
+    /// Waits for a reply, and closes the connection if it failed: if no progress at all was made
+    /// within `timeout`.
     async fn settle<T>(
         &self,
         number: u64,
         timeout: Duration,
+        progress: &Progress,
         reply: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(timeout, reply).await {
-            Ok(Ok(value)) => {
+        tokio::pin!(reply);
+        let mut wait = timeout;
+        let reply = loop {
+            match tokio::time::timeout(wait, &mut reply).await {
+                Ok(reply) => break reply,
+                Err(_) => wait = timeout.saturating_sub(progress.silent_for()),
+            }
+            if wait.is_zero() {
+                return Err(self.failed(Some(number), StoreError::Timeout(timeout)));
+            }
+        };
+        match reply {
+            Ok(value) => {
+                progress.note();
                 self.state().backoff = Duration::ZERO;
                 Ok(value)
             }
             // The server rejected the command; the connection itself works.
-            Ok(Err(error)) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+            Err(error) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+                progress.note();
                 Err(error.into())
             }
-            Ok(Err(error)) => Err(self.failed(Some(number), error.into())),
-            Err(_) => Err(self.failed(Some(number), StoreError::Timeout(timeout))),
+            Err(error) => Err(self.failed(Some(number), error.into())),
         }
     }
 

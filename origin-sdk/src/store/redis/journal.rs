@@ -1,12 +1,14 @@
 //! The journal's scripts, and the parsing of their replies.
 
-use redis::Script;
+use redis::{FromRedisValue, Script, ScriptInvocation};
 use shared_keys::{Mode, Position, Scope};
 
 use super::connection::Connection;
 use crate::error::StoreError;
 use crate::store::{Appended, FeedRecord, Progress, Unless};
 
+/// The functions of all scripts of the journal, with the first line that each script needs.
+pub(super) const JOURNAL: &str = include_str!("lua/journal.lua");
 /// The approximate number of records in the feed. A process that is further behind reads the
 /// ledger.
 pub(super) const MAX_FEED: usize = 100_000;
@@ -26,8 +28,44 @@ pub(super) struct JournalScripts {
     feed_key: String,
     ledger_key: String,
     append: Script,
-    follow: Script,
-    ledger: Script,
+    follow: ReadScript,
+    ledger: ReadScript,
+}
+
+/// A script that reads the journal and repairs it where necessary.
+struct ReadScript {
+    repairing: Script,
+    /// The same script for a primary that refuses writes because it cannot save its data. It fails
+    /// where a repair is necessary.
+    reading: Script,
+}
+
+impl ReadScript {
+    fn new(own: &str) -> Self {
+        let reading = [JOURNAL, include_str!("lua/provably_primary.lua"), own].concat();
+        Self {
+            repairing: Script::new(&[JOURNAL, own].concat()),
+            reading: Script::new(&reading.replacen("flags=allow-oom", "flags=no-writes", 1)),
+        }
+    }
+
+    /// Runs the script with the keys and arguments that `prepare` adds.
+    async fn run<T: FromRedisValue>(
+        &self,
+        connection: &Connection,
+        prepare: impl Fn(&mut ScriptInvocation<'_>),
+    ) -> Result<T, StoreError> {
+        let mut call = self.repairing.prepare_invoke();
+        prepare(&mut call);
+        match connection.run_script(&call).await {
+            Err(StoreError::Redis(error)) if error.code() == Some("MISCONF") => {
+                let mut call = self.reading.prepare_invoke();
+                prepare(&mut call);
+                connection.run_script(&call).await
+            }
+            reply => reply,
+        }
+    }
 }
 
 impl JournalScripts {
@@ -35,9 +73,9 @@ impl JournalScripts {
         Self {
             feed_key: journal_key(app, "feed"),
             ledger_key: journal_key(app, "ledger"),
-            append: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/append.lua"))),
-            follow: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/follow.lua"))),
-            ledger: Script::new(concat!(include_str!("lua/journal.lua"), include_str!("lua/ledger.lua"))),
+            append: Script::new(&[JOURNAL, include_str!("lua/append.lua")].concat()),
+            follow: ReadScript::new(include_str!("lua/follow.lua")),
+            ledger: ReadScript::new(include_str!("lua/ledger.lua")),
         }
     }
 
@@ -73,13 +111,15 @@ impl JournalScripts {
         appended: &[Position],
         limit: usize,
     ) -> Result<Progress, StoreError> {
-        let mut call = self.follow.prepare_invoke();
-        call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
-        call.arg(cursor.to_string()).arg(limit);
-        for own in appended {
-            call.arg(own.to_string());
-        }
-        let (position, more, gap, rows): (String, bool, bool, Vec<Row>) = connection.run_script(&call).await?;
+        let prepare = |call: &mut ScriptInvocation<'_>| {
+            call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
+            call.arg(cursor.to_string()).arg(limit);
+            for own in appended {
+                call.arg(own.to_string());
+            }
+        };
+        type Reply = (String, bool, bool, Vec<Row>);
+        let (position, more, gap, rows): Reply = self.follow.run(connection, prepare).await?;
         // The position was read before the ledger's pages. A record appended in the meantime is
         // also in the next reply.
         let records = if gap { self.ledger(connection).await? } else { records_of(&rows)? };
@@ -91,10 +131,11 @@ impl JournalScripts {
     pub(super) async fn ledger(&self, connection: &Connection) -> Result<Vec<FeedRecord>, StoreError> {
         let (mut from, mut all) = ("-inf".to_owned(), Vec::new());
         loop {
-            let mut call = self.ledger.prepare_invoke();
-            call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
-            call.arg(&from).arg(LEDGER_PAGE);
-            let (next, rows): (String, Vec<Row>) = connection.run_script(&call).await?;
+            let prepare = |call: &mut ScriptInvocation<'_>| {
+                call.key(&self.feed_key).key(&self.ledger_key).arg(MAX_FEED).arg(MAX_LEDGER);
+                call.arg(&from).arg(LEDGER_PAGE);
+            };
+            let (next, rows): (String, Vec<Row>) = self.ledger.run(connection, prepare).await?;
             all.extend(records_of(&rows)?);
             if next.is_empty() || next == from {
                 return Ok(all);

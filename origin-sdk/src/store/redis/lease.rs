@@ -6,7 +6,8 @@ use std::time::Duration;
 use redis::{Script, ScriptInvocation, Value};
 
 use super::connection::Connection;
-use super::{stored, to_millis};
+use super::to_millis;
+use super::values::{INLINE, ValueRow, Values};
 use crate::error::StoreError;
 use crate::store::{Claim, ClaimRequest, Holder, LeaseToken, Outcome};
 
@@ -36,7 +37,7 @@ pub(super) struct LeaseScripts {
 impl LeaseScripts {
     pub(super) fn new() -> Self {
         Self {
-            claim: Script::new(include_str!("lua/claim.lua")),
+            claim: frees!("read_value.lua", "claim.lua"),
             put: writes!("end_lease.lua", "put.lua"),
             remove: frees!("end_lease.lua", "remove.lua"),
             release: frees!("end_lease.lua", "release.lua"),
@@ -50,6 +51,7 @@ impl LeaseScripts {
     pub(super) async fn claim(
         &self,
         connection: &Connection,
+        values: &Values,
         key: &str,
         request: &ClaimRequest<'_>,
         channel: Option<&str>,
@@ -57,8 +59,11 @@ impl LeaseScripts {
         let mut call = on_key(&self.claim, key);
         call.arg(request.token.as_str()).arg(request.position.to_string()).arg(to_millis(request.ttl));
         call.arg(request.replaces.map_or("", LeaseToken::as_str)).arg(channel.unwrap_or_default());
-        type Reply = (Option<Vec<u8>>, i64, Option<String>, Option<String>, i64);
-        let (value, ttl_ms, token, position, lease_ms): Reply = connection.run_script(&call).await?;
+        call.arg(INLINE);
+        type Reply = (ValueRow, Option<String>, Option<String>, i64);
+        let turn = values.turn().await?;
+        let (value, token, position, lease_ms): Reply = connection.run_script(&call).await?;
+        drop(turn);
         let holder = token.map(|token| {
             Ok::<_, StoreError>(Holder {
                 token: LeaseToken::from(token),
@@ -66,20 +71,45 @@ impl LeaseScripts {
                 left: Duration::from_millis(u64::try_from(lease_ms).unwrap_or(0)),
             })
         });
-        Ok(Claim { stored: stored(value, ttl_ms), holder: holder.transpose()? })
+        // Without the value, the claim still tells who loads it.
+        let stored = values.whole(key, value).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, key, "a large value could not be read");
+            None
+        });
+        Ok(Claim { stored, holder: holder.transpose()? })
     }
 
+    /// Stores a value, and sends a large one in pieces first.
     pub(super) async fn put(
         &self,
         connection: &Connection,
+        values: &Values,
         key: &str,
         bytes: &[u8],
         ttl: Duration,
         lease: Option<&LeaseToken>,
     ) -> Result<bool, StoreError> {
         let mut call = on_key(&self.put, key);
-        call.arg(bytes).arg(to_millis(ttl)).arg(lease.map_or("", LeaseToken::as_str));
-        connection.run_script(&call).await
+        let staged = (bytes.len() > INLINE).then(|| staged_key(key));
+        match &staged {
+            Some(staged) => {
+                values.stage(staged, bytes).await?;
+                call.key(staged).arg(bytes.len());
+            }
+            None => {
+                call.arg(bytes);
+            }
+        }
+        call.arg(to_millis(ttl)).arg(lease.map_or("", LeaseToken::as_str));
+        let _turn = values.turn().await?;
+        let outcome = connection.run_script::<i64>(&call).await;
+        if let (Some(staged), Ok(..1) | Err(_)) = (&staged, &outcome) {
+            values.unstage(staged).await;
+        }
+        match outcome? {
+            -1 => Err(StoreError::Incomplete),
+            stored => Ok(stored == 1),
+        }
     }
 
     pub(super) async fn remove(
@@ -138,6 +168,11 @@ fn on_key<'a>(script: &'a Script, key: &str) -> ScriptInvocation<'a> {
 
 fn lease_key(key: &str) -> String {
     beside(key, "lease")
+}
+
+/// Returns a key for a value that is being sent, which no other sender has.
+fn staged_key(key: &str) -> String {
+    format!("{}:{}", beside(key, "staged"), LeaseToken::random().as_str())
 }
 
 /// Returns `APP:what:vVERSION:{family}:rest`. It cannot equal a data key, whose second segment is a

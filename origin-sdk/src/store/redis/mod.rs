@@ -4,11 +4,15 @@ mod admin;
 mod connection;
 mod journal;
 mod lease;
+mod progress;
 mod scan;
 mod shipping;
 mod topology;
+mod url;
+mod values;
 mod wakeups;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +27,7 @@ use self::lease::LeaseScripts;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
+use self::values::Values;
 use self::wakeups::Wakeups;
 use super::{
     Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
@@ -30,18 +35,35 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
+use crate::metrics::Metrics;
 use crate::random;
 
 /// The most records fetched at a time. The script bounds their scopes and bytes as well.
 const FOLLOW_LIMIT: usize = 1000;
-/// The most keys read in one transaction. A longer one would block other clients.
-const BATCH: usize = 500;
+
+/// The settings of a [`RedisStore`] besides its server and app.
+#[derive(Debug, Clone)]
+pub(crate) struct RedisOptions {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) clock: Clock,
+    /// The largest value that is read.
+    pub(crate) max_value_bytes: usize,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The environment that the keys belong to.
+    pub(crate) environment: Option<String>,
+}
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
     commands: Connection,
     /// The connection of blocking reads, which would delay any command behind them.
     blocking: Connection,
+    /// The prefix of all names in Redis: `ENVIRONMENT/`, or nothing. A name of an app has no `/`,
+    /// so names of two environments never meet, nor those of an environment and of an app without
+    /// one.
+    prefix: String,
+    /// Values, and the connection of large ones.
+    values: Values,
     /// The connection of the shipper, whose replies can be megabytes.
     shipping: Connection,
     wakeups: Wakeups,
@@ -52,12 +74,18 @@ pub(crate) struct RedisStore {
 
 impl RedisStore {
     /// Returns a store on this server. Connects on first use.
-    pub(crate) fn new(primary: &Primary, app: &str, timeouts: Timeouts, clock: &Clock) -> Self {
-        let connection = || Connection::new(primary.clone(), timeouts, clock.clone());
+    pub(crate) fn new(primary: &Primary, app: &str, options: RedisOptions) -> Self {
+        let RedisOptions { timeouts, clock, max_value_bytes, metrics, environment } = options;
+        let prefix = environment.map(|name| format!("{name}/")).unwrap_or_default();
+        let app = &format!("{prefix}{app}");
+        let connection_with = |timeouts| Connection::new(primary.clone(), timeouts, clock.clone());
+        let connection = || connection_with(timeouts);
         let process = random::process_id();
         Self {
+            prefix,
             commands: connection(),
             blocking: connection(),
+            values: Values::new(connection_with(values::bulk_timeouts(timeouts)), timeouts, max_value_bytes, metrics),
             shipping: connection(),
             wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
@@ -67,31 +95,26 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    /// Returns the name in Redis of a data key.
+    fn name_of(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
 impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
         async move {
-            // One transaction, so that a value is never paired with the TTL of its replacement.
-            let mut both = redis::pipe();
-            both.atomic().get(key).cmd("PTTL").arg(key);
-            let (bytes, ttl_ms): (Option<Vec<u8>>, i64) = self.commands.run_pipeline(&both).await?;
-            Ok(stored(bytes, ttl_ms))
+            let values = self.values.get_many(&self.commands, &[self.name_of(key)]).await?;
+            Ok(values.into_iter().next().flatten())
         }
         .boxed()
     }
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
         async move {
-            let mut all = Vec::with_capacity(keys.len());
-            for keys in keys.chunks(BATCH) {
-                let mut both = redis::pipe();
-                both.atomic();
-                for key in keys {
-                    both.get(key).cmd("PTTL").arg(key);
-                }
-                let pairs: Vec<(Option<Vec<u8>>, i64)> = self.commands.run_pipeline(&both).await?;
-                all.extend(pairs.into_iter().map(|(value, ttl_ms)| stored(value, ttl_ms)));
-            }
-            Ok(all)
+            let names: Vec<_> = keys.iter().map(|key| self.name_of(key)).collect();
+            self.values.get_many(&self.commands, &names).await
         }
         .boxed()
     }
@@ -103,7 +126,8 @@ impl ValueStore for RedisStore {
         ttl: Duration,
         lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.put(&self.commands, key, &bytes, ttl, lease).await }.boxed()
+        async move { self.leases.put(&self.commands, &self.values, &self.name_of(key), &bytes, ttl, lease).await }
+            .boxed()
     }
 
     fn remove<'a>(
@@ -116,11 +140,14 @@ impl ValueStore for RedisStore {
     }
 
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.raise_version(&self.commands, key, version).await }.boxed()
+        async move { self.leases.raise_version(&self.commands, &self.name_of(key), version).await }.boxed()
     }
 
     fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
-        async move { self.leases.claim(&self.commands, key, &request, self.wakeups.channel()).await }.boxed()
+        async move {
+            self.leases.claim(&self.commands, &self.values, &self.name_of(key), &request, self.wakeups.channel()).await
+        }
+        .boxed()
     }
 
     fn renew<'a>(
@@ -129,7 +156,7 @@ impl ValueStore for RedisStore {
         token: &'a LeaseToken,
         ttl: Duration,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.renew(&self.commands, key, token, ttl).await }.boxed()
+        async move { self.leases.renew(&self.commands, &self.name_of(key), token, ttl).await }.boxed()
     }
 
     fn release<'a>(
@@ -138,11 +165,11 @@ impl ValueStore for RedisStore {
         token: &'a LeaseToken,
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        async move { self.leases.release(&self.commands, key, token, outcome).await }.boxed()
+        async move { self.leases.release(&self.commands, &self.name_of(key), token, outcome).await }.boxed()
     }
 
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
-        self.wakeups.watch(key).boxed()
+        async move { self.wakeups.watch(&self.name_of(key)).await }.boxed()
     }
 }
 
@@ -208,13 +235,6 @@ impl ShipStore for RedisStore {
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
         self.ship.status(&self.shipping).boxed()
     }
-}
-
-/// Converts the replies of `GET` and `PTTL`. Returns `None` for a key without a TTL, which was not
-/// written by this store.
-fn stored(value: Option<Vec<u8>>, ttl_ms: i64) -> Option<Stored> {
-    let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
-    value.filter(|_| !ttl_left.is_zero()).map(|bytes| Stored { bytes: bytes.into(), ttl_left })
 }
 
 /// Returns a TTL in the milliseconds of Redis: at least 1, at most `i64::MAX / 2`, so that Redis's

@@ -17,12 +17,11 @@ use redis::{Script, ScriptInvocation, Value};
 use shared_keys::Position;
 
 use super::connection::Connection;
-use super::journal::{MAX_FEED, MAX_LEDGER, Row, journal_key, record_of_row};
+use super::journal::{JOURNAL, MAX_FEED, MAX_LEDGER, Row, journal_key, record_of_row};
 use crate::error::StoreError;
 use crate::store::ShipStatus;
 use crate::store::{FeedRecord, SHIP_LEASE, ShipTurn, Shipping, Unshipped};
 
-const JOURNAL: &str = include_str!("lua/journal.lua");
 const SHARED: &str = include_str!("lua/shipping.lua");
 /// The prefix of a group's name, before the target's name.
 const GROUP_PREFIX: &str = "ship:";
