@@ -3,8 +3,8 @@
 -- KEYS: key, lease.
 -- ARGV: token, position, ttl_ms, the token of a holder that may be replaced (or ''), the channel on
 -- which to notify the caller (or ''), the longest value in the reply.
--- Returns {{value or head, pttl, size}, holder, its position, its pttl}. Without a holder, the lease
--- is now the caller's.
+-- Returns {{value or head, pttl, size}, holder, its position, its pttl}. Without a holder, the
+-- lease is now the caller's.
 local key, lease = KEYS[1], KEYS[2]
 local token, position, ttl, replaced, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
