@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use shared_keys::{Key, Lifetime, Tag};
 
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 
 /// A loader or writer of any type. Boxed only after a miss, so that a hit allocates nothing.
 pub(crate) type BoxLoader<'a, K, T> = Box<dyn FnOnce(K, LoadContext) -> LoadFuture<T> + Send + 'a>;
@@ -19,9 +19,9 @@ pub(crate) type BoxLoader<'a, K, T> = Box<dyn FnOnce(K, LoadContext) -> LoadFutu
 /// A loader that was called, and runs once it is polled.
 pub(crate) type LoadFuture<T> = BoxFuture<'static, Result<T, LoadError>>;
 
-/// Boxes a loader; `wrap` converts its value. A panic while the loader builds its future becomes an
-/// error of the load.
-pub(crate) fn boxed<'a, K, V, T, F, L>(loader: F, wrap: fn(V) -> T) -> BoxLoader<'a, K, T>
+/// Boxes a loader or writer; `wrap` converts its value. A panic while it builds its future becomes
+/// an error of the load.
+pub(crate) fn boxed<'a, K, V, T, F, L>(work: Work, loader: F, wrap: fn(V) -> T) -> BoxLoader<'a, K, T>
 where
     V: 'static,
     T: Send + 'static,
@@ -29,8 +29,8 @@ where
     L: Future<Output = Result<V, BoxError>> + Send + 'static,
 {
     Box::new(move |key, context| match catch_unwind(AssertUnwindSafe(|| loader(key, context))) {
-        Ok(load) => async move { load.await.map(wrap).map_err(LoadError::failed) }.boxed(),
-        Err(_) => ready(Err(LoadError::panicked())).boxed(),
+        Ok(load) => async move { load.await.map(wrap).map_err(|error| LoadError::failed(work, error)) }.boxed(),
+        Err(_) => ready(Err(LoadError::panicked(work))).boxed(),
     })
 }
 

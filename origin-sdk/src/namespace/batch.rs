@@ -12,15 +12,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
-use super::load::{LoadOutcome, LoadRequest, LoadStart, LoaderOutput};
+use super::load::{LoadOutcome, LoadRequest, RunningLoad};
 use super::read::Lookup;
+use super::run::LoaderOutput;
 use super::{Inner, Namespace};
 use crate::cached::Cached;
 use crate::entry::Entry;
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BatchContext, BoxLoader, LoadContext, LoadFuture};
 use crate::request_scope;
-use crate::stampede::{LeaderGuard, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{Flight, LeaderGuard, Lease, LeaseOutcome, Waiter};
 
 /// The loader of a batch: keys → their values by the keys' texts.
 pub(super) type BatchLoader<K, V> =
@@ -40,7 +41,7 @@ struct MissedKey<K, V> {
 struct BatchLoad<K, V> {
     key: K,
     request: LoadRequest<V>,
-    guard: LeaderGuard<LoadOutcome<V>, LoadStart>,
+    guard: LeaderGuard<LoadOutcome<V>, RunningLoad>,
 }
 
 /// Erases the types of a batch's loader.
@@ -54,7 +55,7 @@ where
     Arc::new(move |keys, context| {
         let load = loader(keys, context);
         async move {
-            let values = load.await.map_err(LoadError::failed)?;
+            let values = load.await.map_err(|error| LoadError::failed(Work::Loader, error))?;
             Ok(values.into_iter().map(|(key, value)| (key.to_text().into(), value)).collect())
         }
         .boxed()
@@ -223,7 +224,7 @@ where
         &self,
         missed: &[MissedKey<K, V>],
         loader: &Arc<BatchLoader<K, V>>,
-    ) -> Vec<Waiter<LoadOutcome<V>>> {
+    ) -> Vec<Waiter<LoadOutcome<V>, RunningLoad>> {
         let start = self.inner.start();
         let mut loads = Vec::new();
         let waiters = missed.iter().map(|missed| {
@@ -248,8 +249,9 @@ where
         let texts: Vec<_> = keys.iter().map(Key::to_text).collect();
         let context = LoadContext::default();
         let load = load_many(loader, keys, BatchContext::default());
-        let output = self.inner.within_hard_timeout(self.inner.run_loader(load, &context)).await?;
-        let values: HashMap<_, _> = output.value.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
+        let flights: Vec<_> = texts.iter().map(|text| Flight::new(self.inner.load_key(text))).collect();
+        let values = self.inner.run_uncached(load, &context, &flights).await?;
+        let values: HashMap<_, _> = values.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
         let cached = |value: &Arc<V>| Cached::loaded(Arc::clone(value));
         Ok(texts.iter().map(|key| values.get(key.as_str()).map(cached)).collect())
     }
@@ -323,7 +325,9 @@ async fn load_batch<K, V>(
     let keys = batch.iter().map(|(load, _)| load.key.clone()).collect();
     let contexts = batch.iter().map(|(load, _)| (load.request.key.clone(), load.request.context.clone()));
     let (whole, contexts) = (LoadContext::default(), BatchContext::new(contexts));
-    let output = inner.within_hard_timeout(inner.run_loader(load_many(loader, keys, contexts), &whole)).await;
+    let flights: Vec<_> = batch.iter().map(|(load, _)| Arc::clone(&load.request.flight)).collect();
+    let load = load_many(loader, keys, contexts);
+    let output = inner.within_hard_timeout(inner.run_loader(load, &whole, &flights)).await;
     let (mut values, delta) = match output {
         Ok(LoaderOutput { value, delta }) => (value, Ok(delta)),
         Err(error) => (HashMap::new(), Err(error)),

@@ -169,7 +169,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     }
 
     /// Sets how many loaders of this namespace may run at a time in this process; others wait,
-    /// within the hard timeout. At least 1, default 256. A batch counts as one.
+    /// within the hard timeout. At least 1, default 256. A batch counts as one. A loader that waits
+    /// for a load of this or another namespace does not count meanwhile.
     pub fn loader_concurrency(mut self, loaders: usize) -> Self {
         self.loader_concurrency = loaders.clamp(1, Semaphore::MAX_PERMITS);
         self
@@ -186,7 +187,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 negative: self.negative,
                 lookups: SingleFlight::new(),
                 loads: SingleFlight::new(),
-                loaders: Semaphore::new(self.loader_concurrency),
+                loaders: Arc::new(Semaphore::new(self.loader_concurrency)),
             }),
             tags: self.tags,
             key: PhantomData,

@@ -8,16 +8,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 
+use super::run::LoaderOutput;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::core::Core;
 use crate::entry::{self, Entry};
-use crate::error::LoadError;
+use crate::error::{LoadError, Work};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
-use crate::request_scope::RequestScope;
-use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Run, Waiter};
 use crate::store::Outcome;
-use crate::task::AbortOnDrop;
 
 /// The moment at which a load starts: the clock, and the journal as this process knows it.
 ///
@@ -28,6 +27,13 @@ pub(super) struct LoadStart {
     pub(super) at: Duration,
     changes: u64,
     pub(super) position: Position,
+}
+
+/// A load that is running, for the callers that join it.
+#[derive(Clone)]
+pub(super) struct RunningLoad {
+    start: LoadStart,
+    flight: Arc<Flight>,
 }
 
 /// The outcome of a load: `None` if a batch's loader has no value for the key.
@@ -65,19 +71,13 @@ pub(super) struct LoadRequest<V> {
     /// from it.
     pub(super) scopes: Vec<ScopeHash>,
     pub(super) start: LoadStart,
+    pub(super) flight: Arc<Flight>,
     pub(super) context: LoadContext,
     /// The entry to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
     /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects
     /// another process's copy that the same draw would also refresh.
     pub(super) rand: f64,
-}
-
-/// The result of a loader, of one value or of many.
-pub(super) struct LoaderOutput<T> {
-    pub(super) value: T,
-    /// How long the loader ran.
-    pub(super) delta: Duration,
 }
 
 /// Where a load got its value.
@@ -96,13 +96,19 @@ where
     pub(super) async fn await_load(
         &self,
         key: &K,
-        waiter: Waiter<LoadOutcome<V>>,
+        waiter: Waiter<LoadOutcome<V>, RunningLoad>,
         loader: Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         accepts_absence: bool,
     ) -> Result<Option<Cached<V>>, LoadError> {
         let (inner, stale) = (&self.inner, fallback.clone());
         let load = self.await_valid_outcome(key, waiter, loader, fallback, accepts_absence);
+        let load = async {
+            match Run::current() {
+                Some(run) => run.without_permit(load).await,
+                None => load.await,
+            }
+        };
         let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
         tokio::pin!(load);
         match tokio::time::timeout(soft, &mut load).await {
@@ -119,7 +125,7 @@ where
     async fn await_valid_outcome(
         &self,
         key: &K,
-        mut waiter: Waiter<LoadOutcome<V>>,
+        mut waiter: Waiter<LoadOutcome<V>, RunningLoad>,
         mut loader: Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         accepts_absence: bool,
@@ -130,7 +136,9 @@ where
             if !waiter.is_leader {
                 self.inner.metrics.coalesced.add(1);
             }
-            match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
+            let wait = Run::current().map(|run| run.wait_for(&waiter.start.flight)).transpose();
+            let _wait = wait.map_err(LoadError::cycle)?;
+            match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked(Work::Loader)))? {
                 // A load that this caller joined may have started before an invalidation that
                 // precedes the call: of a tag that only the loader knew, or one that had not
                 // reached this process yet. The leader takes its value in any case: its call began
@@ -159,7 +167,7 @@ where
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> Waiter<LoadOutcome<V>> {
+    ) -> Waiter<LoadOutcome<V>, RunningLoad> {
         let start = self.inner.start();
         let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is
@@ -188,18 +196,20 @@ where
         start: LoadStart,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, LoadStart>) {
+    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad>) {
         let (text, context) = (key.to_text(), self.load_context(key));
         let scopes = entry::scopes(&text, &context.tags());
         let journal = &self.inner.core.journal;
-        let may_join = |running: &LoadStart| {
+        let may_join = |RunningLoad { start: running, .. }: &RunningLoad| {
             let is_current =
                 running.changes == start.changes || journal.verdict(&scopes, running.position) == Verdict::Valid;
             let age = start.at.saturating_sub(running.at);
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
-        let joined = self.inner.loads.join_or_lead(&text, may_join, start);
-        (LoadRequest { key: text.into(), scopes, start, context, fallback, rand }, joined)
+        let flight = Flight::new(self.inner.load_key(&text));
+        let load = RunningLoad { start, flight: Arc::clone(&flight) };
+        let joined = self.inner.loads.join_or_lead(&text, may_join, load);
+        (LoadRequest { key: text.into(), scopes, start, flight, context, fallback, rand }, joined)
     }
 }
 
@@ -223,7 +233,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 LeaseOutcome::Acquired(lease) => acquired = Some(lease),
                 LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
             }
-            self.run_loader(loader, &request.context).await.map(ValueSource::Loader)
+            let flights = [Arc::clone(&request.flight)];
+            self.run_loader(loader, &request.context, &flights).await.map(ValueSource::Loader)
         });
         match source.await {
             Ok(ValueSource::Store(entry)) => Ok(Some(self.found_in_store(request, entry))),
@@ -286,59 +297,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
         Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness })
     }
-
-    pub(super) async fn within_hard_timeout<T>(
-        &self,
-        load: impl Future<Output = Result<T, LoadError>>,
-    ) -> Result<T, LoadError> {
-        let timeout = self.options.hard_timeout;
-        tokio::time::timeout(timeout, load).await.unwrap_or_else(|_| {
-            self.metrics.load_errors.add(1);
-            Err(LoadError::timed_out(timeout))
-        })
-    }
-
-    /// Runs a loader, of one value or of many, once the concurrency limit allows it, and counts it.
-    pub(super) async fn run_loader<T: Send + 'static>(
-        &self,
-        loader: LoadFuture<T>,
-        context: &LoadContext,
-    ) -> Result<LoaderOutput<T>, LoadError> {
-        // The semaphore is never closed.
-        let _permit = self.loaders.acquire().await;
-        let started_at = self.core.clock.now();
-        match run(loader, context.clone()).await {
-            Ok(value) => {
-                self.metrics.loads.add(1);
-                Ok(LoaderOutput { value, delta: self.core.clock.now().saturating_sub(started_at) })
-            }
-            Err(error) => {
-                self.metrics.load_errors.add(1);
-                Err(error)
-            }
-        }
-    }
 }
 
 async fn release(lease: Option<Lease>, outcome: Outcome) {
     if let Some(lease) = lease {
         lease.release(outcome).await;
     }
-}
-
-/// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
-/// future aborts the task.
-///
-/// Its reads through the cache do not count for the request that started it. It only takes over
-/// whether any of them was stale.
-pub(super) async fn run<T: Send + 'static>(loader: LoadFuture<T>, context: LoadContext) -> Result<T, LoadError> {
-    let mut task = AbortOnDrop(tokio::spawn(async move {
-        let scope = RequestScope::default();
-        let result = scope.scope(loader).await;
-        if scope.take().ttl_secs < 0 {
-            context.set_built_on_stale();
-        }
-        result
-    }));
-    (&mut task.0).await.unwrap_or_else(|_| Err(LoadError::panicked()))
 }

@@ -6,6 +6,7 @@ mod fleet_load;
 mod load;
 mod read;
 mod read_through;
+mod run;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -22,14 +23,14 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
-use self::load::{LoadOutcome, LoadStart};
+use self::load::{LoadOutcome, RunningLoad};
 pub use self::read_through::ReadThrough;
 use crate::codec::Encoded;
 use crate::core::Core;
 use crate::entry::{Entry, Meta};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{Lease, SingleFlight};
+use crate::stampede::{Lease, LoadKey, SingleFlight};
 use crate::store::Outcome;
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
@@ -57,9 +58,9 @@ struct Inner<V> {
     /// Reads of the shared tier.
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the moment at which it started.
-    loads: Arc<SingleFlight<LoadOutcome<V>, LoadStart>>,
+    loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad>>,
     /// A permit for each loader that may run.
-    loaders: Semaphore,
+    loaders: Arc<Semaphore>,
 }
 
 thread_local! {
@@ -78,6 +79,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    fn load_key<'a>(&self, text: &'a str) -> LoadKey<'a> {
+        LoadKey { cache: Arc::as_ptr(&self.core).addr(), text }
+    }
+
     /// Returns the metadata to store beside a new value, whose loader took `delta`.
     fn meta(&self, value: &V, context: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
         let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));

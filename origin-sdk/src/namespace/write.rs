@@ -7,11 +7,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict};
 
-use super::load::run;
+use super::run::run;
 use super::{Inner, Namespace};
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture, boxed};
 use crate::receipt::{Delivery, Receipt, Written};
+use crate::stampede::{self, Run};
 use crate::store::Unless;
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -51,7 +52,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        self.write_in_a_task(key, also, boxed(writer, |value| (value, None))).await
+        self.write_in_a_task(key, also, boxed(Work::Writer, writer, |value| (value, None))).await
     }
 
     /// Like [`write_through`](Self::write_through), for writers that may arrive in another order than
@@ -93,7 +94,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<(V, u64), BoxError>> + Send + 'static,
     {
-        self.write_in_a_task(key, also, boxed(writer, |(value, version)| (value, Some(version)))).await
+        self.write_in_a_task(key, also, boxed(Work::Writer, writer, |(value, version)| (value, Some(version)))).await
     }
 
     async fn write_in_a_task<Form>(
@@ -111,8 +112,12 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         // Before the writer is called: it may write to the database at once.
         let since = inner.core.journal.position();
         let writer = writer(key.clone(), context.clone());
-        let task = tokio::spawn(async move { inner.write(&text, covered, since, &context, writer).await });
-        task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
+        // A loader that writes waits for the writer, and so for its reads.
+        let part_of = Run::current();
+        let task = tokio::spawn(stampede::within(part_of, async move {
+            inner.write(&text, covered, since, &context, writer).await
+        }));
+        task.await.unwrap_or_else(|_| Err(LoadError::panicked(Work::Writer)))
     }
 
     /// Stores a value that the caller has loaded by itself, with the tags that follow from its key,
@@ -163,7 +168,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         writer: LoadFuture<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let core = &self.core;
-        let (value, version) = match run(writer, context.clone()).await {
+        let (value, version) = match run(Work::Writer, writer, context.clone(), Run::current()).await {
             Ok((value, version)) => (Arc::new(value), version),
             Err(error) => {
                 core.invalidate(Mode::Remove, covered).await;

@@ -7,6 +7,7 @@ mod flights;
 mod freshness;
 mod lag;
 mod loaders;
+mod nesting;
 mod timeouts;
 mod write;
 
