@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared_keys::{Mode, Scope};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::codec::Codec;
@@ -13,6 +14,9 @@ use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
+
+/// The permits of [`Core::lease_commands`].
+pub(crate) const LEASE_COMMANDS: usize = 128;
 
 /// The shared state.
 pub(crate) struct Core {
@@ -25,6 +29,10 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     pub(crate) lease_ttl: Duration,
+    /// A permit for each lease command that is not the first of its load: renewals, and requests of
+    /// waiters. A batch has one of these per key, and all of them at the same time would exceed the
+    /// timeout of a command.
+    pub(crate) lease_commands: Arc<Semaphore>,
     pub(crate) randomness: Randomness,
     pub(crate) jitter: f64,
     pub(crate) bypass: bool,

@@ -93,17 +93,40 @@ impl LoadContext {
 
 /// The handles for the loader of a batch, one for each key's value. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct BatchContext(Arc<HashMap<Box<str>, LoadContext>>);
+pub struct BatchContext(Arc<Batch>);
+
+#[derive(Debug, Default)]
+struct Batch {
+    contexts: HashMap<Box<str>, LoadContext>,
+    failures: Mutex<HashMap<Box<str>, LoadError>>,
+}
 
 impl BatchContext {
     pub(crate) fn new(contexts: impl IntoIterator<Item = (Box<str>, LoadContext)>) -> Self {
-        Self(Arc::new(contexts.into_iter().collect()))
+        Self(Arc::new(Batch { contexts: contexts.into_iter().collect(), failures: Mutex::default() }))
     }
 
     /// Returns the handle of one of the keys that the loader was called with. The handle of any
     /// other key has no effect.
     #[must_use]
     pub fn of(&self, key: &impl Key) -> LoadContext {
-        self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()
+        self.0.contexts.get(key.to_text().as_str()).cloned().unwrap_or_default()
+    }
+
+    /// Reports a key that cannot be loaded, of those that the loader was called with. The read of
+    /// the key gets the error, or a stale value; the other keys are not affected. A value that the
+    /// loader returns for the key all the same is ignored.
+    pub fn fail(&self, key: &impl Key, error: impl Into<BoxError>) {
+        let error = LoadError::failed(Work::Loader, error.into());
+        self.failures().insert(key.to_text().into(), error);
+    }
+
+    /// Takes the failures that were reported, by the keys' texts.
+    pub(crate) fn take_failures(&self) -> HashMap<Box<str>, LoadError> {
+        mem::take(&mut *self.failures())
+    }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<Box<str>, LoadError>> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -267,8 +267,8 @@ async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() 
         let loader = |missing: Vec<Item>, _: BatchContext| async move {
             Ok(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
         };
-        let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();
-        hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
+        let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await;
+        hits.into_iter().map(|hit| hit.unwrap().map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
     });
     eventually("the batch waits for one of its keys", async || b.stats().lease_waits == 1).await;
     eventually("the batch has loaded the other keys", async || {

@@ -6,10 +6,12 @@ use std::time::Duration;
 #[cfg(feature = "shipping")]
 use shared_keys::purge::Secret;
 
+use tokio::sync::Semaphore;
+
 use super::Cache;
 use crate::clock::Clock;
 use crate::codec::{Codec, Format};
-use crate::core::Core;
+use crate::core::{Core, LEASE_COMMANDS};
 use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
@@ -237,6 +239,7 @@ impl CacheBuilder {
             clock: self.clock,
             codec: self.codec,
             lease_ttl: self.lease_ttl,
+            lease_commands: Arc::new(Semaphore::new(LEASE_COMMANDS)),
             randomness: self.randomness,
             jitter: self.jitter,
             bypass: self.bypass,

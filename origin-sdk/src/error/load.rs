@@ -12,8 +12,8 @@ use crate::stampede::Cycle;
 /// A failed load, for which no stale value may be served, or a failed write. Cheap to clone: all
 /// waiters of a load get the same error.
 ///
-/// Its text includes that of the loader's error, so [`source`](Error::source) returns the error
-/// below that one, and a report of the whole chain prints no cause twice.
+/// Its text includes that of the loader's error, so [`source`](Error::source) returns the source
+/// of that error, and a report of the whole chain prints no cause twice.
 #[derive(Debug, Clone)]
 pub struct LoadError(Arc<LoadFailure>);
 
@@ -79,9 +79,8 @@ impl LoadError {
     /// and those of the loads that the loader waited for.
     ///
     /// It finds an error behind an `anyhow` context, in an [`io::Error`], in a `Box` and in an
-    /// `Arc`. An `anyhow::Error` without a context shows the error in it to nobody once it is
-    /// converted by `?`; `reallocate_into_boxed_dyn_error_without_backtrace` converts it so that it
-    /// is found.
+    /// `Arc`. An `anyhow::Error` without a context hides the error in it once `?` has converted it;
+    /// `reallocate_into_boxed_dyn_error_without_backtrace` converts it so that it is found.
     #[must_use]
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         match &*self.0 {

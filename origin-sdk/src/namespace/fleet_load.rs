@@ -29,7 +29,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     pub(super) fn lease_request(&self, request: &LoadRequest<V>) -> LeaseRequest {
         let core = &self.core;
         let position = request.start.position;
-        LeaseRequest::new(&core.store, &core.journal, &request.key, &request.scopes, position, core.lease_ttl)
+        let (key, scopes) = (&request.key, &request.scopes);
+        LeaseRequest::new(&core.store, &core.journal, key, scopes, position, core.lease_ttl, &core.lease_commands)
     }
 
     /// Acquires the key's lease unless another process holds it.
@@ -73,7 +74,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
                 Ok(_) => {}
                 Err(error) => return self.without_lease(&request.key, &error),
             }
-            match self.try_acquire(lease_request, request).await {
+            // The semaphore is never closed.
+            let permit = self.core.lease_commands.acquire().await;
+            let outcome = self.try_acquire(lease_request, request).await;
+            drop(permit);
+            match outcome {
                 LeaseOutcome::Held(longer) => left = longer,
                 outcome => return outcome,
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
+use tokio::time::Instant;
 
 use super::run::LoaderOutput;
 use super::{Inner, Namespace};
@@ -33,11 +34,36 @@ pub(super) struct LoadStart {
 #[derive(Clone)]
 pub(super) struct RunningLoad {
     start: LoadStart,
-    flight: Arc<Flight>,
+    pub(super) flight: Arc<Flight>,
+    /// Whether one loader loads several keys.
+    is_batch: bool,
+}
+
+/// A caller that waits for loads.
+pub(super) struct Caller {
+    called_at: Duration,
+    /// When it gets a stale value, if there is one.
+    soft_deadline: Option<Instant>,
+    is_batch: bool,
+    /// Whether it has joined a load before, and not taken its outcome.
+    pub(super) is_again: bool,
+}
+
+/// The outcome of a load for one of its callers.
+pub(super) enum Awaited<V> {
+    Cached(Cached<V>),
+    /// The loader of a batch has no value for the key.
+    Absent,
+    /// Nothing: the caller has joined a load whose outcome is not for it. It has to join another
+    /// one, or to start one.
+    Again,
 }
 
 /// The outcome of a load: `None` if a batch's loader has no value for the key.
 pub(super) type LoadOutcome<V> = Result<Option<LoadedValue<V>>, LoadError>;
+
+/// A caller that waits for a load.
+pub(super) type LoadWaiter<V> = Waiter<LoadOutcome<V>, RunningLoad>;
 
 /// The value of a load, and its origin.
 pub(super) struct LoadedValue<V> {
@@ -91,64 +117,23 @@ where
     K: Key + Clone,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Waits for the load that `waiter` belongs to, or for a later one. After the soft timeout the
-    /// caller gets the fallback if that may be served.
-    pub(super) async fn await_load(
+    /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
+    /// the loader.
+    pub(super) async fn load_missed(
         &self,
         key: &K,
-        waiter: Waiter<LoadOutcome<V>, RunningLoad>,
-        loader: Option<BoxLoader<'_, K, Option<V>>>,
+        loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
-        accepts_absence: bool,
-    ) -> Result<Option<Cached<V>>, LoadError> {
-        let (inner, stale) = (&self.inner, fallback.clone());
-        let load = self.await_valid_outcome(key, waiter, loader, fallback, accepts_absence);
-        let load = async {
-            match Run::current() {
-                Some(run) => run.without_permit(load).await,
-                None => load.await,
-            }
-        };
-        let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
-        tokio::pin!(load);
-        match tokio::time::timeout(soft, &mut load).await {
-            Err(_) if inner.may_serve_on_error(&stale) => {
-                inner.metrics.soft_timeouts.add(1);
-                let freshness = Freshness::Stale(StaleReason::SoftTimeout);
-                Ok(Some(inner.serve(&stale, Layer::Memory, freshness, inner.core.clock.now())))
-            }
-            Err(_) => load.await,
-            Ok(result) => result,
-        }
-    }
-
-    async fn await_valid_outcome(
-        &self,
-        key: &K,
-        mut waiter: Waiter<LoadOutcome<V>, RunningLoad>,
-        mut loader: Option<BoxLoader<'_, K, Option<V>>>,
-        fallback: Option<Arc<Entry<V>>>,
-        accepts_absence: bool,
-    ) -> Result<Option<Cached<V>>, LoadError> {
-        let core = &self.inner.core;
-        let called_at = core.clock.now();
+    ) -> Result<Cached<V>, LoadError> {
+        self.inner.forbid_cycle(&key.to_text())?;
+        let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
         loop {
-            if !waiter.is_leader {
-                self.inner.metrics.coalesced.add(1);
-            }
-            let wait = Run::current().map(|run| run.wait_for(&waiter.start.flight)).transpose();
-            let _wait = wait.map_err(LoadError::cycle)?;
-            match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked(Work::Loader)))? {
-                // A load that this caller joined may have started before an invalidation that
-                // precedes the call: of a tag that only the loader knew, or one that had not
-                // reached this process yet. The leader takes its value in any case: its call began
-                // earlier.
-                Some(loaded) if waiter.is_leader || loaded.started_at > called_at || loaded.is_valid(core) => {
-                    let now = core.clock.now();
-                    return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
-                }
-                None if waiter.is_leader || accepts_absence => return Ok(None),
-                _ => waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0),
+            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+            match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
+                Awaited::Cached(cached) => return Ok(cached),
+                // The caller's own loader always returns a value.
+                Awaited::Absent => return Err(LoadError::panicked(Work::Loader)),
+                Awaited::Again => caller.is_again = true,
             }
         }
     }
@@ -167,9 +152,9 @@ where
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> Waiter<LoadOutcome<V>, RunningLoad> {
+    ) -> LoadWaiter<V> {
         let start = self.inner.start();
-        let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
+        let (request, (waiter, guard)) = self.join_or_lead(key, start, false, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is
         // dropped here, and the waiters get an error.
         if let Some(guard) = guard
@@ -194,6 +179,7 @@ where
         &self,
         key: &K,
         start: LoadStart,
+        is_batch: bool,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
     ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad>) {
@@ -207,13 +193,73 @@ where
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
         let flight = Flight::new(self.inner.load_key(&text));
-        let load = RunningLoad { start, flight: Arc::clone(&flight) };
+        let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch };
         let joined = self.inner.loads.join_or_lead(&text, may_join, load);
         (LoadRequest { key: text.into(), scopes, start, flight, context, fallback, rand }, joined)
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    pub(super) fn caller(&self, is_batch: bool) -> Caller {
+        let soft_deadline = self.options.soft_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Caller { called_at: self.core.clock.now(), soft_deadline, is_batch, is_again: false }
+    }
+
+    /// Awaits the load that `waiter` belongs to. After the soft timeout the caller gets the
+    /// fallback if that may be served.
+    pub(super) async fn await_load(
+        &self,
+        waiter: &LoadWaiter<V>,
+        caller: &Caller,
+        fallback: Option<&Arc<Entry<V>>>,
+    ) -> Result<Awaited<V>, LoadError> {
+        let load = async {
+            match Run::current() {
+                Some(run) => run.without_permit(self.await_outcome(waiter, caller)).await,
+                None => self.await_outcome(waiter, caller).await,
+            }
+        };
+        let (Some(deadline), Some(stale)) = (caller.soft_deadline, fallback) else { return load.await };
+        tokio::pin!(load);
+        match tokio::time::timeout_at(deadline, &mut load).await {
+            Err(_) if self.may_serve_on_error(stale) => {
+                self.metrics.soft_timeouts.add(1);
+                let freshness = Freshness::Stale(StaleReason::SoftTimeout);
+                Ok(Awaited::Cached(self.serve(stale, Layer::Memory, freshness, self.core.clock.now())))
+            }
+            Err(_) => load.await,
+            Ok(result) => result,
+        }
+    }
+
+    async fn await_outcome(&self, waiter: &LoadWaiter<V>, caller: &Caller) -> Result<Awaited<V>, LoadError> {
+        if !waiter.is_leader {
+            self.metrics.coalesced.add(1);
+        }
+        let wait = Run::current().map(|run| run.wait_for(&waiter.start.flight)).transpose();
+        let _wait = wait.map_err(LoadError::cycle)?;
+        let outcome = waiter.outcome.clone().await.unwrap_or_else(|| Err(LoadError::panicked(Work::Loader)));
+        match outcome {
+            // A load that this caller joined may have started before an invalidation that precedes
+            // the call: of a tag that only the loader knew, or one that had not reached this
+            // process yet. The leader takes its value in any case: its call began earlier.
+            Ok(Some(loaded))
+                if waiter.is_leader || loaded.started_at > caller.called_at || loaded.is_valid(&self.core) =>
+            {
+                let now = self.core.clock.now();
+                Ok(Awaited::Cached(self.serve(&loaded.entry, loaded.layer, loaded.freshness, now)))
+            }
+            Ok(None) if waiter.is_leader || caller.is_batch => Ok(Awaited::Absent),
+            Ok(_) => Ok(Awaited::Again),
+            // The failure of a batch may be due to another key, and a batch has keys that the
+            // failed load knows nothing of. One attempt more is enough to tell.
+            Err(_) if !waiter.is_leader && !caller.is_again && (caller.is_batch || waiter.start.is_batch) => {
+                Ok(Awaited::Again)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn start(&self) -> LoadStart {
         let journal = &self.core.journal;
         LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
@@ -227,7 +273,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         loader: LoadFuture<Option<V>>,
     ) -> LoadOutcome<V> {
         let mut acquired = None;
-        let source = self.within_hard_timeout(async {
+        let source = self.within_hard_timeout(Instant::now(), async {
             match lease.await {
                 LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
                 LeaseOutcome::Acquired(lease) => acquired = Some(lease),

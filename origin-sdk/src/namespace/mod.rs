@@ -1,6 +1,7 @@
 //! The typed face of the cache: values of one type under keys of one type.
 
 mod batch;
+mod batch_load;
 mod builder;
 mod fleet_load;
 mod load;

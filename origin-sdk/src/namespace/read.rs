@@ -107,14 +107,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 }
                 Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
             }
-            Lookup::Miss(fallback) => {
-                self.inner.forbid_cycle(&key.to_text())?;
-                let mut loader = Some(boxed(Work::Loader, loader, Some));
-                let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
-                let cached = self.await_load(key, waiter, loader, fallback, false).await?;
-                // The caller's own loader always returns a value.
-                cached.ok_or_else(|| LoadError::panicked(Work::Loader))
-            }
+            Lookup::Miss(fallback) => self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await,
         }
     }
 

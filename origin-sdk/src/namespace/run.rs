@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::Inner;
 use crate::error::{LoadError, Work};
@@ -21,12 +22,14 @@ pub(super) struct LoaderOutput<T> {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    /// Awaits a load that started at `since`, until its hard timeout.
     pub(super) async fn within_hard_timeout<T>(
         &self,
+        since: Instant,
         load: impl Future<Output = Result<T, LoadError>>,
     ) -> Result<T, LoadError> {
         let timeout = self.options.hard_timeout;
-        tokio::time::timeout(timeout, load).await.unwrap_or_else(|_| {
+        tokio::time::timeout(timeout.saturating_sub(since.elapsed()), load).await.unwrap_or_else(|_| {
             self.metrics.load_errors.add(1);
             Err(LoadError::timed_out(timeout))
         })
@@ -61,7 +64,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         context: &LoadContext,
         flights: &[Arc<Flight>],
     ) -> Result<T, LoadError> {
-        let load = self.within_hard_timeout(self.run_loader(loader, context, flights));
+        let load = self.within_hard_timeout(Instant::now(), self.run_loader(loader, context, flights));
         let output = match Run::current() {
             Some(run) => {
                 let waits = flights.iter().map(|flight| run.wait_for(flight)).collect::<Result<Vec<_>, _>>();

@@ -151,7 +151,8 @@ async fn without_the_journal_a_batch_does_as_its_namespace_chose() {
     clock.advance(3 * SECOND);
     let read = async |numbers: &Namespace<Number, u64>| {
         let loader = |_: Vec<Number>, _: BatchContext| async { Ok([(KEY, 2), (Number { id: 2 }, 2)]) };
-        let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await.unwrap();
+        let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await;
+        let hits = hits.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         hits.into_iter().map(|hit| hit.map(|hit| *hit.value)).collect::<Vec<_>>()
     };
     assert_eq!(read(&serving).await, [Some(1), Some(2)]);

@@ -2,6 +2,7 @@
 //! nothing else is to be done.
 
 mod batch;
+mod batch_failures;
 mod bounds;
 mod flights;
 mod freshness;
