@@ -21,7 +21,8 @@ pub struct LoadError(Arc<LoadFailure>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoadErrorKind {
-    /// The loader or writer returned an error.
+    /// The loader or writer returned an error, or the loaders of other processes failed that this
+    /// process waited for.
     Failed,
     /// The loader or writer panicked.
     Panicked,
@@ -45,6 +46,8 @@ enum LoadFailure {
     Panicked(Work),
     TimedOut(Duration),
     Cycle(Cycle),
+    /// The loaders of two other processes failed, one after the other.
+    FailedElsewhere,
 }
 
 impl LoadError {
@@ -64,11 +67,20 @@ impl LoadError {
         Self(Arc::new(LoadFailure::Cycle(cycle)))
     }
 
+    pub(crate) fn failed_elsewhere() -> Self {
+        Self(Arc::new(LoadFailure::FailedElsewhere))
+    }
+
+    /// Whether the error stands for two failures in a row.
+    pub(crate) fn is_repeated(&self) -> bool {
+        matches!(*self.0, LoadFailure::FailedElsewhere)
+    }
+
     /// Returns the reason.
     #[must_use]
     pub fn kind(&self) -> LoadErrorKind {
         match *self.0 {
-            LoadFailure::Failed(..) => LoadErrorKind::Failed,
+            LoadFailure::Failed(..) | LoadFailure::FailedElsewhere => LoadErrorKind::Failed,
             LoadFailure::Panicked(_) => LoadErrorKind::Panicked,
             LoadFailure::TimedOut(_) => LoadErrorKind::TimedOut,
             LoadFailure::Cycle(_) => LoadErrorKind::Cycle,
@@ -124,6 +136,9 @@ impl fmt::Display for LoadError {
             LoadFailure::Failed(work, source) => write!(f, "the {work} failed: {source}"),
             LoadFailure::Panicked(work) => write!(f, "the {work} panicked"),
             LoadFailure::TimedOut(timeout) => write!(f, "the load was not done within {timeout:?}"),
+            LoadFailure::FailedElsewhere => f.write_str(
+                "the loaders of two other processes failed, one after the other: their callers have the errors",
+            ),
             LoadFailure::Cycle(cycle) => write!(
                 f,
                 "expected a loader that does not need the value it loads, got the cycle {}: \

@@ -15,7 +15,8 @@ use shared_keys::Key;
 
 use super::Namespace;
 use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_together};
-use super::load::{Awaited, LoadWaiter};
+use super::caller::Awaited;
+use super::load::LoadWaiter;
 use super::read::Lookup;
 use crate::cached::Cached;
 use crate::entry::Entry;
@@ -132,12 +133,19 @@ where
         if self.inner.core.bypass {
             return self.load_many_without_cache(keys, loader).await;
         }
-        let LookedUp { mut results, mut misses, refreshes } = self.look_up_and_serve(keys).await;
+        let LookedUp { mut results, mut misses, mut refreshes } = self.look_up_and_serve(keys).await;
+        refreshes.retain(|missed| !self.inner.is_backing_off(&missed.key.to_text()));
         let refreshing = self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
         let mut caller = self.inner.caller(true);
         while !misses.is_empty() {
+            misses.retain(|missed| {
+                let backed_off = self.inner.back_off(&missed.key.to_text(), missed.fallback.as_ref());
+                let is_loaded = backed_off.is_none();
+                backed_off.into_iter().for_each(|result| results[missed.index] = result.map(Some));
+                is_loaded
+            });
             let waiters = self.join_or_start_many(&misses, &loader);
             let loads = misses.into_iter().zip(waiters).map(async |(missed, waiter)| {
                 let awaited = self.inner.await_load(&waiter, &caller, missed.fallback.as_ref()).await;

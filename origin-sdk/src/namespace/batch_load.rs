@@ -130,6 +130,10 @@ async fn load_ready<K, V>(
     for (load, lease) in ready {
         match lease {
             LeaseOutcome::Found(entry) => load.guard.complete(Ok(Some(inner.found_in_store(&load.request, entry)))),
+            LeaseOutcome::Failed => {
+                let failed = inner.finish(&load.request, None, Err(LoadError::failed_elsewhere())).await;
+                load.guard.complete(failed);
+            }
             LeaseOutcome::Acquired(lease) => batch.push((load, Some(lease))),
             LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => batch.push((load, None)),
         }

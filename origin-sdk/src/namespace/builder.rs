@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{Inner, Namespace};
 use crate::core::Core;
-use crate::stampede::SingleFlight;
+use crate::stampede::{FailureBackoff, SingleFlight};
 
 /// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
 ///
@@ -52,6 +52,7 @@ pub(super) struct Options {
     pub(super) source_lag: Duration,
     pub(super) soft_timeout: Option<Duration>,
     pub(super) hard_timeout: Duration,
+    pub(super) failure_backoff: Duration,
 }
 
 /// The handling of values that stand for an absent one.
@@ -87,6 +88,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             source_lag: Duration::ZERO,
             soft_timeout: None,
             hard_timeout: Duration::from_secs(30),
+            failure_backoff: Duration::from_secs(1),
         };
         Self { core, tags: None, options, negative: None, loader_concurrency: 256 }
     }
@@ -176,6 +178,21 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         self
     }
 
+    /// Sets how long a key is not loaded after two of its loads in a row have failed. Until then
+    /// its reads get a stale value or the last error at once, and no refresh runs. Up to half of
+    /// the time is subtracted at random, so that processes do not try again together. Each process
+    /// remembers up to 10,000 failing keys of a namespace.
+    ///
+    /// After one failure alone the next caller loads, since the failure may be due to its caller.
+    /// Processes that wait for a load which fails behave the same: one of them loads, and if that
+    /// fails too, all of them get an error.
+    ///
+    /// Default 1 s; zero disables it within the process.
+    pub fn failure_backoff(mut self, backoff: Duration) -> Self {
+        self.options.failure_backoff = backoff;
+        self
+    }
+
     /// Builds the namespace.
     pub fn build(self) -> Namespace<K, V> {
         self.core.journal.remember_for(self.options.source_lag);
@@ -187,6 +204,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 negative: self.negative,
                 lookups: SingleFlight::new(),
                 loads: SingleFlight::new(),
+                failures: FailureBackoff::new(),
                 loaders: Arc::new(Semaphore::new(self.loader_concurrency)),
             }),
             tags: self.tags,

@@ -68,10 +68,14 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         request: &LoadRequest<V>,
         mut left: Duration,
     ) -> LeaseOutcome<Arc<Entry<V>>> {
+        let mut has_failed = false;
         loop {
             match lease_request.wait(left).await {
                 Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
-                Ok(_) => {}
+                // If each waiter loaded after a failure, the last one would fail after as many
+                // loads as there are processes.
+                Ok(Outcome::Failed) if has_failed => return LeaseOutcome::Failed,
+                Ok(outcome) => has_failed |= outcome == Outcome::Failed,
                 Err(error) => return self.without_lease(&request.key, &error),
             }
             // The semaphore is never closed.

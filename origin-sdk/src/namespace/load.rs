@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 use tokio::time::Instant;
 
+use super::caller::Awaited;
 use super::run::LoaderOutput;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
@@ -16,7 +17,7 @@ use crate::core::Core;
 use crate::entry::{self, Entry};
 use crate::error::{LoadError, Work};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
-use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Run, Waiter};
+use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Waiter};
 use crate::store::Outcome;
 
 /// The moment at which a load starts: the clock, and the journal as this process knows it.
@@ -36,27 +37,7 @@ pub(super) struct RunningLoad {
     start: LoadStart,
     pub(super) flight: Arc<Flight>,
     /// Whether one loader loads several keys.
-    is_batch: bool,
-}
-
-/// A caller that waits for loads.
-pub(super) struct Caller {
-    called_at: Duration,
-    /// When it gets a stale value, if there is one.
-    soft_deadline: Option<Instant>,
-    is_batch: bool,
-    /// Whether it has joined a load before, and not taken its outcome.
-    pub(super) is_again: bool,
-}
-
-/// The outcome of a load for one of its callers.
-pub(super) enum Awaited<V> {
-    Cached(Cached<V>),
-    /// The loader of a batch has no value for the key.
-    Absent,
-    /// Nothing: the caller has joined a load whose outcome is not for it. It has to join another
-    /// one, or to start one.
-    Again,
+    pub(super) is_batch: bool,
 }
 
 /// The outcome of a load: `None` if a batch's loader has no value for the key.
@@ -69,12 +50,12 @@ pub(super) type LoadWaiter<V> = Waiter<LoadOutcome<V>, RunningLoad>;
 pub(super) struct LoadedValue<V> {
     pub(super) entry: Arc<Entry<V>>,
     /// The start of the load.
-    started_at: Duration,
+    pub(super) started_at: Duration,
     /// The position up to which the value is known to be valid.
     valid_at: Position,
     /// [`Layer::Redis`] if another process has stored the value in the meantime.
-    layer: Layer,
-    freshness: Freshness,
+    pub(super) layer: Layer,
+    pub(super) freshness: Freshness,
 }
 
 impl<V> Clone for LoadedValue<V> {
@@ -85,7 +66,7 @@ impl<V> Clone for LoadedValue<V> {
 
 impl<V> LoadedValue<V> {
     /// Whether no record that this process knows covers the value.
-    fn is_valid(&self, core: &Core) -> bool {
+    pub(super) fn is_valid(&self, core: &Core) -> bool {
         self.entry.verdict_since(&core.journal, self.valid_at) == Verdict::Valid
     }
 }
@@ -128,6 +109,9 @@ where
         self.inner.forbid_cycle(&key.to_text())?;
         let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
         loop {
+            if let Some(result) = self.inner.back_off(&key.to_text(), fallback.as_ref()) {
+                return result;
+            }
             let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
                 Awaited::Cached(cached) => return Ok(cached),
@@ -138,8 +122,11 @@ where
         }
     }
 
-    /// Starts a refresh in the background, unless a load of the key is running.
+    /// Starts a refresh in the background, unless a load of the key is running or its source fails.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<'_, K, Option<V>>, rand: f64) {
+        if self.inner.is_backing_off(&key.to_text()) {
+            return;
+        }
         if self.join_or_start(key, &mut Some(loader), None, rand).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
@@ -200,66 +187,6 @@ where
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    pub(super) fn caller(&self, is_batch: bool) -> Caller {
-        let soft_deadline = self.options.soft_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Caller { called_at: self.core.clock.now(), soft_deadline, is_batch, is_again: false }
-    }
-
-    /// Awaits the load that `waiter` belongs to. After the soft timeout the caller gets the
-    /// fallback if that may be served.
-    pub(super) async fn await_load(
-        &self,
-        waiter: &LoadWaiter<V>,
-        caller: &Caller,
-        fallback: Option<&Arc<Entry<V>>>,
-    ) -> Result<Awaited<V>, LoadError> {
-        let load = async {
-            match Run::current() {
-                Some(run) => run.without_permit(self.await_outcome(waiter, caller)).await,
-                None => self.await_outcome(waiter, caller).await,
-            }
-        };
-        let (Some(deadline), Some(stale)) = (caller.soft_deadline, fallback) else { return load.await };
-        tokio::pin!(load);
-        match tokio::time::timeout_at(deadline, &mut load).await {
-            Err(_) if self.may_serve_on_error(stale) => {
-                self.metrics.soft_timeouts.add(1);
-                let freshness = Freshness::Stale(StaleReason::SoftTimeout);
-                Ok(Awaited::Cached(self.serve(stale, Layer::Memory, freshness, self.core.clock.now())))
-            }
-            Err(_) => load.await,
-            Ok(result) => result,
-        }
-    }
-
-    async fn await_outcome(&self, waiter: &LoadWaiter<V>, caller: &Caller) -> Result<Awaited<V>, LoadError> {
-        if !waiter.is_leader {
-            self.metrics.coalesced.add(1);
-        }
-        let wait = Run::current().map(|run| run.wait_for(&waiter.start.flight)).transpose();
-        let _wait = wait.map_err(LoadError::cycle)?;
-        let outcome = waiter.outcome.clone().await.unwrap_or_else(|| Err(LoadError::panicked(Work::Loader)));
-        match outcome {
-            // A load that this caller joined may have started before an invalidation that precedes
-            // the call: of a tag that only the loader knew, or one that had not reached this
-            // process yet. The leader takes its value in any case: its call began earlier.
-            Ok(Some(loaded))
-                if waiter.is_leader || loaded.started_at > caller.called_at || loaded.is_valid(&self.core) =>
-            {
-                let now = self.core.clock.now();
-                Ok(Awaited::Cached(self.serve(&loaded.entry, loaded.layer, loaded.freshness, now)))
-            }
-            Ok(None) if waiter.is_leader || caller.is_batch => Ok(Awaited::Absent),
-            Ok(_) => Ok(Awaited::Again),
-            // The failure of a batch may be due to another key, and a batch has keys that the
-            // failed load knows nothing of. One attempt more is enough to tell.
-            Err(_) if !waiter.is_leader && !caller.is_again && (caller.is_batch || waiter.start.is_batch) => {
-                Ok(Awaited::Again)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     pub(super) fn start(&self) -> LoadStart {
         let journal = &self.core.journal;
         LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
@@ -276,6 +203,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let source = self.within_hard_timeout(Instant::now(), async {
             match lease.await {
                 LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
+                LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
                 LeaseOutcome::Acquired(lease) => acquired = Some(lease),
                 LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
             }
@@ -300,10 +228,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let LoaderOutput { value, delta } = match output {
             Ok(output) => output,
             Err(error) => {
+                self.note_failure(&request.key, &error);
                 release(lease, Outcome::Failed).await;
                 return self.fallback(request).map(Some).ok_or(error);
             }
         };
+        self.failures.note_success(&request.key);
         let Some(value) = value.or_else(|| self.negative.as_ref().map(|negative| (negative.none)())) else {
             release(lease, Outcome::NotShared).await;
             return Ok(None);

@@ -3,6 +3,8 @@
 mod batch;
 mod batch_load;
 mod builder;
+mod caller;
+mod failures;
 mod fleet_load;
 mod load;
 mod read;
@@ -31,7 +33,7 @@ use crate::core::Core;
 use crate::entry::{Entry, Meta};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{Lease, LoadKey, SingleFlight};
+use crate::stampede::{FailureBackoff, Lease, LoadKey, SingleFlight};
 use crate::store::Outcome;
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
@@ -60,6 +62,7 @@ struct Inner<V> {
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the moment at which it started.
     loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad>>,
+    failures: FailureBackoff,
     /// A permit for each loader that may run.
     loaders: Arc<Semaphore>,
 }

@@ -24,6 +24,8 @@ pub(crate) enum LeaseOutcome<T> {
     Acquired(Lease),
     /// Load without a lease: the store is unavailable.
     Unavailable,
+    /// Do not load: the loads of two other processes have failed, one after the other.
+    Failed,
     /// Another process holds the lease, which expires after this time unless it is renewed.
     Held(Duration),
 }

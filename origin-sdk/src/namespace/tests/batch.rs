@@ -241,13 +241,14 @@ async fn a_failing_loader_is_an_error_of_each_key_that_may_not_be_served_stale()
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_or_a_hard_timeout_of_a_batch_is_an_error_and_nothing_else() {
-    let (_cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
+    let (_cache, clock, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     #[expect(clippy::panic, reason = "the panic is what is tested")]
     let panicking =
         |_: Vec<Number>, _: BatchContext| async { if true { panic!("a bug in the loader") } else { Ok([]) } };
     assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), panicking).await), [LoadErrorKind::Panicked; 2]);
     let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<Result<Vec<(Number, u64)>, BoxError>>();
     assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), hanging).await), [LoadErrorKind::TimedOut; 2]);
+    clock.advance(SECOND);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);
 }
 

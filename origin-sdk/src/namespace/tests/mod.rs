@@ -4,6 +4,7 @@
 mod batch;
 mod batch_failures;
 mod bounds;
+mod failures;
 mod flights;
 mod freshness;
 mod lag;
