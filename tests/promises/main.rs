@@ -22,7 +22,6 @@ mod g6_shipping;
 mod http_credentials;
 mod http_layer;
 mod journal;
-mod large_batches;
 mod large_invalidations;
 mod nested_loads;
 mod shared_keys;
