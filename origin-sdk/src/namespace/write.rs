@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, Verdict};
+use tracing::Instrument;
 
 use super::run::run;
 use super::{Inner, Namespace};
@@ -114,9 +115,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let writer = writer(key.clone(), context.clone());
         // A loader that writes waits for the writer, and so for its reads.
         let part_of = Run::current();
-        let task = tokio::spawn(stampede::within(part_of, async move {
-            inner.write(&text, covered, since, &context, writer).await
-        }));
+        let write = async move { inner.write(&text, covered, since, &context, writer).await };
+        let task = tokio::spawn(stampede::within(part_of, write).in_current_span());
         task.await.unwrap_or_else(|_| Err(LoadError::panicked(Work::Writer)))
     }
 

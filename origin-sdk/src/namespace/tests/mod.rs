@@ -8,8 +8,10 @@ mod failures;
 mod flights;
 mod freshness;
 mod lag;
+mod load_errors;
 mod loaders;
 mod nesting;
+mod spans;
 mod timeouts;
 mod write;
 
