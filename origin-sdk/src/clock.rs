@@ -47,8 +47,8 @@ impl Clock {
         }
     }
 
-    /// Returns the milliseconds since the Unix epoch. Those of a manual clock are the system's, plus
-    /// what it was moved forward by: then an age by this clock can be subtracted.
+    /// Returns the milliseconds since the Unix epoch. Those of a manual clock are the system's plus
+    /// the time that it was moved forward, so that an age by this clock can be subtracted.
     pub(crate) fn unix_ms(&self) -> u64 {
         match &self.0 {
             Source::System(_) => unix_ms(),

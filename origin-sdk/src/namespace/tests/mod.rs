@@ -11,9 +11,11 @@ mod freshness;
 mod gone;
 mod lag;
 mod lifetimes;
+mod load_errors;
 mod loaders;
 mod nesting;
 mod registry;
+mod spans;
 mod timeouts;
 mod write;
 
