@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use origin_sdk::admin::{Admin, Sweep};
 use origin_sdk::{Cache, CacheBuilder, Layer, Lifetime, Mode, Namespace, Scope, Topology};
-use strata_tests::{Database, FakeWorker, Group, Item, RedisServer, eventually, worker_secret};
+use strata_tests::{Database, FakeWorker, Group, Item, ItemPart, RedisServer, eventually, worker_secret};
 
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
 
@@ -123,12 +123,12 @@ async fn every_name_of_an_environment_in_redis_begins_with_it() {
     may_end.add_permits(1);
     loading.await.unwrap();
     assert_eq!(waiting.await.unwrap(), Layer::Redis, "the waiter is woken");
-    let texts: Namespace<Item, String> = a.cache.namespace(LIFETIME).build();
-    texts.put(&Item { id: 2 }, "x".repeat(1_000_000), a.cache.position()).await;
+    let texts: Namespace<ItemPart, String> = a.cache.namespace(LIFETIME).build();
+    texts.put(&ItemPart { id: 2, part: 1 }, "x".repeat(1_000_000), a.cache.position()).await;
     a.items.write_through_version(&Item { id: 3 }, (), |_, _| async { Ok((1, 7)) }).await.unwrap();
     a.cache.invalidate([Group { id: 1 }]).await;
     eventually("the records are shipped", async || !worker.accepted().is_empty()).await;
-    assert!(redis.run::<bool>(&["EXISTS", "staging/test:v1:{item:2}"]).await);
+    assert!(redis.run::<bool>(&["EXISTS", "staging/test:v1:{item:2}:part:1"]).await);
     assert_eq!(names_outside(&redis, "staging/test:").await, [""; 0]);
 }
 

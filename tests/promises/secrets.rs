@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// The password in every setting. Its letters are in no message.
-const PASSWORD: &str = "hunter2";
+const PASSWORD: &str = "hunter2-hunter2-hunter2";
 
 /// URLs that hold the password, well-formed and not.
 const REDIS_URLS: &[&str] = &[
