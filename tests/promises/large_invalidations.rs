@@ -7,6 +7,8 @@ use strata_tests::{Database, Item, RedisServer, eventually};
 
 const FEED: &str = "test:{journal}:feed";
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
+/// The command timeout of a cache whose builder does not set one.
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(500);
 /// More tags than one command can append within its timeout.
 const MANY: usize = 200_000;
 
@@ -32,7 +34,8 @@ fn tags(count: usize) -> impl Iterator<Item = Tag> {
 /// covers.
 async fn another_process_hits_memory_during_an_invalidation_of(count: usize) {
     let (redis, database) = (RedisServer::start().await, Database::default());
-    let ((writer, _), (_reader, items)) = (start(&redis).await, start(&redis).await);
+    let writer = redis.cache().command_timeout(DEFAULT_TIMEOUT).build().await.unwrap();
+    let (_reader, items) = start(&redis).await;
     read(&items, &database).await;
     let large = tokio::spawn(async move { writer.invalidate(tags(count)).await });
     let (mut reads, mut hits) = (0, 0);
