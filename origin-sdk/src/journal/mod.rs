@@ -8,8 +8,6 @@ mod follower;
 mod history;
 mod queue;
 mod records;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
