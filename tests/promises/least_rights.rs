@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use origin_sdk::admin::{AclRules, acl_rules};
 use origin_sdk::{Cache, CacheBuilder, Delivery, Layer, Lifetime, LoadErrorKind, Namespace, Scope, Tag};
-use strata_tests::{Database, FakeWorker, Item, ItemPart, RedisServer, eventually, worker_secret};
+use strata_tests::{Database, FakeWorker, Item, ItemPart, PATIENCE, RedisServer, eventually, worker_secret};
 
 use crate::gates;
 
@@ -23,7 +23,9 @@ async fn user(redis: &RedisServer, rule: &str) -> CacheBuilder {
     let rights: Vec<&str> = rule.split(' ').collect();
     let _: () = redis.run(&[&["ACL", "SETUSER", "least", ">secret"], &rights[..]].concat()).await;
     let _: () = redis.run(&["CONFIG", "RESETSTAT"]).await;
-    redis.cache().redis(format!("redis://least:secret@127.0.0.1:{}", redis.port()))
+    // Long enough for a busy machine: a timeout would queue an invalidation.
+    let slow = redis.cache().command_timeout(PATIENCE / 4).overall_timeout(PATIENCE / 2);
+    slow.redis(format!("redis://least:secret@127.0.0.1:{}", redis.port()))
 }
 
 fn rules() -> AclRules {
