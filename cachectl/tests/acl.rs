@@ -32,6 +32,9 @@ fn acl_prints_a_user_for_each_task_without_redis() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(stdout.contains(json["shipping_service"].as_str().unwrap()));
 
+    let (code, stdout, _) = cachectl(&["--environment", "staging", "--app", "shop", "acl"]);
+    assert!(code == 0 && stdout.lines().all(|line| line.contains(" -@all ~staging/shop:* ")), "{stdout}");
+
     let (code, _, stderr) = cachectl(&["acl"]);
     assert!(code == 1 && stderr.contains("--app NAME"), "{stderr}");
     let (code, _, stderr) = cachectl(&["--app", "shop* allkeys", "acl"]);

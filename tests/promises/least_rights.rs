@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use origin_sdk::admin::{AclRules, acl_rules};
+use origin_sdk::admin::{AclRules, acl_rules, acl_rules_in};
 use origin_sdk::{Cache, CacheBuilder, Delivery, Layer, Lifetime, LoadErrorKind, Namespace, Scope, Tag};
 use strata_tests::{Database, FakeWorker, Item, ItemPart, PATIENCE, RedisServer, eventually, worker_secret};
 
@@ -159,6 +159,21 @@ async fn a_service_that_ships_needs_exactly_its_rights() {
     use_service(&redis, &builder).await;
     assert_eq!(denied(&redis).await, [""; 0]);
     assert_eq!(used(&redis).await, granted(&rules().shipping_service));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_an_environment_needs_exactly_its_rights() {
+    let redis = RedisServer::start().await;
+    let rights = acl_rules_in(Some("staging"), "test").unwrap().service;
+    let builder = user(&redis, &rights).await.environment("staging");
+    let (one, other) = (builder.clone().build().await.unwrap(), builder.build().await.unwrap());
+    let items: Namespace<Item, u64> = one.namespace(LIFETIME).build();
+    let others: Namespace<Item, u64> = other.namespace(LIFETIME).build();
+    let database = Database::default();
+    items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+    assert_eq!(others.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().layer, Layer::Redis);
+    assert_eq!(items.invalidate(&Item { id: 1 }).await.journal, Delivery::Done);
+    assert_eq!(denied(&redis).await, [""; 0]);
 }
 
 /// The rights end at the app's keys and channels.

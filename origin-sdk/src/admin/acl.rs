@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::error::{AdminError, BuildError};
+use crate::cache::check_names;
+use crate::error::AdminError;
 
 /// The commands of a service that reads, writes, invalidates and follows the journal.
 const SERVICE: &[&str] = &[
@@ -110,9 +111,18 @@ pub struct AclRules {
 /// # Errors
 /// If the name is not one that an app can have.
 pub fn acl_rules(app: &str) -> Result<AclRules, AdminError> {
-    if !shared_keys::is_app_name(app) {
-        return Err(BuildError::App { app: app.to_owned() }.into());
-    }
+    acl_rules_in(None, app)
+}
+
+/// As [`acl_rules`], for an app of an environment
+/// ([`CacheBuilder::environment`](crate::CacheBuilder::environment)). `None` is the one without a
+/// name.
+///
+/// # Errors
+/// If the name of the environment or the app is malformed.
+pub fn acl_rules_in(environment: Option<&str>, app: &str) -> Result<AclRules, AdminError> {
+    check_names(environment, Some(app))?;
+    let app = environment.map_or_else(|| app.to_owned(), |environment| format!("{environment}/{app}"));
     let rule = |rights: &str, commands: &[&[&str]]| {
         let commands: String = commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();
         format!("on resetkeys resetchannels -@all ~{app}:*{rights}{commands}")
