@@ -85,6 +85,9 @@ async fn cachectl_needs_exactly_its_rights() {
     eventually("a followed tail reads on", async || used().await.contains("xread")).await;
     tail.kill().unwrap();
     tail.wait().unwrap();
-    let granted: BTreeSet<_> = rights.iter().filter_map(|right| right.strip_prefix('+')).map(str::to_owned).collect();
+    // Only faults provoke these: a primary that cannot save its data, records from the future.
+    let provoked = |right: &&str| !["info", "zremrangebyscore"].contains(right);
+    let granted = rights.iter().filter_map(|right| right.strip_prefix('+')).filter(provoked);
+    let granted: BTreeSet<_> = granted.map(str::to_owned).collect();
     assert_eq!(used().await, granted);
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shared_keys::{Mode, Position, Scope};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::closing::Closing;
@@ -17,6 +18,9 @@ use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
+
+/// The permits of [`Core::lease_commands`].
+pub(crate) const LEASE_COMMANDS: usize = 128;
 
 /// The shared state.
 pub(crate) struct Core {
@@ -37,6 +41,10 @@ pub(crate) struct Core {
     /// The names of the types of which a value was not stored.
     pub(crate) refused_types: Mutex<HashSet<&'static str>>,
     pub(crate) lease_ttl: Duration,
+    /// A permit for each lease command that is not the first of its load: renewals, and requests of
+    /// waiters. A batch has one of these per key, and all of them at the same time would exceed the
+    /// timeout of a command.
+    pub(crate) lease_commands: Arc<Semaphore>,
     pub(crate) randomness: Randomness,
     pub(crate) jitter: f64,
     pub(crate) bypass: bool,

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use shared_keys::{Key, Lifetime, Tag};
 
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 
 /// A loader or writer of any type. Boxed only after a miss, so that a hit allocates nothing.
 pub(crate) type BoxLoader<'a, K, T> = Box<dyn FnOnce(K, LoadContext) -> LoadFuture<T> + Send + 'a>;
@@ -19,9 +19,9 @@ pub(crate) type BoxLoader<'a, K, T> = Box<dyn FnOnce(K, LoadContext) -> LoadFutu
 /// A loader that was called, and runs once it is polled.
 pub(crate) type LoadFuture<T> = BoxFuture<'static, Result<T, LoadError>>;
 
-/// Boxes a loader; `wrap` converts its value. A panic while the loader builds its future becomes an
-/// error of the load.
-pub(crate) fn boxed<'a, K, V, T, F, L>(loader: F, wrap: fn(V) -> T) -> BoxLoader<'a, K, T>
+/// Boxes a loader or writer; `wrap` converts its value. A panic while it builds its future becomes
+/// an error of the load.
+pub(crate) fn boxed<'a, K, V, T, F, L>(work: Work, loader: F, wrap: fn(V) -> T) -> BoxLoader<'a, K, T>
 where
     V: 'static,
     T: Send + 'static,
@@ -29,8 +29,8 @@ where
     L: Future<Output = Result<V, BoxError>> + Send + 'static,
 {
     Box::new(move |key, context| match catch_unwind(AssertUnwindSafe(|| loader(key, context))) {
-        Ok(load) => async move { load.await.map(wrap).map_err(LoadError::failed) }.boxed(),
-        Err(_) => ready(Err(LoadError::panicked())).boxed(),
+        Ok(load) => async move { load.await.map(wrap).map_err(|error| LoadError::failed(work, error)) }.boxed(),
+        Err(_) => ready(Err(LoadError::panicked(work))).boxed(),
     })
 }
 
@@ -95,17 +95,40 @@ impl LoadContext {
 
 /// The handles for the loader of a batch, one for each key's value. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct BatchContext(Arc<HashMap<Box<str>, LoadContext>>);
+pub struct BatchContext(Arc<Batch>);
+
+#[derive(Debug, Default)]
+struct Batch {
+    contexts: HashMap<Box<str>, LoadContext>,
+    failures: Mutex<HashMap<Box<str>, LoadError>>,
+}
 
 impl BatchContext {
     pub(crate) fn new(contexts: impl IntoIterator<Item = (Box<str>, LoadContext)>) -> Self {
-        Self(Arc::new(contexts.into_iter().collect()))
+        Self(Arc::new(Batch { contexts: contexts.into_iter().collect(), failures: Mutex::default() }))
     }
 
     /// Returns the handle of one of the keys that the loader was called with. The handle of any
     /// other key has no effect.
     #[must_use]
     pub fn of(&self, key: &impl Key) -> LoadContext {
-        self.0.get(key.to_text().as_str()).cloned().unwrap_or_default()
+        self.0.contexts.get(key.to_text().as_str()).cloned().unwrap_or_default()
+    }
+
+    /// Reports a key that cannot be loaded, of those that the loader was called with. The read of
+    /// the key gets the error, or a stale value; the other keys are not affected. A value that the
+    /// loader returns for the key all the same is ignored.
+    pub fn fail(&self, key: &impl Key, error: impl Into<BoxError>) {
+        let error = LoadError::failed(Work::Loader, error.into());
+        self.failures().insert(key.to_text().into(), error);
+    }
+
+    /// Takes the failures that were reported, by the keys' texts.
+    pub(crate) fn take_failures(&self) -> HashMap<Box<str>, LoadError> {
+        mem::take(&mut *self.failures())
+    }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<Box<str>, LoadError>> {
+        self.0.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,6 +40,9 @@ counters! {
     loads,
     /// Loader calls that failed, panicked or took too long.
     load_errors,
+    /// Reads without a load because the last loads of the key failed: answered with a stale value
+    /// or the last error.
+    backed_off,
     /// Reads that waited for a load that another caller had started.
     coalesced,
     /// Loads that waited for another process's load of the same key.

@@ -9,6 +9,7 @@ use shared_keys::{Lifetime, TagSet};
 
 use crate::cached::{Freshness, Layer};
 use crate::entry::Entry;
+use crate::stampede::{self, Run};
 
 tokio::task_local! {
     static REQUEST: RequestScope;
@@ -80,7 +81,7 @@ impl RequestReads {
 
 /// Attaches a task to the request that the caller serves: the task's reads through the cache count
 /// for that request's response, also if the task is spawned. Reads after the handler has returned
-/// are not counted.
+/// are not counted. In a loader it attaches the task to the load.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -102,8 +103,9 @@ impl RequestReads {
 /// }
 /// ```
 pub fn for_this_request<F: Future>(task: F) -> impl Future<Output = F::Output> {
-    let request = RequestScope::current();
+    let (request, run) = (RequestScope::current(), Run::current());
     async move {
+        let task = stampede::within(run, task);
         match request {
             Some(request) => request.scope(task).await,
             None => task.await,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{BatchContext, BoxError, Cache, Layer, Lifetime, LoadContext, Namespace};
+use origin_sdk::{BatchContext, BoxError, Cache, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace};
 use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
 use tokio::task::JoinHandle;
 
@@ -169,6 +169,45 @@ async fn a_waiter_loads_when_the_load_of_another_process_fails() {
     assert_eq!(in_time(waiter).await, (0, Layer::Loader));
 }
 
+/// If each process loaded after the failure of another, the last one would get its error after as
+/// many loads as there are processes.
+#[tokio::test]
+async fn processes_that_wait_for_a_failing_load_fail_together_after_one_more() {
+    let redis = RedisServer::start().await;
+    let mut processes = Vec::new();
+    for _ in 0..6 {
+        processes.push(process(&redis, LONG).await);
+    }
+    let (runs, may_fail) = gates();
+    let read = |items: &Namespace<Item, u64>| {
+        let (items, runs, may_fail) = (items.clone(), Arc::clone(&runs), Arc::clone(&may_fail));
+        let loader = |_, _| async move {
+            runs.add_permits(1);
+            may_fail.acquire().await.unwrap().forget();
+            Err("the source is down".into())
+        };
+        tokio::spawn(async move { items.get_or_load(&Item { id: 1 }, loader).await.map(|_| ()) })
+    };
+    // A lease has two fields of its holder, and one for each process that waits.
+    let waiting = async |count: u64| {
+        eventually("the other processes wait", async || redis.run::<u64>(&["HLEN", LEASE_KEY]).await == 2 + count)
+            .await;
+    };
+    let mut reads = vec![read(&processes[0].1)];
+    runs.acquire().await.unwrap().forget();
+    reads.extend(processes[1..].iter().map(|(_, items)| read(items)));
+    waiting(5).await;
+    may_fail.add_permits(1);
+    runs.acquire().await.unwrap().forget();
+    waiting(4).await;
+    may_fail.add_permits(1);
+    for read in reads {
+        let result = tokio::time::timeout(PATIENCE, read).await.expect("expected the processes to fail together");
+        assert_eq!(result.unwrap().unwrap_err().kind(), LoadErrorKind::Failed);
+    }
+    assert_eq!(runs.available_permits(), 0, "no process has loaded a third time");
+}
+
 /// A value that may not be stored cannot be shared, so each waiter loads without waiting for the
 /// others.
 #[tokio::test]
@@ -273,8 +312,8 @@ async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() 
         let loader = |missing: Vec<Item>, _: BatchContext| async move {
             Ok(missing.into_iter().map(|item| (item.clone(), item.id * 100)).collect::<Vec<_>>())
         };
-        let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await.unwrap();
-        hits.into_iter().map(|hit| hit.map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
+        let hits = of_b.get_many_or_load(&items([1, 2, 3]), loader).await;
+        hits.into_iter().map(|hit| hit.unwrap().map(|hit| (*hit.value, hit.layer))).collect::<Vec<_>>()
     });
     eventually("the batch waits for one of its keys", async || b.stats().lease_waits == 1).await;
     eventually("the batch has loaded the other keys", async || {

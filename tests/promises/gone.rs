@@ -54,8 +54,8 @@ async fn a_refresh_that_finds_nothing_to_keep_removes_the_old_value_from_redis()
             }
             _ => {
                 let loader = |_: Vec<Item>, _: BatchContext| async { Ok([(); 0].map(|()| (KEY, None))) };
-                let cached = items.get_many_or_load(&[KEY], loader).await;
-                cached.map(|cached| cached[0].as_ref().and_then(|cached| *cached.value))
+                let cached = items.get_many_or_load(&[KEY], loader).await.remove(0);
+                cached.map(|cached| cached.and_then(|cached| *cached.value))
             }
         };
         assert_eq!(first.unwrap(), Some(1), "{way}: stale while it is refreshed");

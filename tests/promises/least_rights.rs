@@ -90,7 +90,7 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
     assert_eq!(failed.unwrap_err().kind(), LoadErrorKind::Failed);
     let keys = [3, 4].map(|id| Item { id });
     let rows = |keys: Vec<Item>, _| async move { Ok(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>()) };
-    assert!(items.get_many_or_load(&keys, rows).await.unwrap().iter().all(Option::is_some));
+    assert!(items.get_many_or_load(&keys, rows).await.iter().all(|hit| hit.as_ref().is_ok_and(Option::is_some)));
     assert!(others.get_many_cached(&keys).await.iter().flatten().all(|hit| hit.layer == Layer::Redis));
 
     let write = async |value| {

@@ -66,10 +66,12 @@ const ADMINISTRATION: &[&str] = &[
     "getrange",
     "hdel",
     "hgetall",
+    "info",
     "multi",
     "pttl",
     "scan",
     "script|load",
+    "strlen",
     "time",
     "unlink",
     "xadd",
@@ -81,8 +83,10 @@ const ADMINISTRATION: &[&str] = &[
     "xrevrange",
     "zadd",
     "zcard",
+    "zcount",
     "zrange",
     "zrem",
+    "zremrangebyscore",
     "zscore",
 ];
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 #[cfg(feature = "shipping")]
 use shared_keys::purge::Secret;
 
+use tokio::sync::Semaphore;
+
 use super::Cache;
 use crate::clock::Clock;
 use crate::closing::Closing;
 use crate::codec::{Codec, Format};
-use crate::core::Core;
+use crate::core::{Core, LEASE_COMMANDS};
 use crate::durable_queue::QueueStore;
 use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
@@ -341,6 +343,7 @@ impl CacheBuilder {
             codec: self.codec,
             refused_types: Mutex::default(),
             lease_ttl: self.lease_ttl,
+            lease_commands: Arc::new(Semaphore::new(LEASE_COMMANDS)),
             randomness: self.randomness,
             jitter: self.jitter,
             bypass: self.bypass,

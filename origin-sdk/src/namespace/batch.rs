@@ -3,29 +3,30 @@
 //! Each key has its own load, entry and verdict, as if it were read alone. The keys share the way
 //! to the shared tier and to the source.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, FutureExt, join_all, try_join_all};
+use futures_util::future::{BoxFuture, TryFutureExt, join_all};
+use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
-use super::load::{LoadOutcome, LoadRequest, LoadStart, LoaderOutput};
+use super::Namespace;
+use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_together};
+use super::caller::Awaited;
+use super::load::LoadWaiter;
 use super::read::Lookup;
-use super::{Inner, Namespace};
 use crate::cached::Cached;
 use crate::entry::Entry;
-use crate::error::{BoxError, LoadError};
-use crate::loader::{BatchContext, BoxLoader, LoadContext, LoadFuture};
+use crate::error::{BoxError, LoadError, Work};
+use crate::loader::{BatchContext, LoadContext, boxed};
 use crate::request_scope;
-use crate::stampede::{LeaderGuard, Lease, LeaseOutcome, Waiter};
+use crate::stampede::Flight;
 
-/// The loader of a batch: keys → their values by the keys' texts.
-pub(super) type BatchLoader<K, V> =
-    dyn Fn(Vec<K>, BatchContext) -> BoxFuture<'static, Result<Values<V>, LoadError>> + Send + Sync;
-type Values<V> = HashMap<Box<str>, V>;
+/// The result of each key of a batch, in the order of the keys.
+type Results<V> = Vec<Result<Option<Cached<V>>, LoadError>>;
 
 /// A key whose value has to be loaded.
 struct MissedKey<K, V> {
@@ -36,30 +37,19 @@ struct MissedKey<K, V> {
     rand: f64,
 }
 
-/// A load that the batch leads.
-struct BatchLoad<K, V> {
-    key: K,
-    request: LoadRequest<V>,
-    guard: LeaderGuard<LoadOutcome<V>, LoadStart>,
+/// The keys of a batch, once the tiers have been read.
+struct LookedUp<K, V> {
+    /// The results so far: `None` for a key that is missing.
+    results: Results<V>,
+    misses: Vec<MissedKey<K, V>>,
+    refreshes: Vec<MissedKey<K, V>>,
 }
 
-/// Erases the types of a batch's loader.
-pub(super) fn batch_loader<K, V, F, L, I>(loader: F) -> Arc<BatchLoader<K, V>>
-where
-    K: Key,
-    F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
-    L: Future<Output = Result<I, BoxError>> + Send + 'static,
-    I: IntoIterator<Item = (K, V)>,
-{
-    Arc::new(move |keys, context| {
-        let load = loader(keys, context);
-        async move {
-            let values = load.await.map_err(LoadError::failed)?;
-            Ok(values.into_iter().map(|(key, value)| (key.to_text().into(), value)).collect())
-        }
-        .boxed()
-    })
-}
+/// The most keys that are read from the shared tier and judged at a time.
+const LOOKUPS_AT_ONCE: usize = 500;
+
+/// The most loads that a batch without a loader of its own has in progress.
+const LOADS_AT_ONCE: usize = 256;
 
 impl<K, V> Namespace<K, V>
 where
@@ -90,7 +80,7 @@ where
     ///
     /// A key that another caller is loading, in this process or in another one, is waited for
     /// instead. Only if that load fails or an invalidation overtakes it, `loader` is called again,
-    /// for that key alone. So it is an `Fn`, and it owns what it captures: it is called once the
+    /// for those keys alone. So it is an `Fn`, and it owns what it captures: it is called once the
     /// leases of the keys are known, when this call may be over. [`ReadThrough`](crate::ReadThrough) clones a loader's
     /// state only then.
     ///
@@ -118,18 +108,21 @@ where
     ///         });
     ///         Ok(rows.collect::<Vec<_>>())
     ///     })
-    ///     .await
-    ///     .unwrap();
+    ///     .await;
+    /// let cached = cached.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     /// let names: Vec<_> = cached.iter().flatten().map(|cached| cached.value.as_str()).collect();
     /// assert_eq!(names, ["product 1", "product 2"]);
     /// assert!(cached[2].is_none());
     /// # });
     /// ```
     ///
-    /// # Errors
-    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be
-    /// served stale.
-    pub async fn get_many_or_load<F, L, I>(&self, keys: &[K], loader: F) -> Result<Vec<Option<Cached<V>>>, LoadError>
+    /// One key that cannot be loaded does not affect the others: each key has a result of its own.
+    /// The loader reports such a key by [`BatchContext::fail`]. Where all keys are needed,
+    /// `results.into_iter().collect::<Result<Vec<_>, _>>()?` stops at the first error.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as [`Namespace::get_or_load`].
+    pub async fn get_many_or_load<F, L, I>(&self, keys: &[K], loader: F) -> Vec<Result<Option<Cached<V>>, LoadError>>
     where
         F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
         L: Future<Output = Result<I, BoxError>> + Send + 'static,
@@ -138,46 +131,86 @@ where
         self.get_many_with(keys, batch_loader(loader)).await
     }
 
-    pub(super) async fn get_many_with(
-        &self,
-        keys: &[K],
-        loader: Arc<BatchLoader<K, V>>,
-    ) -> Result<Vec<Option<Cached<V>>>, LoadError> {
+    pub(super) async fn get_many_with(&self, keys: &[K], loader: Arc<BatchLoader<K, V>>) -> Results<V> {
         if self.inner.core.bypass {
-            return self.load_many_without_cache(keys.to_vec(), loader).await;
+            return self.load_many_without_cache(keys, loader).await;
         }
-        let now = self.inner.core.clock.now();
-        let (mut results, mut misses, mut refreshes) = (Vec::with_capacity(keys.len()), Vec::new(), Vec::new());
-        for (index, (key, lookup)) in keys.iter().zip(self.look_up_many(keys).await).enumerate() {
-            let missed = |fallback, rand| MissedKey { index, key: key.clone(), fallback, rand };
-            results.push(match lookup {
-                Lookup::Hit(found) => {
-                    refreshes.extend(found.refresh.map(|rand| missed(None, rand)));
-                    Some(self.inner.serve(&found.entry, found.layer, found.freshness, now))
-                }
-                Lookup::Miss(fallback) => {
-                    misses.push(missed(fallback, 1.0));
-                    None
-                }
-            });
-        }
+        let LookedUp { mut results, mut misses, mut refreshes } = self.look_up_and_serve(keys).await;
+        refreshes.retain(|missed| !self.inner.is_backing_off(&missed.key.to_text()));
         let refreshing = self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
-        let waiters = self.join_or_start_many(&misses, &loader);
-        let loads = misses.into_iter().zip(waiters).map(|(missed, waiter)| {
-            let loader = Arc::clone(&loader);
-            let retry: BoxLoader<'_, K, Option<V>> =
-                Box::new(move |key, context| load_one(loader, key, context).boxed());
-            async move {
-                let cached = self.await_load(&missed.key, waiter, Some(retry), missed.fallback, true).await?;
-                Ok::<_, LoadError>((missed.index, cached))
+        let mut caller = self.inner.caller(true);
+        while !misses.is_empty() {
+            misses.retain(|missed| {
+                let backed_off = self.inner.back_off(&missed.key.to_text(), missed.fallback.as_ref());
+                let is_loaded = backed_off.is_none();
+                backed_off.into_iter().for_each(|result| results[missed.index] = result.map(Some));
+                is_loaded
+            });
+            let waiters = self.join_or_start_many(&misses, &loader);
+            let loads = misses.into_iter().zip(waiters).map(async |(missed, waiter)| {
+                let awaited = self.inner.await_load(&waiter, &caller, missed.fallback.as_ref()).await;
+                (missed, awaited)
+            });
+            misses = Vec::new();
+            for (missed, awaited) in join_all(loads).await {
+                match awaited {
+                    Ok(Awaited::Cached(cached)) => results[missed.index] = Ok(Some(cached)),
+                    Ok(Awaited::Absent) => {}
+                    Ok(Awaited::Again) => misses.push(missed),
+                    Err(error) => results[missed.index] = Err(error),
+                }
             }
-        });
-        for (index, cached) in try_join_all(loads).await? {
-            results[index] = cached;
+            caller.is_again = true;
         }
-        Ok(results)
+        results
+    }
+
+    /// Like [`get_many_with`](Self::get_many_with), but calls a loader for each key that no layer has.
+    pub(super) async fn get_each_with<F>(&self, keys: &[K], loader: F) -> Results<V>
+    where
+        F: Fn(K, LoadContext) -> BoxFuture<'static, Result<V, BoxError>> + Sync,
+    {
+        if self.inner.core.bypass {
+            let loads = stream::iter(keys).map(|key| self.get_or_load(key, &loader).map_ok(Some));
+            return loads.buffered(LOADS_AT_ONCE).collect().await;
+        }
+        let LookedUp { mut results, misses, refreshes } = self.look_up_and_serve(keys).await;
+        for stale in refreshes {
+            self.refresh(&stale.key, boxed(Work::Loader, &loader, Some), stale.rand);
+        }
+        let loads = stream::iter(misses).map(async |missed| {
+            let loader = boxed(Work::Loader, &loader, Some);
+            (missed.index, self.load_missed(&missed.key, loader, missed.fallback).await)
+        });
+        let mut loads = loads.buffer_unordered(LOADS_AT_ONCE);
+        while let Some((index, result)) = loads.next().await {
+            results[index] = result.map(Some);
+        }
+        drop(loads);
+        results
+    }
+
+    /// Looks all keys up, and serves those that a layer has. A key whose load waits for the caller
+    /// is an error.
+    async fn look_up_and_serve(&self, keys: &[K]) -> LookedUp<K, V> {
+        let now = self.inner.core.clock.now();
+        let mut all = LookedUp { results: Vec::with_capacity(keys.len()), misses: Vec::new(), refreshes: Vec::new() };
+        for (index, (key, lookup)) in keys.iter().zip(self.look_up_many(keys).await).enumerate() {
+            let missed = |fallback, rand| MissedKey { index, key: key.clone(), fallback, rand };
+            all.results.push(match lookup {
+                Lookup::Hit(found) => {
+                    all.refreshes.extend(found.refresh.map(|rand| missed(None, rand)));
+                    Ok(Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)))
+                }
+                Lookup::Miss(fallback) => self.inner.forbid_cycle(&key.to_text()).map(|()| {
+                    all.misses.push(missed(fallback, 1.0));
+                    None
+                }),
+            });
+        }
+        all
     }
 
     /// Looks all keys up, in memory and then together in the shared tier.
@@ -202,37 +235,42 @@ where
             }
         }
         let missing: Vec<_> = (0..keys.len()).filter(|&index| is_miss(&lookups[index])).collect();
-        let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
-        let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text)).collect();
-        let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
-            tracing::debug!(%error, "the shared tier could not be read");
-            self.inner.metrics.store_errors.add(1);
-            texts.iter().map(|_| None).collect()
-        });
-        // The read may have opened a new connection.
-        core.journal.ensure_current().await;
-        for (((index, text), stored), read) in missing.into_iter().zip(&texts).zip(stored).zip(&reads) {
-            if let Lookup::Miss(held) = mem::replace(&mut lookups[index], Lookup::Miss(None)) {
-                let fallback = inner.fallback_of(text, held);
-                let entry = stored.and_then(|stored| inner.promote(text, &stored, read));
-                lookups[index] = inner.judge_stored(entry, fallback);
+        // In parts, so that the journal is current for each of them however many there are.
+        for missing in missing.chunks(LOOKUPS_AT_ONCE) {
+            let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
+            let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text)).collect();
+            let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "the shared tier could not be read");
+                inner.metrics.store_errors.add(1);
+                texts.iter().map(|_| None).collect()
+            });
+            // The read may have opened a new connection.
+            core.journal.ensure_current().await;
+            for (((&index, text), stored), read) in missing.iter().zip(&texts).zip(stored).zip(&reads) {
+                if let Lookup::Miss(held) = mem::replace(&mut lookups[index], Lookup::Miss(None)) {
+                    let fallback = inner.fallback_of(text, held);
+                    let entry = stored.and_then(|stored| inner.promote(text, &stored, read));
+                    lookups[index] = inner.judge_stored(entry, fallback);
+                }
             }
         }
         lookups
     }
 
     /// Joins each key's load if this caller may, and starts one load of all other keys.
-    fn join_or_start_many(
-        &self,
-        missed: &[MissedKey<K, V>],
-        loader: &Arc<BatchLoader<K, V>>,
-    ) -> Vec<Waiter<LoadOutcome<V>>> {
-        let start = self.inner.start();
-        let mut loads = Vec::new();
+    fn join_or_start_many(&self, missed: &[MissedKey<K, V>], loader: &Arc<BatchLoader<K, V>>) -> Vec<LoadWaiter<V>> {
+        let (start, is_batch) = (self.inner.start(), missed.len() > 1);
+        let (mut loads, mut led) = (Vec::new(), HashSet::new());
         let waiters = missed.iter().map(|missed| {
-            let (request, (waiter, guard)) =
-                self.join_or_lead(&missed.key, start, missed.fallback.clone(), missed.rand);
-            loads.extend(guard.map(|guard| BatchLoad { key: missed.key.clone(), request, guard }));
+            let (request, (mut waiter, guard)) =
+                self.join_or_lead(&missed.key, start, is_batch, missed.fallback.clone(), missed.rand);
+            let flight = Arc::as_ptr(&waiter.start.flight);
+            if let Some(guard) = guard {
+                loads.push(BatchLoad { key: missed.key.clone(), request, guard });
+                led.insert(flight);
+            }
+            // A key may occur twice.
+            waiter.is_leader = led.contains(&flight);
             waiter
         });
         let waiters = waiters.collect();
@@ -242,104 +280,25 @@ where
         waiters
     }
 
-    async fn load_many_without_cache(
-        &self,
-        keys: Vec<K>,
-        loader: Arc<BatchLoader<K, V>>,
-    ) -> Result<Vec<Option<Cached<V>>>, LoadError> {
+    async fn load_many_without_cache(&self, keys: &[K], loader: Arc<BatchLoader<K, V>>) -> Results<V> {
         request_scope::note_uncached();
-        let texts: Vec<_> = keys.iter().map(Key::to_text).collect();
+        let texts: Vec<Box<str>> = keys.iter().map(|key| key.to_text().into()).collect();
+        let cycles = texts.iter().map(|text| self.inner.forbid_cycle(text).err()).collect::<Vec<_>>();
+        let is_allowed = |&index: &usize| cycles[index].is_none();
+        let allowed: Vec<_> = (0..keys.len()).filter(is_allowed).collect();
         let context = LoadContext::default();
-        let load = load_many(loader, keys, BatchContext::default());
-        let output = self.inner.within_hard_timeout(self.inner.run_loader(load, &context)).await?;
-        let values: HashMap<_, _> = output.value.into_iter().map(|(key, value)| (key, Arc::new(value))).collect();
-        let cached = |value: &Arc<V>| Cached::loaded(Arc::clone(value));
-        Ok(texts.iter().map(|key| values.get(key.as_str()).map(cached)).collect())
+        let contexts = BatchContext::new(allowed.iter().map(|&index| (texts[index].clone(), LoadContext::default())));
+        let load = load_many(loader, allowed.iter().map(|&index| keys[index].clone()).collect(), contexts);
+        let flights: Vec<_> = allowed.iter().map(|&index| Flight::new(self.inner.load_key(&texts[index]))).collect();
+        let values = self.inner.run_uncached(load, &context, &flights).await;
+        let values = values.map(|values| {
+            let cached = |value: Result<V, LoadError>| value.map(|value| Cached::loaded(Arc::new(value)));
+            values.into_iter().map(|(key, value)| (key, cached(value))).collect::<HashMap<_, _>>()
+        });
+        let result = |(text, cycle): (&str, &Option<LoadError>)| match (cycle, &values) {
+            (Some(error), _) | (None, Err(error)) => Err(error.clone()),
+            (None, Ok(values)) => values.get(text).cloned().transpose(),
+        };
+        texts.iter().map(AsRef::as_ref).zip(&cycles).map(result).collect()
     }
-}
-
-/// Calls the batch's loader once the future is polled, so that a panic of the call is one of the
-/// load.
-fn load_many<K, V>(loader: Arc<BatchLoader<K, V>>, keys: Vec<K>, context: BatchContext) -> LoadFuture<Values<V>>
-where
-    K: Key + Send + 'static,
-    V: Send + 'static,
-{
-    async move { loader(keys, context).await }.boxed()
-}
-
-/// Calls the batch's loader for one key.
-async fn load_one<K, V>(loader: Arc<BatchLoader<K, V>>, key: K, context: LoadContext) -> Result<Option<V>, LoadError>
-where
-    K: Key + Send + 'static,
-    V: Send + 'static,
-{
-    let text: Box<str> = key.to_text().into();
-    let context = BatchContext::new([(text.clone(), context)]);
-    Ok(loader(vec![key], context).await?.remove(&text))
-}
-
-/// Runs many loads with one call of the loader. A load whose key another process is loading waits
-/// for that process instead.
-async fn load_together<K, V>(inner: Arc<Inner<V>>, loads: Vec<BatchLoad<K, V>>, loader: Arc<BatchLoader<K, V>>)
-where
-    K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-{
-    let _running = inner.core.closing.work.begin();
-    // The connection is multiplexed, so the leases of all keys take one round trip.
-    let leases = join_all(loads.into_iter().map(async |load| {
-        let lease_request = inner.lease_request(&load.request);
-        let lease = inner.try_acquire(&lease_request, &load.request).await;
-        (load, lease_request, lease)
-    }));
-    let mut batch = Vec::new();
-    for (load, mut lease_request, lease) in leases.await {
-        match lease {
-            LeaseOutcome::Found(entry) => load.guard.complete(Ok(Some(inner.found_in_store(&load.request, entry)))),
-            LeaseOutcome::Acquired(lease) => batch.push((load, Some(lease))),
-            LeaseOutcome::Unavailable => batch.push((load, None)),
-            LeaseOutcome::Held(left) => {
-                let (inner, loader) = (Arc::clone(&inner), Arc::clone(&loader));
-                tokio::spawn(async move {
-                    let BatchLoad { key, request, guard } = load;
-                    let lease = inner.wait_for_lease(&mut lease_request, &request, left);
-                    let load = load_one(loader, key, request.context.clone()).boxed();
-                    guard.complete(inner.load(lease, &request, load).await);
-                });
-            }
-        }
-    }
-    if !batch.is_empty() {
-        load_batch(&inner, batch, loader).await;
-    }
-}
-
-/// Calls the loader for all keys of the batch, and completes their loads.
-async fn load_batch<K, V>(
-    inner: &Inner<V>,
-    batch: Vec<(BatchLoad<K, V>, Option<Lease>)>,
-    loader: Arc<BatchLoader<K, V>>,
-) where
-    K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
-{
-    let keys = batch.iter().map(|(load, _)| load.key.clone()).collect();
-    let contexts = batch.iter().map(|(load, _)| (load.request.key.clone(), load.request.context.clone()));
-    let (whole, contexts) = (LoadContext::default(), BatchContext::new(contexts));
-    let output = inner.within_hard_timeout(inner.run_loader(load_many(loader, keys, contexts), &whole)).await;
-    let (mut values, delta) = match output {
-        Ok(LoaderOutput { value, delta }) => (value, Ok(delta)),
-        Err(error) => (HashMap::new(), Err(error)),
-    };
-    let finished = batch.into_iter().map(|(load, lease)| {
-        let BatchLoad { request, guard, .. } = load;
-        let value = values.remove(&request.key);
-        let output = delta.clone().map(|delta| LoaderOutput { value, delta });
-        if whole.is_built_on_stale() {
-            request.context.set_built_on_stale();
-        }
-        async move { guard.complete(inner.finish(&request, lease, output).await) }
-    });
-    join_all(finished).await;
 }

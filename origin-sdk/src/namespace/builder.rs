@@ -14,7 +14,7 @@ use super::registry::{Registry, Settings};
 use super::{Inner, Namespace};
 use crate::core::Core;
 use crate::error::BuildError;
-use crate::stampede::SingleFlight;
+use crate::stampede::{FailureBackoff, SingleFlight};
 
 /// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
 ///
@@ -58,6 +58,7 @@ pub(super) struct Options {
     pub(super) source_lag: Duration,
     pub(super) soft_timeout: Option<Duration>,
     pub(super) hard_timeout: Duration,
+    pub(super) failure_backoff: Duration,
 }
 
 /// The handling of values that stand for an absent one.
@@ -93,6 +94,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             source_lag: Duration::ZERO,
             soft_timeout: None,
             hard_timeout: Duration::from_secs(30),
+            failure_backoff: Duration::from_secs(1),
         };
         Self { core, registry, tags: None, tags_type: "none", options, negative: None, loader_concurrency: 256 }
     }
@@ -177,9 +179,25 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     }
 
     /// Sets how many loaders of this namespace may run at a time in this process; others wait,
-    /// within the hard timeout. At least 1, default 256. A batch counts as one.
+    /// within the hard timeout. At least 1, default 256. A batch counts as one. A loader that waits
+    /// for a load of this or another namespace does not count meanwhile.
     pub fn loader_concurrency(mut self, loaders: usize) -> Self {
         self.loader_concurrency = loaders.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets how long a key is not loaded after two of its loads in a row have failed. Until then
+    /// its reads get a stale value or the last error at once, and no refresh runs. Up to half of
+    /// the time is subtracted at random, so that processes do not try again together. Each process
+    /// remembers up to 10,000 failing keys of a namespace.
+    ///
+    /// After one failure alone the next caller loads, since the failure may be due to its caller.
+    /// Processes that wait for a load which fails behave the same: one of them loads, and if that
+    /// fails too, all of them get an error.
+    ///
+    /// Default 1 s; zero disables it within the process.
+    pub fn failure_backoff(mut self, backoff: Duration) -> Self {
+        self.options.failure_backoff = backoff;
         self
     }
 
@@ -232,7 +250,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 negative,
                 lookups: SingleFlight::new(),
                 loads: SingleFlight::new(),
-                loaders: Semaphore::new(loader_concurrency),
+                failures: FailureBackoff::new(),
+                loaders: Arc::new(Semaphore::new(loader_concurrency)),
             })
         })?;
         Ok(Namespace { inner, tags, key: PhantomData })
@@ -251,6 +270,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             source_lag,
             soft_timeout,
             hard_timeout,
+            failure_backoff,
         } = &self.options;
         let negative = self.negative.as_ref().map(|negative| negative.lifetime);
         vec![
@@ -266,6 +286,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             ("source_lag", format!("{source_lag:?}")),
             ("soft_timeout", format!("{soft_timeout:?}")),
             ("hard_timeout", format!("{hard_timeout:?}")),
+            ("failure_backoff", format!("{failure_backoff:?}")),
             ("loader_concurrency", self.loader_concurrency.to_string()),
         ]
     }

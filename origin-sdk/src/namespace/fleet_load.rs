@@ -1,8 +1,10 @@
 //! Loads in the fleet: the lease on a key, which one process holds while the others wait.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,6 +12,7 @@ use super::Inner;
 use super::load::LoadRequest;
 use super::read::{Lookup, StoreRead};
 use crate::cached::Layer;
+use crate::closing::Phase;
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::stampede::{LeaseOutcome, LeaseRequest};
@@ -29,7 +32,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     pub(super) fn lease_request(&self, request: &LoadRequest<V>) -> LeaseRequest {
         let core = &self.core;
         let position = request.start.position;
-        LeaseRequest::new(&core.store, &core.journal, &request.key, &request.scopes, position, core.lease_ttl)
+        let (key, scopes) = (&request.key, &request.scopes);
+        LeaseRequest::new(&core.store, &core.journal, key, scopes, position, core.lease_ttl, &core.lease_commands)
     }
 
     /// Acquires the key's lease unless another process holds it.
@@ -49,7 +53,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Waits until the lease is available or the value is stored, for half of the hard timeout at
-    /// most: a process that hangs must not prevent this one from loading.
+    /// most, and until the cache is closed: a process that hangs must not prevent this one from
+    /// loading or closing.
     pub(super) async fn wait_for_lease(
         &self,
         lease_request: &mut LeaseRequest,
@@ -59,7 +64,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         self.metrics.lease_waits.add(1);
         let outcome = self.retry_until_settled(lease_request, request, left);
         let limit = self.options.hard_timeout / 2;
-        tokio::time::timeout(limit, outcome).await.unwrap_or(LeaseOutcome::Unavailable)
+        let closed = self.core.closing.reached(Phase::Cancelling);
+        match select(pin!(closed), pin!(tokio::time::timeout(limit, outcome))).await {
+            Either::Right((Ok(outcome), _)) => outcome,
+            _ => LeaseOutcome::Unavailable,
+        }
     }
 
     async fn retry_until_settled(
@@ -68,13 +77,21 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         request: &LoadRequest<V>,
         mut left: Duration,
     ) -> LeaseOutcome<Arc<Entry<V>>> {
+        let mut has_failed = false;
         loop {
             match lease_request.wait(left).await {
                 Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
-                Ok(_) => {}
+                // If each waiter loaded after a failure, the last one would fail after as many
+                // loads as there are processes.
+                Ok(Outcome::Failed) if has_failed => return LeaseOutcome::Failed,
+                Ok(outcome) => has_failed |= outcome == Outcome::Failed,
                 Err(error) => return self.without_lease(&request.key, &error),
             }
-            match self.try_acquire(lease_request, request).await {
+            // The semaphore is never closed.
+            let permit = self.core.lease_commands.acquire().await;
+            let outcome = self.try_acquire(lease_request, request).await;
+            drop(permit);
+            match outcome {
                 LeaseOutcome::Held(longer) => left = longer,
                 outcome => return outcome,
             }

@@ -1,28 +1,26 @@
 //! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
 //! and stores the value.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
+use tokio::time::Instant;
 
+use super::caller::Awaited;
+use super::run::LoaderOutput;
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
-use crate::closing::Phase;
 use crate::core::Core;
 use crate::entry::{self, Entry};
-use crate::error::{LoadError, LoadErrorKind};
+use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
-use crate::request_scope::RequestScope;
-use crate::stampede::{JoinOutcome, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Waiter};
 use crate::store::Outcome;
-use crate::task::AbortOnDrop;
 
 /// The moment at which a load starts: the clock, and the journal as this process knows it.
 ///
@@ -35,19 +33,31 @@ pub(super) struct LoadStart {
     pub(super) position: Position,
 }
 
+/// A load that is running, for the callers that join it.
+#[derive(Clone)]
+pub(super) struct RunningLoad {
+    start: LoadStart,
+    pub(super) flight: Arc<Flight>,
+    /// Whether one loader loads several keys.
+    pub(super) is_batch: bool,
+}
+
 /// The outcome of a load: `None` if a batch's loader has no value for the key.
 pub(super) type LoadOutcome<V> = Result<Option<LoadedValue<V>>, LoadError>;
+
+/// A caller that waits for a load.
+pub(super) type LoadWaiter<V> = Waiter<LoadOutcome<V>, RunningLoad>;
 
 /// The value of a load, and its origin.
 pub(super) struct LoadedValue<V> {
     pub(super) entry: Arc<Entry<V>>,
     /// The start of the load.
-    started_at: Duration,
+    pub(super) started_at: Duration,
     /// The position up to which the value is known to be valid.
     valid_at: Position,
     /// [`Layer::Redis`] if another process has stored the value in the meantime.
-    layer: Layer,
-    freshness: Freshness,
+    pub(super) layer: Layer,
+    pub(super) freshness: Freshness,
 }
 
 impl<V> Clone for LoadedValue<V> {
@@ -58,7 +68,7 @@ impl<V> Clone for LoadedValue<V> {
 
 impl<V> LoadedValue<V> {
     /// Whether no record that this process knows covers the value.
-    fn is_valid(&self, core: &Core) -> bool {
+    pub(super) fn is_valid(&self, core: &Core) -> bool {
         self.entry.verdict_since(&core.journal, self.valid_at) == Verdict::Valid
     }
 }
@@ -71,19 +81,13 @@ pub(super) struct LoadRequest<V> {
     pub(super) scopes: Vec<ScopeHash>,
     pub(super) start: LoadStart,
     pub(super) in_flight: ValueInFlight,
+    pub(super) flight: Arc<Flight>,
     pub(super) context: LoadContext,
     /// The entry to serve if the loader fails.
     pub(super) fallback: Option<Arc<Entry<V>>>,
     /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects
     /// another process's copy that the same draw would also refresh.
     pub(super) rand: f64,
-}
-
-/// The result of a loader, of one value or of many.
-pub(super) struct LoaderOutput<T> {
-    pub(super) value: T,
-    /// How long the loader ran.
-    pub(super) delta: Duration,
 }
 
 /// Where a load got its value.
@@ -97,62 +101,35 @@ where
     K: Key + Clone,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Waits for the load that `waiter` belongs to, or for a later one. After the soft timeout the
-    /// caller gets the fallback if that may be served.
-    pub(super) async fn await_load(
+    /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
+    /// the loader.
+    pub(super) async fn load_missed(
         &self,
         key: &K,
-        waiter: Waiter<LoadOutcome<V>>,
-        loader: Option<BoxLoader<'_, K, Option<V>>>,
+        loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
-        accepts_absence: bool,
-    ) -> Result<Option<Cached<V>>, LoadError> {
-        let (inner, stale) = (&self.inner, fallback.clone());
-        let load = self.await_valid_outcome(key, waiter, loader, fallback, accepts_absence);
-        let (Some(soft), Some(stale)) = (inner.options.soft_timeout, stale) else { return load.await };
-        tokio::pin!(load);
-        match tokio::time::timeout(soft, &mut load).await {
-            Err(_) if inner.may_serve_on_error(&stale) => {
-                inner.metrics.soft_timeouts.add(1);
-                let freshness = Freshness::Stale(StaleReason::SoftTimeout);
-                Ok(Some(inner.serve(&stale, Layer::Memory, freshness, inner.core.clock.now())))
-            }
-            Err(_) => load.await,
-            Ok(result) => result,
-        }
-    }
-
-    async fn await_valid_outcome(
-        &self,
-        key: &K,
-        mut waiter: Waiter<LoadOutcome<V>>,
-        mut loader: Option<BoxLoader<'_, K, Option<V>>>,
-        fallback: Option<Arc<Entry<V>>>,
-        accepts_absence: bool,
-    ) -> Result<Option<Cached<V>>, LoadError> {
-        let core = &self.inner.core;
-        let called_at = core.clock.now();
+    ) -> Result<Cached<V>, LoadError> {
+        self.inner.forbid_cycle(&key.to_text())?;
+        let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
         loop {
-            if !waiter.is_leader {
-                self.inner.metrics.coalesced.add(1);
+            if let Some(result) = self.inner.back_off(&key.to_text(), fallback.as_ref()) {
+                return result;
             }
-            match waiter.outcome.await.unwrap_or_else(|| Err(LoadError::panicked()))? {
-                // A load that this caller joined may have started before an invalidation that
-                // precedes the call: of a tag that only the loader knew, or one that had not
-                // reached this process yet. The leader takes its value in any case: its call began
-                // earlier.
-                Some(loaded) if waiter.is_leader || loaded.started_at > called_at || loaded.is_valid(core) => {
-                    let now = core.clock.now();
-                    return Ok(Some(self.inner.serve(&loaded.entry, loaded.layer, loaded.freshness, now)));
-                }
-                None if waiter.is_leader || accepts_absence => return Ok(None),
-                _ => waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0),
+            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+            match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
+                Awaited::Cached(cached) => return Ok(cached),
+                // The caller's own loader always returns a value.
+                Awaited::Absent => return Err(LoadError::panicked(Work::Loader)),
+                Awaited::Again => caller.is_again = true,
             }
         }
     }
 
-    /// Starts a refresh in the background, unless a load of the key is running.
+    /// Starts a refresh in the background, unless a load of the key is running or its source fails.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<'_, K, Option<V>>, rand: f64) {
+        if self.inner.is_backing_off(&key.to_text()) {
+            return;
+        }
         if self.join_or_start(key, &mut Some(loader), None, rand).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
@@ -165,9 +142,9 @@ where
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> Waiter<LoadOutcome<V>> {
+    ) -> LoadWaiter<V> {
         let start = self.inner.start();
-        let (request, (waiter, guard)) = self.join_or_lead(key, start, fallback, rand);
+        let (request, (waiter, guard)) = self.join_or_lead(key, start, false, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is
         // dropped here, and the waiters get an error.
         if let Some(guard) = guard
@@ -192,21 +169,24 @@ where
         &self,
         key: &K,
         start: LoadStart,
+        is_batch: bool,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, LoadStart>) {
+    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad>) {
         let (text, context) = (key.to_text(), self.load_context(key));
         let scopes = entry::scopes(&text, &context.tags());
         let journal = &self.inner.core.journal;
-        let may_join = |running: &LoadStart| {
+        let may_join = |RunningLoad { start: running, .. }: &RunningLoad| {
             let is_current =
                 running.changes == start.changes || journal.verdict(&scopes, running.position) == Verdict::Valid;
             let age = start.at.saturating_sub(running.at);
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
-        let joined = self.inner.loads.join_or_lead(&text, may_join, start);
+        let flight = Flight::new(self.inner.load_key(&text));
+        let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch };
+        let joined = self.inner.loads.join_or_lead(&text, may_join, load);
         let in_flight = self.inner.core.in_flight.load(&text, start.position);
-        (LoadRequest { key: text.into(), scopes, start, in_flight, context, fallback, rand }, joined)
+        (LoadRequest { key: text.into(), scopes, start, in_flight, flight, context, fallback, rand }, joined)
     }
 }
 
@@ -225,13 +205,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     ) -> LoadOutcome<V> {
         let _running = self.core.closing.work.begin();
         let mut acquired = None;
-        let source = self.within_hard_timeout(async {
+        let source = self.within_hard_timeout(Instant::now(), async {
             match lease.await {
                 LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
+                LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
                 LeaseOutcome::Acquired(lease) => acquired = Some(lease),
                 LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
             }
-            self.run_loader(loader, &request.context).await.map(ValueSource::Loader)
+            let flights = [Arc::clone(&request.flight)];
+            self.run_loader(loader, &request.context, &flights).await.map(ValueSource::Loader)
         });
         match source.await {
             Ok(ValueSource::Store(entry)) => Ok(Some(self.found_in_store(request, entry))),
@@ -251,11 +233,18 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let LoaderOutput { value, delta } = match output {
             Ok(output) => output,
             Err(error) => {
-                let is_closed = error.kind() == LoadErrorKind::Closed;
-                release(lease, if is_closed { Outcome::Abandoned } else { Outcome::Failed }).await;
+                // Closing a cache says nothing about the source.
+                let outcome = if error.kind() == LoadErrorKind::Closed {
+                    Outcome::Abandoned
+                } else {
+                    self.note_failure(&request.key, &error);
+                    Outcome::Failed
+                };
+                release(lease, outcome).await;
                 return self.fallback(request).map(Some).ok_or(error);
             }
         };
+        self.failures.note_success(&request.key);
         let start = request.start;
         // A source that lags may have answered with the state of that long ago.
         let loaded_at = match self.options.source_lag {
@@ -306,68 +295,10 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
         Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness })
     }
-
-    pub(super) async fn within_hard_timeout<T>(
-        &self,
-        load: impl Future<Output = Result<T, LoadError>>,
-    ) -> Result<T, LoadError> {
-        let timeout = self.options.hard_timeout;
-        let load = tokio::time::timeout(timeout, load);
-        let closed = self.core.closing.reached(Phase::Cancelling);
-        // The phase is polled first, so that a closed cache does not call the loader.
-        let result = match select(pin!(closed), pin!(load)).await {
-            Either::Left(_) => Err(LoadError::closed()),
-            Either::Right((result, _)) => result.unwrap_or_else(|_| Err(LoadError::timed_out(timeout))),
-        };
-        if let Err(error) = &result
-            && matches!(error.kind(), LoadErrorKind::TimedOut | LoadErrorKind::Closed)
-        {
-            self.metrics.load_errors.add(1);
-        }
-        result
-    }
-
-    /// Runs a loader, of one value or of many, once the concurrency limit allows it, and counts it.
-    pub(super) async fn run_loader<T: Send + 'static>(
-        &self,
-        loader: LoadFuture<T>,
-        context: &LoadContext,
-    ) -> Result<LoaderOutput<T>, LoadError> {
-        // The semaphore is never closed.
-        let _permit = self.loaders.acquire().await;
-        let started_at = self.core.clock.now();
-        match run(loader, context.clone()).await {
-            Ok(value) => {
-                self.metrics.loads.add(1);
-                Ok(LoaderOutput { value, delta: self.core.clock.now().saturating_sub(started_at) })
-            }
-            Err(error) => {
-                self.metrics.load_errors.add(1);
-                Err(error)
-            }
-        }
-    }
 }
 
 async fn release(lease: Option<Lease>, outcome: Outcome) {
     if let Some(lease) = lease {
         lease.release(outcome).await;
     }
-}
-
-/// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
-/// future aborts the task.
-///
-/// Its reads through the cache do not count for the request that started it. It only takes over
-/// whether any of them was stale.
-pub(super) async fn run<T: Send + 'static>(loader: LoadFuture<T>, context: LoadContext) -> Result<T, LoadError> {
-    let mut task = AbortOnDrop(tokio::spawn(async move {
-        let scope = RequestScope::default();
-        let result = scope.scope(loader).await;
-        if scope.take().ttl_secs < 0 {
-            context.set_built_on_stale();
-        }
-        result
-    }));
-    (&mut task.0).await.unwrap_or_else(|_| Err(LoadError::panicked()))
 }

@@ -1,13 +1,17 @@
 //! The typed face of the cache: values of one type under keys of one type.
 
 mod batch;
+mod batch_load;
 mod builder;
+mod caller;
+mod failures;
 mod fleet_load;
 mod load;
 mod put;
 mod read;
 mod read_through;
 mod registry;
+mod run;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -25,7 +29,7 @@ use tokio::sync::Semaphore;
 
 pub use self::builder::{NamespaceBuilder, OnDisconnect};
 use self::builder::{Negative, Options, TagsOf};
-use self::load::{LoadOutcome, LoadStart};
+use self::load::{LoadOutcome, RunningLoad};
 pub use self::put::Put;
 pub use self::read_through::ReadThrough;
 pub(crate) use self::registry::Registry;
@@ -33,7 +37,7 @@ use crate::core::Core;
 use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::SingleFlight;
+use crate::stampede::{FailureBackoff, LoadKey, SingleFlight};
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
 ///
@@ -60,9 +64,10 @@ struct Inner<V> {
     /// Reads of the shared tier.
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the moment at which it started.
-    loads: Arc<SingleFlight<LoadOutcome<V>, LoadStart>>,
+    loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad>>,
+    failures: FailureBackoff,
     /// A permit for each loader that may run.
-    loaders: Semaphore,
+    loaders: Arc<Semaphore>,
 }
 
 thread_local! {
@@ -81,6 +86,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    fn load_key<'a>(&self, text: &'a str) -> LoadKey<'a> {
+        LoadKey { cache: Arc::as_ptr(&self.core).addr(), text }
+    }
+
     /// Returns the metadata to store beside a new value, whose loader took `delta`.
     fn meta(&self, value: &V, context: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
         let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));

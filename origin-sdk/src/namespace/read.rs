@@ -12,12 +12,12 @@ use super::{Inner, KEY_BUFFER, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::codec::{self, Decoded};
 use crate::entry::{Entry, EntryState};
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, boxed};
 use crate::metrics::Counter;
 use crate::request_scope;
-use crate::stampede::xfetch;
+use crate::stampede::{Flight, xfetch};
 use crate::store::Stored;
 
 /// The result of looking a key up in the tiers.
@@ -57,6 +57,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// returns runs in a task of its own. Dropping the future of this call cancels nothing that
     /// others wait for.
     ///
+    /// A loader may read through this and other namespaces. While it waits for another load it does
+    /// not count for [`loader_concurrency`](crate::NamespaceBuilder::loader_concurrency). A read of a key whose load waits for this
+    /// loader is an error at once. Both hold for reads in the loader's own task, however many at a
+    /// time (`tokio::join!`), and not in tasks that it spawns, unless those are inside
+    /// `http::for_this_request`: the reads of other tasks wait until the hard timeout in such a
+    /// cycle, and for a permit that the loader may hold.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use origin_sdk::{Cache, Freshness, Layer, Lifetime, Namespace};
@@ -86,7 +93,12 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// ```
     ///
     /// # Errors
-    /// If the loader fails, panics or takes too long, and nothing may be served stale.
+    /// If the loader fails, panics or takes too long, and nothing may be served stale. If a loader
+    /// makes the call, and the load of the key waits for that loader.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with its timers enabled, if memory does not hold the value: the
+    /// read of the shared tier and the load are tasks.
     pub async fn get_or_load<F, L>(&self, key: &K, loader: F) -> Result<Cached<V>, LoadError>
     where
         K: Clone,
@@ -94,23 +106,17 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
         if self.inner.core.bypass {
-            return self.load_without_cache(key, boxed(loader, identity)).await;
+            return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
         }
         let now = self.inner.core.clock.now();
         match self.look_up(key, now).await {
             Lookup::Hit(found) => {
                 if let Some(rand) = found.refresh {
-                    self.refresh(key, boxed(loader, Some), rand);
+                    self.refresh(key, boxed(Work::Loader, loader, Some), rand);
                 }
                 Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
             }
-            Lookup::Miss(fallback) => {
-                let mut loader = Some(boxed(loader, Some));
-                let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
-                let cached = self.await_load(key, waiter, loader, fallback, false).await?;
-                // The caller's own loader always returns a value.
-                cached.ok_or_else(LoadError::panicked)
-            }
+            Lookup::Miss(fallback) => self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await,
         }
     }
 
@@ -178,9 +184,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     {
         request_scope::note_uncached();
         let context = self.load_context(key);
+        let flights = [Flight::new(self.inner.load_key(&key.to_text()))];
         let load = loader(key.clone(), context.clone());
-        let output = self.inner.within_hard_timeout(self.inner.run_loader(load, &context)).await?;
-        Ok(Cached::loaded(Arc::new(output.value)))
+        let value = self.inner.run_uncached(load, &context, &flights).await?;
+        Ok(Cached::loaded(Arc::new(value)))
     }
 }
 

@@ -4,12 +4,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
-use super::batch::{BatchLoader, batch_loader};
+use super::batch_load::{BatchLoader, batch_loader};
 use super::{Namespace, NamespaceBuilder};
 use crate::cached::Cached;
 use crate::error::{BoxError, LoadError};
@@ -126,15 +126,13 @@ where
 
     /// Returns the values of several keys in their order, as [`Namespace::get_many_or_load`] does.
     /// Without a [batch loader](Self::batch_loader) the loader runs once for each key that no layer
-    /// has, for all of them at the same time, and no value is `None`.
+    /// has, at most 256 times at a time, and no value is `None`.
     ///
-    /// # Errors
-    /// If a load fails, panics or takes too long, and one of its keys has nothing that may be
-    /// served stale.
-    pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Option<Cached<V>>>, LoadError> {
+    /// Each key has a result of its own.
+    pub async fn get_many(&self, keys: &[K]) -> Vec<Result<Option<Cached<V>>, LoadError>> {
         match &self.batch_loader {
             Some(loader) => self.namespace.get_many_with(keys, Arc::clone(loader)).await,
-            None => try_join_all(keys.iter().map(async |key| self.get(key).await.map(Some))).await,
+            None => self.namespace.get_each_with(keys, |key, context| (self.loader)(key, context)).await,
         }
     }
 }

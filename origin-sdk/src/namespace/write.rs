@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, datum_of};
 
-use super::load::run;
+use super::run::run;
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
-use crate::error::{BoxError, LoadError};
+use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture, boxed};
 use crate::placement::{Placement, Storage};
 use crate::receipt::{Delivery, Receipt, Written};
+use crate::stampede::{self, Run};
 use crate::store::Unless;
 
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
@@ -53,7 +54,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        self.write_in_a_task(key, also, boxed(writer, |value| (value, None))).await
+        self.write_in_a_task(key, also, boxed(Work::Writer, writer, |value| (value, None))).await
     }
 
     /// Like [`write_through`](Self::write_through), for writers that may arrive in another order than
@@ -95,7 +96,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<(V, u64), BoxError>> + Send + 'static,
     {
-        self.write_in_a_task(key, also, boxed(writer, |(value, version)| (value, Some(version)))).await
+        self.write_in_a_task(key, also, boxed(Work::Writer, writer, |(value, version)| (value, Some(version)))).await
     }
 
     async fn write_in_a_task<Form>(
@@ -114,11 +115,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let since = inner.core.journal.position();
         let writer = writer(key.clone(), context.clone());
         let running = inner.core.closing.work.begin();
-        let task = tokio::spawn(async move {
+        // A loader that writes waits for the writer, and so for its reads.
+        let part_of = Run::current();
+        let task = tokio::spawn(stampede::within(part_of, async move {
             let _running = running;
             inner.write(&text, covered, since, &context, writer).await
-        });
-        task.await.unwrap_or_else(|_| Err(LoadError::panicked()))
+        }));
+        task.await.unwrap_or_else(|_| Err(LoadError::panicked(Work::Writer)))
     }
 }
 
@@ -132,7 +135,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         writer: LoadFuture<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let (core, began_at) = (&self.core, self.core.clock.now());
-        let (value, version) = match run(writer, context.clone()).await {
+        let (value, version) = match run(Work::Writer, writer, context.clone(), Run::current()).await {
             Ok((value, version)) => (Arc::new(value), version),
             Err(error) => {
                 core.invalidate(Mode::Remove, covered).await;

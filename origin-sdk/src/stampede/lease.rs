@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared_keys::{Position, ScopeHash, Verdict};
+use tokio::sync::Semaphore;
 
 use crate::error::StoreError;
 use crate::journal::Journal;
@@ -23,6 +24,8 @@ pub(crate) enum LeaseOutcome<T> {
     Acquired(Lease),
     /// Load without a lease: the store is unavailable.
     Unavailable,
+    /// Do not load: the loads of two other processes have failed, one after the other.
+    Failed,
     /// Another process holds the lease, which expires after this time unless it is renewed.
     Held(Duration),
 }
@@ -38,12 +41,13 @@ pub(crate) struct LeaseRequest {
     position: Position,
     token: LeaseToken,
     ttl: Duration,
+    renewals: Arc<Semaphore>,
     watch: Option<Watch>,
 }
 
 impl LeaseRequest {
-    /// Creates a request for a lease of `ttl`, which is renewed while it is held, by a load that
-    /// started at `position`.
+    /// Creates a request for a lease of `ttl`, by a load that started at `position`. The lease is
+    /// renewed while it is held, each time with a permit of `renewals`.
     ///
     /// `journal` must be caught up: its position decides whether the current holder's value would
     /// be valid, and so whether to wait for it.
@@ -54,6 +58,7 @@ impl LeaseRequest {
         scopes: &[ScopeHash],
         position: Position,
         ttl: Duration,
+        renewals: &Arc<Semaphore>,
     ) -> Self {
         Self {
             store: Arc::clone(store),
@@ -63,6 +68,7 @@ impl LeaseRequest {
             position,
             token: LeaseToken::random(),
             ttl,
+            renewals: Arc::clone(renewals),
             watch: None,
         }
     }
@@ -116,7 +122,8 @@ impl LeaseRequest {
 
     fn lease(&self) -> Lease {
         let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.clone());
-        let renewal = tokio::spawn(renew(Arc::clone(&store), key.clone(), token.clone(), self.ttl));
+        let renewal =
+            tokio::spawn(renew(Arc::clone(&store), key.clone(), token.clone(), self.ttl, Arc::clone(&self.renewals)));
         Lease { store, key, token, _renewal: AbortOnDrop(renewal) }
     }
 }
@@ -152,9 +159,11 @@ impl Lease {
 }
 
 /// Renews a lease every third of its `ttl`, until it is lost.
-async fn renew(store: Arc<dyn Store>, key: Box<str>, token: LeaseToken, ttl: Duration) {
+async fn renew(store: Arc<dyn Store>, key: Box<str>, token: LeaseToken, ttl: Duration, renewals: Arc<Semaphore>) {
     loop {
         tokio::time::sleep(ttl / 3).await;
+        // The semaphore is never closed.
+        let _permit = renewals.acquire().await;
         // On an error the lease has two thirds of its `ttl` left: enough for a second attempt.
         if matches!(store.renew(&key, &token, ttl).await, Ok(false)) {
             return;

@@ -30,14 +30,16 @@ struct Run<T, M> {
 type SharedOutcome<T> = Shared<BoxFuture<'static, Option<T>>>;
 
 /// A caller that waits for the outcome of a run.
-pub(crate) struct Waiter<T> {
+pub(crate) struct Waiter<T, M> {
     pub(crate) outcome: SharedOutcome<T>,
+    /// The state in which the run started.
+    pub(crate) start: M,
     /// Whether this caller started the run.
     pub(crate) is_leader: bool,
 }
 
 /// A waiter, and the guard of the run if this caller leads it.
-pub(crate) type JoinOutcome<T, M> = (Waiter<T>, Option<LeaderGuard<T, M>>);
+pub(crate) type JoinOutcome<T, M> = (Waiter<T, M>, Option<LeaderGuard<T, M>>);
 
 /// The leader's handle on a registered run. Dropped without [`complete`](Self::complete), it gives
 /// every waiter `None`.
@@ -57,7 +59,7 @@ impl<T, M> LeaderGuard<T, M> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static, M: Send + 'static> SingleFlight<T, M> {
+impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T, M> {
     /// Creates a map without runs.
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { runs: Mutex::new(Runs { by_key: HashMap::new(), count: 0 }) })
@@ -71,7 +73,7 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> SingleFlight<T, M> {
         may_join: impl FnOnce(&M) -> bool,
         start: M,
         run: impl FnOnce() -> R,
-    ) -> Waiter<T> {
+    ) -> Waiter<T, M> {
         let (waiter, guard) = self.join_or_lead(key, may_join, start);
         if let Some(guard) = guard {
             let run = run();
@@ -92,18 +94,18 @@ impl<T: Clone + Send + Sync + 'static, M: Send + 'static> SingleFlight<T, M> {
         if let Some(run) = runs.by_key.get(key)
             && may_join(&run.start)
         {
-            return (Waiter { outcome: run.outcome.clone(), is_leader: false }, None);
+            return (Waiter { outcome: run.outcome.clone(), start: run.start.clone(), is_leader: false }, None);
         }
         let number = runs.count;
         runs.count += 1;
         let (complete, receiver) = oneshot::channel();
         let outcome = receiver.map(Result::ok).boxed().shared();
-        runs.by_key.insert(key.into(), Run { number, start, outcome: outcome.clone() });
+        runs.by_key.insert(key.into(), Run { number, start: start.clone(), outcome: outcome.clone() });
         // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and
         // with it its `Registration`, whose `Drop` takes this lock.
         drop(runs);
         let registration = Registration { map: Arc::clone(self), key: key.into(), number };
-        (Waiter { outcome, is_leader: true }, Some(LeaderGuard { registration, complete }))
+        (Waiter { outcome, start, is_leader: true }, Some(LeaderGuard { registration, complete }))
     }
 }
 

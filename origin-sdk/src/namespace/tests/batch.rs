@@ -6,8 +6,8 @@ use tokio::sync::Semaphore;
 
 use super::{FRESH, LIFETIME, Number, SECOND, cache, gated, let_run, numbers};
 use crate::{
-    BatchContext, BoxError, Cache, Cached, Clock, Faults, Freshness, Layer, Lifetime, LoadErrorKind, Namespace,
-    StaleReason, Tag,
+    BatchContext, BoxError, Cache, Cached, Clock, Faults, Freshness, Layer, Lifetime, LoadError, LoadErrorKind,
+    Namespace, StaleReason, Tag,
 };
 
 /// A source that answers batches, and records the keys of each call. A number's value is ten times
@@ -41,7 +41,17 @@ async fn read<const N: usize>(
 ) -> Vec<Option<Cached<u64>>> {
     let source = source.clone();
     let loader = move |keys, _: BatchContext| ready(source.answer(keys));
-    numbers.get_many_or_load(&keys(ids), loader).await.unwrap()
+    all(numbers.get_many_or_load(&keys(ids), loader).await)
+}
+
+/// Returns the values of a batch in which no key failed.
+fn all<V>(results: Vec<Result<Option<Cached<V>>, LoadError>>) -> Vec<Option<Cached<V>>> {
+    results.into_iter().map(Result::unwrap).collect()
+}
+
+/// Returns the errors of a batch in which each key failed.
+fn errors<V: std::fmt::Debug>(results: Vec<Result<Option<Cached<V>>, LoadError>>) -> Vec<LoadErrorKind> {
+    results.into_iter().map(|result| result.unwrap_err().kind()).collect()
 }
 
 fn values(hits: &[Option<Cached<u64>>]) -> Vec<Option<u64>> {
@@ -104,7 +114,7 @@ async fn a_batch_waits_for_a_single_load_and_a_single_load_for_a_batch() {
                 source.answer(keys)
             }
         };
-        async move { values(&numbers.get_many_or_load(&keys([1, 2]), loader).await.unwrap()) }
+        async move { values(&all(numbers.get_many_or_load(&keys([1, 2]), loader).await)) }
     });
     let_run().await;
     let joining = tokio::spawn({
@@ -134,7 +144,7 @@ async fn a_single_read_runs_its_loader_for_a_key_that_a_batch_did_not_find() {
                 Ok(Vec::new())
             }
         };
-        async move { values(&numbers.get_many_or_load(&keys([1]), loader).await.unwrap()) }
+        async move { values(&all(numbers.get_many_or_load(&keys([1]), loader).await)) }
     });
     let_run().await;
     let single = tokio::spawn({
@@ -185,7 +195,7 @@ async fn tags_and_lifetimes_of_a_batch_apply_to_their_key_alone() {
         loads.of(&Number { id: 9 }).tag(Tag::new("group:9").unwrap());
         Ok(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>())
     };
-    numbers.get_many_or_load(&keys([1, 2, 3]), loader).await.unwrap();
+    all(numbers.get_many_or_load(&keys([1, 2, 3]), loader).await);
     cache.invalidate([Tag::new("group:1").unwrap()]).await;
     clock.advance(SECOND);
     assert_eq!(values(&numbers.get_many_cached(&keys([1, 2, 3])).await), [None, None, Some(0)]);
@@ -203,7 +213,7 @@ async fn keys_missing_from_a_batch_result_are_stored_as_absent_if_configured() {
             calls.lock().unwrap().push(keys.len());
             async { Ok([(Number { id: 1 }, Some(10))]) }
         };
-        let hits = numbers.get_many_or_load(&keys([1, 2]), loader).await.unwrap();
+        let hits = all(numbers.get_many_or_load(&keys([1, 2]), loader).await);
         hits.into_iter().map(|hit| *hit.unwrap().value).collect::<Vec<_>>()
     };
     assert_eq!(read().await, [Some(10), None]);
@@ -215,30 +225,30 @@ async fn keys_missing_from_a_batch_result_are_stored_as_absent_if_configured() {
 }
 
 #[tokio::test]
-async fn a_failing_loader_is_an_error_unless_every_key_may_be_served_stale() {
+async fn a_failing_loader_is_an_error_of_each_key_that_may_not_be_served_stale() {
     let ((_cache, clock, numbers), source) = (numbers(|numbers| numbers).await, Source::default());
     read(&numbers, &source, [1, 2]).await;
     clock.advance(FRESH);
     let failing =
         |_: Vec<Number>, _: BatchContext| async { Err::<Vec<(Number, u64)>, BoxError>("the source is down".into()) };
-    let hits = numbers.get_many_or_load(&keys([1, 2]), failing).await.unwrap();
+    let hits = all(numbers.get_many_or_load(&keys([1, 2]), failing).await);
     let freshness = |hit: &Option<Cached<u64>>| hit.as_ref().map(|hit| hit.freshness);
     assert_eq!(hits.iter().map(freshness).collect::<Vec<_>>(), [Some(Freshness::Stale(StaleReason::LoadFailed)); 2]);
-    let error = numbers.get_many_or_load(&keys([1, 2, 3]), failing).await.unwrap_err();
-    assert_eq!(error.kind(), LoadErrorKind::Failed);
+    let mut results = numbers.get_many_or_load(&keys([1, 2, 3]), failing).await;
+    assert_eq!(errors(results.split_off(2)), [LoadErrorKind::Failed]);
+    assert_eq!(values(&all(results)), [Some(10), Some(20)], "the failure of a key does not hide the other keys");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_or_timeout_of_a_batch_loader_is_an_error_of_that_read_alone() {
-    let (_cache, _, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
+    let (_cache, clock, numbers) = numbers(|numbers| numbers.hard_timeout(5 * SECOND)).await;
     #[expect(clippy::panic, reason = "the panic is what is tested")]
     let panicking =
         |_: Vec<Number>, _: BatchContext| async { if true { panic!("a bug in the loader") } else { Ok([]) } };
-    let error = numbers.get_many_or_load(&keys([1, 2]), panicking).await.unwrap_err();
-    assert_eq!(error.kind(), LoadErrorKind::Panicked);
+    assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), panicking).await), [LoadErrorKind::Panicked; 2]);
     let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<Result<Vec<(Number, u64)>, BoxError>>();
-    let error = numbers.get_many_or_load(&keys([1, 2]), hanging).await.unwrap_err();
-    assert_eq!(error.kind(), LoadErrorKind::TimedOut);
+    assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), hanging).await), [LoadErrorKind::TimedOut; 2]);
+    clock.advance(SECOND);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);
 }
 

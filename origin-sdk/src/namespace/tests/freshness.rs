@@ -156,7 +156,8 @@ async fn while_disconnected_a_batch_loads_or_serves_stale_as_configured() {
         faults.cut(true);
         clock.advance(3 * SECOND);
         let loader = |_: Vec<Number>, _: BatchContext| async { Ok([(KEY, 2), (Number { id: 2 }, 2)]) };
-        let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await.unwrap();
+        let hits = numbers.get_many_or_load(&[KEY, Number { id: 2 }], loader).await;
+        let hits = hits.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
         let values: Vec<_> = hits.into_iter().map(|hit| hit.map(|hit| *hit.value)).collect();
         assert_eq!(values, [Some(expected), Some(2)]);
     }

@@ -68,8 +68,8 @@ async fn an_async_closure_is_a_loader_and_a_writer() {
     let written = numbers.write_through(&KEY, (), async move |key, _| Ok(key.id + 1)).await.unwrap();
     assert_eq!((*written.value, written.cached), (2, true));
     let loader = async move |keys: Vec<Number>, _| Ok(keys.into_iter().map(|key| (key, 3)));
-    let cached = numbers.get_many_or_load(&[Number { id: 9 }], loader).await.unwrap();
-    assert_eq!(cached[0].as_ref().map(|cached| *cached.value), Some(3));
+    let cached = numbers.get_many_or_load(&[Number { id: 9 }], loader).await.remove(0).unwrap();
+    assert_eq!(cached.map(|cached| *cached.value), Some(3));
 }
 
 #[tokio::test]
@@ -95,12 +95,12 @@ async fn a_read_through_namespace_reads_many_keys_with_or_without_a_batch_loader
     let single = cache.namespace(LIFETIME).read_through(pool.clone(), load_number);
     let batched = single.clone().batch_loader(pool.clone(), load_numbers);
     let keys = [1, 2, 3].map(|id| Number { id });
-    let values = |cached: Vec<Option<crate::Cached<u64>>>| {
-        cached.into_iter().map(|cached| cached.map(|cached| *cached.value)).collect::<Vec<_>>()
+    let values = |cached: Vec<Result<Option<crate::Cached<u64>>, crate::LoadError>>| {
+        cached.into_iter().map(|cached| cached.unwrap().map(|cached| *cached.value)).collect::<Vec<_>>()
     };
     for (numbers, loads) in [(single, 3), (batched, 1)] {
         let before = cache.stats().loads;
-        assert_eq!(values(numbers.get_many(&keys).await.unwrap()), [Some(10), Some(20), Some(30)]);
+        assert_eq!(values(numbers.get_many(&keys).await), [Some(10), Some(20), Some(30)]);
         assert_eq!(cache.stats().loads - before, loads);
         cache.invalidate([crate::Scope::All]).await;
     }

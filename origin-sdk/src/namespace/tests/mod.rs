@@ -2,7 +2,9 @@
 //! nothing else is to be done.
 
 mod batch;
+mod batch_failures;
 mod bounds;
+mod failures;
 mod fidelity;
 mod flights;
 mod freshness;
@@ -10,6 +12,7 @@ mod gone;
 mod lag;
 mod lifetimes;
 mod loaders;
+mod nesting;
 mod registry;
 mod timeouts;
 mod write;

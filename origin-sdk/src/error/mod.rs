@@ -1,8 +1,9 @@
 //! The errors of building a cache, of its stores, of administration, and of loads.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+mod load;
+
+pub(crate) use self::load::Work;
+pub use self::load::{LoadError, LoadErrorKind};
 
 /// An error of any type, boxed: what a loader returns.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -213,78 +214,4 @@ pub(crate) enum StoreError {
     Injected,
     #[error("the journal holds an entry that is not a record: {0}")]
     Journal(#[from] shared_keys::ParseError),
-}
-
-/// A failed load, for which no stale value may be served. Cheap to clone: all waiters of a load get
-/// the same error.
-#[derive(Debug, Clone)]
-pub struct LoadError {
-    kind: LoadErrorKind,
-    source: Option<Arc<BoxError>>,
-    /// The timeout that the load exceeded.
-    timeout: Option<Duration>,
-}
-
-/// The reason of a [`LoadError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LoadErrorKind {
-    /// The loader returned an error.
-    Failed,
-    /// The loader panicked.
-    Panicked,
-    /// The load exceeded the namespace's hard timeout and was aborted.
-    TimedOut,
-    /// The cache was closed ([`Cache::close`](crate::Cache::close)) before the load was done.
-    Closed,
-}
-
-impl LoadError {
-    pub(crate) fn failed(source: BoxError) -> Self {
-        Self { kind: LoadErrorKind::Failed, source: Some(Arc::new(source)), timeout: None }
-    }
-
-    pub(crate) fn panicked() -> Self {
-        Self { kind: LoadErrorKind::Panicked, source: None, timeout: None }
-    }
-
-    pub(crate) fn timed_out(timeout: Duration) -> Self {
-        Self { kind: LoadErrorKind::TimedOut, source: None, timeout: Some(timeout) }
-    }
-
-    pub(crate) fn closed() -> Self {
-        Self { kind: LoadErrorKind::Closed, source: None, timeout: None }
-    }
-
-    /// Returns the reason.
-    #[must_use]
-    pub fn kind(&self) -> LoadErrorKind {
-        self.kind
-    }
-
-    /// Returns the loader's own error if it is of this type.
-    #[must_use]
-    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
-        self.source.as_deref().and_then(|source| source.downcast_ref())
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.kind, &self.source) {
-            (LoadErrorKind::Failed, Some(source)) => write!(f, "the loader failed: {source}"),
-            (LoadErrorKind::Failed, None) => f.write_str("the loader failed"),
-            (LoadErrorKind::Closed, _) => f.write_str("the cache was closed before the load was done"),
-            (LoadErrorKind::Panicked, _) => f.write_str("the loader panicked"),
-            (LoadErrorKind::TimedOut, _) => {
-                write!(f, "the load was not done within {:?}", self.timeout.unwrap_or_default())
-            }
-        }
-    }
-}
-
-impl std::error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| &**source as _)
-    }
 }

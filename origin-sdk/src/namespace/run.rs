@@ -1,0 +1,118 @@
+//! Runs of loaders and writers, each in a task of its own.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::closing::Phase;
+use crate::error::{LoadError, LoadErrorKind, Work};
+use crate::loader::{LoadContext, LoadFuture};
+use crate::request_scope::RequestScope;
+use crate::stampede::{self, Flight, Run, RunGuard};
+use crate::task::AbortOnDrop;
+
+/// The result of a loader, of one value or of many.
+pub(super) struct LoaderOutput<T> {
+    pub(super) value: T,
+    /// How long the loader ran.
+    pub(super) delta: Duration,
+}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    /// Awaits a load that started at `since`, until its hard timeout or until the cache is closed.
+    pub(super) async fn within_hard_timeout<T>(
+        &self,
+        since: Instant,
+        load: impl Future<Output = Result<T, LoadError>>,
+    ) -> Result<T, LoadError> {
+        let timeout = self.options.hard_timeout;
+        let load = tokio::time::timeout(timeout.saturating_sub(since.elapsed()), load);
+        let closed = self.core.closing.reached(Phase::Cancelling);
+        // The phase is polled first, so that a closed cache does not call the loader.
+        let result = match select(pin!(closed), pin!(load)).await {
+            Either::Left(_) => Err(LoadError::closed()),
+            Either::Right((result, _)) => result.unwrap_or_else(|_| Err(LoadError::timed_out(timeout))),
+        };
+        if let Err(error) = &result
+            && matches!(error.kind(), LoadErrorKind::TimedOut | LoadErrorKind::Closed)
+        {
+            self.metrics.load_errors.add(1);
+        }
+        result
+    }
+
+    /// Runs a loader, of one value or of many, once the concurrency limit allows it, and counts it.
+    /// It loads the keys of the flights.
+    pub(super) async fn run_loader<T: Send + 'static>(
+        &self,
+        loader: LoadFuture<T>,
+        context: &LoadContext,
+        flights: &[Arc<Flight>],
+    ) -> Result<LoaderOutput<T>, LoadError> {
+        let guard = RunGuard::start(&self.loaders, flights).await;
+        let started_at = self.core.clock.now();
+        match run(Work::Loader, loader, context.clone(), Some(guard.run())).await {
+            Ok(value) => {
+                self.metrics.loads.add(1);
+                Ok(LoaderOutput { value, delta: self.core.clock.now().saturating_sub(started_at) })
+            }
+            Err(error) => {
+                self.metrics.load_errors.add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs a loader for a caller that bypasses the cache.
+    pub(super) async fn run_uncached<T: Send + 'static>(
+        &self,
+        loader: LoadFuture<T>,
+        context: &LoadContext,
+        flights: &[Arc<Flight>],
+    ) -> Result<T, LoadError> {
+        let load = self.within_hard_timeout(Instant::now(), self.run_loader(loader, context, flights));
+        let output = match Run::current() {
+            Some(run) => {
+                let waits = flights.iter().map(|flight| run.wait_for(flight)).collect::<Result<Vec<_>, _>>();
+                let _waits = waits.map_err(LoadError::cycle)?;
+                run.without_permit(load).await
+            }
+            None => load.await,
+        };
+        Ok(output?.value)
+    }
+
+    /// Checks that no load which waits for the caller loads the key.
+    pub(super) fn forbid_cycle(&self, key: &str) -> Result<(), LoadError> {
+        let checked = Run::current().map_or(Ok(()), |run| run.check(self.load_key(key)));
+        checked.map_err(LoadError::cycle)
+    }
+}
+
+/// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
+/// future aborts the task. `part_of` is the run that the task's waits belong to.
+///
+/// Its reads through the cache do not count for the request that started it. It only takes over
+/// whether any of them was stale.
+pub(super) async fn run<T: Send + 'static>(
+    work: Work,
+    loader: LoadFuture<T>,
+    context: LoadContext,
+    part_of: Option<Arc<Run>>,
+) -> Result<T, LoadError> {
+    let mut task = AbortOnDrop(tokio::spawn(async move {
+        let scope = RequestScope::default();
+        let result = scope.scope(stampede::within(part_of, loader)).await;
+        if scope.take().ttl_secs < 0 {
+            context.set_built_on_stale();
+        }
+        result
+    }));
+    (&mut task.0).await.unwrap_or_else(|_| Err(LoadError::panicked(work)))
+}
