@@ -137,18 +137,6 @@ async fn many_reads_at_once_do_not_close_the_connection_of_a_slow_link() {
     }
 }
 
-/// At 10 Mbit/s, 4 MB take 3.2 s.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_caller_of_a_load_does_not_wait_until_a_large_value_is_stored() {
-    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
-    let began = Instant::now();
-    write(&unheld(&far), &Item { id: 1 }, 4 * MB).await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    // The other process waits until the lease has ended.
-    assert_eq!(read(&unheld::<Item>(&near), &Item { id: 1 }).await, (Layer::Redis, 4 * MB));
-    assert!(began.elapsed() > Duration::from_millis(2500), "{:?}", began.elapsed());
-}
-
 /// At 2 Mbit/s a single piece takes twice the timeout of a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_arrive_are_progress() {

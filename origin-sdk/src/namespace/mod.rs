@@ -62,9 +62,6 @@ struct Inner<V> {
     loaders: Semaphore,
 }
 
-/// The largest stored form that a load waits for until the shared tier has it.
-const MAX_AWAITED_BYTES: usize = 256 << 10;
-
 thread_local! {
     /// Holds the rendered key of a read, so that a hit allocates nothing.
     static KEY_BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
@@ -98,8 +95,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is
     /// held. Returns whether the shared tier has stored it. A failure costs later reads their
-    /// speed, nothing else. A large value under a lease is sent in the background, so that the
-    /// callers of its load do not wait for a slow link; other processes wait for the lease.
+    /// speed, nothing else.
     async fn store(&self, key: &str, entry: &Arc<Entry<V>>, lease: Option<Lease>) -> bool {
         let ttl = entry.meta.lifetime.total();
         let encoded = if ttl.is_zero() { None } else { self.encoded(key, entry) };
@@ -119,15 +115,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             return false;
         }
         let stored = match lease {
-            Some(lease) if bytes.len() > MAX_AWAITED_BYTES => {
-                let metrics = Arc::clone(&self.metrics);
-                tokio::spawn(async move {
-                    if lease.fill(bytes, ttl).await.is_err() {
-                        metrics.store_errors.add(1);
-                    }
-                });
-                return true;
-            }
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await.map(|_| ()),
         };
