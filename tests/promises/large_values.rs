@@ -227,11 +227,11 @@ async fn a_value_that_is_replaced_during_its_transfer_is_not_mixed_with_its_succ
 async fn a_value_beyond_the_limit_is_neither_stored_in_redis_nor_read_from_it() {
     let redis = RedisServer::start().await;
     let small = redis.cache().max_value_bytes(MB).build().await.unwrap();
-    let texts: Texts<Item> = small.namespace(LIFETIME).build();
-    write(&texts, &Item { id: 1 }, 2 * MB).await;
+    let (texts, key): (Texts<ItemPart>, _) = (small.namespace(LIFETIME).build(), ItemPart { id: 1, part: 1 });
+    write(&texts, &key, 2 * MB).await;
     assert_eq!(small.stats().too_large_for_redis, 1);
-    assert!(!redis.run::<bool>(&["EXISTS", "test:v1:{item:1}"]).await);
-    assert_eq!(read(&texts, &Item { id: 1 }).await, (Layer::Memory, 2 * MB));
+    assert!(!redis.run::<bool>(&["EXISTS", "test:v1:{item:1}:part:1"]).await);
+    assert_eq!(read(&texts, &key).await, (Layer::Memory, 2 * MB));
 
     // Another process with a larger limit, or any client, has stored it.
     let large = redis.cache().build().await.unwrap();
