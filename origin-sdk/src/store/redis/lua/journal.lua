@@ -153,9 +153,9 @@ end
 -- Deletes records and rows from the future: after them no record could be appended, and what they
 -- were appended for is unknown. Returns whether there were any.
 local function drop_future(last)
-  -- Counted first, since a server that refuses writes accepts a script that only reads.
+  -- Looked for first, since a server that refuses writes accepts a script that only reads.
   local future = '(' .. number(max_score)
-  local rows = redis.call('ZCOUNT', ledger, future, '+inf')
+  local rows = #redis.call('ZRANGE', ledger, future, '+inf', 'BYSCORE', 'LIMIT', 0, 1)
   if rows > 0 then
     redis.call('ZREMRANGEBYSCORE', ledger, future, '+inf')
   end
