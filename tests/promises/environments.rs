@@ -162,3 +162,26 @@ async fn administration_acts_on_one_environment() {
         assert!(error.to_string().contains("expected one or more of a-z 0-9 _ -"), "{error}");
     }
 }
+
+/// A value that is too large can end the key's older one. It does so in its own environment only.
+#[tokio::test]
+async fn a_value_that_is_not_kept_ends_no_value_of_another_environment() {
+    let redis = RedisServer::start().await;
+    let builders = [redis.cache(), redis.cache().environment("staging"), redis.cache().environment("test")];
+    for (number, builder) in builders.into_iter().enumerate() {
+        let cache = builder.max_value_bytes(1000).build().await.unwrap();
+        let texts: Namespace<Item, String> = cache.namespace(LIFETIME).build();
+        let other_environment = number > 0;
+        for id in [1, 2] {
+            if !other_environment || id == 2 {
+                texts.put(&Item { id }, "small".to_owned(), cache.position()).await;
+            }
+            if other_environment {
+                texts.put(&Item { id }, "x".repeat(10_000), cache.position()).await;
+            }
+        }
+        for id in [1, 2] {
+            assert!(redis.run::<bool>(&["EXISTS", &format!("test:v1:{{item:{id}}}")]).await, "{id} after {number}");
+        }
+    }
+}
