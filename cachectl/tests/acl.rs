@@ -32,6 +32,9 @@ fn acl_prints_a_user_for_each_task_without_redis() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(stdout.contains(json["shipping_service"].as_str().unwrap()));
 
+    let (code, stdout, _) = cachectl(&["--environment", "staging", "--app", "shop", "acl"]);
+    assert!(code == 0 && stdout.lines().all(|line| line.contains(" -@all ~staging/shop:* ")), "{stdout}");
+
     let (code, _, stderr) = cachectl(&["acl"]);
     assert!(code == 1 && stderr.contains("--app NAME"), "{stderr}");
     let (code, _, stderr) = cachectl(&["--app", "shop* allkeys", "acl"]);
@@ -82,6 +85,9 @@ async fn cachectl_needs_exactly_its_rights() {
     eventually("a followed tail reads on", async || used().await.contains("xread")).await;
     tail.kill().unwrap();
     tail.wait().unwrap();
-    let granted: BTreeSet<_> = rights.iter().filter_map(|right| right.strip_prefix('+')).map(str::to_owned).collect();
+    // Only faults provoke these: a primary that cannot save its data, records from the future.
+    let provoked = |right: &&str| !["info", "zremrangebyscore"].contains(right);
+    let granted = rights.iter().filter_map(|right| right.strip_prefix('+')).filter(provoked);
+    let granted: BTreeSet<_> = granted.map(str::to_owned).collect();
     assert_eq!(used().await, granted);
 }

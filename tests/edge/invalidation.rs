@@ -62,6 +62,24 @@ pub(crate) async fn a_purge_of_a_tag_is_obeyed_within_the_bound(stack: &Stack) {
     assert_eq!(stack.get(path).await.body, "1");
 }
 
+/// Processes of two schema versions run side by side: one has built the response, the other purges.
+pub(crate) async fn a_purge_by_a_process_of_another_schema_version_reaches_the_response(stack: &Stack) {
+    for (user, scope) in [(42, "key:shop:v2:{user:42}:orders:3"), (43, "prefix:shop:v2:{user:43}:")] {
+        let (path, key) = (format!("/purge/version/{user}"), format!("shop:v1:{{user:{user}}}:orders:3"));
+        let mut tags = TagSet::default();
+        tags.insert_key(&key);
+        let header = tags.to_header(TagSet::MAX_HEADER_BYTES).unwrap();
+        let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", header.value)]);
+        stack.origin_answers(&path, script);
+        eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
+        value.store(1, Ordering::SeqCst);
+        purge(stack, r#"{"scope":"key:shop:v2:{user:4}:orders:3","mode":"remove"}"#).await;
+        assert_eq!(stack.get(&path).await.body, "0", "another datum was purged");
+        purge(stack, &format!(r#"{{"scope":"{scope}","mode":"remove"}}"#)).await;
+        expect_within_the_bound(stack, &path, "1").await;
+    }
+}
+
 pub(crate) async fn a_purge_of_a_path_spares_its_siblings(stack: &Stack) {
     for path in ["/purge/path/api/a", "/purge/path/apis"] {
         let (_, script) = showing(vec![lifetime("max-age=600")]);

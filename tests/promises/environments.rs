@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use origin_sdk::admin::{Admin, Sweep};
 use origin_sdk::{Cache, CacheBuilder, Layer, Lifetime, Mode, Namespace, Scope, Topology};
-use strata_tests::{Database, FakeWorker, Group, Item, RedisServer, eventually, worker_secret};
+use strata_tests::{Database, FakeWorker, Group, Item, ItemPart, RedisServer, eventually, worker_secret};
 
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
 
@@ -123,12 +123,12 @@ async fn every_name_of_an_environment_in_redis_begins_with_it() {
     may_end.add_permits(1);
     loading.await.unwrap();
     assert_eq!(waiting.await.unwrap(), Layer::Redis, "the waiter is woken");
-    let texts: Namespace<Item, String> = a.cache.namespace(LIFETIME).build();
-    texts.put(&Item { id: 2 }, "x".repeat(1_000_000), a.cache.position()).await;
+    let texts: Namespace<ItemPart, String> = a.cache.namespace(LIFETIME).build();
+    texts.put(&ItemPart { id: 2, part: 1 }, "x".repeat(1_000_000), a.cache.position()).await;
     a.items.write_through_version(&Item { id: 3 }, (), |_, _| async { Ok((1, 7)) }).await.unwrap();
     a.cache.invalidate([Group { id: 1 }]).await;
     eventually("the records are shipped", async || !worker.accepted().is_empty()).await;
-    assert!(redis.run::<bool>(&["EXISTS", "staging/test:v1:{item:2}"]).await);
+    assert!(redis.run::<bool>(&["EXISTS", "staging/test:v1:{item:2}:part:1"]).await);
     assert_eq!(names_outside(&redis, "staging/test:").await, [""; 0]);
 }
 
@@ -160,5 +160,28 @@ async fn administration_acts_on_one_environment() {
     for (environment, app) in [(Some("a/b"), Some("test")), (Some(""), None), (None, Some("staging/test"))] {
         let error = Admin::connect_in(&topology, environment, app).await.unwrap_err();
         assert!(error.to_string().contains("expected one or more of a-z 0-9 _ -"), "{error}");
+    }
+}
+
+/// A value that is too large can end the key's older one. It does so in its own environment only.
+#[tokio::test]
+async fn a_value_that_is_not_kept_ends_no_value_of_another_environment() {
+    let redis = RedisServer::start().await;
+    let builders = [redis.cache(), redis.cache().environment("staging"), redis.cache().environment("test")];
+    for (number, builder) in builders.into_iter().enumerate() {
+        let cache = builder.max_value_bytes(1000).build().await.unwrap();
+        let texts: Namespace<Item, String> = cache.namespace(LIFETIME).build();
+        let other_environment = number > 0;
+        for id in [1, 2] {
+            if !other_environment || id == 2 {
+                texts.put(&Item { id }, "small".to_owned(), cache.position()).await;
+            }
+            if other_environment {
+                texts.put(&Item { id }, "x".repeat(10_000), cache.position()).await;
+            }
+        }
+        for id in [1, 2] {
+            assert!(redis.run::<bool>(&["EXISTS", &format!("test:v1:{{item:{id}}}")]).await, "{id} after {number}");
+        }
     }
 }

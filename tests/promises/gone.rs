@@ -39,7 +39,6 @@ async fn until_stale(items: &Items) {
 async fn a_refresh_that_finds_nothing_to_keep_removes_the_old_value_from_redis() {
     let redis = RedisServer::start().await;
     let (cache, items) = process(&redis).await;
-    let without_negative: Items = cache.namespace(LIFETIME).build();
     for way in ["none", "zero lifetime", "left out of a batch"] {
         let (_other, elsewhere) = process(&redis).await;
         items.put(&KEY, Some(1), cache.position()).await;
@@ -55,7 +54,7 @@ async fn a_refresh_that_finds_nothing_to_keep_removes_the_old_value_from_redis()
             }
             _ => {
                 let loader = |_: Vec<Item>, _: BatchContext| async { Ok([(); 0].map(|()| (KEY, None))) };
-                let cached = without_negative.get_many_or_load(&[KEY], loader).await.remove(0);
+                let cached = items.get_many_or_load(&[KEY], loader).await.remove(0);
                 cached.map(|cached| cached.and_then(|cached| *cached.value))
             }
         };

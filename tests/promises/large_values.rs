@@ -225,7 +225,8 @@ async fn a_value_that_is_replaced_during_its_transfer_is_not_mixed_with_its_succ
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_beyond_the_limit_is_neither_stored_in_redis_nor_read_from_it() {
     let redis = RedisServer::start().await;
-    let small = redis.cache().max_value_bytes(MB).build().await.unwrap();
+    let start = async || redis.cache().max_value_bytes(MB).build().await.unwrap();
+    let small = start().await;
     let texts: Texts<Item> = small.namespace(LIFETIME).build();
     write(&texts, &Item { id: 1 }, 2 * MB).await;
     assert_eq!(small.stats().too_large_for_redis, 1);
@@ -233,7 +234,7 @@ async fn a_value_beyond_the_limit_is_neither_stored_in_redis_nor_read_from_it() 
     assert_eq!(read(&texts, &Item { id: 1 }).await, (Layer::Memory, 2 * MB));
 
     // Another process with a larger limit, or any client, has stored it.
-    let large = redis.cache().build().await.unwrap();
+    let (small, large) = (start().await, redis.cache().build().await.unwrap());
     write(&unheld(&large), &Item { id: 2 }, 2 * MB).await;
     assert!(redis.run::<bool>(&["EXISTS", "test:v1:{item:2}"]).await);
     let _: i64 = redis.run(&["SETRANGE", "test:v1:{item:3}", "300000000", "x"]).await;

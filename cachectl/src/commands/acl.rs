@@ -20,7 +20,7 @@ impl Acl {
         let app = session.settings.app.clone().ok_or(
             "expected the name of the app, found none: pass --app NAME, set STRATA_APP, or add app = \"…\" to strata.toml",
         )?;
-        let rules = admin::acl_rules(&app)?;
+        let rules = admin::acl_rules_in(session.settings.environment.as_deref(), &app)?;
         output.print(&Report { app, rules })?;
         Ok(Exit::Done)
     }

@@ -19,10 +19,10 @@ pub(super) struct StoredMessage {
 ///
 /// The body has no chunks even if the head states `Transfer-Encoding: chunked`. That field and
 /// `Content-Length` are about the message, and are removed.
-pub(super) fn parse(message: Bytes) -> Option<StoredMessage> {
+pub(super) fn parse(message: &Bytes) -> Option<StoredMessage> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = head.parse(&message).ok()? else { return None };
+    let httparse::Status::Complete(length) = head.parse(message).ok()? else { return None };
     let status = StatusCode::from_u16(head.code?).ok()?;
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for field in &*head.headers {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     fn parsed(message: &'static str) -> Option<StoredMessage> {
-        parse(Bytes::from_static(message.as_bytes()))
+        parse(&Bytes::from_static(message.as_bytes()))
     }
 
     #[test]

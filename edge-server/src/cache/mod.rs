@@ -56,7 +56,7 @@ impl CacheService {
         let Ok(message) = Limited::new(body, self.max_message_bytes).collect().await else {
             return StatusCode::PAYLOAD_TOO_LARGE;
         };
-        let Some(response) = message::parse(message.to_bytes()) else { return StatusCode::BAD_REQUEST };
+        let Some(response) = message::parse(&message.to_bytes()) else { return StatusCode::BAD_REQUEST };
         self.store().put(key, response, Instant::now());
         StatusCode::NO_CONTENT
     }

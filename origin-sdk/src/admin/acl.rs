@@ -2,34 +2,43 @@
 
 use serde::Serialize;
 
-use crate::error::{AdminError, BuildError};
+use crate::cache::check_names;
+use crate::error::AdminError;
 
 /// The commands of a service that reads, writes, invalidates and follows the journal.
 const SERVICE: &[&str] = &[
+    "append",
     "del",
     "evalsha",
     "exec",
     "get",
+    "getrange",
     "hget",
     "hkeys",
     "hset",
+    "info",
     "multi",
     "pexpire",
     "ping",
     "pttl",
     "publish",
+    "rename",
     "script|load",
     "set",
+    "strlen",
     "subscribe",
     "time",
+    "unlink",
     "xadd",
     "xrange",
     "xread",
     "xrevrange",
     "zadd",
     "zcard",
+    "zcount",
     "zrange",
     "zrem",
+    "zremrangebyscore",
     "zscore",
 ];
 
@@ -57,10 +66,12 @@ const ADMINISTRATION: &[&str] = &[
     "getrange",
     "hdel",
     "hgetall",
+    "info",
     "multi",
     "pttl",
     "scan",
     "script|load",
+    "strlen",
     "time",
     "unlink",
     "xadd",
@@ -72,8 +83,10 @@ const ADMINISTRATION: &[&str] = &[
     "xrevrange",
     "zadd",
     "zcard",
+    "zcount",
     "zrange",
     "zrem",
+    "zremrangebyscore",
     "zscore",
 ];
 
@@ -102,9 +115,18 @@ pub struct AclRules {
 /// # Errors
 /// If the name is not one that an app can have.
 pub fn acl_rules(app: &str) -> Result<AclRules, AdminError> {
-    if !shared_keys::is_app_name(app) {
-        return Err(BuildError::App { app: app.to_owned() }.into());
-    }
+    acl_rules_in(None, app)
+}
+
+/// As [`acl_rules`], for an app of an environment
+/// ([`CacheBuilder::environment`](crate::CacheBuilder::environment)). `None` is the one without a
+/// name.
+///
+/// # Errors
+/// If the name of the environment or the app is malformed.
+pub fn acl_rules_in(environment: Option<&str>, app: &str) -> Result<AclRules, AdminError> {
+    check_names(environment, Some(app))?;
+    let app = environment.map_or_else(|| app.to_owned(), |environment| format!("{environment}/{app}"));
     let rule = |rights: &str, commands: &[&[&str]]| {
         let commands: String = commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();
         format!("on resetkeys resetchannels -@all ~{app}:*{rights}{commands}")

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
-pub use self::acl::{AclRules, acl_rules};
+pub use self::acl::{AclRules, acl_rules, acl_rules_in};
 #[cfg(feature = "shipping")]
 pub(crate) use self::edge::edge_member;
 #[cfg(feature = "shipping")]

@@ -23,7 +23,7 @@ const BATCH: Duration = Duration::from_millis(2);
 /// The time without a step after which the follower counts as stalled.
 pub(super) const STALLED: Duration = Duration::from_secs(10);
 
-/// The follower's part of a journal's task: marks its end in the log.
+/// The state of one follower. Its end is logged if queued invalidations remain.
 struct FollowerTask {
     journal: Weak<Journal>,
     permit: TaskPermit,
@@ -31,7 +31,10 @@ struct FollowerTask {
 
 impl Drop for FollowerTask {
     fn drop(&mut self) {
-        if let Some(journal) = self.journal.upgrade() {
+        // A successor sends the queue.
+        if let Some(journal) = self.journal.upgrade()
+            && self.permit.step()
+        {
             journal.warn_of_unsent("the task that follows the journal has ended");
         }
     }

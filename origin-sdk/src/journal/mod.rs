@@ -43,6 +43,8 @@ const MAX_VERIFIED: usize = 1_000;
 const MAX_CHECKED: usize = 10_000;
 /// The most records, or queued scopes, that are applied under one lock, which excludes readers.
 const APPLIED_AT_ONCE: usize = 1_000;
+/// The most failures in a row of one record of a large invalidation, before the rest is queued.
+const MAX_FAILURES: usize = 3;
 /// The pause between attempts while the store is unavailable.
 const RETRY: Duration = Duration::from_millis(100);
 /// The longest wait of a read for a catch-up. The catch-up's progress is not lost: the next read or
@@ -285,17 +287,24 @@ impl Journal {
             self.enqueue(mode, scopes);
             return None;
         }
-        let (mut position, mut done) = (None, 0);
-        for record in records(scopes) {
+        let (mut position, mut done, mut failures) = (None, 0, 0);
+        while let Some(record) = records(&scopes[done..]).next() {
             match self.append_record(mode, record, None).await {
-                Ok(appended) => position = Some(appended.position),
+                Ok(appended) => {
+                    (position, failures) = (Some(appended.position), 0);
+                    done += record.len();
+                }
+                // One failure among thousands of appends does not queue the rest.
+                Err(_) if done > 0 && failures < MAX_FAILURES => {
+                    failures += 1;
+                    sleep(RETRY).await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "append failed: the invalidation is queued and will be retried");
                     self.enqueue(mode, &scopes[done..]);
                     return None;
                 }
             }
-            done += record.len();
         }
         position
     }

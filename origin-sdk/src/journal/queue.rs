@@ -112,6 +112,7 @@ mod tests {
     use shared_keys::Tag;
 
     use super::*;
+    use crate::{Cache, Delivery, Faults};
 
     fn tags(count: usize) -> Vec<Scope> {
         (0..count).map(|n| Scope::Tag(Tag::new(&format!("t:{n}")).unwrap())).collect()
@@ -140,5 +141,20 @@ mod tests {
             assert_eq!((fits, queue.len(), first.mode), (Some(false), 1, Mode::Remove));
             assert_eq!(first.scopes, [Scope::All]);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_failures_do_not_queue_the_rest_of_a_large_invalidation() {
+        let tags = || (0..10_000).map(|n| Tag::new(&format!("t:{n}")).unwrap());
+        // With this seed the first append succeeds, and later ones fail now and then.
+        let faults = Faults::seeded(1);
+        let cache = Cache::builder("shop").faults(&faults).build().await.unwrap();
+        faults.fail(0.2);
+        let receipt = cache.invalidate(tags()).await;
+        assert_eq!((receipt.journal, cache.stats().invalidations_queued), (Delivery::Done, 0));
+        assert!(cache.stats().store_errors > 0, "appends have failed");
+
+        faults.fail(1.0);
+        assert_eq!(cache.invalidate(tags()).await.journal, Delivery::Queued);
     }
 }

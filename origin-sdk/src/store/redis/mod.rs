@@ -136,7 +136,7 @@ impl ValueStore for RedisStore {
         lease: Option<&'a LeaseToken>,
         outcome: Outcome,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move { self.leases.remove(&self.commands, key, lease, outcome).await }.boxed()
+        async move { self.leases.remove(&self.commands, &self.name_of(key), lease, outcome).await }.boxed()
     }
 
     fn raise_version<'a>(&'a self, key: &'a str, version: u64) -> BoxFuture<'a, Result<bool, StoreError>> {

@@ -153,7 +153,11 @@ end
 -- Deletes records and rows from the future: after them no record could be appended, and what they
 -- were appended for is unknown. Returns whether there were any.
 local function drop_future(last)
-  local rows = redis.call('ZREMRANGEBYSCORE', ledger, '(' .. number(max_score), '+inf')
+  -- Counted first: a script that must not write may run this.
+  local rows = redis.call('ZCOUNT', ledger, '(' .. number(max_score), '+inf')
+  if rows > 0 then
+    redis.call('ZREMRANGEBYSCORE', ledger, '(' .. number(max_score), '+inf')
+  end
   local is_dropped = last and is_future(last)
   if is_dropped then
     redis.call('DEL', feed)
