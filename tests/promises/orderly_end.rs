@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{Cache, CacheBuilder, Delivery, Lifetime, LoadErrorKind, Mode, Namespace, Scope, Tag};
+use origin_sdk::{BatchContext, Cache, CacheBuilder, Delivery, Lifetime, LoadErrorKind, Mode, Namespace, Scope, Tag};
 use strata_tests::{Database, FakeWorker, Item, PATIENCE, RedisServer, eventually, worker_secret};
 use tokio::sync::Semaphore;
 
@@ -102,6 +102,32 @@ async fn close_cancels_endless_loads_and_other_processes_load_at_once() {
     let refused = items.get_or_load(&Item { id: 2 }, database.loader(2)).await;
     assert_eq!(refused.unwrap_err().kind(), LoadErrorKind::Closed);
     assert_eq!(keys(&redis, "test:lease:*").await, [""; 0]);
+}
+
+/// Without the cancellation, the batch would wait for half of its hard timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn close_cancels_a_batch_that_waits_for_another_process() {
+    let (redis, database) = (RedisServer::start().await, Database::default());
+    let closing = redis.cache().close_timeout(Duration::from_millis(800));
+    let ((cache, items), (_other, others)) = (start(closing).await, start(redis.cache()).await);
+    let (has_read, never) = gates();
+    let endless = tokio::spawn({
+        let loader = database.slow_loader(1, &has_read, &never);
+        async move { others.get_or_load(&Item { id: 1 }, loader).await }
+    });
+    has_read.acquire().await.unwrap().forget();
+    let batch = tokio::spawn(async move {
+        let rows =
+            async |keys: Vec<Item>, _: BatchContext| Ok(keys.into_iter().map(|key| (key, 7)).collect::<Vec<_>>());
+        items.get_many_or_load(&[1, 2].map(|id| Item { id }), rows).await
+    });
+    eventually("the batch waits for one key", async || cache.stats().lease_waits == 1).await;
+    let report = cache.close().await;
+    assert!(report.is_complete(), "{report:?}");
+    let mut results = batch.await.unwrap();
+    assert_eq!(*results.remove(1).unwrap().unwrap().value, 7, "the other key was loaded at once");
+    assert_eq!(results.remove(0).unwrap_err().kind(), LoadErrorKind::Closed);
+    endless.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
