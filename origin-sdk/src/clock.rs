@@ -47,6 +47,15 @@ impl Clock {
         }
     }
 
+    /// Returns the milliseconds since the Unix epoch. Those of a manual clock are the system's plus
+    /// the time that it was moved forward, so that an age by this clock can be subtracted.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        match &self.0 {
+            Source::System(_) => unix_ms(),
+            Source::Manual(nanos) => unix_ms().saturating_add(nanos.load(Ordering::SeqCst) / 1_000_000),
+        }
+    }
+
     /// Moves a manual clock forward. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(nanos) = &self.0 {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
 
-use crate::clock::unix_ms;
+use crate::clock::Clock;
 use crate::journal::Journal;
 
 /// The metadata of a value, stored beside it in every tier.
@@ -76,18 +76,18 @@ pub(crate) fn scopes(key: &str, tags: &[Tag]) -> Vec<ScopeHash> {
 }
 
 impl<V> Entry<V> {
-    /// Creates an entry whose value has this age at the clock's reading `now`.
+    /// Creates an entry whose value has this age now.
     ///
     /// A position that was ahead of the clock when the value was loaded counts as none: no record
     /// would cover the entry until then.
-    pub(crate) fn new(key: &str, value: Arc<V>, mut meta: Meta, now: Duration, age: Duration) -> Self {
+    pub(crate) fn new(key: &str, value: Arc<V>, mut meta: Meta, clock: &Clock, age: Duration) -> Self {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        if meta.loaded_at.is_ahead_of(unix_ms().saturating_sub(age_ms)) {
+        if meta.loaded_at.is_ahead_of(clock.unix_ms().saturating_sub(age_ms)) {
             meta.loaded_at = Position::ZERO;
         }
-        let scopes = scopes(key, &meta.tags).into();
+        let (scopes, created_at) = (scopes(key, &meta.tags).into(), clock.now());
         let (valid_at, is_ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { value, meta, key: key.into(), scopes, created_at: now, initial_age: age, valid_at, is_ended }
+        Self { value, meta, key: key.into(), scopes, created_at, initial_age: age, valid_at, is_ended }
     }
 
     /// Ends the entry: it is not served again, also by readers that hold it already.

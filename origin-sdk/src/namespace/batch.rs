@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::Key;
+use tracing::Instrument;
 
 use super::Namespace;
 use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_together};
@@ -275,7 +276,8 @@ where
         });
         let waiters = waiters.collect();
         if !loads.is_empty() {
-            tokio::spawn(load_together(Arc::clone(&self.inner), loads, Arc::clone(loader)));
+            let load = load_together(Arc::clone(&self.inner), loads, Arc::clone(loader));
+            tokio::spawn(load.in_current_span());
         }
         waiters
     }

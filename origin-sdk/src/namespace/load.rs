@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::caller::Awaited;
 use super::run::LoaderOutput;
@@ -151,10 +152,11 @@ where
             && let Some(loader) = loader.take()
         {
             let (inner, load) = (Arc::clone(&self.inner), loader(key.clone(), request.context.clone()));
-            tokio::spawn(async move {
+            let load = async move {
                 let outcome = inner.load(inner.acquire_lease(&request), &request, load).await;
                 guard.complete(outcome);
-            });
+            };
+            tokio::spawn(load.in_current_span());
         }
         waiter
     }

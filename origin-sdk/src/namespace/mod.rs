@@ -102,6 +102,6 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     fn entry(&self, key: &str, value: Arc<V>, meta: Meta) -> Arc<Entry<V>> {
-        Arc::new(Entry::new(key, value, meta, self.core.clock.now(), Duration::ZERO))
+        Arc::new(Entry::new(key, value, meta, &self.core.clock, Duration::ZERO))
     }
 }

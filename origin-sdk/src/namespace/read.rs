@@ -324,7 +324,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if self.core.outdated_copies.contains(key, read.requested_at, now, age) {
             return Err(&self.metrics.outdated_copies);
         }
-        let entry = Entry::new(key, Arc::new(value), meta, now, age);
+        let entry = Entry::new(key, Arc::new(value), meta, &self.core.clock, age);
         Ok((Arc::new(entry), uncompressed_bytes))
     }
 

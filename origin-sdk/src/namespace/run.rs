@@ -8,6 +8,7 @@ use futures_util::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Inner;
 use crate::closing::Phase;
@@ -98,21 +99,22 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 /// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
 /// future aborts the task. `part_of` is the run that the task's waits belong to.
 ///
-/// Its reads through the cache do not count for the request that started it. It only takes over
-/// whether any of them was stale.
+/// It runs in the caller's span. Its reads through the cache do not count for the request that
+/// started it. It only takes over whether any of them was stale.
 pub(super) async fn run<T: Send + 'static>(
     work: Work,
     loader: LoadFuture<T>,
     context: LoadContext,
     part_of: Option<Arc<Run>>,
 ) -> Result<T, LoadError> {
-    let mut task = AbortOnDrop(tokio::spawn(async move {
+    let task = async move {
         let scope = RequestScope::default();
         let result = scope.scope(stampede::within(part_of, loader)).await;
         if scope.take().ttl_secs < 0 {
             context.set_built_on_stale();
         }
         result
-    }));
+    };
+    let mut task = AbortOnDrop(tokio::spawn(task.in_current_span()));
     (&mut task.0).await.unwrap_or_else(|_| Err(LoadError::panicked(work)))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, datum_of};
+use tracing::Instrument;
 
 use super::run::run;
 use super::tiers::TierWrite;
@@ -117,10 +118,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         let running = inner.core.closing.work.begin();
         // A loader that writes waits for the writer, and so for its reads.
         let part_of = Run::current();
-        let task = tokio::spawn(stampede::within(part_of, async move {
+        let write = async move {
             let _running = running;
             inner.write(&text, covered, since, &context, writer).await
-        }));
+        };
+        let task = tokio::spawn(stampede::within(part_of, write).in_current_span());
         task.await.unwrap_or_else(|_| Err(LoadError::panicked(Work::Writer)))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 /// The runs in progress, by key. `T` is the outcome of a run, `M` the state in which it starts.
 pub(crate) struct SingleFlight<T, M> {
@@ -77,7 +78,7 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         let (waiter, guard) = self.join_or_lead(key, may_join, start);
         if let Some(guard) = guard {
             let run = run();
-            tokio::spawn(async move { guard.complete(run.await) });
+            tokio::spawn(async move { guard.complete(run.await) }.in_current_span());
         }
         waiter
     }

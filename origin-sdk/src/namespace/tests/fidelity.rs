@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use super::{KEY, LIFETIME, Number, cache};
+use super::{KEY, LIFETIME, Number, cache, unshared};
 #[cfg(feature = "msgpack")]
 use crate::Format;
 use crate::{Cache, Namespace, Storage};
@@ -21,7 +21,7 @@ async fn in_both_tiers<V>(cache: &Cache, value: V) -> [Option<Arc<V>>; 2]
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let values: Namespace<Number, V> = cache.namespace(LIFETIME).build();
+    let values: Namespace<Number, V> = unshared(cache, LIFETIME);
     values.put(&KEY, value, cache.position()).await;
     let read = async || values.get_cached(&KEY).await.map(|cached| cached.value);
     let in_memory = read().await;
@@ -42,7 +42,7 @@ where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     let before = cache.stats().not_serializable;
-    let values: Namespace<Number, V> = cache.namespace(LIFETIME).build();
+    let values: Namespace<Number, V> = unshared(cache, LIFETIME);
     let placement = values.put(&KEY, value, cache.position()).await;
     let type_name = std::any::type_name::<V>();
     assert_eq!([placement.memory, placement.redis], [Storage::NotSerializable; 2], "{type_name}");

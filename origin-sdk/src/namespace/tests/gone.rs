@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{FRESH, KEY, Number, cache, gated, let_run};
+use super::{FRESH, KEY, Number, cache, gated, let_run, unshared};
 use crate::{
     BatchContext, BoxError, Cache, Cached, Clock, Faults, Key as _, Lifetime, LoadContext, LoadError, Namespace,
 };
@@ -140,7 +140,7 @@ fn map(entry: Option<&str>) -> BTreeMap<String, BTreeMap<(u8, u8), String>> {
 async fn a_write_of_a_value_that_is_not_kept_ends_the_old_value_in_every_tier() {
     let (cache, _) = cache(|builder| builder.memory_bytes(20_000)).await;
     let texts: Namespace<Number, String> = cache.namespace(LIFETIME).build();
-    let short_lived: Namespace<Number, String> = cache.namespace(ZERO).build();
+    let short_lived: Namespace<Number, String> = unshared(&cache, ZERO);
     let large = "x".repeat(30_000);
     for (namespace, value) in [(&short_lived, "new"), (&texts, large.as_str())] {
         for through in [false, true] {
@@ -183,7 +183,7 @@ async fn a_value_that_does_not_serialise_ends_the_old_value_in_every_tier() {
 async fn a_put_while_an_older_load_runs_is_not_overwritten_by_it() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<Number, u64> = cache.namespace(LIFETIME).build();
-    let short_lived: Namespace<Number, u64> = cache.namespace(ZERO).build();
+    let short_lived: Namespace<Number, u64> = unshared(&cache, ZERO);
     for (namespace, expected) in [(&numbers, Some(2)), (&short_lived, None)] {
         let gate = Arc::new(Semaphore::new(0));
         let load = tokio::spawn({

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, gated, let_run, load, numbers};
@@ -150,4 +151,20 @@ async fn a_value_that_was_loaded_for_the_read_has_no_age() {
     assert_eq!(age().await, Duration::ZERO);
     clock.advance(SECOND);
     assert_eq!(age().await, SECOND);
+}
+
+#[test]
+fn outside_of_a_runtime_a_read_from_memory_succeeds_and_a_load_panics() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_cache, numbers) = runtime.block_on(async {
+        let (cache, _, numbers) = numbers(|numbers| numbers).await;
+        load(&numbers, 1).await;
+        (cache, numbers)
+    });
+    let read = |id| {
+        let read = async { numbers.get_or_load(&Number { id }, async |_, _| Ok(2)).await };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read.now_or_never()))
+    };
+    assert_eq!(*read(KEY.id).unwrap().unwrap().unwrap().value, 1);
+    assert!(read(2).is_err(), "expected a panic as documented");
 }

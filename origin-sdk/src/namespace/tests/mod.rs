@@ -11,9 +11,11 @@ mod freshness;
 mod gone;
 mod lag;
 mod lifetimes;
+mod load_errors;
 mod loaders;
 mod nesting;
 mod registry;
+mod spans;
 mod timeouts;
 mod write;
 
@@ -21,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use super::NamespaceBuilder;
@@ -52,6 +56,14 @@ async fn numbers(
     let (cache, clock) = cache(|builder| builder).await;
     let numbers = set(cache.namespace(LIFETIME)).build();
     (cache, clock, numbers)
+}
+
+/// Returns a namespace whose settings need not be those of others of its key type.
+fn unshared<V>(cache: &Cache, lifetime: Lifetime) -> Namespace<Number, V>
+where
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    NamespaceBuilder::new(Arc::clone(cache.core()), Arc::default(), lifetime).build()
 }
 
 async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Cached<u64> {
