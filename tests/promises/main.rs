@@ -25,7 +25,6 @@ mod gone;
 mod http_credentials;
 mod http_layer;
 mod journal;
-mod large_invalidations;
 mod large_values;
 mod least_rights;
 mod lifetimes;

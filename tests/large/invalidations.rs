@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use origin_sdk::{Cache, Delivery, Layer, Lifetime, Namespace, Scope, Tag};
 use strata_tests::{Database, Item, RedisServer, eventually};
 
+use crate::ALONE;
+
 const FEED: &str = "test:{journal}:feed";
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600));
 /// The command timeout of a cache whose builder does not set one.
@@ -51,11 +53,13 @@ async fn reads_and_misses_during_an_invalidation_of(count: usize) -> (usize, usi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_hits_memory_during_an_invalidation_of_many_tags() {
+    let _alone = ALONE.lock().await;
     assert_eq!(reads_and_misses_during_an_invalidation_of(MANY).await.1, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_hits_memory_during_an_invalidation_of_a_million_tags() {
+    let _alone = ALONE.lock().await;
     let (reads, misses) = reads_and_misses_during_an_invalidation_of(1_000_000).await;
     // The call takes up to a minute. On a busy machine a command of the reader times out now and
     // then, and the read after it loads.
@@ -64,6 +68,7 @@ async fn another_process_hits_memory_during_an_invalidation_of_a_million_tags() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_invalidation_does_not_wait_behind_a_large_one() {
+    let _alone = ALONE.lock().await;
     let redis = RedisServer::start().await;
     let ((writer, _), (other, _)) = (start(&redis).await, start(&redis).await);
     let large = {
@@ -89,6 +94,7 @@ async fn a_small_invalidation_does_not_wait_behind_a_large_one() {
 /// the append script allows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_far_behind_catches_up_in_bounded_steps() {
+    let _alone = ALONE.lock().await;
     let (redis, database) = (RedisServer::start().await, Database::default());
     let (cache, items) = start(&redis).await;
     read(&items, &database).await;
@@ -111,6 +117,7 @@ async fn a_process_far_behind_catches_up_in_bounded_steps() {
 /// stopped. What is queued does not hold up later invalidations.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_invalidation_continues_after_an_outage() {
+    let _alone = ALONE.lock().await;
     let (redis, database) = (RedisServer::start().await, Database::default());
     let ((writer, _), (_reader, items)) = (start(&redis).await, start(&redis).await);
     read(&items, &database).await;

@@ -8,13 +8,12 @@ use origin_sdk::{BatchContext, Cache, Cached, Layer, Lifetime, LoadError, Namesp
 use strata_tests::{Item, RedisServer, eventually};
 use tokio::sync::Semaphore;
 
+use crate::ALONE;
+
 const KEYS: u64 = 50_000;
 const WAITED_FOR: u64 = 10_000;
 /// The default timeout of a command.
 const DEFAULT: Duration = Duration::from_millis(500);
-
-/// Held by the running test, as each of them needs the whole machine.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn process(redis: &RedisServer, command_timeout: Duration) -> (Cache, Namespace<Item, u64>) {
     let builder = redis.cache().memory_entries(100_000).lease_ttl(Duration::from_secs(600));
