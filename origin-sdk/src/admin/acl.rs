@@ -108,7 +108,7 @@ pub struct AclRules {
 ///
 /// ```
 /// let rules = origin_sdk::admin::acl_rules("shop").unwrap();
-/// assert!(rules.service.starts_with("on resetkeys resetchannels -@all ~shop:* &shop:wake:* +del "));
+/// assert!(rules.service.starts_with("on resetkeys resetchannels -@all ~shop:* &shop:wake:* +append "));
 /// assert!(!rules.service.contains("flushall"));
 /// ```
 ///
