@@ -207,6 +207,8 @@ impl Fleet {
             lock(&self.history).ended_connected.push(ended.process);
         }
         let process = ended.process;
+        // Waiting for a child closes its input, which would end the process as well.
+        let _input = ended.child.stdin.take();
         let status = tokio::time::timeout(PATIENCE, ended.child.wait()).await;
         assert!(matches!(&status, Ok(Ok(status)) if status.success()), "process {process} did not end: {status:?}");
         ended.log.await.unwrap();

@@ -127,6 +127,7 @@ async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError>
 }
 
 async fn work_at_random(arguments: &Arguments, random: &Random) -> Result<(), BoxError> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let cache = Cache::builder("test")
         .redis(&arguments.redis)
         .command_timeout(Duration::from_millis(200))
@@ -144,7 +145,6 @@ async fn work_at_random(arguments: &Arguments, random: &Random) -> Result<(), Bo
         let (worker, random) = (Arc::clone(&worker), Xoshiro256PlusPlus::seed_from_u64(random.seed + task));
         tasks.spawn(async move { worker.work(random).await });
     }
-    let mut terminate = signal(SignalKind::terminate())?;
     let mut input = tokio::io::BufReader::new(tokio::io::stdin()).lines();
     loop {
         let line = tokio::select! {
