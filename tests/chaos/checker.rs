@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use strata_tests::history::{Answer, Event, Moment, Span, group_of};
+use strata_tests::history::{Answer, Event, Moment, Sent, Span, group_of};
+
+use crate::trouble::Trouble;
 
 /// The number of a process. The replacement of a killed process has a number of its own.
 pub(crate) type Process = usize;
@@ -15,11 +17,14 @@ pub(crate) type Process = usize;
 pub(crate) struct History {
     pub(crate) events: Vec<(Process, Event)>,
     pub(crate) faults: Vec<Fault>,
+    /// The processes that ended in order and could reach Redis early enough to send everything.
+    pub(crate) ended_connected: Vec<Process>,
 }
 
 /// A fault that was injected into the fleet.
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
+    pub(crate) trouble: Trouble,
     pub(crate) span: Span,
     /// The process that was frozen meanwhile, if any.
     pub(crate) frozen: Option<Process>,
@@ -63,6 +68,7 @@ pub(crate) fn check(history: &History, promises: &Promises) -> Vec<Violation> {
         history.events.iter().filter_map(|(process, event)| floors.judge(*process, event)).collect();
     violations.extend(slow_or_failed(history, promises));
     violations.extend(simultaneous_loads(history, promises));
+    violations.extend(needless_losses(history));
     violations
 }
 
@@ -100,21 +106,27 @@ struct Floors {
     /// For versions served at all by the process that removed, from the return of the removal.
     removed: HashMap<(Process, u64), Floor>,
     /// For versions served as fresh by any process, from `max_lag` after the journal has the
-    /// record.
+    /// record: after the receipt says so, or after its process has closed its cache and has not
+    /// reported the invalidation as unsent.
     by_all: HashMap<u64, Floor>,
 }
 
 impl Floors {
     fn of(history: &History, promises: &Promises) -> Self {
-        let mut floors = Self::default();
+        let (mut floors, ends) = (Self::default(), ends(history));
         for (process, event) in &history.events {
-            let Event::Invalidated { item, version, remove, done, span, .. } = event else { continue };
+            let Event::Invalidated { item, version, remove, journal, span, .. } = event else { continue };
             floors.own.entry((*process, *item)).or_default().add(span.end, *version);
             if *remove {
                 floors.removed.entry((*process, *item)).or_default().add(span.end, *version);
             }
-            if *done {
-                floors.by_all.entry(*item).or_default().add(span.end.plus(promises.max_lag), *version);
+            let sent_at = match journal {
+                Sent::Done => Some(span.end),
+                Sent::Queued => ends.get(process).and_then(|end| end.sent_at(*item, *span)),
+                Sent::Stranded => None,
+            };
+            if let Some(sent_at) = sent_at {
+                floors.by_all.entry(*item).or_default().add(sent_at.plus(promises.max_lag), *version);
             }
         }
         floors
@@ -148,14 +160,56 @@ impl Floors {
     }
 }
 
+/// The orderly end of a process.
+struct End<'h> {
+    unsent: &'h [u64],
+    unfinished: usize,
+    span: Span,
+}
+
+impl End<'_> {
+    /// Returns when the queued invalidation of an item had been sent at the latest. `None` if the
+    /// report says that it was not, or if it was queued after the report.
+    fn sent_at(&self, item: u64, queued: Span) -> Option<Moment> {
+        (queued.end <= self.span.end && !self.unsent.contains(&item)).then_some(self.span.end)
+    }
+}
+
+fn ends(history: &History) -> HashMap<Process, End<'_>> {
+    let end = |(process, event)| match event {
+        &Event::Closed { ref unsent, unfinished, span } => Some((process, End { unsent, unfinished, span })),
+        _ => None,
+    };
+    history.events.iter().map(|(process, event)| (*process, event)).filter_map(end).collect()
+}
+
+/// Returns the violations of processes that ended in order and lost something, although they could
+/// reach Redis.
+fn needless_losses(history: &History) -> impl Iterator<Item = Violation> {
+    let ends = ends(history);
+    history.ended_connected.iter().filter_map(move |process| {
+        let end = ends.get(process)?;
+        let what = format!("Redis was reachable, but {} loads or writes were not finished", end.unfinished);
+        let violation = |item, what| Violation { promise: "G1", process: *process, item, at: end.span.end, what };
+        match end.unsent {
+            [item, ..] => Some(violation(*item, "Redis was reachable, but an invalidation was not sent".to_owned())),
+            [] => (end.unfinished > 0).then(|| violation(0, what)),
+        }
+    })
+}
+
 /// Returns the violations of G5: reads that failed for another reason than the loader, or took too
 /// long.
 fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item = Violation> {
-    history.events.iter().filter_map(|(process, event)| {
+    let ends = ends(history);
+    history.events.iter().filter_map(move |(process, event)| {
         let Event::Read { item, span, answer } = event else { return None };
         let violation = |what| Violation { promise: "G5", process: *process, item: *item, at: span.start, what };
         if let Answer::Error(error) = answer {
             return Some(violation(format!("a read failed: {error}")));
+        }
+        if *answer == Answer::Closed && ends.get(process).is_none_or(|end| span.end < end.span.start) {
+            return Some(violation("a read found the cache closed".to_owned()));
         }
         let took = span.end.since(span.start);
         // A frozen process cannot answer.
@@ -174,7 +228,7 @@ fn simultaneous_loads(history: &History, promises: &Promises) -> Vec<Violation> 
         match event {
             Event::Loaded { item, span } => loads.entry(*item).or_default().push((*span, *process)),
             Event::Invalidated { item, way, span, .. } => invalidations.push((*span, *item, way)),
-            Event::Read { .. } => {}
+            Event::Read { .. } | Event::Closed { .. } => {}
         }
     }
     let mut violations = Vec::new();
@@ -211,101 +265,4 @@ fn covers(way: &str, of: u64, item: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PROMISES: Promises = Promises {
-        max_lag: Duration::from_millis(1000),
-        answer_within: Duration::from_millis(2000),
-        recovery: Duration::from_millis(500),
-        propagation: Duration::from_millis(50),
-    };
-
-    fn span(start_ms: u64, end_ms: u64) -> Span {
-        Span { start: Moment::at_ms(start_ms), end: Moment::at_ms(end_ms) }
-    }
-
-    fn read(process: Process, start_ms: u64, version: u64, fresh: bool) -> (Process, Event) {
-        let answer = Answer::Value { version, fresh, layer: "memory".to_owned() };
-        (process, Event::Read { item: 1, span: span(start_ms, start_ms + 1), answer })
-    }
-
-    fn invalidated(process: Process, start_ms: u64, version: u64, remove: bool, done: bool) -> (Process, Event) {
-        let (way, span) = ("key".to_owned(), span(start_ms, start_ms + 10));
-        (process, Event::Invalidated { item: 1, version, way, remove, done, span })
-    }
-
-    fn loaded(process: Process, start_ms: u64, end_ms: u64) -> (Process, Event) {
-        (process, Event::Loaded { item: 1, span: span(start_ms, end_ms) })
-    }
-
-    /// Returns the promises that a history breaks.
-    fn broken(events: Vec<(Process, Event)>, faults: Vec<Fault>) -> Vec<&'static str> {
-        check(&History { events, faults }, &PROMISES).iter().map(|violation| violation.promise).collect()
-    }
-
-    #[test]
-    fn a_process_must_not_serve_as_fresh_a_version_that_it_has_invalidated() {
-        for (remove, done) in [(true, true), (true, false), (false, true), (false, false)] {
-            let write = invalidated(1, 100, 5, remove, done);
-            assert_eq!(broken(vec![write.clone(), read(1, 110, 4, true)], vec![]), ["G1, G2"]);
-            assert!(broken(vec![write.clone(), read(1, 110, 5, true)], vec![]).is_empty());
-            assert!(
-                broken(vec![write.clone(), read(1, 109, 4, true)], vec![]).is_empty(),
-                "the invalidation had not returned"
-            );
-            assert!(broken(vec![write, read(2, 110, 4, true)], vec![]).is_empty(), "another process may lag");
-        }
-    }
-
-    #[test]
-    fn a_later_write_of_a_lower_version_does_not_lower_the_floor() {
-        let writes = [invalidated(1, 100, 7, true, true), invalidated(1, 200, 5, true, true)];
-        assert_eq!(broken([&writes[..], &[read(1, 300, 6, true)]].concat(), vec![]), ["G1, G2"]);
-    }
-
-    #[test]
-    fn after_max_lag_no_process_may_serve_as_fresh_a_version_that_the_journal_covers() {
-        let done = invalidated(1, 100, 5, true, true);
-        assert_eq!(broken(vec![done.clone(), read(2, 1110, 4, true)], vec![]), ["G1, G2"]);
-        assert!(broken(vec![done.clone(), read(2, 1109, 4, true)], vec![]).is_empty());
-        assert!(broken(vec![done, read(2, 1110, 4, false)], vec![]).is_empty(), "it is reported as stale");
-        let queued = invalidated(1, 100, 5, true, false);
-        assert!(
-            broken(vec![queued, read(2, 5000, 4, true)], vec![]).is_empty(),
-            "the receipt did not report it as done"
-        );
-    }
-
-    #[test]
-    fn an_expired_version_may_be_served_as_stale_and_a_removed_one_may_not() {
-        assert_eq!(broken(vec![invalidated(1, 100, 5, true, true), read(1, 110, 4, false)], vec![]), ["G3"]);
-        assert!(broken(vec![invalidated(1, 100, 5, false, true), read(1, 110, 4, false)], vec![]).is_empty());
-    }
-
-    #[test]
-    fn two_loads_at_a_time_need_a_fault_or_an_invalidation() {
-        let loads = vec![loaded(1, 1000, 1100), loaded(2, 1050, 1150)];
-        assert_eq!(broken(loads.clone(), vec![]), ["G4"]);
-        assert!(broken(vec![loaded(1, 1000, 1100), loaded(2, 1100, 1150)], vec![]).is_empty());
-        let fault = |start, end| Fault { span: span(start, end), frozen: None };
-        assert!(broken(loads.clone(), vec![fault(0, 600)]).is_empty());
-        assert_eq!(broken(loads.clone(), vec![fault(0, 400)]), ["G4"], "the fault ended too long before");
-        assert_eq!(broken(loads.clone(), vec![fault(1060, 1070)]), ["G4"], "the fault began after both loads");
-        let with = |write| [&loads[..], &[write]].concat();
-        assert!(broken(with(invalidated(3, 1020, 5, true, true)), vec![]).is_empty());
-        assert_eq!(broken(with(invalidated(3, 900, 5, true, true)), vec![]), ["G4"]);
-    }
-
-    #[test]
-    fn a_read_must_be_answered_in_time_and_without_an_error_of_the_cache() {
-        let slow = (1, Event::Read { item: 1, span: span(0, 2001), answer: Answer::LoaderFailed });
-        assert_eq!(broken(vec![slow.clone()], vec![]), ["G5"]);
-        let frozen = |process| Fault { span: span(100, 200), frozen: Some(process) };
-        assert!(broken(vec![slow.clone()], vec![frozen(1)]).is_empty());
-        assert_eq!(broken(vec![slow], vec![frozen(2)]), ["G5"]);
-        let failed = |answer| broken(vec![(1, Event::Read { item: 1, span: span(0, 1), answer })], vec![]);
-        assert_eq!(failed(Answer::Error("panicked".to_owned())), ["G5"]);
-        assert!(failed(Answer::LoaderFailed).is_empty());
-    }
-}
+mod tests;

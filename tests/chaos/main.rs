@@ -2,22 +2,26 @@
 //! is checked against G1 to G5.
 //!
 //! Processes are killed and frozen. Connections are cut, delayed and stalled. Redis restarts empty,
-//! is frozen, evicts keys and loses its feed.
+//! is frozen, evicts keys and loses its feed. Processes sleep through bursts of invalidations,
+//! invalidate up to 200,000 tags in one call, and end in order with invalidations in their queue.
 //!
 //! `STRATA_CHAOS_SECS` sets the duration (default 15 s). `STRATA_SEED` repeats a seed: the faults,
 //! their order and the choices in every process are the same, the timing is not.
 
 mod checker;
 mod fleet;
+mod trouble;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use strata_tests::history::{Answer, Event};
+use strata_tests::history::{Answer, Event, Sent};
 
 use checker::{History, Promises, check};
 use fleet::{Fleet, Settings};
+use trouble::Trouble;
 
 const MAX_LAG: Duration = Duration::from_secs(1);
 const PROMISES: Promises = Promises {
@@ -40,10 +44,14 @@ async fn the_promises_hold_while_processes_and_redis_fail() {
     let time = Duration::from_secs(from_env("STRATA_CHAOS_SECS").unwrap_or(15));
     println!("to replay: cargo xtask chaos --seconds {} --seed {seed}", time.as_secs());
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut fleet = Fleet::start(Settings { seed, processes: 3, tasks: 4, items: 6, max_lag: MAX_LAG }).await;
+    let mut fleet = Fleet::start(Settings { seed, processes: 3, tasks: 4, items: 8, max_lag: MAX_LAG }).await;
     let start = Instant::now();
+    for trouble in Trouble::first(&mut random) {
+        fleet.disturb(trouble, &mut random).await;
+    }
     while start.elapsed() < time {
-        fleet.disturb(&mut random).await;
+        let trouble = Trouble::any(&mut random);
+        fleet.disturb(trouble, &mut random).await;
     }
     let history = fleet.end().await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     summarise(&history);
@@ -65,8 +73,18 @@ fn summarise(history: &History) {
         count(|event| matches!(event, Event::Read { answer: Answer::LoaderFailed | Answer::Error(_), .. })),
         count(|event| matches!(event, Event::Loaded { .. })),
         count(|event| matches!(event, Event::Invalidated { .. })),
-        count(|event| matches!(event, Event::Invalidated { done: false, .. })),
+        count(|event| matches!(event, Event::Invalidated { journal: Sent::Queued, .. })),
     );
+    let mut troubles = BTreeMap::<Trouble, usize>::new();
+    history.faults.iter().for_each(|fault| *troubles.entry(fault.trouble).or_default() += 1);
+    println!("{troubles:?}");
+    for trouble in Trouble::IN_EVERY_RUN {
+        assert!(troubles.contains_key(&trouble), "the run must contain {trouble:?}");
+    }
+    let ended = |lost: fn(&[u64]) -> bool| {
+        history.events.iter().filter(|(_, event)| matches!(event, Event::Closed { unsent, .. } if lost(unsent))).count()
+    };
+    println!("{} orderly ends ({} with unsent invalidations)", ended(|_| true), ended(|unsent| !unsent.is_empty()));
 }
 
 /// Writes the history to the temporary directory and returns the name of the file.

@@ -1,8 +1,8 @@
 //! One process of a fleet. It ends at the end of its standard input.
 //!
 //! `random` reads, loads, writes and invalidates at random, and prints each event as a line of
-//! JSON. After a line on its input it only reads until it has recovered, and reports that by an
-//! empty line.
+//! JSON. Each line on its input is an order. After the order to recover it only reads until it has
+//! recovered, and reports that by an empty line. On `SIGTERM` it closes its cache and ends.
 //!
 //! `stampede` prints a line when it is ready. After a line on its input it reads one key with many
 //! callers at once, and prints the number of answers.
@@ -15,13 +15,16 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use origin_sdk::{
-    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace, Scope, TypedTag,
+    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace, Receipt, Scope,
+    TypedTag,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use strata_tests::history::{Answer, Event, Moment, Span, WRITTEN, group_of};
+use strata_tests::history::{Answer, Event, Moment, ORDERED, Order, Sent, Span, WRITTEN, group_of};
 use strata_tests::{Group, Item, Source};
 use tokio::io::AsyncBufReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 /// Short, so that entries also become stale and leave their stale windows.
 const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(3))
@@ -30,6 +33,9 @@ const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(3))
 
 /// The longest wait for a process that was killed during a load.
 const LEASE: Duration = Duration::from_secs(1);
+
+/// Enough to send what is queued once Redis can be reached again.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Parser, Clone)]
 struct Arguments {
@@ -121,34 +127,50 @@ async fn stampede(arguments: &Arguments, callers: usize) -> Result<(), BoxError>
 }
 
 async fn work_at_random(arguments: &Arguments, random: &Random) -> Result<(), BoxError> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let cache = Cache::builder("test")
         .redis(&arguments.redis)
         .command_timeout(Duration::from_millis(200))
         .max_lag(Duration::from_millis(random.max_lag_ms))
         .lease_ttl(LEASE)
+        .close_timeout(CLOSE_TIMEOUT)
         .build()
         .await?;
     let items = cache.namespace(LIFETIME).build();
     let source = Source::at(&arguments.source);
-    let worker = Arc::new(Worker { cache, items, source, count: random.items, is_over: AtomicBool::new(false) });
-    let tasks: Vec<_> = (0..random.tasks)
-        .map(|task| {
-            let (worker, random) = (Arc::clone(&worker), Xoshiro256PlusPlus::seed_from_u64(random.seed + task));
-            tokio::spawn(async move { worker.work(random).await })
-        })
-        .collect();
-    let mut input = tokio::io::BufReader::new(tokio::io::stdin()).lines();
-    if input.next_line().await?.is_some() {
-        worker.is_over.store(true, Ordering::Release);
-        for task in tasks {
-            task.await?;
-        }
-        worker.read_until_recovered().await;
-        // Only the end of the input ends the process, because others may still wait for its
-        // answers.
-        while input.next_line().await?.is_some() {}
+    let (count, is_over) = (random.items, AtomicBool::new(false));
+    let worker = Arc::new(Worker { cache, items, source, count, is_over });
+    let mut tasks = JoinSet::new();
+    for task in 0..random.tasks {
+        let (worker, random) = (Arc::clone(&worker), Xoshiro256PlusPlus::seed_from_u64(random.seed + task));
+        tasks.spawn(async move { worker.work(random).await });
     }
-    Ok(())
+    let mut input = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        let line = tokio::select! {
+            line = input.next_line() => line?,
+            _ = terminate.recv() => {
+                worker.end(tasks).await;
+                return Ok(());
+            }
+        };
+        // Only the end of the input ends a process that has recovered, because others may still
+        // wait for its answers.
+        let Some(line) = line else { return Ok(()) };
+        match serde_json::from_str(&line)? {
+            Order::Invalidate { calls, tags } => {
+                let worker = Arc::clone(&worker);
+                tasks.spawn(async move { worker.invalidate(calls, tags).await });
+            }
+            Order::Recover => {
+                worker.is_over.store(true, Ordering::Release);
+                while let Some(task) = tasks.join_next().await {
+                    task?;
+                }
+                worker.read_until_recovered().await;
+            }
+        }
+    }
 }
 
 impl Worker {
@@ -163,13 +185,41 @@ impl Worker {
         }
     }
 
+    /// Closes the cache while the tasks finish what they have begun.
+    async fn end(&self, tasks: JoinSet<()>) {
+        self.is_over.store(true, Ordering::Release);
+        let start = Moment::now();
+        let report = self.cache.close().await;
+        let span = Span::until_now(start);
+        tasks.join_all().await;
+        let is_unsent = |item: &u64| {
+            let key = Item { id: *item };
+            let scopes = [Scope::All, Scope::Tag(group(*item)), Scope::key(&key.to_text()), Scope::from(key.prefix())];
+            report.unsent.iter().any(|unsent| unsent.scopes.iter().any(|scope| scopes.contains(scope)))
+        };
+        let unsent = (0..self.count).filter(is_unsent).collect();
+        log(&Event::Closed { unsent, unfinished: report.unfinished, span });
+    }
+
+    /// Writes the items of orders in turn. The tag of their group is in the middle of each call.
+    async fn invalidate(&self, calls: usize, tags: usize) {
+        for (_, item) in (0..calls).zip(ORDERED.cycle()) {
+            let Ok(version) = self.source.bump(item).await else { return };
+            let mut scopes: Vec<_> = (1..tags as u64).map(|n| Group { id: 1_000_000 + n }.to_tag()).collect();
+            scopes.insert(tags / 2, group(item));
+            let start = Moment::now();
+            let receipt = self.cache.invalidate(scopes).await;
+            log_invalidated(item, version, "tag", true, receipt, start);
+        }
+    }
+
     async fn read(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
         let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
         let fails = random.random_ratio(1, 20);
         let source = self.source.clone();
         let loader = move |_, load: LoadContext| async move {
             let start = Moment::now();
-            load.tag(group(item));
+            depend(&load, item);
             let version = source.read(item).await?;
             // Invalidations arrive meanwhile.
             tokio::time::sleep(slow).await;
@@ -193,6 +243,7 @@ impl Worker {
                 layer: hit.layer.as_str().to_owned(),
             },
             Err(error) if error.kind() == LoadErrorKind::Failed => Answer::LoaderFailed,
+            Err(error) if error.kind() == LoadErrorKind::Closed => Answer::Closed,
             Err(error) => Answer::Error(error.to_string()),
         };
         log(&Event::Read { item, span: Span::until_now(start), answer });
@@ -212,8 +263,7 @@ impl Worker {
             30 => ("all", true, self.cache.invalidate([Scope::All]).await),
             _ => ("key", true, self.items.invalidate(&key).await),
         };
-        let done = receipt.journal == Delivery::Done;
-        log(&Event::Invalidated { item, version, way: way.to_owned(), remove, done, span: Span::until_now(start) });
+        log_invalidated(item, version, way, remove, receipt, start);
     }
 
     async fn write_through(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
@@ -227,9 +277,7 @@ impl Worker {
             Ok(version)
         };
         let Ok(written) = self.items.write_through(&Item { id: item }, (), writer).await else { return };
-        let done = written.receipt.journal == Delivery::Done;
-        let (way, span) = ("write_through".to_owned(), Span::until_now(start));
-        log(&Event::Invalidated { item, version: *written.value, way, remove: true, done, span });
+        log_invalidated(item, *written.value, "write_through", true, written.receipt, start);
     }
 
     /// Reads until every item is answered by a layer other than the loader. The controller has the
@@ -239,7 +287,7 @@ impl Worker {
             loop {
                 let source = self.source.clone();
                 let loader = move |_, load: LoadContext| async move {
-                    load.tag(group(item));
+                    depend(&load, item);
                     Ok(source.read(item).await?)
                 };
                 if self.read_with(item, loader).await.is_some_and(|layer| layer != Layer::Loader) {
@@ -252,8 +300,27 @@ impl Worker {
     }
 }
 
+/// Adds the tag of an item. An item of orders lives for long, so that an invalidation of it that is
+/// lost is seen.
+fn depend(load: &LoadContext, item: u64) {
+    load.tag(group(item));
+    if ORDERED.contains(&item) {
+        load.lifetime(Lifetime::fresh(Duration::from_secs(30)));
+    }
+}
+
 fn group(item: u64) -> origin_sdk::Tag {
     Group { id: group_of(item) }.to_tag()
+}
+
+fn log_invalidated(item: u64, version: u64, way: &str, remove: bool, receipt: Receipt, start: Moment) {
+    let span = Span::until_now(start);
+    let journal = match receipt.journal {
+        Delivery::Done => Sent::Done,
+        Delivery::Queued => Sent::Queued,
+        _ => Sent::Stranded,
+    };
+    log(&Event::Invalidated { item, version, way: way.to_owned(), remove, journal, span });
 }
 
 /// Prints an event in one write, so that a killed process leaves no partial line.

@@ -1,6 +1,7 @@
 //! The history of a fleet: timed events, which each process prints as lines and a checker
 //! evaluates.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -65,13 +66,35 @@ impl Span {
     }
 }
 
-/// The number of items that are written and invalidated. Items from this number on are only read.
+/// The number of items that the processes write and invalidate at random, without pause.
 pub const WRITTEN: u64 = 4;
+/// The items that are only written by an [`Order`]. No other write hides the loss of an
+/// invalidation of theirs. Items beyond them are only read.
+pub const ORDERED: Range<u64> = WRITTEN..WRITTEN + 2;
 
 /// Returns the group whose tag an item carries.
 #[must_use]
 pub fn group_of(item: u64) -> u64 {
-    if item < WRITTEN { item % 2 } else { 2 }
+    match item {
+        0..WRITTEN => item % 2,
+        _ if ORDERED.contains(&item) => 2,
+        _ => 3,
+    }
+}
+
+/// An order to a process: a line on its standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Writes [`ORDERED`] items in turn. After each write, one call invalidates the tag of their
+    /// group among others.
+    Invalidate {
+        /// The number of writes.
+        calls: usize,
+        /// The number of tags in each call, at least 1.
+        tags: usize,
+    },
+    /// Stops the work at random and reads until every item is served without its loader.
+    Recover,
 }
 
 /// An action of a process.
@@ -104,11 +127,31 @@ pub enum Event {
         way: String,
         /// Whether older versions are removed. Otherwise they are expired.
         remove: bool,
-        /// Whether the receipt reports the journal as done.
-        done: bool,
+        /// The journal's delivery.
+        journal: Sent,
         /// From the call to its return.
         span: Span,
     },
+    /// The orderly end of a process.
+    Closed {
+        /// The items that are covered by invalidations reported as not sent.
+        unsent: Vec<u64>,
+        /// The number of loads, writes and invalidations reported as not finished.
+        unfinished: usize,
+        /// From the call to its return.
+        span: Span,
+    },
+}
+
+/// The journal's delivery of an invalidation, by its receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sent {
+    /// The journal has the record.
+    Done,
+    /// The process will send the record, or report at its orderly end that it could not.
+    Queued,
+    /// Nothing is promised.
+    Stranded,
 }
 
 /// The answer to a read.
@@ -125,6 +168,8 @@ pub enum Answer {
     },
     /// The loader's own error.
     LoaderFailed,
+    /// The cache is closed.
+    Closed,
     /// Any other error.
     Error(String),
 }
