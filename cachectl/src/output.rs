@@ -53,7 +53,8 @@ impl Output {
 
     /// Prints a report and flushes it.
     pub(crate) fn print(&mut self, report: &(impl Serialize + Display)) -> Result<()> {
-        let text = if self.json { printable_json(&serde_json::to_string(report)?) } else { report.to_string() };
+        let text =
+            if self.json { printable_json(&serde_json::to_string(report)?) } else { report.to_string() };
         let mut out = io::stdout().lock();
         for line in text.trim_end().lines() {
             writeln!(out, "{}", printable(line))?;
@@ -83,8 +84,11 @@ fn printable_json(json: &str) -> String {
         if character.is_ascii() && !character.is_ascii_control() || character.escape_debug().len() == 1 {
             printable.push(character);
         } else {
-            let units =
-                character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            let units = character
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .map(|unit| format!("\\u{unit:04x}"))
+                .collect::<String>();
             printable.push_str(&units);
         }
     }

@@ -27,7 +27,10 @@ fn acl_prints_a_user_for_each_task_without_redis() {
     let (code, stdout, _) = cachectl(&["--app", "shop", "acl"]);
     let names: Vec<_> = stdout.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
     assert_eq!((code, &names[..]), (0, &["shop-service", "shop-shipping-service", "shop-cachectl"][..]));
-    assert!(stdout.lines().all(|line| line.starts_with("user ") && line.contains(" -@all ~shop:* ")), "{stdout}");
+    assert!(
+        stdout.lines().all(|line| line.starts_with("user ") && line.contains(" -@all ~shop:* ")),
+        "{stdout}"
+    );
     let (_, json, _) = cachectl(&["--app", "shop", "--json", "acl"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(stdout.contains(json["shipping_service"].as_str().unwrap()));
@@ -74,13 +77,17 @@ async fn cachectl_needs_exactly_its_rights() {
         assert!([0, 3].contains(&code) && stderr.is_empty(), "{arguments:?}: {code} {stdout} {stderr}");
     }
     let mut tail = Command::new(env!("CARGO_BIN_EXE_cachectl"));
-    let mut tail = tail.args(["--redis", &url, "journal", "tail", "--follow"]).stdout(Stdio::null()).spawn().unwrap();
+    let mut tail =
+        tail.args(["--redis", &url, "journal", "tail", "--follow"]).stdout(Stdio::null()).spawn().unwrap();
     let used = async || -> BTreeSet<String> {
         let stats: String = redis.run(&["INFO", "commandstats"]).await;
         let lines = stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(':'));
-        let called = lines.filter(|(_, counts)| !counts.starts_with("calls=0,")).map(|(name, _)| name.to_owned());
+        let called =
+            lines.filter(|(_, counts)| !counts.starts_with("calls=0,")).map(|(name, _)| name.to_owned());
         // Without the commands of the test itself.
-        called.filter(|name| !["acl|setuser", "auth", "config|resetstat", "info"].contains(&&**name)).collect()
+        called
+            .filter(|name| !["acl|setuser", "auth", "config|resetstat", "info"].contains(&&**name))
+            .collect()
     };
     eventually("a followed tail reads on", async || used().await.contains("xread")).await;
     tail.kill().unwrap();

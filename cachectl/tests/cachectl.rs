@@ -8,7 +8,8 @@ use origin_sdk::{Cache, Lifetime, Namespace, Position, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
 
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(600)).stale_while_revalidate(Duration::from_secs(60));
+const LIFETIME: Lifetime =
+    Lifetime::fresh(Duration::from_secs(600)).stale_while_revalidate(Duration::from_secs(60));
 const KEY: &str = "test:v1:{item:1}";
 
 /// The exit code and output of one run.
@@ -21,7 +22,8 @@ struct Run {
 impl Run {
     #[track_caller]
     fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
     }
 }
 
@@ -68,9 +70,13 @@ async fn read(items: &Namespace<Item, u64>, database: &Database) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_of_any_scope_that_covers_an_entry_reaches_the_fleet() {
-    for what in
-        [&["key", KEY][..], &["tag", "shelf:1"], &["tag", "shelf:1", "colour:red"], &["prefix", "test:v1:"], &["all"]]
-    {
+    for what in [
+        &["key", KEY][..],
+        &["tag", "shelf:1"],
+        &["tag", "shelf:1", "colour:red"],
+        &["prefix", "test:v1:"],
+        &["all"],
+    ] {
         let (redis, _cache, items, database) = fleet().await;
         assert_eq!(read(&items, &database).await, 0, "it has not been purged");
         let run = cachectl(&redis, &[&["purge"], what].concat());
@@ -122,7 +128,11 @@ async fn a_waiting_purge_ends_once_the_edge_has_confirmed() {
     worker.set_down(true);
     let run = cachectl(&redis, &["purge", "tag", "b", "--wait", "--timeout", "1"]);
     assert_eq!(run.code, 4);
-    assert!(run.stdout.contains("worker has not confirmed it") && run.stdout.contains("503"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("worker has not confirmed it") && run.stdout.contains("503"),
+        "{}",
+        run.stdout
+    );
     worker.set_down(false);
     eventually("the purge is shipped later", async || is_shipped("b")).await;
 }
@@ -199,7 +209,10 @@ async fn the_status_shows_each_target_until_it_is_forgotten() {
     cachectl(&redis, &["--app", "test", "purge", "tag", "a", "--wait"]);
     let status = cachectl(&redis, &["--json", "ship", "status"]).json();
     let target = &status["targets"][0];
-    assert_eq!((&target["target"], &target["queued"], &target["failures"]), (&"worker".into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&target["target"], &target["queued"], &target["failures"]),
+        (&"worker".into(), &0.into(), &0.into())
+    );
     assert!(target["shipper"].as_str().unwrap().starts_with(&format!("{}-", std::process::id())));
     drop(cache);
     eventually("the process has ended", async || {
@@ -264,11 +277,19 @@ async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
         finish(bare().args(["--redis", "redis://user:hunter2@127.0.0.1:1", "--app", "x", "purge", "all"]));
     assert_eq!(unreachable.code, 1);
     let help = finish(
-        bare().env("STRATA_REDIS_URL", "redis://user:hunter2@h").env("STRATA_API_TOKEN", "hunter2").arg("--help"),
+        bare()
+            .env("STRATA_REDIS_URL", "redis://user:hunter2@h")
+            .env("STRATA_API_TOKEN", "hunter2")
+            .arg("--help"),
     );
     assert_eq!(help.code, 0);
     for run in [&unreachable, &help] {
-        assert!(!run.stdout.contains("hunter2") && !run.stderr.contains("hunter2"), "{} {}", run.stdout, run.stderr);
+        assert!(
+            !run.stdout.contains("hunter2") && !run.stderr.contains("hunter2"),
+            "{} {}",
+            run.stdout,
+            run.stderr
+        );
     }
     let without = finish(bare().args(["purge", "all"]));
     assert!(without.code == 1 && without.stderr.contains("--redis URL"), "{}", without.stderr);
@@ -303,7 +324,10 @@ fn a_password_in_an_argument_of_any_form_is_not_shown() {
         "hunter2",
     ] {
         assert_hidden(&finish(bare().args(["--redis", url, "--app", "x", "purge", "all"])), url);
-        assert_hidden(&finish(bare().env("STRATA_REDIS_URL", url).args(["--app", "x", "journal", "tail"])), url);
+        assert_hidden(
+            &finish(bare().env("STRATA_REDIS_URL", url).args(["--app", "x", "journal", "tail"])),
+            url,
+        );
         assert_hidden(&finish(bare().args(["verify", url])), url);
     }
     for arguments in [
@@ -342,7 +366,11 @@ fn a_value_in_a_malformed_file_of_settings_is_not_shown() {
     ] {
         std::fs::write(folder.path().join("strata.toml"), text).unwrap();
         let run = finish(bare().current_dir(&folder).args(["purge", "all"]));
-        assert!(run.code == 1 && run.stderr.contains(&format!("strata.toml:{line}: ")), "{text}: {}", run.stderr);
+        assert!(
+            run.code == 1 && run.stderr.contains(&format!("strata.toml:{line}: ")),
+            "{text}: {}",
+            run.stderr
+        );
         assert_hidden(&run, text);
     }
 }

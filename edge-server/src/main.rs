@@ -71,7 +71,8 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
     let serving = cache.serve(&socket)?;
     let data = arguments.data.unwrap_or_else(|| folder.path().join("journal"));
-    let settings = Settings { listen: arguments.listen, variables, worker: arguments.worker, data, cache: socket };
+    let settings =
+        Settings { listen: arguments.listen, variables, worker: arguments.worker, data, cache: socket };
     let mut workerd = Workerd::start(&arguments.workerd, &settings, folder.path())?;
     tokio::select! {
         ended = workerd.wait() => Err(ended),

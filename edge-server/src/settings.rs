@@ -37,12 +37,14 @@ pub(crate) enum Variable {
 impl Variables {
     /// Reads `[vars]` and `compatibility_date` of a wrangler.toml.
     pub(crate) fn read(file: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
         Self::parse(&text).map_err(|problem| format!("{}: {problem}", file.display()))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let config: toml::Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        let config: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
         let date = config.get("compatibility_date").and_then(Value::as_str);
         let date = date.ok_or("expected compatibility_date = \"YYYY-MM-DD\"")?;
         let vars = match config.get("vars") {
@@ -103,7 +105,8 @@ mod tests {
 
     #[test]
     fn texts_stay_texts_and_everything_else_becomes_json() {
-        let text = "compatibility_date = \"2026-11-01\"\n[vars]\nA = \"1\"\nB = 2\n[[vars.RULES]]\npath = \"/a\"\n";
+        let text =
+            "compatibility_date = \"2026-11-01\"\n[vars]\nA = \"1\"\nB = 2\n[[vars.RULES]]\npath = \"/a\"\n";
         let variables = Variables::parse(text).unwrap();
         let values: Vec<_> = variables.iter().map(|(name, value)| (name, value.clone())).collect();
         assert_eq!(

@@ -72,7 +72,8 @@ fn copy_modules(worker: &Path, folder: &Path) -> Result<Vec<(String, &'static st
     }
     for (name, _) in &modules {
         let (from, to) = (worker.join(name), folder.join(name));
-        let copied = to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::copy(&from, &to));
+        let copied =
+            to.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::copy(&from, &to));
         copied.map_err(|error| format!("copying {}: {error}: build the worker first", from.display()))?;
     }
     Ok(modules)
@@ -80,8 +81,10 @@ fn copy_modules(worker: &Path, folder: &Path) -> Result<Vec<(String, &'static st
 
 /// Returns the configuration in Cap'n Proto's text form.
 fn configuration(settings: &Settings, modules: &[(String, &str)], has_secret: bool) -> String {
-    let modules: Vec<String> =
-        modules.iter().map(|(name, kind)| format!("(name = {0}, {kind} = embed {0})", quoted(name))).collect();
+    let modules: Vec<String> = modules
+        .iter()
+        .map(|(name, kind)| format!("(name = {0}, {kind} = embed {0})", quoted(name)))
+        .collect();
     let mut bindings = String::from(r#"(name = "JOURNAL", durableObjectNamespace = "JournalObject")"#);
     for (name, variable) in settings.variables.iter() {
         let (kind, text) = match variable {
@@ -91,7 +94,10 @@ fn configuration(settings: &Settings, modules: &[(String, &str)], has_secret: bo
         let _ = write!(bindings, ",\n    (name = {}, {kind} = {})", quoted(name), quoted(text));
     }
     if has_secret {
-        let _ = write!(bindings, ",\n    (name = \"{SECRET_VARIABLE}\", fromEnvironment = \"{SECRET_VARIABLE}\")");
+        let _ = write!(
+            bindings,
+            ",\n    (name = \"{SECRET_VARIABLE}\", fromEnvironment = \"{SECRET_VARIABLE}\")"
+        );
     }
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";

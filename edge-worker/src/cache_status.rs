@@ -62,7 +62,15 @@ impl Forwarded {
     /// response.
     pub fn new(forward: Forward, status: Option<StatusCode>) -> Self {
         let detail = forward.detail.map(Detail::as_str);
-        Self { reason: forward.reason, status, stored: false, collapsed: false, ttl_secs: None, reuse: None, detail }
+        Self {
+            reason: forward.reason,
+            status,
+            stored: false,
+            collapsed: false,
+            ttl_secs: None,
+            reuse: None,
+            detail,
+        }
     }
 
     /// Adds that the response is stored with this lifetime, or the reason why not.
@@ -105,7 +113,9 @@ impl CacheStatus {
     /// Appends the member to the field; `key` is the key of the stored response.
     pub fn append_to(&self, headers: &mut HeaderMap, key: Option<&TargetKey>) {
         let mut member = self.to_string();
-        if let Some(key) = key.map(TargetKey::as_str).filter(|key| key.len() <= MAX_KEY_BYTES && is_plain(key)) {
+        if let Some(key) =
+            key.map(TargetKey::as_str).filter(|key| key.len() <= MAX_KEY_BYTES && is_plain(key))
+        {
             member.extend(["; key=\"", key, "\""]);
         }
         if let Ok(value) = HeaderValue::try_from(member) {
@@ -175,7 +185,10 @@ mod tests {
         for (status, member) in [
             (hit(Reuse::Fresh, 42), "strata-edge; hit; ttl=42"),
             (hit(Reuse::StaleWhileRevalidate, -3), "strata-edge; hit; ttl=-3; detail=stale-while-revalidate"),
-            (CacheStatus::Hit { hit: used(Reuse::Fresh, 42), memory: true }, "strata-edge; hit; ttl=42; detail=memory"),
+            (
+                CacheStatus::Hit { hit: used(Reuse::Fresh, 42), memory: true },
+                "strata-edge; hit; ttl=42; detail=memory",
+            ),
         ] {
             assert_eq!(status.to_string(), member);
         }
@@ -193,7 +206,10 @@ mod tests {
             (ok(method), "fwd=method; fwd-status=200"),
             (Forwarded::new(Forward::bypass(Detail::Upgrade), None), "fwd=bypass; detail=upgrade"),
             (ok(Forward::miss()).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
-            (ok(purged).with_store_result(Ok(60)), "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged"),
+            (
+                ok(purged).with_store_result(Ok(60)),
+                "fwd=uri-miss; fwd-status=200; stored; ttl=60; detail=purged",
+            ),
             (
                 Forwarded::new(stale, Some(StatusCode::NOT_MODIFIED)).with_store_result(Ok(9)),
                 "fwd=stale; fwd-status=304; stored; ttl=9",
@@ -206,7 +222,10 @@ mod tests {
                 ok(Forward::miss()).with_store_result(Err(NotStored::NoStore)).with_unknown_length(),
                 "fwd=uri-miss; fwd-status=200; detail=no-store",
             ),
-            (ok(purged).with_store_result(Err(NotStored::Outdated)), "fwd=uri-miss; fwd-status=200; detail=outdated"),
+            (
+                ok(purged).with_store_result(Err(NotStored::Outdated)),
+                "fwd=uri-miss; fwd-status=200; detail=outdated",
+            ),
             (
                 error.with_reuse(used(Reuse::StaleIfError, -9)),
                 "fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error",

@@ -135,7 +135,9 @@ impl PendingFetches {
     /// Returns whether `key` has a leader.
     pub fn has_leader(&self, key: &str, now: SystemTime) -> bool {
         let mut state = self.0.borrow_mut();
-        state.entry(hash(key)).is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
+        state
+            .entry(hash(key))
+            .is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
     }
 
     /// Returns whether the wait for a leader's key has ended otherwise, for example because the

@@ -88,14 +88,15 @@ impl Config {
     pub fn read(variable: impl Fn(&str) -> Option<String>, rules: Option<Json>) -> Result<Self, Error> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
         let mut fault = None;
-        let mut duration = |name, range, default| match variable(name).map(|value| seconds(name, &value, range)) {
-            None => default,
-            Some(Ok(duration)) => duration,
-            Some(Err(error)) => {
-                fault.get_or_insert(error);
-                default
-            }
-        };
+        let mut duration =
+            |name, range, default| match variable(name).map(|value| seconds(name, &value, range)) {
+                None => default,
+                Some(Ok(duration)) => duration,
+                Some(Err(error)) => {
+                    fault.get_or_insert(error);
+                    default
+                }
+            };
         let journal_max_lag = duration(JOURNAL_MAX_LAG_SECS, 1..=3600, DEFAULT_JOURNAL_MAX_LAG);
         let journal_max_outage = duration(JOURNAL_MAX_OUTAGE_SECS, 0..=86_400, Duration::ZERO);
         let origin_timeout = duration(ORIGIN_TIMEOUT_SECS, 1..=3600, DEFAULT_ORIGIN_TIMEOUT);
@@ -107,7 +108,9 @@ impl Config {
         let purge_secret = variable(PURGE_SECRET).and_then(|value| {
             let secret = Secret::new(value);
             secret
-                .map_err(|error| fault.get_or_insert(Error::new(ErrorKind::Config, format!("{PURGE_SECRET}: {error}"))))
+                .map_err(|error| {
+                    fault.get_or_insert(Error::new(ErrorKind::Config, format!("{PURGE_SECRET}: {error}")))
+                })
                 .ok()
         });
         let is_on = |name| variable(name).is_some_and(|value| value == "1");
@@ -178,13 +181,17 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
-        Config::read(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()), None)
-            .map_err(|error| error.to_string())
+        Config::read(
+            |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
+            None,
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]
     fn absent_and_empty_variables_have_their_defaults() {
-        for variables in [&[(ORIGIN, ZONE)][..], &[(ORIGIN, " zone "), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]]
+        for variables in
+            [&[(ORIGIN, ZONE)][..], &[(ORIGIN, " zone "), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]]
         {
             let config = read(variables).unwrap();
             assert!(config.origin.is_none() && config.purge_secret.is_none() && !config.log_requests);
@@ -207,7 +214,10 @@ mod tests {
             "https://user:hunter2@origin.example:port",
         ] {
             let error = read(&[(ORIGIN, value)]).unwrap_err();
-            assert!(error.starts_with(ORIGIN) && !error.contains(value) && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with(ORIGIN) && !error.contains(value) && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 

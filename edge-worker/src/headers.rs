@@ -35,7 +35,8 @@ const HOP_BY_HOP: [&str; 10] = [
 pub const ENDS_AT_AN_UPGRADE: [&str; 3] = ["keep-alive", "proxy-authorization", "te"];
 
 /// The response fields for the edge alone.
-const FOR_THE_EDGE: [&str; 4] = ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
+const FOR_THE_EDGE: [&str; 4] =
+    ["cache-tag", "cloudflare-cdn-cache-control", "surrogate-control", "surrogate-key"];
 
 /// The fields that are not removed when `Connection` names them. A client must not hide its address
 /// or the request's path (RFC 8586 section 2), and fields for all recipients, such as those that

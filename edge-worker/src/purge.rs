@@ -69,11 +69,16 @@ impl Refusal {
             Self::NoSecret => {
                 format!("this worker has no secret: set it with `npx wrangler secret put {PURGE_SECRET}`")
             }
-            Self::TooLarge => format!("expected at most {MAX_BODY_BYTES} bytes: send the records in several messages"),
+            Self::TooLarge => {
+                format!("expected at most {MAX_BODY_BYTES} bytes: send the records in several messages")
+            }
             Self::Signature(Some(error)) => error.to_string(),
             Self::Signature(None) => format!("expected a {SIGNATURE_HEADER} header"),
             Self::Replayed => {
-                format!("this nonce was accepted in the last {} seconds: use a new one", 2 * CLOCK_WINDOW.as_secs())
+                format!(
+                    "this nonce was accepted in the last {} seconds: use a new one",
+                    2 * CLOCK_WINDOW.as_secs()
+                )
             }
             Self::Malformed(error) => error.clone(),
             Self::Unreachable => "the journal is unreachable: try again".to_owned(),
@@ -93,8 +98,10 @@ pub fn authenticate(
     body: &[u8],
     now: SystemTime,
 ) -> Result<(Nonce, PurgeMessage), Refusal> {
-    let signature =
-        headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()).ok_or(Refusal::Signature(None))?;
+    let signature = headers
+        .get(SIGNATURE_HEADER)
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Refusal::Signature(None))?;
     let parts = SignedParts { method: Method::POST.as_str(), host, path: PURGE_PATH, body };
     // An isolate does not know which nonces were used; the journal object checks them.
     let nonce = verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false)

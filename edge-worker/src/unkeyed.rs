@@ -32,9 +32,24 @@ const UNKEYED: [&[&str]; 13] = [
     // The method: Rack::MethodOverride, Symfony, Express's method-override, OData.
     &["x-http-method", "x-http-method-override", "x-method-override"],
     // The host: Param Miner, and the guides of Rails, Laravel and Django for proxies.
-    &["forwarded", "x-backend-host", "x-forwarded", "x-gateway-host", "x-host", "x-http-host-override", "x-real-host"],
+    &[
+        "forwarded",
+        "x-backend-host",
+        "x-forwarded",
+        "x-gateway-host",
+        "x-host",
+        "x-http-host-override",
+        "x-real-host",
+    ],
     // The scheme: Outlook Web Access, Rack, IIS's request routing, WebLogic, CloudFront.
-    &["cloudfront-forwarded-proto", "front-end-https", "wl-proxy-ssl", "x-arr-ssl", "x-scheme", "x-url-scheme"],
+    &[
+        "cloudfront-forwarded-proto",
+        "front-end-https",
+        "wl-proxy-ssl",
+        "x-arr-ssl",
+        "x-scheme",
+        "x-url-scheme",
+    ],
     // The client's address, by the CDN or server that sets it: Akamai and Cloudflare Enterprise
     // (True-Client-IP), Fastly, Fly.io, Azure, Netlify, DigitalOcean, Imperva, Sucuri, Envoy,
     // WebLogic, and the defaults of ipware and request-ip.
@@ -236,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_rule_adds_fields_but_none_that_the_worker_sets() {
-        let mut fields = headers(&[("x-theme", "dark"), ("x-other", "1"), ("x-forwarded-host", "shop.example")]);
+        let mut fields =
+            headers(&[("x-theme", "dark"), ("x-other", "1"), ("x-forwarded-host", "shop.example")]);
         let more = ["x-theme", "x-forwarded-host"].map(HeaderName::from_static);
         remove_unkeyed(&mut fields, &more);
         assert_eq!(fields, headers(&[("x-other", "1"), ("x-forwarded-host", "shop.example")]));

@@ -171,7 +171,11 @@ fn rfc9111_5_2_2_3_must_understand_requires_a_known_status_and_overrides_no_stor
         (200, "max-age=10, no-store", Unstored(NotStored::NoStore)),
     ] {
         let fields = [("cache-control", cache_control)];
-        assert_eq!(outcome(&[], Choices::default(), status, &fields, 1), expected, "{status} {cache_control}");
+        assert_eq!(
+            outcome(&[], Choices::default(), status, &fields, 1),
+            expected,
+            "{status} {cache_control}"
+        );
     }
 }
 
@@ -221,13 +225,15 @@ fn rfc9111_5_2_2_8_proxy_revalidate_forbids_stale_responses() {
 #[test]
 fn rfc9111_5_2_2_9_public_allows_credentials_and_a_heuristic_lifetime() {
     let authorized = [("authorization", "Basic eDp5")];
-    let with = |cache_control| outcome(&authorized, Choices::default(), 200, &[("cache-control", cache_control)], 1);
+    let with =
+        |cache_control| outcome(&authorized, Choices::default(), 200, &[("cache-control", cache_control)], 1);
     assert_eq!(with("max-age=10"), Unstored(NotStored::Authorization));
     assert_eq!(with("max-age=10, public"), FRESH);
     // `public` allows a heuristic lifetime for a status that is not heuristically cacheable.
     let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
-    let unusual =
-        |cache_control| outcome(&[], Choices::default(), 302, &[modified, ("cache-control", cache_control)], 1);
+    let unusual = |cache_control| {
+        outcome(&[], Choices::default(), 302, &[modified, ("cache-control", cache_control)], 1)
+    };
     assert_eq!((unusual("x"), unusual("public")), (Unstored(NotStored::NoLifetime), FRESH));
 }
 
@@ -245,7 +251,10 @@ fn rfc9111_5_2_2_10_s_maxage_overrides_max_age_and_windows_beside_it_are_obeyed(
 
 #[test]
 fn rfc9111_5_2_3_an_unknown_extension_changes_nothing() {
-    responses(&[("max-age=10, community=\"UCI\"", 9, FRESH), ("community=\"no-store\", max-age=10", 10, STALE)]);
+    responses(&[
+        ("max-age=10, community=\"UCI\"", 9, FRESH),
+        ("community=\"no-store\", max-age=10", 10, STALE),
+    ]);
 }
 
 #[test]

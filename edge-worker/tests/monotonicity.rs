@@ -63,7 +63,8 @@ impl Case {
             stamp: Stamp { origin: None, edge: Some(Seq(1)) },
             scopes: vec![scope()],
         };
-        let rules = self.rule.map_or_else(Rules::default, |(lifetime, over_origin)| rules(lifetime, over_origin));
+        let rules =
+            self.rule.map_or_else(Rules::default, |(lifetime, over_origin)| rules(lifetime, over_origin));
         rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap()).set_lifetime(&mut response);
         if retention(request, &response, &nothing_applied()).is_err() {
             return Use::Never;
@@ -95,7 +96,8 @@ impl Case {
                 // The last of repeated members counts in a targeted field (RFC 8941 section 4.2.2).
                 // A qualified directive at the end would replace a stricter unqualified one.
                 let at_end = at_end && !directive.contains('"');
-                let names: Vec<_> = DIRECTIVES.into_iter().filter(|name| case.response.contains_key(name)).collect();
+                let names: Vec<_> =
+                    DIRECTIVES.into_iter().filter(|name| case.response.contains_key(name)).collect();
                 names.into_iter().for_each(|name| add(&mut case.response, name, directive, at_end));
             }
             Restriction::Field(name, value) => {
@@ -137,7 +139,9 @@ impl Restriction {
     /// An unstorable `Set-Cookie` no longer prevents storing the response (section 5.2.2.7).
     fn can_allow(&self, case: &Case) -> bool {
         match self {
-            Self::Directive("must-revalidate" | "s-maxage=0") => case.request.contains_key(header::AUTHORIZATION),
+            Self::Directive("must-revalidate" | "s-maxage=0") => {
+                case.request.contains_key(header::AUTHORIZATION)
+            }
             Self::Directive(directive) => {
                 directive.contains("set-cookie") && case.response.contains_key(header::SET_COOKIE)
             }
@@ -172,7 +176,8 @@ fn rules(lifetime: LifetimeRule, over_origin: bool) -> Rules {
     let object = |members: Vec<(&str, Json)>| {
         Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
-    let mut members: Vec<_> = lifetime.iter().map(|(name, secs)| (*name, Json::Number(*secs as f64))).collect();
+    let mut members: Vec<_> =
+        lifetime.iter().map(|(name, secs)| (*name, Json::Number(*secs as f64))).collect();
     members.push(("override", Json::Bool(over_origin)));
     let rule = object(vec![("path", Json::Text("/**".to_owned())), ("lifetime", object(members))]);
     Rules::read(&Json::List(vec![rule])).unwrap()
@@ -222,7 +227,12 @@ fn directives() -> impl Strategy<Value = String> {
     let seconds = |name: &'static str| {
         proptest::option::of(0u64..90).prop_map(move |secs| secs.map(|secs| format!("{name}={secs}")))
     };
-    let times = (seconds("max-age"), seconds("s-maxage"), seconds("stale-while-revalidate"), seconds("stale-if-error"));
+    let times = (
+        seconds("max-age"),
+        seconds("s-maxage"),
+        seconds("stale-while-revalidate"),
+        seconds("stale-if-error"),
+    );
     // Any known directive makes a response with a validator storable. Without one, the restriction
     // could be the first and make it storable.
     (subsequence(flags, 0..3), times).prop_map(|(flags, times)| {

@@ -54,7 +54,8 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     let date = (0u64..2 * ARRIVED).prop_map(|secs| httpdate::fmt_http_date(at(secs)));
     let near = (ARRIVED - 100..ARRIVED + 100).prop_map(|secs| httpdate::fmt_http_date(at(secs)));
     let directives = "(max-age|s-maxage|stale-if-error|stale-while-revalidate)=[0-9]{1,10}";
-    let text = prop_oneof![date, near, directives, "[0-9]{0,12}", "max-age=[0-9]{1,2}, stale-if-error=[0-9]{1,2}"];
+    let text =
+        prop_oneof![date, near, directives, "[0-9]{0,12}", "max-age=[0-9]{1,2}, stale-if-error=[0-9]{1,2}"];
     prop_oneof![4 => text.prop_map(String::into_bytes), 1 => proptest::collection::vec(any::<u8>(), 0..24)]
 }
 

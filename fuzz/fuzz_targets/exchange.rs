@@ -7,17 +7,19 @@ mod fields;
 use std::time::{Duration, SystemTime};
 
 use edge_worker::headers::{is_ambiguous, remove_hop_by_hop};
+use edge_worker::json::Json;
 use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{self, FetchContext};
-use edge_worker::json::Json;
 use edge_worker::policy::directives::{directives, from_origin};
 use edge_worker::policy::select::{Selected, can_select, combined, variant_key, vary_fields};
 use edge_worker::policy::storable::{NotStored, answers_gets, retention, without_unstorable_fields};
 use edge_worker::policy::validate::{Head, by_head};
-use edge_worker::policy::{Decision, Request, Reuse, StoredResponse, decide, invalidate, bypass_reason, range};
+use edge_worker::policy::{
+    Decision, Request, Reuse, StoredResponse, bypass_reason, decide, invalidate, range,
+};
 use edge_worker::rules::{Rule, Rules};
-use edge_worker::unkeyed::remove_unkeyed;
 use edge_worker::store::metadata;
+use edge_worker::unkeyed::remove_unkeyed;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
 use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
@@ -41,7 +43,9 @@ fuzz_target!(|text: &[u8]| {
     let mut word = || words.next().unwrap_or_default();
     let Ok(method) = word().parse::<Method>() else { return };
     let Some(status) = word().parse().ok().and_then(|code| response::status(code).ok()) else { return };
-    let Ok(url) = Url::parse(&format!("https://shop.example/{}", word().trim_start_matches('/'))) else { return };
+    let Ok(url) = Url::parse(&format!("https://shop.example/{}", word().trim_start_matches('/'))) else {
+        return;
+    };
     let later = Duration::from_secs(word().parse::<u32>().unwrap_or_default().into());
     let Ok(plain) = TargetKey::parse(url.as_str()) else { return };
 
@@ -127,12 +131,21 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
             rule.vary.normal(name, value.as_deref()).map(|normal| normal.into_owned())
         };
         let (asked, sent) = (normal(client), normal(&filled));
-        assert!(sent == asked || sent == normal(&HeaderMap::new()), "{name}: {sent:?} is not what selects, {asked:?}");
+        assert!(
+            sent == asked || sent == normal(&HeaderMap::new()),
+            "{name}: {sent:?} is not what selects, {asked:?}"
+        );
         assert_eq!(normal(&again), sent, "{name}");
     }
 }
 
-fn invalidates_its_own_origin(rules: &Rules, method: &Method, url: &Url, status: StatusCode, answer: &HeaderMap) {
+fn invalidates_its_own_origin(
+    rules: &Rules,
+    method: &Method,
+    url: &Url,
+    status: StatusCode,
+    answer: &HeaderMap,
+) {
     for key in invalidate::invalidated(method, url, status, answer, |url| rules.target(url)) {
         let key = Url::parse(key.as_str()).expect("a key is a URL");
         assert!(key.origin() == url.origin() && !method.is_safe(), "{key}");
@@ -148,7 +161,10 @@ fn sets_a_lifetime(rule: &Rule, request: Request<'_>, response: &mut StoredRespo
     rule.set_lifetime(response);
     assert_eq!(response.headers, once);
     let after = retention(request, response, &journal());
-    assert!(after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)), "{before:?} by {declared:?}");
+    assert!(
+        after.is_err() || matches!(before, Ok(_) | Err(NotStored::NoLifetime)),
+        "{before:?} by {declared:?}"
+    );
     // A rule's lifetime for errors replaces the origin's directives.
     if (declared.must_revalidate || declared.proxy_revalidate) && &*rule.name != "stale" {
         assert!(directives(&response.headers).forbids_stale());
@@ -169,12 +185,19 @@ fn kept(request: Request<'_>, response: &StoredResponse, target: &TargetKey, rul
     let of = |response: &StoredResponse, now| decide(request, Selected::Response(response), now, &journal());
     let (whole, kept) = (of(response, now), of(&read, now));
     assert_eq!(of(&stored, now), kept);
-    assert!(is_servable(whole) || !is_servable(kept) || stored.status != response.status, "{whole:?} but {kept:?}");
+    assert!(
+        is_servable(whole) || !is_servable(kept) || stored.status != response.status,
+        "{whole:?} but {kept:?}"
+    );
     if let Decision::Serve(hit) = kept {
-        assert!((hit.reuse == Reuse::Fresh) == (hit.ttl_secs > 0) || hit.age.subsec_nanos() > 0 || held.no_cache);
+        assert!(
+            (hit.reuse == Reuse::Fresh) == (hit.ttl_secs > 0) || hit.age.subsec_nanos() > 0 || held.no_cache
+        );
     }
     assert!(
-        !is_servable(kept) || is_servable(of(&read, now - Duration::from_secs(1))) || request.choices.obey_requests
+        !is_servable(kept)
+            || is_servable(of(&read, now - Duration::from_secs(1)))
+            || request.choices.obey_requests
     );
 
     if let Head::Updates(updated) = by_head(&read, fields::stored(response.headers.clone())) {
@@ -215,8 +238,11 @@ fn rules() -> Rules {
         Json::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     };
     let lifetime = |is_override| {
-        let windows =
-            [("fresh", number(60.0)), ("stale_while_revalidate", number(30.0)), ("stale_if_error", number(90.0))];
+        let windows = [
+            ("fresh", number(60.0)),
+            ("stale_while_revalidate", number(30.0)),
+            ("stale_if_error", number(90.0)),
+        ];
         object(windows.into_iter().chain([("override", Json::Bool(is_override))]).collect())
     };
     let errors = || object(vec![("404", number(10.0)), ("503", number(5.0))]);
@@ -226,7 +252,10 @@ fn rules() -> Rules {
     };
     let list = |value: &str| Json::List(vec![text(value)]);
     Rules::read(&Json::List(vec![
-        rule("bypass", vec![("bypass", object(vec![("cookies", list("s*d")), ("headers", list("X-Preview"))]))]),
+        rule(
+            "bypass",
+            vec![("bypass", object(vec![("cookies", list("s*d")), ("headers", list("X-Preview"))]))],
+        ),
         rule("default", vec![("lifetime", lifetime(false)), ("errors", errors())]),
         rule("override", vec![("lifetime", lifetime(true)), ("errors", errors())]),
         rule("stale", vec![("allow_stale", on()), ("lifetime", lifetime(true))]),
@@ -238,7 +267,10 @@ fn rules() -> Rules {
             "keyed",
             vec![
                 ("query", object(vec![("keep", list("a"))])),
-                ("vary", object(vec![("cookie", object(vec![("cookies", list("group"))])), ("x-a", text("drop"))])),
+                (
+                    "vary",
+                    object(vec![("cookie", object(vec![("cookies", list("group"))])), ("x-a", text("drop"))]),
+                ),
             ],
         ),
     ]))

@@ -29,11 +29,15 @@ fuzz_target!(|text: &str| {
         applied.apply(*record);
         small.apply(*record);
         if (record.scope == scope || record.scope == Scope::All.hash()) && is_after(record.stamp, loaded_at) {
-            expected = expected.max(if record.mode == Mode::Remove { Verdict::Removed } else { Verdict::Expired });
+            expected =
+                expected.max(if record.mode == Mode::Remove { Verdict::Removed } else { Verdict::Expired });
         }
     }
     assert_eq!(applied.verdict([scope], loaded_at), expected);
-    assert!(small.verdict([scope], loaded_at) >= expected, "what is forgotten makes entries invalid, never valid");
+    assert!(
+        small.verdict([scope], loaded_at) >= expected,
+        "what is forgotten makes entries invalid, never valid"
+    );
 });
 
 /// Compares stamps in the two orders.

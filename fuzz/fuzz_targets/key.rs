@@ -39,7 +39,11 @@ fuzz_target!(|text: &str| {
         assert!(key.bytes().all(|byte| byte.is_ascii_graphic() && !b"*?[]\\\"".contains(&byte)), "{key}");
         assert_eq!(slot(&key), slot(&a.to_text()), "a family shares a slot");
         let by_scope = |prefix: Prefix| ScopeHash::of_key(&key).contains(&Scope::Prefix(prefix).hash());
-        assert_eq!((b.prefix().covers(&key), by_scope(b.prefix())), (a == b, a == b), "a prefix covers no sibling");
+        assert_eq!(
+            (b.prefix().covers(&key), by_scope(b.prefix())),
+            (a == b, a == b),
+            "a prefix covers no sibling"
+        );
     }
     if let Ok(prefix) = text.parse::<Prefix>() {
         assert_eq!(prefix.as_str(), text);

@@ -38,9 +38,17 @@ fn assert_properties(lifetime: Lifetime, age_ms: u64) {
     let text = lifetime.to_directives();
     assert_eq!(text.parse(), Ok(lifetime), "{text}");
     assert_eq!(Directives::from_cache_control([text.as_bytes()]).lifetime(), Some(lifetime), "{text}");
-    assert_eq!(Directives::from_targeted(text.as_bytes()).and_then(|read| read.lifetime()), Some(lifetime), "{text}");
+    assert_eq!(
+        Directives::from_targeted(text.as_bytes()).and_then(|read| read.lifetime()),
+        Some(lifetime),
+        "{text}"
+    );
     let age = Duration::from_millis(age_ms);
     let left = lifetime.remaining(age);
-    assert_eq!(left.total(), lifetime.total().saturating_sub(age), "a lifetime ends at the same time at every age");
+    assert_eq!(
+        left.total(),
+        lifetime.total().saturating_sub(age),
+        "a lifetime ends at the same time at every age"
+    );
     assert_eq!(lifetime.min(left), left);
 }

@@ -12,7 +12,11 @@ fuzz_target!(|data: &[u8]| {
     let body = body.get(1..).unwrap_or_default();
     match PurgeMessage::parse(body) {
         Ok(message) => {
-            assert_eq!(PurgeMessage::parse(message.to_json().as_bytes()).as_ref(), Ok(&message), "JSON parses back");
+            assert_eq!(
+                PurgeMessage::parse(message.to_json().as_bytes()).as_ref(),
+                Ok(&message),
+                "JSON parses back"
+            );
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
@@ -25,7 +29,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(nonce) = verify(&secret, header, parts, u64::MAX / 2, Duration::MAX, |_| false) {
         let (sign, time_at): (fn(_, _, _, _) -> String, _) =
             if header.starts_with("v=2,") { (sign, 3) } else { (sign_without_host, 1) };
-        let time = header.split([',', '=']).nth(time_at).and_then(|time| time.parse().ok()).expect("it has a time");
+        let time =
+            header.split([',', '=']).nth(time_at).and_then(|time| time.parse().ok()).expect("it has a time");
         assert_eq!(
             sign(&secret, parts, time, &nonce),
             header.to_ascii_lowercase().replace(&nonce.as_str().to_ascii_lowercase(), nonce.as_str())

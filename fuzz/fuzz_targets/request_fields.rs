@@ -25,7 +25,9 @@ fuzz_target!(|text: &[u8]| {
             assert_eq!(octets.length, held.length);
         }
         (Some(Part::Octets(_)), None) => panic!("a part of nobody knows what"),
-        (Some(Part::Unsatisfiable { length }), held) => assert_eq!(held.map(|held| held.length), Some(length)),
+        (Some(Part::Unsatisfiable { length }), held) => {
+            assert_eq!(held.map(|held| held.length), Some(length))
+        }
         (Some(Part::Whole), _) => {
             let asked_again =
                 headers.get(header::RANGE).is_some_and(|range| headers.get(ANSWERED_RANGE) == Some(range));
@@ -46,7 +48,8 @@ fuzz_target!(|text: &[u8]| {
     let freshened = validate::freshen(&stored, fields::stored(headers.clone()));
     assert!(freshened.is_none_or(|freshened| freshened.status == stored.status));
 
-    let (decoded, generation) = metadata::decode(metadata::encode(&stored, Some(7))).expect("what was encoded");
+    let (decoded, generation) =
+        metadata::decode(metadata::encode(&stored, Some(7))).expect("what was encoded");
     assert_eq!((decoded.headers, generation), (stored.headers, Some(7)));
 
     // Metadata from a store is untrusted input.

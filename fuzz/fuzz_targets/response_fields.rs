@@ -5,10 +5,10 @@ mod fields;
 
 use std::time::{Duration, SystemTime};
 
-use edge_worker::policy::request_directives::RequestDirectives;
 use edge_worker::policy::date::date;
 use edge_worker::policy::directives::directives;
 use edge_worker::policy::lifetime::freshness_lifetime;
+use edge_worker::policy::request_directives::RequestDirectives;
 use edge_worker::policy::{age, stale, storable};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use libfuzzer_sys::fuzz_target;
@@ -23,10 +23,13 @@ fuzz_target!(|text: &[u8]| {
     let read = directives(&headers);
     let lifetime = freshness_lifetime(&read, StatusCode::OK, &headers, now).duration;
     let later = now + Duration::from_secs(7);
-    let (first, second) = (age::current_age(&headers, now, now, now), age::current_age(&headers, now, now, later));
+    let (first, second) =
+        (age::current_age(&headers, now, now, now), age::current_age(&headers, now, now, later));
     assert!(first <= second && second <= shared_keys::MAX_DELTA && lifetime <= shared_keys::MAX_DELTA);
     if read.forbids_stale() {
-        assert!(!stale::while_revalidate(&read, Duration::ZERO) && !stale::if_disconnected(&read, Duration::ZERO));
+        assert!(
+            !stale::while_revalidate(&read, Duration::ZERO) && !stale::if_disconnected(&read, Duration::ZERO)
+        );
     }
     let stored = storable::without_unstorable_fields(fields::stored(headers));
     assert!(read.not_stored.iter().all(|name| !stored.headers.contains_key(&**name)));
@@ -47,7 +50,10 @@ fn appended_directives_are_seen(headers: &HeaderMap) {
             assert!(read.no_store && read.no_cache && read.private, "{fields:?}");
         }
         let asked = RequestDirectives::parse(&one);
-        assert!(asked.no_store && asked.no_cache && asked.refuses(Duration::ZERO, Duration::MAX), "{value:?}");
+        assert!(
+            asked.no_store && asked.no_cache && asked.refuses(Duration::ZERO, Duration::MAX),
+            "{value:?}"
+        );
     }
 }
 

@@ -10,7 +10,11 @@ fuzz_target!(|text: &str| {
         let hash = scope.hash();
         assert_eq!(hash.to_string().parse(), Ok(hash));
         let carried = scope.carried_hash();
-        assert_eq!(scopes_from_header(&scope.to_token()).next(), Some(carried), "the edge reads what the origin wrote");
+        assert_eq!(
+            scopes_from_header(&scope.to_token()).next(),
+            Some(carried),
+            "the edge reads what the origin wrote"
+        );
     }
     if let Ok(hash) = text.parse::<ScopeHash>() {
         assert_eq!(hash.to_string(), text, "a hash has one text");

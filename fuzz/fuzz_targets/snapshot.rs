@@ -18,13 +18,20 @@ fuzz_target!(|text: &str| {
     if snapshot.update(&next, UNIX_EPOCH) && next.first == known.first {
         assert!(snapshot.seq() >= known.seq, "nothing is taken back");
         let after = known.records.iter().map(|record| verdict(&snapshot, record));
-        assert!(after.zip(removed_before).all(|(after, before)| after >= before), "nothing becomes valid again");
+        assert!(
+            after.zip(removed_before).all(|(after, before)| after >= before),
+            "nothing becomes valid again"
+        );
     }
 });
 
 fn parse(text: &str) -> Option<SnapshotText> {
     let snapshot = SnapshotText::parse(text).ok()?;
-    assert_eq!(SnapshotText::parse(&snapshot.render()).as_ref(), Ok(&snapshot), "what is printed parses back");
+    assert_eq!(
+        SnapshotText::parse(&snapshot.render()).as_ref(),
+        Ok(&snapshot),
+        "what is printed parses back"
+    );
     Some(snapshot)
 }
 

@@ -29,7 +29,8 @@ fuzz_target!(|text: &str| {
     for tag in &tags {
         let token = tag.to_token();
         assert!(
-            token.len() <= 1024 && token.bytes().all(|b| b.is_ascii_graphic() && b != b',' && !b.is_ascii_uppercase())
+            token.len() <= 1024
+                && token.bytes().all(|b| b.is_ascii_graphic() && b != b',' && !b.is_ascii_uppercase())
         );
     }
 

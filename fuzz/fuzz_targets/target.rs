@@ -37,7 +37,8 @@ fuzz_target!(|text: &str| {
 });
 
 fn rules(keep: Option<&str>, drop: Option<&str>, in_order: bool) -> Option<QueryRules> {
-    let names = |line: Option<&str>| line.unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
+    let names =
+        |line: Option<&str>| line.unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
     let (keep, drop) = (names(keep), names(drop));
     let mut rules = QueryRules::default();
     if keep != [""] {

@@ -46,7 +46,11 @@ fuzz_target!(|text: &str| {
             None => client(name),
         };
         let key = VariantKey::new(&target, &vary, rules, client);
-        assert_eq!(VariantKey::new(&target, &vary, rules, origin), key, "what is forwarded selects the same variant");
+        assert_eq!(
+            VariantKey::new(&target, &vary, rules, origin),
+            key,
+            "what is forwarded selects the same variant"
+        );
         assert_ne!(key.as_str(), target.as_str());
     }
 });

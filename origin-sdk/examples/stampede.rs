@@ -21,7 +21,8 @@ async fn main() -> Result<(), BoxError> {
         builder = builder.redis(url);
     }
     let cache = builder.build().await?;
-    let reports: Namespace<Report, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(10))).build();
+    let reports: Namespace<Report, String> =
+        cache.namespace(Lifetime::fresh(Duration::from_secs(10))).build();
     let loads = Arc::new(AtomicU64::new(0));
     let callers = (0..1000).map(|_| {
         let (reports, loads) = (reports.clone(), Arc::clone(&loads));

@@ -32,7 +32,10 @@ mod request_scope;
 #[cfg(feature = "shipping")]
 mod shipping;
 mod stampede;
-#[cfg_attr(not(feature = "shipping"), expect(dead_code, reason = "only the shipper uses the store's shipping half"))]
+#[cfg_attr(
+    not(feature = "shipping"),
+    expect(dead_code, reason = "only the shipper uses the store's shipping half")
+)]
 mod store;
 mod task;
 #[cfg(feature = "shipping")]
@@ -43,8 +46,8 @@ mod web_url;
 #[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, IntoScopes, Key, KeyId, Lifetime, Mode, ParseError, Position, Prefix, Scope, Tag, Templates, TypedTag,
-    assert_disjoint, enum_id, keys, newtype_id, scopes,
+    Below, IntoScopes, Key, KeyId, Lifetime, Mode, ParseError, Position, Prefix, Scope, Tag, Templates,
+    TypedTag, assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};

@@ -29,7 +29,9 @@ where
     L: Future<Output = Result<V, BoxError>> + Send + 'static,
 {
     Box::new(move |key, context| match catch_unwind(AssertUnwindSafe(|| loader(key, context))) {
-        Ok(load) => async move { load.await.map(wrap).map_err(|error| LoadError::failed(work, error)) }.boxed(),
+        Ok(load) => {
+            async move { load.await.map(wrap).map_err(|error| LoadError::failed(work, error)) }.boxed()
+        }
         Err(_) => ready(Err(LoadError::panicked(work))).boxed(),
     })
 }

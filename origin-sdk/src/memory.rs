@@ -116,7 +116,8 @@ impl Memory {
     }
 
     fn is_over_bounds(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) > self.max_bytes || self.entries.load(Ordering::Relaxed) > self.max_entries
+        self.bytes.load(Ordering::Relaxed) > self.max_bytes
+            || self.entries.load(Ordering::Relaxed) > self.max_entries
     }
 
     /// Evicts the least recently used entry of the next shard that has one, but never `key` of the
@@ -246,7 +247,10 @@ mod tests {
         });
         let (entries, bytes) = held(&memory);
         assert!(entries <= 64 && bytes <= 100_000, "{entries} entries of {bytes} bytes");
-        assert_eq!((memory.entries.load(Ordering::Relaxed), memory.bytes.load(Ordering::Relaxed)), (entries, bytes));
+        assert_eq!(
+            (memory.entries.load(Ordering::Relaxed), memory.bytes.load(Ordering::Relaxed)),
+            (entries, bytes)
+        );
     }
 
     #[test]

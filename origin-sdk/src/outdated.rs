@@ -123,7 +123,8 @@ mod tests {
     fn a_copy_of_a_marked_key_is_outdated_if_it_was_stored_before_the_store_answered_again() {
         let copies = OutdatedCopies::default();
         copies.mark("a", secs(50), true);
-        let is_outdated = |key, now, stored_at| copies.contains(key, secs(now), secs(now), secs(now - stored_at));
+        let is_outdated =
+            |key, now, stored_at| copies.contains(key, secs(now), secs(now), secs(now - stored_at));
         assert_eq!(
             (is_outdated("b", 60, 55), is_outdated("a", 61, 55), is_outdated("a", 62, 61)),
             (false, true, false)

@@ -48,7 +48,8 @@ async fn a_hit_in_memory_allocates_nothing() {
 async fn a_hit_in_a_request_spells_nothing_and_a_repeated_one_allocates_nothing() {
     let cache = Cache::builder("shop").build().await.unwrap();
     let pages: Namespace<Page, String> = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).build();
-    let keys: Vec<_> = (0..100).map(|product| Page { product, shop: "berlin mitte".to_owned(), page: 3 }).collect();
+    let keys: Vec<_> =
+        (0..100).map(|product| Page { product, shop: "berlin mitte".to_owned(), page: 3 }).collect();
     for key in &keys {
         pages.get_or_load(key, |_, _| async { Ok("a page".to_owned()) }).await.unwrap();
     }
@@ -59,7 +60,8 @@ async fn a_hit_in_a_request_spells_nothing_and_a_repeated_one_allocates_nothing(
                 let hits = keys.iter().filter(|key| pages.get_cached(key).now_or_never().flatten().is_some());
                 assert_eq!(hits.count(), keys.len());
             };
-            let (first, again) = (allocation_counter::measure(read_all), allocation_counter::measure(read_all));
+            let (first, again) =
+                (allocation_counter::measure(read_all), allocation_counter::measure(read_all));
             assert!(first.count_total < 10, "{first:?}");
             assert_eq!(again.count_total, 0, "{again:?}");
             Ok::<_, Infallible>(Response::new(Body::empty()))

@@ -31,29 +31,32 @@ fn run(command: &mut Command) {
 fn make_certificates(folder: &Path) {
     let mut openssl = Command::new("openssl");
     let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-    run(openssl.current_dir(folder).args(["req", "-x509"]).args(new_key).args(["-subj", "/CN=test authority"]).args([
-        "-addext",
-        "basicConstraints=critical,CA:TRUE",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-    ]));
+    run(openssl
+        .current_dir(folder)
+        .args(["req", "-x509"])
+        .args(new_key)
+        .args(["-subj", "/CN=test authority"])
+        .args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout", "ca.key", "-out", "ca.crt"]));
     let mut openssl = Command::new("openssl");
-    run(openssl.current_dir(folder).args(["req", "-x509"]).args(new_key).args(["-subj", "/CN=localhost"]).args([
-        "-CA",
-        "ca.crt",
-        "-CAkey",
-        "ca.key",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.crt",
-    ]));
+    run(openssl
+        .current_dir(folder)
+        .args(["req", "-x509"])
+        .args(new_key)
+        .args(["-subj", "/CN=localhost"])
+        .args([
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            "server.key",
+            "-out",
+            "server.crt",
+        ]));
 }
 
 fn start(folder: &Path) -> (Server, u16) {
@@ -61,7 +64,14 @@ fn start(folder: &Path) -> (Server, u16) {
     let server = Command::new("redis-server")
         .current_dir(folder)
         .args(["--port", "0", "--tls-port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--tls-cert-file", "server.crt", "--tls-key-file", "server.key", "--tls-ca-cert-file", "ca.crt"])
+        .args([
+            "--tls-cert-file",
+            "server.crt",
+            "--tls-key-file",
+            "server.key",
+            "--tls-ca-cert-file",
+            "ca.crt",
+        ])
         .args(["--tls-auth-clients", "no"])
         .stdout(Stdio::null())
         .spawn()
@@ -81,7 +91,8 @@ fn start(folder: &Path) -> (Server, u16) {
 #[tokio::test]
 #[ignore = "run by redis_over_tls_is_trusted_by_its_authority_alone"]
 async fn client() {
-    let (url, is_trusted) = (std::env::var("TLS_TEST_URL").unwrap(), std::env::var("TLS_TEST_TRUSTED").is_ok());
+    let (url, is_trusted) =
+        (std::env::var("TLS_TEST_URL").unwrap(), std::env::var("TLS_TEST_TRUSTED").is_ok());
     let cache = Cache::builder("tls").redis(url).connect_timeout(Duration::from_secs(5));
     let cache = cache.overall_timeout(Duration::from_secs(6)).build().await.unwrap();
     let numbers: Namespace<Number, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
@@ -98,7 +109,9 @@ fn redis_over_tls_is_trusted_by_its_authority_alone() {
     let (_server, port) = start(folder.path());
     for is_trusted in [true, false] {
         let mut client = Command::new(std::env::current_exe().unwrap());
-        client.args(["client", "--exact", "--ignored"]).env("TLS_TEST_URL", format!("rediss://localhost:{port}"));
+        client
+            .args(["client", "--exact", "--ignored"])
+            .env("TLS_TEST_URL", format!("rediss://localhost:{port}"));
         if is_trusted {
             client.env("TLS_TEST_TRUSTED", "1").env("SSL_CERT_FILE", folder.path().join("ca.crt"));
         }

@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use shared_keys::{
-    Applied, Key, MAX_KEY_BYTES, Mode, Position, Record, Scope, ScopeHash, Stamp, Tag, TargetKey, scopes_from_header,
+    Applied, Key, MAX_KEY_BYTES, Mode, Position, Record, Scope, ScopeHash, Stamp, Tag, TargetKey,
+    scopes_from_header,
 };
 
 shared_keys::keys! {
@@ -19,7 +20,9 @@ fn render(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("render");
     let key = |state: &str| Orders { user: 42, state: state.to_owned() };
     let mut buffer = String::with_capacity(MAX_KEY_BYTES);
-    for (name, key) in [("plain", key("open")), ("escaped", key("in Arbeit: 1*")), ("cut", key(&"x".repeat(200)))] {
+    for (name, key) in
+        [("plain", key("open")), ("escaped", key("in Arbeit: 1*")), ("cut", key(&"x".repeat(200)))]
+    {
         group.bench_function(BenchmarkId::new("into a buffer", name), |bencher| {
             bencher.iter(|| {
                 buffer.clear();
@@ -40,7 +43,9 @@ fn scopes(criterion: &mut Criterion) {
     let tag = Tag::new("category:7").map(Scope::Tag);
     group.bench_function("of a tag", |bencher| bencher.iter(|| black_box(&tag).as_ref().map(Scope::hash)));
     let header = (0..20).map(|n| format!("category:{n},")).collect::<String>();
-    group.bench_function("of a header (20)", |bencher| bencher.iter(|| scopes_from_header(black_box(&header)).count()));
+    group.bench_function("of a header (20)", |bencher| {
+        bencher.iter(|| scopes_from_header(black_box(&header)).count());
+    });
     let target = TargetKey::parse("https://shop.example/api/products/7?page=2");
     group.bench_function("of a path (4)", |bencher| {
         bencher.iter(|| black_box(&target).as_ref().map(TargetKey::scopes));
@@ -61,7 +66,8 @@ fn verdict(criterion: &mut Criterion) {
         let loaded_at = Stamp::origin(Position::new(2, 0));
         for entry_scopes in [1, 6, 20] {
             // Half of them have records, all older than the entry.
-            let scopes: Vec<_> = (0..entry_scopes).map(|n| ScopeHash(tag(n * (applied_scopes + 1) / 2))).collect();
+            let scopes: Vec<_> =
+                (0..entry_scopes).map(|n| ScopeHash(tag(n * (applied_scopes + 1) / 2))).collect();
             group.bench_function(
                 BenchmarkId::new(format!("{applied_scopes} applied"), format!("{entry_scopes} of the entry")),
                 |bencher| bencher.iter(|| applied.verdict(black_box(&scopes).iter().copied(), loaded_at)),

@@ -12,7 +12,17 @@ use std::process::{Command, Stdio};
 fn errors_of(source: &str) -> Option<String> {
     let deps = deps();
     let mut compiler = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    compiler.args(["--edition", "2024", "--crate-name", "case", "--crate-type", "lib", "--emit", "metadata", "-"]);
+    compiler.args([
+        "--edition",
+        "2024",
+        "--crate-name",
+        "case",
+        "--crate-type",
+        "lib",
+        "--emit",
+        "metadata",
+        "-",
+    ]);
     compiler.arg("--out-dir").arg(env!("CARGO_TARGET_TMPDIR"));
     compiler.arg("-L").arg(format!("dependency={}", deps.display()));
     compiler.arg("--extern").arg(format!("shared_keys={}", library(&deps).display()));
@@ -63,7 +73,9 @@ fn well_formed_declarations_compile() {
 #[test]
 fn two_templates_that_can_render_the_same_are_both_named() {
     assert_refused(
-        &keys(r#"pub key ById { id: u64 } = "product:{id}"; pub key ByName { name: String } = "product:{name}";"#),
+        &keys(
+            r#"pub key ById { id: u64 } = "product:{id}"; pub key ByName { name: String } = "product:{name}";"#,
+        ),
         r#"case::shop::ById = "product:{id}" and case::shop::ByName = "product:{name}" can render the same text: give one another literal"#,
     );
     assert_refused(
@@ -78,7 +90,10 @@ fn two_templates_that_can_render_the_same_are_both_named() {
 
 #[test]
 fn a_key_and_a_tag_may_render_the_same() {
-    assert_eq!(errors_of(&keys(r#"pub key A { id: u64 } = "a:{id}"; pub tag B { id: u64 } = "a:{id}";"#)), None);
+    assert_eq!(
+        errors_of(&keys(r#"pub key A { id: u64 } = "a:{id}"; pub tag B { id: u64 } = "a:{id}";"#)),
+        None
+    );
 }
 
 #[test]
@@ -106,8 +121,14 @@ fn a_malformed_template_says_what_is_wrong_with_it() {
         (r#"pub key A { id: u64 } = "a::{id}";"#, r#"case::shop::A = "a::{id}" has an empty segment"#),
         (r#"pub key A {} = "";"#, r#"case::shop::A = "" has an empty segment"#),
         (r#"pub key A {} = "a:";"#, r#"case::shop::A = "a:" has an empty segment"#),
-        (r#"pub key A {} = "Big";"#, r#"case::shop::A = "Big" has a literal with other bytes than a-z 0-9 _ -"#),
-        (r#"pub key A {} = "a*";"#, r#"case::shop::A = "a*" has a literal with other bytes than a-z 0-9 _ -"#),
+        (
+            r#"pub key A {} = "Big";"#,
+            r#"case::shop::A = "Big" has a literal with other bytes than a-z 0-9 _ -"#,
+        ),
+        (
+            r#"pub key A {} = "a*";"#,
+            r#"case::shop::A = "a*" has a literal with other bytes than a-z 0-9 _ -"#,
+        ),
         (
             r#"pub key A { id: u64 } = "a{id}";"#,
             r#"case::shop::A = "a{id}" has a literal with other bytes than a-z 0-9 _ -"#,
@@ -124,7 +145,10 @@ fn a_malformed_template_says_what_is_wrong_with_it() {
             r#"pub key A { a: u64 } = "{a}:{a}";"#,
             r#""{a}:{a}" must name its fields as {field}, each once and in their order"#,
         ),
-        (r#"pub key A { a: u64 } = "{a";"#, r#""{a" must name its fields as {field}, each once and in their order"#),
+        (
+            r#"pub key A { a: u64 } = "{a";"#,
+            r#""{a" must name its fields as {field}, each once and in their order"#,
+        ),
         (
             r#"pub key A { a: u64 } = "{a}b";"#,
             r#""{a}b" must name its fields as {field}, each once and in their order"#,
@@ -158,13 +182,21 @@ fn a_key_lies_only_under_one_whose_template_it_begins_with() {
             r#"pub key Flags {} = "flags"; pub key Flag { name: String } = "flags:{name}" under Flags {};"#,
             r#"Flags = "flags" has no id and so a hash tag of its own: nothing lies under it"#,
         ),
-        (r#"pub key Order { user: u32, id: u64 } = "user:{user}:{id}" under User { user };"#, "mismatched types"),
-        (r#"pub key Order { user: u64, id: u64 } = "user:{user}:{id}" under User { };"#, "missing field `user`"),
+        (
+            r#"pub key Order { user: u32, id: u64 } = "user:{user}:{id}" under User { user };"#,
+            "mismatched types",
+        ),
+        (
+            r#"pub key Order { user: u64, id: u64 } = "user:{user}:{id}" under User { };"#,
+            "missing field `user`",
+        ),
     ] {
         assert_refused(&keys(&[user, declaration].concat()), message);
     }
     let other = r#"pub mod other { shared_keys::keys! { app "other" version 1; pub key User { user: u64 } = "user:{user}"; } } "#;
-    let under = keys(r#"pub key Order { user: u64, id: u64 } = "user:{user}:{id}" under crate::other::User { user };"#);
+    let under = keys(
+        r#"pub key Order { user: u64, id: u64 } = "user:{user}:{id}" under crate::other::User { user };"#,
+    );
     assert_refused(
         &[other, &under].concat(),
         "Order and User are of different apps or versions, so neither lies under the other",
@@ -173,9 +205,14 @@ fn a_key_lies_only_under_one_whose_template_it_begins_with() {
 
 #[test]
 fn an_enum_gives_each_variant_a_text_of_its_own() {
-    let sort = |texts: &str| format!("pub enum Sort {{ Rank, Price }} shared_keys::enum_id! {{ Sort {{ {texts} }} }}");
+    let sort = |texts: &str| {
+        format!("pub enum Sort {{ Rank, Price }} shared_keys::enum_id! {{ Sort {{ {texts} }} }}")
+    };
     assert_eq!(errors_of(&sort(r#"Rank = "rank", Price = "price""#)), None);
-    assert_refused(&sort(r#"Rank = "a", Price = "a""#), r#"Sort::Rank and Sort::Price have the same text "a""#);
+    assert_refused(
+        &sort(r#"Rank = "a", Price = "a""#),
+        r#"Sort::Rank and Sort::Price have the same text "a""#,
+    );
     assert_refused(&sort(r#"Rank = "a""#), "`&Sort::Price` not covered");
     assert_refused(&sort(r#"Rank = "a", Age = "b""#), "`Age`");
 }

@@ -141,7 +141,9 @@ impl Floors {
     /// Returns the violation of a read. Only a read that began after the invalidation had returned
     /// counts.
     fn judge(&self, process: Process, event: &Event) -> Option<Violation> {
-        let Event::Read { item, span, answer: Answer::Value { version, fresh, layer } } = event else { return None };
+        let Event::Read { item, span, answer: Answer::Value { version, fresh, layer } } = event else {
+            return None;
+        };
         let own = self.own.get(&(process, *item)).map_or(0, |floor| floor.at(span.start));
         let removed = self.removed.get(&(process, *item)).map_or(0, |floor| floor.at(span.start));
         let by_all = self.by_all.get(item).map_or(0, |floor| floor.at(span.start));
@@ -155,7 +157,9 @@ impl Floors {
             return None;
         };
         let served = if *fresh { "as fresh" } else { "as stale" };
-        let what = format!("version {version} served {served} from {layer}, but all versions below {floor} {reason}");
+        let what = format!(
+            "version {version} served {served} from {layer}, but all versions below {floor} {reason}"
+        );
         Some(Violation { promise, process, item: *item, at: span.start, what })
     }
 }
@@ -190,9 +194,12 @@ fn needless_losses(history: &History) -> impl Iterator<Item = Violation> {
     history.ended_connected.iter().filter_map(move |process| {
         let end = ends.get(process)?;
         let what = format!("Redis was reachable, but {} loads or writes were not finished", end.unfinished);
-        let violation = |item, what| Violation { promise: "G1", process: *process, item, at: end.span.end, what };
+        let violation =
+            |item, what| Violation { promise: "G1", process: *process, item, at: end.span.end, what };
         match end.unsent {
-            [item, ..] => Some(violation(*item, "Redis was reachable, but an invalidation was not sent".to_owned())),
+            [item, ..] => {
+                Some(violation(*item, "Redis was reachable, but an invalidation was not sent".to_owned()))
+            }
             [] => (end.unfinished > 0).then(|| violation(0, what)),
         }
     })
@@ -204,7 +211,8 @@ fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item 
     let ends = ends(history);
     history.events.iter().filter_map(move |(process, event)| {
         let Event::Read { item, span, answer } = event else { return None };
-        let violation = |what| Violation { promise: "G5", process: *process, item: *item, at: span.start, what };
+        let violation =
+            |what| Violation { promise: "G5", process: *process, item: *item, at: span.start, what };
         if let Answer::Error(error) = answer {
             return Some(violation(format!("a read failed: {error}")));
         }
@@ -213,8 +221,9 @@ fn slow_or_failed(history: &History, promises: &Promises) -> impl Iterator<Item 
         }
         let took = span.end.since(span.start);
         // A frozen process cannot answer.
-        let was_frozen =
-            || history.faults.iter().any(|fault| fault.frozen == Some(*process) && fault.span.overlaps(*span));
+        let was_frozen = || {
+            history.faults.iter().any(|fault| fault.frozen == Some(*process) && fault.span.overlaps(*span))
+        };
         (took > promises.answer_within && !was_frozen()).then(|| violation(format!("a read took {took:?}")))
     })
 }
@@ -242,7 +251,9 @@ fn simultaneous_loads(history: &History, promises: &Promises) -> Vec<Violation> 
             let may_be_disturbed = Span { start: first.start.minus(promises.recovery), end: second.start };
             let may_propagate = Span { start: first.start.minus(promises.propagation), end: second.start };
             let is_excused = history.faults.iter().any(|fault| fault.span.overlaps(may_be_disturbed))
-                || invalidations.iter().any(|(span, of, way)| covers(way, *of, item) && span.overlaps(may_propagate));
+                || invalidations
+                    .iter()
+                    .any(|(span, of, way)| covers(way, *of, item) && span.overlaps(may_propagate));
             if !is_excused {
                 let what = format!(
                     "a load began while another load was running, which had begun {:?} earlier",

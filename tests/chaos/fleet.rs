@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 use rustix::process::{Pid, Signal, kill_process};
 use strata_tests::history::{Event, Moment, ORDERED, Order, Span};
-use strata_tests::{PATIENCE, Passage, Proxy, RedisServer, Source};
+use strata_tests::{Passage, Proxy, RedisServer, Source, WAIT_LIMIT};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -54,7 +54,8 @@ impl Fleet {
     pub(crate) async fn start(settings: Settings) -> Self {
         let redis = RedisServer::start().await;
         let source = Source::start().await;
-        let mut fleet = Self { settings, source, redis, workers: Vec::new(), started: 0, history: Arc::default() };
+        let mut fleet =
+            Self { settings, source, redis, workers: Vec::new(), started: 0, history: Arc::default() };
         for _ in 0..fleet.settings.processes {
             let worker = fleet.start_worker().await;
             fleet.workers.push(worker);
@@ -84,15 +85,18 @@ impl Fleet {
     async fn inject(&mut self, trouble: Trouble, frozen: Option<usize>, random: &mut Xoshiro256PlusPlus) {
         let victim = random.random_range(0..self.workers.len());
         // Not the frozen process.
-        let active =
-            frozen.map_or(victim, |frozen| (frozen + random.random_range(1..self.workers.len())) % self.workers.len());
+        let active = frozen.map_or(victim, |frozen| {
+            (frozen + random.random_range(1..self.workers.len())) % self.workers.len()
+        });
         let short = Duration::from_millis(random.random_range(50..400));
         let long = Duration::from_millis(random.random_range(500..2500));
         // The fault concerns the connection of one process, or of all.
         let targets = if random.random_bool(0.5) { victim..victim + 1 } else { 0..self.workers.len() };
         match trouble {
             Trouble::SleptThroughBurst => self.invalidate(active, random.random_range(20..100), 1_000).await,
-            Trouble::HugeInvalidation => self.invalidate(active, 1, random.random_range(50_000..200_000)).await,
+            Trouble::HugeInvalidation => {
+                self.invalidate(active, 1, random.random_range(50_000..200_000)).await;
+            }
             Trouble::OrderlyEnd => self.end_worker(active, random.random_bool(0.75).then_some(short)).await,
             Trouble::Killed => self.kill_worker(victim).await,
             Trouble::Calm => tokio::time::sleep(long).await,
@@ -140,15 +144,18 @@ impl Fleet {
         }
         for worker in &mut self.workers {
             let Worker { process, child, log, .. } = worker;
-            match tokio::time::timeout(2 * PATIENCE, &mut *log).await {
+            match tokio::time::timeout(2 * WAIT_LIMIT, &mut *log).await {
                 Ok(Ok(true)) => {}
                 Ok(_) => {
-                    return Err(format!("process {process} ended before it had recovered: {:?}", child.try_wait()));
+                    return Err(format!(
+                        "process {process} ended before it had recovered: {:?}",
+                        child.try_wait()
+                    ));
                 }
                 Err(_) => {
                     return Err(format!(
                         "G5: process {process} still reads through its loader after {:?}",
-                        2 * PATIENCE
+                        2 * WAIT_LIMIT
                     ));
                 }
             }
@@ -165,9 +172,17 @@ impl Fleet {
         let seed = seed.wrapping_add(process as u64 * tasks);
         let mut command = Command::new(env!("CARGO_BIN_EXE_chaos-worker"));
         command.args(["--redis", &proxy.redis_url(), "--source", self.source.address(), "random"]);
-        command.args(["--seed", &seed.to_string(), "--tasks", &tasks.to_string(), "--items", &items.to_string()]);
+        command.args([
+            "--seed",
+            &seed.to_string(),
+            "--tasks",
+            &tasks.to_string(),
+            "--items",
+            &items.to_string(),
+        ]);
         command.args(["--max-lag-ms", &max_lag.as_millis().to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let history = Arc::clone(&self.history);
         let log = tokio::spawn(async move {
@@ -175,7 +190,8 @@ impl Fleet {
                 if line.is_empty() {
                     return true;
                 }
-                let event: Event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                let event: Event =
+                    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
                 lock(&history).events.push((process, event));
             }
             false
@@ -209,8 +225,11 @@ impl Fleet {
         let process = ended.process;
         // Waiting for a child closes its input, which would end the process as well.
         let _input = ended.child.stdin.take();
-        let status = tokio::time::timeout(PATIENCE, ended.child.wait()).await;
-        assert!(matches!(&status, Ok(Ok(status)) if status.success()), "process {process} did not end: {status:?}");
+        let status = tokio::time::timeout(WAIT_LIMIT, ended.child.wait()).await;
+        assert!(
+            matches!(&status, Ok(Ok(status)) if status.success()),
+            "process {process} did not end: {status:?}"
+        );
         ended.log.await.unwrap();
         let closed = |(by, event): &(Process, Event)| *by == process && matches!(event, Event::Closed { .. });
         assert!(lock(&self.history).events.iter().any(closed), "process {process} did not report its end");
@@ -240,7 +259,8 @@ impl Fleet {
         };
         set("maxmemory-policy", "allkeys-random").await;
         set("maxmemory", REDIS_MEMORY).await;
-        let fill = "for i = 1, 4000 do redis.call('SET', 'junk:' .. i, string.rep('x', 1000), 'PX', 2000) end";
+        let fill =
+            "for i = 1, 4000 do redis.call('SET', 'junk:' .. i, string.rep('x', 1000), 'PX', 2000) end";
         for _ in 0..3 {
             let _: redis::Value = self.redis.run(&["EVAL", fill, "0"]).await;
         }

@@ -82,9 +82,17 @@ fn summarise(history: &History) {
         assert!(troubles.contains_key(&trouble), "the run must contain {trouble:?}");
     }
     let ended = |lost: fn(&[u64]) -> bool| {
-        history.events.iter().filter(|(_, event)| matches!(event, Event::Closed { unsent, .. } if lost(unsent))).count()
+        history
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Closed { unsent, .. } if lost(unsent)))
+            .count()
     };
-    println!("{} orderly ends ({} with unsent invalidations)", ended(|_| true), ended(|unsent| !unsent.is_empty()));
+    println!(
+        "{} orderly ends ({} with unsent invalidations)",
+        ended(|_| true),
+        ended(|unsent| !unsent.is_empty())
+    );
 }
 
 /// Writes the history to the temporary directory and returns the name of the file.

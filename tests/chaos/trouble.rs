@@ -28,7 +28,8 @@ pub(crate) enum Trouble {
 
 impl Trouble {
     /// The troubles that every run contains, however short it is.
-    pub(crate) const IN_EVERY_RUN: [Self; 3] = [Self::SleptThroughBurst, Self::HugeInvalidation, Self::OrderlyEnd];
+    pub(crate) const IN_EVERY_RUN: [Self; 3] =
+        [Self::SleptThroughBurst, Self::HugeInvalidation, Self::OrderlyEnd];
     const OTHERS: [Self; 9] = [
         Self::Killed,
         Self::Calm,

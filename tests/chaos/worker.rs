@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use origin_sdk::{
-    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace, Receipt, Scope,
-    TypedTag,
+    BoxError, Cache, Delivery, Freshness, Key, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace,
+    Receipt, Scope, TypedTag,
 };
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
@@ -194,7 +194,8 @@ impl Worker {
         tasks.join_all().await;
         let is_unsent = |item: &u64| {
             let key = Item { id: *item };
-            let scopes = [Scope::All, Scope::Tag(group(*item)), Scope::key(&key.to_text()), Scope::from(key.prefix())];
+            let scopes =
+                [Scope::All, Scope::Tag(group(*item)), Scope::key(&key.to_text()), Scope::from(key.prefix())];
             report.unsent.iter().any(|unsent| unsent.scopes.iter().any(|scope| scopes.contains(scope)))
         };
         let unsent = (0..self.count).filter(is_unsent).collect();
@@ -214,7 +215,8 @@ impl Worker {
     }
 
     async fn read(&self, item: u64, random: &mut Xoshiro256PlusPlus) {
-        let slow = Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
+        let slow =
+            Duration::from_millis(if random.random_ratio(1, 4) { random.random_range(0..60) } else { 0 });
         let fails = random.random_ratio(1, 20);
         let source = self.source.clone();
         let loader = move |_, load: LoadContext| async move {
@@ -229,7 +231,11 @@ impl Worker {
         self.read_with(item, loader).await;
     }
 
-    async fn read_with<L>(&self, item: u64, loader: impl FnOnce(Item, LoadContext) -> L + Send) -> Option<Layer>
+    async fn read_with<L>(
+        &self,
+        item: u64,
+        loader: impl FnOnce(Item, LoadContext) -> L + Send,
+    ) -> Option<Layer>
     where
         L: Future<Output = Result<u64, BoxError>> + Send + 'static,
     {

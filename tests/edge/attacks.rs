@@ -43,7 +43,8 @@ impl<'a> Guarded<'a> {
         assert_eq!(answered, status, "{text}");
         let answer: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(answer["error"], reason, "{answer}");
-        eventually("it is logged", async || self.edge().logged(&format!("purge refused: {reason}")) > 0).await;
+        eventually("it is logged", async || self.edge().logged(&format!("purge refused: {reason}")) > 0)
+            .await;
         for _ in 0..3 {
             assert!(self.stack.get(&self.path).await.is_hit(), "nothing was purged");
         }
@@ -70,7 +71,12 @@ pub(crate) async fn a_purge_signed_with_another_secret_is_refused(stack: &Stack)
 /// Two deployments may share a secret.
 pub(crate) async fn a_purge_for_another_host_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "host").await;
-    let parts = SignedParts { method: "POST", host: "other.example", path: PURGE_PATH, body: guarded.body.as_bytes() };
+    let parts = SignedParts {
+        method: "POST",
+        host: "other.example",
+        path: PURGE_PATH,
+        body: guarded.body.as_bytes(),
+    };
     let nonce = "nonce-of-another-host".parse().expect("a nonce");
     let signed = sign(&Edge::secret(), parts, now(), &nonce);
     let answer = guarded.edge().purge_signed(&signed, &guarded.body).await;
@@ -82,8 +88,12 @@ pub(crate) async fn a_purge_for_another_host_is_refused(stack: &Stack) {
 
 pub(crate) async fn a_purge_whose_body_was_changed_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "changed").await;
-    let signed =
-        signature(guarded.edge(), &Edge::secret(), "nonce-of-another-body", &guarded.body.replace("remove", "expire"));
+    let signed = signature(
+        guarded.edge(),
+        &Edge::secret(),
+        "nonce-of-another-body",
+        &guarded.body.replace("remove", "expire"),
+    );
     let answer = guarded.edge().purge_signed(&signed, &guarded.body).await;
     guarded.holds_against(answer, 401, "signature-mismatch").await;
 }
@@ -109,9 +119,11 @@ pub(crate) async fn a_purge_without_a_signature_is_refused(stack: &Stack) {
 
 pub(crate) async fn a_purge_from_another_time_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "time").await;
-    for (nonce, at) in
-        [("nonce-of-the-past-1", now() - 320), ("nonce-of-the-future", now() + 320), ("nonce-of-the-past-2", 0)]
-    {
+    for (nonce, at) in [
+        ("nonce-of-the-past-1", now() - 320),
+        ("nonce-of-the-future", now() + 320),
+        ("nonce-of-the-past-2", 0),
+    ] {
         let answer = guarded.edge().purge(&Edge::secret(), at, nonce, &guarded.body).await;
         guarded.holds_against(answer, 401, "outside-clock-window").await;
     }
@@ -130,7 +142,8 @@ pub(crate) async fn a_purge_that_is_replayed_is_refused(stack: &Stack) {
 
 pub(crate) async fn a_nonce_that_was_used_for_another_purge_is_refused(stack: &Stack) {
     let guarded = Guarded::by(stack, "nonce").await;
-    let (secret, nonce, other) = (Edge::secret(), "nonce-that-is-used-twice", guarded.body.replace("guarded", "other"));
+    let (secret, nonce, other) =
+        (Edge::secret(), "nonce-that-is-used-twice", guarded.body.replace("guarded", "other"));
     assert_eq!(guarded.edge().purge(&secret, now(), nonce, &other).await.status(), 200);
     let answer = guarded.edge().purge(&secret, now(), nonce, &guarded.body).await;
     guarded.holds_against(answer, 401, "replayed").await;
@@ -147,10 +160,18 @@ pub(crate) async fn a_purge_with_a_huge_body_is_refused(stack: &Stack) {
 pub(crate) async fn a_purge_with_a_malformed_scope_is_refused_as_a_whole(stack: &Stack) {
     let guarded = Guarded::by(stack, "malformed").await;
     let long = format!("key:{}", "k".repeat(5000));
-    for (number, scope) in
-        ["", "tag:", "nonsense", "prefix:no-colon-at-its-end", "path:/", "path:https://shop.example/a", "ALL", &long]
-            .into_iter()
-            .enumerate()
+    for (number, scope) in [
+        "",
+        "tag:",
+        "nonsense",
+        "prefix:no-colon-at-its-end",
+        "path:/",
+        "path:https://shop.example/a",
+        "ALL",
+        &long,
+    ]
+    .into_iter()
+    .enumerate()
     {
         let bad = format!(r#",{{"scope":"{scope}","mode":"remove"}}]}}"#);
         let body = guarded.body.replace("]}", &bad);

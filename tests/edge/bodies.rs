@@ -25,7 +25,11 @@ pub(crate) async fn a_body_beyond_the_limit_is_delivered_and_not_stored(stack: &
         assert_eq!(reply.body.len(), usize::from(mib) * MIB);
         stack.origin_answers(&path, |_| OriginReply::ok(&[("cache-control", "no-store")], "next"));
         let next = stack.get(&path).await;
-        assert_eq!((next.is_hit() || next.body == reply.body, next.body == "next"), (stored, !stored), "{mib}");
+        assert_eq!(
+            (next.is_hit() || next.body == reply.body, next.body == "next"),
+            (stored, !stored),
+            "{mib}"
+        );
     }
 }
 
@@ -57,7 +61,9 @@ pub(crate) async fn an_encoded_body_arrives_as_the_origin_sent_it(stack: &Stack)
     // "hello" in an uncompressed block: another encoder would write other octets.
     const GZIP: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x01\x05\0\xfa\xffhello\x86\xa6\x106\x05\0\0\0";
     let path = "/bodies/encoded";
-    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("content-encoding", "gzip"), ("etag", "\"g\"")], ""));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[SHARED, ("content-encoding", "gzip"), ("etag", "\"g\"")], "")
+    });
     let rest = stack.origin.body_goes_on(path);
     rest.send(Ok(GZIP.into())).unwrap();
     drop(rest);

@@ -6,7 +6,9 @@ use strata_tests::{OriginReply, eventually};
 use crate::{Reply, SHARED, Stack};
 
 pub(crate) async fn a_miss_is_stored_and_the_next_request_is_a_hit(stack: &Stack) {
-    stack.origin_answers("/caching/miss", |request| OriginReply::ok(&[SHARED], format!("answer {}", request.number)));
+    stack.origin_answers("/caching/miss", |request| {
+        OriginReply::ok(&[SHARED], format!("answer {}", request.number))
+    });
     let first = stack.get("/caching/miss").await;
     let status = "strata-edge; fwd=uri-miss; fwd-status=200; stored; ttl=";
     assert!(first.edge_status().starts_with(status), "{}", first.edge_status());
@@ -98,7 +100,10 @@ pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does
     let path = "/caching/order";
     stack.origin_answers(path, |request| match request.target.as_str() {
         "/caching/order?b=2&a=1" => OriginReply::ok(&[SHARED], "in order"),
-        _ => OriginReply { status: 301, ..OriginReply::ok(&[SHARED, ("location", "/caching/order?b=2&a=1")], "") },
+        _ => OriginReply {
+            status: 301,
+            ..OriginReply::ok(&[SHARED, ("location", "/caching/order?b=2&a=1")], "")
+        },
     });
     // The client follows redirects.
     let reply = stack.get("/caching/order?a=1&b=2").await;
@@ -110,7 +115,8 @@ pub(crate) async fn an_origin_that_redirects_to_its_own_order_of_parameters_does
         Some(_) => OriginReply::ok(&[SHARED], "seen"),
         None => OriginReply { status: 301, ..OriginReply::ok(&[SHARED, ("location", "?")], "") },
     });
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     let url = format!("{}{path}?", stack.edge.url());
     let reply = Reply::read(client.get(url).send().await.expect("the worker answers")).await;
     assert!(reply.edge_status().contains("fwd-status=301; detail=self-redirect"), "{}", reply.edge_status());
@@ -128,7 +134,8 @@ pub(crate) async fn a_response_to_the_clients_own_spelling_is_never_stored(stack
         }
         target => OriginReply::ok(&[SHARED, ("etag", "\"evil\"")], target),
     });
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+    let client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     let get = async |method: Method, target: &str| {
         let reply = client.request(method, format!("{}{target}", stack.edge.url())).send().await;
         Reply::read(reply.expect("the worker answers")).await
@@ -170,7 +177,11 @@ pub(crate) async fn responses_that_must_not_be_stored_are_not(stack: &Stack) {
         stack.origin_answers(&path, move |_| reply.clone());
         for _ in 0..3 {
             let reply = stack.get(&path).await;
-            assert!(!reply.is_hit() && !reply.edge_status().contains("stored"), "{name}: {}", reply.edge_status());
+            assert!(
+                !reply.is_hit() && !reply.edge_status().contains("stored"),
+                "{name}: {}",
+                reply.edge_status()
+            );
         }
         assert_eq!(stack.origin_requests(&path), 3, "{name}");
     }

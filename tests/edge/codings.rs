@@ -60,10 +60,13 @@ pub(crate) async fn a_coding_without_vary_is_not_given_to_clients_that_do_not_ta
 
 /// RFC 9842: a response in `dcb` or `dcz` is of use only to clients with the same dictionary.
 pub(crate) async fn dictionaries_have_variants_of_their_own(stack: &Stack) {
-    for (path, vary) in [("/codings/declared", "accept-encoding, available-dictionary"), ("/codings/undeclared", "")] {
+    for (path, vary) in
+        [("/codings/declared", "accept-encoding, available-dictionary"), ("/codings/undeclared", "")]
+    {
         stack.origin_answers(path, move |request| {
             let dictionary = request.headers.get("available-dictionary").map(|value| value.to_str().unwrap());
-            let coding = if dictionary.is_some() && codings_of(request).contains("dcb") { "dcb" } else { "zstd" };
+            let coding =
+                if dictionary.is_some() && codings_of(request).contains("dcb") { "dcb" } else { "zstd" };
             let fields = [SHARED, BINARY, ("content-encoding", coding), ("vary", vary)];
             OriginReply::ok(&fields, format!("{coding} by {}", dictionary.unwrap_or("nothing")))
         });

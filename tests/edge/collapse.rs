@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use strata_tests::{Edge, OriginReply, PATIENCE, eventually};
+use strata_tests::{Edge, OriginReply, WAIT_LIMIT, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -33,10 +33,15 @@ pub(crate) async fn cold_misses_become_one_request(stack: &Stack) {
     let replies = replies.join_all().await;
     assert_eq!(stack.origin_requests(path), 1);
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == replies[0].body));
-    let collapsed: Vec<&Reply> = replies.iter().filter(|reply| reply.edge_status().contains("; collapsed")).collect();
+    let collapsed: Vec<&Reply> =
+        replies.iter().filter(|reply| reply.edge_status().contains("; collapsed")).collect();
     assert!(collapsed.len() >= 10, "{}", collapsed.len());
     let status = "strata-edge; fwd=uri-miss; collapsed; ttl=";
-    assert!(collapsed.iter().all(|reply| reply.edge_status().starts_with(status)), "{}", collapsed[0].edge_status());
+    assert!(
+        collapsed.iter().all(|reply| reply.edge_status().starts_with(status)),
+        "{}",
+        collapsed[0].edge_status()
+    );
 }
 
 pub(crate) async fn each_variant_collapses_separately(stack: &Stack) {
@@ -92,13 +97,15 @@ pub(crate) async fn requests_for_an_uncacheable_response_are_not_serialised(stac
             assert_eq!((reply.status, reply.body.as_str()), (200, "yours"), "{}", reply.edge_status());
         }
         assert_eq!(stack.origin_requests(&path), 10, "{name}");
-        assert!(since.elapsed() < PATIENCE / 2, "{name}: {:?}", since.elapsed());
+        assert!(since.elapsed() < WAIT_LIMIT / 2, "{name}: {:?}", since.elapsed());
     }
 }
 
 pub(crate) async fn a_failing_origin_is_not_requested_per_client_if_stale_can_be_served(stack: &Stack) {
     let path = "/collapse/failing";
-    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "old"));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "old")
+    });
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     stack.origin_answers(path, |_| OriginReply { status: 503, ..OriginReply::ok(&[], "down") });
     let failed = |reply: &Reply| reply.edge_status().contains("detail=stale-if-error");
@@ -251,6 +258,7 @@ async fn break_off(mut connection: TcpStream) {
     let length = connection.read(&mut request).await.unwrap_or_default();
     tokio::time::sleep(Duration::from_secs(1)).await;
     if request[..length].starts_with(b"GET /odd-status") {
-        let _ = connection.write_all(b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        let _ =
+            connection.write_all(b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
     }
 }

@@ -54,7 +54,11 @@ async fn a_cache_that_does_not_answer(stack: &Stack, edge: &Edge) {
         get(edge, &format!("/__fault/break?what={what}")).await;
         let part = edge.request(reqwest::Method::GET, path).header("range", "bytes=0-4").send();
         let reply = Reply::read(part.await.unwrap()).await;
-        assert_eq!((reply.status, reply.body.contains("xxxxx"), reply.is_hit()), (200, true, false), "{what}");
+        assert_eq!(
+            (reply.status, reply.body.contains("xxxxx"), reply.is_hit()),
+            (200, true, false),
+            "{what}"
+        );
         let put = edge.request(reqwest::Method::PUT, path).send().await.unwrap();
         assert_eq!(put.status(), 200, "{what}: a slow invalidation does not delay the request");
         get(edge, &format!("/__fault/mend?what={what}")).await;
@@ -102,7 +106,10 @@ async fn a_lease_that_another_isolate_holds(stack: &Stack, edge: &Edge) {
     let key = format!("{}{path}?__strata_lease", edge.url());
     get(edge, &format!("/__fault/plant?what={key}")).await;
     let requests = stack.origin_requests(path);
-    eventually("it is stale", async || get(edge, path).await.edge_status().contains("stale-while-revalidate")).await;
+    eventually("it is stale", async || {
+        get(edge, path).await.edge_status().contains("stale-while-revalidate")
+    })
+    .await;
     for _ in 0..20 {
         assert!(get(edge, path).await.edge_status().contains("stale-while-revalidate"));
     }
@@ -141,7 +148,10 @@ async fn a_lease_of_its_own(stack: &Stack, edge: &Edge) {
             .await;
         }
         eventually("it is released", async || !is_held().await).await;
-        assert!(answered.elapsed() < Duration::from_secs(12), "the lease was not renewed for the whole timeout");
+        assert!(
+            answered.elapsed() < Duration::from_secs(12),
+            "the lease was not renewed for the whole timeout"
+        );
     }
     assert_eq!(get(edge, path).await.body, "new");
 }

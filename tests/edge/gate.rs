@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use strata_tests::PATIENCE;
+use strata_tests::WAIT_LIMIT;
 
 /// A gate, closed at first.
 #[derive(Clone, Default)]
@@ -19,7 +19,7 @@ impl Gate {
     pub(crate) fn pass(&self) {
         tokio::task::block_in_place(|| {
             let open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(self.0.1.wait_timeout_while(open, PATIENCE, |open| !*open));
+            drop(self.0.1.wait_timeout_while(open, WAIT_LIMIT, |open| !*open));
         });
     }
 }

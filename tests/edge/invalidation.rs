@@ -224,9 +224,10 @@ pub(crate) async fn the_documented_curl_example_purges_what_any_origin_tagged(st
     let script = script.replace("http://localhost:8787", stack.edge.url());
     // An origin without the SDK, once with each field. `Surrogate-Key` separates its tags by
     // spaces.
-    for (path, header, tags) in
-        [("/purge/curl/tag", "cache-tag", "a,category:7"), ("/purge/curl/key", "surrogate-key", "a category:7 b")]
-    {
+    for (path, header, tags) in [
+        ("/purge/curl/tag", "cache-tag", "a,category:7"),
+        ("/purge/curl/key", "surrogate-key", "a category:7 b"),
+    ] {
         let (value, script_of_origin) = showing(vec![lifetime("max-age=600"), (header, tags.into())]);
         stack.origin_answers(path, script_of_origin);
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;

@@ -87,7 +87,11 @@ impl Stack {
     }
 
     /// Makes the origin answer requests below `path` by `script` from now on.
-    fn origin_answers(&self, path: &str, script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
+    fn origin_answers(
+        &self,
+        path: &str,
+        script: impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static,
+    ) {
         let mut scripts = self.scripts.0.lock().unwrap_or_else(PoisonError::into_inner);
         scripts.insert(path.to_owned(), Arc::new(Box::new(script)));
     }
@@ -122,8 +126,10 @@ impl Scripts {
         let script = below.max_by_key(|(path, _)| path.len());
         let script = script.map(|(_, script)| Arc::clone(script));
         drop(scripts);
-        script
-            .map_or_else(|| OriginReply { status: 404, headers: vec![], body: String::new() }, |script| script(request))
+        script.map_or_else(
+            || OriginReply { status: 404, headers: vec![], body: String::new() },
+            |script| script(request),
+        )
     }
 }
 

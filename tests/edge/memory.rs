@@ -16,7 +16,11 @@ pub(crate) async fn a_small_response_is_soon_served_from_memory(stack: &Stack) {
     eventually("it is served from memory", async || is_in_memory(stack, path, &[]).await).await;
     for _ in 0..3 {
         let reply = stack.get(path).await;
-        assert_eq!((reply.body.as_str(), reply.header("x-kept")), ("small", "1"), "the same bytes serve many");
+        assert_eq!(
+            (reply.body.as_str(), reply.header("x-kept")),
+            ("small", "1"),
+            "the same bytes serve many"
+        );
         assert!(reply.header("age").parse::<u64>().is_ok());
     }
     let head = stack.edge.request(reqwest::Method::HEAD, path).send().await.unwrap();
@@ -52,7 +56,10 @@ pub(crate) async fn memory_separates_variants(stack: &Stack) {
         OriginReply::ok(&[SHARED, ("vary", "x-colour")], colour)
     });
     for colour in ["red", "blue"] {
-        eventually("it is served from memory", async || is_in_memory(stack, path, &[("x-colour", colour)]).await).await;
+        eventually("it is served from memory", async || {
+            is_in_memory(stack, path, &[("x-colour", colour)]).await
+        })
+        .await;
     }
     for colour in ["red", "blue"] {
         assert_eq!(stack.get_with(path, &[("x-colour", colour)]).await.body, colour);

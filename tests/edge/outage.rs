@@ -26,7 +26,8 @@ export default {
 pub(crate) fn config(script: &str) -> (TempDir, PathBuf) {
     let edge_worker = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("index.js"), script.replace("EDGE_WORKER", edge_worker)).expect("it is writable");
+    std::fs::write(folder.path().join("index.js"), script.replace("EDGE_WORKER", edge_worker))
+        .expect("it is writable");
     let project = include_str!("../../wrangler.toml").replace("edge-worker/worker.js", "index.js");
     let file = folder.path().join("wrangler.toml");
     std::fs::write(&file, project).expect("it is writable");
@@ -85,7 +86,13 @@ pub(crate) async fn stored_responses_are_served_for_the_configured_outage(stack:
     })
     .await;
     // The snapshot was complete at most a second before the cut.
-    assert!(last_hit > Duration::from_secs(2), "expected hits beyond the lag, got the last after {last_hit:?}");
-    assert!(last_hit <= Duration::from_secs(6), "expected no hit beyond lag and outage, got one after {last_hit:?}");
+    assert!(
+        last_hit > Duration::from_secs(2),
+        "expected hits beyond the lag, got the last after {last_hit:?}"
+    );
+    assert!(
+        last_hit <= Duration::from_secs(6),
+        "expected no hit beyond lag and outage, got one after {last_hit:?}"
+    );
     assert!(edge.logged("served without knowledge of recent purges") > 0);
 }

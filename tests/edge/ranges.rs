@@ -35,7 +35,11 @@ pub(crate) async fn a_part_is_cut_from_a_whole_stored_response(stack: &Stack) {
     assert_eq!(of(("if-range", "\"v1\"")).await, 206);
     assert_eq!(of(("if-range", "\"v0\"")).await, 200);
     assert_eq!(of(("if-range", modified.1)).await, 206);
-    assert_eq!(of(("if-range", "Sun, 06 Nov 1994 08:49:38 GMT")).await, 200, "it is compared, and not ordered");
+    assert_eq!(
+        of(("if-range", "Sun, 06 Nov 1994 08:49:38 GMT")).await,
+        200,
+        "it is compared, and not ordered"
+    );
     assert_eq!(of(("if-none-match", "\"v1\"")).await, 304);
     assert_eq!(stack.origin_requests(path), requests);
 }
@@ -45,7 +49,10 @@ pub(crate) async fn a_stored_part_answers_its_range_and_not_the_whole(stack: &St
     stack.origin_answers(path, |request: &OriginRequest| match request.headers.get("range") {
         Some(range) if range == "bytes=4-8" => OriginReply {
             status: 206,
-            ..OriginReply::ok(&[SHARED, ("content-range", "bytes 4-8/10"), ("etag", "\"v1\"")], &DIGITS[4..=8])
+            ..OriginReply::ok(
+                &[SHARED, ("content-range", "bytes 4-8/10"), ("etag", "\"v1\"")],
+                &DIGITS[4..=8],
+            )
         },
         // An error, so that no other part takes the place of the first.
         Some(_) => OriginReply { status: 500, headers: vec![], body: String::new() },
@@ -56,7 +63,10 @@ pub(crate) async fn a_stored_part_answers_its_range_and_not_the_whole(stack: &St
     let inside = async || stack.get_with(path, &[("range", "bytes=5-6")]).await;
     eventually("the part is stored", async || inside().await.is_hit()).await;
     let reply = inside().await;
-    assert_eq!((reply.status, reply.header("content-range"), reply.body.as_str()), (206, "bytes 5-6/10", "56"));
+    assert_eq!(
+        (reply.status, reply.header("content-range"), reply.body.as_str()),
+        (206, "bytes 5-6/10", "56")
+    );
     let whole = stack.get(path).await;
     assert_eq!((whole.status, whole.body.as_str()), (200, DIGITS));
     assert!(whole.edge_status().contains("fwd=partial"), "{}", whole.edge_status());
@@ -65,8 +75,7 @@ pub(crate) async fn a_stored_part_answers_its_range_and_not_the_whole(stack: &St
 
 pub(crate) async fn a_multipart_response_answers_the_same_range_field(stack: &Stack) {
     let path = "/ranges/several";
-    let parts =
-        "--a\r\nContent-Range: bytes 0-0/10\r\n\r\n0\r\n--a\r\nContent-Range: bytes 9-9/10\r\n\r\n9\r\n--a--\r\n";
+    let parts = "--a\r\nContent-Range: bytes 0-0/10\r\n\r\n0\r\n--a\r\nContent-Range: bytes 9-9/10\r\n\r\n9\r\n--a--\r\n";
     let multipart = ("content-type", "multipart/byteranges; boundary=a");
     stack.origin_answers(path, move |request: &OriginRequest| match request.headers.get("range") {
         Some(_) => OriginReply { status: 206, ..OriginReply::ok(&[SHARED, multipart], parts) },
@@ -108,7 +117,9 @@ async fn a_head_without_a_validator_changes_nothing(stack: &Stack) {
 }
 
 pub(crate) async fn a_head_updates_or_removes_the_stored_response(stack: &Stack) {
-    for (path, etag, updated) in [("/ranges/head/same", "\"v1\"", true), ("/ranges/head/other", "\"v2\"", false)] {
+    for (path, etag, updated) in
+        [("/ranges/head/same", "\"v1\"", true), ("/ranges/head/other", "\"v2\"", false)]
+    {
         stack.origin_answers(path, move |request: &OriginRequest| match request.method {
             // The test's server sends no body for HEAD, but the length of the body for GET.
             Method::HEAD => OriginReply::ok(&[SHARED, ("etag", etag), ("x-new", "1")], DIGITS),
@@ -137,7 +148,10 @@ pub(crate) async fn a_head_does_not_delete_what_a_failing_origin_needs(stack: &S
     for (path, etag) in [("/ranges/head/empty", "\"v1\""), ("/ranges/head/changed", "\"v2\"")] {
         stack.origin_answers(path, move |request: &OriginRequest| match request.method {
             Method::HEAD => OriginReply::ok(&[("etag", etag), ("x-new", "1")], ""),
-            _ => OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")], DIGITS),
+            _ => OriginReply::ok(
+                &[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")],
+                DIGITS,
+            ),
         });
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;
         eventually("its age has passed, and a HEAD has reached the origin", async || {

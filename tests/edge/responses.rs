@@ -60,7 +60,9 @@ pub(crate) async fn a_misspelt_field_still_forbids(stack: &Stack) {
         }
         if value.contains("600; private") {
             let path = format!("/responses/misspelt/targeted/{number}");
-            stack.origin_answers(&path, move |_| OriginReply::ok(&[SHARED, ("cdn-cache-control", value)], "for one"));
+            stack.origin_answers(&path, move |_| {
+                OriginReply::ok(&[SHARED, ("cdn-cache-control", value)], "for one")
+            });
             let reply = stack.get(&path).await;
             assert!(reply.edge_status().contains("detail=private"), "{value}: {}", reply.edge_status());
         }
@@ -87,7 +89,8 @@ pub(crate) async fn fields_determine_the_lifetime(stack: &Stack) {
         let path = format!("/responses/lifetime/{number}");
         stack.origin_answers(&path, move |_| OriginReply::ok(fields, "x"));
         let reply = stack.get(&path).await;
-        let said = reply.edge_status().split("; ttl=").nth(1).and_then(|rest| rest.split(';').next()?.parse().ok());
+        let said =
+            reply.edge_status().split("; ttl=").nth(1).and_then(|rest| rest.split(';').next()?.parse().ok());
         let said: i64 = said.unwrap_or_else(|| panic!("{fields:?}: {}", reply.edge_status()));
         assert!((ttl - 2..=ttl).contains(&said), "{fields:?}: {said}");
     }
@@ -99,7 +102,10 @@ pub(crate) async fn surrogate_control_is_obeyed(stack: &Stack) {
         ("detail=no-store", &[SHARED, ("surrogate-control", "no-store")][..]),
         ("detail=private", &[SHARED, ("surrogate-control", "max-age=60, private")]),
         ("; stored; ttl=60", &[SHARED, ("surrogate-control", "max-age=60")]),
-        ("; stored; ttl=60", &[("cache-control", "no-store, max-age=0"), ("surrogate-control", "max-age=60+30")]),
+        (
+            "; stored; ttl=60",
+            &[("cache-control", "no-store, max-age=0"), ("surrogate-control", "max-age=60+30")],
+        ),
         ("; stored; ttl=600", &[SHARED, ("surrogate-control", "content=\"ESI/1.0\"")]),
         ("; stored; ttl=70", &[("cdn-cache-control", "max-age=70"), ("surrogate-control", "max-age=60")]),
         ("detail=private", &[("cache-control", "private"), ("surrogate-control", "max-age=60")]),
@@ -186,7 +192,9 @@ pub(crate) async fn a_rule_obeys_request_directives_and_stores_cookies(stack: &S
 
 /// RFC 9111 sections 5.2.1.1 and 5.2.1.2.
 pub(crate) async fn a_request_limits_age_and_staleness(stack: &Stack) {
-    for (path, lifetime) in [("/responses/obeyed/stale", "max-age=1"), ("/responses/obeyed/fresh", "max-age=600")] {
+    for (path, lifetime) in
+        [("/responses/obeyed/stale", "max-age=1"), ("/responses/obeyed/fresh", "max-age=600")]
+    {
         let fields = [("cache-control", lifetime)];
         stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.number.to_string()));
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;
@@ -235,7 +243,8 @@ pub(crate) async fn the_origin_gets_the_normal_value(stack: &Stack) {
             OriginReply::ok(&[SHARED, ("vary", name), ("x-seen", value)], "")
         });
         assert_eq!(stack.get_with(&path, &[(name, value)]).await.header("x-seen"), seen, "{name}");
-        eventually("the variant is stored", async || stack.get_with(&path, &[(name, value)]).await.is_hit()).await;
+        eventually("the variant is stored", async || stack.get_with(&path, &[(name, value)]).await.is_hit())
+            .await;
     }
     let other = stack.get_with("/responses/vary/cookie", &[("cookie", "group=c")]).await;
     assert!(other.edge_status().contains("fwd=vary-miss"), "{}", other.edge_status());
@@ -246,7 +255,10 @@ pub(crate) async fn a_get_or_head_with_a_body_bypasses_the_store(stack: &Stack) 
     let path = "/responses/search";
     stack.origin_answers(path, |request| {
         let length = request.headers.get("content-length").map_or("0", |length| length.to_str().unwrap());
-        OriginReply::ok(&[SHARED, ("x-length", length)], format!("{} answer {}", request.method, request.number))
+        OriginReply::ok(
+            &[SHARED, ("x-length", length)],
+            format!("{} answer {}", request.method, request.number),
+        )
     });
     for method in [Method::GET, Method::HEAD] {
         for body in ["{\"q\":1}", "{\"q\":12}"] {
@@ -254,7 +266,11 @@ pub(crate) async fn a_get_or_head_with_a_body_bypasses_the_store(stack: &Stack) 
             let reply = Reply::read(sent).await;
             let status = "strata-edge; fwd=bypass; fwd-status=200; detail=body";
             assert!(reply.edge_status().starts_with(status), "{method}: {}", reply.edge_status());
-            assert_eq!(reply.header("x-length"), body.len().to_string(), "{method}: the origin gets the body");
+            assert_eq!(
+                reply.header("x-length"),
+                body.len().to_string(),
+                "{method}: the origin gets the body"
+            );
         }
     }
     let plain = stack.get(path).await;
@@ -265,7 +281,9 @@ pub(crate) async fn a_get_or_head_with_a_body_bypasses_the_store(stack: &Stack) 
 
 pub(crate) async fn hop_by_hop_fields_are_removed(stack: &Stack) {
     let path = "/responses/hops";
-    stack.origin_answers(path, |_| OriginReply::ok(&[SHARED, ("proxy-authentication-info", "x"), ("x-end", "1")], "x"));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[SHARED, ("proxy-authentication-info", "x"), ("x-end", "1")], "x")
+    });
     let fields = [("proxy-authorization", "x"), ("keep-alive", "timeout=5"), ("x-end", "1")];
     let reply = stack.get_with(path, &fields).await;
     assert!(!reply.headers.contains_key("proxy-authentication-info") && reply.header("x-end") == "1");
@@ -291,12 +309,24 @@ pub(crate) async fn other_methods_are_forwarded_with_their_bodies(stack: &Stack)
     let fields = [SHARED, ("cache-tag", "a"), ("strata-position", "1763900000000-0")];
     stack.origin_answers(path, move |request| OriginReply::ok(&fields, request.method.as_str()));
     for method in [Method::OPTIONS, Method::DELETE, Method::PATCH, Method::POST] {
-        let sent =
-            stack.edge.request(method.clone(), path).header("strata-x", "1").body("content").send().await.unwrap();
+        let sent = stack
+            .edge
+            .request(method.clone(), path)
+            .header("strata-x", "1")
+            .body("content")
+            .send()
+            .await
+            .unwrap();
         let reply = Reply::read(sent).await;
         assert_eq!(reply.body, method.as_str());
-        assert!(reply.edge_status().starts_with("strata-edge; fwd=method; fwd-status=200"), "{}", reply.edge_status());
-        assert!(!reply.headers.keys().any(|name| name.as_str().starts_with("strata-") || name == "cache-tag"));
+        assert!(
+            reply.edge_status().starts_with("strata-edge; fwd=method; fwd-status=200"),
+            "{}",
+            reply.edge_status()
+        );
+        assert!(
+            !reply.headers.keys().any(|name| name.as_str().starts_with("strata-") || name == "cache-tag")
+        );
         let seen = stack.origin.requests(path).pop().unwrap();
         assert_eq!(seen.headers["content-length"], "7");
         assert!(!seen.headers.contains_key("strata-x"));

@@ -54,11 +54,17 @@ pub(crate) async fn a_lifetime_applies_if_the_origin_declares_none(stack: &Stack
 
 /// An origin that says nothing may still answer by the session of its user.
 pub(crate) async fn a_rules_lifetime_shares_no_response_to_credentials(stack: &Stack) {
-    for (name, field) in [("cookie", ("cookie", "_ga=1; sid=ann")), ("authorization", ("authorization", "Basic eDp5"))]
+    for (name, field) in
+        [("cookie", ("cookie", "_ga=1; sid=ann")), ("authorization", ("authorization", "Basic eDp5"))]
     {
-        for path in [format!("/rules/lifetime/credentials/{name}"), format!("/rules/override/credentials/{name}")] {
+        for path in
+            [format!("/rules/lifetime/credentials/{name}"), format!("/rules/override/credentials/{name}")]
+        {
             stack.origin_answers(&path, move |request| {
-                OriginReply::ok(&[], if request.headers.contains_key(field.0) { "for Ann" } else { "for all" })
+                OriginReply::ok(
+                    &[],
+                    if request.headers.contains_key(field.0) { "for Ann" } else { "for all" },
+                )
             });
             let own = stack.get_with(&path, &[field]).await;
             assert_eq!(own.body, "for Ann");
@@ -81,7 +87,9 @@ pub(crate) async fn a_rules_lifetime_shares_no_response_to_credentials(stack: &S
 /// `private` says that a response is for its user, and nothing about the one for everyone.
 pub(crate) async fn a_private_response_to_credentials_does_not_remove_the_shared_one(stack: &Stack) {
     let path = "/rules/other/shared";
-    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "for all"));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600")], "for all")
+    });
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     stack.origin_answers(path, |request| match request.headers.contains_key("cookie") {
         true => OriginReply::ok(&[("cache-control", "private")], "for Ann"),
@@ -94,8 +102,12 @@ pub(crate) async fn a_private_response_to_credentials_does_not_remove_the_shared
 }
 
 pub(crate) async fn an_override_replaces_the_origins_lifetime(stack: &Stack) {
-    for (path, declared) in [("/rules/override/zero", "max-age=0"), ("/rules/override/no-cache", "no-cache")] {
-        assert!(is_stored(stack, path, OriginReply::ok(&[("cache-control", declared)], "x")).await, "{declared}");
+    for (path, declared) in [("/rules/override/zero", "max-age=0"), ("/rules/override/no-cache", "no-cache")]
+    {
+        assert!(
+            is_stored(stack, path, OriginReply::ok(&[("cache-control", declared)], "x")).await,
+            "{declared}"
+        );
         assert_eq!(stack.get(path).await.header("cache-control"), declared, "what the client is told stays");
     }
 }
@@ -113,7 +125,10 @@ pub(crate) async fn a_rule_does_not_lift_what_the_origin_forbids(stack: &Stack) 
 pub(crate) async fn dropped_parameters_are_neither_keyed_nor_forwarded(stack: &Stack) {
     stack.origin_answers("/rules/query", |request| OriginReply::ok(&[SHARED], request.target.clone()));
     let first = stack.get("/rules/query?b=1&utm_source=mail&a=2").await;
-    assert_eq!(first.body, "/rules/query?a=2&b=1", "the origin cannot show what is not keyed, be it an order");
+    assert_eq!(
+        first.body, "/rules/query?a=2&b=1",
+        "the origin cannot show what is not keyed, be it an order"
+    );
     eventually("it is stored", async || stack.get("/rules/query?a=2&b=1&utm_id=7").await.is_hit()).await;
     assert_eq!(stack.get("/rules/query?a=2&b=1").await.body, first.body);
 }
@@ -137,20 +152,30 @@ pub(crate) async fn cookies_and_fields_bypass(stack: &Stack) {
     stack.origin_answers(path, |_| OriginReply::ok(&[SHARED], "own"));
     for field in [("cookie", "a=1; sid=7"), ("x-preview", "1")] {
         let reply = stack.get_with(path, &[field]).await;
-        assert!(reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule"));
+        assert!(
+            reply.body == "own" && reply.edge_status().contains("fwd=bypass; fwd-status=200; detail=rule")
+        );
     }
     let two_lines = stack.get_with(path, &[("cookie", "a=1"), ("cookie", "sid=7")]).await;
     assert_eq!(two_lines.body, "own", "the runtime joins the lines with a comma");
     assert_eq!(stack.get_with(path, &[("cookie", "a=1")]).await.body, "shared");
     stack.origin_answers(path, move |_| OriginReply::ok(&[SHARED, ("content-location", path)], "own"));
-    let post = stack.edge.request(Method::POST, path).header("cookie", "sid=7").body("x").send().await.unwrap();
+    let post =
+        stack.edge.request(Method::POST, path).header("cookie", "sid=7").body("x").send().await.unwrap();
     let reply = Reply::read(post).await;
-    assert!(reply.headers.contains_key("date") && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
+    assert!(
+        reply.headers.contains_key("date") && !reply.edge_status().contains("stored"),
+        "{}",
+        reply.edge_status()
+    );
 }
 
 pub(crate) async fn a_path_bypasses_the_store(stack: &Stack) {
     assert!(!is_stored(stack, "/rules/pass/x", OriginReply::ok(&[SHARED], "x")).await);
-    assert!(is_stored(stack, "/rules/pass/x/y", OriginReply::ok(&[SHARED], "x")).await, "a star ends at the segment");
+    assert!(
+        is_stored(stack, "/rules/pass/x/y", OriginReply::ok(&[SHARED], "x")).await,
+        "a star ends at the segment"
+    );
     let escaped = stack.get("/rules/%70ass/x").await;
     assert!(escaped.edge_status().contains("detail=rule"), "{}", escaped.edge_status());
 }
@@ -207,7 +232,9 @@ pub(crate) async fn errors_have_lifetimes(stack: &Stack) {
 pub(crate) async fn a_rule_allows_stale_responses(stack: &Stack) {
     let headers = [("cache-control", "max-age=2, proxy-revalidate, stale-while-revalidate=600")];
     for (path, allowed) in [("/rules/stale", true), ("/rules/not-stale", false)] {
-        stack.origin_answers(path, move |request| OriginReply::ok(&headers, format!("answer {}", request.number)));
+        stack.origin_answers(path, move |request| {
+            OriginReply::ok(&headers, format!("answer {}", request.number))
+        });
         eventually("it is stored", async || stack.get(path).await.is_hit()).await;
         let old = stack.get(path).await.body;
         eventually("its age has passed", async || {
@@ -245,7 +272,9 @@ pub(crate) async fn a_page_at_a_files_url_is_not_stored(stack: &Stack) {
 }
 
 /// A heuristic lifetime from `Last-Modified` is not stated by the origin either.
-pub(crate) async fn a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_rule_allows_it(stack: &Stack) {
+pub(crate) async fn a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_rule_allows_it(
+    stack: &Stack,
+) {
     let fields = [("content-type", "text/html"), ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")];
     let page = OriginReply::ok(&fields, "your account");
     for (path, stored) in
@@ -260,7 +289,12 @@ pub(crate) async fn a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_
 pub(crate) async fn a_rule_chooses_the_parameters_and_their_order(stack: &Stack) {
     for (asked, seen, same, other) in [
         ("/rules/keep?sid=1&page=2", "/rules/keep?page=2", "/rules/keep?page=2&sid=2", "/rules/keep?page=3"),
-        ("/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?b=1&a=2", "/rules/unsorted?a=2&b=1"),
+        (
+            "/rules/unsorted?b=1&a=2",
+            "/rules/unsorted?b=1&a=2",
+            "/rules/unsorted?b=1&a=2",
+            "/rules/unsorted?a=2&b=1",
+        ),
     ] {
         let path = asked.split('?').next().unwrap();
         stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], request.target.clone()));
@@ -278,7 +312,12 @@ pub(crate) async fn a_rule_applies_to_its_methods(stack: &Stack) {
         assert_ne!(post.edge_status().contains("; stored"), posts_are_passed, "{}", post.edge_status());
         for method in [Method::GET, Method::HEAD] {
             let reply = Reply::read(stack.edge.request(method, path).send().await.unwrap()).await;
-            assert_ne!(reply.edge_status().contains("detail=rule"), posts_are_passed, "{}", reply.edge_status());
+            assert_ne!(
+                reply.edge_status().contains("detail=rule"),
+                posts_are_passed,
+                "{}",
+                reply.edge_status()
+            );
         }
     }
 }

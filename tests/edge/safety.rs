@@ -25,7 +25,11 @@ pub(crate) async fn internal_fields_are_removed_in_both_directions(stack: &Stack
         assert!(!reply.headers.contains_key("cdn-cache-control"), "no purge reaches a cache further out");
     }
     for request in stack.origin.requests(path) {
-        assert!(!request.headers.keys().any(|name| name.as_str().starts_with("strata-")), "{:?}", request.headers);
+        assert!(
+            !request.headers.keys().any(|name| name.as_str().starts_with("strata-")),
+            "{:?}",
+            request.headers
+        );
     }
 }
 
@@ -45,8 +49,12 @@ pub(crate) async fn a_client_cannot_choose_a_variants_key(stack: &Stack) {
 
 pub(crate) async fn the_origin_gets_no_parameter_outside_the_key(stack: &Stack) {
     let path = "/safety/reflect";
-    stack.origin_answers(path, |request| OriginReply::ok(&[("cache-control", "max-age=600")], request.target.clone()));
-    for (number, name) in ["__strata_variant", "__strata%5Fvariant", "__strata_%76ariant"].into_iter().enumerate() {
+    stack.origin_answers(path, |request| {
+        OriginReply::ok(&[("cache-control", "max-age=600")], request.target.clone())
+    });
+    for (number, name) in
+        ["__strata_variant", "__strata%5Fvariant", "__strata_%76ariant"].into_iter().enumerate()
+    {
         let plain = format!("{path}?a={number}&b=2");
         let forged = format!("{path}?b=2&{name}=EVIL&a={number}");
         assert_eq!(stack.get(&forged).await.body, plain);
@@ -78,7 +86,11 @@ pub(crate) async fn no_spelling_of_a_reserved_path_reaches_the_origin(stack: &St
 pub(crate) async fn an_invalid_status_of_the_origin_is_a_bad_gateway(stack: &Stack) {
     let path = "/safety/status";
     let headers = vec![("cache-control", "max-age=600".to_owned())];
-    stack.origin_answers(path, move |_| OriginReply { status: 999, headers: headers.clone(), body: "odd".into() });
+    stack.origin_answers(path, move |_| OriginReply {
+        status: 999,
+        headers: headers.clone(),
+        body: "odd".into(),
+    });
     for method in [Method::GET, Method::HEAD, Method::POST] {
         let reply = stack.edge.request(method.clone(), path).send().await.unwrap();
         assert_eq!(reply.status(), 502, "{method}");
@@ -105,7 +117,10 @@ pub(crate) async fn only_a_websocket_upgrade_bypasses_the_cache(stack: &Stack) {
     let requests = stack.origin.requests(path);
     let seen = &requests.last().expect("the upgrade").headers;
     let site = stack.edge.url().trim_start_matches("http://");
-    assert_eq!((seen["x-forwarded-host"].as_bytes(), seen["cdn-loop"].as_bytes()), (site.as_bytes(), site.as_bytes()));
+    assert_eq!(
+        (seen["x-forwarded-host"].as_bytes(), seen["cdn-loop"].as_bytes()),
+        (site.as_bytes(), site.as_bytes())
+    );
     assert!(!seen.contains_key("strata-x"));
 }
 
@@ -123,10 +138,12 @@ pub(crate) async fn a_websocket_reaches_the_origin_and_back(stack: &Stack) {
 pub(crate) async fn the_body_of_an_unsafe_request_is_streamed(stack: &Stack) {
     let (pieces, receive) = tokio::sync::mpsc::unbounded_channel::<Result<String, std::io::Error>>();
     let mut receive = receive;
-    let body = reqwest::Body::wrap_stream(futures_util::stream::poll_fn(move |context| receive.poll_recv(context)));
+    let body =
+        reqwest::Body::wrap_stream(futures_util::stream::poll_fn(move |context| receive.poll_recv(context)));
     let asking = tokio::spawn(stack.edge.request(Method::PUT, "/uploads/streamed").body(body).send());
     pieces.send(Ok("begin".repeat(20_000))).unwrap();
-    eventually("the beginning arrives", async || stack.origin.uploaded("streamed").starts_with("begin")).await;
+    eventually("the beginning arrives", async || stack.origin.uploaded("streamed").starts_with("begin"))
+        .await;
     pieces.send(Ok("end".to_owned())).unwrap();
     drop(pieces);
     assert_eq!(asking.await.unwrap().unwrap().status(), 200);
@@ -176,15 +193,22 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
 pub(crate) async fn a_field_with_an_underscore_reaches_the_origin(stack: &Stack) {
     let path = "/safety/underscore";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600")], "x"));
-    let fields =
-        [("api_key", "s3cret"), ("x_tenant", "a"), ("x-tenant", "b"), ("cookie_", "a=b"), ("content_length", "9")];
+    let fields = [
+        ("api_key", "s3cret"),
+        ("x_tenant", "a"),
+        ("x-tenant", "b"),
+        ("cookie_", "a=b"),
+        ("content_length", "9"),
+    ];
     assert_eq!(stack.get_with(path, &fields).await.status, 200);
     let seen = &stack.origin.requests(path)[0].headers;
     let reached = fields.map(|(name, _)| seen.contains_key(name));
     assert_eq!(reached, [true, false, true, true, false], "{seen:?}");
     // An origin that reads `_` as `-` selects by it, and the key does not contain it.
     let path = "/safety/underscore/vary";
-    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=600"), ("vary", "X-Tenant")], "x"));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[("cache-control", "max-age=600"), ("vary", "X-Tenant")], "x")
+    });
     for _ in 0..2 {
         let reply = stack.get_with(path, &[("x_tenant", "a")]).await;
         assert!(!reply.is_hit() && !reply.edge_status().contains("stored"), "{}", reply.edge_status());
@@ -214,7 +238,8 @@ pub(crate) async fn a_body_is_forwarded_with_its_own_framing(stack: &Stack) {
     stack.origin_answers(path, |_| OriginReply::ok(&[], "reached"));
     raw(stack, path, "Content-Length: 5\r\nTransfer-Encoding: chunked").await;
     for request in stack.origin.requests(path) {
-        let (length, coding) = (request.headers.get("content-length"), request.headers.get("transfer-encoding"));
+        let (length, coding) =
+            (request.headers.get("content-length"), request.headers.get("transfer-encoding"));
         assert!(length.is_none_or(|length| length == "0") || coding.is_none(), "{:?}", request.headers);
         assert!(length.is_none_or(|length| length != "5"), "{:?}", request.headers);
     }
@@ -225,10 +250,11 @@ pub(crate) async fn a_body_is_forwarded_with_its_own_framing(stack: &Stack) {
 async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
     let host = stack.edge.url().trim_start_matches("http://");
     let mut connection = tokio::net::TcpStream::connect(host).await.unwrap();
-    let request = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n\r\n0\r\n\r\nx");
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{fields}\r\n\r\n0\r\n\r\nx");
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(strata_tests::PATIENCE, connection.read_to_end(&mut answer)).await;
+    let read = tokio::time::timeout(strata_tests::WAIT_LIMIT, connection.read_to_end(&mut answer)).await;
     assert!(read.is_ok(), "{fields}: no end of the answer");
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -252,10 +278,14 @@ export default {
         // Without an origin, `Host` would choose the target.
         let host = stack.origin.url().trim_start_matches("http://");
         for method in [Method::GET, Method::POST] {
-            let answer = edge.request(method, "/safety/misconfigured").header("host", host).send().await.unwrap();
+            let answer =
+                edge.request(method, "/safety/misconfigured").header("host", host).send().await.unwrap();
             assert_eq!(answer.status(), 500, "{value}");
             let body = answer.text().await.unwrap();
-            assert!(body.contains("see its log") && !body.contains("ORIGIN") && !body.contains("hunter2"), "{body}");
+            assert!(
+                body.contains("see its log") && !body.contains("ORIGIN") && !body.contains("hunter2"),
+                "{body}"
+            );
         }
         eventually("the log says why", async || edge.logged("ORIGIN: expected a base URL") > 0).await;
         assert_eq!(edge.logged("hunter2"), 0);
@@ -299,7 +329,10 @@ pub(crate) async fn max_forwards_is_obeyed(stack: &Stack) {
     for (hops, forwarded) in [("0", None), ("7", Some("6"))] {
         let options = stack.edge.request(Method::OPTIONS, path).header("max-forwards", hops);
         let reply = Reply::read(options.send().await.unwrap()).await;
-        assert_eq!((reply.status, reply.edge_status().contains("detail=max-forwards")), (200, forwarded.is_none()));
+        assert_eq!(
+            (reply.status, reply.edge_status().contains("detail=max-forwards")),
+            (200, forwarded.is_none())
+        );
         let seen = stack.origin.requests(path).pop().map(|request| request.headers["max-forwards"].clone());
         assert_eq!(seen.as_ref().map(|value| value.to_str().unwrap()), forwarded);
     }

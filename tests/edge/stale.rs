@@ -3,7 +3,7 @@
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use strata_tests::{OriginReply, PATIENCE, eventually};
+use strata_tests::{OriginReply, WAIT_LIMIT, eventually};
 
 use crate::Stack;
 use crate::gate::Gate;
@@ -57,7 +57,9 @@ pub(crate) async fn without_a_window_stale_is_not_served(stack: &Stack) {
 /// The origin either validates the old response after the purge, because it lags behind the
 /// journal, or fails.
 pub(crate) async fn a_purge_during_a_validation_is_obeyed(stack: &Stack) {
-    for (path, tag, status) in [("/stale/meanwhile/304", "late:304", 304), ("/stale/meanwhile/503", "late:503", 503)] {
+    for (path, tag, status) in
+        [("/stale/meanwhile/304", "late:304", 304), ("/stale/meanwhile/503", "late:503", 503)]
+    {
         let headers = vec![
             ("cdn-cache-control", "max-age=1, stale-if-error=600".to_owned()),
             ("cache-tag", tag.to_owned()),
@@ -73,11 +75,14 @@ pub(crate) async fn a_purge_during_a_validation_is_obeyed(stack: &Stack) {
         let (asked, was_purged) = (Mutex::new(asked), Mutex::new(was_purged));
         stack.origin_answers(path, move |request| {
             if !request.headers.contains_key("if-none-match") {
-                return OriginReply { body: "new".into(), ..OriginReply::ok(&[("cache-control", "no-store")], "") };
+                return OriginReply {
+                    body: "new".into(),
+                    ..OriginReply::ok(&[("cache-control", "no-store")], "")
+                };
             }
             asked.lock().unwrap().send(()).unwrap();
             // The purge passes through the same runtime at this time.
-            tokio::task::block_in_place(|| was_purged.lock().unwrap().recv_timeout(PATIENCE)).unwrap();
+            tokio::task::block_in_place(|| was_purged.lock().unwrap().recv_timeout(WAIT_LIMIT)).unwrap();
             OriginReply { status, headers: vec![], body: String::new() }
         });
         let purge_once_asked = async {
@@ -106,7 +111,11 @@ pub(crate) async fn a_response_for_one_client_does_not_remove_a_stale_one(stack:
     let old = stack.get(path).await.body;
     for status in [403, 429] {
         let headers = vec![("cache-control", "no-store".to_owned())];
-        stack.origin_answers(path, move |_| OriginReply { status, headers: headers.clone(), body: "not you".into() });
+        stack.origin_answers(path, move |_| OriginReply {
+            status,
+            headers: headers.clone(),
+            body: "not you".into(),
+        });
         let requests = stack.origin_requests(path);
         eventually("it was refreshed twice without a result", async || {
             let reply = stack.get(path).await;
@@ -200,7 +209,7 @@ pub(crate) async fn a_refresh_times_out_and_another_begins(stack: &Stack) {
         stack.origin_requests(path) > requests
     })
     .await;
-    tokio::time::timeout(2 * PATIENCE, endless.closed()).await.expect("the origin's connection is closed");
+    tokio::time::timeout(2 * WAIT_LIMIT, endless.closed()).await.expect("the origin's connection is closed");
     eventually("the refresh timed out before the runtime ended it", async || {
         stack.edge.logged("not refreshed: expected an answer within 25 s") > 0
     })

@@ -18,7 +18,8 @@ pub(crate) async fn stored_responses_are_served_unless_a_directive_forbids_it(st
         ("unstated", "s-maxage=1, stale-while-revalidate", Some("stale-if-error")),
         ("strict", "s-maxage=1", None),
     ];
-    let way = Proxy::start(stack.origin.url().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()).await;
+    let way =
+        Proxy::start(stack.origin.url().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap()).await;
     let edge = Edge::start_with(&way.http_url(), &[]).await;
     let get = async |name: &str| Reply::read(edge.get(&format!("/unreachable/{name}")).await).await;
     for (name, lifetime, _) in ROWS {
@@ -41,7 +42,9 @@ pub(crate) async fn stored_responses_are_served_unless_a_directive_forbids_it(st
             }
             match stands_in {
                 Some(detail) => assert!(reply.body == "old" && status.contains(detail), "{name}: {status}"),
-                None => assert!(reply.status >= 500 && status.contains("origin-unreachable"), "{name}: {status}"),
+                None => {
+                    assert!(reply.status >= 500 && status.contains("origin-unreachable"), "{name}: {status}");
+                }
             }
             true
         })
@@ -49,7 +52,11 @@ pub(crate) async fn stored_responses_are_served_unless_a_directive_forbids_it(st
     }
     for method in [Method::GET, Method::HEAD, Method::POST] {
         let reply = Reply::read(edge.request(method, "/unreachable/never").send().await.unwrap()).await;
-        assert!(reply.status >= 500 && reply.edge_status().contains("origin-unreachable"), "{}", reply.edge_status());
+        assert!(
+            reply.status >= 500 && reply.edge_status().contains("origin-unreachable"),
+            "{}",
+            reply.edge_status()
+        );
     }
     way.set(Passage::Open);
     for (name, ..) in ROWS {

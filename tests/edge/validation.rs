@@ -46,7 +46,9 @@ pub(crate) async fn a_stale_response_is_validated(stack: &Stack) {
 /// RFC 9111 section 4.3.4.
 pub(crate) async fn a_304_for_another_representation_validates_nothing(stack: &Stack) {
     let path = "/validation/other";
-    stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], "old"));
+    stack.origin_answers(path, |_| {
+        OriginReply::ok(&[("cache-control", "max-age=1"), ("etag", "\"v1\"")], "old")
+    });
     eventually("it is stored", async || stack.get(path).await.is_hit()).await;
     stack.origin_answers(path, |request| match request.headers.get("if-none-match") {
         Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[SHARED, ("etag", "\"v2\"")], "") },
@@ -89,7 +91,10 @@ pub(crate) async fn a_304_with_no_store_removes_the_stored_response(stack: &Stac
         let path = format!("/validation/forbidden/{control}");
         stack.origin_answers(&path, move |request| match request.headers.get("if-none-match") {
             Some(_) => OriginReply { status: 304, ..OriginReply::ok(&[("cache-control", control)], "") },
-            None => OriginReply::ok(&[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")], "old"),
+            None => OriginReply::ok(
+                &[("cache-control", "max-age=1, stale-if-error=600"), ("etag", "\"v1\"")],
+                "old",
+            ),
         });
         eventually("it is stored", async || stack.get(&path).await.is_hit()).await;
         eventually("the origin forbids it", async || {
@@ -153,7 +158,8 @@ pub(crate) async fn the_origins_answer_to_a_date_condition_is_final(stack: &Stac
             OriginReply::ok(&[("cache-control", control), ("last-modified", MODIFIED)], "rolled back")
         });
         // With a precondition, all the client's conditions are forwarded.
-        let fields = [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT"), ("if-unmodified-since", MODIFIED)];
+        let fields =
+            [("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT"), ("if-unmodified-since", MODIFIED)];
         let reply = stack.get_with(&path, &fields).await;
         assert_eq!((reply.status, reply.body.as_str()), (200, "rolled back"), "{name}");
         assert_eq!(
@@ -189,12 +195,18 @@ pub(crate) async fn a_304_to_a_client_has_the_fields_that_caches_need(stack: &St
         assert_eq!((reply.status, reply.is_hit()), (status, true), "{condition}: {value}");
         let has = |name: &str| reply.headers.contains_key(name);
         assert!(["cache-control", "content-location", "date", "etag", "vary", "age"].into_iter().all(has));
-        assert_eq!((has("x-own"), has("content-type")), (status == 200, status == 200), "{condition}: {value}");
+        assert_eq!(
+            (has("x-own"), has("content-type")),
+            (status == 200, status == 200),
+            "{condition}: {value}"
+        );
     }
 }
 
 pub(crate) async fn a_response_to_credentials_is_shared_only_if_the_origin_allows_it(stack: &Stack) {
-    for (cache_control, shared) in [("max-age=600", false), ("max-age=600, public", true), ("s-maxage=600", true)] {
+    for (cache_control, shared) in
+        [("max-age=600", false), ("max-age=600, public", true), ("s-maxage=600", true)]
+    {
         let path = format!("/validation/authorized/{}", cache_control.replace([' ', ','], "-"));
         let fields = [("cache-control", cache_control)];
         stack.origin_answers(&path, move |request| {
@@ -260,7 +272,8 @@ pub(crate) async fn a_body_that_breaks_off_is_not_stored(stack: &Stack) {
 /// The runtime decodes fields as UTF-8, so two entity tags in Latin-1 look alike.
 pub(crate) async fn values_in_latin_1_confirm_nothing_and_arrive_unchanged(stack: &Stack) {
     let path = "/validation/latin-1";
-    let fields = [SHARED, ("etag", "\"\u{e9}\""), ("content-disposition", "attachment; filename=\"\u{e9}.txt\"")];
+    let fields =
+        [SHARED, ("etag", "\"\u{e9}\""), ("content-disposition", "attachment; filename=\"\u{e9}.txt\"")];
     stack.origin_answers(path, move |_| OriginReply::ok(&fields, "0123456789"));
     let asked = async |fields: &[(&str, &[u8])]| {
         let request = stack.edge.request(reqwest::Method::GET, path);

@@ -38,7 +38,8 @@ pub(crate) async fn a_correct_worker_passes_and_zone_checks_are_not_checkable(st
 }
 
 pub(crate) async fn another_secret_fails(stack: &Stack) {
-    let verify = Verify::url(page(stack, "/verify/secret", STORED)).secret(Secret::new("a guessed secret").unwrap());
+    let verify =
+        Verify::url(page(stack, "/verify/secret", STORED)).secret(Secret::new("a guessed secret").unwrap());
     for (rule, verdict, detail) in verdicts(verify).await {
         let needs_secret = ["secret", "clocks", "by the journal"].iter().any(|part| rule.contains(part));
         assert_eq!(verdict == Verdict::Fail, needs_secret, "{rule}: {detail}");
@@ -48,15 +49,19 @@ pub(crate) async fn another_secret_fails(stack: &Stack) {
 
 pub(crate) async fn without_credentials_no_check_that_needs_them_passes(stack: &Stack) {
     for (rule, verdict, detail) in verdicts(Verify::url(page(stack, "/verify/bare", STORED))).await {
-        let is_open =
-            ["the worker answers", "a page is stored, and hit twice in one data centre", "variants stay apart"];
+        let is_open = [
+            "the worker answers",
+            "a page is stored, and hit twice in one data centre",
+            "variants stay apart",
+        ];
         assert_eq!(verdict == Verdict::Pass, is_open.contains(&rule), "{rule}: {detail}");
         assert_ne!(verdict, Verdict::Fail, "{rule}: {detail}");
     }
 }
 
 pub(crate) async fn a_page_that_is_not_stored_fails(stack: &Stack) {
-    let verify = Verify::url(page(stack, "/verify/private", &[("cache-control", "private")])).secret(Edge::secret());
+    let verify =
+        Verify::url(page(stack, "/verify/private", &[("cache-control", "private")])).secret(Edge::secret());
     let seen = verdicts(verify).await;
     let of = |part: &str| seen.iter().find(|(rule, ..)| rule.contains(part)).map(|(_, verdict, _)| *verdict);
     assert_eq!(of("hit twice"), Some(Verdict::Fail));

@@ -67,14 +67,16 @@ impl Stand {
     /// Waits until the edge's journal has the record.
     async fn is_shipped(&self, position: Position) {
         let writer = &self.processes[WRITER];
-        eventually("the edge's journal has the record", async || writer.shipped().await >= Some(position)).await;
+        eventually("the edge's journal has the record", async || writer.shipped().await >= Some(position))
+            .await;
     }
 
     async fn get(&self, path: &str, language: &str) -> Reply {
         let asked_at = Instant::now();
         let request = self.edge.request(reqwest::Method::GET, path).header("accept-language", language);
         let response = request.send().await.expect("the worker answers");
-        let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let status =
+            response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_hit = status.contains("strata-edge; hit");
         let text = response.text().await.expect("the body arrives");
         let version = text.split(' ').next().and_then(|version| version.parse().ok());
@@ -149,7 +151,8 @@ async fn with_many_writes_and_all_processes_in_turn(stand: Arc<Stand>) {
             puts.push(stand.put(id).await.1);
         }
         let reply = stand.get(path, "en").await;
-        let due = puts.iter().filter(|put_at| reply.asked_at.saturating_duration_since(**put_at) > BOUND).count();
+        let due =
+            puts.iter().filter(|put_at| reply.asked_at.saturating_duration_since(**put_at) > BOUND).count();
         assert!(reply.version >= due as u64, "version {} where {due} is due", reply.version);
         lookups += 1;
         tokio::time::sleep(LOOK_EVERY).await;

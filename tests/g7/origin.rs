@@ -50,7 +50,8 @@ fn reads(items: &Namespace<Item, u64>, source: &Source, lifetime: Option<&'stati
         let (items, source) = (items.clone(), source.clone());
         async move {
             let hit = items.get_or_load(&Item { id }, async move |_, _| Ok(source.read(id).await?)).await;
-            let language = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or("-");
+            let language =
+                headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or("-");
             let version = hit.map_or_else(|error| error.to_string(), |hit| hit.value.to_string());
             let lifetime = lifetime.map(|lifetime| [("cdn-cache-control", lifetime)]);
             (lifetime.map(AppendHeaders), format!("{version} {language}"))

@@ -35,13 +35,15 @@ impl Process {
 
     /// Writes the next version of a row and invalidates it. Returns the position of its record.
     pub(crate) async fn put(&self, id: u64) -> Position {
-        let answer = self.client.put(format!("{}/rows/{id}", self.url)).send().await.expect("the process answers");
+        let answer =
+            self.client.put(format!("{}/rows/{id}", self.url)).send().await.expect("the process answers");
         answer.text().await.expect("the body arrives").parse().expect("a position")
     }
 
     /// Returns the last position that the edge has confirmed to the fleet.
     pub(crate) async fn shipped(&self) -> Option<Position> {
-        let answer = self.client.get(format!("{}/shipped", self.url)).send().await.expect("the process answers");
+        let answer =
+            self.client.get(format!("{}/shipped", self.url)).send().await.expect("the process answers");
         answer.text().await.expect("the body arrives").parse().ok()
     }
 

@@ -19,7 +19,8 @@ async fn process(redis: &RedisServer, command_timeout: Duration) -> (Cache, Name
     let builder = redis.cache().memory_entries(100_000).lease_ttl(Duration::from_secs(600));
     let builder = builder.command_timeout(command_timeout).overall_timeout(2 * command_timeout);
     let cache = builder.build().await.unwrap();
-    let items = cache.namespace(Lifetime::fresh(Duration::from_secs(600))).hard_timeout(Duration::from_secs(120));
+    let items =
+        cache.namespace(Lifetime::fresh(Duration::from_secs(600))).hard_timeout(Duration::from_secs(120));
     let items = items.build();
     (cache, items)
 }
@@ -88,7 +89,10 @@ async fn a_process_that_waits_for_ten_thousand_keys_of_another_process_gets_them
         };
         async move { of_a.get_many_or_load(&items(WAITED_FOR), loader).await }
     });
-    eventually("the first process holds all leases", async || redis.run::<u64>(&["DBSIZE"]).await > WAITED_FOR).await;
+    eventually("the first process holds all leases", async || {
+        redis.run::<u64>(&["DBSIZE"]).await > WAITED_FOR
+    })
+    .await;
     let waiter = tokio::spawn(async move {
         of_b.get_many_or_load(&items(WAITED_FOR), async |keys, _: BatchContext| Ok(rows(keys))).await
     });

@@ -1,5 +1,5 @@
-//! Batches and invalidations of any size, against a real Redis. Each test needs the whole machine, so
-//! they run one after the other, in a binary of their own.
+//! Batches and invalidations of any size, against a real Redis. Each test needs the whole machine,
+//! so they run one after the other, in a binary of their own.
 
 mod batches;
 mod invalidations;

@@ -19,7 +19,8 @@ const TASKS_PER_PROCESS: u64 = 8;
 const STEPS: usize = 300;
 const ITEMS: u64 = 4;
 /// Short, so that values also become stale and are refreshed during the run.
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_millis(20)).stale_while_revalidate(Duration::from_secs(60));
+const LIFETIME: Lifetime =
+    Lifetime::fresh(Duration::from_millis(20)).stale_while_revalidate(Duration::from_secs(60));
 
 struct Process {
     cache: Cache,
@@ -52,7 +53,10 @@ impl Process {
     async fn checked_read(&self, id: u64) {
         let floor = self.floors[id as usize].load(Ordering::SeqCst);
         let version = self.read(id).await;
-        assert!(version >= floor, "item {id}: expected version {floor} or later after the invalidation, got {version}");
+        assert!(
+            version >= floor,
+            "item {id}: expected version {floor} or later after the invalidation, got {version}"
+        );
     }
 
     /// Writes a new version and invalidates the item: 0 by write-through, 1 by key, 2 by tag, 3 by
@@ -86,7 +90,8 @@ impl Process {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_process_serves_a_version_older_than_its_own_last_invalidation() {
-    let seed: u64 = std::env::var("STRATA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
+    let seed: u64 =
+        std::env::var("STRATA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("STRATA_SEED={seed}");
     let (redis, database) = (RedisServer::start().await, Database::default());
     let mut processes = Vec::new();
@@ -97,7 +102,8 @@ async fn no_process_serves_a_version_older_than_its_own_last_invalidation() {
     for (n, process) in processes.iter().enumerate() {
         for task in 0..TASKS_PER_PROCESS {
             let process = Arc::clone(process);
-            let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ (n as u64 * TASKS_PER_PROCESS + task + 1));
+            let mut random =
+                Xoshiro256PlusPlus::seed_from_u64(seed ^ (n as u64 * TASKS_PER_PROCESS + task + 1));
             tasks.push(tokio::spawn(async move {
                 for _ in 0..STEPS {
                     let id = random.random_range(0..ITEMS);

@@ -104,10 +104,16 @@ struct Table {
 }
 
 impl Table {
-    fn change<T: Send + 'static>(&self, change: impl FnOnce(&mut Vec<UnsentInvalidation>) -> T) -> QueueFuture<'_, T> {
+    fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Vec<UnsentInvalidation>) -> T,
+    ) -> QueueFuture<'_, T> {
         let is_down = self.is_down.load(Ordering::SeqCst);
-        let result =
-            if is_down { Err("the database is down".into()) } else { Ok(change(&mut self.rows.lock().unwrap())) };
+        let result = if is_down {
+            Err("the database is down".into())
+        } else {
+            Ok(change(&mut self.rows.lock().unwrap()))
+        };
         Box::pin(async move { result })
     }
 }
@@ -146,5 +152,8 @@ async fn a_service_can_keep_the_queue_in_its_own_database() {
 
     table.is_down.store(true, Ordering::SeqCst);
     let error = redis.cache().durable_queue(table).build().await.unwrap_err();
-    assert!(error.to_string().contains("durable_queue: expected the invalidations of an earlier run"), "{error}");
+    assert!(
+        error.to_string().contains("durable_queue: expected the invalidations of an earlier run"),
+        "{error}"
+    );
 }

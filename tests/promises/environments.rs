@@ -73,7 +73,11 @@ async fn environments_share_neither_values_nor_invalidations() {
     // The last first: by the positions alone, its value would be valid in those that began earlier.
     for (number, (first, second, database)) in fleets.iter().enumerate().rev() {
         assert_eq!(first.read(database).await, (10 * number as u64, Layer::Loader), "no other value is seen");
-        assert_eq!(second.read(database).await, (10 * number as u64, Layer::Redis), "the fleet's own value is");
+        assert_eq!(
+            second.read(database).await,
+            (10 * number as u64, Layer::Redis),
+            "the fleet's own value is"
+        );
     }
     for (number, (first, second, database)) in fleets.iter().enumerate() {
         database.write(1, 10 * number as u64 + 1);
@@ -97,9 +101,13 @@ async fn environments_share_neither_values_nor_invalidations() {
 
 #[tokio::test]
 async fn every_name_of_an_environment_in_redis_begins_with_it() {
-    let (redis, worker, database) = (RedisServer::start().await, FakeWorker::start().await, Database::default());
+    let (redis, worker, database) =
+        (RedisServer::start().await, FakeWorker::start().await, Database::default());
     let builder = || redis.cache().environment("staging");
-    let [a, b] = [Process::start(builder().edge(worker.url(), worker_secret())).await, Process::start(builder()).await];
+    let [a, b] = [
+        Process::start(builder().edge(worker.url(), worker_secret())).await,
+        Process::start(builder()).await,
+    ];
     let (has_read, may_end) = super::gates();
     // A load under a lease, a process that waits for it on a channel, and a large value.
     let loading = {
@@ -181,7 +189,10 @@ async fn a_value_that_is_not_kept_ends_no_value_of_another_environment() {
             }
         }
         for id in [1, 2] {
-            assert!(redis.run::<bool>(&["EXISTS", &format!("test:v1:{{item:{id}}}")]).await, "{id} after {number}");
+            assert!(
+                redis.run::<bool>(&["EXISTS", &format!("test:v1:{{item:{id}}}")]).await,
+                "{id} after {number}"
+            );
         }
     }
 }

@@ -38,7 +38,10 @@ fn a_cache_built_in_a_runtime_that_ended_still_delivers_its_invalidations() {
         })
         .await;
         items.get_or_load(&Item { id: 2 }, database.loader(2)).await.unwrap();
-        assert_eq!(items.get_or_load(&Item { id: 2 }, database.loader(2)).await.unwrap().layer, Layer::Memory);
+        assert_eq!(
+            items.get_or_load(&Item { id: 2 }, database.loader(2)).await.unwrap().layer,
+            Layer::Memory
+        );
     });
 }
 
@@ -46,7 +49,8 @@ fn a_cache_built_in_a_runtime_that_ended_still_delivers_its_invalidations() {
 async fn a_command_timeout_without_end_does_not_stop_the_follower() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let endless = redis.cache().command_timeout(Duration::MAX).overall_timeout(Duration::MAX);
-    let endless = endless.connect_timeout(Duration::MAX).max_lag(Duration::from_secs(600)).build().await.unwrap();
+    let endless =
+        endless.connect_timeout(Duration::MAX).max_lag(Duration::from_secs(600)).build().await.unwrap();
     let items: Namespace<Item, u64> = endless.namespace(LIFETIME).build();
     let (_other, others) = start(&redis).await;
     items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
@@ -100,8 +104,10 @@ fn a_shipper_whose_runtime_has_ended_is_started_again() {
     second.block_on(async {
         items.invalidate(&Item { id: 1 }).await;
         let scope = Item { id: 1 }.into();
-        eventually("the record is shipped", async || worker.accepted().iter().any(|record| record.scope == scope))
-            .await;
+        eventually("the record is shipped", async || {
+            worker.accepted().iter().any(|record| record.scope == scope)
+        })
+        .await;
         assert!(cache.close().await.is_complete());
     });
 }

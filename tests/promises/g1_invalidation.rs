@@ -46,7 +46,8 @@ impl Fleet {
 
     async fn expect_new_value_everywhere(&self) {
         assert_eq!(self.read(&self.a.1, 3).await, 2, "the process that invalidated");
-        eventually("the other process reads the new value", async || self.read(&self.b.1, 3).await == 2).await;
+        eventually("the other process reads the new value", async || self.read(&self.b.1, 3).await == 2)
+            .await;
     }
 }
 
@@ -79,7 +80,10 @@ async fn a_scope_of_several_tags_covers_only_entries_that_carry_all_of_them() {
     let (a, b) = (process().await, process().await);
     let tagged = |cache: &Cache| -> Namespace<Item, u64> {
         let group = |id| Group { id }.to_tag();
-        cache.namespace(LIFETIME).tags(move |item: &Item| vec![group(item.id % 10), group(100 + item.id % 4)]).build()
+        cache
+            .namespace(LIFETIME)
+            .tags(move |item: &Item| vec![group(item.id % 10), group(100 + item.id % 4)])
+            .build()
     };
     let (items_a, items_b) = (tagged(&a), tagged(&b));
     let database = Database::default();
@@ -156,7 +160,8 @@ async fn a_record_reaches_another_process_without_a_read() {
     fleet.hold_old_value().await;
     let applied = fleet.b.0.stats().records_applied;
     fleet.a.1.invalidate(&Item { id: 3 }).await;
-    eventually("the record arrives without a read", async || fleet.b.0.stats().records_applied > applied).await;
+    eventually("the record arrives without a read", async || fleet.b.0.stats().records_applied > applied)
+        .await;
     let hit = fleet.b.1.get_or_load(&Item { id: 3 }, fleet.database.loader(3)).await.unwrap();
     assert_eq!((*hit.value, hit.layer), (2, Layer::Loader));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use origin_sdk::{Cache, Clock, Freshness, Layer, Lifetime, Namespace, Scope, TypedTag};
-use strata_tests::{Database, Group, Item, PATIENCE, RedisServer, eventually};
+use strata_tests::{Database, Group, Item, RedisServer, WAIT_LIMIT, eventually};
 
 use crate::gates;
 
@@ -35,7 +35,11 @@ async fn a_load_overtaken_by_an_invalidation_is_not_served_afterwards() {
     });
     has_read.acquire().await.unwrap().forget();
     database.write(1, 1);
-    other.invalidate([Item { id: 1 }].map(|item| origin_sdk::Scope::Key(origin_sdk::Key::to_text(&item).into()))).await;
+    other
+        .invalidate(
+            [Item { id: 1 }].map(|item| origin_sdk::Scope::Key(origin_sdk::Key::to_text(&item).into())),
+        )
+        .await;
     may_end.add_permits(1);
     assert_eq!(slow.await.unwrap(), 0, "a caller from before the invalidation may receive the old value");
 
@@ -59,7 +63,7 @@ async fn a_caller_after_the_invalidation_does_not_join_the_load_before_it() {
     has_read.acquire().await.unwrap().forget();
     database.write(1, 1);
     items.invalidate(&Item { id: 1 }).await;
-    let answer = tokio::time::timeout(PATIENCE, read(&items, &database)).await;
+    let answer = tokio::time::timeout(WAIT_LIMIT, read(&items, &database)).await;
     assert_eq!(answer, Ok(1), "answered while the old load still runs");
     may_end.add_permits(1);
     old_load.await.unwrap();
@@ -108,7 +112,8 @@ async fn a_background_refresh_overtaken_by_an_invalidation_is_not_served_afterwa
     assert_eq!(read(&items, &database).await, 0);
 
     clock.advance(FRESH);
-    let stale = items.get_or_load(&Item { id: 1 }, database.slow_loader(1, &has_read, &may_end)).await.unwrap();
+    let stale =
+        items.get_or_load(&Item { id: 1 }, database.slow_loader(1, &has_read, &may_end)).await.unwrap();
     assert!(matches!(stale.freshness, Freshness::Stale(_)));
     has_read.acquire().await.unwrap().forget();
     database.write(1, 1);
@@ -137,7 +142,11 @@ async fn an_entry_in_redis_older_than_an_invalidation_is_not_promoted() {
     assert_eq!(read(&items(&b), &database).await, 1);
     let new = redis.cache().build().await.unwrap();
     let hit = items(&new).get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
-    assert_eq!((*hit.value, hit.layer == Layer::Memory), (1, false), "a new process does not promote it either");
+    assert_eq!(
+        (*hit.value, hit.layer == Layer::Memory),
+        (1, false),
+        "a new process does not promote it either"
+    );
 }
 
 /// Writer A commits before writer B, and appends its record after B.
@@ -244,7 +253,7 @@ async fn a_write_through_overtaken_by_a_lost_record_is_not_cached_where_the_reco
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, arrived).await.unwrap();
+        tokio::time::timeout(WAIT_LIMIT, arrived).await.unwrap();
         let client = redis::Client::open(on).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let mut lose = redis::pipe();

@@ -39,7 +39,8 @@ async fn an_entry_past_its_lifetime_is_served_stale_while_it_is_refreshed() {
     let (clock, items, database) = start(LIFETIME).await;
     clock.advance(FRESH);
     assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
-    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh))
+        .await;
 }
 
 #[tokio::test]
@@ -62,7 +63,8 @@ async fn an_expired_entry_is_served_and_reported_as_stale() {
     let (_clock, items, database) = start(LIFETIME).await;
     items.expire(&Item { id: 1 }).await;
     assert_eq!(read(&items, &database).await, (0, Freshness::Stale(StaleReason::Revalidating)));
-    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh)).await;
+    eventually("the refresh is stored", async || read(&items, &database).await == (1, Freshness::Fresh))
+        .await;
 }
 
 /// Seen in bentocache #71: a purged value was served again when the loader failed.
@@ -102,7 +104,9 @@ async fn a_value_loaded_from_a_stale_entry_is_not_stored() {
     let outer = builder.build().await.unwrap().namespace::<Item, u64>(LIFETIME).build();
     let through = |items: &Namespace<Item, u64>| {
         let items = items.clone();
-        move |_, _| async move { items.get_cached(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone".into()) }
+        move |_, _| async move {
+            items.get_cached(&Item { id: 1 }).await.map(|hit| *hit.value).ok_or("gone".into())
+        }
     };
     clock.advance(FRESH);
     assert_eq!(*outer.get_or_load(&Item { id: 2 }, through(&items)).await.unwrap().value, 0);

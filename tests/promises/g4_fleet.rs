@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use origin_sdk::{BatchContext, BoxError, Cache, Layer, Lifetime, LoadContext, LoadErrorKind, Namespace};
-use strata_tests::{Database, Item, PATIENCE, RedisServer, eventually};
+use strata_tests::{Database, Item, RedisServer, WAIT_LIMIT, eventually};
 use tokio::task::JoinHandle;
 
 use crate::gates;
@@ -38,7 +38,10 @@ where
 }
 
 async fn in_time(answer: Answer) -> (u64, Layer) {
-    tokio::time::timeout(PATIENCE, answer).await.expect("expected an answer long before the lease ends").unwrap()
+    tokio::time::timeout(WAIT_LIMIT, answer)
+        .await
+        .expect("expected an answer long before the lease ends")
+        .unwrap()
 }
 
 #[tokio::test]
@@ -49,7 +52,8 @@ async fn callers_in_several_processes_share_one_load_and_are_woken_when_it_ends(
     let leader = read_with(&a.1, database.slow_loader(1, &has_read, &may_end));
     has_read.acquire().await.unwrap().forget();
     let waiters = [&b, &c].map(|(_, items)| [(); 10].map(|()| read_with(items, database.loader(1))));
-    eventually("the other processes wait", async || b.0.stats().lease_waits + c.0.stats().lease_waits == 2).await;
+    eventually("the other processes wait", async || b.0.stats().lease_waits + c.0.stats().lease_waits == 2)
+        .await;
     may_end.add_permits(1);
     assert_eq!(in_time(leader).await, (0, Layer::Loader));
     for waiter in waiters.into_iter().flatten() {
@@ -87,7 +91,8 @@ async fn a_lease_is_renewed_while_its_load_runs() {
 async fn a_crashed_loader_costs_at_most_its_lease() {
     let (redis, database) = (RedisServer::start().await, Database::default());
     let lease = Duration::from_secs(1);
-    let crashing = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let crashing =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (has_read, may_end) = gates();
     let builder = redis.cache().lease_ttl(lease);
     let loader = database.slow_loader(1, &has_read, &may_end);
@@ -190,8 +195,10 @@ async fn processes_that_wait_for_a_failing_load_fail_together_after_one_more() {
     };
     // A lease has two fields of its holder, and one for each process that waits.
     let waiting = async |count: u64| {
-        eventually("the other processes wait", async || redis.run::<u64>(&["HLEN", LEASE_KEY]).await == 2 + count)
-            .await;
+        eventually("the other processes wait", async || {
+            redis.run::<u64>(&["HLEN", LEASE_KEY]).await == 2 + count
+        })
+        .await;
     };
     let mut reads = vec![read(&processes[0].1)];
     runs.acquire().await.unwrap().forget();
@@ -202,7 +209,8 @@ async fn processes_that_wait_for_a_failing_load_fail_together_after_one_more() {
     waiting(4).await;
     may_fail.add_permits(1);
     for read in reads {
-        let result = tokio::time::timeout(PATIENCE, read).await.expect("expected the processes to fail together");
+        let result =
+            tokio::time::timeout(WAIT_LIMIT, read).await.expect("expected the processes to fail together");
         assert_eq!(result.unwrap().unwrap_err().kind(), LoadErrorKind::Failed);
     }
     assert_eq!(runs.available_permits(), 0, "no process has loaded a third time");
@@ -229,7 +237,7 @@ async fn values_that_may_not_be_stored_are_loaded_in_parallel() {
     eventually("the others wait", async || b.stats().lease_waits + c.stats().lease_waits == 2).await;
     may_end.add_permits(1);
     in_time(first).await;
-    tokio::time::timeout(PATIENCE, has_read.acquire_many(2))
+    tokio::time::timeout(WAIT_LIMIT, has_read.acquire_many(2))
         .await
         .expect("expected both to load at once")
         .unwrap()
@@ -322,7 +330,8 @@ async fn a_batch_waits_for_keys_that_another_process_loads_and_loads_the_rest() 
     .await;
     may_end.add_permits(1);
     let loaded = |value| Some((value, Layer::Loader));
-    let hits = tokio::time::timeout(PATIENCE, batch).await.expect("expected the batch to be woken").unwrap();
+    let hits =
+        tokio::time::timeout(WAIT_LIMIT, batch).await.expect("expected the batch to be woken").unwrap();
     assert_eq!(hits, [Some((0, Layer::Redis)), loaded(200), loaded(300)]);
     assert_eq!(in_time(leader).await, (0, Layer::Loader));
 }

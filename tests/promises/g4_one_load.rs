@@ -75,6 +75,7 @@ async fn a_refresh_uses_a_fresh_entry_that_another_process_stored() {
     // just stored it.
     clock.advance(Duration::from_secs(60));
     assert_eq!(read().await.freshness, Freshness::Stale(StaleReason::Revalidating));
-    eventually("the copy in memory is fresh again", async || read().await.freshness == Freshness::Fresh).await;
+    eventually("the copy in memory is fresh again", async || read().await.freshness == Freshness::Fresh)
+        .await;
     assert_eq!(database.reads(), 1);
 }

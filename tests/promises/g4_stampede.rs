@@ -18,7 +18,8 @@ async fn ten_thousand_callers_in_eight_processes_cost_one_load() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_chaos-worker"));
         command.args(["--redis", &redis.url(), "--source", source.address()]);
         command.args(["stampede", "--callers", &(CALLERS / PROCESSES).to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         processes.push((child, input, BufReader::new(output).lines()));
     }

@@ -71,11 +71,15 @@ async fn an_invalidation_without_redis_takes_effect_here_at_once_and_in_the_flee
     redis.kill();
     database.write(1, 1);
     let receipt = items_a.invalidate(&Item { id: 1 }).await;
-    assert_eq!((receipt.memory, receipt.redis, receipt.journal), (Delivery::Done, Delivery::Queued, Delivery::Queued));
+    assert_eq!(
+        (receipt.memory, receipt.redis, receipt.journal),
+        (Delivery::Done, Delivery::Queued, Delivery::Queued)
+    );
     assert_eq!(receipt.position, None);
     assert_eq!(read(&items_a, &database).await.0, 1);
     redis.restart().await;
-    eventually("the other process reads the new value", async || read(&items_b, &database).await.0 == 1).await;
+    eventually("the other process reads the new value", async || read(&items_b, &database).await.0 == 1)
+        .await;
     assert_eq!(read(&items_a, &database).await.0, 1);
     eventually("memory answers again", async || read(&items_a, &database).await == (1, Layer::Memory)).await;
 }

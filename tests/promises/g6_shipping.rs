@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use origin_sdk::cloudflare::Plan;
 use origin_sdk::{Cache, Position, Scope, Tag};
 use strata_tests::{
-    CloudAnswer, FakeCloudflare, FakeWorker, PATIENCE, Passage, Proxy, RedisServer, StepProxy, StopAt, eventually,
-    worker_secret,
+    CloudAnswer, FakeCloudflare, FakeWorker, Passage, Proxy, RedisServer, StepProxy, StopAt, WAIT_LIMIT,
+    eventually, worker_secret,
 };
 
 /// A Redis, a purge endpoint of the worker, and a zone API.
@@ -21,7 +21,8 @@ struct Environment {
 
 impl Environment {
     async fn start() -> Self {
-        let (redis, worker, cloud) = tokio::join!(RedisServer::start(), FakeWorker::start(), FakeCloudflare::start());
+        let (redis, worker, cloud) =
+            tokio::join!(RedisServer::start(), FakeWorker::start(), FakeCloudflare::start());
         Self { redis, worker, cloud }
     }
 
@@ -90,7 +91,8 @@ fn assert_in_order(worker: &FakeWorker) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_reaches_every_target_in_order() {
     let environment = Environment::start().await;
-    let (shipping, writing) = (environment.shipping_after_the_first_record().await, environment.writing().await);
+    let (shipping, writing) =
+        (environment.shipping_after_the_first_record().await, environment.writing().await);
     for n in 0..60 {
         invalidate(if n % 2 == 0 { &shipping } else { &writing }, &format!("tag:{}", n % 7)).await;
     }
@@ -122,9 +124,14 @@ async fn one_process_ships_at_a_time() {
     for n in 0..50 {
         invalidate(&fleet[n % 5], &format!("tag:{n}")).await;
     }
-    eventually("the worker has every record", async || (0..50).all(|n| environment.worker_has(&format!("tag:{n}"))))
-        .await;
-    eventually("the zone has every record", async || (0..50).all(|n| environment.zone_has(&format!("tag:{n}")))).await;
+    eventually("the worker has every record", async || {
+        (0..50).all(|n| environment.worker_has(&format!("tag:{n}")))
+    })
+    .await;
+    eventually("the zone has every record", async || {
+        (0..50).all(|n| environment.zone_has(&format!("tag:{n}")))
+    })
+    .await;
     let mut positions: Vec<_> = environment.worker.accepted().iter().map(|record| record.position).collect();
     assert!(positions.is_sorted());
     positions.dedup();
@@ -145,7 +152,9 @@ async fn a_target_that_is_down_does_not_delay_the_other() {
     eventually("the status reports the failure", async || {
         let status = cache.ship_status().await.unwrap();
         let worker = status.iter().find(|status| status.target == "worker").unwrap();
-        worker.queued == 2 && worker.failures > 0 && worker.last_error.as_ref().is_some_and(|why| why.contains("503"))
+        worker.queued == 2
+            && worker.failures > 0
+            && worker.last_error.as_ref().is_some_and(|why| why.contains("503"))
     })
     .await;
     eventually("the metrics report the failure", async || {
@@ -155,7 +164,10 @@ async fn a_target_that_is_down_does_not_delay_the_other() {
     .await;
     environment.worker.set_down(false);
     eventually("the worker has the record after its restart", async || environment.worker_has("b")).await;
-    eventually("the queue is empty", async || cache.stats().ship_queued == 0 && cache.stats().ship_lag_ms == 0).await;
+    eventually("the queue is empty", async || {
+        cache.stats().ship_queued == 0 && cache.stats().ship_lag_ms == 0
+    })
+    .await;
 }
 
 /// Ships two records to an API that gives these answers first. Asserts that both arrive once, in
@@ -170,7 +182,10 @@ async fn arrives_despite(answers: &[CloudAnswer]) -> FakeCloudflare {
     }
     let purged: Vec<_> = environment.cloud.accepted_tags().concat();
     assert_eq!(purged, ["a", "b"], "expected each record once, in order");
-    assert_eq!(environment.cloud.calls().len(), 3 + answers.iter().filter(|answer| !is_success(**answer)).count());
+    assert_eq!(
+        environment.cloud.calls().len(),
+        3 + answers.iter().filter(|answer| !is_success(**answer)).count()
+    );
     environment.cloud
 }
 
@@ -256,13 +271,15 @@ async fn records_trimmed_before_shipping_become_a_purge_of_everything() {
     invalidate(&writing, "lost").await;
     invalidate(&writing, "last").await;
     let _: i64 = environment.redis.run(&["XTRIM", "test:{journal}:feed", "MAXLEN", "1"]).await;
-    let everything = || environment.worker.accepted().iter().filter(|record| record.scope == Scope::All).count();
+    let everything =
+        || environment.worker.accepted().iter().filter(|record| record.scope == Scope::All).count();
     assert_eq!(everything(), 1, "the first record of the journal");
     let _cache = environment.shipping().await;
     // The shipper of each target that missed records appends a record of everything.
     eventually("the worker has the record of everything", async || everything() >= 2).await;
     eventually("the zone is purged as a whole", async || {
-        environment.cloud.calls().iter().filter(|call| call.is_everything() && call.was_accepted()).count() >= 2
+        environment.cloud.calls().iter().filter(|call| call.is_everything() && call.was_accepted()).count()
+            >= 2
     })
     .await;
 }
@@ -275,9 +292,12 @@ async fn after_redis_restarts_empty_everything_is_purged_and_shipping_continues(
     let receipt = cache.invalidate([scope("a")]).await;
     assert_eq!(receipt.position, None, "queued");
     environment.redis.restart().await;
-    let shipped = || environment.worker.accepted().iter().map(|record| record.scope.to_string()).collect::<Vec<_>>();
-    eventually("both records have arrived", async || shipped().len() >= 3 && shipped().contains(&"tag:a".to_owned()))
-        .await;
+    let shipped =
+        || environment.worker.accepted().iter().map(|record| record.scope.to_string()).collect::<Vec<_>>();
+    eventually("both records have arrived", async || {
+        shipped().len() >= 3 && shipped().contains(&"tag:a".to_owned())
+    })
+    .await;
     assert!(shipped()[1..].contains(&"all".to_owned()), "{:?}", shipped());
 }
 
@@ -285,7 +305,8 @@ async fn after_redis_restarts_empty_everything_is_purged_and_shipping_continues(
 async fn calls_are_paced_by_the_plan() {
     let environment = Environment::start().await;
     let began = Instant::now();
-    let cache = environment.redis.cache().zone(environment.cloud.zone().plan(Plan::Free)).build().await.unwrap();
+    let cache =
+        environment.redis.cache().zone(environment.cloud.zone().plan(Plan::Free)).build().await.unwrap();
     eventually("the zone has the first record", async || environment.cloud.calls().len() == 1).await;
     // The plan allows a burst of 25 calls, of which the first record took one, and then a call
     // every 12 s.
@@ -371,7 +392,7 @@ impl Case {
 
     async fn wait_until_confirmed(&self, redis: &RedisServer) {
         let cache = Cache::builder(&self.app).redis(redis.url()).build().await.unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         loop {
             let status = cache.ship_status().await.unwrap();
             if status.len() == 2
@@ -383,13 +404,24 @@ impl Case {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_in_order(&self.worker);
-        let mut positions: Vec<_> = self.worker.accepted().iter().map(|record| record.position.unwrap()).collect();
+        let mut positions: Vec<_> =
+            self.worker.accepted().iter().map(|record| record.position.unwrap()).collect();
         positions.sort_unstable();
         positions.dedup();
-        assert_eq!(positions.len(), 7, "{}: expected six records and the first one, which purges everything", self.app);
-        assert!(self.cloud.calls().iter().any(|call| call.is_everything() && call.was_accepted()), "{}", self.app);
-        let consumers: Vec<HashMap<String, redis::Value>> =
-            redis.run(&["XINFO", "CONSUMERS", &format!("{}:{{journal}}:feed", self.app), "ship:worker"]).await;
+        assert_eq!(
+            positions.len(),
+            7,
+            "{}: expected six records and the first one, which purges everything",
+            self.app
+        );
+        assert!(
+            self.cloud.calls().iter().any(|call| call.is_everything() && call.was_accepted()),
+            "{}",
+            self.app
+        );
+        let consumers: Vec<HashMap<String, redis::Value>> = redis
+            .run(&["XINFO", "CONSUMERS", &format!("{}:{{journal}}:feed", self.app), "ship:worker"])
+            .await;
         assert_eq!(consumers.len(), 1, "expected no consumer of a process that has ended");
     }
 }
@@ -414,7 +446,9 @@ async fn a_shipper_killed_at_any_step_loses_no_record() {
         let case = Case::start(&redis, format!("killed-{step}-{stop_at:?}").to_lowercase()).await;
         let proxy = StepProxy::start(redis.port(), step, stop_at).await;
         let victim = Process::start(&case.app, proxy.url(), &case.worker, &case.cloud);
-        tokio::time::timeout(PATIENCE, proxy.stopped()).await.expect("expected the shipper to reach the step");
+        tokio::time::timeout(WAIT_LIMIT, proxy.stopped())
+            .await
+            .expect("expected the shipper to reach the step");
         drop(victim);
         let _successor = Process::start(&case.app, &redis.url(), &case.worker, &case.cloud);
         case.wait_until_confirmed(&redis).await;
@@ -431,7 +465,10 @@ async fn a_shipper_killed_during_a_call_loses_no_record() {
     case.worker.set_silent(true);
     case.cloud.answers_next([CloudAnswer::Silent]);
     let victim = Process::start(&case.app, &redis.url(), &case.worker, &case.cloud);
-    eventually("both targets have a call", async || case.worker.calls() == 1 && case.cloud.calls().len() == 1).await;
+    eventually("both targets have a call", async || {
+        case.worker.calls() == 1 && case.cloud.calls().len() == 1
+    })
+    .await;
     drop(victim);
     case.worker.set_silent(false);
     let _successor = Process::start(&case.app, &redis.url(), &case.worker, &case.cloud);
@@ -471,7 +508,8 @@ async fn a_stopped_shipper_does_not_ship_after_it_has_lost_its_lease() {
         invalidate(&writing, &format!("tag:{}", n % 2)).await;
     }
     let last = invalidate(&writing, "tag:0").await;
-    let arrivals = |last| case.worker.accepted().iter().filter(|record| record.position == Some(last)).count();
+    let arrivals =
+        |last| case.worker.accepted().iter().filter(|record| record.position == Some(last)).count();
     eventually("the successor has shipped", async || arrivals(last) == 1).await;
     stopped.signal("CONT");
     let last = invalidate(&writing, "tag:0").await;

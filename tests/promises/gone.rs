@@ -11,7 +11,8 @@ use crate::gates;
 const HOUR: Duration = Duration::from_secs(3600);
 const ZERO: Lifetime = Lifetime::fresh(Duration::ZERO);
 /// Fresh for a moment, and stale for an hour after that.
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_millis(50)).stale_while_revalidate(HOUR).stale_if_error(HOUR);
+const LIFETIME: Lifetime =
+    Lifetime::fresh(Duration::from_millis(50)).stale_while_revalidate(HOUR).stale_if_error(HOUR);
 const VALUE_KEY: &str = "test:v1:{item:1}";
 const KEY: Item = Item { id: 1 };
 
@@ -82,7 +83,8 @@ async fn a_put_ends_an_older_load_of_another_process() {
         }
         // The age of a copy is in milliseconds, so only a copy of a later one counts as newer.
         let began = Instant::now();
-        eventually("some milliseconds have passed", async || began.elapsed() > Duration::from_millis(5)).await;
+        eventually("some milliseconds have passed", async || began.elapsed() > Duration::from_millis(5))
+            .await;
         let lifetime = if kept { Lifetime::fresh(HOUR) } else { ZERO };
         let placement = of_b.put(&KEY, Some(7), b.position()).lifetime(lifetime).await;
         assert_eq!(placement.is_cached(), kept);
@@ -154,7 +156,8 @@ async fn after_an_outage_of_redis_no_value_older_than_the_last_one_is_served() {
     for (value, kept) in [(Some(2), true), (None, false)] {
         items.put(&KEY, Some(1), cache.position()).await;
         let began = Instant::now();
-        eventually("some milliseconds have passed", async || began.elapsed() > Duration::from_millis(5)).await;
+        eventually("some milliseconds have passed", async || began.elapsed() > Duration::from_millis(5))
+            .await;
         proxy.set(Passage::Closed);
         let lifetime = if kept { Lifetime::fresh(HOUR) } else { ZERO };
         items.put(&KEY, value, cache.position()).lifetime(lifetime).await;

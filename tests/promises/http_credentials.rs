@@ -30,8 +30,9 @@ async fn read(items: &Namespace<Item, u64>) -> String {
 }
 
 fn headers(fields: Fields) -> HeaderMap {
-    let field =
-        |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+    let field = |(name, value): &(&'static str, &'static str)| {
+        (HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
     fields.iter().map(field).collect()
 }
 
@@ -49,7 +50,10 @@ fn cache_control(response: &Response) -> String {
 
 /// Asserts that no shared cache may store the response.
 fn assert_private(response: &Response, case: &str) {
-    assert!(cache_control(response).split(", ").any(|directive| directive == "private"), "{case}: {response:?}");
+    assert!(
+        cache_control(response).split(", ").any(|directive| directive == "private"),
+        "{case}: {response:?}"
+    );
     for name in ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "cache-tag"] {
         assert!(!response.headers().contains_key(name), "{case}: {response:?}");
     }
@@ -168,8 +172,10 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
 async fn marking() -> (Router, Cache) {
     let cache = Cache::builder("test").build().await.unwrap();
     let items: Namespace<Item, u64> = cache.namespace(Lifetime::fresh(Duration::from_secs(60))).build();
-    let public =
-        [(header::CACHE_CONTROL, "public, max-age=600"), (HeaderName::from_static("cdn-cache-control"), "max-age=9")];
+    let public = [
+        (header::CACHE_CONTROL, "public, max-age=600"),
+        (HeaderName::from_static("cdn-cache-control"), "max-age=9"),
+    ];
     let marked = {
         let items = items.clone();
         move || async move {

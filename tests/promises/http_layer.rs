@@ -13,7 +13,8 @@ use shared_keys::{TagSet, scopes_from_header};
 use strata_tests::{Database, Group, Item, ItemPart};
 use tower::ServiceExt;
 
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
+const LIFETIME: Lifetime =
+    Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
 
 origin_sdk::keys! {
     app "test" version 1;
@@ -43,7 +44,8 @@ struct Reply {
 impl Service {
     async fn start() -> Self {
         let (clock, database) = (Clock::manual(), Database::default());
-        let builder = Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
+        let builder =
+            Cache::builder("test").jitter(0.0).clock(clock.clone()).max_lag(Duration::from_secs(3600));
         let cache = builder.build().await.unwrap();
         let items: Namespace<Item, u64> = cache.namespace(LIFETIME).build();
         let short = Lifetime::fresh(Duration::from_secs(10));
@@ -76,7 +78,10 @@ impl Service {
             let (item, database) = (item.clone(), database.clone());
             move || async move {
                 let part = secrets.get_or_load(&Secret { id: 3 }, database.loader(3)).await.unwrap();
-                ([(header::CACHE_CONTROL, "public, max-age=600")], format!("{} {}", item(1).await, part.value))
+                (
+                    [(header::CACHE_CONTROL, "public, max-age=600")],
+                    format!("{} {}", item(1).await, part.value),
+                )
             }
         };
         let own = {
@@ -132,7 +137,11 @@ impl Service {
         let response = self.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        Reply { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
     }
 
     async fn get(&self, path: &str) -> Reply {
@@ -175,7 +184,11 @@ async fn a_response_carries_the_scopes_lifetime_and_position_of_its_entries() {
     let position = service.cache.invalidate([Group { id: 1 }.to_tag()]).await.position.unwrap();
     let reply = service.get("/both").await;
     assert_eq!(reply.header("cache-control"), "public, no-cache");
-    assert_eq!(reply.header("cdn-cache-control"), "max-age=10", "the shortest lifetime and window of the entries");
+    assert_eq!(
+        reply.header("cdn-cache-control"),
+        "max-age=10",
+        "the shortest lifetime and window of the entries"
+    );
     assert_eq!(reply.header("strata-position"), position.to_string());
     assert_eq!(reply.header("vary"), "accept-language");
     for scope in [
@@ -221,7 +234,9 @@ async fn a_response_built_from_private_data_is_private_despite_the_handlers_head
 async fn a_handlers_own_lifetime_is_preserved_and_the_response_still_carries_its_scopes() {
     let reply = Service::start().await.get("/own").await;
     assert_eq!((reply.header("cache-control"), reply.header("cdn-cache-control")), ("max-age=600", ""));
-    assert!(reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())) && !reply.header("strata-position").is_empty());
+    assert!(
+        reply.covers(&Scope::Tag(Group { id: 7 }.to_tag())) && !reply.header("strata-position").is_empty()
+    );
 }
 
 #[tokio::test]
@@ -231,7 +246,10 @@ async fn a_client_with_the_current_etag_gets_a_304_until_the_body_changes() {
     let with_tag = [("if-none-match", tag.as_str())];
     let current = service.send("GET", "/item", &with_tag).await;
     assert_eq!((current.status, current.body.as_str()), (StatusCode::NOT_MODIFIED, ""));
-    assert!(current.covers(&Scope::Tag(Group { id: 7 }.to_tag())), "the edge updates the tags of its copy from a 304");
+    assert!(
+        current.covers(&Scope::Tag(Group { id: 7 }.to_tag())),
+        "the edge updates the tags of its copy from a 304"
+    );
     service.database.write(1, 1);
     service.cache.invalidate([Group { id: 7 }.to_tag()]).await;
     let changed = service.send("GET", "/item", &with_tag).await;
@@ -304,7 +322,11 @@ async fn spawning(in_request: bool) -> (Router, Cache) {
             let hit = items.get_or_load(&Item { id: 1 }, Database::default().loader(1)).await;
             hit.unwrap().value.to_string()
         };
-        if in_request { tokio::spawn(for_this_request(read)).await.unwrap() } else { tokio::spawn(read).await.unwrap() }
+        if in_request {
+            tokio::spawn(for_this_request(read)).await.unwrap()
+        } else {
+            tokio::spawn(read).await.unwrap()
+        }
     };
     (Router::new().route("/", get(handler)).layer(CacheLayer::new(&cache)), cache)
 }

@@ -77,7 +77,11 @@ async fn positions_grow_even_when_the_clock_goes_back() {
 /// journal, and what it was written for is unknown.
 #[tokio::test]
 async fn a_record_from_the_future_counts_as_remove_all_and_the_journal_heals() {
-    for id in [format!("{}-0", unix_ms() + 2 * DAY_MS), "9007199254740993-1".to_owned(), format!("{0}-{0}", u64::MAX)] {
+    for id in [
+        format!("{}-0", unix_ms() + 2 * DAY_MS),
+        "9007199254740993-1".to_owned(),
+        format!("{0}-{0}", u64::MAX),
+    ] {
         let (redis, a, database) = hold_old_value().await;
         let _: String = redis.run(&["XADD", FEED, &id, "mode", "expire", "scope", "tag:x"]).await;
         eventually("the record covers everything", async || a.read(&database).await.0 == 1).await;
@@ -88,7 +92,8 @@ async fn a_record_from_the_future_counts_as_remove_all_and_the_journal_heals() {
         assert!(a.items.invalidate(&Item { id: 1 }).await.position.is_some());
         assert_eq!(a.read(&database).await.0, 2);
         let b = Process::start(&redis).await;
-        eventually("another process has caught up", async || b.read(&database).await == (2, Layer::Memory)).await;
+        eventually("another process has caught up", async || b.read(&database).await == (2, Layer::Memory))
+            .await;
     }
 }
 
@@ -102,7 +107,10 @@ async fn a_ledger_row_from_the_future_counts_as_remove_all_and_the_journal_heals
         eventually("it covers everything", async || a.read(&database).await.0 == 1).await;
         assert_eq!(a.read(&database).await.1, Layer::Memory);
         let b = Process::start(&redis).await;
-        eventually("a new process uses what is stored", async || b.read(&database).await == (1, Layer::Memory)).await;
+        eventually("a new process uses what is stored", async || {
+            b.read(&database).await == (1, Layer::Memory)
+        })
+        .await;
         let rows: Vec<String> = redis.run(&["ZRANGEBYSCORE", LEDGER, "9000000000000000", "+inf"]).await;
         assert!(rows.is_empty(), "{rows:?}");
     }
@@ -234,7 +242,10 @@ async fn a_record_with_an_unknown_mode_covers_everything() {
 async fn entries_and_records_in_redis_are_readable_text() {
     let (redis, a, _database) = hold_old_value().await;
     let entry: String = redis.run(&["GET", "test:v1:{item:1}"]).await;
-    assert!(entry.starts_with("strata 2 ") && entry.contains(" {\"at\":\"") && entry.ends_with("}\n0"), "{entry}");
+    assert!(
+        entry.starts_with("strata 2 ") && entry.contains(" {\"at\":\"") && entry.ends_with("}\n0"),
+        "{entry}"
+    );
     a.items.invalidate(&Item { id: 1 }).await;
     let last: Vec<(String, Vec<String>)> = redis.run(&["XREVRANGE", FEED, "+", "-", "COUNT", "1"]).await;
     assert_eq!(last[0].1, ["mode", "remove", "scope", "key:test:v1:{item:1}"]);

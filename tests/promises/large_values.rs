@@ -95,7 +95,8 @@ async fn a_large_value_is_stored_over_a_slow_link() {
 /// At 10 Mbit/s, 2 MB take four times the timeout of a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeout_of_a_large_value_follows_its_size() {
-    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
+    let SlowLink { redis: _redis, near, far, .. } =
+        slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
     write(&unheld(&near), &Item { id: 1 }, 2 * MB).await;
     assert_eq!(read(&unheld::<Item>(&far), &Item { id: 1 }).await, (Layer::Redis, 2 * MB));
     write(&unheld(&far), &Item { id: 2 }, 2 * MB).await;
@@ -123,7 +124,8 @@ async fn a_batch_of_many_bytes_is_read_over_a_slow_link() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_reads_at_once_do_not_close_the_connection_of_a_slow_link() {
     for bytes in [20_000, 100_000] {
-        let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK), |cache| cache).await;
+        let SlowLink { redis: _redis, near, far, .. } =
+            slow_link(Passage::Throttled(LINK), |cache| cache).await;
         let keys: Vec<_> = (0..200).map(|id| Item { id }).collect();
         for key in &keys {
             write(&unheld(&near), key, bytes).await;
@@ -139,7 +141,8 @@ async fn many_reads_at_once_do_not_close_the_connection_of_a_slow_link() {
 /// At 2 Mbit/s a single piece takes twice the timeout of a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_arrive_are_progress() {
-    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 50), |cache| cache).await;
+    let SlowLink { redis: _redis, near, far, .. } =
+        slow_link(Passage::Throttled(LINK / 50), |cache| cache).await;
     write(&unheld(&near), &Item { id: 1 }, 300_000).await;
     assert_eq!(read(&unheld::<Item>(&far), &Item { id: 1 }).await, (Layer::Redis, 300_000));
     assert_eq!(far.stats().store_errors, 0);
@@ -175,7 +178,8 @@ async fn callers_that_give_up_do_not_close_the_connection_of_a_slow_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_stops_during_a_transfer_costs_the_timeout_of_a_command() {
-    let SlowLink { redis: _redis, proxy, near, far } = slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
+    let SlowLink { redis: _redis, proxy, near, far } =
+        slow_link(Passage::Throttled(LINK / 10), |cache| cache).await;
     write(&unheld(&near), &Item { id: 1 }, 8 * MB).await;
     let texts = unheld::<Item>(&far);
     let began = Instant::now();
@@ -194,7 +198,8 @@ async fn a_link_that_stops_during_a_transfer_costs_the_timeout_of_a_command() {
 /// The value is replaced by others of the same size while it is read in pieces.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_replaced_during_its_transfer_is_not_mixed_with_its_successor() {
-    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK * 4), |cache| cache).await;
+    let SlowLink { redis: _redis, near, far, .. } =
+        slow_link(Passage::Throttled(LINK * 4), |cache| cache).await;
     let (writer, reader) = (unheld::<Item>(&near), unheld::<Item>(&far));
     let is_done = Arc::new(AtomicBool::new(false));
     let writing = {

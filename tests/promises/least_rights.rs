@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use origin_sdk::admin::{AclRules, acl_rules, acl_rules_in};
 use origin_sdk::{Cache, CacheBuilder, Delivery, Layer, Lifetime, LoadErrorKind, Namespace, Scope, Tag};
-use strata_tests::{Database, FakeWorker, Item, ItemPart, PATIENCE, RedisServer, eventually, worker_secret};
+use strata_tests::{
+    Database, FakeWorker, Item, ItemPart, RedisServer, WAIT_LIMIT, eventually, worker_secret,
+};
 
 use crate::gates;
 
@@ -24,7 +26,7 @@ async fn user(redis: &RedisServer, rule: &str) -> CacheBuilder {
     let _: () = redis.run(&[&["ACL", "SETUSER", "least", ">secret"], &rights[..]].concat()).await;
     let _: () = redis.run(&["CONFIG", "RESETSTAT"]).await;
     // Long enough for a busy machine: a timeout would queue an invalidation.
-    let slow = redis.cache().command_timeout(PATIENCE / 4).overall_timeout(PATIENCE / 2);
+    let slow = redis.cache().command_timeout(WAIT_LIMIT / 4).overall_timeout(WAIT_LIMIT / 2);
     slow.redis(format!("redis://least:secret@127.0.0.1:{}", redis.port()))
 }
 
@@ -78,8 +80,10 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
         let (others, loader) = (others.clone(), database.loader(1));
         async move { others.get_or_load(&Item { id: 1 }, loader).await }
     });
-    eventually("the other process waits", async || redis.run::<usize>(&["HLEN", "test:lease:v1:{item:1}"]).await == 3)
-        .await;
+    eventually("the other process waits", async || {
+        redis.run::<usize>(&["HLEN", "test:lease:v1:{item:1}"]).await == 3
+    })
+    .await;
     may_end.add_permits(1);
     load.await.unwrap().unwrap();
     assert_eq!(wait.await.unwrap().unwrap().layer, Layer::Redis);
@@ -89,8 +93,11 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
     let failed = items.get_or_load(&Item { id: 2 }, fails).await;
     assert_eq!(failed.unwrap_err().kind(), LoadErrorKind::Failed);
     let keys = [3, 4].map(|id| Item { id });
-    let rows = |keys: Vec<Item>, _| async move { Ok(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>()) };
-    assert!(items.get_many_or_load(&keys, rows).await.iter().all(|hit| hit.as_ref().is_ok_and(Option::is_some)));
+    let rows =
+        |keys: Vec<Item>, _| async move { Ok(keys.into_iter().map(|key| (key, 0)).collect::<Vec<_>>()) };
+    assert!(
+        items.get_many_or_load(&keys, rows).await.iter().all(|hit| hit.as_ref().is_ok_and(Option::is_some))
+    );
     assert!(others.get_many_cached(&keys).await.iter().flatten().all(|hit| hit.layer == Layer::Redis));
 
     let write = async |value| {
@@ -140,7 +147,8 @@ async fn a_service_that_ships_needs_exactly_its_rights() {
     let cache = builder.clone().build().await.unwrap();
     eventually("the first record is shipped", async || !worker.accepted().is_empty()).await;
     worker.set_down(true);
-    let failures = async || cache.ship_status().await.unwrap().iter().map(|target| target.failures).sum::<u64>();
+    let failures =
+        async || cache.ship_status().await.unwrap().iter().map(|target| target.failures).sum::<u64>();
     cache.invalidate([Item { id: 1 }]).await;
     eventually("the worker refuses the record", async || failures().await > 0).await;
     // Redis reports no lag of the shipper if a record was deleted that it has not read.
@@ -202,6 +210,9 @@ async fn the_rights_reach_no_other_app() {
             let refused = call.query_async::<redis::Value>(&mut connection).await.unwrap_err();
             assert_eq!(refused.code(), Some("NOPERM"), "{command:?}");
         }
-        assert_eq!(redis::cmd("GET").arg("test:v1:{a}").query_async::<Option<u8>>(&mut connection).await, Ok(None));
+        assert_eq!(
+            redis::cmd("GET").arg("test:v1:{a}").query_async::<Option<u8>>(&mut connection).await,
+            Ok(None)
+        );
     }
 }

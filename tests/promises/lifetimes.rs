@@ -34,12 +34,16 @@ async fn a_lifetime_without_an_end_is_the_same_for_every_process_and_in_the_resp
         let (hour, long_fresh) = (Lifetime::fresh(HOUR), Lifetime::fresh(long));
         for (lifetime, expected) in [
             (long_fresh, LAST_SECOND.to_owned()),
-            (long_fresh.stale_while_revalidate(long).stale_if_error(long), format!("{LAST_SECOND}, {swr}, {sie}")),
+            (
+                long_fresh.stale_while_revalidate(long).stale_if_error(long),
+                format!("{LAST_SECOND}, {swr}, {sie}"),
+            ),
             (hour.stale_while_revalidate(long), format!("max-age=, {swr}")),
             (hour.stale_if_error(long), format!("max-age=, {sie}")),
         ] {
             let database = Database::default();
-            let [a, b] = [redis.cache().jitter(0.1).build().await.unwrap(), redis.cache().build().await.unwrap()];
+            let [a, b] =
+                [redis.cache().jitter(0.1).build().await.unwrap(), redis.cache().build().await.unwrap()];
             let [of_a, of_b] = [&a, &b].map(|cache| cache.namespace::<Item, u64>(lifetime).build());
             of_a.invalidate(&KEY).await;
             let fields = [

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use origin_sdk::{BatchContext, Cache, CacheBuilder, Delivery, Lifetime, LoadErrorKind, Mode, Namespace, Scope, Tag};
-use strata_tests::{Database, FakeWorker, Item, PATIENCE, RedisServer, eventually, worker_secret};
+use origin_sdk::{
+    BatchContext, Cache, CacheBuilder, Delivery, Lifetime, LoadErrorKind, Mode, Namespace, Scope, Tag,
+};
+use strata_tests::{Database, FakeWorker, Item, RedisServer, WAIT_LIMIT, eventually, worker_secret};
 use tokio::sync::Semaphore;
 
 use crate::gates;
@@ -71,7 +73,10 @@ async fn close_reports_what_it_cannot_send_and_ends_at_its_deadline() {
     let report = cache.close().await;
     assert!(began.elapsed() < timeout + Duration::from_millis(500), "{:?}", began.elapsed());
     assert!(!report.is_complete());
-    assert_eq!(report.unsent.iter().flat_map(|unsent| &unsent.scopes).collect::<Vec<_>>(), [&tag("a"), &tag("b")]);
+    assert_eq!(
+        report.unsent.iter().flat_map(|unsent| &unsent.scopes).collect::<Vec<_>>(),
+        [&tag("a"), &tag("b")]
+    );
     assert_eq!(cache.readiness().queued, 2);
 }
 
@@ -80,7 +85,8 @@ async fn close_reports_what_it_cannot_send_and_ends_at_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn close_cancels_endless_loads_and_other_processes_load_at_once() {
     let (redis, database) = (RedisServer::start().await, Database::default());
-    let leasing = || redis.cache().lease_ttl(Duration::from_secs(60)).close_timeout(Duration::from_millis(400));
+    let leasing =
+        || redis.cache().lease_ttl(Duration::from_secs(60)).close_timeout(Duration::from_millis(400));
     let ((cache, items), (other, others)) = (start(leasing()).await, start(leasing()).await);
     let (has_read, never) = gates();
     let endless = tokio::spawn({
@@ -117,8 +123,9 @@ async fn close_cancels_a_batch_that_waits_for_another_process() {
     });
     has_read.acquire().await.unwrap().forget();
     let batch = tokio::spawn(async move {
-        let rows =
-            async |keys: Vec<Item>, _: BatchContext| Ok(keys.into_iter().map(|key| (key, 7)).collect::<Vec<_>>());
+        let rows = async |keys: Vec<Item>, _: BatchContext| {
+            Ok(keys.into_iter().map(|key| (key, 7)).collect::<Vec<_>>())
+        };
         items.get_many_or_load(&[1, 2].map(|id| Item { id }), rows).await
     });
     eventually("the batch waits for one key", async || cache.stats().lease_waits == 1).await;
@@ -225,7 +232,7 @@ async fn close_ships_what_is_left_and_hands_its_turn_over() {
         worker.accepted().iter().any(|record| record.scope == tag("later"))
     })
     .await;
-    assert!(began.elapsed() < PATIENCE / 4, "the lease was free");
+    assert!(began.elapsed() < WAIT_LIMIT / 4, "the lease was free");
     assert!(successor.close().await.is_complete());
 }
 

@@ -136,7 +136,8 @@ async fn a_primary_without_enough_replicas_is_not_followed() {
         eventually("the process loads", async || read(&items, &database).await == Layer::Loader).await;
         assert!(!cache.readiness().is_current && cache.stats().disconnected_reads > 0);
         let _: String = redis.run(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
-        eventually("the process follows again", async || read(&items, &database).await == Layer::Memory).await;
+        eventually("the process follows again", async || read(&items, &database).await == Layer::Memory)
+            .await;
     }
 }
 

@@ -75,7 +75,10 @@ impl Fleet {
         })
         .await;
         // Each holds the value in its own form again.
-        assert_eq!((self.read_old().await, self.read_new().await), ((number, Layer::Memory), (number, Layer::Memory)));
+        assert_eq!(
+            (self.read_old().await, self.read_new().await),
+            ((number, Layer::Memory), (number, Layer::Memory))
+        );
     }
 }
 

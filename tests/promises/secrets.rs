@@ -176,7 +176,8 @@ async fn a_server_that_quotes_the_password_does_not_bring_it_into_the_log() {
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
                 while client.read(&mut buffer).await.is_ok_and(|length| length > 0) {
-                    let answer = "-ERR unknown command 'AUTH', with args beginning with: 'user' 'hunter2' \r\n";
+                    let answer =
+                        "-ERR unknown command 'AUTH', with args beginning with: 'user' 'hunter2' \r\n";
                     if client.write_all(answer.repeat(4).as_bytes()).await.is_err() {
                         return;
                     }
@@ -220,7 +221,8 @@ async fn a_worker_or_zone_url_of_any_form_shows_no_password() {
                 Err(error) => assert_error_hides(&error, url),
             }
         }
-        let verify = || Verify::url(url).api(url).secret(secret()).zone(CLOUDFLARE_ZONE, ApiToken::new(PASSWORD));
+        let verify =
+            || Verify::url(url).api(url).secret(secret()).zone(CLOUDFLARE_ZONE, ApiToken::new(PASSWORD));
         assert_debug_hides(&verify(), url);
         match verify().run().await {
             Ok(checks) => assert_debug_hides(&checks, url),

@@ -30,8 +30,10 @@ origin_sdk::keys! {
 #[tokio::test]
 async fn slots_match_those_of_redis() {
     let redis = RedisServer::start_cluster_node().await;
-    let typed = [Item { id: 7 }.to_text(), ItemPart { id: 7, part: 1 }.to_text(), "test:{journal}:feed".to_owned()];
-    let odd = ["", "a", "{}", "{}a", "{a", "a}b{", "a{b}c{d}", "{{a}}", "ключ{тег}", "a{ }b"].map(str::to_owned);
+    let typed =
+        [Item { id: 7 }.to_text(), ItemPart { id: 7, part: 1 }.to_text(), "test:{journal}:feed".to_owned()];
+    let odd =
+        ["", "a", "{}", "{}a", "{a", "a}b{", "a{b}c{d}", "{{a}}", "ключ{тег}", "a{ }b"].map(str::to_owned);
     for key in typed.iter().chain(&odd) {
         let theirs: u16 = redis.run(&["CLUSTER", "KEYSLOT", key]).await;
         assert_eq!(slot(key), theirs, "{key:?}");

@@ -77,7 +77,10 @@ async fn clocks_hours_apart_do_not_affect_validity() {
         let (writer, other) = if version % 2 == 0 { (&a, &b) } else { (&b, &a) };
         writer.invalidate(&Item { id: 1 }).await;
         assert_eq!(read(writer, &database).await, (version, Layer::Loader));
-        eventually("the other process applies the record", async || read(other, &database).await.0 == version).await;
+        eventually("the other process applies the record", async || {
+            read(other, &database).await.0 == version
+        })
+        .await;
         assert_eq!(
             read(writer, &database).await,
             (version, Layer::Memory),

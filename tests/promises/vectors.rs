@@ -100,9 +100,9 @@ struct Random(StdRng);
 impl Random {
     fn text(&mut self, max_chars: usize) -> String {
         const PIECES: [&str; 40] = [
-            "a", "b", "Z", "0", "9", ":", ",", " ", "\t", "{", "}", "%", "%2", "%2f", "%7E", "~", "*", "?", "[", "/",
-            "//", "..", ".", "-", "_", "@", "&", "=", "+", "#", ";q=", "gzip", "br", "\n", "\0", "\"", "\\", "é", "日",
-            "𝄞",
+            "a", "b", "Z", "0", "9", ":", ",", " ", "\t", "{", "}", "%", "%2", "%2f", "%7E", "~", "*", "?",
+            "[", "/", "//", "..", ".", "-", "_", "@", "&", "=", "+", "#", ";q=", "gzip", "br", "\n", "\0",
+            "\"", "\\", "é", "日", "𝄞",
         ];
         let length = self.0.random_range(0..=max_chars);
         (0..length).map(|_| *PIECES.choose(&mut self.0).unwrap()).collect()
@@ -146,7 +146,11 @@ impl Random {
     }
 
     fn url(&mut self) -> String {
-        format!("{}a.Example{}", ["http://", "https://", "ftp://", ""].choose(&mut self.0).unwrap(), self.text(30))
+        format!(
+            "{}a.Example{}",
+            ["http://", "https://", "ftp://", ""].choose(&mut self.0).unwrap(),
+            self.text(30)
+        )
     }
 
     fn position(&mut self) -> String {
@@ -159,8 +163,10 @@ impl Random {
     }
 
     fn stamp(&mut self) -> String {
-        let edge = if self.0.random_bool(0.7) { self.0.random_range(0..5).to_string() } else { "-".to_owned() };
-        let origin = if self.0.random_bool(0.7) { format!(" {}-0", self.0.random_range(0..5)) } else { String::new() };
+        let edge =
+            if self.0.random_bool(0.7) { self.0.random_range(0..5).to_string() } else { "-".to_owned() };
+        let origin =
+            if self.0.random_bool(0.7) { format!(" {}-0", self.0.random_range(0..5)) } else { String::new() };
         edge + &origin
     }
 }

@@ -210,7 +210,9 @@ impl<'a> Run<'a> {
             order: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
-            isolates: (0..number).map(|_| Isolate { seq: FIRST, complete_at: 0, polls: 0, recent: None }).collect(),
+            isolates: (0..number)
+                .map(|_| Isolate { seq: FIRST, complete_at: 0, polls: 0, recent: None })
+                .collect(),
             colos,
             chance,
             seq: FIRST,
@@ -250,7 +252,9 @@ impl<'a> Run<'a> {
             match self.events[event] {
                 Event::Ship => self.ship(),
                 Event::Due { isolate } => self.refresh(isolate),
-                Event::Read { isolate, part, requested_at, back_at } => self.read(isolate, part, requested_at, back_at),
+                Event::Read { isolate, part, requested_at, back_at } => {
+                    self.read(isolate, part, requested_at, back_at);
+                }
                 Event::Answer { isolate, part, text } => self.answer(isolate, part, text),
             }
         }
@@ -495,10 +499,19 @@ mod tests {
         assert!(few.reads_recent > 0);
         // A text is shared for 2 s and renewed by the first isolate that needs it. Until its marker
         // is visible, others read the object as well.
-        let most =
-            |measured: &Measurements, per_colo: f64| (measured.reads_recent as f64) < 20.0 * measured.secs * per_colo;
-        assert!(most(&few, 2.0) && most(&many, 8.0) && most(&busy, 8.0), "{} {}", many.reads_recent, busy.reads_recent);
-        assert!(busy.reads_whole * 100 < busy.shared, "isolates that refresh in time need only the recent records");
+        let most = |measured: &Measurements, per_colo: f64| {
+            (measured.reads_recent as f64) < 20.0 * measured.secs * per_colo
+        };
+        assert!(
+            most(&few, 2.0) && most(&many, 8.0) && most(&busy, 8.0),
+            "{} {}",
+            many.reads_recent,
+            busy.reads_recent
+        );
+        assert!(
+            busy.reads_whole * 100 < busy.shared,
+            "isolates that refresh in time need only the recent records"
+        );
     }
 
     #[test]

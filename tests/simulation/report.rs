@@ -23,7 +23,9 @@ pub(crate) fn print(measured: &[(u32, Measurements)]) {
     row("purge to isolate: median, s", measured, |_, measured| {
         seconds(measured.purge_to_isolate.value_at_quantile(0.5))
     });
-    row("                  p99, s", measured, |_, measured| seconds(measured.purge_to_isolate.value_at_quantile(0.99)));
+    row("                  p99, s", measured, |_, measured| {
+        seconds(measured.purge_to_isolate.value_at_quantile(0.99))
+    });
     row("                  last, s", measured, |_, measured| seconds(measured.purge_to_isolate.max()));
     row("floor: responses live at most, s", measured, |purges, _| {
         format!("{:.1}", MAX_RECORDS as f64 * 0.75 / f64::from(purges))
@@ -31,7 +33,8 @@ pub(crate) fn print(measured: &[(u32, Measurements)]) {
 }
 
 fn row(name: &str, measured: &[(u32, Measurements)], cell: impl Fn(u32, &Measurements) -> String) {
-    let cells: String = measured.iter().map(|(purges, measured)| format!("{:>12}", cell(*purges, measured))).collect();
+    let cells: String =
+        measured.iter().map(|(purges, measured)| format!("{:>12}", cell(*purges, measured))).collect();
     println!("{name:<36}{cells}");
 }
 

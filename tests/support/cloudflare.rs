@@ -93,7 +93,8 @@ impl FakeCloudflare {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(CloudState::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}/client/v4", listener.local_addr().expect("a bound listener has an address"));
+        let url =
+            format!("http://{}/client/v4", listener.local_addr().expect("a bound listener has an address"));
         let app = Router::new()
             .route("/client/v4/zones/{zone}", get(axum::Json(zone_info())))
             .route("/client/v4/zones/{zone}/{action}", post(answer))
@@ -137,8 +138,7 @@ impl FakeCloudflare {
 
 /// Returns the description of the zone.
 fn zone_info() -> Value {
-    let plan =
-        json!({ "id": "94f3b7b768b0458b56d2cac4fe5ec0f9", "name": "Enterprise Website", "legacy_id": "enterprise" });
+    let plan = json!({ "id": "94f3b7b768b0458b56d2cac4fe5ec0f9", "name": "Enterprise Website", "legacy_id": "enterprise" });
     let zone = json!({ "id": CLOUDFLARE_ZONE, "name": "shop.example", "plan": plan });
     json!({ "success": true, "errors": [], "messages": [], "result": zone })
 }
@@ -149,7 +149,8 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let authorised = headers.get("authorization").is_some_and(|value| value == &format!("Bearer {CLOUDFLARE_TOKEN}"));
+    let authorised =
+        headers.get("authorization").is_some_and(|value| value == &format!("Bearer {CLOUDFLARE_TOKEN}"));
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let operations = body["tags"].as_array().map_or(usize::from(body["purge_everything"] == true), Vec::len);
     let answer = {
@@ -170,7 +171,8 @@ async fn render(answer: CloudAnswer) -> Response {
     match answer {
         CloudAnswer::Success => success(),
         CloudAnswer::RateLimited(secs) => {
-            let headers = [("retry-after", secs.to_string()), ("ratelimit", format!("\"purge\";r=0;t={secs}"))];
+            let headers =
+                [("retry-after", secs.to_string()), ("ratelimit", format!("\"purge\";r=0;t={secs}"))];
             let error = refused(&[(971, "Please wait and consider throttling your request speed")]);
             (StatusCode::TOO_MANY_REQUESTS, headers, error).into_response()
         }
@@ -179,8 +181,10 @@ async fn render(answer: CloudAnswer) -> Response {
             (status, "<html><head><title>error code</title></head></html>").into_response()
         }
         CloudAnswer::PartialFailure => {
-            let errors =
-                [(1100, "Tag exceeds maximum length of 1024 characters: …"), (1016, "One or more cache purge errors")];
+            let errors = [
+                (1100, "Tag exceeds maximum length of 1024 characters: …"),
+                (1016, "One or more cache purge errors"),
+            ];
             (StatusCode::OK, refused(&errors)).into_response()
         }
         CloudAnswer::Slow(ms) => {
@@ -188,11 +192,14 @@ async fn render(answer: CloudAnswer) -> Response {
             success()
         }
         CloudAnswer::CutOff => {
-            let half = futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"success\":true,"))]);
+            let half =
+                futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"success\":true,"))]);
             // The body ends before the declared length, so the server closes the connection.
             ([("content-length", "400")], Body::from_stream(half)).into_response()
         }
-        CloudAnswer::Forbidden => (StatusCode::FORBIDDEN, refused(&[(10000, "Authentication error")])).into_response(),
+        CloudAnswer::Forbidden => {
+            (StatusCode::FORBIDDEN, refused(&[(10000, "Authentication error")])).into_response()
+        }
         CloudAnswer::Silent => std::future::pending().await,
     }
 }
@@ -203,6 +210,7 @@ fn success() -> Response {
 }
 
 fn refused(errors: &[(u32, &str)]) -> axum::Json<Value> {
-    let errors: Vec<_> = errors.iter().map(|(code, message)| json!({ "code": code, "message": message })).collect();
+    let errors: Vec<_> =
+        errors.iter().map(|(code, message)| json!({ "code": code, "message": message })).collect();
     axum::Json(json!({ "success": false, "errors": errors, "messages": [], "result": null }))
 }

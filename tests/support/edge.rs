@@ -52,7 +52,8 @@ impl Edge {
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
         let url = format!("http://127.0.0.1:{port}");
         let health = format!("{url}/__strata/health");
-        let is_ready = async || client.get(&health).send().await.is_ok_and(|response| response.status().is_success());
+        let is_ready =
+            async || client.get(&health).send().await.is_ok_and(|response| response.status().is_success());
         process.wait_ready(READY_LIMIT, is_ready).await.unwrap_or_else(|error| panic!("{error}"));
         Self { _process: process, url, client, log: Mutex::new(Log { received: Vec::new(), incoming }) }
     }
@@ -87,7 +88,8 @@ impl Edge {
 
     /// Sends a purge message signed with `secret` at `unix_secs`.
     pub async fn purge(&self, secret: &Secret, unix_secs: u64, nonce: &str, body: &str) -> Response {
-        let parts = SignedParts { method: "POST", host: self.host(), path: PURGE_PATH, body: body.as_bytes() };
+        let parts =
+            SignedParts { method: "POST", host: self.host(), path: PURGE_PATH, body: body.as_bytes() };
         let signature = sign(secret, parts, unix_secs, &nonce.parse().expect("a nonce"));
         self.purge_signed(&signature, body).await
     }

@@ -95,7 +95,8 @@ async fn answer(State(state): State<Arc<Mutex<WorkerState>>>, headers: HeaderMap
         if state.is_down {
             return (StatusCode::SERVICE_UNAVAILABLE, "down").into_response();
         }
-        let Ok(message) = checked.map_err(|_| ()).and_then(|_| PurgeMessage::parse(&body).map_err(|_| ())) else {
+        let Ok(message) = checked.map_err(|_| ()).and_then(|_| PurgeMessage::parse(&body).map_err(|_| ()))
+        else {
             return StatusCode::UNAUTHORIZED.into_response();
         };
         let accepted = message.records.len();

@@ -46,7 +46,7 @@ pub use self::step_proxy::{StepProxy, StopAt};
 pub use self::vectors_worker::VectorsWorker;
 
 /// The time after which a wait fails its test.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 origin_sdk::keys! {
     app "test" version 1;
@@ -62,14 +62,14 @@ origin_sdk::keys! {
 /// Polls every 5 ms until the condition holds. `what` describes it in the panic's message.
 ///
 /// # Panics
-/// If the condition does not hold within [`PATIENCE`].
+/// If the condition does not hold within [`WAIT_LIMIT`].
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_LIMIT;
         while !holds().await {
-            assert!(Instant::now() < deadline, "{caller}: waited {PATIENCE:?} in vain until {what}");
+            assert!(Instant::now() < deadline, "{caller}: waited {WAIT_LIMIT:?} in vain until {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -174,6 +174,7 @@ async fn answer(
 }
 
 fn latin_1(value: &str) -> HeaderValue {
-    let bytes: Vec<u8> = value.chars().map(|char| u8::try_from(char).expect("a character of Latin-1")).collect();
+    let bytes: Vec<u8> =
+        value.chars().map(|char| u8::try_from(char).expect("a character of Latin-1")).collect();
     HeaderValue::from_bytes(&bytes).expect("a header value")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use origin_sdk::{Cache, CacheBuilder};
 use strata_harness::Placement;
 
-use crate::PATIENCE;
+use crate::WAIT_LIMIT;
 
 /// A running `redis-server` without persistence. Killed when dropped.
 pub struct RedisServer(strata_harness::RedisServer);
@@ -32,8 +32,11 @@ impl RedisServer {
     async fn start_with(arguments: &[&str]) -> Self {
         let program = std::env::var("STRATA_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let server =
-            strata_harness::RedisServer::start(Path::new(&program), arguments, Placement::CallersGroup, None).await;
-        Self(server.unwrap_or_else(|error| panic!("{program} must be installed (cargo xtask setup): {error}")))
+            strata_harness::RedisServer::start(Path::new(&program), arguments, Placement::CallersGroup, None)
+                .await;
+        Self(
+            server.unwrap_or_else(|error| panic!("{program} must be installed (cargo xtask setup): {error}")),
+        )
     }
 
     /// Returns a builder of a cache on this server, as one process of a fleet has it. Without
@@ -57,8 +60,8 @@ impl RedisServer {
         let client = redis::Client::open(self.url()).expect("the URL is well-formed");
         // The client's default timeouts (0.5 s) are too short for a busy machine.
         let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
+            .set_connection_timeout(Some(WAIT_LIMIT))
+            .set_response_timeout(Some(WAIT_LIMIT));
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.expect("the server answers");
         command.query_async(&mut connection).await.expect("the command is accepted")

@@ -76,7 +76,11 @@ impl Source {
     }
 }
 
-async fn serve(socket: TcpStream, rows: Arc<Mutex<HashMap<u64, u64>>>, reads: Arc<AtomicUsize>) -> io::Result<()> {
+async fn serve(
+    socket: TcpStream,
+    rows: Arc<Mutex<HashMap<u64, u64>>>,
+    reads: Arc<AtomicUsize>,
+) -> io::Result<()> {
     let mut socket = BufReader::new(socket);
     let mut request = String::new();
     socket.read_line(&mut request).await?;

@@ -50,12 +50,17 @@ pub(crate) async fn run_quietly(step: &str, usual_time: Option<&str>, command: C
 ///
 /// # Errors
 /// If it cannot be started or fails.
-pub(crate) async fn run_for_lines(step: &str, usual_time: Option<&str>, mut command: Command) -> Result<Vec<String>> {
+pub(crate) async fn run_for_lines(
+    step: &str,
+    usual_time: Option<&str>,
+    mut command: Command,
+) -> Result<Vec<String>> {
     let progress = Progress::start(step, usual_time);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group::spawn(step, command, Placement::OwnGroup)?;
     let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
-    let (out, err, status) = tokio::join!(read_lines(out, &progress), read_lines(err, &progress), group.child().wait());
+    let (out, err, status) =
+        tokio::join!(read_lines(out, &progress), read_lines(err, &progress), group.child().wait());
     let printed = out.into_iter().chain(err);
     if status.context(|| step.to_owned())?.success() {
         progress.done();
@@ -84,8 +89,12 @@ async fn read_lines(stream: Option<impl AsyncRead + Unpin>, progress: &Progress)
 
 /// Returns a program's standard output, or `None` if it is missing or fails.
 pub(crate) fn output(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Option<String> {
-    let output =
-        std::process::Command::new(program).args(args).current_dir(paths::root()).stdin(Stdio::null()).output().ok()?;
+    let output = std::process::Command::new(program)
+        .args(args)
+        .current_dir(paths::root())
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

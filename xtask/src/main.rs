@@ -151,8 +151,12 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
-        Command::Edge { origin, port, vars, wrangler } => edge::run(&origin, port, &vars, wrangler.as_deref()).await,
-        Command::Demo { requests, quick } => demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await,
+        Command::Edge { origin, port, vars, wrangler } => {
+            edge::run(&origin, port, &vars, wrangler.as_deref()).await
+        }
+        Command::Demo { requests, quick } => {
+            demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await
+        }
         Command::Test => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
         Command::Model { depth } => model::run(depth).await,

@@ -43,7 +43,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}: {verdict}", printable(key))?;
         writeln!(f, "  memory   not shown: each process has its own copies, which obey the same records")?;
         match entry {
-            None if *verdict == "foreign" => writeln!(f, "  redis    a value that was not written by Strata")?,
+            None if *verdict == "foreign" => {
+                writeln!(f, "  redis    a value that was not written by Strata")?;
+            }
             None => writeln!(f, "  redis    no entry")?,
             Some(entry) => {
                 writeln!(
@@ -68,7 +70,10 @@ impl fmt::Display for Report {
             }
         }
         match &self.edge {
-            None => writeln!(f, "  edge     not inspected: pass --edge URL of a response that is built from this key")?,
+            None => writeln!(
+                f,
+                "  edge     not inspected: pass --edge URL of a response that is built from this key"
+            )?,
             Some(EdgeCopy { url, status, age_secs, cache_status, .. }) => {
                 let age = age_secs.map(|age| format!(", age {age} s")).unwrap_or_default();
                 writeln!(f, "  edge     {status}{age}  {}  {}", printable(cache_status), printable(url))?;

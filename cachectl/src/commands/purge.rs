@@ -140,7 +140,8 @@ impl fmt::Display for Report {
             writeln!(f, "every target of the shipper has confirmed it")?;
         }
         for Behind { target, lag_ms, last_error } in &self.behind {
-            let error = last_error.as_deref().map(|error| format!(": {}", printable(error))).unwrap_or_default();
+            let error =
+                last_error.as_deref().map(|error| format!(": {}", printable(error))).unwrap_or_default();
             let target = printable(target);
             writeln!(f, "{target} has not confirmed it, and is {} behind{error}", human_ms(*lag_ms))?;
         }

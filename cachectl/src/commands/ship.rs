@@ -27,7 +27,9 @@ impl Ship {
             Self::Status => {
                 output.print(&Status { app: admin.app().to_owned(), targets: admin.ship_status().await? })?;
             }
-            Self::Forget { target } if admin.forget_target(&target).await? => output.print(&Forgotten { target })?,
+            Self::Forget { target } if admin.forget_target(&target).await? => {
+                output.print(&Forgotten { target })?;
+            }
             Self::Forget { target } => {
                 return Err(format!(
                     "expected a target of the shipper, got {target:?}: run cachectl ship status for the names"
@@ -55,15 +57,22 @@ impl fmt::Display for Status {
             writeln!(f, "{}", printable(&target.target))?;
             writeln!(f, "  shipper    {}", printable(target.shipper.as_deref().unwrap_or("none")))?;
             writeln!(f, "  queued     {}, the oldest for {}", target.queued, human_ms(target.lag_ms))?;
-            let confirmed =
-                target.confirmed.map(|position| position.to_string()).unwrap_or_else(|| "nothing yet".to_owned());
+            let confirmed = target
+                .confirmed
+                .map(|position| position.to_string())
+                .unwrap_or_else(|| "nothing yet".to_owned());
             writeln!(f, "  confirmed  {confirmed}  {}", ago(target.confirmed_ms_ago))?;
             if let Some(error) = &target.last_error {
                 let failures = match target.failures {
                     0 => "recovered since".to_owned(),
                     times => format!("{times} times since the last success"),
                 };
-                writeln!(f, "  failed     {}, {failures}: {}", ago(target.last_error_ms_ago), printable(error))?;
+                writeln!(
+                    f,
+                    "  failed     {}, {failures}: {}",
+                    ago(target.last_error_ms_ago),
+                    printable(error)
+                )?;
             }
         }
         Ok(())

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn the_body_is_everything_after_the_head() {
-        let message = parsed("HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde").unwrap();
+        let message =
+            parsed("HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde").unwrap();
         assert_eq!((message.status.as_u16(), &*message.body), (200, &b"5\r\nabcde"[..]));
         assert_eq!(message.headers.iter().count(), 1);
     }

@@ -36,12 +36,19 @@ pub(crate) struct CacheService {
 impl CacheService {
     /// Creates an empty cache for at most this many bytes.
     pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { store: Mutex::new(Store::new(max_bytes)), max_message_bytes: max_bytes.min(MAX_MESSAGE_BYTES) })
+        Arc::new(Self {
+            store: Mutex::new(Store::new(max_bytes)),
+            max_message_bytes: max_bytes.min(MAX_MESSAGE_BYTES),
+        })
     }
 
     /// Binds the socket and returns the service's run, which ends only for an error.
-    pub(crate) fn serve(self: Arc<Self>, socket: &Path) -> Result<impl Future<Output = String> + use<>, String> {
-        let listener = UnixListener::bind(socket).map_err(|error| format!("binding {}: {error}", socket.display()))?;
+    pub(crate) fn serve(
+        self: Arc<Self>,
+        socket: &Path,
+    ) -> Result<impl Future<Output = String> + use<>, String> {
+        let listener =
+            UnixListener::bind(socket).map_err(|error| format!("binding {}: {error}", socket.display()))?;
         let router = Router::new().fallback(answer).with_state(self);
         Ok(async move {
             match axum::serve(listener, router).await {

@@ -54,7 +54,11 @@ pub fn response_position(position: Position, received: SystemTime) -> Position {
 /// Each record of the message gets the next number, and one journal record for each hash that a
 /// stored response may carry for its scope (see
 /// [`Scope::edge_hashes`](shared_keys::Scope::edge_hashes)).
-pub fn numbered_records(message: &PurgeMessage, last_seq: u64, now: SystemTime) -> impl Iterator<Item = Record> {
+pub fn numbered_records(
+    message: &PurgeMessage,
+    last_seq: u64,
+    now: SystemTime,
+) -> impl Iterator<Item = Record> {
     let first_seq = (last_seq + 1).saturating_sub(message.records.len() as u64);
     message.records.iter().zip(first_seq..).flat_map(move |(record, seq)| {
         let stamp = record_stamp(Stamp { origin: record.position, edge: Some(Seq(seq)) }, now);
@@ -71,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_position_from_the_future_counts_as_none() {
-        let message = br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove","position":"9000000000000-0"}]}"#;
+        let message =
+            br#"{"v":1,"records":[{"scope":"tag:a","mode":"remove","position":"9000000000000-0"}]}"#;
         let message = PurgeMessage::parse(message).unwrap();
         let stamp = numbered_records(&message, 7, at(1_763_900_000)).next().unwrap().stamp;
         assert_eq!(stamp, Stamp::edge(Seq(7)));

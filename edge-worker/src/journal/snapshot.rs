@@ -107,8 +107,12 @@ impl Snapshot {
         if text.after != text.first {
             return None;
         }
-        let mut snapshot =
-            Self { first: text.first, seq: text.seq, applied: Applied::new(MAX_SCOPES), complete_at: requested_at };
+        let mut snapshot = Self {
+            first: text.first,
+            seq: text.seq,
+            applied: Applied::new(MAX_SCOPES),
+            complete_at: requested_at,
+        };
         snapshot.apply_all(text, requested_at);
         Some(snapshot)
     }
@@ -207,7 +211,13 @@ mod tests {
     }
 
     fn text(after: u64, seq: u64, records: Vec<Record>) -> SnapshotText {
-        SnapshotText { first: Seq(100), after: Seq(after), seq: Seq(seq), floors: vec![stamp(100, None)], records }
+        SnapshotText {
+            first: Seq(100),
+            after: Seq(after),
+            seq: Seq(seq),
+            floors: vec![stamp(100, None)],
+            records,
+        }
     }
 
     #[test]

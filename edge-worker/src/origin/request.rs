@@ -48,7 +48,8 @@ pub fn is_loop(headers: &HeaderMap, url: &Url) -> bool {
 }
 
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let members = headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let members =
+        headers.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     members.filter_map(|member| str::from_utf8(member).ok())
 }
 
@@ -56,7 +57,9 @@ fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> 
 /// Other upgrades are not forwarded.
 pub fn is_websocket(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::GET
-        && headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers
+            .get(header::UPGRADE)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
 /// Returns the URL at the origin of a request for `url`.
@@ -98,7 +101,8 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName
         None => headers.remove(X_FORWARDED_FOR),
     };
     validate::remove_conditions(&mut headers);
-    for name in [header::RANGE, header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT] {
+    for name in [header::RANGE, header::CACHE_CONTROL, header::PRAGMA, header::CONTENT_LENGTH, header::EXPECT]
+    {
         headers.remove(name);
     }
     // The origin gets the selecting fields in the form that the variant key contains.
@@ -224,7 +228,10 @@ mod tests {
             ("cache-control", "max-age=0"),
             ("pragma", "max-age=0"),
         ]);
-        assert_eq!(fill_headers(&client, &VaryRules::default(), &[], &url("https://shop.example:8443/")), expected);
+        assert_eq!(
+            fill_headers(&client, &VaryRules::default(), &[], &url("https://shop.example:8443/")),
+            expected
+        );
     }
 
     #[test]
@@ -318,10 +325,11 @@ mod tests {
         let client = headers(&[("cdn-loop", "é, other"), ("cdn-loop", ""), ("cdn-loop", "another")]);
         let forwarded = bypass_headers(&client, &url("https://shop.example/"));
         assert!(
-            forwarded
-                .get_all("cdn-loop")
-                .iter()
-                .eq(headers(&[("cdn-loop", "é, other, another, shop.example")]).values())
+            forwarded.get_all("cdn-loop").iter().eq(headers(&[(
+                "cdn-loop",
+                "é, other, another, shop.example"
+            )])
+            .values())
         );
     }
 
@@ -336,7 +344,8 @@ mod tests {
     #[test]
     fn a_fill_states_the_clients_address_as_the_runtime_does() {
         let named = |fields| {
-            let filled = fill_headers(&headers(fields), &VaryRules::default(), &[], &url("https://a.example/"));
+            let filled =
+                fill_headers(&headers(fields), &VaryRules::default(), &[], &url("https://a.example/"));
             filled.get(X_FORWARDED_FOR).cloned()
         };
         assert_eq!(named(&[("x-forwarded-for", "127.0.0.1")]), None);

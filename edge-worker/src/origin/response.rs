@@ -20,7 +20,10 @@ const SURROGATE_KEY: &str = "surrogate-key";
 /// [`ErrorKind::Origin`] if the runtime cannot pass it on to the client.
 pub fn status(code: u16) -> Result<StatusCode, Error> {
     StatusCode::from_u16(code).ok().filter(|_| (200..=599).contains(&code)).ok_or_else(|| {
-        Error::new(ErrorKind::Origin, format!("expected a status from 200 to 599 from the origin, got {code}"))
+        Error::new(
+            ErrorKind::Origin,
+            format!("expected a status from 200 to 599 from the origin, got {code}"),
+        )
     })
 }
 
@@ -92,8 +95,14 @@ mod tests {
         let response = to_stored(StatusCode::OK, fields, &target, context);
         let expected = Stamp { origin: Some(Position::new(1_763_900_000_000, 2)), edge: Some(Seq(7)) };
         assert_eq!(response.stamp, expected);
-        for scope in ["tag:category:7", "tag:product:1", "tag:a", "tag:b", "path:shop.example", "path:shop.example/api"]
-        {
+        for scope in [
+            "tag:category:7",
+            "tag:product:1",
+            "tag:a",
+            "tag:b",
+            "path:shop.example",
+            "path:shop.example/api",
+        ] {
             assert!(response.scopes.contains(&scope.parse::<Scope>().unwrap().hash()), "{scope}");
         }
         assert_eq!(response.scopes.len(), 6);
@@ -115,7 +124,8 @@ mod tests {
             ("1763986400001-0", Position::ZERO),
             ("18446744073709551615-18446744073709551615", Position::ZERO),
         ] {
-            let response = to_stored(StatusCode::OK, headers(&[("strata-position", position)]), &target, context);
+            let response =
+                to_stored(StatusCode::OK, headers(&[("strata-position", position)]), &target, context);
             assert_eq!(response.stamp.origin, Some(expected), "{position}");
         }
     }
@@ -125,7 +135,8 @@ mod tests {
         let target = TargetKey::parse("https://shop.example/api").unwrap();
         let time = SystemTime::UNIX_EPOCH;
         let context = FetchContext { request_time: time, response_time: time, edge_seq: Seq(7) };
-        let date_of = |fields| to_stored(StatusCode::OK, headers(fields), &target, context).headers["date"].clone();
+        let date_of =
+            |fields| to_stored(StatusCode::OK, headers(fields), &target, context).headers["date"].clone();
         assert_eq!(date_of(&[]), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date_of(&[("date", "x")]), "x");
     }

@@ -13,7 +13,11 @@ use super::date::date;
 
 /// Returns the age at arrival (`corrected_initial_age`): the greater of the apparent age, from
 /// `Date`, and the corrected `Age` value. At most [`MAX_DELTA`].
-pub fn corrected_initial_age(headers: &HeaderMap, request_time: SystemTime, response_time: SystemTime) -> Duration {
+pub fn corrected_initial_age(
+    headers: &HeaderMap,
+    request_time: SystemTime,
+    response_time: SystemTime,
+) -> Duration {
     // HTTP dates have whole seconds, so the apparent age is truncated to whole seconds as well.
     let apparent_age = date(headers, header::DATE, response_time)
         .and_then(|date_value| response_time.duration_since(date_value).ok())
@@ -39,7 +43,10 @@ pub fn current_age(
 /// Returns the first member of the `Age` field; zero if the field is absent or not a number
 /// (RFC 9111 section 5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
-    headers.get(header::AGE).and_then(|value| delta_seconds(split_list(value.as_bytes()).next()?)).unwrap_or_default()
+    headers
+        .get(header::AGE)
+        .and_then(|value| delta_seconds(split_list(value.as_bytes()).next()?))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName};
 
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// Returns the date in the first line of a field; `None` if the field is absent or invalid. A
@@ -65,7 +66,8 @@ fn digits(text: &str, length: usize) -> Option<u64> {
 /// Returns the year of a two-digit year: the latest year with these last digits that is at most 50
 /// years in the future (RFC 9110 section 5.6.7).
 fn full_year(two_digits: u64, now: SystemTime) -> Option<u64> {
-    let (mut latest, mut days) = (1970 + 50, now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() / 86_400);
+    let (mut latest, mut days) =
+        (1970 + 50, now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() / 86_400);
     while days >= year_days(latest - 50) {
         days -= year_days(latest - 50);
         latest += 1;
@@ -80,10 +82,12 @@ fn unix_time(year: u64, month: &str, day: u64, time: &str) -> Option<SystemTime>
     let month = MONTHS.iter().position(|name| *name == month)?;
     let [hour, minute, second] = words(time, ':')?;
     let (hour, minute, second) = (digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?);
-    if !(1..=month_days(year, month)).contains(&day) || hour > 23 || minute > 59 || second > 60 || year < 1970 {
+    if !(1..=month_days(year, month)).contains(&day) || hour > 23 || minute > 59 || second > 60 || year < 1970
+    {
         return None;
     }
-    let days = (1970..year).map(year_days).sum::<u64>() + (0..month).map(|month| month_days(year, month)).sum::<u64>();
+    let days = (1970..year).map(year_days).sum::<u64>()
+        + (0..month).map(|month| month_days(year, month)).sum::<u64>();
     // A leap second counts as the second before it: a date may be read as an earlier one, but not
     // as a later one (RFC 9111 section 4.2).
     let secs = (days + day - 1) * 86_400 + hour * 3600 + minute * 60 + second.min(59);

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn rfc9213_2_1_an_invalid_or_empty_targeted_field_is_ignored() {
-        for bad in ["", "max-age=60,", "MAX-AGE=60", "max-age=60 no-store", "max-age=\"6", "max-age=60, &&&"] {
+        for bad in ["", "max-age=60,", "MAX-AGE=60", "max-age=60 no-store", "max-age=\"6", "max-age=60, &&&"]
+        {
             let fields = [("cdn-cache-control", bad), ("cache-control", "max-age=1")];
             assert_eq!(max_age(&fields), Some(1), "{bad}");
             assert!(!directives(&headers(&fields)).targeted);
@@ -110,9 +111,12 @@ mod tests {
 
     #[test]
     fn rfc9213_2_3_a_targeted_field_may_have_every_directive_that_a_cache_obeys() {
-        let targeted = |value| directives(&headers(&[("cdn-cache-control", value), ("cache-control", "public")]));
+        let targeted =
+            |value| directives(&headers(&[("cdn-cache-control", value), ("cache-control", "public")]));
         assert!(targeted("max-age=1, must-revalidate").forbids_stale());
-        assert!(targeted("no-store").no_store && targeted("no-cache").no_cache && targeted("private").private);
+        assert!(
+            targeted("no-store").no_store && targeted("no-cache").no_cache && targeted("private").private
+        );
         assert_eq!(targeted("private=\"x, y\"").not_stored, ["x".into(), "y".into()]);
         assert!(!targeted("max-age=1").public);
     }
@@ -127,11 +131,15 @@ mod tests {
 
     #[test]
     fn surrogate_control_is_below_the_targeted_fields_and_above_cache_control() {
-        let all =
-            [("cache-control", "max-age=1"), ("surrogate-control", "max-age=2"), ("cdn-cache-control", "max-age=3")];
+        let all = [
+            ("cache-control", "max-age=1"),
+            ("surrogate-control", "max-age=2"),
+            ("cdn-cache-control", "max-age=3"),
+        ];
         assert_eq!((max_age(&all), max_age(&all[..2])), (Some(3), Some(2)));
         assert!(directives(&headers(&all[..2])).targeted, "`Expires` is ignored beside it");
-        let forbids = [("cdn-cache-control", "&&&"), ("surrogate-control", "no-store"), ("cache-control", "max-age=1")];
+        let forbids =
+            [("cdn-cache-control", "&&&"), ("surrogate-control", "no-store"), ("cache-control", "max-age=1")];
         assert!(directives(&headers(&forbids)).no_store);
     }
 

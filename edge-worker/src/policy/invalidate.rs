@@ -9,7 +9,8 @@ use shared_keys::TargetKey;
 use url::Url;
 
 /// The safe methods in IANA's registry (RFC 9110 section 9.2.1).
-const SAFE_METHODS: [&str; 9] = ["GET", "HEAD", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
+const SAFE_METHODS: [&str; 9] =
+    ["GET", "HEAD", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
 /// Returns the keys to invalidate: those of the target, and of `Location` and `Content-Location` on
 /// the same origin. Empty after a safe method or an error.
@@ -54,10 +55,12 @@ mod tests {
     fn keys(method: &str, status: u16, fields: &[(&str, &str)]) -> Vec<String> {
         let target = Url::parse("https://shop.example/a/b?x=1").unwrap();
         let status = StatusCode::from_u16(status).unwrap();
-        invalidated(&method.parse().unwrap(), &target, status, &headers(fields), |url| TargetKey::parse(url).ok())
-            .iter()
-            .map(|key| key.as_str().to_owned())
-            .collect()
+        invalidated(&method.parse().unwrap(), &target, status, &headers(fields), |url| {
+            TargetKey::parse(url).ok()
+        })
+        .iter()
+        .map(|key| key.as_str().to_owned())
+        .collect()
     }
 
     #[test]
@@ -80,7 +83,8 @@ mod tests {
         let fields = [("location", "../c"), ("content-location", "https://shop.example/d")];
         let expected = ["https://shop.example/a/b?x=1", "https://shop.example/c", "https://shop.example/d"];
         assert_eq!(keys("POST", 201, &fields), expected);
-        let foreign = [("location", "https://other.example/c"), ("content-location", "http://shop.example/d")];
+        let foreign =
+            [("location", "https://other.example/c"), ("content-location", "http://shop.example/d")];
         assert_eq!(keys("POST", 201, &foreign), expected[..1]);
     }
 }

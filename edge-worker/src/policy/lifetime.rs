@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn rfc9110_5_6_7_expires_is_accepted_in_all_three_formats() {
-        let day = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
+        let day =
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
         for expires in day {
             let fields = [("date", "Sun, 06 Nov 1994 08:49:00 GMT"), ("expires", expires)];
             assert_eq!(lifetime(200, &fields), (37, LifetimeSource::Expires), "{expires}");

@@ -71,7 +71,8 @@ impl Octets {
         let (range, length) = range.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let octets = Self { first: number(first)?, last: number(last)?, length: number(length)? };
-        let valid = unit.eq_ignore_ascii_case("bytes") && octets.first <= octets.last && octets.last < octets.length;
+        let valid =
+            unit.eq_ignore_ascii_case("bytes") && octets.first <= octets.last && octets.last < octets.length;
         valid.then_some(octets)
     }
 
@@ -102,7 +103,9 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
             response.headers.remove(ANSWERED_RANGE);
         }
     }
-    if response.status == StatusCode::PARTIAL_CONTENT && stored_octets(&response).is_some_and(Octets::is_whole) {
+    if response.status == StatusCode::PARTIAL_CONTENT
+        && stored_octets(&response).is_some_and(Octets::is_whole)
+    {
         response.status = StatusCode::OK;
         response.headers.remove(header::CONTENT_RANGE);
         response.headers.remove(ANSWERED_RANGE);
@@ -127,7 +130,9 @@ pub fn stored_octets(stored: &StoredResponse) -> Option<Octets> {
 pub fn select(request: Request<'_>, stored: &StoredResponse) -> Option<Part> {
     let whole = (stored.status != StatusCode::PARTIAL_CONTENT).then_some(Part::Whole);
     // `Range` applies only to a GET whose response would be a 200 (RFC 9110 section 14.2).
-    if *request.method != Method::GET || !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+    if *request.method != Method::GET
+        || !matches!(stored.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+    {
         return whole;
     }
     let Some(range) = request.headers.get(header::RANGE) else { return whole };
@@ -306,9 +311,15 @@ mod tests {
     fn rfc9110_14_4_a_content_range_is_parsed_and_formatted_alike() {
         let parsed = |value| Octets::from_content_range(&headers(&[("content-range", value)]));
         assert_eq!(parsed("bytes 42-1233/1234").map(Octets::content_range).unwrap(), "bytes 42-1233/1234");
-        for invalid in
-            ["bytes 42-1233/*", "bytes */1234", "bytes 9-8/10", "bytes 0-10/10", "bytes=0-1/10", "x 0-1/10", ""]
-        {
+        for invalid in [
+            "bytes 42-1233/*",
+            "bytes */1234",
+            "bytes 9-8/10",
+            "bytes 0-10/10",
+            "bytes=0-1/10",
+            "x 0-1/10",
+            "",
+        ] {
             assert_eq!(parsed(invalid), None, "{invalid}");
         }
     }
@@ -340,7 +351,12 @@ mod tests {
         let part = octets(0, 1, 10);
         let (modified, later) = (http_date(ARRIVED - 1), http_date(ARRIVED));
         let dated = |date: &str| {
-            stored(&[("content-length", "10"), ("etag", "\"a\""), ("last-modified", &modified), ("date", date)])
+            stored(&[
+                ("content-length", "10"),
+                ("etag", "\"a\""),
+                ("last-modified", &modified),
+                ("date", date),
+            ])
         };
         let response = dated(&later);
         let of = |response: &StoredResponse, condition| {
@@ -406,7 +422,9 @@ mod tests {
     #[test]
     fn rfc9111_3_3_a_part_answers_the_range_field_of_its_own_request() {
         let own_range = "bytes=0-0, -1";
-        for content in [("content-type", "multipart/byteranges; boundary=a"), ("content-range", "bytes 0-0/*")] {
+        for content in
+            [("content-type", "multipart/byteranges; boundary=a"), ("content-range", "bytes 0-0/*")]
+        {
             let fields = [content, ("content-length", "40"), ("etag", "\"a\""), ("strata-range", own_range)];
             let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
             let part = as_stored(part, Some(40));
@@ -421,8 +439,10 @@ mod tests {
                 assert_eq!(select_of(&part, &fields), expected, "{fields:?}");
             }
         }
-        let whole = [("content-range", "bytes 0-9/10"), ("content-length", "10"), ("strata-range", "bytes=0-")];
-        let whole = as_stored(StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&whole) }, Some(10));
+        let whole =
+            [("content-range", "bytes 0-9/10"), ("content-length", "10"), ("strata-range", "bytes=0-")];
+        let whole =
+            as_stored(StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&whole) }, Some(10));
         assert_eq!((whole.status, whole.headers.len()), (StatusCode::OK, 1), "{:?}", whole.headers);
     }
 
@@ -434,7 +454,8 @@ mod tests {
         {
             let mut part = stored(&[("content-range", "bytes 4-9/12"), ("strata-range", "bytes=4-9")]);
             part.status = StatusCode::PARTIAL_CONTENT;
-            part.headers.extend(declared.map(|length| (header::CONTENT_LENGTH, HeaderValue::from_static(length))));
+            part.headers
+                .extend(declared.map(|length| (header::CONTENT_LENGTH, HeaderValue::from_static(length))));
             let part = as_stored(part, Some(length));
             assert_eq!(select_of(&part, &own_range) == Some(Part::Whole), answers, "{declared:?} {length}");
             assert_eq!(

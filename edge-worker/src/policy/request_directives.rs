@@ -40,8 +40,12 @@ impl RequestDirectives {
                     "no-store" => parsed.no_store = true,
                     "only-if-cached" => parsed.only_if_cached = true,
                     "max-age" => parsed.max_age = parsed.max_age.or(Some(number().unwrap_or_default())),
-                    "min-fresh" => parsed.min_fresh = parsed.min_fresh.or(Some(number().unwrap_or(MAX_DELTA))),
-                    "max-stale" if argument.is_none() => parsed.max_stale = parsed.max_stale.or(Some(MAX_DELTA)),
+                    "min-fresh" => {
+                        parsed.min_fresh = parsed.min_fresh.or(Some(number().unwrap_or(MAX_DELTA)));
+                    }
+                    "max-stale" if argument.is_none() => {
+                        parsed.max_stale = parsed.max_stale.or(Some(MAX_DELTA));
+                    }
                     "max-stale" => parsed.max_stale = parsed.max_stale.or(Some(number().unwrap_or_default())),
                     _ => {}
                 }

@@ -53,9 +53,12 @@ pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
 
 /// Returns the fields that selected the content coding of a response.
 fn coding_fields(headers: &HeaderMap) -> Option<&'static str> {
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| split_list(value.as_bytes()));
-    let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
-    let needs_dictionary = |coding: &[u8]| [b"dcb", b"dcz"].iter().any(|known| coding.eq_ignore_ascii_case(*known));
+    let codings =
+        headers.get_all(header::CONTENT_ENCODING).iter().flat_map(|value| split_list(value.as_bytes()));
+    let mut codings =
+        codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    let needs_dictionary =
+        |coding: &[u8]| [b"dcb", b"dcz"].iter().any(|known| coding.eq_ignore_ascii_case(*known));
     let first = codings.next()?;
     Some(if needs_dictionary(first) || codings.any(needs_dictionary) {
         "accept-encoding, available-dictionary"
@@ -72,7 +75,8 @@ pub fn variant_key(
     rules: &VaryRules,
     request: &HeaderMap,
 ) -> Option<VariantKey> {
-    can_select(fields, request).then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
+    can_select(fields, request)
+        .then(|| VariantKey::new(target, fields, rules, |name| combined(request, name)))
 }
 
 /// Returns whether the selecting values of a request are certain.
@@ -96,7 +100,9 @@ pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     // `Cookie` is not a list. Its lines are joined with a semicolon (RFC 9113 section 8.2.3).
     let (is_list, separator) = if name == header::COOKIE { (false, "; ") } else { (true, ", ") };
     let mut lines = request.get_all(name).iter().map(|value| match value.as_bytes() {
-        list if is_list => String::from_utf8_lossy(&split_list(list).collect::<Vec<_>>().join(&b", "[..])).into_owned(),
+        list if is_list => {
+            String::from_utf8_lossy(&split_list(list).collect::<Vec<_>>().join(&b", "[..])).into_owned()
+        }
         value => String::from_utf8_lossy(value).into_owned(),
     });
     let first = lines.next()?;
@@ -112,17 +118,22 @@ mod tests {
     fn rfc9111_4_1_utf8_values_select_and_other_values_do_not() {
         let target = TargetKey::parse("https://shop.example/a").unwrap();
         let fields = VaryFields::parse(["X-Name"]).unwrap();
-        let key = |name: &str| variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-name", name)]));
+        let key =
+            |name: &str| variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-name", name)]));
         assert!(key("Zoë").is_some());
         assert_ne!(key("Zoë"), key("Zoè"));
         assert_eq!(key("Zo\u{FFFD}"), None);
-        assert!(variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-other", "\u{FFFD}")])).is_some());
+        assert!(
+            variant_key(&target, &fields, &VaryRules::default(), &headers(&[("x-other", "\u{FFFD}")]))
+                .is_some()
+        );
     }
 
     #[test]
     fn a_request_with_a_selecting_field_in_another_spelling_selects_nothing() {
         let fields = VaryFields::parse(["X-Tenant, api_key"]).unwrap();
-        for (name, selects) in [("x_tenant", false), ("x-tenant", true), ("api_key", true), ("x_other", true)] {
+        for (name, selects) in [("x_tenant", false), ("x-tenant", true), ("api_key", true), ("x_other", true)]
+        {
             assert_eq!(can_select(&fields, &headers(&[(name, "a")])), selects, "{name}");
         }
     }
@@ -144,8 +155,11 @@ mod tests {
 
     #[test]
     fn rfc9110_5_3_lines_are_joined_with_commas_and_rfc9113_8_2_3_cookies_with_semicolons() {
-        let fields = headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
-        for (name, value) in [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)] {
+        let fields =
+            headers(&[("accept", "a"), ("cookie", "a=1"), ("accept", "b"), ("cookie", "b=2"), ("x", "")]);
+        for (name, value) in
+            [("accept", Some("a, b")), ("cookie", Some("a=1; b=2")), ("x", Some("")), ("y", None)]
+        {
             assert_eq!(combined(&fields, name).as_deref(), value);
         }
     }

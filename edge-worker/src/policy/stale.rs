@@ -86,9 +86,13 @@ mod tests {
     fn rfc5861_3_and_4_windows_start_when_the_lifetime_ends() {
         let fields = headers(&[("cache-control", "max-age=1, stale-while-revalidate=10, stale-if-error=20")]);
         let directives = directives(&fields);
-        for (staleness, swr, sie) in [(0, true, true), (9, true, true), (10, false, true), (20, false, false)] {
+        for (staleness, swr, sie) in [(0, true, true), (9, true, true), (10, false, true), (20, false, false)]
+        {
             let staleness = Duration::from_secs(staleness);
-            assert_eq!((while_revalidate(&directives, staleness), if_error(&directives, staleness)), (swr, sie));
+            assert_eq!(
+                (while_revalidate(&directives, staleness), if_error(&directives, staleness)),
+                (swr, sie)
+            );
         }
         assert_eq!(longest_window(&directives).as_secs(), 20);
     }
@@ -105,7 +109,11 @@ mod tests {
         ] {
             let value = format!("max-age=1, {windows}, {forbidding}");
             let directives = directives(&headers(&[("cache-control", &value)]));
-            assert_eq!(is_window_refused(&directives, Duration::from_secs(9)), windows == WINDOWS, "{forbidding}");
+            assert_eq!(
+                is_window_refused(&directives, Duration::from_secs(9)),
+                windows == WINDOWS,
+                "{forbidding}"
+            );
             assert!(!is_window_refused(&directives, Duration::from_secs(10)), "{forbidding}");
             assert!(!while_revalidate(&directives, Duration::ZERO), "{forbidding}");
             assert!(!if_error(&directives, Duration::ZERO), "{forbidding}");
@@ -125,7 +133,10 @@ mod tests {
     #[test]
     fn rfc9111_4_2_4_without_a_window_a_stale_response_is_served_only_while_disconnected() {
         let directives = directives(&headers(&[("cache-control", "max-age=1")]));
-        assert!(if_disconnected(&directives, GRACE - Duration::from_secs(1)) && !if_disconnected(&directives, GRACE));
+        assert!(
+            if_disconnected(&directives, GRACE - Duration::from_secs(1))
+                && !if_disconnected(&directives, GRACE)
+        );
         assert!(!while_revalidate(&directives, Duration::ZERO) && !if_error(&directives, Duration::ZERO));
     }
 }

@@ -132,7 +132,8 @@ impl NotStored {
     /// the response is for their owner, and nothing about the one for everyone. Also `false` for
     /// other statuses, such as 403 or 429, which can be about the client as well.
     pub fn supersedes_stored(self, status: StatusCode, has_credentials: bool) -> bool {
-        let about_the_resource = status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
+        let about_the_resource =
+            status.is_success() || status.is_redirection() || matches!(status.as_u16(), 404 | 410);
         about_the_resource
             && match self {
                 Self::Private => !has_credentials,
@@ -161,7 +162,11 @@ impl NotStored {
 ///
 /// # Errors
 /// The first reason for not storing it.
-pub fn retention(request: Request<'_>, response: &StoredResponse, journal: &Applied) -> Result<Duration, NotStored> {
+pub fn retention(
+    request: Request<'_>,
+    response: &StoredResponse,
+    journal: &Applied,
+) -> Result<Duration, NotStored> {
     let directives = response.directives();
     if response.status.is_informational()
         || matches!(response.status.as_u16(), 304 | 412 | 416)
@@ -250,7 +255,8 @@ pub fn without_unstorable_fields(mut response: StoredResponse) -> StoredResponse
 /// the target, and its lifetime is explicit (RFC 9110 section 9.3.3).
 pub fn answers_gets(target: &Url, response: &StoredResponse) -> bool {
     response.status == StatusCode::OK
-        && named_url(target, &response.headers, header::CONTENT_LOCATION).is_some_and(|location| location == *target)
+        && named_url(target, &response.headers, header::CONTENT_LOCATION)
+            .is_some_and(|location| location == *target)
         && response.freshness_lifetime().source.is_explicit()
 }
 
@@ -286,8 +292,11 @@ fn retention_time(directives: &Directives, response: &StoredResponse) -> Duratio
         servable = (lifetime.duration + window.max(GRACE)).saturating_sub(age);
     }
     let declares_caching = directives.explicit || lifetime.source != LifetimeSource::None;
-    let validation =
-        if declares_caching && has_validator(&response.headers) { VALIDATION_RETENTION } else { Duration::ZERO };
+    let validation = if declares_caching && has_validator(&response.headers) {
+        VALIDATION_RETENTION
+    } else {
+        Duration::ZERO
+    };
     // Round up: each read checks the exact time, so a fraction of a second is usable.
     let total = (servable + validation).min(MAX_RETENTION);
     Duration::from_secs(total.as_secs() + u64::from(total.subsec_nanos() > 0))
@@ -296,7 +305,8 @@ fn retention_time(directives: &Directives, response: &StoredResponse) -> Duratio
 /// Returns whether this cache implements the caching behaviour of a final status (RFC 9111 section
 /// 5.2.2.3).
 fn understood(status: StatusCode) -> bool {
-    heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 303 | 307 | 400 | 403 | 451 | 500 | 502..=504)
+    heuristically_cacheable(status)
+        || matches!(status.as_u16(), 302 | 303 | 307 | 400 | 403 | 451 | 500 | 502..=504)
 }
 
 #[cfg(test)]
@@ -322,15 +332,27 @@ mod tests {
         let rows: Vec<(u16, Vec<(&str, &str)>, Result<u64, NotStored>)> = vec![
             (200, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
             (200, vec![("cache-control", "s-maxage=60")], Ok(60 + AWAY)),
-            (200, vec![("cache-control", "max-age=60"), ("etag", "\"\u{FFFD}\"")], Err(NotStored::Undecodable)),
+            (
+                200,
+                vec![("cache-control", "max-age=60"), ("etag", "\"\u{FFFD}\"")],
+                Err(NotStored::Undecodable),
+            ),
             (200, vec![("cache-control", "max-age=60"), ("etag", "\"\u{e9}\"")], Ok(60 + AWAY + 86_400)),
             (200, vec![("cache-control", "no-store, max-age=60")], Err(NotStored::NoStore)),
             (200, vec![("cache-control", "private, max-age=60")], Err(NotStored::Private)),
             (200, vec![("cache-control", "private, no-store")], Err(NotStored::Private)),
             (200, vec![("cache-control", "private=\"x\", max-age=60")], Ok(60 + AWAY)),
-            (200, vec![("cache-control", "private=\"set-cookie\", max-age=60"), ("set-cookie", "a=b")], Ok(60 + AWAY)),
+            (
+                200,
+                vec![("cache-control", "private=\"set-cookie\", max-age=60"), ("set-cookie", "a=b")],
+                Ok(60 + AWAY),
+            ),
             (200, vec![("cache-control", "private"), ("cdn-cache-control", "max-age=60")], Ok(60 + AWAY)),
-            (200, vec![("cache-control", "max-age=60"), ("cdn-cache-control", "no-store")], Err(NotStored::NoStore)),
+            (
+                200,
+                vec![("cache-control", "max-age=60"), ("cdn-cache-control", "no-store")],
+                Err(NotStored::NoStore),
+            ),
             (200, vec![("cache-control", "max-age=60"), ("set-cookie", "a=b")], Err(NotStored::SetCookie)),
             (200, vec![("cache-control", "max-age=60"), ("vary", "*")], Err(NotStored::VaryAny)),
             (200, vec![("cache-control", "max-age=60"), ("vary", "a, *")], Err(NotStored::VaryAny)),
@@ -342,9 +364,17 @@ mod tests {
             (200, vec![("cache-control", "no-cache"), ("etag", "\"a\"")], Ok(86_400)),
             (200, vec![("last-modified", &modified)], Ok(2 * 86_400 + AWAY)),
             (200, vec![("cache-control", "max-age=60"), ("content-length", "8388608")], Ok(60 + AWAY)),
-            (200, vec![("cache-control", "max-age=60"), ("content-length", "8388609")], Err(NotStored::TooLarge)),
+            (
+                200,
+                vec![("cache-control", "max-age=60"), ("content-length", "8388609")],
+                Err(NotStored::TooLarge),
+            ),
             (206, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
-            (206, vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")], Err(NotStored::Status)),
+            (
+                206,
+                vec![("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9")],
+                Err(NotStored::Status),
+            ),
             (416, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (304, vec![("cache-control", "max-age=60")], Err(NotStored::Status)),
             (404, vec![("cache-control", "max-age=60")], Ok(60 + AWAY)),
@@ -365,7 +395,11 @@ mod tests {
     #[test]
     fn rfc6585_3_to_6_a_response_about_one_clients_requests_is_not_stored() {
         for status in [428, 429, 431, 511] {
-            assert_eq!(of(status, &[("cache-control", "public, max-age=60")]), Err(NotStored::Status), "{status}");
+            assert_eq!(
+                of(status, &[("cache-control", "public, max-age=60")]),
+                Err(NotStored::Status),
+                "{status}"
+            );
         }
     }
 
@@ -374,7 +408,8 @@ mod tests {
         let mut response = stored(&[("cache-control", "s-maxage=1")]);
         for (delay_ms, kept) in [(1, Ok(1 + AWAY)), (999, Ok(1 + AWAY)), (1000, Err(NotStored::NoLifetime))] {
             response.request_time = response.response_time - Duration::from_millis(delay_ms);
-            let result = retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
+            let result =
+                retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs());
             assert_eq!(result, kept, "{delay_ms}");
         }
     }
@@ -405,7 +440,11 @@ mod tests {
 
     #[test]
     fn rfc9110_15_3_7_a_part_for_if_range_is_not_stored_because_it_lacks_fields() {
-        let fields = [("cache-control", "max-age=60"), ("content-range", "bytes 0-1/9"), ("strata-range", "bytes=0-1")];
+        let fields = [
+            ("cache-control", "max-age=60"),
+            ("content-range", "bytes 0-1/9"),
+            ("strata-range", "bytes=0-1"),
+        ];
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
         let request = headers(&[("range", "bytes=0-1"), ("if-range", "\"a\"")]);
         assert_eq!(retention(get(&request), &part, &nothing_applied()), Err(NotStored::Status));
@@ -416,7 +455,11 @@ mod tests {
         for name in REQUIRED_FIELDS {
             for form in ["private", "no-cache"] {
                 let cache_control = format!("max-age=60, {form}=\"x, {name}\"");
-                assert_eq!(of(200, &[("cache-control", &cache_control)]), Err(NotStored::Qualified), "{cache_control}");
+                assert_eq!(
+                    of(200, &[("cache-control", &cache_control)]),
+                    Err(NotStored::Qualified),
+                    "{cache_control}"
+                );
             }
         }
         assert_eq!(of(200, &[("cache-control", "max-age=60, private=\"x\"")]), Ok(60 + AWAY));
@@ -424,13 +467,19 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_3_an_unstored_response_supersedes_unless_the_request_is_the_reason() {
-        let supersedes =
-            |reason: NotStored, status| reason.supersedes_stored(StatusCode::from_u16(status).unwrap(), false);
+        let supersedes = |reason: NotStored, status| {
+            reason.supersedes_stored(StatusCode::from_u16(status).unwrap(), false)
+        };
         for reason in [NotStored::NoStore, NotStored::NoLifetime, NotStored::TooLarge, NotStored::Deceptive] {
             assert!([200, 301, 404, 410].into_iter().all(|status| supersedes(reason, status)), "{reason:?}");
-            assert!(![401, 403, 429, 500, 503].into_iter().any(|status| supersedes(reason, status)), "{reason:?}");
+            assert!(
+                ![401, 403, 429, 500, 503].into_iter().any(|status| supersedes(reason, status)),
+                "{reason:?}"
+            );
         }
-        for reason in [NotStored::Request, NotStored::Authorization, NotStored::SetCookie, NotStored::Outdated] {
+        for reason in
+            [NotStored::Request, NotStored::Authorization, NotStored::SetCookie, NotStored::Outdated]
+        {
             assert!(!supersedes(reason, 200), "{reason:?}");
         }
     }
@@ -454,8 +503,10 @@ mod tests {
     #[test]
     fn rfc9111_5_2_1_5_no_store_of_a_request_is_obeyed_if_the_deployment_chooses_so() {
         let response = stored(&[("cache-control", "max-age=60")]);
-        let (fields, choices) =
-            (headers(&[("cache-control", "no-store")]), Choices { obey_requests: true, ..Choices::default() });
+        let (fields, choices) = (
+            headers(&[("cache-control", "no-store")]),
+            Choices { obey_requests: true, ..Choices::default() },
+        );
         let result = retention(Request { choices, ..get(&fields) }, &response, &nothing_applied());
         assert_eq!(result, Err(NotStored::Request));
         assert!(retention(get(&fields), &response, &nothing_applied()).is_ok());
@@ -464,7 +515,8 @@ mod tests {
     #[test]
     fn rfc9111_5_2_2_4_and_7_the_fields_of_a_qualified_directive_are_not_stored() {
         let control = ("cache-control", "max-age=60, private=\"Set-Cookie\", no-cache=\"x\"");
-        let response = without_unstorable_fields(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
+        let response =
+            without_unstorable_fields(stored(&[control, ("set-cookie", "a=b"), ("x", "1"), ("y", "2")]));
         assert_eq!(response.headers, headers(&[control, ("y", "2")]));
     }
 
@@ -523,13 +575,18 @@ mod tests {
     fn rfc9111_4_1_a_response_selected_by_an_unreadable_value_is_not_stored() {
         let request = headers(&[("x-name", "Zo\u{FFFD}")]);
         let response = |vary| stored(&[("cache-control", "max-age=60"), ("vary", vary)]);
-        assert_eq!(retention(get(&request), &response("x-name"), &nothing_applied()), Err(NotStored::VaryUnreadable));
+        assert_eq!(
+            retention(get(&request), &response("x-name"), &nothing_applied()),
+            Err(NotStored::VaryUnreadable)
+        );
         assert!(retention(get(&request), &response("accept"), &nothing_applied()).is_ok());
     }
 
     #[test]
     fn rfc9111_4_3_3_only_a_status_about_the_resource_supersedes() {
-        for (status, supersedes) in [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)] {
+        for (status, supersedes) in
+            [(200, true), (301, true), (404, true), (410, true), (403, false), (429, false)]
+        {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(NotStored::NoStore.supersedes_stored(status, false), supersedes, "{status}");
             assert_eq!(NotStored::Private.supersedes_stored(status, false), supersedes, "{status}");
@@ -552,7 +609,9 @@ mod tests {
         let mut journal = nothing_applied();
         let stamp = Stamp { origin: Some(Position::new(200, 0)), edge: Some(Seq(7)) };
         journal.apply(Record { scope: tag.hash(), mode: Mode::Expire, stamp });
-        for (position, expected) in [(199, Err(NotStored::Outdated)), (200, Ok(60 + AWAY)), (201, Ok(60 + AWAY))] {
+        for (position, expected) in
+            [(199, Err(NotStored::Outdated)), (200, Ok(60 + AWAY)), (201, Ok(60 + AWAY))]
+        {
             let mut response = stored(&[("cache-control", "max-age=60")]);
             response.scopes = vec![tag.hash()];
             response.stamp = Stamp { origin: Some(Position::new(position, 0)), edge: Some(Seq(6)) };

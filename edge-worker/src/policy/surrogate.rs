@@ -70,8 +70,14 @@ mod tests {
         ] {
             let directives = parsed(value, "no-store, max-age=5, s-maxage=6, must-revalidate");
             assert_eq!(secs(directives.max_age), Some(fresh), "{value}");
-            assert_eq!([secs(directives.stale_while_revalidate), secs(directives.stale_if_error)], [grace; 2]);
-            assert!(!directives.forbids_stale() && !directives.no_store && directives.s_maxage.is_none(), "{value}");
+            assert_eq!(
+                [secs(directives.stale_while_revalidate), secs(directives.stale_if_error)],
+                [grace; 2]
+            );
+            assert!(
+                !directives.forbids_stale() && !directives.no_store && directives.s_maxage.is_none(),
+                "{value}"
+            );
         }
         for other in ["content=\"ESI/1.0\"", "max-age=7;other", ""] {
             assert_eq!(secs(parsed(other, "max-age=5").max_age), Some(5), "{other}");
@@ -80,7 +86,9 @@ mod tests {
 
     #[test]
     fn w3c_edge_arch_what_either_field_forbids_to_share_is_not_shared() {
-        for value in ["no-store", "no-store-remote", "max-age=60, no-store", "no-store;other", "No-Store; max-age=60"] {
+        for value in
+            ["no-store", "no-store-remote", "max-age=60, no-store", "no-store;other", "No-Store; max-age=60"]
+        {
             assert!(parsed(value, "max-age=60").no_store, "{value}");
         }
         assert!(parsed("private", "max-age=60").private && parsed("max-age=60", "private").private);

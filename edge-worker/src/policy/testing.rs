@@ -24,7 +24,10 @@ pub(crate) fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     fields
         .iter()
         .map(|(name, value)| {
-            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            (
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            )
         })
         .fold(HeaderMap::new(), |mut headers, (name, value)| {
             headers.append(name, value);

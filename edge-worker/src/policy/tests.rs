@@ -97,8 +97,9 @@ fn a_record_for_another_scope_or_before_the_response_changes_nothing() {
 #[test]
 fn rfc9111_3_5_a_request_with_credentials_needs_a_response_that_allows_sharing() {
     let fields = headers(&[("authorization", "Bearer x")]);
-    let decide_for =
-        |response: &StoredResponse| decide(get(&fields), Selected::Response(response), at(ARRIVED), &nothing_applied());
+    let decide_for = |response: &StoredResponse| {
+        decide(get(&fields), Selected::Response(response), at(ARRIVED), &nothing_applied())
+    };
     let detail = forward(decide_for(&stored(&[("cache-control", "max-age=10")]))).detail;
     assert_eq!(detail, Some(Detail::Authorization));
     hit(decide_for(&stored(&[("cache-control", "max-age=10, public")])));
@@ -124,7 +125,8 @@ fn rfc9111_5_2_1_request_directives_are_obeyed_if_the_deployment_chooses_so() {
         ("only-if-cached", 0, Ok(Reuse::Fresh)),
     ] {
         let fields = headers(&[("cache-control", value)]);
-        let decision = decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
+        let decision =
+            decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
         let found = match decision {
             Decision::Serve(hit) => Ok(hit.reuse),
             Decision::Forward(forward) => {
@@ -149,14 +151,20 @@ fn rfc9111_5_2_1_2_max_stale_accepts_stale_responses_that_directives_do_not_forb
         ("no-cache, max-age=10", 1, false),
     ] {
         let response = stored(&[("cache-control", value)]);
-        let decision = decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
-        assert_eq!(matches!(decision, Decision::Serve(Hit { reuse: Reuse::MaxStale, .. })), served, "{value} {secs}");
+        let decision =
+            decide(obeying(&fields), Selected::Response(&response), at(ARRIVED + secs), &nothing_applied());
+        assert_eq!(
+            matches!(decision, Decision::Serve(Hit { reuse: Reuse::MaxStale, .. })),
+            served,
+            "{value} {secs}"
+        );
     }
 }
 
 #[test]
 fn rfc9111_3_4_a_request_for_octets_outside_the_stored_part_is_forwarded() {
-    let fields = [("cache-control", "max-age=10"), ("content-range", "bytes 4-8/10"), ("content-length", "5")];
+    let fields =
+        [("cache-control", "max-age=10"), ("content-range", "bytes 4-8/10"), ("content-length", "5")];
     let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..stored(&fields) };
     let of = |method: &Method, fields: &[(&str, &str)]| {
         let headers = headers(fields);
@@ -172,7 +180,11 @@ fn rfc9111_3_4_a_request_for_octets_outside_the_stored_part_is_forwarded() {
         (Method::GET, &[("range", "x")]),
     ] {
         let forward = forward(of(&method, fields));
-        assert_eq!((forward.reason, forward.validate), (ForwardReason::Partial, false), "{method} {fields:?}");
+        assert_eq!(
+            (forward.reason, forward.validate),
+            (ForwardReason::Partial, false),
+            "{method} {fields:?}"
+        );
     }
 }
 
@@ -180,7 +192,8 @@ fn rfc9111_3_4_a_request_for_octets_outside_the_stored_part_is_forwarded() {
 fn rfc9110_13_2_2_conditions_are_evaluated_before_the_range() {
     let response = stored(&[("cache-control", "max-age=10"), ("content-length", "10"), ("etag", "\"a\"")]);
     let fields = headers(&[("range", "bytes=0-1"), ("if-none-match", "\"a\"")]);
-    let Decision::Serve(hit) = decide(get(&fields), Selected::Response(&response), at(ARRIVED), &nothing_applied())
+    let Decision::Serve(hit) =
+        decide(get(&fields), Selected::Response(&response), at(ARRIVED), &nothing_applied())
     else {
         panic!("expected a hit")
     };
@@ -189,10 +202,15 @@ fn rfc9110_13_2_2_conditions_are_evaluated_before_the_range() {
 
 #[test]
 fn rfc9111_4_2_4_without_a_window_a_stale_response_is_only_for_a_disconnected_origin() {
-    for (value, disconnected) in [("max-age=10", true), ("max-age=10, must-revalidate", false), ("s-maxage=10", false)]
+    for (value, disconnected) in
+        [("max-age=10", true), ("max-age=10, must-revalidate", false), ("s-maxage=10", false)]
     {
         let forward = forward(after(11, &stored(&[("cache-control", value)]), &nothing_applied()));
-        assert_eq!((forward.on_error.is_some(), forward.on_disconnect.is_some()), (false, disconnected), "{value}");
+        assert_eq!(
+            (forward.on_error.is_some(), forward.on_disconnect.is_some()),
+            (false, disconnected),
+            "{value}"
+        );
     }
 }
 
@@ -226,7 +244,8 @@ fn unsafe_methods_and_upgrades_bypass_the_store() {
     assert_eq!(row(Method::PUT, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::OPTIONS, &[]), Some((ForwardReason::Method, None)));
     assert_eq!(row(Method::GET, &[("range", "bytes=0-1")]), None);
-    let websocket = bypass_reason(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
+    let websocket =
+        bypass_reason(get(&HeaderMap::new()), true).map(|forward| (forward.reason, forward.detail));
     assert_eq!(websocket, Some((ForwardReason::Bypass, Some(Detail::Upgrade))));
 }
 

@@ -53,7 +53,8 @@ impl Variant {
 
 /// Returns the index of the variant that is used least; of equals, the one recorded first.
 pub fn least_used(variants: &[Variant], now: SystemTime) -> Option<usize> {
-    let use_of = |index: &usize| variants.get(*index).map(|variant| (variant.magnitude_at(now), variant.recorded_ms));
+    let use_of =
+        |index: &usize| variants.get(*index).map(|variant| (variant.magnitude_at(now), variant.recorded_ms));
     (0..variants.len()).min_by_key(use_of)
 }
 

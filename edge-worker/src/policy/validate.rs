@@ -12,8 +12,13 @@ use super::StoredResponse;
 use super::date::date;
 
 /// The fields that make a GET or HEAD conditional (RFC 9110 section 13.1).
-pub const CONDITIONAL_FIELDS: [HeaderName; 5] =
-    [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
+pub const CONDITIONAL_FIELDS: [HeaderName; 5] = [
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+];
 
 /// The fields of a 200 that its 304 carries as well (RFC 9110 section 15.4.5), and those that
 /// explain the response.
@@ -81,7 +86,8 @@ pub fn not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         return is_named(request, stored);
     }
-    let Some(since) = date(request, header::IF_MODIFIED_SINCE, stored.response_time).filter(|_| is_evaluated(stored))
+    let Some(since) =
+        date(request, header::IF_MODIFIED_SINCE, stored.response_time).filter(|_| is_evaluated(stored))
     else {
         return false;
     };
@@ -111,8 +117,13 @@ fn is_evaluated(response: &StoredResponse) -> bool {
 /// Returns whether two stored responses have the same body: the same status, validators, part,
 /// coding and length.
 pub fn same_body(one: &StoredResponse, other: &StoredResponse) -> bool {
-    const COMPARED: [HeaderName; 5] =
-        [header::ETAG, header::LAST_MODIFIED, header::CONTENT_RANGE, header::CONTENT_ENCODING, header::CONTENT_LENGTH];
+    const COMPARED: [HeaderName; 5] = [
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CONTENT_RANGE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+    ];
     one.status == other.status && COMPARED.iter().all(|name| one.headers.get(name) == other.headers.get(name))
 }
 
@@ -165,8 +176,9 @@ pub fn freshen(stored: &StoredResponse, answer: StoredResponse) -> Option<Stored
     if stored.is_from_sdk() && !answer.is_from_sdk() {
         return None;
     }
-    let of =
-        |response: &StoredResponse, name| response.headers.get(&name).filter(|value| !is_undecodable(value)).cloned();
+    let of = |response: &StoredResponse, name| {
+        response.headers.get(&name).filter(|value| !is_undecodable(value)).cloned()
+    };
     let dates = of(&answer, header::LAST_MODIFIED).map(|new| Some(new) == of(stored, header::LAST_MODIFIED));
     let same = match (of(&answer, header::ETAG), of(stored, header::ETAG)) {
         // A strong tag selects only a response with the same strong tag (RFC 9111 section 4.3.4).
@@ -200,7 +212,8 @@ pub fn by_head(stored: &StoredResponse, answer: StoredResponse) -> Head {
     let compare = |name| answer.headers.get(&name).map(|new| Some(new) == stored.headers.get(&name));
     let validators = [header::ETAG, header::LAST_MODIFIED].map(compare);
     // Lengths are comparable only within the same coding (RFC 9110 section 8.6).
-    let same_coding = answer.headers.get(header::CONTENT_ENCODING) == stored.headers.get(header::CONTENT_ENCODING);
+    let same_coding =
+        answer.headers.get(header::CONTENT_ENCODING) == stored.headers.get(header::CONTENT_ENCODING);
     let other_length = same_coding && compare(header::CONTENT_LENGTH) == Some(false);
     match (validators.contains(&Some(false)) || other_length, validators) {
         (true, _) => Head::Outdates,
@@ -283,7 +296,11 @@ mod tests {
             assert_eq!(has_precondition(&client), is_one, "{name}");
             let mut forwarded = HeaderMap::new();
             copy_conditions(&client, &mut forwarded);
-            assert_eq!(forwarded.contains_key(name), name != "if-range", "{name}: If-Range belongs to the range");
+            assert_eq!(
+                forwarded.contains_key(name),
+                name != "if-range",
+                "{name}: If-Range belongs to the range"
+            );
         }
         let fresh = stored(&[("etag", "\"a\"")]);
         assert!(
@@ -361,7 +378,8 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_1_the_stored_validators_replace_the_clients() {
-        let mut request = headers(&[("if-none-match", "\"client\""), ("if-match", "\"x\""), ("accept", "*/*")]);
+        let mut request =
+            headers(&[("if-none-match", "\"client\""), ("if-match", "\"x\""), ("accept", "*/*")]);
         set_condition(&mut request, &stored(&[("etag", "\"a\""), ("last-modified", "x")]));
         let expected = headers(&[("accept", "*/*"), ("if-none-match", "\"a\""), ("if-modified-since", "x")]);
         assert_eq!(request, expected);
@@ -419,7 +437,8 @@ mod tests {
             ("link", "</3>"),
         ]);
         let fresh = freshen(&old, answer).unwrap().headers;
-        let lines = |name: &str| fresh.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+        let lines =
+            |name: &str| fresh.get_all(name).iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
         assert_eq!((lines("content-range"), lines("content-md5")), (vec!["bytes 0-1/9"], vec!["x"]));
         assert_eq!(
             (lines("content-digest"), lines("vary"), lines("link")),
@@ -434,7 +453,8 @@ mod tests {
             (&[("etag", "W/\"a\"")][..], &[("if-none-match", "W/\"a\"")][..]),
             (&[("last-modified", "x")], &[("if-modified-since", "x")]),
         ] {
-            let mut request = headers(&[("if-match", "\"c\""), ("if-unmodified-since", "x"), ("if-range", "\"c\"")]);
+            let mut request =
+                headers(&[("if-match", "\"c\""), ("if-unmodified-since", "x"), ("if-range", "\"c\"")]);
             set_condition(&mut request, &stored(fields));
             assert_eq!((request, has_validator(&headers(fields))), (headers(conditions), !fields.is_empty()));
         }
@@ -450,7 +470,9 @@ mod tests {
         // The 304 has a validator that the stored response lacks.
         assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\"")])).is_none());
         assert!(freshen(&stored(&[("etag", "\"a\"")]), modified(&then)).is_none());
-        assert!(freshen(&modified(&then), stored(&[("etag", "W/\"a\""), ("last-modified", &then)])).is_some());
+        assert!(
+            freshen(&modified(&then), stored(&[("etag", "W/\"a\""), ("last-modified", &then)])).is_some()
+        );
     }
 
     #[test]
@@ -476,8 +498,11 @@ mod tests {
     #[test]
     fn g2_a_response_without_a_journal_position_confirms_no_response_of_a_strata_origin() {
         let stamp = Stamp { origin: Some(Position::new(5, 0)), edge: Some(Seq(7)) };
-        let (foreign, ours) = (stored(&[("etag", "\"a\"")]), StoredResponse { stamp, ..stored(&[("etag", "\"a\"")]) });
-        for (old, answer, confirmed) in [(&ours, &foreign, false), (&ours, &ours, true), (&foreign, &ours, true)] {
+        let (foreign, ours) =
+            (stored(&[("etag", "\"a\"")]), StoredResponse { stamp, ..stored(&[("etag", "\"a\"")]) });
+        for (old, answer, confirmed) in
+            [(&ours, &foreign, false), (&ours, &ours, true), (&foreign, &ours, true)]
+        {
             assert_eq!(freshen(old, answer.clone()).is_some(), confirmed);
             assert_eq!(matches!(by_head(old, answer.clone()), Head::Updates(_)), confirmed);
         }
@@ -485,12 +510,14 @@ mod tests {
 
     #[test]
     fn rfc9111_4_3_5_a_head_updates_only_the_representation_that_it_describes() {
-        let old = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
+        let old =
+            stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=1"), ("x", "1")]);
         let same = stored(&[("etag", "\"a\""), ("content-length", "5"), ("cache-control", "max-age=9")]);
         let Head::Updates(fresh) = by_head(&old, same.clone()) else { panic!("expected an update") };
         assert_eq!(fresh.headers["cache-control"], "max-age=9");
         assert_eq!((&fresh.headers["x"], &fresh.headers["etag"]), (&old.headers["x"], &old.headers["etag"]));
-        for other in [("etag", "\"b\""), ("etag", "W/\"a\""), ("last-modified", "x"), ("content-length", "6")] {
+        for other in [("etag", "\"b\""), ("etag", "W/\"a\""), ("last-modified", "x"), ("content-length", "6")]
+        {
             assert!(matches!(by_head(&old, stored(&[other])), Head::Outdates), "{other:?}");
         }
         for nothing in [&[][..], &[("content-length", "5")], &[("cache-control", "max-age=9")]] {
@@ -514,7 +541,9 @@ mod tests {
         assert!(same_body(&whole, &whole.clone()));
         let part = StoredResponse { status: StatusCode::PARTIAL_CONTENT, ..whole.clone() };
         assert!(!same_body(&whole, &part));
-        for other in [("content-length", "5"), ("content-encoding", "gzip"), ("content-range", "bytes 0-4/10")] {
+        for other in
+            [("content-length", "5"), ("content-encoding", "gzip"), ("content-range", "bytes 0-4/10")]
+        {
             let mut changed = whole.clone();
             changed.headers.extend(headers(&[other]));
             assert!(!same_body(&whole, &changed), "{other:?}");
@@ -523,7 +552,8 @@ mod tests {
 
     #[test]
     fn rfc9110_15_4_5_a_304_describes_no_content() {
-        let mut fields = headers(&[("etag", "\"a\""), ("content-length", "5"), ("vary", "accept"), ("x", "y")]);
+        let mut fields =
+            headers(&[("etag", "\"a\""), ("content-length", "5"), ("vary", "accept"), ("x", "y")]);
         retain_not_modified_fields(&mut fields);
         assert_eq!(fields, headers(&[("etag", "\"a\""), ("vary", "accept")]));
         for name in ["cache-control", "content-location", "date", "etag", "expires", "vary"] {

@@ -27,8 +27,8 @@ const KINDS: [(&[&str], &[&str]); 10] = [
     (&["webmanifest"], &["json", "octet-stream"]),
     (
         &[
-            "7z", "apk", "bin", "bz2", "class", "dmg", "doc", "docx", "eps", "exe", "gz", "iso", "jar", "pdf", "ppt",
-            "pptx", "ps", "rar", "swf", "tar", "wasm", "xls", "xlsx", "zip", "zst",
+            "7z", "apk", "bin", "bz2", "class", "dmg", "doc", "docx", "eps", "exe", "gz", "iso", "jar",
+            "pdf", "ppt", "pptx", "ps", "rar", "swf", "tar", "wasm", "xls", "xlsx", "zip", "zst",
         ],
         &["application/"],
     ),
@@ -38,14 +38,17 @@ const KINDS: [(&[&str], &[&str]); 10] = [
 /// has another media type. A response without a media type is accepted, since generated pages have
 /// one.
 pub fn contradicts(path: &str, response: &HeaderMap) -> bool {
-    let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) else { return false };
+    let Some((_, extension)) = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')) else {
+        return false;
+    };
     let Some(content_type) = response.get(header::CONTENT_TYPE) else { return false };
     let content_type = String::from_utf8_lossy(content_type.as_bytes()).to_ascii_lowercase();
     let essence = content_type.split(';').next().unwrap_or_default();
     let extension = extension.to_ascii_lowercase();
     let kind = KINDS.iter().find(|(extensions, _)| extensions.contains(&extension.as_str()));
     // JSON and XML are `application/` as well, but are generated per user.
-    let is_generated = |kind: &&str| *kind == "application/" && (essence.ends_with("json") || essence.ends_with("xml"));
+    let is_generated =
+        |kind: &&str| *kind == "application/" && (essence.ends_with("json") || essence.ends_with("xml"));
     let is_of = |kind: &&str| essence.contains(kind) && !is_generated(kind);
     kind.is_some_and(|(_, kinds)| essence.contains("html") || !kinds.iter().any(is_of))
 }

@@ -36,7 +36,8 @@ impl Rule {
         let (declared, _) = declared_by_origin(response);
         let is_selected_by =
             |name| vary_fields(&response.headers).is_some_and(|fields| fields.iter().any(|f| f == name));
-        let depends_on_sender = (request.contains_key(header::AUTHORIZATION) && !is_selected_by("authorization"))
+        let depends_on_sender = (request.contains_key(header::AUTHORIZATION)
+            && !is_selected_by("authorization"))
             || (self.has_identifying_cookie(request) && !is_selected_by("cookie"));
         depends_on_sender && !declared.public && declared.s_maxage.is_none()
     }
@@ -102,7 +103,10 @@ mod tests {
         assert!(!withholds(r#", "ignore_credentials": true"#, &request, &[]));
         assert!(!withholds(r#", "ignore_cookies": ["s*", "theme"]"#, &request, &[]));
         assert!(withholds(r#", "ignore_cookies": ["sid"]"#, &request, &[]));
-        assert!(!withholds(r#", "vary": {"Cookie": "drop"}"#, &request, &[]), "the origin does not receive it");
+        assert!(
+            !withholds(r#", "vary": {"Cookie": "drop"}"#, &request, &[]),
+            "the origin does not receive it"
+        );
         assert!(withholds(r#", "vary": {"Cookie": {"cookies": ["theme"]}}"#, &request, &[]));
     }
 }

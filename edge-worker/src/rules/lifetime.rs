@@ -46,7 +46,12 @@ impl Rule {
     }
 
     /// Returns the directives that replace the origin's; `None` if the origin's apply.
-    fn directives(&self, status: StatusCode, declared: &Directives, lifetime: FreshnessLifetime) -> Option<String> {
+    fn directives(
+        &self,
+        status: StatusCode,
+        declared: &Directives,
+        lifetime: FreshnessLifetime,
+    ) -> Option<String> {
         if declared.private || (declared.no_store && !declared.must_understand) {
             return None;
         }
@@ -152,7 +157,10 @@ mod tests {
             (&[("cache-control", "max-age=5")][..], "max-age=5, stale-if-error=600"),
             (&[("cache-control", "max-age=5, immutable")][..], "max-age=5, stale-if-error=600, immutable"),
             (&[("cache-control", "max-age=5, stale-if-error=1")][..], ""),
-            (&[("cache-control", "s-maxage=5")][..], "max-age=5, stale-if-error=600, proxy-revalidate, public"),
+            (
+                &[("cache-control", "s-maxage=5")][..],
+                "max-age=5, stale-if-error=600, proxy-revalidate, public",
+            ),
             (&[("cache-control", "no-cache")][..], "max-age=0, stale-if-error=600, no-cache"),
             (&[("expires", "0")][..], "max-age=0, stale-if-error=600"),
         ] {
@@ -198,7 +206,11 @@ mod tests {
             (500, "", ""),
             (410, "", ""),
         ] {
-            assert_eq!(apply(RULE, status, &[("cache-control", cache_control)]), expected, "{status} {cache_control}");
+            assert_eq!(
+                apply(RULE, status, &[("cache-control", cache_control)]),
+                expected,
+                "{status} {cache_control}"
+            );
         }
     }
 
@@ -217,12 +229,17 @@ mod tests {
         }
         for status in [302, 404, 503] {
             let fields = [("cache-control", "s-maxage=5, must-revalidate, stale-while-revalidate=9")];
-            assert_eq!(apply(RULE, status, &fields), "max-age=5, stale-while-revalidate=9, public", "{status}");
+            assert_eq!(
+                apply(RULE, status, &fields),
+                "max-age=5, stale-while-revalidate=9, public",
+                "{status}"
+            );
         }
         assert_eq!(apply(RULE, 403, &[("cache-control", "must-revalidate, stale-while-revalidate=60")]), "");
         let expires = http_date(ARRIVED + 7);
         let date = http_date(ARRIVED);
-        let fields = [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];
+        let fields =
+            [("cache-control", "must-revalidate"), ("expires", expires.as_str()), ("date", date.as_str())];
         assert_eq!(apply(RULE, 200, &fields), "max-age=7, public");
     }
 

@@ -150,7 +150,8 @@ impl Rules {
                 None => folded(&format!("{reading}/")),
             };
             folded(reading) != own
-                || (other_slash != own && other_slash.is_some_and(|index| self.rules[index].bypasses_store(request)))
+                || (other_slash != own
+                    && other_slash.is_some_and(|index| self.rules[index].bypasses_store(request)))
         })
     }
 
@@ -164,7 +165,11 @@ impl Rules {
 impl Rule {
     /// Returns the target key of `url` by this rule. `plain` is its key by the default query rules.
     pub fn target(&self, url: &str, plain: TargetKey) -> Option<TargetKey> {
-        if self.query == QueryRules::default() { Some(plain) } else { TargetKey::with_rules(url, &self.query).ok() }
+        if self.query == QueryRules::default() {
+            Some(plain)
+        } else {
+            TargetKey::with_rules(url, &self.query).ok()
+        }
     }
 
     /// Returns whether a request with these fields bypasses the store, for its lookup and its
@@ -328,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_listed_cookie_or_field_bypasses_the_store() {
-        let rules = rules(r#"[{"path": "/**", "bypass": {"cookies": ["sid", "wp_*"], "headers": ["X-Preview"]}}]"#);
+        let rules =
+            rules(r#"[{"path": "/**", "bypass": {"cookies": ["sid", "wp_*"], "headers": ["X-Preview"]}}]"#);
         let rule = rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap());
         for (fields, bypasses_store) in [
             (&[("cookie", "a=1; sid=2")][..], true),
@@ -346,8 +352,9 @@ mod tests {
 
     #[test]
     fn a_target_is_keyed_by_the_rule_for_its_url() {
-        let rules =
-            rules(r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": false}}]"#);
+        let rules = rules(
+            r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": false}}]"#,
+        );
         for (url, key) in [
             ("https://a.example/list?sid=1&page=2", "https://a.example/list?page=2"),
             ("https://a.example/x?b&a", "https://a.example/x?b&a"),

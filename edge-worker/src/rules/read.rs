@@ -55,8 +55,10 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "path" => paths(&mut rule, &member)?,
             "methods" => {
                 for text in member.texts()? {
-                    let method =
-                        text.parse::<Method>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
+                    let method = text
+                        .parse::<Method>()
+                        .ok()
+                        .filter(|_| text.bytes().all(|byte| byte.is_ascii_uppercase()));
                     let method = method.ok_or_else(|| member.wrong("methods in capitals"))?;
                     rule.methods.push(if method == Method::HEAD { Method::GET } else { method });
                 }
@@ -131,8 +133,7 @@ fn vary(place: &Place<'_>) -> Read<VaryRules> {
 }
 
 fn normaliser(place: &Place<'_>) -> Read<Normaliser> {
-    const EXPECTED: &str =
-        "`verbatim`, `list`, `drop`, or one of `coding`, `language`, `media_type`, `cookies` with a list of values";
+    const EXPECTED: &str = "`verbatim`, `list`, `drop`, or one of `coding`, `language`, `media_type`, `cookies` with a list of values";
     match place.value {
         Json::Text(text) => match text.as_str() {
             "verbatim" => Ok(Normaliser::verbatim()),
@@ -296,14 +297,24 @@ mod tests {
             (r#"[{"path": "/a", "vary": {"a b": "drop"}}]"#, "RULES[0].vary.a b: ", "name of a field"),
             (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
-            (r#"[{"path": "/a", "vary": {"x": {"language": ["e n"]}}}]"#, "RULES[0].vary.x.language: ", "language tag"),
+            (
+                r#"[{"path": "/a", "vary": {"x": {"language": ["e n"]}}}]"#,
+                "RULES[0].vary.x.language: ",
+                "language tag",
+            ),
             (r#"[{"path": "/a", "unkeyed": ["a b"]}]"#, "RULES[0].unkeyed: ", "name of a field"),
-            (r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#, "RULES[0].bypass.headers: ", "name of a field"),
+            (
+                r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#,
+                "RULES[0].bypass.headers: ",
+                "name of a field",
+            ),
         ] {
             let error = Rules::read(&json(text)).unwrap_err();
             let message = error.to_string();
             assert!(
-                error.kind() == ErrorKind::Config && message.starts_with(location) && message.contains(detail),
+                error.kind() == ErrorKind::Config
+                    && message.starts_with(location)
+                    && message.contains(detail),
                 "{message}"
             );
             assert!(message.ends_with(MEND), "{message}");
@@ -326,7 +337,10 @@ mod tests {
             }]"#,
         );
         let rule = &Rules::read(&rules).unwrap().rules[0];
-        assert_eq!((&*rule.name, rule.paths.len(), rule.methods.len(), rule.bypass_always), ("all", 2, 2, true));
+        assert_eq!(
+            (&*rule.name, rule.paths.len(), rule.methods.len(), rule.bypass_always),
+            ("all", 2, 2, true)
+        );
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
         assert_eq!(rule.unkeyed, ["x-theme"]);
         assert_eq!(

@@ -23,7 +23,11 @@ const RESERVED: &str = "/__strata";
 pub(super) fn readings(path: &str) -> [String; 3] {
     let plain = plain(path);
     let without_query = plain.split(['?', '#']).next().unwrap_or_default();
-    [joined(&plain, false), joined(without_query, true), joined(&self::plain(&without_parameters(path)), true)]
+    [
+        joined(&plain, false),
+        joined(without_query, true),
+        joined(&self::plain(&without_parameters(path)), true),
+    ]
 }
 
 /// Returns the pattern of a rule in the form in which it matches [`readings`].
@@ -127,7 +131,8 @@ mod tests {
 
     #[test]
     fn spellings_that_an_origin_may_fold_have_the_reading_of_the_plain_path() {
-        let has_reading = |path| readings(path).iter().any(|reading| matches!(reading.as_str(), "/me" | "/me/"));
+        let has_reading =
+            |path| readings(path).iter().any(|reading| matches!(reading.as_str(), "/me" | "/me/"));
         for path in [
             "/me",
             "//me",

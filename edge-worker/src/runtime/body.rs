@@ -116,7 +116,8 @@ impl Reservation {
     /// Reserves `bytes` more. Returns `false` if there is no room for them.
     fn try_extend(&mut self, bytes: u32) -> bool {
         let reserved = RESERVED.get().at(unix_ms(now()) / PERIOD_MS);
-        let has_room = reserved.current.saturating_add(reserved.previous).saturating_add(bytes) <= MAX_RESERVED_BYTES;
+        let has_room =
+            reserved.current.saturating_add(reserved.previous).saturating_add(bytes) <= MAX_RESERVED_BYTES;
         if has_room {
             self.0 += bytes;
             RESERVED.set(Reserved { current: reserved.current + bytes, ..reserved });
@@ -172,7 +173,9 @@ async fn collect(stream: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uin
 fn too_large(max_bytes: Option<u64>) -> Error {
     let message = match max_bytes {
         Some(max_bytes) => format!("expected a body of at most {max_bytes} bytes; it is not stored"),
-        None => format!("expected at most {MAX_RESERVED_BYTES} bytes of bodies at once; this one is not stored"),
+        None => {
+            format!("expected at most {MAX_RESERVED_BYTES} bytes of bodies at once; this one is not stored")
+        }
     };
     Error::new(ErrorKind::Origin, message)
 }

@@ -66,7 +66,8 @@ pub(super) async fn fetch_upgrade(
     let init: &web_sys::RequestInit = request.unchecked_ref();
     let forwarded = web_sys::Request::new_with_str_and_init(url.as_str(), init)?;
     let fields = worker::Headers(forwarded.headers());
-    let ends_here = |name: &String| name.starts_with(INTERNAL_PREFIX) || ENDS_AT_AN_UPGRADE.contains(&name.as_str());
+    let ends_here =
+        |name: &String| name.starts_with(INTERNAL_PREFIX) || ENDS_AT_AN_UPGRADE.contains(&name.as_str());
     for name in fields.keys().filter(ends_here).collect::<Vec<_>>() {
         fields.delete(&name)?;
     }
@@ -116,7 +117,7 @@ fn global_scope() -> web_sys::WorkerGlobalScope {
 
 async fn response_of(promise: Promise) -> Result<web_sys::Response, Error> {
     let response = JsFuture::from(promise).await;
-    let response =
-        response.map_err(|cause| Error::new(ErrorKind::Unreachable, worker::Error::from(cause).to_string()))?;
+    let response = response
+        .map_err(|cause| Error::new(ErrorKind::Unreachable, worker::Error::from(cause).to_string()))?;
     Ok(response.unchecked_into())
 }

@@ -105,7 +105,8 @@ impl Journal {
     /// age of [`refresh_age`], and no other request has begun to refresh it.
     pub(super) fn needs_refresh(&self) -> bool {
         let due_age = refresh_age(self.max_lag, REFRESH_CHANCE.get());
-        let is_due = self.age().is_some_and(|age| age > due_age) && !happened_within(REFRESHED_AT.get(), due_age);
+        let is_due =
+            self.age().is_some_and(|age| age > due_age) && !happened_within(REFRESHED_AT.get(), due_age);
         if is_due {
             REFRESHED_AT.set(Some(now()));
             REFRESH_CHANCE.set(worker::js_sys::Math::random());
@@ -133,10 +134,15 @@ impl Journal {
     /// # Errors
     /// If the object fails.
     pub(super) async fn refresh_from_object(&self) -> Result<(), Error> {
-        if update_snapshot(&self.fetch(Part::Recent).await?) || update_snapshot(&self.fetch(Part::Whole).await?) {
+        if update_snapshot(&self.fetch(Part::Recent).await?)
+            || update_snapshot(&self.fetch(Part::Whole).await?)
+        {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Journal, "expected all records from the journal object, got an incomplete text"))
+        Err(Error::new(
+            ErrorKind::Journal,
+            "expected all records from the journal object, got an incomplete text",
+        ))
     }
 
     /// Appends a purge message to the journal. Returns `None` if the object has seen the nonce
@@ -150,7 +156,8 @@ impl Journal {
         init.set_body(&worker::js_sys::Uint8Array::from(body).into());
         let url = format!("https://journal/append?nonce={nonce}");
         let request = worker::web_sys::Request::new_with_str_and_init(&url, &init)?;
-        let mut response = object_timeout(APPEND_TIMEOUT, self.stub()?.fetch_with_request(request.into())).await?;
+        let mut response =
+            object_timeout(APPEND_TIMEOUT, self.stub()?.fetch_with_request(request.into())).await?;
         match response.status_code() {
             200 => {
                 let text = response.text().await?;
@@ -195,7 +202,10 @@ impl Journal {
                     if !object_failed_recently() {
                         OBJECT_FAILED_AT.set(Some(now()));
                     }
-                    return Err(Error::new(ErrorKind::Journal, "the journal object does not answer another isolate"));
+                    return Err(Error::new(
+                        ErrorKind::Journal,
+                        "the journal object does not answer another isolate",
+                    ));
                 }
                 Ok(SharedText::Missing) | Err(_) => break,
             }
@@ -213,7 +223,10 @@ impl Journal {
     async fn fetch(&self, part: Part) -> Result<FetchedText, Error> {
         let requested_at = now();
         if object_failed_recently() {
-            return Err(Error::new(ErrorKind::Journal, "the journal object failed recently and is not retried yet"));
+            return Err(Error::new(
+                ErrorKind::Journal,
+                "the journal object failed recently and is not retried yet",
+            ));
         }
         let fetched = self.fetch_text(part).await.and_then(|text| Ok((SnapshotText::parse(&text)?, text)));
         OBJECT_FAILED_AT.set(fetched.is_err().then(now));
@@ -282,7 +295,10 @@ impl Journal {
             let response = Response::ok(text)?;
             response.headers().set("cache-control", &format!("max-age={}", retention.as_secs()))?;
             response.headers().set(field, value)?;
-            Ok(worker::Cache::open(SHARED_CACHE.to_owned()).await.put(self.shared_key(part), response).await?)
+            Ok(worker::Cache::open(SHARED_CACHE.to_owned())
+                .await
+                .put(self.shared_key(part), response)
+                .await?)
         };
         if let Err(error) = cache_timeout(put).await {
             worker::console_warn!("the journal's snapshot is not shared: {error}");
@@ -304,7 +320,10 @@ enum SharedText {
 async fn cache_timeout<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let started = now();
     if happened_within(CACHE_FAILED_AT.get(), SHARED_CACHE_BACKOFF) {
-        return Err(Error::new(ErrorKind::Journal, "the cache of shared texts failed recently and is not retried yet"));
+        return Err(Error::new(
+            ErrorKind::Journal,
+            "the cache of shared texts failed recently and is not retried yet",
+        ));
     }
     let result = timeout(SHARED_CACHE_TIMEOUT, call).await;
     CACHE_FAILED_AT.set(result.is_err().then_some(started));
@@ -331,10 +350,14 @@ fn update_snapshot((text, requested_at): &FetchedText) -> bool {
     })
 }
 
-async fn object_timeout<T>(limit: Duration, call: impl Future<Output = worker::Result<T>>) -> Result<T, Error> {
+async fn object_timeout<T>(
+    limit: Duration,
+    call: impl Future<Output = worker::Result<T>>,
+) -> Result<T, Error> {
     match select(std::pin::pin!(call), Delay::from(limit)).await {
-        Either::Left((result, _)) => result
-            .map_err(|cause| Error::new(ErrorKind::Journal, format!("the journal object is unreachable: {cause}"))),
+        Either::Left((result, _)) => result.map_err(|cause| {
+            Error::new(ErrorKind::Journal, format!("the journal object is unreachable: {cause}"))
+        }),
         Either::Right(_) => Err(Error::new(
             ErrorKind::Journal,
             format!("expected an answer from the journal object within {} s", limit.as_secs()),

@@ -79,11 +79,16 @@ impl DurableObject for JournalObject {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let url = request.url()?;
-        let parameter =
-            |name| url.query_pairs().find(|(n, _)| n == name).map(|(_, value)| value.into_owned()).unwrap_or_default();
+        let parameter = |name| {
+            url.query_pairs()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.into_owned())
+                .unwrap_or_default()
+        };
         match (request.inner().method().as_str(), url.path()) {
             ("POST", "/append") => {
-                let message = PurgeMessage::parse(&request.bytes().await?).map_err(|error| error.to_string())?;
+                let message =
+                    PurgeMessage::parse(&request.bytes().await?).map_err(|error| error.to_string())?;
                 match self.append(parameter("nonce"), message).await? {
                     Some(appended) => Response::ok(appended.to_text()),
                     None => Response::error("expected a nonce that was not used before", 409),
@@ -182,7 +187,10 @@ impl Table {
             self.sql.exec(statement, None)?;
         }
         let first = integer(now_ms);
-        self.sql.exec("INSERT OR IGNORE INTO counter (id, first, seq) VALUES (0, ?, ?)", vec![first.clone(), first])?;
+        self.sql.exec(
+            "INSERT OR IGNORE INTO counter (id, first, seq) VALUES (0, ?, ?)",
+            vec![first.clone(), first],
+        )?;
         self.sql.exec("INSERT OR IGNORE INTO floors (placed, seq) SELECT 0, first FROM counter", None)?;
         Ok(())
     }
@@ -245,7 +253,8 @@ impl Table {
             return Ok(());
         }
         let dropped = integer(rows - (MAX_RECORDS - MAX_RECORDS / 4) as u64);
-        let cut = self.number("SELECT seq AS value FROM records ORDER BY seq LIMIT 1 OFFSET ?", vec![dropped])?;
+        let cut =
+            self.number("SELECT seq AS value FROM records ORDER BY seq LIMIT 1 OFFSET ?", vec![dropped])?;
         let cut = integer(cut);
         self.sql.exec(
             "INSERT INTO floors (placed, seq, position) \
@@ -261,9 +270,15 @@ impl Table {
     /// Stores the last number that was assigned in this second, and deletes old marks except the
     /// last of them.
     fn mark(&self, seq: u64, at_s: u64) -> Result<()> {
-        self.sql.exec("INSERT OR REPLACE INTO marks (at_s, seq) VALUES (?, ?)", vec![integer(at_s), integer(seq)])?;
+        self.sql.exec(
+            "INSERT OR REPLACE INTO marks (at_s, seq) VALUES (?, ?)",
+            vec![integer(at_s), integer(seq)],
+        )?;
         let oldest = integer(at_s.saturating_sub(MARK_RETENTION_SECS));
-        self.sql.exec("DELETE FROM marks WHERE at_s < (SELECT max(at_s) FROM marks WHERE at_s < ?)", vec![oldest])?;
+        self.sql.exec(
+            "DELETE FROM marks WHERE at_s < (SELECT max(at_s) FROM marks WHERE at_s < ?)",
+            vec![oldest],
+        )?;
         Ok(())
     }
 

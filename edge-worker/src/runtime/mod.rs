@@ -58,12 +58,16 @@ async fn timeout<T>(limit: Duration, work: impl Future<Output = Result<T, Error>
     first_of(limit, std::pin::pin!(work)).await
 }
 
-async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<T, Error>>>) -> Result<T, Error> {
+async fn first_of<T>(
+    limit: Duration,
+    work: Pin<&mut dyn Future<Output = Result<T, Error>>>,
+) -> Result<T, Error> {
     match select(work, Delay::from(limit)).await {
         Either::Left((result, _)) => result,
-        Either::Right(_) => {
-            Err(Error::new(ErrorKind::Unreachable, format!("expected an answer within {} s", limit.as_secs())))
-        }
+        Either::Right(_) => Err(Error::new(
+            ErrorKind::Unreachable,
+            format!("expected an answer within {} s", limit.as_secs()),
+        )),
     }
 }
 
@@ -73,11 +77,15 @@ async fn first_of<T>(limit: Duration, work: Pin<&mut dyn Future<Output = Result<
 /// client's value in `cf.clientAcceptEncoding`, which is empty for a client without the field.
 fn request_headers(request: &web_sys::Request) -> HeaderMap {
     let mut headers = from_runtime(request.headers());
-    let stated = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"clientAcceptEncoding".into()));
+    let stated =
+        Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"clientAcceptEncoding".into()));
     if let Some(own) = stated.ok().and_then(|stated| stated.as_string()) {
         headers.remove(header::ACCEPT_ENCODING);
         headers.extend(
-            HeaderValue::try_from(own).ok().filter(|own| !own.is_empty()).map(|own| (header::ACCEPT_ENCODING, own)),
+            HeaderValue::try_from(own)
+                .ok()
+                .filter(|own| !own.is_empty())
+                .map(|own| (header::ACCEPT_ENCODING, own)),
         );
     }
     headers
@@ -88,7 +96,8 @@ fn request_headers(request: &web_sys::Request) -> HeaderMap {
 fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in worker::Headers(headers).entries() {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes()))
+        {
             map.append(name, value);
         }
     }
@@ -106,7 +115,11 @@ fn to_runtime(headers: &HeaderMap) -> worker::Headers {
 
 /// Creates a response whose body is sent as it is. Bodies are in the origin's content coding
 /// already, so the runtime must not encode them for their `Content-Encoding` again.
-fn response(status: StatusCode, headers: &worker::Headers, body: Option<&Body>) -> Result<web_sys::Response, Error> {
+fn response(
+    status: StatusCode,
+    headers: &worker::Headers,
+    body: Option<&Body>,
+) -> Result<web_sys::Response, Error> {
     let init = web_sys::ResponseInit::new();
     init.set_status(status.as_u16());
     init.set_headers(&headers.0);

@@ -124,7 +124,8 @@ fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
         Entry::Marker(marker) => marker.fields.to_header().len(),
         Entry::Response { response, body, .. } => {
             let body = body.as_ref().map_or(Some(0), BodyLength::length)?;
-            let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+            let fields =
+                response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
             (body as u64 <= MAX_BODY_BYTES).then_some(())?;
             body + fields.sum::<usize>() + size_of_val(response.scopes.as_slice())
         }
@@ -211,8 +212,16 @@ mod tests {
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::store(&store, &target, &rules, &request("de"), german, Duration::from_secs(60), |_| 1))
-            .unwrap();
+        ready(variants::store(
+            &store,
+            &target,
+            &rules,
+            &request("de"),
+            german,
+            Duration::from_secs(60),
+            |_| 1,
+        ))
+        .unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

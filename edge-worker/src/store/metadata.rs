@@ -142,7 +142,9 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
     let scopes = headers
         .get(SCOPES)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_ascii_whitespace().map(|scope| scope.parse::<ScopeHash>().ok()).collect())
+        .and_then(|value| {
+            value.split_ascii_whitespace().map(|scope| scope.parse::<ScopeHash>().ok()).collect()
+        })
         .ok_or_else(|| unreadable(&SCOPES))?;
 
     for name in RENAMED {
@@ -150,7 +152,9 @@ pub fn decode(mut headers: HeaderMap) -> Result<(StoredResponse, Option<u64>), E
     }
     let mut renamed: Vec<(String, HeaderValue)> = headers
         .iter()
-        .filter_map(|(name, value)| Some((name.as_str().strip_prefix(RENAMED_PREFIX)?.to_owned(), value.clone())))
+        .filter_map(|(name, value)| {
+            Some((name.as_str().strip_prefix(RENAMED_PREFIX)?.to_owned(), value.clone()))
+        })
         .collect();
     // The last of several cookies with one name counts (RFC 6265 section 5.3), and a store may
     // return fields in any order.
@@ -185,7 +189,9 @@ struct EntryLine {
 impl EntryLine {
     fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(' ').collect();
-        let [VERSION, status, request_time, response_time, edge, origin, generation] = parts[..] else { return None };
+        let [VERSION, status, request_time, response_time, edge, origin, generation] = parts[..] else {
+            return None;
+        };
         let response_time = parse_unix_ms(response_time)?;
         let origin = optional(origin, |text| text.parse::<Position>().ok())?;
         Some(Self {
@@ -279,7 +285,8 @@ mod tests {
     fn fields_that_a_store_adds_or_replaces_are_not_decoded() {
         let fields = [("date", "x"), ("age", "5"), ("x-a", "1")];
         let mut kept = encode(&response(&fields, Stamp::default(), Vec::new()), Some(3));
-        for (name, value) in [("age", "900"), ("cache-control", "max-age=1"), ("cf-cache-status", "HIT"), ("date", "y")]
+        for (name, value) in
+            [("age", "900"), ("cache-control", "max-age=1"), ("cf-cache-status", "HIT"), ("date", "y")]
         {
             kept.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }

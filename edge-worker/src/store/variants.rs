@@ -120,11 +120,14 @@ pub async fn store<S: Store>(
     // Among responses that vary, one without `Vary` answers its own request, not all (RFC 9111
     // section 4.1).
     if fields.is_empty() && marker.is_none() {
-        return store.put(target.as_str(), Entry::Response { response, generation: None, body }, retention).await;
+        return store
+            .put(target.as_str(), Entry::Response { response, generation: None, body }, retention)
+            .await;
     }
     let now = response.response_time;
     let mut marker = widened(marker, fields, unix_ms(now));
-    let Some((key, id)) = variant_key(target, &marker.fields, rules, request).and_then(|key| with_id(&key)) else {
+    let Some((key, id)) = variant_key(target, &marker.fields, rules, request).and_then(|key| with_id(&key))
+    else {
         return Ok(());
     };
     let entry = Entry::Response { response, generation: Some(marker.generation), body };
@@ -214,7 +217,8 @@ mod tests {
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
         let response = (response, body);
-        ready(super::store(store, &target(), &rules, &request, response, Duration::from_secs(60), |_| 1)).unwrap();
+        ready(super::store(store, &target(), &rules, &request, response, Duration::from_secs(60), |_| 1))
+            .unwrap();
         None
     }
 
@@ -278,7 +282,11 @@ mod tests {
         get_or_fill(&store, "en", "Accept-Language", 2);
         ready(store.delete(target().as_str())).unwrap();
         assert_eq!(get_or_fill(&store, "de", "Accept-Language", 3), None);
-        assert_eq!(get_or_fill(&store, "en", "Accept-Language", 4), None, "the new marker does not restore it");
+        assert_eq!(
+            get_or_fill(&store, "en", "Accept-Language", 4),
+            None,
+            "the new marker does not restore it"
+        );
         assert_eq!(get_or_fill(&store, "en", "Accept-Language", 5).as_deref(), Some("en at 4"));
     }
 
@@ -321,7 +329,9 @@ mod tests {
         get_or_fill(&store, "de", "Accept-Language", 100);
         record("https://shop.example/a?__strata_variant=00000000000000000000000000000000");
         record("short");
-        let Some(Entry::Marker(marker)) = ready(store.get(target().as_str())).unwrap() else { panic!("a marker") };
+        let Some(Entry::Marker(marker)) = ready(store.get(target().as_str())).unwrap() else {
+            panic!("a marker")
+        };
         assert_eq!(marker.variants.iter().map(|variant| variant.magnitude).collect::<Vec<_>>(), [1]);
     }
 

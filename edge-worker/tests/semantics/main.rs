@@ -51,8 +51,9 @@ struct Case {
 
 impl Case {
     fn new(status: u16, response: &[(&str, &str)], request: &[(&str, &str)], after_secs: u64) -> Self {
-        let owned =
-            |fields: &[(&str, &str)]| fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let owned = |fields: &[(&str, &str)]| {
+            fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+        };
         Self { status, response: owned(response), request: owned(request), after_secs }
     }
 
@@ -67,7 +68,9 @@ impl Case {
         let decision = decide(request, Selected::Response(&stored), at(ARRIVED + self.after_secs), &journal);
         retention(request, &stored, &journal).ok()?;
         match decision {
-            Decision::Serve(hit) if hit.reuse == Reuse::Fresh => Some((hit.age.as_secs(), hit.ttl_secs.unsigned_abs())),
+            Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
+                Some((hit.age.as_secs(), hit.ttl_secs.unsigned_abs()))
+            }
             _ => None,
         }
     }
@@ -78,7 +81,8 @@ impl Case {
         let request = request(Method::GET, headers(&self.request));
         let policy = policy(&request, &response(self.status, headers(&self.response)));
         let now = at(ARRIVED + self.after_secs);
-        let is_served = policy.is_storable() && policy.before_request(&request, now).satisfies_without_revalidation();
+        let is_served =
+            policy.is_storable() && policy.before_request(&request, now).satisfies_without_revalidation();
         is_served.then(|| (policy.age(now).as_secs(), policy.time_to_live(now).as_secs()))
     }
 }
@@ -165,7 +169,8 @@ proptest! {
 
 #[test]
 fn differences_in_serving_are_decided_by_a_section() {
-    let (date, earlier, long_ago) = (http_date(ARRIVED), http_date(ARRIVED - 30), http_date(ARRIVED - 3_000_000));
+    let (date, earlier, long_ago) =
+        (http_date(ARRIVED), http_date(ARRIVED - 30), http_date(ARRIVED - 3_000_000));
     let (later, rfc850) = (http_date(ARRIVED + 60), "Friday, 27-Nov-26 00:00:00 GMT");
     let fresh = ("cache-control", "max-age=60");
     let none: &[(&str, &str)] = &[];
@@ -185,7 +190,15 @@ fn differences_in_serving_are_decided_by_a_section() {
         ("5.1: of several ages the first counts", true, true, 200, &[fresh, ("age", "0, 90")], none, 1),
         ("5.1: of several ages the first counts", false, true, 200, &[fresh, ("age", "90, 0")], none, 1),
         ("5.2: names are case-insensitive", true, false, 200, &[("cache-control", "Max-Age=60")], none, 1),
-        ("5.2: names are case-insensitive", false, true, 200, &[("cache-control", "max-age=60, No-Store")], none, 1),
+        (
+            "5.2: names are case-insensitive",
+            false,
+            true,
+            200,
+            &[("cache-control", "max-age=60, No-Store")],
+            none,
+            1,
+        ),
         (
             "5.2: a comma in a quoted string does not separate directives",
             true,
@@ -280,6 +293,10 @@ fn differences_in_serving_are_decided_by_a_section() {
     ];
     for (why, here, there, status, response, request, after_secs) in rows {
         let case = Case::new(*status, response, request, *after_secs);
-        assert_eq!((case.served_here().is_some(), case.served_there().is_some()), (*here, *there), "{why}: {case:?}");
+        assert_eq!(
+            (case.served_here().is_some(), case.served_there().is_some()),
+            (*here, *there),
+            "{why}: {case:?}"
+        );
     }
 }

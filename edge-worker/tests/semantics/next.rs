@@ -30,7 +30,8 @@ fn validation(validators: &Fields, client: &Fields) -> (Conditions, Conditions) 
     let mut here = fill_headers(&client, &VaryRules::default(), &[], &Url::parse(URL).expect("a URL"));
     set_condition(&mut here, &stored(200, answer.clone(), ARRIVED));
     let policy = policy(&request(Method::GET, HeaderMap::new()), &response(200, answer));
-    let BeforeRequest::Stale { request: there, .. } = policy.before_request(&request(Method::GET, client), at(ARRIVED))
+    let BeforeRequest::Stale { request: there, .. } =
+        policy.before_request(&request(Method::GET, client), at(ARRIVED))
     else {
         panic!("a response without a lifetime is stale")
     };
@@ -124,7 +125,8 @@ proptest! {
 fn request_fields() -> impl Strategy<Value = Fields> {
     let value = || proptest::option::of(select(vec!["", "1", "a, b", "é"]));
     (value(), value(), value()).prop_map(|values| {
-        let named = [("x-a", values.0), ("x-b", values.1), ("accept", values.2.filter(|value| value.len() < 2))];
+        let named =
+            [("x-a", values.0), ("x-b", values.1), ("accept", values.2.filter(|value| value.len() < 2))];
         named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
     })
 }
@@ -133,7 +135,8 @@ fn request_fields() -> impl Strategy<Value = Fields> {
 fn differences_in_validation_are_decided_by_a_section() {
     let (old, new) = (http_date(ARRIVED - 200), http_date(ARRIVED - 100));
     let text = |conditions: Conditions| {
-        conditions.map(|value| value.map_or("-".to_owned(), |value| value.to_str().expect("ASCII").to_owned()))
+        conditions
+            .map(|value| value.map_or("-".to_owned(), |value| value.to_str().expect("ASCII").to_owned()))
     };
     for (why, client, here, there) in [
         (
@@ -157,7 +160,11 @@ fn differences_in_validation_are_decided_by_a_section() {
     ] {
         let answer = fields(&[("etag", "\"a\""), ("last-modified", &old), ("cache-control", "no-cache")]);
         let found = validation(&answer, &fields(&client));
-        assert_eq!((text(found.0), text(found.1)), (here.map(str::to_owned), there.map(str::to_owned)), "{why}");
+        assert_eq!(
+            (text(found.0), text(found.1)),
+            (here.map(str::to_owned), there.map(str::to_owned)),
+            "{why}"
+        );
     }
 }
 
@@ -173,7 +180,13 @@ fn differences_in_accepting_a_304_are_decided_by_a_section() {
             &[("etag", "W/\"a\"")],
             &[("etag", "\"a\"")],
         ),
-        ("4.3.4: a 304 without a validator confirms the only response", true, false, &[("etag", "\"a\"")], &[]),
+        (
+            "4.3.4: a 304 without a validator confirms the only response",
+            true,
+            false,
+            &[("etag", "\"a\"")],
+            &[],
+        ),
         ("4.3.4: the same, validated by date", true, false, &[("last-modified", &date)], &[]),
     ];
     for (why, here, there, old, new) in rows {
@@ -182,7 +195,8 @@ fn differences_in_accepting_a_304_are_decided_by_a_section() {
     }
     // RFC 9111 section 3.2: each field of the 304 replaces all stored lines of that field.
     let tagged = |more: &[(&str, &str)]| with(Some("\"a\""), None, &fields(more));
-    let (here, there) = after_304(&tagged(&[("x-a", "1")]), &tagged(&[("x-a", "2"), ("x-a", "3"), ("x-b", "4")]));
+    let (here, there) =
+        after_304(&tagged(&[("x-a", "1")]), &tagged(&[("x-a", "2"), ("x-a", "3"), ("x-b", "4")]));
     assert_eq!(here, Some(headers(&tagged(&[("x-a", "2"), ("x-a", "3"), ("x-b", "4")]))));
     assert_eq!(there, Some(headers(&tagged(&[("x-a", "2")]))));
 }
@@ -191,7 +205,14 @@ fn differences_in_accepting_a_304_are_decided_by_a_section() {
 fn differences_in_selection_are_decided_by_a_section() {
     #[expect(clippy::type_complexity, reason = "a table's row")]
     let rows: &[(&str, bool, bool, &str, &[(&str, &str)], &[(&str, &str)])] = &[
-        ("4.1: white space between members does not count", true, false, "X-A", &[("x-a", "1,2")], &[("x-a", "1, 2")]),
+        (
+            "4.1: white space between members does not count",
+            true,
+            false,
+            "X-A",
+            &[("x-a", "1,2")],
+            &[("x-a", "1, 2")],
+        ),
         (
             "4.1: the number of lines does not count",
             true,
@@ -226,6 +247,10 @@ fn rfc9110_9_3_2_a_head_is_answered_by_the_stored_response_to_a_get() {
         assert_eq!(matches!(decision, Decision::Serve(_)), here, "{method}");
         let policy = policy(&request(Method::GET, none.clone()), &response(200, answer.clone()));
         let before = policy.before_request(&request(method.clone(), none.clone()), at(ARRIVED + 1));
-        assert_eq!(before.satisfies_without_revalidation(), there, "{method}: the other requires the same method");
+        assert_eq!(
+            before.satisfies_without_revalidation(),
+            there,
+            "{method}: the other requires the same method"
+        );
     }
 }

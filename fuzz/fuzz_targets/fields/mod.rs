@@ -11,7 +11,10 @@ use shared_keys::Stamp;
 pub fn fields(text: &[u8]) -> Option<HeaderMap> {
     let field = |line: &[u8]| {
         let at = line.iter().position(|byte| *byte == b':')?;
-        Some((HeaderName::from_bytes(&line[..at]).ok()?, HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?))
+        Some((
+            HeaderName::from_bytes(&line[..at]).ok()?,
+            HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?,
+        ))
     };
     let mut headers = HeaderMap::new();
     for (name, value) in text.split(|byte| *byte == b'\n').filter_map(field) {

@@ -31,7 +31,8 @@ pub(crate) fn prepare(path: &Path, sizes: Sizes) -> Result<(), Box<dyn std::erro
     if !path.exists() {
         // Written to a temporary file and then renamed, so that the file is complete as soon as it
         // exists, also if two processes start at once.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new().prefix("shop-").suffix(".tmp").tempfile_in(directory)?;
         generate(file.path(), sizes)?;
         file.as_file().sync_all()?;
@@ -45,7 +46,10 @@ pub(crate) fn prepare(path: &Path, sizes: Sizes) -> Result<(), Box<dyn std::erro
     if format == FORMAT {
         Ok(())
     } else {
-        Err(format!("expected format {FORMAT}, found format {format}; delete the file, and it is created again").into())
+        Err(format!(
+            "expected format {FORMAT}, found format {format}; delete the file, and it is created again"
+        )
+        .into())
     }
 }
 
@@ -84,18 +88,21 @@ fn categories_and_products(
     for category in 0..sizes.categories {
         insert.execute(params![category + 1, category_name(category)])?;
     }
-    let mut insert = transaction
-        .prepare("INSERT INTO products (id, category_id, name, price_cents, stock) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = transaction.prepare(
+        "INSERT INTO products (id, category_id, name, price_cents, stock) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     for product in 0..sizes.products {
         let category = product % sizes.categories;
-        let name = format!("{} {} {}", random.pick(&LOOKS), random.pick(&MATERIALS), singular(random, category));
+        let name =
+            format!("{} {} {}", random.pick(&LOOKS), random.pick(&MATERIALS), singular(random, category));
         insert.execute(params![product + 1, category + 1, name, price_cents(product), random.below(500)])?;
     }
     Ok(())
 }
 
 fn users(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) -> rusqlite::Result<()> {
-    let mut insert = transaction.prepare("INSERT INTO users (id, name, email, joined_at) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert =
+        transaction.prepare("INSERT INTO users (id, name, email, joined_at) VALUES (?1, ?2, ?3, ?4)")?;
     for user in 1..=sizes.users {
         let (given, family) = (random.pick(&GIVEN_NAMES), random.pick(&FAMILY_NAMES));
         let email = format!("{given}.{family}.{user}@example.com").to_lowercase();
@@ -109,7 +116,8 @@ fn users(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) -
 /// is usually a best seller, and about half of the others come from the same category, so that the
 /// query for related products finds some.
 fn orders(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) -> rusqlite::Result<()> {
-    let mut insert_order = transaction.prepare("INSERT INTO orders (id, user_id, ordered_at) VALUES (?1, ?2, ?3)")?;
+    let mut insert_order =
+        transaction.prepare("INSERT INTO orders (id, user_id, ordered_at) VALUES (?1, ?2, ?3)")?;
     let mut insert_item = transaction.prepare(
         "INSERT OR IGNORE INTO order_items (order_id, product_id, quantity, price_cents) VALUES (?1, ?2, ?3, ?4)",
     )?;
@@ -126,7 +134,12 @@ fn orders(transaction: &Transaction<'_>, sizes: Sizes, random: &mut SplitMix64) 
             } else {
                 random.below(sizes.products)
             };
-            insert_item.execute(params![order + 1, product + 1, 1 + random.skewed(3), price_cents(product)])?;
+            insert_item.execute(params![
+                order + 1,
+                product + 1,
+                1 + random.skewed(3),
+                price_cents(product)
+            ])?;
         }
     }
     Ok(())
@@ -203,24 +216,25 @@ fn scaled(draw: u64, bound: u32) -> u32 {
 }
 
 const ROOMS: [&str; 20] = [
-    "Kitchen", "Garden", "Office", "Bathroom", "Bedroom", "Nursery", "Hallway", "Balcony", "Cellar", "Workshop",
-    "Garage", "Camping", "Travel", "School", "Studio", "Kennel", "Library", "Picnic", "Boat", "Attic",
+    "Kitchen", "Garden", "Office", "Bathroom", "Bedroom", "Nursery", "Hallway", "Balcony", "Cellar",
+    "Workshop", "Garage", "Camping", "Travel", "School", "Studio", "Kennel", "Library", "Picnic", "Boat",
+    "Attic",
 ];
 const KINDS: [&str; 10] =
     ["Lamp", "Table", "Chair", "Basket", "Clock", "Mirror", "Blanket", "Kettle", "Cabinet", "Bench"];
 const LOOKS: [&str; 12] = [
-    "Plain", "Rustic", "Modern", "Folding", "Compact", "Striped", "Polished", "Quiet", "Sturdy", "Slim", "Round",
-    "Bright",
+    "Plain", "Rustic", "Modern", "Folding", "Compact", "Striped", "Polished", "Quiet", "Sturdy", "Slim",
+    "Round", "Bright",
 ];
 const MATERIALS: [&str; 10] =
     ["Oak", "Steel", "Linen", "Bamboo", "Glass", "Wool", "Copper", "Ceramic", "Cork", "Leather"];
 const GIVEN_NAMES: [&str; 16] = [
-    "Ada", "Bela", "Chidi", "Dana", "Emil", "Farah", "Goran", "Hana", "Ines", "Jonas", "Kofi", "Lena", "Mina", "Noor",
-    "Olek", "Priya",
+    "Ada", "Bela", "Chidi", "Dana", "Emil", "Farah", "Goran", "Hana", "Ines", "Jonas", "Kofi", "Lena",
+    "Mina", "Noor", "Olek", "Priya",
 ];
 const FAMILY_NAMES: [&str; 16] = [
-    "Abe", "Bauer", "Costa", "Dubois", "Eriksen", "Fischer", "Garcia", "Haddad", "Ito", "Jansen", "Kaya", "Larsen",
-    "Moreau", "Novak", "Okafor", "Patel",
+    "Abe", "Bauer", "Costa", "Dubois", "Eriksen", "Fischer", "Garcia", "Haddad", "Ito", "Jansen", "Kaya",
+    "Larsen", "Moreau", "Novak", "Okafor", "Patel",
 ];
 
 #[cfg(test)]
@@ -276,17 +290,24 @@ pub(crate) mod tests {
     fn low_ids_are_ordered_more() {
         let (_folder, path) = small_shop();
         let shop = Connection::open(path).unwrap();
-        let items =
-            |range: &str| number(&shop, &format!("SELECT COUNT(*) FROM order_items WHERE product_id BETWEEN {range}"));
+        let items = |range: &str| {
+            number(&shop, &format!("SELECT COUNT(*) FROM order_items WHERE product_id BETWEEN {range}"))
+        };
         assert!(items("1 AND 10") > 2 * items("91 AND 100"));
     }
 
     #[test]
     fn an_existing_file_is_not_replaced() {
         let (_folder, path) = small_shop();
-        Connection::open(&path).unwrap().execute("UPDATE products SET name = 'mine' WHERE id = 1", ()).unwrap();
+        Connection::open(&path)
+            .unwrap()
+            .execute("UPDATE products SET name = 'mine' WHERE id = 1", ())
+            .unwrap();
         prepare(&path, SMALL).unwrap();
-        assert_eq!(number(&Connection::open(&path).unwrap(), "SELECT COUNT(*) FROM products WHERE name = 'mine'"), 1);
+        assert_eq!(
+            number(&Connection::open(&path).unwrap(), "SELECT COUNT(*) FROM products WHERE name = 'mine'"),
+            1
+        );
     }
 
     #[test]

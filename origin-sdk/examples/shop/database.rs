@@ -54,7 +54,8 @@ impl Database {
         F: FnOnce(&Session<'_>) -> rusqlite::Result<T> + Send + 'static,
         T: Send + 'static,
     {
-        let permit = Arc::clone(&self.0.permits).acquire_owned().await.expect("the semaphore is never closed");
+        let permit =
+            Arc::clone(&self.0.permits).acquire_owned().await.expect("the semaphore is never closed");
         let pool = Arc::clone(&self.0);
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;

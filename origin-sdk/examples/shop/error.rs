@@ -27,7 +27,10 @@ impl ApiError {
     /// Logs the cause and returns a 500 that hides it from the client.
     fn internal(cause: &dyn std::error::Error) -> Self {
         tracing::error!(%cause, "a request failed");
-        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message: "the shop could not answer; try again later".into() }
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            message: "the shop could not answer; try again later".into(),
+        }
     }
 }
 

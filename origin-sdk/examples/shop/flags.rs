@@ -16,7 +16,8 @@ use crate::keys::Flags;
 /// Nothing in the shop writes flags, so nothing invalidates them. After two seconds the next reader
 /// still gets the old copy while a refresh runs. After a minute without readers, the next one waits
 /// for the database.
-const LIFETIME: Lifetime = Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
+const LIFETIME: Lifetime =
+    Lifetime::fresh(Duration::from_secs(2)).stale_while_revalidate(Duration::from_secs(60));
 
 pub(crate) fn routes(cache: &Cache, database: &Database) -> Router {
     let all_flags = cache.namespace(LIFETIME).read_through(database.clone(), load_flags);

@@ -95,7 +95,8 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let cache = cache(&arguments).await?;
 
     let port = arguments.port;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
+    let listener =
+        TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
         arguments.name,
@@ -105,7 +106,11 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
     // Invalidations that Redis could not take yet would be lost with this process.
     let report = cache.close().await;
-    if report.is_complete() { Ok(()) } else { Err(format!("the cache could not be closed in order: {report}").into()) }
+    if report.is_complete() {
+        Ok(())
+    } else {
+        Err(format!("the cache could not be closed in order: {report}").into())
+    }
 }
 
 async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {

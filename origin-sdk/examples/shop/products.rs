@@ -98,7 +98,8 @@ async fn change_product(
     change.check().map_err(ApiError::bad_request)?;
     let mut changed = scopes![ShowsProduct { product: id }];
     if change.moves() {
-        let category = products.database.category_of(id).await?.ok_or_else(|| ApiError::not_found("product", id))?;
+        let category =
+            products.database.category_of(id).await?.ok_or_else(|| ApiError::not_found("product", id))?;
         changed.push(SortsCategory { category }.into());
     }
     let database = products.database;

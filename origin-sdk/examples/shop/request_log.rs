@@ -30,5 +30,7 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
 fn layer(response: &Response) -> &str {
     let status = response.headers().get("cache-status").and_then(|value| value.to_str().ok());
     // RFC 9211, section 2, for example `strata-origin; hit; detail=memory`.
-    status.and_then(|status| status.split(';').find_map(|part| part.trim().strip_prefix("detail="))).unwrap_or("none")
+    status
+        .and_then(|status| status.split(';').find_map(|part| part.trim().strip_prefix("detail=")))
+        .unwrap_or("none")
 }

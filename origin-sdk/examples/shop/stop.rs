@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use strata_harness::{Placement, RedisServer};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 const PRODUCT: &str = "/api/products/7";
 
 struct Shop {
@@ -56,7 +56,7 @@ impl Shop {
 }
 
 async fn eventually_shows(shop: &Shop, text: &str) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !shop.send("GET", "").contains(text) {
         assert!(Instant::now() < deadline, "the other process still serves the old price");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -68,10 +68,12 @@ async fn eventually_shows(shop: &Shop, text: &str) {
 async fn a_stopped_process_sends_its_queued_invalidations_or_says_how_many_are_lost() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("shop.db");
-    let prepared = Command::new(env!("CARGO_BIN_EXE_shop")).arg("--prepare").arg("--database").arg(&database).status();
+    let prepared =
+        Command::new(env!("CARGO_BIN_EXE_shop")).arg("--prepare").arg("--database").arg(&database).status();
     assert!(prepared.unwrap().success());
     let program = std::env::var("STRATA_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-    let mut redis = RedisServer::start(Path::new(&program), &[], Placement::CallersGroup, None).await.unwrap();
+    let mut redis =
+        RedisServer::start(Path::new(&program), &[], Placement::CallersGroup, None).await.unwrap();
     let (first, second, third) =
         (Shop::start(&redis, &database), Shop::start(&redis, &database), Shop::start(&redis, &database));
 
@@ -100,7 +102,10 @@ async fn a_stopped_process_sends_its_queued_invalidations_or_says_how_many_are_l
     let ended = second.output();
     let log = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(1), "{log}");
-    assert!(log.contains("the cache could not be closed in order: ") && log.contains("scopes not sent"), "{log}");
+    assert!(
+        log.contains("the cache could not be closed in order: ") && log.contains("scopes not sent"),
+        "{log}"
+    );
     assert!(log.contains("queued invalidations are not sent"), "the log of the cache's end: {log}");
     for idle in [third, restarted] {
         idle.request_stop();

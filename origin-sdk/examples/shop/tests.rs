@@ -54,7 +54,9 @@ async fn after_a_change_no_response_shows_the_old_product() {
     let mut paths: Vec<String> = (1..=100).map(|product| format!("/api/products/{product}")).collect();
     paths.extend((1..=30).map(|user| format!("/api/users/{user}/orders")));
     for category in 1..=4 {
-        paths.extend(["rank", "price", "name"].map(|sort| format!("/api/products?category={category}&sort={sort}")));
+        paths.extend(
+            ["rank", "price", "name"].map(|sort| format!("/api/products?category={category}&sort={sort}")),
+        );
     }
     let old = "Sturdy Wool Lamp 777";
     let mut showed_it = 0;
@@ -99,7 +101,9 @@ async fn a_changed_profile_is_served_at_once_and_no_shared_cache_may_store_it() 
 #[tokio::test]
 async fn a_missing_resource_is_a_cached_404() {
     let shop = shop().await;
-    for path in ["/api/products/101", "/api/products?category=5", "/api/users/31/profile", "/api/users/31/orders"] {
+    for path in
+        ["/api/products/101", "/api/products?category=5", "/api/users/31/profile", "/api/users/31/orders"]
+    {
         assert_eq!(shop.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
         assert!(shop.get(path).await.is_from_memory(), "{path}");
     }

@@ -47,7 +47,11 @@ async fn profile(
     found(users.profiles.get(&keys::Profile { user }).await?.value, "user", user)
 }
 
-async fn load_profile(database: Database, key: keys::Profile, _: LoadContext) -> Result<Option<Profile>, BoxError> {
+async fn load_profile(
+    database: Database,
+    key: keys::Profile,
+    _: LoadContext,
+) -> Result<Option<Profile>, BoxError> {
     Ok(database.profile(key.user).await?)
 }
 

@@ -128,7 +128,8 @@ pub fn acl_rules_in(environment: Option<&str>, app: &str) -> Result<AclRules, Ad
     check_names(environment, Some(app))?;
     let app = environment.map_or_else(|| app.to_owned(), |environment| format!("{environment}/{app}"));
     let rule = |rights: &str, commands: &[&[&str]]| {
-        let commands: String = commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();
+        let commands: String =
+            commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();
         format!("on resetkeys resetchannels -@all ~{app}:*{rights}{commands}")
     };
     // Services wake up each other's waiters through channels.

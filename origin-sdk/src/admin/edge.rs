@@ -42,8 +42,8 @@ pub async fn edge_copy(url: &str) -> Result<EdgeCopy, AdminError> {
     let failed = |error: reqwest::Error| AdminFailure::Edge(error.without_url());
     let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
     let response = client.build().map_err(failed)?.head(parsed).send().await.map_err(failed)?;
-    let cache_status =
-        edge_member(response.headers()).ok_or_else(|| AdminFailure::NoEdge { url: shown.clone(), member: EDGE })?;
+    let cache_status = edge_member(response.headers())
+        .ok_or_else(|| AdminFailure::NoEdge { url: shown.clone(), member: EDGE })?;
     let age = response.headers().get(AGE).and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(EdgeCopy { url: shown, status: response.status().as_u16(), age_secs: age, cache_status })
 }

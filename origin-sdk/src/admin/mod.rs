@@ -28,7 +28,9 @@ use crate::clock::Clock;
 use crate::codec;
 use crate::error::{AdminError, AdminFailure};
 use crate::journal::records;
-use crate::store::{FeedRecord, JournalStore, RedisOptions, RedisStore, ShipStatus, ShipStore, Timeouts, Topology};
+use crate::store::{
+    FeedRecord, JournalStore, RedisOptions, RedisStore, ShipStatus, ShipStore, Timeouts, Topology,
+};
 
 /// The longest wait of [`Admin::records_after`] for a record.
 const WAIT: Duration = Duration::from_secs(1);

@@ -58,7 +58,11 @@ impl Sweep {
     }
 }
 
-pub(super) async fn sweep(store: &Arc<RedisStore>, app: &str, sweep: Sweep) -> Result<SweepCounts, AdminError> {
+pub(super) async fn sweep(
+    store: &Arc<RedisStore>,
+    app: &str,
+    sweep: Sweep,
+) -> Result<SweepCounts, AdminError> {
     // Checked first, because following a missing journal would create it.
     if !store.apps().await?.iter().any(|known| known == app) {
         return Err(AdminFailure::NoJournal(app.to_owned()).into());

@@ -322,7 +322,9 @@ impl CacheBuilder {
         let has_edge = {
             let shippers = shipping::shippers(targets, &store, &metrics, &closing);
             let has_edge = !shippers.is_empty();
-            journal.set_companions(move |journal| shippers.iter().for_each(|shipper| shipper.ensure_running(journal)));
+            journal.set_companions(move |journal| {
+                shippers.iter().for_each(|shipper| shipper.ensure_running(journal));
+            });
             has_edge
         };
         #[cfg(not(feature = "shipping"))]
@@ -393,7 +395,8 @@ impl CacheBuilder {
 
 /// Checks the names of an environment and an app, which begin each name in Redis.
 pub(crate) fn check_names(environment: Option<&str>, app: Option<&str>) -> Result<(), BuildError> {
-    let malformed = |name: Option<&str>| name.filter(|name| !shared_keys::is_app_name(name)).map(str::to_owned);
+    let malformed =
+        |name: Option<&str>| name.filter(|name| !shared_keys::is_app_name(name)).map(str::to_owned);
     if let Some(environment) = malformed(environment) {
         return Err(BuildError::Environment { environment });
     }

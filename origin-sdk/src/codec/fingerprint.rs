@@ -35,7 +35,10 @@ pub(super) struct Fingerprint {
 ///
 /// # Errors
 /// If the format would store it as one that its reader refuses.
-pub(super) fn fingerprint<V: Serialize + ?Sized>(value: &V, format: Format) -> Result<Fingerprint, Unfaithful> {
+pub(super) fn fingerprint<V: Serialize + ?Sized>(
+    value: &V,
+    format: Format,
+) -> Result<Fingerprint, Unfaithful> {
     value.serialize(Walker { format, depth: 0 })
 }
 
@@ -212,7 +215,12 @@ impl Serializer for Walker {
         self.serialize_unit()
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Fingerprint, Unfaithful> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<Fingerprint, Unfaithful> {
         Ok(leaf(Kind::Variant, variant.as_bytes()))
     }
 

@@ -151,7 +151,8 @@ impl Codec {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let header = Header {
             at: meta.loaded_at.to_string(),
-            life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()].map(millis),
+            life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()]
+                .map(millis),
             delta_us: u64::try_from(meta.delta.as_micros()).unwrap_or(u64::MAX),
             tags: meta.tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
             enc: self.format,
@@ -170,7 +171,11 @@ impl Codec {
     }
 
     /// Reads a value that was just written, and compares it with the original.
-    fn read_back<V: Serialize + DeserializeOwned>(self, raw: &[u8], original: Fingerprint) -> Result<V, Unfaithful> {
+    fn read_back<V: Serialize + DeserializeOwned>(
+        self,
+        raw: &[u8],
+        original: Fingerprint,
+    ) -> Result<V, Unfaithful> {
         let Fingerprint { hash, doubt, .. } = original;
         match self.format.read(raw) {
             Ok(copy) if fingerprint(&copy, self.format)?.hash == hash => Ok(copy),
@@ -289,7 +294,8 @@ mod tests {
     }
 
     fn meta() -> Meta {
-        let lifetime = Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
+        let lifetime =
+            Lifetime::fresh(Duration::from_secs(60)).stale_while_revalidate(Duration::from_secs(300));
         let tags = vec![Tag::new("category:7").unwrap()];
         Meta { loaded_at: Position::new(1_763_900_000_000, 0), lifetime, delta: Duration::ZERO, tags }
     }
@@ -333,9 +339,14 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_no_entry() {
-        for bytes in
-            ["", "strata 1 ", "strata 3 {}\n1", "strata 1 {}\n1", &GOLDEN_1.replace("1999", "x"), &GOLDEN_1[..90]]
-        {
+        for bytes in [
+            "",
+            "strata 1 ",
+            "strata 3 {}\n1",
+            "strata 1 {}\n1",
+            &GOLDEN_1.replace("1999", "x"),
+            &GOLDEN_1[..90],
+        ] {
             assert_eq!(read::<(String, u32)>(bytes.as_bytes()), None, "{bytes}");
         }
     }

@@ -43,8 +43,9 @@ impl QueueFile {
     /// If the file cannot be opened for reading and writing, or another process has locked it.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path: PathBuf = path.into();
-        let named =
-            |what: &str, error: &dyn std::fmt::Display| format!("queue file {}: {what}: {error}", path.display());
+        let named = |what: &str, error: &dyn std::fmt::Display| {
+            format!("queue file {}: {what}: {error}", path.display())
+        };
         let open = || -> io::Result<File> {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
             // A new file must not vanish with its folder's entry.
@@ -52,8 +53,8 @@ impl QueueFile {
             File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
             Ok(file)
         };
-        let file =
-            open().map_err(|error| io::Error::new(error.kind(), named("expected a file to write to", &error)))?;
+        let file = open()
+            .map_err(|error| io::Error::new(error.kind(), named("expected a file to write to", &error)))?;
         match file.try_lock() {
             Ok(()) => Ok(Self(Arc::new(Mutex::new(file)))),
             Err(error) => {
@@ -130,7 +131,8 @@ struct Line {
 fn lines(invalidations: &[UnsentInvalidation]) -> Vec<u8> {
     let mut lines = Vec::new();
     for UnsentInvalidation { mode, scopes } in invalidations {
-        let line = Line { mode: mode.as_str().to_owned(), scopes: scopes.iter().map(Scope::to_string).collect() };
+        let line =
+            Line { mode: mode.as_str().to_owned(), scopes: scopes.iter().map(Scope::to_string).collect() };
         // Strings always serialise, and JSON escapes line breaks.
         let json = serde_json::to_string(&line).unwrap_or_default();
         lines.extend(format!("{:016x} {json}\n", xxh3_64(json.as_bytes())).into_bytes());
@@ -215,7 +217,11 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let is_at_a_line = whole[cut - 1] == b'\n';
             let (invalidations, is_damaged) = parse(&whole[..cut]);
-            assert_eq!((is_damaged, invalidations == [everything()]), (!is_at_a_line, !is_at_a_line), "{cut}");
+            assert_eq!(
+                (is_damaged, invalidations == [everything()]),
+                (!is_at_a_line, !is_at_a_line),
+                "{cut}"
+            );
         }
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         let file = QueueFile::open(&path).unwrap();

@@ -20,7 +20,9 @@ pub enum BuildError {
     },
     /// A URL over TLS is given, and the feature `tls` is off.
     #[cfg(not(feature = "tls"))]
-    #[error("{setting}: expected a URL without TLS, got {scheme}://: turn on the feature `tls` of strata-origin-sdk")]
+    #[error(
+        "{setting}: expected a URL without TLS, got {scheme}://: turn on the feature `tls` of strata-origin-sdk"
+    )]
     TlsFeature {
         /// The setting: `redis`, `edge` or `zone`.
         setting: &'static str,
@@ -53,7 +55,9 @@ pub enum BuildError {
     },
     /// The name is not one of a plan.
     #[cfg(feature = "shipping")]
-    #[error("zone: expected the plan free, pro, business or enterprise, got {length} characters that name none")]
+    #[error(
+        "zone: expected the plan free, pro, business or enterprise, got {length} characters that name none"
+    )]
     Plan {
         /// The length of the given text, in characters. The text is not shown, as it may be a token
         /// in the wrong place.
@@ -142,7 +146,9 @@ pub(crate) enum AdminFailure {
     Settings(#[from] BuildError),
     #[error("expected a Redis, got the embedded topology")]
     NoServer,
-    #[error("expected an app's journal in this Redis, found none: name the app, as `keys!` does, and its environment")]
+    #[error(
+        "expected an app's journal in this Redis, found none: name the app, as `keys!` does, and its environment"
+    )]
     NoApp,
     #[error("expected one app's journal in this Redis, found {}: name the app", .0.join(", "))]
     SeveralApps(Vec<String>),
@@ -154,7 +160,9 @@ pub(crate) enum AdminFailure {
     #[error("--edge: expected the URL of a response, such as https://shop.example/: {0}")]
     EdgeUrl(&'static str),
     #[cfg(feature = "shipping")]
-    #[error("expected the worker's {member} in Cache-Status of {url}, got none: something else answers there")]
+    #[error(
+        "expected the worker's {member} in Cache-Status of {url}, got none: something else answers there"
+    )]
     NoEdge { url: String, member: &'static str },
     #[cfg(feature = "shipping")]
     #[error(transparent)]
@@ -167,10 +175,14 @@ impl AdminError {
     pub fn kind(&self) -> AdminErrorKind {
         match &self.0 {
             AdminFailure::Settings(_) | AdminFailure::NoServer => AdminErrorKind::Settings,
-            AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => AdminErrorKind::App,
+            AdminFailure::NoApp | AdminFailure::NoJournal(_) | AdminFailure::SeveralApps(_) => {
+                AdminErrorKind::App
+            }
             AdminFailure::Store(_) => AdminErrorKind::Store,
             #[cfg(feature = "shipping")]
-            AdminFailure::EdgeUrl(_) | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => AdminErrorKind::Edge,
+            AdminFailure::EdgeUrl(_) | AdminFailure::NoEdge { .. } | AdminFailure::Edge(_) => {
+                AdminErrorKind::Edge
+            }
         }
     }
 }

@@ -45,7 +45,9 @@ impl CredentialPolicy {
     /// Returns whether the response sets a cookie that identifies its client (RFC 9111, 7.3).
     fn sets_cookie(&self, response: &HeaderMap) -> bool {
         let cookies = response.get_all(header::SET_COOKIE).iter();
-        cookies.filter_map(|line| line.as_bytes().split(|b| *b == b';').next()).any(|pair| self.identifies(pair))
+        cookies
+            .filter_map(|line| line.as_bytes().split(|b| *b == b';').next())
+            .any(|pair| self.identifies(pair))
     }
 
     fn identifies(&self, cookies: &[u8]) -> bool {
@@ -79,7 +81,10 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]

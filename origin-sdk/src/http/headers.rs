@@ -51,7 +51,8 @@ pub(super) fn describe<B>(
     if !status.is_success() && status != StatusCode::NOT_FOUND {
         return false;
     }
-    let has_own_lifetime = headers.contains_key(header::CACHE_CONTROL) || headers.contains_key(CDN_CACHE_CONTROL);
+    let has_own_lifetime =
+        headers.contains_key(header::CACHE_CONTROL) || headers.contains_key(CDN_CACHE_CONTROL);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("public, no-cache"));
     // Sent even if the handler sets the lifetime, since the response obeys the journal either way.
     append(headers, HeaderName::from_static(POSITION_HEADER), &position.to_string());

@@ -21,7 +21,12 @@ impl CacheLayer {
     /// Creates a layer for services that read through `cache`.
     #[must_use]
     pub fn new(cache: &Cache) -> Self {
-        Self { cache: cache.clone(), vary: Vec::new(), weak_etag: false, credentials: CredentialPolicy::default() }
+        Self {
+            cache: cache.clone(),
+            vary: Vec::new(),
+            weak_etag: false,
+            credentials: CredentialPolicy::default(),
+        }
     }
 
     /// Adds request fields on which responses depend, besides the URL. They are sent in `Vary`, in

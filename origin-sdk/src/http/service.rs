@@ -83,7 +83,8 @@ where
             }
             let credentials = policy.of_request(request.headers());
             let method = request.method().clone();
-            let if_none_match: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+            let if_none_match: Vec<_> =
+                request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
             // Read before the handler runs: each of its reads is checked against at least this
             // position.
             let position = cache.core().journal.position();
@@ -141,7 +142,11 @@ where
     let tag = etag::of(&bytes, weak);
     let is_current = etag::matches(if_none_match, &tag);
     parts.headers.insert(header::ETAG, tag);
-    if is_current { not_modified(parts) } else { Response::from_parts(parts, Either::Right(Full::new(bytes))) }
+    if is_current {
+        not_modified(parts)
+    } else {
+        Response::from_parts(parts, Either::Right(Full::new(bytes)))
+    }
 }
 
 /// Turns a response into a 304 without a body (RFC 9110, 15.4.5).

@@ -44,7 +44,10 @@ impl Journal {
         let mut stored = durable.stored.lock().await;
         let unsent = durable.store.load().await?;
         if !unsent.is_empty() {
-            tracing::info!(records = unsent.len(), "sending the invalidations that an earlier run has queued");
+            tracing::info!(
+                records = unsent.len(),
+                "sending the invalidations that an earlier run has queued"
+            );
         }
         unsent.iter().for_each(|unsent| self.enqueue(unsent.mode, &unsent.scopes));
         *stored = Stored { next: self.queue().next_number(), is_empty: unsent.is_empty() };

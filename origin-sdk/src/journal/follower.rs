@@ -66,7 +66,8 @@ async fn follow(task: FollowerTask) {
         && !journal.closing.has_reached(Phase::Closed)
     {
         journal.start_companions();
-        let (closed, step) = (journal.closing.reached(Phase::Closed), AssertUnwindSafe(step(&journal)).catch_unwind());
+        let (closed, step) =
+            (journal.closing.reached(Phase::Closed), AssertUnwindSafe(step(&journal)).catch_unwind());
         let Either::Right((result, _)) = select(pin!(closed), pin!(step)).await else { return };
         match result {
             Ok(Ok(())) if is_disconnected => {

@@ -343,7 +343,8 @@ impl Journal {
         let caught_up = self.catch_up().await.is_ok();
         // The store checks the value's own scopes only. A record of several tags is found only by
         // following the whole journal.
-        let clean = appended.clean && unless.is_none_or(|unless| caught_up && !self.is_covered_by_all_tags(unless));
+        let clean =
+            appended.clean && unless.is_none_or(|unless| caught_up && !self.is_covered_by_all_tags(unless));
         Ok(Appended { clean, ..appended })
     }
 
@@ -491,7 +492,8 @@ impl Journal {
             state.history = History::default();
         }
         if position != state.position {
-            let (now, memory) = (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
+            let (now, memory) =
+                (self.clock.now(), Duration::from_nanos(self.remembered_for.load(Ordering::Acquire)));
             state.position = position;
             state.history.push(now, position, now.saturating_sub(memory));
         }

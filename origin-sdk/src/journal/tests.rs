@@ -9,7 +9,8 @@ const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 fn journal() -> (Arc<EmbeddedStore>, Journal) {
     let clock = Clock::manual();
     let store = Arc::new(EmbeddedStore::new(100, 1 << 20, clock.clone()));
-    let journal = Journal::new(Arc::clone(&store) as _, clock, Arc::default(), Arc::default(), Duration::from_secs(2));
+    let journal =
+        Journal::new(Arc::clone(&store) as _, clock, Arc::default(), Arc::default(), Duration::from_secs(2));
     (store, journal)
 }
 

@@ -123,7 +123,11 @@ where
     ///
     /// # Panics
     /// Outside of a Tokio runtime, as [`Namespace::get_or_load`].
-    pub async fn get_many_or_load<F, L, I>(&self, keys: &[K], loader: F) -> Vec<Result<Option<Cached<V>>, LoadError>>
+    pub async fn get_many_or_load<F, L, I>(
+        &self,
+        keys: &[K],
+        loader: F,
+    ) -> Vec<Result<Option<Cached<V>>, LoadError>>
     where
         F: Fn(Vec<K>, BatchContext) -> L + Send + Sync + 'static,
         L: Future<Output = Result<I, BoxError>> + Send + 'static,
@@ -138,7 +142,8 @@ where
         }
         let LookedUp { mut results, mut misses, mut refreshes } = self.look_up_and_serve(keys).await;
         refreshes.retain(|missed| !self.inner.is_backing_off(&missed.key.to_text()));
-        let refreshing = self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
+        let refreshing =
+            self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
         let mut caller = self.inner.caller(true);
@@ -197,7 +202,8 @@ where
     /// is an error.
     async fn look_up_and_serve(&self, keys: &[K]) -> LookedUp<K, V> {
         let now = self.inner.core.clock.now();
-        let mut all = LookedUp { results: Vec::with_capacity(keys.len()), misses: Vec::new(), refreshes: Vec::new() };
+        let mut all =
+            LookedUp { results: Vec::with_capacity(keys.len()), misses: Vec::new(), refreshes: Vec::new() };
         for (index, (key, lookup)) in keys.iter().zip(self.look_up_many(keys).await).enumerate() {
             let missed = |fallback, rand| MissedKey { index, key: key.clone(), fallback, rand };
             all.results.push(match lookup {
@@ -259,7 +265,11 @@ where
     }
 
     /// Joins each key's load if this caller may, and starts one load of all other keys.
-    fn join_or_start_many(&self, missed: &[MissedKey<K, V>], loader: &Arc<BatchLoader<K, V>>) -> Vec<LoadWaiter<V>> {
+    fn join_or_start_many(
+        &self,
+        missed: &[MissedKey<K, V>],
+        loader: &Arc<BatchLoader<K, V>>,
+    ) -> Vec<LoadWaiter<V>> {
         let (start, is_batch) = (self.inner.start(), missed.len() > 1);
         let (mut loads, mut led) = (Vec::new(), HashSet::new());
         let waiters = missed.iter().map(|missed| {
@@ -289,9 +299,11 @@ where
         let is_allowed = |&index: &usize| cycles[index].is_none();
         let allowed: Vec<_> = (0..keys.len()).filter(is_allowed).collect();
         let context = LoadContext::default();
-        let contexts = BatchContext::new(allowed.iter().map(|&index| (texts[index].clone(), LoadContext::default())));
+        let contexts =
+            BatchContext::new(allowed.iter().map(|&index| (texts[index].clone(), LoadContext::default())));
         let load = load_many(loader, allowed.iter().map(|&index| keys[index].clone()).collect(), contexts);
-        let flights: Vec<_> = allowed.iter().map(|&index| Flight::new(self.inner.load_key(&texts[index]))).collect();
+        let flights: Vec<_> =
+            allowed.iter().map(|&index| Flight::new(self.inner.load_key(&texts[index]))).collect();
         let values = self.inner.run_uncached(load, &context, &flights).await;
         let values = values.map(|values| {
             let cached = |value: Result<V, LoadError>| value.map(|value| Cached::loaded(Arc::new(value)));

@@ -112,7 +112,8 @@ pub(super) async fn load_together<K, V>(
     }
     let all_waiting = waiting.len().max(1);
     let loader = &loader;
-    let others = waiting.ready_chunks(all_waiting).map(move |ready| load_ready(inner, ready, loader, since).boxed());
+    let others =
+        waiting.ready_chunks(all_waiting).map(move |ready| load_ready(inner, ready, loader, since).boxed());
     let others = others.buffer_unordered(LOADERS_AT_ONCE).collect::<()>();
     join(load_ready(inner, first, loader, since), others).await;
 }
@@ -130,7 +131,9 @@ async fn load_ready<K, V>(
     let mut batch = Vec::new();
     for (load, lease) in ready {
         match lease {
-            LeaseOutcome::Found(entry) => load.guard.complete(Ok(Some(inner.found_in_store(&load.request, entry)))),
+            LeaseOutcome::Found(entry) => {
+                load.guard.complete(Ok(Some(inner.found_in_store(&load.request, entry))));
+            }
             LeaseOutcome::Failed => {
                 let failed = inner.finish(&load.request, None, Err(LoadError::failed_elsewhere())).await;
                 load.guard.complete(failed);

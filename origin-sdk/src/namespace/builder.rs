@@ -96,7 +96,15 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             hard_timeout: Duration::from_secs(30),
             failure_backoff: Duration::from_secs(1),
         };
-        Self { core, registry, tags: None, tags_type: "none", options, negative: None, loader_concurrency: 256 }
+        Self {
+            core,
+            registry,
+            tags: None,
+            tags_type: "none",
+            options,
+            negative: None,
+            loader_concurrency: 256,
+        }
     }
 
     /// Adds tags to every value that follow from its key alone, beside those of the key's

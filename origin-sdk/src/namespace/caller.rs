@@ -79,7 +79,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
             // the call: of a tag that only the loader knew, or one that had not reached this
             // process yet. The leader takes its value in any case: its call began earlier.
             Ok(Some(loaded))
-                if waiter.is_leader || loaded.started_at > caller.called_at || loaded.is_valid(&self.core) =>
+                if waiter.is_leader
+                    || loaded.started_at > caller.called_at
+                    || loaded.is_valid(&self.core) =>
             {
                 let now = self.core.clock.now();
                 Ok(Awaited::Cached(self.serve(&loaded.entry, loaded.layer, loaded.freshness, now)))

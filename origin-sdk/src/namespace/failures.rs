@@ -13,7 +13,11 @@ use crate::error::LoadError;
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// Returns the result of a read whose key is not to be loaded now: the fallback if that may be
     /// served, else the error of the last load.
-    pub(super) fn back_off(&self, key: &str, fallback: Option<&Arc<Entry<V>>>) -> Option<Result<Cached<V>, LoadError>> {
+    pub(super) fn back_off(
+        &self,
+        key: &str,
+        fallback: Option<&Arc<Entry<V>>>,
+    ) -> Option<Result<Cached<V>, LoadError>> {
         let now = self.core.clock.now();
         let error = self.failures.error(key, now)?;
         self.metrics.backed_off.add(1);

@@ -33,7 +33,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         let core = &self.core;
         let position = request.start.position;
         let (key, scopes) = (&request.key, &request.scopes);
-        LeaseRequest::new(&core.store, &core.journal, key, scopes, position, core.lease_ttl, &core.lease_commands)
+        LeaseRequest::new(
+            &core.store,
+            &core.journal,
+            key,
+            scopes,
+            position,
+            core.lease_ttl,
+            &core.lease_commands,
+        )
     }
 
     /// Acquires the key's lease unless another process holds it.
@@ -106,7 +114,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Returns the entry that another process has stored, and puts it into memory. `None` if it is
     /// stale, or due for the same refresh that the load is for.
-    fn fresh_entry(&self, request: &LoadRequest<V>, stored: &Stored, read: &StoreRead) -> Option<Arc<Entry<V>>> {
+    fn fresh_entry(
+        &self,
+        request: &LoadRequest<V>,
+        stored: &Stored,
+        read: &StoreRead,
+    ) -> Option<Arc<Entry<V>>> {
         let (entry, bytes) = self.decoded(&request.key, stored, read).ok()?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {
             Lookup::Hit(found) if found.refresh.is_none() => {

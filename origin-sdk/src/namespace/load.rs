@@ -179,8 +179,8 @@ where
         let scopes = entry::scopes(&text, &context.tags());
         let journal = &self.inner.core.journal;
         let may_join = |RunningLoad { start: running, .. }: &RunningLoad| {
-            let is_current =
-                running.changes == start.changes || journal.verdict(&scopes, running.position) == Verdict::Valid;
+            let is_current = running.changes == start.changes
+                || journal.verdict(&scopes, running.position) == Verdict::Valid;
             let age = start.at.saturating_sub(running.at);
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
@@ -276,7 +276,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Begins the write that ends a load. Releases the lease instead if the load's answer no longer
     /// counts: a record covers it, or a newer value has been written meanwhile.
-    async fn tier_write(&self, request: &LoadRequest<V>, lease: Option<Lease>, counts: bool) -> Option<TierWrite> {
+    async fn tier_write(
+        &self,
+        request: &LoadRequest<V>,
+        lease: Option<Lease>,
+        counts: bool,
+    ) -> Option<TierWrite> {
         let Some(in_flight) = counts.then(|| request.in_flight.write()).flatten() else {
             release(lease, Outcome::NotShared).await;
             return None;

@@ -116,7 +116,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 }
                 Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
             }
-            Lookup::Miss(fallback) => self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await,
+            Lookup::Miss(fallback) => {
+                self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
+            }
         }
     }
 
@@ -148,7 +150,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
             self.inner.core.memory.get(text)
         });
         // A process that lags may not know that the entry is covered: it has to catch up first.
-        if self.inner.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.inner.judge_held(held, now) }
+        if self.inner.core.journal.is_lagging(now) {
+            Lookup::Miss(held)
+        } else {
+            self.inner.judge_held(held, now)
+        }
     }
 
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
@@ -203,9 +209,15 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Judges a copy from the shared tier. On a miss returns the entry to serve if the load fails.
-    pub(super) fn judge_stored(&self, stored: Option<Arc<Entry<V>>>, fallback: Option<Arc<Entry<V>>>) -> Lookup<V> {
+    pub(super) fn judge_stored(
+        &self,
+        stored: Option<Arc<Entry<V>>>,
+        fallback: Option<Arc<Entry<V>>>,
+    ) -> Lookup<V> {
         match self.judge(stored, Layer::Redis, self.core.clock.now(), || self.draw()) {
-            Lookup::Miss(stored) => Lookup::Miss(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry))),
+            Lookup::Miss(stored) => {
+                Lookup::Miss(stored.or(fallback).filter(|entry| self.may_serve_on_error(entry)))
+            }
             found => found,
         }
     }
@@ -301,7 +313,11 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     /// began.
     pub(super) fn promote(&self, key: &str, stored: &Stored, read: &StoreRead) -> Option<Arc<Entry<V>>> {
         let (entry, bytes) = self.decoded(key, stored, read).inspect_err(|reason| reason.add(1)).ok()?;
-        if self.place_copy(key, &entry, bytes, &read.in_flight) { Some(entry) } else { self.core.memory.get(key) }
+        if self.place_copy(key, &entry, bytes, &read.in_flight) {
+            Some(entry)
+        } else {
+            self.core.memory.get(key)
+        }
     }
 
     /// Decodes a stored entry, and returns it with the bytes that it counts for in memory.
@@ -329,7 +345,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Returns an entry to a caller, counts it, and adds it to the request that the caller serves.
-    pub(super) fn serve(&self, entry: &Arc<Entry<V>>, layer: Layer, freshness: Freshness, now: Duration) -> Cached<V> {
+    pub(super) fn serve(
+        &self,
+        entry: &Arc<Entry<V>>,
+        layer: Layer,
+        freshness: Freshness,
+        now: Duration,
+    ) -> Cached<V> {
         let metrics = &self.metrics;
         match layer {
             Layer::Memory => metrics.memory_hits.add(1),

@@ -46,7 +46,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         placement.memory = self.store_in_memory(key, entry, uncompressed_bytes);
         let TierWrite { in_flight, lease, began_at } = write;
         let stored = match &lease {
-            _ if uncompressed_bytes > self.core.codec.max_value_bytes => Err(StoreError::TooLarge(uncompressed_bytes)),
+            _ if uncompressed_bytes > self.core.codec.max_value_bytes => {
+                Err(StoreError::TooLarge(uncompressed_bytes))
+            }
             Some(lease) => lease.fill(bytes, ttl).await,
             None => self.core.store.put(key, bytes, ttl, None).await,
         };

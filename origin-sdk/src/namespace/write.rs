@@ -97,7 +97,12 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<(V, u64), BoxError>> + Send + 'static,
     {
-        self.write_in_a_task(key, also, boxed(Work::Writer, writer, |(value, version)| (value, Some(version)))).await
+        self.write_in_a_task(
+            key,
+            also,
+            boxed(Work::Writer, writer, |(value, version)| (value, Some(version))),
+        )
+        .await
     }
 
     async fn write_in_a_task<Form>(

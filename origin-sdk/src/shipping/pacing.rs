@@ -95,7 +95,9 @@ mod tests {
             let wait = Backoff::default().next(Some(Duration::from_secs(20)), chance);
             assert!(wait >= Duration::from_secs(20) && wait <= Duration::from_secs(21), "{wait:?}");
         }
-        assert!(Backoff::default().next(Some(Duration::MAX), 1.0) < LONGEST_RETRY_AFTER + Duration::from_secs(1));
+        assert!(
+            Backoff::default().next(Some(Duration::MAX), 1.0) < LONGEST_RETRY_AFTER + Duration::from_secs(1)
+        );
     }
 
     proptest! {

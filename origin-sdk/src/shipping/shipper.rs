@@ -45,7 +45,8 @@ pub(crate) fn shippers(
         gauges: Arc::clone(&gauges),
         closing: Arc::clone(closing),
     };
-    let supervised = |target| SupervisedShipper { shipper: shipper(target), supervisor: Supervisor::new(STALLED) };
+    let supervised =
+        |target| SupervisedShipper { shipper: shipper(target), supervisor: Supervisor::new(STALLED) };
     targets.into_iter().map(supervised).collect()
 }
 
@@ -64,7 +65,10 @@ impl SupervisedShipper {
         }
         let Some(permit) = self.supervisor.start() else { return };
         if permit.is_restart() {
-            tracing::warn!(target = self.shipper.target.name(), "the shipper has ended or stalled; starting it again");
+            tracing::warn!(
+                target = self.shipper.target.name(),
+                "the shipper has ended or stalled; starting it again"
+            );
         }
         // A task that has stalled may still hold the lease under its own token.
         let token = format!("{}-{}", std::process::id(), random::process_id());
@@ -236,7 +240,9 @@ impl Shipper {
         tracing::warn!(target = self.target.name(), "cannot ship to the edge: {why}; retrying in {wait:?}");
         self.metrics.ship_errors.add(1);
         let behind = self.store.not_shipped(self.shipping(), why).await;
-        behind.inspect_err(|error| tracing::warn!(%error, "cannot record the shipping failure in the store")).ok()
+        behind
+            .inspect_err(|error| tracing::warn!(%error, "cannot record the shipping failure in the store"))
+            .ok()
     }
 
     /// Records in the store that the target has accepted these records. Retries until the store

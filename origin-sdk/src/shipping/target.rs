@@ -66,7 +66,10 @@ impl Failure {
     /// Creates the failure for a response that is not the expected one.
     pub(crate) fn unexpected(expected: &str, head: &Head, body: &str) -> Self {
         let shown: String = body.chars().take(SHOWN_CHARS).collect();
-        Self { why: format!("expected {expected}, got {}: {shown}", head.status), retry_after: head.retry_after }
+        Self {
+            why: format!("expected {expected}, got {}: {shown}", head.status),
+            retry_after: head.retry_after,
+        }
     }
 }
 
@@ -127,7 +130,8 @@ mod tests {
     fn retry_after_is_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let date = |secs| httpdate::fmt_http_date(now + Duration::from_secs(secs));
-        for (text, expected) in [("7", Some(7)), (" 7 ", Some(7)), (&date(60), Some(60)), ("soon", None), ("-1", None)]
+        for (text, expected) in
+            [("7", Some(7)), (" 7 ", Some(7)), (&date(60), Some(60)), ("soon", None), ("-1", None)]
         {
             assert_eq!(parse_retry_after(text, now), expected.map(Duration::from_secs), "{text}");
         }

@@ -8,8 +8,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use shared_keys::Scope;
 use shared_keys::purge::{
-    MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, Nonce, PURGE_PATH, PurgeMessage, PurgeRecord, SIGNATURE_HEADER,
-    Secret, SignedParts, sign, signed_host,
+    MAX_BODY_BYTES, MAX_RECORDS, MAX_SCOPE_BYTES, Nonce, PURGE_PATH, PurgeMessage, PurgeRecord,
+    SIGNATURE_HEADER, Secret, SignedParts, sign, signed_host,
 };
 
 use super::pacing::Rate;
@@ -46,7 +46,9 @@ impl WorkerEndpoint {
     pub(crate) fn new(base: &str, secret: Secret) -> Result<Self, BuildError> {
         let url = web_url::parse(base).map_err(|problem| BuildError::EdgeUrl { problem })?;
         if secret.is_short() {
-            tracing::warn!("the purge secret has less than 32 bytes: use 32 random ones, as of `openssl rand -hex 32`");
+            tracing::warn!(
+                "the purge secret has less than 32 bytes: use 32 random ones, as of `openssl rand -hex 32`"
+            );
         }
         Ok(Self { client: client("edge", &url)?, url, secret })
     }
@@ -119,7 +121,11 @@ fn messages_of(records: &[FeedRecord]) -> Vec<Call> {
 /// A record that the worker refuses would be retried forever and block every record after it.
 fn encodable(scope: &Scope) -> Scope {
     let text = scope.to_string();
-    if text.len() <= MAX_SCOPE_BYTES && text.parse().as_ref() == Ok(scope) { scope.clone() } else { Scope::All }
+    if text.len() <= MAX_SCOPE_BYTES && text.parse().as_ref() == Ok(scope) {
+        scope.clone()
+    } else {
+        Scope::All
+    }
 }
 
 #[cfg(test)]

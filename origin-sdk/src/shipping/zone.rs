@@ -122,7 +122,8 @@ impl ApiToken {
 
     /// Returns the value of `Authorization`.
     pub(crate) fn authorization(&self) -> Result<HeaderValue, BuildError> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {}", self.0)).map_err(|_| BuildError::ApiToken)?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -213,7 +214,8 @@ impl ZoneApi {
     async fn post(&self, call: &Call) -> Result<(), Failure> {
         let url = self.url.join(call.path).map_err(|error| Failure::new(error.to_string()))?;
         let request = self.client.post(url).header(AUTHORIZATION, &self.authorization);
-        let response = request.header("content-type", "application/json").body(call.body.clone()).send().await?;
+        let response =
+            request.header("content-type", "application/json").body(call.body.clone()).send().await?;
         let (head, body) = read(response).await;
         // An error shows the body, and another service at this address may echo the request.
         let body = self.token.hidden_in(&body);
@@ -275,7 +277,8 @@ fn scopes_of(records: &[FeedRecord], mode: Mode) -> Vec<&Scope> {
 /// Returns the calls that purge these scopes. A purge covers everything stored when it is made, so
 /// the order does not matter and each tag is sent once.
 fn calls_of(path: &'static str, scopes: Vec<&Scope>) -> Vec<Call> {
-    let call = |body: serde_json::Value, operations| Call { path, body: body.to_string(), operations, completes: 0 };
+    let call =
+        |body: serde_json::Value, operations| Call { path, body: body.to_string(), operations, completes: 0 };
     if scopes.contains(&&Scope::All) {
         return vec![call(json!({ "purge_everything": true }), 1)];
     }
@@ -304,27 +307,38 @@ mod tests {
 
     fn bodies(zone: &Zone, records: &[FeedRecord]) -> Vec<(&'static str, String)> {
         let calls = ZoneApi::new(zone).unwrap().calls(records);
-        assert_eq!(calls.iter().map(|call| call.completes).max(), Some(records.len()).filter(|_| !calls.is_empty()));
+        assert_eq!(
+            calls.iter().map(|call| call.completes).max(),
+            Some(records.len()).filter(|_| !calls.is_empty())
+        );
         calls.into_iter().map(|call| (call.path, call.body)).collect()
     }
 
     #[test]
     fn scopes_are_sent_as_the_tags_that_represent_them_in_cache_tag() {
-        let records =
-            [record(Mode::Remove, &["tag:category:7", "tag:Größe 42", "key:shop:v1:{a}:1", "path:shop.example/a"])];
+        let records = [record(
+            Mode::Remove,
+            &["tag:category:7", "tag:Größe 42", "key:shop:v1:{a}:1", "path:shop.example/a"],
+        )];
         let mut tags: Vec<_> = records[0].scopes.iter().flat_map(Scope::edge_tokens).collect();
         tags.sort();
         assert_eq!(bodies(&zone(), &records), [(PURGE, json!({ "tags": tags }).to_string())]);
         // Three scopes as hashes, and two prefixes of the key, into which the key may have been
         // folded.
-        assert!(tags.contains(&"category:7".to_owned()) && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5);
+        assert!(
+            tags.contains(&"category:7".to_owned())
+                && tags.iter().filter(|tag| tag.starts_with('~')).count() == 5
+        );
     }
 
     #[test]
     fn a_call_names_at_most_a_hundred_tags_and_each_once() {
         let scope = |n: usize| Scope::Tag(Tag::new(&format!("t:{}", n % 250)).unwrap());
-        let record =
-            |n| FeedRecord { position: Position::new(n, 0), mode: Mode::Remove, scopes: (0..300).map(scope).collect() };
+        let record = |n| FeedRecord {
+            position: Position::new(n, 0),
+            mode: Mode::Remove,
+            scopes: (0..300).map(scope).collect(),
+        };
         let calls = ZoneApi::new(&zone()).unwrap().calls(&[record(1), record(2)]);
         assert_eq!(calls.iter().map(|call| call.operations).collect::<Vec<_>>(), [100, 100, 50]);
         assert_eq!(calls.iter().map(|call| call.completes).collect::<Vec<_>>(), [0, 0, 2]);
@@ -332,8 +346,11 @@ mod tests {
 
     #[test]
     fn a_record_of_all_is_one_call() {
-        let records =
-            [record(Mode::Remove, &["tag:a"]), record(Mode::Remove, &["all"]), record(Mode::Remove, &["tag:b"])];
+        let records = [
+            record(Mode::Remove, &["tag:a"]),
+            record(Mode::Remove, &["all"]),
+            record(Mode::Remove, &["tag:b"]),
+        ];
         assert_eq!(bodies(&zone(), &records), [(PURGE, r#"{"purge_everything":true}"#.to_owned())]);
     }
 
@@ -353,7 +370,9 @@ mod tests {
         let misplaced = text(Zone::new("secret-token", ApiToken::new("secret-token")));
         assert!(misplaced.contains("32 hexadecimal digits, ") && misplaced.contains("got 12 characters"));
         assert!(text(zone().api("secret.api.cloudflare.com")).contains("the scheme is missing"));
-        assert!(!misplaced.contains("secret") && !text(zone().api("secret.cloudflare.com")).contains("secret"));
+        assert!(
+            !misplaced.contains("secret") && !text(zone().api("secret.cloudflare.com")).contains("secret")
+        );
         let refused = text(Zone::new(ID, ApiToken::new("secret-token\n")).api("http://api.example/"));
         assert!(!refused.contains("secret") && !format!("{:?}", zone()).contains("secret"));
     }

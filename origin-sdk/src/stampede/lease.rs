@@ -95,7 +95,9 @@ impl LeaseRequest {
                     return Ok(LeaseOutcome::Found(found));
                 }
                 (None, None) => return Ok(LeaseOutcome::Acquired(self.lease())),
-                (None, Some(holder)) if self.journal.verdict(&self.scopes, holder.position) == Verdict::Valid => {
+                (None, Some(holder))
+                    if self.journal.verdict(&self.scopes, holder.position) == Verdict::Valid =>
+                {
                     return Ok(LeaseOutcome::Held(holder.left));
                 }
                 (None, Some(outdated)) => replaces = Some(outdated.token),
@@ -122,8 +124,13 @@ impl LeaseRequest {
 
     fn lease(&self) -> Lease {
         let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.clone());
-        let renewal =
-            tokio::spawn(renew(Arc::clone(&store), key.clone(), token.clone(), self.ttl, Arc::clone(&self.renewals)));
+        let renewal = tokio::spawn(renew(
+            Arc::clone(&store),
+            key.clone(),
+            token.clone(),
+            self.ttl,
+            Arc::clone(&self.renewals),
+        ));
         Lease { store, key, token, _renewal: AbortOnDrop(renewal) }
     }
 }
@@ -159,7 +166,13 @@ impl Lease {
 }
 
 /// Renews a lease every third of its `ttl`, until it is lost.
-async fn renew(store: Arc<dyn Store>, key: Box<str>, token: LeaseToken, ttl: Duration, renewals: Arc<Semaphore>) {
+async fn renew(
+    store: Arc<dyn Store>,
+    key: Box<str>,
+    token: LeaseToken,
+    ttl: Duration,
+    renewals: Arc<Semaphore>,
+) {
     loop {
         tokio::time::sleep(ttl / 3).await;
         // The semaphore is never closed.

@@ -131,7 +131,9 @@ impl RunGuard {
         });
         for flight in flights {
             let mut state = lock(&flight.state);
-            if let FlightState::Pending(waiters) = mem::replace(&mut *state, FlightState::Running(Arc::clone(&run))) {
+            if let FlightState::Pending(waiters) =
+                mem::replace(&mut *state, FlightState::Running(Arc::clone(&run)))
+            {
                 waiters.into_values().for_each(|waiting| add(&mut lock(&run.waiters), waiting));
             }
         }

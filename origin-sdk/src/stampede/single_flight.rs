@@ -95,7 +95,10 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         if let Some(run) = runs.by_key.get(key)
             && may_join(&run.start)
         {
-            return (Waiter { outcome: run.outcome.clone(), start: run.start.clone(), is_leader: false }, None);
+            return (
+                Waiter { outcome: run.outcome.clone(), start: run.start.clone(), is_leader: false },
+                None,
+            );
         }
         let number = runs.count;
         runs.count += 1;

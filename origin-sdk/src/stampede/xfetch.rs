@@ -40,8 +40,9 @@ mod tests {
     fn the_chance_falls_exponentially_with_the_time_that_is_left() {
         let draws = 100_000;
         let chance = |now, beta| {
-            let due =
-                (1..=draws).filter(|&n| is_due(now, EXPIRY, DELTA, beta, f64::from(n) / f64::from(draws))).count();
+            let due = (1..=draws)
+                .filter(|&n| is_due(now, EXPIRY, DELTA, beta, f64::from(n) / f64::from(draws)))
+                .count();
             due as f64 / f64::from(draws)
         };
         for left in [0.1, 1.0, 3.0] {

@@ -12,8 +12,8 @@ use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
-    ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
+    ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
 };
 use crate::clock::{Clock, unix_ms};
 use crate::error::StoreError;
@@ -232,15 +232,29 @@ impl ValueStore for EmbeddedStore {
 
     /// Always grants the lease: the callers of one process are coalesced before they reach the
     /// store.
-    fn claim<'a>(&'a self, key: &'a str, _request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+    fn claim<'a>(
+        &'a self,
+        key: &'a str,
+        _request: ClaimRequest<'a>,
+    ) -> BoxFuture<'a, Result<Claim, StoreError>> {
         ready(Ok(Claim { stored: self.value(key), holder: None })).boxed()
     }
 
-    fn renew<'a>(&'a self, _: &'a str, _: &'a LeaseToken, _: Duration) -> BoxFuture<'a, Result<bool, StoreError>> {
+    fn renew<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a LeaseToken,
+        _: Duration,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
         ready(Ok(true)).boxed()
     }
 
-    fn release<'a>(&'a self, _: &'a str, _: &'a LeaseToken, _: Outcome) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn release<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a LeaseToken,
+        _: Outcome,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         ready(Ok(())).boxed()
     }
 
@@ -335,7 +349,11 @@ impl ShipStore for EmbeddedStore {
         ready(Ok(true)).boxed()
     }
 
-    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn not_shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
         let mut journal = self.journal();
         let target = journal.target(shipping.target);
         target.failures += 1;

@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use shared_keys::{Mode, Position, Scope};
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
-    ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
+    ShipStore, ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::error::StoreError;
 use crate::random::Generator;
@@ -192,7 +192,11 @@ impl ValueStore for FaultyStore {
         self.with_faults(move |inner| inner.raise_version(key, version))
     }
 
-    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+    fn claim<'a>(
+        &'a self,
+        key: &'a str,
+        request: ClaimRequest<'a>,
+    ) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
             self.faults.inject().await?;
             let claim = self.inner.claim(key, request).await?;
@@ -239,7 +243,11 @@ impl JournalStore for FaultyStore {
         self.inner.connections()
     }
 
-    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>> {
+    fn follow<'a>(
+        &'a self,
+        cursor: Position,
+        appended: &'a [Position],
+    ) -> BoxFuture<'a, Result<Progress, StoreError>> {
         self.with_faults(move |inner| inner.follow(cursor, appended))
     }
 
@@ -273,7 +281,11 @@ impl ShipStore for FaultyStore {
         self.with_faults(move |inner| inner.shipped(shipping, records))
     }
 
-    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn not_shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
         self.with_faults(move |inner| inner.not_shipped(shipping, why))
     }
 

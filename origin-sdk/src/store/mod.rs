@@ -196,7 +196,11 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
 
     /// Acquires the key's lease unless another caller holds it, and reads the key in the same
     /// atomic step.
-    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>>;
+    fn claim<'a>(
+        &'a self,
+        key: &'a str,
+        request: ClaimRequest<'a>,
+    ) -> BoxFuture<'a, Result<Claim, StoreError>>;
 
     /// Renews a lease for `ttl` from now. Returns `false` if `token` no longer holds it.
     fn renew<'a>(
@@ -240,7 +244,11 @@ pub(crate) trait JournalStore: Send + Sync + 'static {
     /// [more](Progress::more). If some have been trimmed, returns the last record of
     /// every scope instead. `appended` are the caller's own records that it has not followed yet:
     /// if one is missing, the feed has lost records, and the reply covers everything.
-    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>>;
+    fn follow<'a>(
+        &'a self,
+        cursor: Position,
+        appended: &'a [Position],
+    ) -> BoxFuture<'a, Result<Progress, StoreError>>;
 
     /// Returns how many connections have been made. A new connection may lead to another server
     /// that lacks records which the caller has applied, so the caller must follow before it relies
@@ -277,7 +285,11 @@ pub(crate) trait ShipStore: Send + Sync + 'static {
 
     /// Records a failed attempt and its reason, for the status. Returns how many records follow
     /// those that were handed out last.
-    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>>;
+    fn not_shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<u64, StoreError>>;
 
     /// Returns the state of shipping for each target that was ever shipped to.
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>>;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared_keys::purge::{CLOCK_WINDOW, Nonce, PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign, signed_host};
+use shared_keys::purge::{
+    CLOCK_WINDOW, Nonce, PURGE_PATH, SIGNATURE_HEADER, Secret, SignedParts, sign, signed_host,
+};
 
 use super::probe::{PageResponse, Probe};
 use super::{Check, Verdict, Verify};
@@ -53,8 +55,14 @@ impl Checks<'_> {
             check("a page is stored, and hit twice in one data centre", self.page_is_hit().await),
             check("variants stay apart", self.variants_stay_apart().await),
             check("a purge by the journal is seen within the bound", self.journal_purge_takes_effect().await),
-            check("a zone purge by tag reaches what the worker stores", self.zone_purge_reaches_entries().await),
-            check("the zone's plan has the limits that services are configured with", self.plan_has_limits().await),
+            check(
+                "a zone purge by tag reaches what the worker stores",
+                self.zone_purge_reaches_entries().await,
+            ),
+            check(
+                "the zone's plan has the limits that services are configured with",
+                self.plan_has_limits().await,
+            ),
         ]
     }
 
@@ -98,16 +106,21 @@ impl Checks<'_> {
                     ));
                 }
                 (status, answer) => {
-                    return fail(format!("expected 200 for a signed purge, got {status}: {}", answer["message"]));
+                    return fail(format!(
+                        "expected 200 for a signed purge, got {status}: {}",
+                        answer["message"]
+                    ));
                 }
             }
         }
         let too_old = window + half + 1;
         match self.purge(secret, "tag:strata-verify", -too_old).await? {
-            (401, answer) if answer["error"] == "outside-clock-window" => {
-                pass(format!("at most {half} s apart, of {window} s allowed; a message {too_old} s old was refused"))
+            (401, answer) if answer["error"] == "outside-clock-window" => pass(format!(
+                "at most {half} s apart, of {window} s allowed; a message {too_old} s old was refused"
+            )),
+            (status, answer) => {
+                fail(format!("expected 401 for a message {too_old} s old, got {status}: {answer}"))
             }
-            (status, answer) => fail(format!("expected 401 for a message {too_old} s old, got {status}: {answer}")),
         }
     }
 
@@ -155,7 +168,10 @@ impl Checks<'_> {
         let same = |response: &PageResponse| response.etag == stored.etag && response.body == stored.body;
         let again = self.probe.until_hit(&page, &[(field, one)], MAX_ATTEMPTS).await?;
         if !again.is_hit() || !same(&again) {
-            return fail(format!("expected the variant of {one} after {other} was stored, got {}", again.summary()));
+            return fail(format!(
+                "expected the variant of {one} after {other} was stored, got {}",
+                again.summary()
+            ));
         }
         pass(format!("{field}: {one} and {other} were stored separately"))
     }
@@ -174,9 +190,11 @@ impl Checks<'_> {
         }
         let bound = self.verify.max_lag + SLACK;
         match self.until_missed(&page, bound).await? {
-            Some(took) => {
-                pass(format!("{scope} was purged after {:.1} s, of {} s allowed", took.as_secs_f64(), bound.as_secs()))
-            }
+            Some(took) => pass(format!(
+                "{scope} was purged after {:.1} s, of {} s allowed",
+                took.as_secs_f64(),
+                bound.as_secs()
+            )),
             None => fail(format!("{scope} was still served {} s after its purge", bound.as_secs())),
         }
     }
@@ -187,7 +205,9 @@ impl Checks<'_> {
         if stored.colo.is_none() {
             return not_checkable("needs a real zone, and the responses have no CF-Ray");
         }
-        let Some((id, token)) = &self.verify.zone else { return not_checkable("no zone and token were given") };
+        let Some((id, token)) = &self.verify.zone else {
+            return not_checkable("no zone and token were given");
+        };
         let Some(tag) = &self.verify.tag else { return not_checkable("no tag of the page was given") };
         if !stored.is_hit() {
             return not_checkable(format!("the page is not stored: {}", stored.summary()));
@@ -208,8 +228,11 @@ impl Checks<'_> {
     }
 
     async fn plan_has_limits(&self) -> Outcome {
-        let Some((id, token)) = &self.verify.zone else { return not_checkable("no zone and token were given") };
-        let answer: ApiResponse<ZoneInfo> = send_to_api(token, self.probe.client.get(self.api(id, "")?)).await?;
+        let Some((id, token)) = &self.verify.zone else {
+            return not_checkable("no zone and token were given");
+        };
+        let answer: ApiResponse<ZoneInfo> =
+            send_to_api(token, self.probe.client.get(self.api(id, "")?)).await?;
         let Some(zone) = answer.result.as_ref().filter(|_| answer.success) else {
             return fail(format!("the API refused to read the zone: {}", token.hidden_in(&answer.why())));
         };
@@ -315,7 +338,10 @@ async fn send_to_api<T: for<'de> Deserialize<'de>>(
     token: &ApiToken,
     request: reqwest::RequestBuilder,
 ) -> Result<ApiResponse<T>, BoxError> {
-    let response =
-        request.header("authorization", token.authorization()?).send().await.map_err(reqwest::Error::without_url)?;
+    let response = request
+        .header("authorization", token.authorization()?)
+        .send()
+        .await
+        .map_err(reqwest::Error::without_url)?;
     Ok(response.json().await.map_err(reqwest::Error::without_url)?)
 }

@@ -141,7 +141,12 @@ impl fmt::Debug for Verify {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url, max_lag, tag, plan, api, .. } = self;
         let mut verify = f.debug_struct("Verify");
-        verify.field("url", url).field("max_lag", max_lag).field("tag", tag).field("plan", plan).field("api", api);
+        verify
+            .field("url", url)
+            .field("max_lag", max_lag)
+            .field("tag", tag)
+            .field("plan", plan)
+            .field("api", api);
         verify.finish_non_exhaustive()
     }
 }

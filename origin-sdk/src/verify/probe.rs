@@ -49,7 +49,8 @@ impl Probe {
     pub(super) fn new(url: &str) -> Result<Self, BoxError> {
         let expected = "expected the URL of a page behind the worker, such as https://shop.example/";
         let parsed = web_url::parse(url).map_err(|problem| format!("{expected}: {problem}"))?;
-        let client = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
+        let client =
+            Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Self { client, url: parsed })
     }
 
@@ -77,15 +78,17 @@ impl Probe {
 
     /// Sends a `GET` with these request fields.
     pub(super) async fn get(&self, url: &Url, fields: &[(&str, &str)]) -> Result<PageResponse, BoxError> {
-        let request =
-            fields.iter().fold(self.client.get(url.clone()), |request, (name, value)| request.header(*name, *value));
+        let request = fields
+            .iter()
+            .fold(self.client.get(url.clone()), |request, (name, value)| request.header(*name, *value));
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let headers = response.headers().clone();
         let status = response.status();
         Ok(PageResponse {
             status,
             edge: edge_member(&headers),
-            colo: text(&headers, "cf-ray").and_then(|ray| ray.rsplit_once('-').map(|(_, colo)| colo.to_owned())),
+            colo: text(&headers, "cf-ray")
+                .and_then(|ray| ray.rsplit_once('-').map(|(_, colo)| colo.to_owned())),
             etag: text(&headers, ETAG.as_str()),
             vary: vary(&headers),
             body: response.text().await.map_err(reqwest::Error::without_url)?,

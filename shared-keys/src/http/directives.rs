@@ -215,9 +215,13 @@ impl Directives {
             "max-age" => self.max_age = self.max_age.or_else(freshness),
             "s-maxage" => self.s_maxage = self.s_maxage.or_else(freshness),
             "stale-while-revalidate" | "stale-if-error" => {
-                self.accepts_stale |= argument.is_none_or(|seconds| seconds.is_some_and(|window| !window.is_zero()));
-                let window =
-                    if name == "stale-if-error" { &mut self.stale_if_error } else { &mut self.stale_while_revalidate };
+                self.accepts_stale |=
+                    argument.is_none_or(|seconds| seconds.is_some_and(|window| !window.is_zero()));
+                let window = if name == "stale-if-error" {
+                    &mut self.stale_if_error
+                } else {
+                    &mut self.stale_while_revalidate
+                };
                 *window = window.or(argument.flatten());
             }
             "no-store" => self.no_store = true,
@@ -284,7 +288,8 @@ pub fn delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let seconds = text.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
+    let seconds =
+        text.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
     Some(Duration::from_secs(seconds).min(MAX_DELTA))
 }
 
@@ -326,7 +331,8 @@ mod tests {
 
     #[test]
     fn rfc9111_5_2_names_are_case_insensitive_and_unknown_ones_ignored() {
-        let directives = cache_control("MAX-AGE=60, Must-Revalidate, x-new=\"1, no-store\", community=\"UCI\"");
+        let directives =
+            cache_control("MAX-AGE=60, Must-Revalidate, x-new=\"1, no-store\", community=\"UCI\"");
         assert_eq!(seconds(directives.max_age), Some(60));
         assert!(directives.must_revalidate);
         assert!(!directives.no_store);
@@ -378,7 +384,10 @@ mod tests {
         assert!(!qualified.private && !qualified.no_cache && qualified.explicit);
         assert_eq!(qualified.not_stored, ["x", "y", "z"].map(Box::from));
         let other = targeted("no-cache=\"\", private=x").unwrap();
-        assert!(other.private && other.no_cache, "a string of names, and nothing else, is the qualified form");
+        assert!(
+            other.private && other.no_cache,
+            "a string of names, and nothing else, is the qualified form"
+        );
     }
 
     #[test]
@@ -439,7 +448,9 @@ mod tests {
         ] {
             let seconds = |directives: Directives| {
                 let lifetime = directives.lifetime()?;
-                Some([lifetime.fresh_for(), lifetime.swr_for(), lifetime.sie_for()].map(|part| part.as_secs()))
+                Some(
+                    [lifetime.fresh_for(), lifetime.swr_for(), lifetime.sie_for()].map(|part| part.as_secs()),
+                )
             };
             let text = format!("{directives}, {windows}");
             assert_eq!(seconds(cache_control(&text)), expected, "{directives}");

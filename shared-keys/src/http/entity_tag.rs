@@ -63,8 +63,9 @@ impl<'a> EntityTag<'a> {
 /// ```
 #[must_use]
 pub fn lists_entity_tag(line: &[u8], current: Option<EntityTag<'_>>) -> bool {
-    split_list(line)
-        .any(|member| member == b"*" || current.is_some_and(|current| current.weakly_matches(EntityTag::new(member))))
+    split_list(line).any(|member| {
+        member == b"*" || current.is_some_and(|current| current.weakly_matches(EntityTag::new(member)))
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ pub fn split_list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Separators inside quoted strings do not separate.
 pub(crate) fn split_outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = (usize, &str)> {
     // The separator and the trimmed bytes are ASCII, so every part lies on character boundaries.
-    parts(text.as_bytes(), separator).map(|(at, part)| (at, text.get(at..at + part.len()).unwrap_or_default()))
+    parts(text.as_bytes(), separator)
+        .map(|(at, part)| (at, text.get(at..at + part.len()).unwrap_or_default()))
 }
 
 /// Splits a text before the first separator outside quoted strings. The first part is trimmed.

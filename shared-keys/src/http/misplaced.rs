@@ -35,7 +35,8 @@ impl Directives {
     /// ```
     pub fn restrict(&mut self, text: &[u8]) {
         // The spelling does not count: `no-store`, `no_store`, `No Store`.
-        let letters: Vec<u8> = text.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
+        let letters: Vec<u8> =
+            text.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
         let has = |word: &[u8]| letters.windows(word.len()).any(|part| part == word);
         // Not as `must-revalidate`, which also allows to share a response to credentials.
         let revalidate = has(b"mustrevalidate") || has(b"proxyrevalidate");

@@ -28,7 +28,9 @@ const NAMED_ONLY: [&str; 3] = ["dcb", "dcz", "zstd"];
 /// `identity`.
 pub(crate) fn codings<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> Cow<'a, str> {
     let members: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
-    let named = |name: &str| members.iter().find(|member| same_coding(member.name(), name)).map(|member| member.weight);
+    let named = |name: &str| {
+        members.iter().find(|member| same_coding(member.name(), name)).map(|member| member.weight)
+    };
     let (identity, any) = (named(IDENTITY).unwrap_or_default(), named("*").unwrap_or_default());
     let is_taken = |coding: &&str| {
         let any = if NAMED_ONLY.iter().any(|known| same_coding(known, coding)) { 0 } else { any };
@@ -58,7 +60,8 @@ fn canonical(coding: &str) -> &str {
 /// rejects, or else the first.
 pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a str {
     let ranges: Vec<Member<'_>> = members(value.unwrap_or_default()).collect();
-    let acceptable: Vec<&str> = offered.iter().map(AsRef::as_ref).filter(|tag| !is_refused(tag, &ranges)).collect();
+    let acceptable: Vec<&str> =
+        offered.iter().map(AsRef::as_ref).filter(|tag| !is_refused(tag, &ranges)).collect();
     let leads_to = |range: &Member<'_>| {
         let mut fallbacks = core::iter::successors(Some(range.name()), |tag| Some(tag.rsplit_once('-')?.0));
         // The RFC also removes a single letter that the last subtag leaves at the end; no offered
@@ -66,8 +69,10 @@ pub(crate) fn language<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'a 
         // range matches.
         fallbacks.find_map(|tag| acceptable.iter().position(|known| known.eq_ignore_ascii_case(tag)))
     };
-    let found =
-        ranges.iter().filter(|range| range.weight > 0).filter_map(|range| Some((range.weight, leads_to(range)?)));
+    let found = ranges
+        .iter()
+        .filter(|range| range.weight > 0)
+        .filter_map(|range| Some((range.weight, leads_to(range)?)));
     let best = found.max_by_key(|(weight, place)| (*weight, Reverse(*place))).map_or(0, |(_, place)| place);
     acceptable.get(best).copied().or(offered.first().map(AsRef::as_ref)).unwrap_or_default()
 }
@@ -79,7 +84,8 @@ fn is_refused(tag: &str, ranges: &[Member<'_>]) -> bool {
         let boundary = tag.as_bytes().get(range.len()).is_none_or(|byte| *byte == b'-');
         boundary && tag.get(..range.len()).is_some_and(|head| head.eq_ignore_ascii_case(range))
     };
-    let longest = ranges.iter().filter(|range| covers(range.name())).min_by_key(|range| Reverse(range.name().len()));
+    let longest =
+        ranges.iter().filter(|range| covers(range.name())).min_by_key(|range| Reverse(range.name().len()));
     longest.is_some_and(|range| range.weight == 0)
 }
 
@@ -90,7 +96,8 @@ pub(crate) fn media_type<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'
     let mut best = (0, None, offered.first().map_or("", AsRef::as_ref));
     for offer in offered {
         // The most specific range decides the weight, whatever other ranges say.
-        let matching = ranges.iter().filter_map(|range| Some((specificity(range.text, offer)?, range.weight)));
+        let matching =
+            ranges.iter().filter_map(|range| Some((specificity(range.text, offer)?, range.weight)));
         let applies = matching.min_by_key(|(specificity, _)| Reverse(*specificity));
         if let Some((specificity, weight)) = applies.filter(|(_, weight)| *weight > 0)
             && (weight, Some(specificity)) > (best.0, best.1)
@@ -106,7 +113,8 @@ pub(crate) fn media_type<'a>(value: Option<&str>, offered: &'a [Box<str>]) -> &'
 type Specificity = (u8, usize, bool);
 
 fn specificity(range: &str, offer: &str) -> Option<Specificity> {
-    let (mut range_parts, mut offer_parts) = (split_outside_quotes(range, b';'), split_outside_quotes(offer, b';'));
+    let (mut range_parts, mut offer_parts) =
+        (split_outside_quotes(range, b';'), split_outside_quotes(offer, b';'));
     let (range_type, offer_type) = (range_parts.next()?.1, offer_parts.next()?.1);
     let family = |media_type: &str| media_type.split_once('/').map_or(0, |(family, _)| family.len());
     let level = if range_type.eq_ignore_ascii_case(offer_type) {
@@ -222,7 +230,11 @@ mod tests {
             ("q=", "identity"),
             ("q =0.5", "gzip"),
         ] {
-            assert_eq!(codings(Some(&alloc::format!("gzip;{weight}")), &offered(&["gzip"])), best, "{weight}");
+            assert_eq!(
+                codings(Some(&alloc::format!("gzip;{weight}")), &offered(&["gzip"])),
+                best,
+                "{weight}"
+            );
         }
     }
 
@@ -281,8 +293,7 @@ mod tests {
     fn rfc9110_12_5_1_the_most_specific_range_gives_the_weight() {
         let examples = ["text/html;level=3", "text/html", "text/plain", "image/jpeg", "text/html;level=2"];
         // The example of the RFC.
-        let value =
-            "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, text/plain;format=fixed;q=0.4, */*;q=0.5";
+        let value = "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, text/plain;format=fixed;q=0.4, */*;q=0.5";
         for ordered in [
             ["text/plain;format=flowed", "text/plain"],
             ["text/plain", "image/jpeg"],

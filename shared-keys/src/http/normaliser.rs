@@ -163,7 +163,8 @@ impl Normaliser {
         const EXPECTED: &str = "a cookie's name, each once";
         // Wider than the RFC's token: browsers send such names.
         let has_a_place = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b';' | b'=');
-        let wrong = |name: &str| name.bytes().position(|byte| !has_a_place(byte)).or(name.is_empty().then_some(0));
+        let wrong =
+            |name: &str| name.bytes().position(|byte| !has_a_place(byte)).or(name.is_empty().then_some(0));
         checked(names, EXPECTED, wrong, |a, b| a == b).map(Kind::Cookies).map(Self)
     }
 
@@ -352,7 +353,11 @@ mod tests {
             (language, &["en_US"], "a language tag like `pt-BR`, each once at byte 2 of \"en_US\""),
             (language, &["en-*"], "a language tag like `pt-BR`, each once at byte 3 of \"en-*\""),
             (language, &["en-"], "a language tag like `pt-BR`, each once at byte 3 of \"en-\""),
-            (language, &["de-languages"], "a language tag like `pt-BR`, each once at byte 3 of \"de-languages\""),
+            (
+                language,
+                &["de-languages"],
+                "a language tag like `pt-BR`, each once at byte 3 of \"de-languages\"",
+            ),
             (language, &["zh-x"], "a language tag like `pt-BR`, each once at byte 3 of \"zh-x\""),
             (language, &[""], "a language tag like `pt-BR`, each once at byte 0 of \"\""),
             (coding, &["gzip", "X-Gzip"], "the name of a content coding, each once at byte 0 of \"X-Gzip\""),
@@ -398,15 +403,23 @@ mod tests {
     }
 
     fn normaliser() -> impl Strategy<Value = Normaliser> {
-        let some_of = |all: &'static [&'static str]| proptest::sample::subsequence(all, 1..=all.len()).prop_shuffle();
+        let some_of =
+            |all: &'static [&'static str]| proptest::sample::subsequence(all, 1..=all.len()).prop_shuffle();
         prop_oneof![
             Just(Normaliser::verbatim()),
             Just(Normaliser::dropped()),
             Just(Normaliser::lower_case_list()),
             some_of(&["br", "zstd", "identity", "x-gzip"]).prop_map(|list| Normaliser::coding(list).unwrap()),
-            some_of(&["en", "de", "de-CH", "zh-Hant", "x-ab"]).prop_map(|list| Normaliser::language(list).unwrap()),
-            some_of(&["text/html", "text/html;level=1", "text/html;level=1;x=\"a,b\"", "text/plain", "image/avif"])
-                .prop_map(|list| Normaliser::media_type(list).unwrap()),
+            some_of(&["en", "de", "de-CH", "zh-Hant", "x-ab"])
+                .prop_map(|list| Normaliser::language(list).unwrap()),
+            some_of(&[
+                "text/html",
+                "text/html;level=1",
+                "text/html;level=1;x=\"a,b\"",
+                "text/plain",
+                "image/avif"
+            ])
+            .prop_map(|list| Normaliser::media_type(list).unwrap()),
             some_of(&["a", "b", "A", "f[x]"]).prop_map(|list| Normaliser::cookies(list).unwrap()),
         ]
     }

@@ -111,7 +111,8 @@ impl QueryRules {
     /// A URL with this query has the same target key as the client's URL.
     #[must_use]
     pub fn forwarded(&self, query: Option<&str>) -> Option<String> {
-        let mut parameters: Vec<&str> = query?.split('&').filter(|parameter| !is_reserved(parameter)).collect();
+        let mut parameters: Vec<&str> =
+            query?.split('&').filter(|parameter| !is_reserved(parameter)).collect();
         if parameters.is_empty() {
             parameters = vec![""];
         }
@@ -202,7 +203,8 @@ mod tests {
     }
 
     fn key(query: Option<&str>, rules: &QueryRules) -> String {
-        let url = query.map_or("http://a.example/".into(), |query| alloc::format!("http://a.example/?{query}"));
+        let url =
+            query.map_or("http://a.example/".into(), |query| alloc::format!("http://a.example/?{query}"));
         TargetKey::with_rules(&url, rules).unwrap().as_str().into()
     }
 
@@ -223,13 +225,21 @@ mod tests {
             (&all, "&a=__strata_variant&", Some("&a=__strata_variant&")),
             (&all, "", Some("")),
             (&dropping(&["utm_*", "gclid"]), "utm_source=x&b=1&utm_=&gclid&a", Some("b=1&a")),
-            (&dropping(&["utm_*", "gclid"]), "utm=x&gclid2=1&Gclid=1&xgclid", Some("utm=x&gclid2=1&Gclid=1&xgclid")),
+            (
+                &dropping(&["utm_*", "gclid"]),
+                "utm=x&gclid2=1&Gclid=1&xgclid",
+                Some("utm=x&gclid2=1&Gclid=1&xgclid"),
+            ),
             (&dropping(&["utm_*"]), "utm%5Fsource=x&%75tm_id=1&utm%255Fx=1", Some("utm%255Fx=1")),
             (&dropping(&["*"]), "a=1&b", None),
             (&dropping(&["a b", "é"]), "a+b=1&a%20b=2&a%2Bb=3&%C3%a9=4&é", Some("a%2Bb=3")),
             (&dropping(&["a"]), "a=1;b=2", None),
             (&dropping(&["b"]), "a=1;b=2", Some("a=1;b=2")),
-            (&keeping(&["page", "f[*"]), "x=1&page=2&f%5B%5D=3&f[a]=4&Page=5", Some("page=2&f%5B%5D=3&f[a]=4")),
+            (
+                &keeping(&["page", "f[*"]),
+                "x=1&page=2&f%5B%5D=3&f[a]=4&Page=5",
+                Some("page=2&f%5B%5D=3&f[a]=4"),
+            ),
             (&keeping(&["page"]), "", None),
             (&keeping(&["page"]), "__strata_variant=x", None),
             (&keeping(&[]), "a=1", None),
@@ -307,7 +317,8 @@ mod tests {
     }
 
     fn rules() -> impl Strategy<Value = QueryRules> {
-        let names = || proptest::collection::vec(prop_oneof!["a", "a b", "b", "\\*", "a\\*", "utm_\\*"], 0..3);
+        let names =
+            || proptest::collection::vec(prop_oneof!["a", "a b", "b", "\\*", "a\\*", "utm_\\*"], 0..3);
         (proptest::option::of(names()), names(), any::<bool>()).prop_map(|(kept, dropped, in_order)| {
             let rules = QueryRules::default().dropping(dropped).unwrap();
             let rules = if in_order { rules.in_order() } else { rules };

@@ -214,7 +214,10 @@ mod tests {
                 ]),
             ),
             ("a=1, b=2, a=3", Some(vec![member("b", Member::Integer(2)), member("a", Member::Integer(3))])),
-            ("a=(1 \"x\";q 2);p=tok, b=:aGk=:", Some(vec![member("a", Member::Other), member("b", Member::Other)])),
+            (
+                "a=(1 \"x\";q 2);p=tok, b=:aGk=:",
+                Some(vec![member("a", Member::Other), member("b", Member::Other)]),
+            ),
             (
                 "a=-5, b=1.250, c=@165, d=%\"x\"",
                 Some(vec![

@@ -132,7 +132,8 @@ impl TargetKey {
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
     /// can be.
     pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {
-        let mut url = String::with_capacity(self.url.len() + RESERVED_PREFIX.len() + name.len() + value.len() + 2);
+        let mut url =
+            String::with_capacity(self.url.len() + RESERVED_PREFIX.len() + name.len() + value.len() + 2);
         url.push_str(&self.url);
         url.push(if self.url.contains('?') { '&' } else { '?' });
         url.push_str(RESERVED_PREFIX);
@@ -155,14 +156,16 @@ impl fmt::Display for TargetKey {
 /// decodes depends on the Unicode tables of a build, so such a host is only changed to lower case.
 fn masked(url: &str, host: Range<usize>) -> Option<String> {
     let has_punycode = url[host.clone()].to_ascii_lowercase().contains("xn--");
-    has_punycode.then(|| [&url[..host.start], &url[host.clone()].replace('-', "_"), &url[host.end..]].concat())
+    has_punycode
+        .then(|| [&url[..host.start], &url[host.clone()].replace('-', "_"), &url[host.end..]].concat())
 }
 
 /// Returns the range of the host and an optional port, if they are plain ASCII. The form of any
 /// other host depends on the Unicode tables of a build, so two sides could disagree; and the `url`
 /// crate's adapter without tables asserts that it never gets one.
 fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
-    let begins_with = |scheme: &&str| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
+    let begins_with =
+        |scheme: &&str| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme));
     let Some(scheme) = ["https://", "http://"].into_iter().find(begins_with) else {
         return Err(ParseError::new("an absolute http or https URL", 0, url));
     };
@@ -251,8 +254,12 @@ mod tests {
         assert_eq!(key("http://a.example/?__strata_%76ariant=x"), "http://a.example/?");
         assert_eq!(key("http://a.example/?%5F_%73trata%5fmethod"), "http://a.example/?");
         // Other parameters, which name no stored response.
-        for query in ["__STRATA_variant=x", "a=1;__strata_variant=x", "a[__strata_variant]=x", "%255F_strata_variant=x"]
-        {
+        for query in [
+            "__STRATA_variant=x",
+            "a=1;__strata_variant=x",
+            "a[__strata_variant]=x",
+            "%255F_strata_variant=x",
+        ] {
             assert_eq!(key(&format!("http://a.example/?{query}")), format!("http://a.example/?{query}"));
         }
         for path in ["%3F__strata_variant=x", "&__strata_variant=x", ";__strata_variant=x"] {
@@ -312,8 +319,13 @@ mod tests {
         let scope = |text: &str| text.parse::<Scope>().unwrap().hash();
         assert_eq!(
             scopes,
-            ["path:a.example", "path:a.example/api", "path:a.example/api/products", "path:a.example/api/products/7"]
-                .map(scope)
+            [
+                "path:a.example",
+                "path:a.example/api",
+                "path:a.example/api/products",
+                "path:a.example/api/products/7"
+            ]
+            .map(scope)
         );
         assert!(!scopes.contains(&scope("path:a.example/api/pro")));
     }

@@ -32,7 +32,8 @@ impl VaryFields {
     /// Parses all `Vary` lines of a response. Returns `None` if one of them contains `*`, which
     /// matches no request.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let names = lines.into_iter().flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
+        let names =
+            lines.into_iter().flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
         let mut fields = BTreeSet::new();
         for name in names {
             if name == "*" {
@@ -90,7 +91,8 @@ impl Default for VaryRules {
     fn default() -> Self {
         // These are names of codings, so this never fails. Verbatim would only create more
         // variants.
-        let coding = Normaliser::coding(["dcb", "dcz", "zstd", "br", "gzip"]).unwrap_or(Normaliser::verbatim());
+        let coding =
+            Normaliser::coding(["dcb", "dcz", "zstd", "br", "gzip"]).unwrap_or(Normaliser::verbatim());
         Self(Vec::new())
             .field("accept-encoding", coding)
             .field("accept", Normaliser::lower_case_list())
@@ -133,7 +135,10 @@ impl VaryRules {
     /// assert_eq!(forwarded[0], ("accept-encoding", Some("br, gzip".to_string())));
     /// assert_eq!(forwarded[1], ("accept", None));
     /// ```
-    pub fn forwarded(&self, field: impl Fn(&str) -> Option<String>) -> impl Iterator<Item = (&str, Option<String>)> {
+    pub fn forwarded(
+        &self,
+        field: impl Fn(&str) -> Option<String>,
+    ) -> impl Iterator<Item = (&str, Option<String>)> {
         self.0.iter().map(move |(name, normaliser)| {
             let value = field(name);
             (&**name, normaliser.normal(value.as_deref()).map(Cow::into_owned))

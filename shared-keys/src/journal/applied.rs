@@ -199,8 +199,11 @@ impl Applied {
 
     /// Applies a record. Order and repetition do not matter.
     pub fn apply(&mut self, record: Record) {
-        let hits =
-            if record.scope == self.all { &mut self.everything } else { self.scopes.entry(record.scope).or_default() };
+        let hits = if record.scope == self.all {
+            &mut self.everything
+        } else {
+            self.scopes.entry(record.scope).or_default()
+        };
         match record.mode {
             Mode::Remove => hits.remove.add(record.stamp),
             Mode::Expire => hits.expire.add(record.stamp),
@@ -243,7 +246,11 @@ impl Applied {
     /// assert_eq!(applied.verdict([ScopeHash(1)], Stamp::edge(Seq(4))), Verdict::Removed);
     /// ```
     #[must_use]
-    pub fn verdict(&self, scopes: impl IntoIterator<Item = ScopeHash, IntoIter: Clone>, loaded_at: Stamp) -> Verdict {
+    pub fn verdict(
+        &self,
+        scopes: impl IntoIterator<Item = ScopeHash, IntoIter: Clone>,
+        loaded_at: Stamp,
+    ) -> Verdict {
         let mut verdict = self.everything.verdict(loaded_at);
         let scopes = scopes.into_iter();
         for scope in scopes.clone().chain(self.all_tags_of(scopes)) {
@@ -258,8 +265,12 @@ impl Applied {
     }
 
     /// Returns the tracked scopes of several tags that cover an entry with these scopes.
-    pub fn all_tags_of(&self, scopes: impl Iterator<Item = ScopeHash> + Clone) -> impl Iterator<Item = ScopeHash> {
-        let covers = move |known: &&AllTags| known.tags.iter().all(|tag| scopes.clone().any(|scope| scope == *tag));
+    pub fn all_tags_of(
+        &self,
+        scopes: impl Iterator<Item = ScopeHash> + Clone,
+    ) -> impl Iterator<Item = ScopeHash> {
+        let covers =
+            move |known: &&AllTags| known.tags.iter().all(|tag| scopes.clone().any(|scope| scope == *tag));
         self.all_tags.iter().filter(covers).map(|known| known.scope)
     }
 
@@ -358,7 +369,11 @@ mod tests {
             Verdict::Removed,
             "a lagging origin built it before the purge"
         );
-        assert_eq!(placed.verdict([A], at(Some(5), Some(1))), Verdict::Valid, "built at the purge, seen early");
+        assert_eq!(
+            placed.verdict([A], at(Some(5), Some(1))),
+            Verdict::Valid,
+            "built at the purge, seen early"
+        );
         assert_eq!(placed.verdict([A], at(None, Some(8))), Verdict::Removed);
         assert_eq!(placed.verdict([A], at(None, Some(9))), Verdict::Valid);
         let foreign = applied(&[(A, Mode::Remove, at(None, Some(9)))]);

@@ -116,10 +116,13 @@ impl FromStr for Stamp {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let (number, position) = text.split_once(' ').map_or((text, None), |(number, rest)| (number, Some(rest)));
+        let (number, position) =
+            text.split_once(' ').map_or((text, None), |(number, rest)| (number, Some(rest)));
         let edge = match number {
             "-" => None,
-            _ => Some(Seq(decimal(number).ok_or_else(|| ParseError::new("a decimal number or `-`", 0, text))?)),
+            _ => {
+                Some(Seq(decimal(number).ok_or_else(|| ParseError::new("a decimal number or `-`", 0, text))?))
+            }
         };
         let origin = position.map(|position| part(text, number.len() + 1, position)).transpose()?;
         Ok(Self { origin, edge })
@@ -157,7 +160,8 @@ impl FromStr for Record {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let expected = || ParseError::new("a scope's hash, a mode and a stamp between spaces", text.len(), text);
+        let expected =
+            || ParseError::new("a scope's hash, a mode and a stamp between spaces", text.len(), text);
         let (scope, rest) = text.split_once(' ').ok_or_else(expected)?;
         let (mode, stamp) = rest.split_once(' ').ok_or_else(expected)?;
         let mode_at = scope.len() + 1;

@@ -180,7 +180,12 @@ const fn check_template(head: &str, Declared { kind, name, template, fields }: D
                 || bytes[end - 1] != b'}'
                 || !equal_ranges(bytes, at + 1, end - 1, fields[field].as_bytes(), 0, fields[field].len())
             {
-                fail(&[name, " = \"", template, "\" must name its fields as {field}, each once and in their order"]);
+                fail(&[
+                    name,
+                    " = \"",
+                    template,
+                    "\" must name its fields as {field}, each once and in their order",
+                ]);
             }
             field += 1;
             longest += MAX_ID_BYTES;

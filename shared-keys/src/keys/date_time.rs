@@ -238,11 +238,14 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_date_or_time_is_refused() {
-        for text in ["", "-", "2026-11", "2026-02-29", "2026-13-01", "2026-11-28Z", "2026-11-28T", "é-11-28"] {
+        for text in ["", "-", "2026-11", "2026-02-29", "2026-13-01", "2026-11-28Z", "2026-11-28T", "é-11-28"]
+        {
             assert_eq!(NaiveDate::parse_id(text), None, "{text}");
             assert_eq!(time::Date::parse_id(text), None, "{text}");
         }
-        for text in ["", "T", "TZ", "2026-11-28", "2026-11-28T09:00Z", "2026-11-28T24:00:00Z", "2026-11-28T09:00:60Z"] {
+        for text in
+            ["", "T", "TZ", "2026-11-28", "2026-11-28T09:00Z", "2026-11-28T24:00:00Z", "2026-11-28T09:00:60Z"]
+        {
             assert_eq!(ChronoTime::parse_id(text), None, "{text}");
             assert_eq!(UtcDateTime::parse_id(text), None, "{text}");
         }

@@ -43,8 +43,9 @@ impl Prefix {
     /// schema.
     #[must_use]
     pub fn covers(&self, key: &str) -> bool {
-        let below =
-            datum_of(key).strip_prefix(&*datum_of(self.top())).map(|rest| rest.is_empty() || rest.starts_with(':'));
+        let below = datum_of(key)
+            .strip_prefix(&*datum_of(self.top()))
+            .map(|rest| rest.is_empty() || rest.starts_with(':'));
         below.unwrap_or(false)
     }
 }

@@ -318,11 +318,13 @@ impl<'a> Reader<'a> {
 
     /// Parses the next id.
     pub fn id<I: KeyId>(&mut self) -> Result<I, ParseError> {
-        let (literal, template) = self.template.split_once('{').ok_or_else(|| self.expected("no further id"))?;
+        let (literal, template) =
+            self.template.split_once('{').ok_or_else(|| self.expected("no further id"))?;
         self.literal(literal)?;
         let end = self.rest.find(['}', ':']).unwrap_or(self.rest.len());
         let (segment, rest) = self.rest.split_at(end);
-        let id = unescape(segment).map_err(|(expected, at)| ParseError::new(expected, self.at() + at, self.text))?;
+        let id = unescape(segment)
+            .map_err(|(expected, at)| ParseError::new(expected, self.at() + at, self.text))?;
         let id = I::parse_id(&id).ok_or_else(|| self.expected(I::EXPECTED))?;
         self.rest = rest;
         self.close_family()?;

@@ -139,7 +139,8 @@ impl<'a> Reader<'a> {
         let mut string = String::new();
         loop {
             let rest = self.rest();
-            let plain = rest.find(|char| matches!(char, '"' | '\\' | '\0'..='\u{1f}')).ok_or(self.text.len())?;
+            let plain =
+                rest.find(|char| matches!(char, '"' | '\\' | '\0'..='\u{1f}')).ok_or(self.text.len())?;
             string.push_str(&rest[..plain]);
             self.at += plain;
             match self.text.as_bytes()[self.at] {
@@ -187,7 +188,8 @@ impl<'a> Reader<'a> {
 
     /// Parses four hexadecimal digits.
     fn unit(&mut self) -> Read<u32> {
-        let digits = self.rest().get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let digits =
+            self.rest().get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let unit = u32::from_str_radix(digits.ok_or(self.at)?, 16).map_err(|_| self.at)?;
         self.at += 4;
         Ok(unit)
@@ -214,7 +216,8 @@ impl<'a> Reader<'a> {
 
     /// Skips white space and returns the next byte.
     fn peek(&mut self) -> Option<u8> {
-        let space = self.rest().bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+        let space =
+            self.rest().bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
         self.at += space;
         self.rest().bytes().next()
     }
@@ -234,7 +237,9 @@ mod tests {
 
     fn scope(json_string: &str) -> Read<String> {
         let text = format!(r#"{{"v":1,"records":[{{"mode":"remove","scope":{json_string}}}]}}"#);
-        Reader::new(&text).message().map(|(_, records)| records.into_iter().map(|record| record.scope).collect())
+        Reader::new(&text)
+            .message()
+            .map(|(_, records)| records.into_iter().map(|record| record.scope).collect())
     }
 
     #[test]

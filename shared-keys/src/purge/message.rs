@@ -91,7 +91,8 @@ impl PurgeMessage {
         if body.len() > MAX_BODY_BYTES {
             return Err(MessageError::whole("at most 1 MiB in a message", MAX_BODY_BYTES, ""));
         }
-        let text = core::str::from_utf8(body).map_err(|error| MessageError::whole("UTF-8", error.valid_up_to(), ""))?;
+        let text = core::str::from_utf8(body)
+            .map_err(|error| MessageError::whole("UTF-8", error.valid_up_to(), ""))?;
         let records = match Reader::new(text).message() {
             Ok((VERSION, records)) => records,
             Ok(_) => return Err(MessageError::whole("message version 1", 0, text)),
@@ -114,12 +115,20 @@ impl WireRecord {
         Ok(PurgeRecord {
             scope: parse_field(number, "scope", &self.scope)?,
             mode: parse_field(number, "mode", &self.mode)?,
-            position: self.position.as_deref().map(|text| parse_field(number, "position", text)).transpose()?,
+            position: self
+                .position
+                .as_deref()
+                .map(|text| parse_field(number, "position", text))
+                .transpose()?,
         })
     }
 }
 
-fn parse_field<T: FromStr<Err = ParseError>>(record: usize, name: &'static str, text: &str) -> Result<T, MessageError> {
+fn parse_field<T: FromStr<Err = ParseError>>(
+    record: usize,
+    name: &'static str,
+    text: &str,
+) -> Result<T, MessageError> {
     text.parse().map_err(|cause| MessageError { field: Some((record, name)), cause })
 }
 
@@ -204,7 +213,10 @@ mod tests {
         ] {
             let error = error(&message(&format!("{good},{record}")));
             assert_eq!((error.field(), error.cause().expected()), (Some((1, field)), text));
-            assert!(error.to_string().starts_with(&format!("record 1, {field}: expected {text} at byte ")), "{error}");
+            assert!(
+                error.to_string().starts_with(&format!("record 1, {field}: expected {text} at byte ")),
+                "{error}"
+            );
         }
     }
 
@@ -227,7 +239,9 @@ mod tests {
 
     #[test]
     fn another_version_is_named_whatever_else_it_has() {
-        for body in [r#"{"v":2,"records":[]}"#, r#"{"scopes":["all"],"v":2}"#, r#"{"v":0,"records":[{"x":1}]}"#] {
+        for body in
+            [r#"{"v":2,"records":[]}"#, r#"{"scopes":["all"],"v":2}"#, r#"{"v":0,"records":[{"x":1}]}"#]
+        {
             assert_eq!(error(body).cause().expected(), "message version 1", "{body}");
         }
     }
@@ -236,9 +250,14 @@ mod tests {
     fn the_bounds_are_inclusive() {
         let records = |count| message(&vec![r#"{"scope":"all","mode":"remove"}"#; count].join(","));
         assert_eq!(PurgeMessage::parse(records(MAX_RECORDS).as_bytes()).unwrap().records.len(), MAX_RECORDS);
-        assert_eq!(error(&records(MAX_RECORDS + 1)).cause().expected(), "at most 10,000 records in a message");
+        assert_eq!(
+            error(&records(MAX_RECORDS + 1)).cause().expected(),
+            "at most 10,000 records in a message"
+        );
 
-        let key = |bytes: usize| message(&format!(r#"{{"scope":"key:{}","mode":"remove"}}"#, "k".repeat(bytes - 4)));
+        let key = |bytes: usize| {
+            message(&format!(r#"{{"scope":"key:{}","mode":"remove"}}"#, "k".repeat(bytes - 4)))
+        };
         assert!(PurgeMessage::parse(key(MAX_SCOPE_BYTES).as_bytes()).is_ok());
         assert_eq!(error(&key(MAX_SCOPE_BYTES + 1)).field(), Some((0, "scope")));
 

@@ -31,7 +31,9 @@ mod signature;
 
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
 #[cfg(feature = "signature")]
-pub use signature::{Nonce, Secret, SignatureError, SignedParts, sign, sign_without_host, signed_host, verify};
+pub use signature::{
+    Nonce, Secret, SignatureError, SignedParts, sign, sign_without_host, signed_host, verify,
+};
 
 use core::time::Duration;
 

@@ -38,7 +38,11 @@ impl Secret {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ParseError> {
         let bytes = bytes.into();
         if bytes.len() < Self::MIN_BYTES {
-            return Err(ParseError::new("a secret of at least 16 bytes, such as `openssl rand -hex 32`", 0, ""));
+            return Err(ParseError::new(
+                "a secret of at least 16 bytes, such as `openssl rand -hex 32`",
+                0,
+                "",
+            ));
         }
         Ok(Self(bytes))
     }
@@ -320,7 +324,8 @@ mod tests {
     use super::*;
     use crate::purge::CLOCK_WINDOW;
 
-    const PARTS: SignedParts<'_> = SignedParts { method: "POST", host: "a.example", path: "/p", body: b"body" };
+    const PARTS: SignedParts<'_> =
+        SignedParts { method: "POST", host: "a.example", path: "/p", body: b"body" };
 
     /// Returns a secret that begins with `text`.
     fn secret(text: &str) -> Secret {
@@ -365,7 +370,8 @@ mod tests {
 
     #[test]
     fn a_signature_outside_the_given_window_is_refused_and_its_edges_are_inside() {
-        let within = |now, secs| verify(&secret("s"), &header(), PARTS, now, Duration::from_secs(secs), |_| false);
+        let within =
+            |now, secs| verify(&secret("s"), &header(), PARTS, now, Duration::from_secs(secs), |_| false);
         for (now, secs) in [(1300, 300), (700, 300), (1000, 0), (1010, 10)] {
             assert!(within(now, secs).is_ok(), "{now} {secs}");
         }
@@ -421,7 +427,10 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(Secret::new("s".repeat(16)).unwrap().is_short() && Secret::new("s".repeat(31)).unwrap().is_short());
+        assert!(
+            Secret::new("s".repeat(16)).unwrap().is_short()
+                && Secret::new("s".repeat(31)).unwrap().is_short()
+        );
         assert!(!Secret::new("s".repeat(32)).unwrap().is_short());
         assert_eq!(format!("{:?}", secret("hunter2")), "Secret(…)");
     }

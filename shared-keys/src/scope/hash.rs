@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn equal_texts_of_two_kinds_have_different_hashes() {
-        let hashes =
-            [ScopeHash::key, ScopeHash::prefix, ScopeHash::tag, ScopeHash::path, ScopeHash::fold].map(|hash| hash("a"));
+        let hashes = [ScopeHash::key, ScopeHash::prefix, ScopeHash::tag, ScopeHash::path, ScopeHash::fold]
+            .map(|hash| hash("a"));
         let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
         assert_eq!(distinct.len(), hashes.len());
     }

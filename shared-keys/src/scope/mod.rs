@@ -133,7 +133,11 @@ impl Scope {
     /// Fails if it has no host, or has a scheme, a query or a fragment.
     pub fn path(text: &str) -> Result<Self, ParseError> {
         if let Some(at) = text.find(['?', '#']) {
-            return Err(ParseError::new("the end of the path (a scope has no query and no fragment)", at, text));
+            return Err(ParseError::new(
+                "the end of the path (a scope has no query and no fragment)",
+                at,
+                text,
+            ));
         }
         if let Some(at) = text.find("://") {
             return Err(ParseError::new("`host/path` without the scheme of the URL", at, text));
@@ -331,7 +335,10 @@ mod tests {
         for (text, message) in [
             ("", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"\""),
             ("tag", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"tag\""),
-            ("user:42", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"user:42\""),
+            (
+                "user:42",
+                "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"user:42\"",
+            ),
             ("ALL", "expected `all`, `key:`, `prefix:`, `tag:`, `tags:` or `path:` at byte 0 of \"ALL\""),
             ("key:", "expected a key at byte 4 of \"key:\""),
             ("tag:", "expected a tag of 1 to 1,024 bytes at byte 0 of \"\""),
@@ -387,20 +394,27 @@ mod tests {
     #[test]
     fn the_scopes_of_a_datum_are_the_same_in_every_schema_version() {
         let [old, new] = ["shop:v1:{user:42}:orders:3", "shop:v2:{user:42}:orders:3"];
-        assert_eq!((Scope::of_key(old), ScopeHash::of_key(old)), (Scope::of_key(new), ScopeHash::of_key(new)));
+        assert_eq!(
+            (Scope::of_key(old), ScopeHash::of_key(old)),
+            (Scope::of_key(new), ScopeHash::of_key(new))
+        );
         for [old, new] in [
             [format!("key:{old}"), format!("key:{new}")],
             ["prefix:shop:v1:{user:42}:".into(), "prefix:shop:v2:{user:42}:".into()],
             ["prefix:shop:v1:".into(), "prefix:shop:v2:".into()],
         ] {
             let (old, new) = (old.parse::<Scope>().unwrap(), new.parse::<Scope>().unwrap());
-            assert_eq!((&old, old.edge_hashes(), old.edge_tokens()), (&new, new.edge_hashes(), new.edge_tokens()));
+            assert_eq!(
+                (&old, old.edge_hashes(), old.edge_tokens()),
+                (&new, new.edge_hashes(), new.edge_tokens())
+            );
         }
         // A scope made from its parts means the same, whichever version it names.
         let prefix: Prefix = "shop:v2:{user:42}:".parse().unwrap();
-        for (raw, made) in
-            [(Scope::Key(new.into()), Scope::key(new)), (Scope::Prefix(prefix.clone()), Scope::from(prefix.clone()))]
-        {
+        for (raw, made) in [
+            (Scope::Key(new.into()), Scope::key(new)),
+            (Scope::Prefix(prefix.clone()), Scope::from(prefix.clone())),
+        ] {
             assert_eq!(
                 (raw.hash(), raw.edge_hashes(), raw.to_string()),
                 (made.hash(), made.edge_hashes(), made.to_string())

@@ -166,9 +166,14 @@ mod tests {
         assert!(is_covered(&tokens, &key("a:v1:{item:7}")) && is_covered(&tokens, &key("a:v1:{item:777}")));
         assert!(is_covered(&tokens, &key("a:v1:{user:42}:orders:3")));
         assert!(is_covered(&tokens, &key("a:v2:{item:7}")), "the same datum in another schema version");
-        for other in
-            ["a:v1:{user:42}:orders:7", "a:v1:{user:42}", "a:v1:{user:4}", "a:v1:{other:1}", "a:v2:{other:1}", "a:v1"]
-        {
+        for other in [
+            "a:v1:{user:42}:orders:7",
+            "a:v1:{user:42}",
+            "a:v1:{user:4}",
+            "a:v1:{other:1}",
+            "a:v2:{other:1}",
+            "a:v1",
+        ] {
             assert!(!is_covered(&tokens, &key(other)), "{other}");
         }
     }

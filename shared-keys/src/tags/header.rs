@@ -81,9 +81,11 @@ impl<'a> TagSet<'a> {
     /// Fails if the value would still be longer. Nothing is cut silently.
     pub fn to_header(&self, max_bytes: usize) -> Result<TagHeader, TagOverflow> {
         let (plain, hashed): (Vec<&Tag>, Vec<&Tag>) = self.tags.iter().partition(|tag| tag.is_plain());
-        let hashed: BTreeSet<ScopeHash> = hashed.into_iter().map(|tag| ScopeHash::tag(tag.as_str())).collect();
+        let hashed: BTreeSet<ScopeHash> =
+            hashed.into_iter().map(|tag| ScopeHash::tag(tag.as_str())).collect();
         // Counts a comma for each token, which is one more than the value has.
-        let tag_bytes = plain.iter().map(|tag| tag.as_str().len() + 1).sum::<usize>() + hashed.len() * TOKEN_BYTES;
+        let tag_bytes =
+            plain.iter().map(|tag| tag.as_str().len() + 1).sum::<usize>() + hashed.len() * TOKEN_BYTES;
         let mut keys: BTreeSet<ScopeHash> = self.keys.iter().flat_map(|key| ScopeHash::of_key(key)).collect();
 
         let room = max_bytes.saturating_add(1);
@@ -191,8 +193,9 @@ mod tests {
         let (keys, tags) = ((0..10).map(|n| format!("a:v1:{{b:{n}}}")).collect::<Vec<_>>(), tags(0..1));
         // The tag; `a`, `a:v1`, `a:v1:{b`; of each key itself and its own prefix.
         let whole = "tag:0".len() + (3 + 2 * 10) * TOKEN_BYTES;
-        let header =
-            |max_bytes| set(&keys, &tags).to_header(max_bytes).map(|header| (header.value.len(), header.folded));
+        let header = |max_bytes| {
+            set(&keys, &tags).to_header(max_bytes).map(|header| (header.value.len(), header.folded))
+        };
         assert_eq!(header(whole), Ok((whole, false)));
         // The tag; `a`, `a:v1`, `a:v1:{b`, and what is folded into the last.
         let folded = "tag:0".len() + 4 * TOKEN_BYTES;

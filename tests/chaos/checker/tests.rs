@@ -62,7 +62,10 @@ fn after_max_lag_no_process_may_serve_as_fresh_a_version_that_the_journal_covers
     assert!(broken(vec![done.clone(), read(2, 1109, 4, true)], vec![]).is_empty());
     assert!(broken(vec![done, read(2, 1110, 4, false)], vec![]).is_empty(), "it is reported as stale");
     let queued = invalidated(1, 100, 5, true, false);
-    assert!(broken(vec![queued, read(2, 5000, 4, true)], vec![]).is_empty(), "the receipt did not report it as done");
+    assert!(
+        broken(vec![queued, read(2, 5000, 4, true)], vec![]).is_empty(),
+        "the receipt did not report it as done"
+    );
 }
 
 #[test]
@@ -111,18 +114,29 @@ fn what_a_process_queued_and_did_not_report_as_unsent_at_its_end_must_be_obeyed(
     assert_eq!(broken(vec![queued(), closed(1, 50, &[]), old(1300)], vec![]), ["G1, G2"], "queued meanwhile");
     assert!(broken(vec![queued(), closed(1, 200, &[]), old(1299)], vec![]).is_empty(), "within max_lag");
     assert!(broken(vec![queued(), closed(1, 200, &[1]), old(1300)], vec![]).is_empty(), "reported as unsent");
-    assert!(broken(vec![queued(), closed(3, 200, &[]), old(1300)], vec![]).is_empty(), "another process ended");
-    assert!(broken(vec![queued(), closed(1, 5, &[]), old(1300)], vec![]).is_empty(), "queued after the report");
+    assert!(
+        broken(vec![queued(), closed(3, 200, &[]), old(1300)], vec![]).is_empty(),
+        "another process ended"
+    );
+    assert!(
+        broken(vec![queued(), closed(1, 5, &[]), old(1300)], vec![]).is_empty(),
+        "queued after the report"
+    );
     let (process, mut stranded) = queued();
     if let Event::Invalidated { journal, .. } = &mut stranded {
         *journal = Sent::Stranded;
     }
-    assert!(broken(vec![(process, stranded), closed(1, 50, &[]), old(1300)], vec![]).is_empty(), "not promised");
+    assert!(
+        broken(vec![(process, stranded), closed(1, 50, &[]), old(1300)], vec![]).is_empty(),
+        "not promised"
+    );
 }
 
 #[test]
 fn a_process_that_ends_while_redis_is_reachable_must_lose_nothing() {
-    let with = |end, ended_connected| broken_in(&History { events: vec![end], ended_connected, ..History::default() });
+    let with = |end, ended_connected| {
+        broken_in(&History { events: vec![end], ended_connected, ..History::default() })
+    };
     assert_eq!(with(closed(1, 200, &[4]), vec![1]), ["G1"]);
     assert!(with(closed(1, 200, &[4]), vec![2]).is_empty(), "this process could not reach Redis");
     assert!(with(closed(1, 200, &[]), vec![1]).is_empty());

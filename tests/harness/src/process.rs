@@ -45,12 +45,18 @@ impl Process {
     ///
     /// # Errors
     /// If the program cannot be started.
-    pub fn spawn(name: &str, mut command: Command, placement: Placement, lines: Option<&Lines>) -> Result<Self> {
+    pub fn spawn(
+        name: &str,
+        mut command: Command,
+        placement: Placement,
+        lines: Option<&Lines>,
+    ) -> Result<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut group = Group::spawn(name, command, placement)?;
         let name: Arc<str> = name.into();
         let last_lines = Arc::default();
-        let reader = Reader { process: Arc::clone(&name), lines: lines.cloned(), last_lines: Arc::clone(&last_lines) };
+        let reader =
+            Reader { process: Arc::clone(&name), lines: lines.cloned(), last_lines: Arc::clone(&last_lines) };
         let out = group.child().stdout.take().map(|out| tokio::spawn(reader.clone().read(out)));
         let err = group.child().stderr.take().map(|err| tokio::spawn(reader.read(err)));
         Ok(Self { name, group, readers: out.into_iter().chain(err).collect(), last_lines })
@@ -60,7 +66,11 @@ impl Process {
     ///
     /// # Errors
     /// If the child ends first, or `limit` passes. Its last lines are then printed.
-    pub async fn wait_ready(&mut self, limit: Duration, mut is_ready: impl AsyncFnMut() -> bool) -> Result<()> {
+    pub async fn wait_ready(
+        &mut self,
+        limit: Duration,
+        mut is_ready: impl AsyncFnMut() -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             self.check().await?;
@@ -169,9 +179,13 @@ mod tests {
     #[tokio::test]
     async fn lines_carry_the_name_of_the_process_that_printed_them() {
         let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
-        let _process =
-            Process::spawn("talker", shell("echo one; echo two >&2; sleep 600"), Placement::OwnGroup, Some(&send))
-                .unwrap();
+        let _process = Process::spawn(
+            "talker",
+            shell("echo one; echo two >&2; sleep 600"),
+            Placement::OwnGroup,
+            Some(&send),
+        )
+        .unwrap();
         let mut texts = Vec::new();
         while texts.len() < 2 {
             let line = lines.recv().await.unwrap();
@@ -185,7 +199,8 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_ends_before_it_is_ready_leaves_its_last_lines() {
         let mut process =
-            Process::spawn("broken", shell("echo no such port >&2; exit 2"), Placement::OwnGroup, None).unwrap();
+            Process::spawn("broken", shell("echo no such port >&2; exit 2"), Placement::OwnGroup, None)
+                .unwrap();
         let error = process
             .wait_ready(Duration::from_secs(10), async || {
                 tokio::time::sleep(POLL_INTERVAL).await;

@@ -101,7 +101,8 @@ impl Model for EdgeBounds {
         actions.extend((0..self.each).map(EdgeAction::Refresh));
         match &state.response {
             None => {
-                let each = move |isolate| (0..self.each).map(move |process| EdgeAction::Fetch(isolate, process));
+                let each =
+                    move |isolate| (0..self.each).map(move |process| EdgeAction::Fetch(isolate, process));
                 actions.extend((0..self.each).flat_map(each));
             }
             Some(response) if !response.is_stored => actions.push(EdgeAction::Store),
@@ -116,7 +117,9 @@ impl Model for EdgeBounds {
                 state.records += u8::from(!is_foreign);
                 state.writes.push((!is_foreign).then_some(state.records));
             }
-            EdgeAction::Apply(process) => state.applied[process] = state.records.min(state.applied[process] + 1),
+            EdgeAction::Apply(process) => {
+                state.applied[process] = state.records.min(state.applied[process] + 1);
+            }
             EdgeAction::Ship(write) => state.log.push(write),
             EdgeAction::Refresh(isolate) => state.isolates[isolate] = state.log.len() as u8,
             EdgeAction::Fetch(isolate, process) => {
@@ -144,9 +147,9 @@ impl Model for EdgeBounds {
             Property::always(
                 "G7: an isolate serves no response that a purge it has applied covers",
                 |bounds: &Self, state: &EdgeState| {
-                    bounds
-                        .servings(state)
-                        .all(|(applied, verdict)| verdict == Verdict::Removed || state.shows_all(&state.log[..applied]))
+                    bounds.servings(state).all(|(applied, verdict)| {
+                        verdict == Verdict::Removed || state.shows_all(&state.log[..applied])
+                    })
                 },
             ),
             Property::sometimes(

@@ -77,14 +77,21 @@ impl Journal {
     /// past it.
     pub fn follow(&mut self, bounds: &Bounds, world: &mut World, cursor: Position) -> FollowReply {
         self.ensure(bounds, world, cursor);
-        if self.contains(cursor) || (bounds.breaks(Rule::DetectLostRecords) && cursor >= self.feed[0].position) {
+        if self.contains(cursor)
+            || (bounds.breaks(Rule::DetectLostRecords) && cursor >= self.feed[0].position)
+        {
             let next = self.feed.iter().find(|record| record.position > cursor);
             return next.map_or(FollowReply::UpToDate, |record| FollowReply::Next(*record));
         }
         if cursor != 0 && self.feed[0].position < cursor {
             let all = WriteSet::up_to(world.version);
             let position = self.push(bounds, world, cursor, (Scope::All, Mode::Remove, all));
-            return FollowReply::Next(Record { position, scope: Scope::All, mode: Mode::Remove, writes: all });
+            return FollowReply::Next(Record {
+                position,
+                scope: Scope::All,
+                mode: Mode::Remove,
+                writes: all,
+            });
         }
         FollowReply::Ledger(self.ledger.unwrap_or_default(), self.end(), self.writes)
     }
@@ -130,7 +137,9 @@ impl Journal {
     fn trim_ledger(&mut self, bounds: &Bounds) {
         let Some(ledger) = &mut self.ledger else { return };
         let mut rows: Vec<_> = ledger.rows().map(|(scope, mode, position)| (position, scope, mode)).collect();
-        rows.sort_unstable_by_key(|(position, scope, mode)| (*position, SCOPES.len() - *scope as usize, *mode));
+        rows.sort_unstable_by_key(|(position, scope, mode)| {
+            (*position, SCOPES.len() - *scope as usize, *mode)
+        });
         let surplus = rows.len().saturating_sub(bounds.ledger);
         if surplus == 0 {
             return;

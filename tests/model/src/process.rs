@@ -145,7 +145,8 @@ impl Process {
     /// Returns whether a later caller may join the load.
     #[must_use]
     pub fn may_join(&self, load: &RunningLoad) -> bool {
-        let is_pending = [Scope::of_key(load.key), Scope::All].map(|scope| self.pending[scope as usize].is_some());
+        let is_pending =
+            [Scope::of_key(load.key), Scope::All].map(|scope| self.pending[scope as usize].is_some());
         let verdict = self.applied.verdict(scopes_of_key(load.key), load.entry.loaded_at);
         let is_covered = is_pending.contains(&true) || verdict != Verdict::Valid;
         !self.is_lagging && (!load.is_outdated || !is_covered)

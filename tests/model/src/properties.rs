@@ -31,7 +31,9 @@ fn promises() -> Vec<Property<Bounds>> {
             |bounds: &Bounds, state: &State| {
                 state.servings(bounds).all(|serving| {
                     let Serving { process, key, entry, verdict } = serving;
-                    process.is_lagging || verdict != Verdict::Valid || !state.is_old(key, entry, process.known)
+                    process.is_lagging
+                        || verdict != Verdict::Valid
+                        || !state.is_old(key, entry, process.known)
                 })
             },
         ),
@@ -76,13 +78,21 @@ fn events() -> Vec<Property<Bounds>> {
         Property::sometimes("a lost end of the feed is detected", |_, state: &State| {
             state.event == Some(Event::LossDetected)
         }),
-        Property::sometimes("a process reads the ledger", |_, state: &State| state.event == Some(Event::LedgerRead)),
-        Property::sometimes("the floor rises", |_, state: &State| state.event == Some(Event::LedgerRowDropped)),
-        Property::sometimes("a queue is drained", |_, state: &State| state.event == Some(Event::QueueDrained)),
+        Property::sometimes("a process reads the ledger", |_, state: &State| {
+            state.event == Some(Event::LedgerRead)
+        }),
+        Property::sometimes("the floor rises", |_, state: &State| {
+            state.event == Some(Event::LedgerRowDropped)
+        }),
+        Property::sometimes("a queue is drained", |_, state: &State| {
+            state.event == Some(Event::QueueDrained)
+        }),
         Property::sometimes("a late writer is refused", |_, state: &State| {
             state.event == Some(Event::LateWriteRefused)
         }),
-        Property::sometimes("a waiter loads again", |_, state: &State| state.event == Some(Event::WaiterReloaded)),
+        Property::sometimes("a waiter loads again", |_, state: &State| {
+            state.event == Some(Event::WaiterReloaded)
+        }),
         Property::sometimes("a lagging process has an old entry", |bounds: &Bounds, state: &State| {
             state.servings(bounds).any(|Serving { process, key, entry, .. }| {
                 process.is_lagging && state.is_old(key, entry, state.done.difference(process.known))
@@ -93,11 +103,16 @@ fn events() -> Vec<Property<Bounds>> {
                 verdict == Verdict::Expired && state.is_old(key, entry, process.known)
             })
         }),
-        Property::sometimes("every process serves the written value as fresh", |bounds: &Bounds, state: &State| {
-            let is_newest = |entry: Entry| state.world.version > 0 && entry.version == state.world.version;
-            let is_fresh = |serving: &Serving| serving.verdict == Verdict::Valid && is_newest(serving.entry);
-            state.servings(bounds).filter(is_fresh).count() >= bounds.processes && state.is_quiet(bounds)
-        }),
+        Property::sometimes(
+            "every process serves the written value as fresh",
+            |bounds: &Bounds, state: &State| {
+                let is_newest =
+                    |entry: Entry| state.world.version > 0 && entry.version == state.world.version;
+                let is_fresh =
+                    |serving: &Serving| serving.verdict == Verdict::Valid && is_newest(serving.entry);
+                state.servings(bounds).filter(is_fresh).count() >= bounds.processes && state.is_quiet(bounds)
+            },
+        ),
     ]
 }
 
@@ -133,7 +148,8 @@ impl State {
     /// Returns whether no process has anything left to apply, to append or to detect.
     fn is_quiet(&self, bounds: &Bounds) -> bool {
         self.processes.iter().all(|process| {
-            let may_detect = !self.journal.contains(process.cursor) && !bounds.breaks(Rule::DetectLostRecords);
+            let may_detect =
+                !self.journal.contains(process.cursor) && !bounds.breaks(Rule::DetectLostRecords);
             process.cursor >= self.journal.end()
                 && !may_detect
                 && !process.is_lagging

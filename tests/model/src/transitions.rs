@@ -110,7 +110,9 @@ impl State {
     pub(crate) fn write(&mut self, n: usize, kind: WriteKind) {
         let since = self.processes[n].position;
         match kind {
-            WriteKind::WriteThrough(key) => self.processes[n].write = Some(WriteProgress::Started { key, since }),
+            WriteKind::WriteThrough(key) => {
+                self.processes[n].write = Some(WriteProgress::Started { key, since });
+            }
             WriteKind::Invalidate(scope, mode) => self.commit_version(n, scope, mode, None),
         }
     }
@@ -133,7 +135,9 @@ impl State {
     /// answers.
     pub(crate) fn append(&mut self, bounds: &Bounds, n: usize, watch: bool) -> Option<()> {
         let process = &mut self.processes[n];
-        let WriteProgress::Committed { scope, mode, version, through } = process.write.take()? else { return None };
+        let WriteProgress::Committed { scope, mode, version, through } = process.write.take()? else {
+            return None;
+        };
         if through.is_none() && !process.queue.is_empty() {
             process.enqueue(bounds, scope, mode, version);
             return Some(());
@@ -167,10 +171,11 @@ impl State {
         let unless_covered = through.map(|(key, since)| (since, key));
         let seen = process.position;
         let record = (scope, mode, writes);
-        let (position, is_uncovered) = self.journal.append(bounds, &mut self.world, seen, record, unless_covered);
+        let (position, is_uncovered) =
+            self.journal.append(bounds, &mut self.world, seen, record, unless_covered);
         let is_covered_here = |(since, key): (Position, usize)| process.verdict(key, since) != Verdict::Valid;
-        let may_cache =
-            is_uncovered && (bounds.breaks(Rule::WriterChecksApplied) || !unless_covered.is_some_and(is_covered_here));
+        let may_cache = is_uncovered
+            && (bounds.breaks(Rule::WriterChecksApplied) || !unless_covered.is_some_and(is_covered_here));
         process.apply(scope, mode, position, writes);
         process.appended.push(position);
         self.done = self.done.union(writes);
@@ -247,7 +252,8 @@ impl State {
     /// Marks the writes whose record Redis has lost and no process knows. No process can make them
     /// good.
     pub(crate) fn forget(&mut self) {
-        let known = self.processes.iter().fold(self.journal.writes, |known, process| known.union(process.known));
+        let known =
+            self.processes.iter().fold(self.journal.writes, |known, process| known.union(process.known));
         self.forgotten = self.forgotten.union(self.done.difference(known));
         // The age of a lost write starts again once its record is made good.
         let lost = self.done.difference(self.journal.writes);

@@ -17,7 +17,8 @@ fn g7_fails_without_any_one_of_its_rules() {
     for rule in [EdgeRule::OriginPositions, EdgeRule::SeqBeforeFetch, EdgeRule::PositionBeforeRequest] {
         let bounds = EdgeBounds { broken: Some(rule), ..BOUNDS };
         let checker = bounds.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-        let broken: Vec<_> = checker.discoveries().into_iter().filter(|(name, _)| name.starts_with("G7")).collect();
+        let broken: Vec<_> =
+            checker.discoveries().into_iter().filter(|(name, _)| name.starts_with("G7")).collect();
         let [(_, path)] = &broken[..] else { panic!("no promise fails without {rule:?}") };
         println!("without {rule:?}: {:?}", path.clone().into_actions());
     }

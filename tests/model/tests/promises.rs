@@ -27,7 +27,8 @@ const CALM: Bounds = Bounds {
 };
 
 /// A failover that can lose the end of the feed, or set the clock back.
-const FAILOVER: Bounds = Bounds { faults: 1, fault_kinds: &[Fault::Failover, Fault::FailoverWithClockBehind], ..CALM };
+const FAILOVER: Bounds =
+    Bounds { faults: 1, fault_kinds: &[Fault::Failover, Fault::FailoverWithClockBehind], ..CALM };
 
 /// A crash, a Redis that loses everything or one of the journal's keys, and a short feed and
 /// ledger.
@@ -115,7 +116,11 @@ fn assert_needed(rule: Rule, bounds: &Bounds, promise: &str) {
 
 #[test]
 fn the_promises_hold_without_faults() {
-    assert_holds("calm", &CALM, &["a late writer is refused", "every process serves the written value as fresh"]);
+    assert_holds(
+        "calm",
+        &CALM,
+        &["a late writer is refused", "every process serves the written value as fresh"],
+    );
 }
 
 #[test]
@@ -156,12 +161,20 @@ fn without_the_stamp_before_the_load_a_promise_fails() {
 
 #[test]
 fn without_the_detection_of_lost_records_g1_fails() {
-    assert_needed(Rule::DetectLostRecords, &Bounds { writes: 1, ..FAILOVER }, "G1: a process that knew a record");
+    assert_needed(
+        Rule::DetectLostRecords,
+        &Bounds { writes: 1, ..FAILOVER },
+        "G1: a process that knew a record",
+    );
 }
 
 #[test]
 fn without_the_detection_of_lost_own_records_g1_fails() {
-    assert_needed(Rule::DetectLostOwnRecords, &Bounds { writes: 1, ..FAILOVER }, "G1: a process that knew a record");
+    assert_needed(
+        Rule::DetectLostOwnRecords,
+        &Bounds { writes: 1, ..FAILOVER },
+        "G1: a process that knew a record",
+    );
 }
 
 #[test]
@@ -191,7 +204,11 @@ fn without_the_floor_a_promise_fails() {
 
 #[test]
 fn without_a_new_feed_that_removes_all_a_promise_fails() {
-    assert_needed(Rule::NewFeedRemovesAll, &Bounds { writes: 1, fault_kinds: &[Fault::RestartEmpty], ..LOSS }, "G");
+    assert_needed(
+        Rule::NewFeedRemovesAll,
+        &Bounds { writes: 1, fault_kinds: &[Fault::RestartEmpty], ..LOSS },
+        "G",
+    );
 }
 
 #[test]

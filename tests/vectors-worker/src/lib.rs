@@ -53,7 +53,8 @@ pub fn files() -> std::io::Result<Vec<(String, String)>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors");
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned()))?;
+        let (path, name) =
+            entry.map(|entry| (entry.path(), entry.file_name().to_string_lossy().into_owned()))?;
         if name.ends_with(".json") {
             files.push((name, std::fs::read_to_string(path)?));
         }
@@ -103,7 +104,9 @@ mod tests {
             assert_eq!(check(&case(wrong)).unwrap().failures.len(), 1, "{wrong}");
         }
         let unknown = case("").replace("slots", "spots");
-        for malformed in ["", "[]", r#"{"subject":"slots","version":1}"#, &unknown, &case("").replace("key", "kay")] {
+        for malformed in
+            ["", "[]", r#"{"subject":"slots","version":1}"#, &unknown, &case("").replace("key", "kay")]
+        {
             assert!(check(malformed).is_err(), "{malformed}");
         }
     }

@@ -4,10 +4,12 @@
 use core::time::Duration;
 
 use serde_json::{Value, json};
-use shared_keys::purge::{Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify};
+use shared_keys::purge::{
+    Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify,
+};
 use shared_keys::{
-    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope, ScopeHash,
-    Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope,
+    ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -46,7 +48,9 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
         ("tag-headers", 1) => tag_header(input),
-        ("tags", 1) => text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token()))),
+        ("tags", 1) => {
+            text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token())))
+        }
         ("target-rules", 1) => target_rules(input),
         ("targets", 1) => target(input),
         ("variants", 1) => variant(input),
@@ -86,7 +90,9 @@ fn tag_header(input: &Value) -> Evaluated {
     texts(input, "keys")?.into_iter().for_each(|key| set.insert_key(key));
     tags.iter().for_each(|tag| set.insert_tag(tag));
     let max_bytes = usize::try_from(number(input, "max_bytes")?).map_err(|error| error.to_string())?;
-    Ok(set.to_header(max_bytes).map_or(Value::Null, |header| json!({ "value": header.value, "folded": header.folded })))
+    Ok(set
+        .to_header(max_bytes)
+        .map_or(Value::Null, |header| json!({ "value": header.value, "folded": header.folded })))
 }
 
 fn cache_tag(input: &Value) -> Evaluated {
@@ -173,7 +179,8 @@ fn directives(input: &Value) -> Evaluated {
         Some(value) => Directives::from_targeted(value.as_bytes()),
         None => Some(Directives::from_cache_control([text(input, "cache_control")?.as_bytes()])),
     };
-    let lifetime = |directives: Directives| json!([directives.lifetime().map(|lifetime| lifetime.to_directives())]);
+    let lifetime =
+        |directives: Directives| json!([directives.lifetime().map(|lifetime| lifetime.to_directives())]);
     Ok(directives.map_or(Value::Null, lifetime))
 }
 
@@ -204,7 +211,9 @@ fn purge_message(input: &Value) -> Evaluated {
 type Sign = fn(&Secret, SignedParts<'_>, u64, &Nonce) -> String;
 
 fn purge_signature(input: &Value, sign: Sign) -> Evaluated {
-    let (Ok(secret), Ok(nonce)) = (Secret::new(text(input, "secret")?), text(input, "nonce")?.parse::<Nonce>()) else {
+    let (Ok(secret), Ok(nonce)) =
+        (Secret::new(text(input, "secret")?), text(input, "nonce")?.parse::<Nonce>())
+    else {
         return Ok(Value::Null);
     };
     Ok(json!(sign(&secret, signed_parts(input)?, number(input, "time")?, &nonce)))
@@ -242,7 +251,10 @@ fn array<'a>(value: &'a Value, name: &str) -> Result<&'a Vec<Value>, String> {
 }
 
 fn texts<'a>(value: &'a Value, name: &str) -> Result<Vec<&'a str>, String> {
-    array(value, name)?.iter().map(|item| item.as_str().ok_or_else(|| format!("expected texts in {name}"))).collect()
+    array(value, name)?
+        .iter()
+        .map(|item| item.as_str().ok_or_else(|| format!("expected texts in {name}")))
+        .collect()
 }
 
 fn parse<T: core::str::FromStr<Err = ParseError>>(value: &Value) -> Result<T, String> {

@@ -97,6 +97,7 @@ fn check_size(module: &Path) -> Result<()> {
     if zipped <= MAX_ZIPPED_BYTES {
         return Ok(());
     }
-    let problem = format!("the edge worker's wasm has {zipped} bytes zipped, expected at most {MAX_ZIPPED_BYTES}");
+    let problem =
+        format!("the edge worker's wasm has {zipped} bytes zipped, expected at most {MAX_ZIPPED_BYTES}");
     Err(Error::new(problem).mend("find what grew: formatting, generic code and new dependencies weigh most"))
 }

@@ -30,7 +30,8 @@ pub(crate) async fn run(
     worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
-    let settings = Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, wrangler };
+    let settings =
+        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, wrangler };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;
@@ -65,9 +66,13 @@ mod tests {
     fn an_origin_has_a_scheme_and_a_host_and_no_path() {
         assert_eq!(base_url("http://127.0.0.1:3000/").unwrap(), "http://127.0.0.1:3000");
         assert_eq!(base_url("https://example.com").unwrap(), "https://example.com");
-        for wrong in
-            ["127.0.0.1:3000", "example", "ftp://example.com", "http://example.com/api", "http://example.com?a"]
-        {
+        for wrong in [
+            "127.0.0.1:3000",
+            "example",
+            "ftp://example.com",
+            "http://example.com/api",
+            "http://example.com?a",
+        ] {
             let error = base_url(wrong).unwrap_err().to_string();
             assert!(error.contains("--origin http://"), "{error}");
         }

@@ -22,9 +22,8 @@ const MAX_SECS: u32 = 10;
 pub(crate) async fn run(seconds: u32, seed: Option<u32>, wanted: &[String]) -> Result<()> {
     let all = targets()?;
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(name)) {
-        return Err(
-            Error::new(format!("there is no fuzz target {unknown}")).mend(format!("name some of {}", all.join(", ")))
-        );
+        return Err(Error::new(format!("there is no fuzz target {unknown}"))
+            .mend(format!("name some of {}", all.join(", "))));
     }
     setup::fuzz_tools().await?;
     copy_lock()?;

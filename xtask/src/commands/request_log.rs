@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn a_request_line_has_process_layer_duration_and_path() {
         let json = r#"{"method":"GET","path":"/api/products/7","status":200,"layer":"memory","ms":0.42}"#;
-        assert_eq!(printed(json).unwrap(), "01:02:03.004Z  shop-a  memory          0.4 ms  200  GET  /api/products/7");
+        assert_eq!(
+            printed(json).unwrap(),
+            "01:02:03.004Z  shop-a  memory          0.4 ms  200  GET  /api/products/7"
+        );
     }
 
     #[test]

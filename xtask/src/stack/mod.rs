@@ -67,7 +67,8 @@ impl Stack {
             Store::Embedded => &["shop-a"],
             Store::OwnRedis | Store::Redis(_) => &["shop-a", "shop-b"],
         };
-        let ports = (0..names.len()).map(|n| port::free_or_other(4001 + n as u16)).collect::<Result<Vec<_>>>()?;
+        let ports =
+            (0..names.len()).map(|n| port::free_or_other(4001 + n as u16)).collect::<Result<Vec<_>>>()?;
         let edge_port = port::free_or_other(8787)?;
         let edge_url = format!("http://127.0.0.1:{edge_port}");
         let own_redis = stack.redis.as_ref().map(RedisServer::url);

@@ -42,7 +42,8 @@ pub(crate) struct Settings<'a> {
 impl Settings<'_> {
     /// Returns the variables of the worker, as "NAME:value".
     pub(super) fn variables(&self) -> Vec<String> {
-        let own = [format!("ORIGIN:{}", self.origin), format!("LOG_REQUESTS:{}", u8::from(self.log_requests))];
+        let own =
+            [format!("ORIGIN:{}", self.origin), format!("LOG_REQUESTS:{}", u8::from(self.log_requests))];
         own.into_iter().chain(self.vars.iter().map(|var| (*var).to_owned())).collect()
     }
 }

@@ -67,8 +67,9 @@ impl Exchange {
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
         let mut invalidated_at = request_time;
-        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| self.config.rules.target(url))
-        {
+        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
+            self.config.rules.target(url)
+        }) {
             invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
             pending().forget(key.as_str());
             self.delete(key.as_str().to_owned(), context).await;
@@ -82,8 +83,13 @@ impl Exchange {
             }
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received =
-                OriginResponse { response, body: tee(&mut body), undecoded: None, is_evaluated: false, is_keyed: true };
+            let received = OriginResponse {
+                response,
+                body: tee(&mut body),
+                undecoded: None,
+                is_evaluated: false,
+                is_keyed: true,
+            };
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 if let Err(error) = exchange.store(received, retention).await {
@@ -105,7 +111,8 @@ impl Exchange {
     ) -> Option<(StoredResponse, Duration)> {
         // Fields of the body, which is not in the key either: `store_post` accepts that.
         let mut own = self.headers.clone();
-        [header::CONTENT_LENGTH, header::CONTENT_TYPE].map(|name| own.remove(name));
+        own.remove(header::CONTENT_LENGTH);
+        own.remove(header::CONTENT_TYPE);
         let mut keyed = own.clone();
         remove_unkeyed(&mut keyed, &self.rule.unkeyed);
         // Fields and a spelling outside the key may have influenced the response, and a response

@@ -47,7 +47,12 @@ async fn superseded(leader: LeaderId) {
 impl Exchange {
     /// Answers from the origin. If another request of this isolate is in progress for the same
     /// response, waits for it and answers from the store.
-    pub(super) async fn collapse(self: &Rc<Self>, mut forward: Forward, mut found: Found, context: &Context) -> Answer {
+    pub(super) async fn collapse(
+        self: &Rc<Self>,
+        mut forward: Forward,
+        mut found: Found,
+        context: &Context,
+    ) -> Answer {
         let deadline = now() + WAIT_TIMEOUT;
         let mut has_waited = false;
         while self.is_collapsible(forward)
@@ -77,7 +82,8 @@ impl Exchange {
             found = self.lookup().await;
             match (self.decide(&found).await, found.stored.take()) {
                 (Decision::Serve(hit), Some(stored)) => {
-                    let forwarded = Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
+                    let forwarded =
+                        Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
                     return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
                 (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),

@@ -122,9 +122,11 @@ impl Exchange {
             (Decision::Serve(hit), Found { stored: Some(stored), .. }) => {
                 self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
-            (Decision::Forward(_), _) if self.request().is_only_if_cached() => {
-                own_response(StatusCode::GATEWAY_TIMEOUT, "nothing is stored for this request", Detail::OnlyIfCached)
-            }
+            (Decision::Forward(_), _) if self.request().is_only_if_cached() => own_response(
+                StatusCode::GATEWAY_TIMEOUT,
+                "nothing is stored for this request",
+                Detail::OnlyIfCached,
+            ),
             (Decision::Forward(forward), found) => self.collapse(forward, found, context).await,
             // The policy serves only what was found. If that ever fails to hold, the origin
             // answers.

@@ -113,7 +113,8 @@ impl Exchange {
         let stored = found.stored;
         // The response is about the stored response that the request selected (RFC 9111 sections
         // 4.3.3 and 4.3.5).
-        let selected = stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
+        let selected =
+            stored.filter(|_| matches!(forward.reason, ForwardReason::Stale | ForwardReason::Request));
         let is_head = extent == Extent::Fields && received.response.status != StatusCode::NOT_MODIFIED;
         let (received, effect) = match selected {
             Some(stored) if is_validation || is_head => {
@@ -243,7 +244,8 @@ impl Exchange {
             let answer = timeout(limit, fetch::fetch(&method, url, headers, None)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
-            let mut response = response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
+            let mut response =
+                response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
             if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {
                 self.rule.set_lifetime(&mut response);
             }
@@ -297,11 +299,13 @@ impl Exchange {
         }
         let updated = match answer.response.status {
             StatusCode::NOT_MODIFIED => validate::freshen(stored, answer.response.clone()),
-            StatusCode::OK if extent == Extent::Fields => match validate::by_head(stored, answer.response.clone()) {
-                Head::Updates(updated) => Some(updated),
-                Head::Outdates => return Ok(Validation::Outdated(answer)),
-                Head::Unrelated => return Ok(Validation::Unrelated(answer)),
-            },
+            StatusCode::OK if extent == Extent::Fields => {
+                match validate::by_head(stored, answer.response.clone()) {
+                    Head::Updates(updated) => Some(updated),
+                    Head::Outdates => return Ok(Validation::Outdated(answer)),
+                    Head::Unrelated => return Ok(Validation::Unrelated(answer)),
+                }
+            }
             _ if extent == Extent::Fields => return Ok(Validation::Unrelated(answer)),
             _ => None,
         };

@@ -54,12 +54,18 @@ thread_local! {
 ///
 /// # Errors
 /// If the runtime refuses to create a response.
-pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context) -> Result<web_sys::Response, Error> {
+pub(super) async fn handle(
+    request: web_sys::Request,
+    env: Env,
+    context: Context,
+) -> Result<web_sys::Response, Error> {
     let started = now();
     let config = match config(&env) {
         Ok(config) => config,
         // The client is not told why: a value of the configuration may contain a password.
-        Err(_) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log"),
+        Err(_) => {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
+        }
     };
     if config.origin.is_none() && !env::is_on_the_platform(&request) {
         worker::console_error!("{}", Config::zone_refusal());
@@ -77,7 +83,8 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
         return match url.path() {
             HEALTH_PATH => health(&config),
             PURGE_PATH => {
-                purge_endpoint::handle(&method, &url, &headers, request.body(), &config, &journal, &context).await
+                purge_endpoint::handle(&method, &url, &headers, request.body(), &config, &journal, &context)
+                    .await
             }
             _ => refuse(StatusCode::NOT_FOUND, "this path is reserved for Strata"),
         };
@@ -94,8 +101,18 @@ pub(super) async fn handle(request: web_sys::Request, env: Env, context: Context
     let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
-    let exchange =
-        Rc::new(Exchange { method, url, target, rule, headers, websocket, has_odd_body, config, store, journal });
+    let exchange = Rc::new(Exchange {
+        method,
+        url,
+        target,
+        rule,
+        headers,
+        websocket,
+        has_odd_body,
+        config,
+        store,
+        journal,
+    });
     let (response, status) = exchange.answer(&request, &context).await?;
     exchange.record_metrics(&env, &response, status, started);
     Ok(response)

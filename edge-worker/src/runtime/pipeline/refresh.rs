@@ -75,7 +75,9 @@ impl Exchange {
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
             Validation::Updated(mut response) => match self.store.get(key).await? {
-                Some(Entry::Response { response: current, body, .. }) if validate::same_body(&current, stored) => {
+                Some(Entry::Response { response: current, body, .. })
+                    if validate::same_body(&current, stored) =>
+                {
                     storable::remove_client_fields(&mut response, self.request().choices);
                     OriginResponse { response, body, undecoded: None, is_evaluated: false, is_keyed: true }
                 }
@@ -89,7 +91,9 @@ impl Exchange {
             }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.
-            Err(reason) if self.supersedes_stored(reason, received.response.status) => self.store.delete(key).await?,
+            Err(reason) if self.supersedes_stored(reason, received.response.status) => {
+                self.store.delete(key).await?;
+            }
             Err(_) => return Ok(false),
         }
         Ok(true)

@@ -70,7 +70,11 @@ impl Exchange {
         };
         let has_known_length = body.is_none() || range::content_length(&response.headers).is_some();
         let forwarded = forwarded.with_store_result(retention.map(|_| ttl_secs(&response)));
-        let status = CacheStatus::Forwarded(if has_known_length { forwarded } else { forwarded.with_unknown_length() });
+        let status = CacheStatus::Forwarded(if has_known_length {
+            forwarded
+        } else {
+            forwarded.with_unknown_length()
+        });
         let stored_body = match retention {
             Ok(_) if not_modified || is_head => body.take(),
             Ok(_) => tee(&mut body),
@@ -85,7 +89,8 @@ impl Exchange {
         };
         match retention {
             Ok(retention) => {
-                let received = OriginResponse { response, body: stored_body, undecoded: None, is_evaluated, is_keyed };
+                let received =
+                    OriginResponse { response, body: stored_body, undecoded: None, is_evaluated, is_keyed };
                 self.store_after_response(received, retention, leader, context);
             }
             Err(_) => release_uncollapsed(leader),
@@ -177,7 +182,8 @@ impl Exchange {
         let ms = now().duration_since(started).unwrap_or_default().as_secs_f64() * 1000.0;
         if self.config.server_timing {
             // The fields of an upgrade's response are immutable.
-            let _ = response.headers().append("server-timing", &format!("edge;desc={};dur={ms}", status.layer()));
+            let _ =
+                response.headers().append("server-timing", &format!("edge;desc={};dur={ms}", status.layer()));
         }
         env::write_data_point(
             env,

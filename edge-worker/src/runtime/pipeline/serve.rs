@@ -22,13 +22,18 @@ use crate::store::variants;
 impl Exchange {
     /// Looks the request up in the store. An error counts as a miss.
     pub(super) async fn lookup(&self) -> Found {
-        self.unless_invalidated(variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await)
+        self.unless_invalidated(
+            variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await,
+        )
     }
 
     fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {
         match looked_up {
             Ok(found)
-                if found.stored.as_ref().is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
+                if found
+                    .stored
+                    .as_ref()
+                    .is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
             {
                 Found::nothing()
             }
@@ -58,14 +63,18 @@ impl Exchange {
 
     /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
     pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
-        let looked_up = variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
+        let looked_up =
+            variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
         let found = self.unless_invalidated(looked_up);
         let decision = self.decide(&found).await;
         match decision {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
                 self.count_request(&found, context);
                 let stored = found.stored?;
-                Some(self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true }).await)
+                Some(
+                    self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true })
+                        .await,
+                )
             }
             _ => None,
         }
@@ -85,12 +94,21 @@ impl Exchange {
         self.reuse(stored.response, stored.body, hit, status).await
     }
 
-    async fn reuse(&self, stored: StoredResponse, body: Option<Body>, hit: Hit, status: CacheStatus) -> Answer {
+    async fn reuse(
+        &self,
+        stored: StoredResponse,
+        body: Option<Body>,
+        hit: Hit,
+        status: CacheStatus,
+    ) -> Answer {
         let is_from_sdk = stored.is_from_sdk();
         let mut headers = stored.headers.clone();
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
-        let (code, body) =
-            if hit.not_modified { (stored.status, None) } else { cut(&stored, &mut headers, body, hit.part).await? };
+        let (code, body) = if hit.not_modified {
+            (stored.status, None)
+        } else {
+            cut(&stored, &mut headers, body, hit.part).await?
+        };
         let message = Message { status: code, headers, undecoded: None, body };
         self.finish(message, hit.not_modified, is_from_sdk, status)
     }
@@ -103,10 +121,13 @@ impl Exchange {
         found: &mut Found,
         is_disconnected: bool,
     ) -> Option<(Stored, Hit)> {
-        let allowed = |forward: Forward| if is_disconnected { forward.on_disconnect } else { forward.on_error };
+        let allowed =
+            |forward: Forward| if is_disconnected { forward.on_disconnect } else { forward.on_error };
         allowed(forward)?;
         match self.decide(found).await {
-            Decision::Forward(forward) => allowed(forward).zip(found.stored.take()).map(|(hit, stored)| (stored, hit)),
+            Decision::Forward(forward) => {
+                allowed(forward).zip(found.stored.take()).map(|(hit, stored)| (stored, hit))
+            }
             Decision::Serve(_) => None,
         }
     }
@@ -152,7 +173,8 @@ pub(super) async fn cut(
             validate::retain_not_modified_fields(headers);
             // A 416 is not the stored response, so the stored response's lifetime must not let
             // caches store it.
-            for name in [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::EXPIRES, header::AGE, header::ETAG] {
+            for name in [header::CACHE_CONTROL, CDN_CACHE_CONTROL, header::EXPIRES, header::AGE, header::ETAG]
+            {
                 headers.remove(name);
             }
             headers.insert(header::CONTENT_RANGE, range::unsatisfied(length));

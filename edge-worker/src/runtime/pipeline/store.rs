@@ -48,7 +48,9 @@ impl Exchange {
         let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
         match result.unwrap_or(Err(NotStored::Outdated)) {
             // The rule's lifetime was withheld from it, and not from the one for everyone.
-            Err(NotStored::NoLifetime) if self.rule.is_personal(&self.headers, response) => Err(NotStored::Credentials),
+            Err(NotStored::NoLifetime) if self.rule.is_personal(&self.headers, response) => {
+                Err(NotStored::Credentials)
+            }
             result => result,
         }
     }
@@ -79,7 +81,8 @@ impl Exchange {
         let body = body.map(Body::Whole);
         let (target, rules) = (&self.target, &self.rule.vary);
         let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
-        variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of).await?;
+        variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of)
+            .await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
         if self.is_invalidated(request_time) {
@@ -148,6 +151,8 @@ impl Exchange {
         // The waiters have not sent this client's cache directives.
         let request = Request { choices: Choices::default(), ..self.request() };
         let decided = |journal: &Applied| decide(request, Selected::Response(response), now(), journal);
-        self.journal.read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_))).unwrap_or(false)
+        self.journal
+            .read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_)))
+            .unwrap_or(false)
     }
 }

@@ -157,7 +157,11 @@ impl Database {
     }
 
     /// Changes a product and returns its new page, or `None` if the product does not exist.
-    pub(crate) async fn change_product(&self, id: u32, change: ProductChange) -> rusqlite::Result<Option<ProductPage>> {
+    pub(crate) async fn change_product(
+        &self,
+        id: u32,
+        change: ProductChange,
+    ) -> rusqlite::Result<Option<ProductPage>> {
         self.run(move |session| {
             let sql = "UPDATE products SET name = COALESCE(?2, name), price_cents = COALESCE(?3, price_cents), stock = COALESCE(?4, stock)
                        WHERE id = ?1";
@@ -170,7 +174,8 @@ impl Database {
 
 fn product_page(session: &Session<'_>, id: u32) -> rusqlite::Result<Option<ProductPage>> {
     let sql = "SELECT category_id, categories.name FROM products JOIN categories ON categories.id = category_id WHERE products.id = ?1";
-    let Some((category, category_name)) = session.row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))? else {
+    let Some((category, category_name)) = session.row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))?
+    else {
         return Ok(None);
     };
     let sql = format!("{RANKED} SELECT * FROM ranked WHERE id = ?2");

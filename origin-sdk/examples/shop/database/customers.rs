@@ -90,7 +90,11 @@ impl Database {
     }
 
     /// Changes a profile and returns it, or `None` if the user does not exist.
-    pub(crate) async fn change_profile(&self, user: u32, change: ProfileChange) -> rusqlite::Result<Option<Profile>> {
+    pub(crate) async fn change_profile(
+        &self,
+        user: u32,
+        change: ProfileChange,
+    ) -> rusqlite::Result<Option<Profile>> {
         self.run(move |session| {
             let sql = "UPDATE users SET name = COALESCE(?2, name), email = COALESCE(?3, email) WHERE id = ?1";
             session.execute(sql, params![user, change.name, change.email])?;
@@ -108,9 +112,18 @@ impl Database {
             };
             let offset = i64::from(page - 1) * i64::from(PAGE_SIZE);
             let rows = session.rows(ORDER_ITEMS, params![user, PAGE_SIZE, offset], |row| {
-                let item =
-                    Item { product: row.get(3)?, name: row.get(4)?, quantity: row.get(5)?, price_cents: row.get(6)? };
-                Ok(Order { id: row.get(0)?, ordered_at: row.get(1)?, total_cents: row.get(2)?, items: vec![item] })
+                let item = Item {
+                    product: row.get(3)?,
+                    name: row.get(4)?,
+                    quantity: row.get(5)?,
+                    price_cents: row.get(6)?,
+                };
+                Ok(Order {
+                    id: row.get(0)?,
+                    ordered_at: row.get(1)?,
+                    total_cents: row.get(2)?,
+                    items: vec![item],
+                })
             })?;
             let mut orders: Vec<Order> = Vec::new();
             for mut row in rows {

@@ -15,7 +15,12 @@ pub(crate) struct Flag {
 impl Database {
     /// Returns all flags, sorted by name.
     pub(crate) async fn flags(&self) -> rusqlite::Result<Vec<Flag>> {
-        let read = |row: &rusqlite::Row<'_>| Ok(Flag { name: row.get(0)?, enabled: row.get(1)?, rollout: row.get(2)? });
-        self.run(move |session| session.rows("SELECT name, enabled, rollout FROM flags ORDER BY name", (), read)).await
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Flag { name: row.get(0)?, enabled: row.get(1)?, rollout: row.get(2)? })
+        };
+        self.run(move |session| {
+            session.rows("SELECT name, enabled, rollout FROM flags ORDER BY name", (), read)
+        })
+        .await
     }
 }

@@ -19,7 +19,9 @@ async fn a_category_page_has_twenty_products_and_the_number_of_pages() {
 async fn a_category_page_follows_its_sort_order() {
     let (_folder, database) = open();
     let ranked = database.category_page(2, Sort::Rank, 1).await.unwrap().unwrap().products;
-    assert!(ranked.is_sorted_by_key(|product| product.sales_rank) && ranked.is_sorted_by(|a, b| a.sold >= b.sold));
+    assert!(
+        ranked.is_sorted_by_key(|product| product.sales_rank) && ranked.is_sorted_by(|a, b| a.sold >= b.sold)
+    );
     let cheap = database.category_page(2, Sort::Price, 1).await.unwrap().unwrap().products;
     assert!(cheap.is_sorted_by_key(|product| product.price_cents));
     let named = database.category_page(2, Sort::Name, 1).await.unwrap().unwrap().products;

@@ -6,8 +6,8 @@ use tokio::sync::Semaphore;
 
 use super::{FRESH, LIFETIME, Number, SECOND, cache, gated, let_run, numbers};
 use crate::{
-    BatchContext, BoxError, Cache, Cached, Clock, Faults, Freshness, Layer, Lifetime, LoadError, LoadErrorKind,
-    Namespace, StaleReason, Tag,
+    BatchContext, BoxError, Cache, Cached, Clock, Faults, Freshness, Layer, Lifetime, LoadError,
+    LoadErrorKind, Namespace, StaleReason, Tag,
 };
 
 /// A source that answers batches, and records the keys of each call. A number's value is ten times
@@ -22,7 +22,11 @@ struct Source {
 impl Source {
     fn answer(&self, keys: Vec<Number>) -> Result<Vec<(Number, u64)>, BoxError> {
         self.calls.lock().unwrap().push(keys.iter().map(|key| key.id).collect());
-        Ok(keys.into_iter().filter(|key| !self.lacks.contains(&key.id)).map(|key| (key.clone(), key.id * 10)).collect())
+        Ok(keys
+            .into_iter()
+            .filter(|key| !self.lacks.contains(&key.id))
+            .map(|key| (key.clone(), key.id * 10))
+            .collect())
     }
 
     fn calls(&self) -> Vec<Vec<u64>> {
@@ -229,14 +233,22 @@ async fn a_failing_loader_is_an_error_of_each_key_that_may_not_be_served_stale()
     let ((_cache, clock, numbers), source) = (numbers(|numbers| numbers).await, Source::default());
     read(&numbers, &source, [1, 2]).await;
     clock.advance(FRESH);
-    let failing =
-        |_: Vec<Number>, _: BatchContext| async { Err::<Vec<(Number, u64)>, BoxError>("the source is down".into()) };
+    let failing = |_: Vec<Number>, _: BatchContext| async {
+        Err::<Vec<(Number, u64)>, BoxError>("the source is down".into())
+    };
     let hits = all(numbers.get_many_or_load(&keys([1, 2]), failing).await);
     let freshness = |hit: &Option<Cached<u64>>| hit.as_ref().map(|hit| hit.freshness);
-    assert_eq!(hits.iter().map(freshness).collect::<Vec<_>>(), [Some(Freshness::Stale(StaleReason::LoadFailed)); 2]);
+    assert_eq!(
+        hits.iter().map(freshness).collect::<Vec<_>>(),
+        [Some(Freshness::Stale(StaleReason::LoadFailed)); 2]
+    );
     let mut results = numbers.get_many_or_load(&keys([1, 2, 3]), failing).await;
     assert_eq!(errors(results.split_off(2)), [LoadErrorKind::Failed]);
-    assert_eq!(values(&all(results)), [Some(10), Some(20)], "the failure of a key does not hide the other keys");
+    assert_eq!(
+        values(&all(results)),
+        [Some(10), Some(20)],
+        "the failure of a key does not hide the other keys"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,8 +257,12 @@ async fn a_panic_or_timeout_of_a_batch_loader_is_an_error_of_that_read_alone() {
     #[expect(clippy::panic, reason = "the panic is what is tested")]
     let panicking =
         |_: Vec<Number>, _: BatchContext| async { if true { panic!("a bug in the loader") } else { Ok([]) } };
-    assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), panicking).await), [LoadErrorKind::Panicked; 2]);
-    let hanging = |_: Vec<Number>, _: BatchContext| std::future::pending::<Result<Vec<(Number, u64)>, BoxError>>();
+    assert_eq!(
+        errors(numbers.get_many_or_load(&keys([1, 2]), panicking).await),
+        [LoadErrorKind::Panicked; 2]
+    );
+    let hanging =
+        |_: Vec<Number>, _: BatchContext| std::future::pending::<Result<Vec<(Number, u64)>, BoxError>>();
     assert_eq!(errors(numbers.get_many_or_load(&keys([1, 2]), hanging).await), [LoadErrorKind::TimedOut; 2]);
     clock.advance(SECOND);
     assert_eq!(values(&read(&numbers, &Source::default(), [1, 2]).await), [Some(10), Some(20)]);

@@ -144,9 +144,11 @@ async fn a_key_that_cannot_be_loaded_is_served_stale_beside_the_others() {
 #[tokio::test]
 async fn read_through_batches_have_a_result_for_each_key() {
     let (cache, _) = cache(|builder| builder).await;
-    let load = async |(), key: Number, _| if key.id == 2 { Err("row 2 is locked".into()) } else { Ok(key.id * 10) };
+    let load =
+        async |(), key: Number, _| if key.id == 2 { Err("row 2 is locked".into()) } else { Ok(key.id * 10) };
     let single = cache.namespace(LIFETIME).read_through((), load);
-    let batched = single.clone().batch_loader((), async |(), keys, batch: BatchContext| load_all_but_two(keys, &batch));
+    let batched =
+        single.clone().batch_loader((), async |(), keys, batch: BatchContext| load_all_but_two(keys, &batch));
     for numbers in [single, batched] {
         let results = numbers.get_many(&keys([3, 2, 1])).await;
         assert_eq!(texts(results), ["30", "the loader failed: row 2 is locked", "10"]);
@@ -177,7 +179,8 @@ impl serde::Serialize for PanickingTwo {
 async fn a_panic_while_a_value_of_a_batch_is_stored_is_an_error_of_its_key_alone() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<Number, PanickingTwo> = cache.namespace(LIFETIME).build();
-    let loader = async |keys: Vec<Number>, _| Ok(keys.into_iter().map(|key| (key.clone(), PanickingTwo(key.id))));
+    let loader =
+        async |keys: Vec<Number>, _| Ok(keys.into_iter().map(|key| (key.clone(), PanickingTwo(key.id))));
     let results = numbers.get_many_or_load(&keys([1, 2, 3]), loader).await;
     let kinds: Vec<_> = results.into_iter().map(|result| result.err().map(|error| error.kind())).collect();
     assert_eq!(kinds, [None, Some(LoadErrorKind::Panicked), None]);

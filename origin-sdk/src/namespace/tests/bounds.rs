@@ -50,7 +50,8 @@ async fn one_entry_is_held_if_one_is_allowed() {
 #[cfg(feature = "zstd")]
 #[tokio::test]
 async fn a_compressed_value_counts_for_its_size_in_memory() {
-    let (cache, texts) = texts(|builder| builder.memory_bytes(100_000).compress_over(1_000), 0..10, 40_000).await;
+    let (cache, texts) =
+        texts(|builder| builder.memory_bytes(100_000).compress_over(1_000), 0..10, 40_000).await;
     let is_held = |id: &u64| {
         let text = Number { id: *id }.to_text();
         cache.core().memory.get::<crate::entry::Entry<String>>(&text).is_some()

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
-use crate::{BatchContext, BoxError, Cached, Freshness, Lifetime, LoadError, Namespace, Randomness, StaleReason};
+use crate::{
+    BatchContext, BoxError, Cached, Freshness, Lifetime, LoadError, Namespace, Randomness, StaleReason,
+};
 
 /// Reads the key by a loader that fails, and counts the loader's calls.
 async fn fail(numbers: &Namespace<Number, u64>, calls: &Arc<AtomicUsize>) -> Result<Cached<u64>, LoadError> {
@@ -21,7 +23,10 @@ async fn after_two_failures_in_a_row_a_key_is_not_loaded_until_its_backoff_ends(
     let (cache, clock, numbers) = numbers(|numbers| numbers).await;
     let calls = Arc::default();
     for text in ["failure 1", "failure 2", "failure 2", "failure 2"] {
-        assert_eq!(fail(&numbers, &calls).await.unwrap_err().to_string(), format!("the loader failed: {text}"));
+        assert_eq!(
+            fail(&numbers, &calls).await.unwrap_err().to_string(),
+            format!("the loader failed: {text}")
+        );
     }
     assert_eq!(cache.stats().backed_off, 2);
     clock.advance(SECOND);

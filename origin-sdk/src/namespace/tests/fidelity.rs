@@ -213,7 +213,10 @@ struct Partial {
 async fn a_field_that_serde_skips_is_missing_in_every_tier_if_that_is_checked() {
     let (cache, _) = cache(|builder| builder.verify_values(true)).await;
     let tiers = in_both_tiers(&cache, Partial { total: 1, unit: "kg" }).await;
-    assert_eq!(tiers.map(|value| value.map(|value| (value.total, value.unit))), [Some((1, "")), Some((1, ""))]);
+    assert_eq!(
+        tiers.map(|value| value.map(|value| (value.total, value.unit))),
+        [Some((1, "")), Some((1, ""))]
+    );
 }
 
 #[cfg(feature = "msgpack")]

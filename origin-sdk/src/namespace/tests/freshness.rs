@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
 use crate::clock::READS;
 use crate::{
-    BatchContext, Cached, Clock, Faults, Freshness, Layer, Lifetime, Namespace, OnDisconnect, Randomness, StaleReason,
+    BatchContext, Cached, Clock, Faults, Freshness, Layer, Lifetime, Namespace, OnDisconnect, Randomness,
+    StaleReason,
 };
 
 /// The draw by which a value is due for a refresh twice its loading time before it expires:
@@ -70,7 +71,8 @@ async fn jitter_shortens_the_lifetime_by_a_random_share() {
 async fn an_absent_value_is_stored_for_the_negative_lifetime_or_until_an_invalidation() {
     let (cache, clock) = cache(|builder| builder).await;
     let negative = Lifetime::fresh(5 * SECOND);
-    let numbers: Namespace<Number, Option<u64>> = cache.namespace(LIFETIME).negative_lifetime(negative).build();
+    let numbers: Namespace<Number, Option<u64>> =
+        cache.namespace(LIFETIME).negative_lifetime(negative).build();
     let read = async |value: Option<u64>| {
         let hit = numbers.get_or_load(&KEY, move |_, _| async move { Ok(value) }).await.unwrap();
         (*hit.value, hit.layer)

@@ -8,7 +8,8 @@ use tokio::sync::Semaphore;
 
 use super::{FRESH, KEY, Number, cache, gated, let_run, unshared};
 use crate::{
-    BatchContext, BoxError, Cache, Cached, Clock, Faults, Key as _, Lifetime, LoadContext, LoadError, Namespace,
+    BatchContext, BoxError, Cache, Cached, Clock, Faults, Key as _, Lifetime, LoadContext, LoadError,
+    Namespace,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

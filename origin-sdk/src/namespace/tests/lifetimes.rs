@@ -41,12 +41,18 @@ async fn assert_equal_in_both_tiers(lifetime: Lifetime, jitter: f64, part: f64) 
     let numbers = cache.namespace(lifetime).jitter(jitter).xfetch_beta(0.0).build();
     let placement = numbers.put(&KEY, 1, cache.position()).await;
     prop_assert_eq!(placement.memory, placement.redis);
-    prop_assert_eq!(numbers.get_cached(&KEY).await.is_some(), placement.is_cached() && !is_error_only(lifetime));
+    prop_assert_eq!(
+        numbers.get_cached(&KEY).await.is_some(),
+        placement.is_cached() && !is_error_only(lifetime)
+    );
     // Just before, at and after each end, and long before the last one.
     let fresh = lifetime.jittered(jitter * part).fresh_for();
-    let ends = [lifetime.swr_for(), lifetime.sie_for(), Duration::ZERO].map(|window| fresh.saturating_add(window));
-    let nearby = |end: Duration| [end.saturating_sub(Duration::from_millis(1)), end, end.saturating_add(DAY / 2)];
-    let mut ages: Vec<_> = ends.into_iter().flat_map(nearby).chain([Duration::ZERO, DAY, 3650 * DAY]).collect();
+    let ends =
+        [lifetime.swr_for(), lifetime.sie_for(), Duration::ZERO].map(|window| fresh.saturating_add(window));
+    let nearby =
+        |end: Duration| [end.saturating_sub(Duration::from_millis(1)), end, end.saturating_add(DAY / 2)];
+    let mut ages: Vec<_> =
+        ends.into_iter().flat_map(nearby).chain([Duration::ZERO, DAY, 3650 * DAY]).collect();
     ages.retain(|age| *age < 40_000 * DAY);
     ages.sort();
     for age in ages {
@@ -84,7 +90,8 @@ async fn a_lifetime_below_a_millisecond_counts_as_zero() {
     let (cache, _) = cache(|builder| builder).await;
     let numbers: Namespace<Number, u64> = cache.namespace(Lifetime::fresh(DAY)).jitter(0.0).build();
     for nanos in [0, 1, 999_999] {
-        let lifetime = Lifetime::fresh(Duration::from_nanos(nanos)).stale_if_error(Duration::from_nanos(nanos));
+        let lifetime =
+            Lifetime::fresh(Duration::from_nanos(nanos)).stale_if_error(Duration::from_nanos(nanos));
         numbers.put(&KEY, 1, cache.position()).await;
         let placement = numbers.put(&KEY, 2, cache.position()).lifetime(lifetime).await;
         assert_eq!([placement.memory, placement.redis], [Storage::NoLifetime; 2]);
@@ -95,7 +102,8 @@ async fn a_lifetime_below_a_millisecond_counts_as_zero() {
 #[tokio::test]
 async fn a_value_without_an_end_has_its_true_age() {
     let (cache, clock) = cache(|builder| builder).await;
-    let endless = Lifetime::fresh(Duration::MAX).stale_while_revalidate(Duration::MAX).stale_if_error(Duration::MAX);
+    let endless =
+        Lifetime::fresh(Duration::MAX).stale_while_revalidate(Duration::MAX).stale_if_error(Duration::MAX);
     let numbers: Namespace<Number, u64> = cache.namespace(endless).build();
     numbers.put(&KEY, 1, cache.position()).await;
     clock.advance(3650 * DAY);

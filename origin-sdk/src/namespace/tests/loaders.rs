@@ -36,7 +36,11 @@ async fn load_number(pool: Pool, key: Number, context: LoadContext) -> Result<u6
     Ok(pool.ten_times(&key.id.to_string()).await?)
 }
 
-async fn load_numbers(pool: Pool, keys: Vec<Number>, _: BatchContext) -> Result<Vec<(Number, u64)>, BoxError> {
+async fn load_numbers(
+    pool: Pool,
+    keys: Vec<Number>,
+    _: BatchContext,
+) -> Result<Vec<(Number, u64)>, BoxError> {
     let mut rows = Vec::new();
     for key in keys {
         let value = pool.ten_times(&key.id.to_string()).await?;
@@ -64,7 +68,8 @@ async fn a_hit_does_not_call_the_loader_that_borrows() {
 async fn an_async_closure_is_a_loader_and_a_writer() {
     let (_cache, _, numbers) = numbers(|numbers| numbers).await;
     let pool = Pool::default();
-    let cached = numbers.get_or_load(&KEY, async move |key, _| Ok(pool.ten_times(&key.id.to_string()).await?)).await;
+    let cached =
+        numbers.get_or_load(&KEY, async move |key, _| Ok(pool.ten_times(&key.id.to_string()).await?)).await;
     assert_eq!(*cached.unwrap().value, 10);
     let written = numbers.write_through(&KEY, (), async move |key, _| Ok(key.id + 1)).await.unwrap();
     assert_eq!((*written.value, written.cached), (2, true));

@@ -10,7 +10,9 @@ use tokio::sync::{Barrier, Semaphore};
 use tokio::time::Instant;
 
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, gated, let_run, numbers};
-use crate::{BatchContext, BoxError, Cache, Freshness, Lifetime, LoadError, LoadErrorKind, Namespace, StaleReason};
+use crate::{
+    BatchContext, BoxError, Cache, Freshness, Lifetime, LoadError, LoadErrorKind, Namespace, StaleReason,
+};
 
 type Numbers = Namespace<Number, u64>;
 
@@ -78,8 +80,10 @@ async fn loads_of_two_namespaces_that_alternate_hold_no_permit_of_either() {
         let (odd, even, again) = (odd.clone(), even.clone(), odd.clone());
         async move {
             let last = async move |_, _| Ok(1);
-            let middle = async move |_, _| Ok(*again.get_or_load(&Number { id: first + 2 }, last).await?.value);
-            let outer = async move |_, _| Ok(*even.get_or_load(&Number { id: first + 1 }, middle).await?.value);
+            let middle =
+                async move |_, _| Ok(*again.get_or_load(&Number { id: first + 2 }, last).await?.value);
+            let outer =
+                async move |_, _| Ok(*even.get_or_load(&Number { id: first + 1 }, middle).await?.value);
             odd.get_or_load(&Number { id: first }, outer).await.map(|cached| *cached.value)
         }
     };
@@ -96,7 +100,8 @@ async fn a_batch_in_the_loader_of_a_batch_needs_no_second_permit() {
         let inner = inner.clone();
         async move {
             let children: Vec<_> = keys.iter().map(|key| Number { id: key.id + 10 }).collect();
-            let tens = async |keys: Vec<Number>, _| Ok(keys.into_iter().map(|key| (key.clone(), key.id * 10)));
+            let tens =
+                async |keys: Vec<Number>, _| Ok(keys.into_iter().map(|key| (key.clone(), key.id * 10)));
             let values = inner.get_many_or_load(&children, tens).await.into_iter();
             Ok(keys.into_iter().zip(values.map(|child| *child.unwrap().unwrap().value)).collect::<Vec<_>>())
         }
@@ -182,14 +187,17 @@ async fn without_the_cache_a_cycle_is_an_error_too() {
 async fn a_read_through_namespace_that_reads_itself_in_a_cycle_gets_an_error() {
     let (cache, _) = cache(|builder| builder).await;
     let cell = Arc::new(std::sync::OnceLock::<crate::ReadThrough<Number, u64>>::new());
-    let numbers = cache.namespace(LIFETIME).read_through(Arc::clone(&cell), async |cell: Arc<_>, key: Number, _| {
-        let numbers: &crate::ReadThrough<Number, u64> = std::sync::OnceLock::get(&cell).unwrap();
-        Ok(*numbers.get(&Number { id: (key.id + 1) % 3 }).await?.value)
-    });
+    let numbers =
+        cache.namespace(LIFETIME).read_through(Arc::clone(&cell), async |cell: Arc<_>, key: Number, _| {
+            let numbers: &crate::ReadThrough<Number, u64> = std::sync::OnceLock::get(&cell).unwrap();
+            Ok(*numbers.get(&Number { id: (key.id + 1) % 3 }).await?.value)
+        });
     cell.set(numbers.clone()).ok().unwrap();
     let cached = at_once(numbers.get(&KEY)).await;
     let message = cycle_in(cached.map(|cached| *cached.value));
-    assert!(message.contains("{number:1} -> shop:v1:{number:2} -> shop:v1:{number:0} -> shop:v1:{number:1}:"));
+    assert!(
+        message.contains("{number:1} -> shop:v1:{number:2} -> shop:v1:{number:0} -> shop:v1:{number:1}:")
+    );
 }
 
 /// Two requests load one key each, and both loaders read the other's key.
@@ -208,7 +216,11 @@ async fn a_cycle_that_two_requests_close_is_an_error() {
     let (one, two) = at_once(async { tokio::join!(request(1, 2), request(2, 1)) }).await;
     let messages = [one, two].map(cycle_in);
     assert_eq!(messages[0], messages[1], "both fail by the same cycle");
-    assert!(messages[0].contains("{number:1} -> ") && messages[0].contains("{number:2} -> "), "{}", messages[0]);
+    assert!(
+        messages[0].contains("{number:1} -> ") && messages[0].contains("{number:2} -> "),
+        "{}",
+        messages[0]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +242,8 @@ async fn loads_that_share_what_they_read_are_no_cycle() {
     let (_cache, _, numbers) = numbers(|numbers| numbers.loader_concurrency(1)).await;
     let inner = numbers.clone();
     let loader = async move |_, _| {
-        let (one, two) = tokio::join!(read_chain(inner.clone(), vec![2, 4]), read_chain(inner.clone(), vec![3, 4]));
+        let (one, two) =
+            tokio::join!(read_chain(inner.clone(), vec![2, 4]), read_chain(inner.clone(), vec![3, 4]));
         Ok(one? + two? + read_chain(inner, vec![2]).await?)
     };
     assert_eq!(*at_once(numbers.get_or_load(&KEY, loader)).await.unwrap().value, 6);
@@ -256,7 +269,11 @@ async fn a_refresh_that_reads_the_key_whose_load_started_it_is_no_cycle() {
     };
     assert_eq!(*at_once(numbers.get_or_load(&KEY, loader)).await.unwrap().value, 5);
     let_run().await;
-    assert_eq!(*numbers.get_cached(&Number { id: 2 }).await.unwrap().value, 6, "the refresh has read the first key");
+    assert_eq!(
+        *numbers.get_cached(&Number { id: 2 }).await.unwrap().value,
+        6,
+        "the refresh has read the first key"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -73,11 +73,20 @@ async fn a_second_build_with_other_settings_is_an_error_that_names_them() {
         let error = set(cache.namespace(LIFETIME)).try_build().err().unwrap().to_string();
         assert!(error.starts_with("namespace of Number: ") && error.contains(expected), "{error}");
     }
-    let error = cache.namespace::<Number, u64>(Lifetime::fresh(SECOND)).try_build().err().unwrap().to_string();
+    let error =
+        cache.namespace::<Number, u64>(Lifetime::fresh(SECOND)).try_build().err().unwrap().to_string();
     assert!(error.contains("lifetime: expected "), "{error}");
     let error = cache.namespace::<Number, String>(LIFETIME).try_build().err().unwrap().to_string();
     assert!(error.contains("value type: expected u64, got alloc::string::String"), "{error}");
     // A failed build changes nothing.
     assert!(cache.namespace::<Number, u64>(LIFETIME).try_build().is_ok());
-    assert!(Cache::builder("shop").build().await.unwrap().namespace::<Number, String>(LIFETIME).try_build().is_ok());
+    assert!(
+        Cache::builder("shop")
+            .build()
+            .await
+            .unwrap()
+            .namespace::<Number, String>(LIFETIME)
+            .try_build()
+            .is_ok()
+    );
 }

@@ -27,7 +27,8 @@ impl Spans {
 async fn loaders_writers_and_refreshes_run_in_the_span_of_the_caller_that_starts_them() {
     let _default = tracing_subscriber::fmt().with_writer(std::io::sink).finish().set_default();
     let (cache, clock) = cache(|builder| builder).await;
-    let numbers: Namespace<Number, u64> = cache.namespace(Lifetime::fresh(FRESH).stale_while_revalidate(FRESH)).build();
+    let numbers: Namespace<Number, u64> =
+        cache.namespace(Lifetime::fresh(FRESH).stale_while_revalidate(FRESH)).build();
     let spans = Spans::default();
     let read = async |id| {
         let spans = spans.clone();

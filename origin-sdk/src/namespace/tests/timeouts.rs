@@ -19,7 +19,11 @@ async fn after_the_soft_timeout_the_stale_value_is_served_and_the_load_goes_on()
     assert_eq!(cache.stats().soft_timeouts, 1);
     gate.add_permits(1);
     let hit = load(&numbers, 3).await;
-    assert_eq!((*hit.value, hit.freshness), (2, Freshness::Fresh), "the load that was not waited for has come in");
+    assert_eq!(
+        (*hit.value, hit.freshness),
+        (2, Freshness::Fresh),
+        "the load that was not waited for has come in"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +112,8 @@ async fn at_most_loader_concurrency_loaders_run_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_permit_counts_towards_the_hard_timeout() {
-    let (_cache, _, numbers) = numbers(|numbers| numbers.loader_concurrency(1).hard_timeout(5 * SECOND)).await;
+    let (_cache, _, numbers) =
+        numbers(|numbers| numbers.loader_concurrency(1).hard_timeout(5 * SECOND)).await;
     let gate = Arc::new(Semaphore::new(0));
     let first = numbers.get_or_load(&KEY, gated(&gate, 1));
     let second = numbers.get_or_load(&Number { id: 2 }, gated(&gate, 2));

@@ -27,12 +27,17 @@ impl RedisStore {
         let (mut cursor, mut apps) = (0_u64, Vec::new());
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(format!("{}*{FEED_SUFFIX}", self.prefix)).arg("COUNT").arg(SCAN_COUNT);
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{}*{FEED_SUFFIX}", self.prefix))
+                .arg("COUNT")
+                .arg(SCAN_COUNT);
             let keys: Vec<Vec<u8>>;
             (cursor, keys) = self.commands.run(scan.arg("TYPE").arg("stream")).await?;
             let names = keys.into_iter().filter_map(|key| String::from_utf8(key).ok());
-            let names =
-                names.filter_map(|key| Some(key.strip_prefix(&self.prefix)?.strip_suffix(FEED_SUFFIX)?.to_owned()));
+            let names = names.filter_map(|key| {
+                Some(key.strip_prefix(&self.prefix)?.strip_suffix(FEED_SUFFIX)?.to_owned())
+            });
             // With a `/` it belongs to an environment, and this one is without.
             apps.extend(names.filter(|app| !app.contains('/')));
             if cursor == 0 {
@@ -61,7 +66,11 @@ impl RedisStore {
 
     /// Returns the first records after `position`, oldest first: at most `max`, and no more once
     /// they have [`MAX_SCOPES`].
-    pub(crate) async fn records_after(&self, position: Position, max: usize) -> Result<Vec<FeedRecord>, StoreError> {
+    pub(crate) async fn records_after(
+        &self,
+        position: Position,
+        max: usize,
+    ) -> Result<Vec<FeedRecord>, StoreError> {
         let (mut records, mut scopes, mut last) = (Vec::new(), 0, position);
         while records.len() < max && scopes < MAX_SCOPES {
             let mut range = redis::cmd("XRANGE");

@@ -106,7 +106,10 @@ impl Connection {
         self.run_within(Duration::ZERO, send).await
     }
 
-    pub(super) async fn run_script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+    pub(super) async fn run_script<T: FromRedisValue>(
+        &self,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T, StoreError> {
         let send = async |mut connection: MultiplexedConnection| script.invoke_async(&mut connection).await;
         self.run_within(Duration::ZERO, send).await
     }
@@ -193,7 +196,9 @@ impl Connection {
                 Ok(value)
             }
             // The server rejected the command; the connection itself works.
-            Err(error) if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) => {
+            Err(error)
+                if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) =>
+            {
                 progress.note();
                 Err(error.into())
             }

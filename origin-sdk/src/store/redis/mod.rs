@@ -30,8 +30,8 @@ pub use self::topology::Topology;
 use self::values::Values;
 use self::wakeups::Wakeups;
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus, ShipStore,
-    ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
+    ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
@@ -85,7 +85,12 @@ impl RedisStore {
             prefix,
             commands: connection(),
             blocking: connection(),
-            values: Values::new(connection_with(values::bulk_timeouts(timeouts)), timeouts, max_value_bytes, metrics),
+            values: Values::new(
+                connection_with(values::bulk_timeouts(timeouts)),
+                timeouts,
+                max_value_bytes,
+                metrics,
+            ),
             shipping: connection(),
             wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
@@ -143,9 +148,15 @@ impl ValueStore for RedisStore {
         async move { self.leases.raise_version(&self.commands, &self.name_of(key), version).await }.boxed()
     }
 
-    fn claim<'a>(&'a self, key: &'a str, request: ClaimRequest<'a>) -> BoxFuture<'a, Result<Claim, StoreError>> {
+    fn claim<'a>(
+        &'a self,
+        key: &'a str,
+        request: ClaimRequest<'a>,
+    ) -> BoxFuture<'a, Result<Claim, StoreError>> {
         async move {
-            self.leases.claim(&self.commands, &self.values, &self.name_of(key), &request, self.wakeups.channel()).await
+            self.leases
+                .claim(&self.commands, &self.values, &self.name_of(key), &request, self.wakeups.channel())
+                .await
         }
         .boxed()
     }
@@ -188,7 +199,11 @@ impl JournalStore for RedisStore {
         self.commands.made()
     }
 
-    fn follow<'a>(&'a self, cursor: Position, appended: &'a [Position]) -> BoxFuture<'a, Result<Progress, StoreError>> {
+    fn follow<'a>(
+        &'a self,
+        cursor: Position,
+        appended: &'a [Position],
+    ) -> BoxFuture<'a, Result<Progress, StoreError>> {
         async move { self.scripts.follow(&self.commands, cursor, appended, FOLLOW_LIMIT).await }.boxed()
     }
 
@@ -228,7 +243,11 @@ impl ShipStore for RedisStore {
         self.ship.shipped(&self.shipping, shipping, records).boxed()
     }
 
-    fn not_shipped<'a>(&'a self, shipping: Shipping<'a>, why: &'a str) -> BoxFuture<'a, Result<u64, StoreError>> {
+    fn not_shipped<'a>(
+        &'a self,
+        shipping: Shipping<'a>,
+        why: &'a str,
+    ) -> BoxFuture<'a, Result<u64, StoreError>> {
         self.ship.not_shipped(&self.shipping, shipping, why).boxed()
     }
 

@@ -35,7 +35,12 @@ pub(crate) struct Head {
 impl RedisStore {
     /// Visits about `count` keys. Returns the next cursor, and those of the keys that are the app's
     /// data keys. The cursor is 0 at the start, and 0 again after the last step.
-    pub(crate) async fn scan(&self, app: &str, cursor: u64, count: u32) -> Result<(u64, Vec<String>), StoreError> {
+    pub(crate) async fn scan(
+        &self,
+        app: &str,
+        cursor: u64,
+        count: u32,
+    ) -> Result<(u64, Vec<String>), StoreError> {
         // Names of apps and environments contain no character that is special in a pattern.
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor)

@@ -67,13 +67,22 @@ impl ShipScripts {
         }
     }
 
-    pub(super) async fn end_turn(&self, connection: &Connection, shipping: Shipping<'_>) -> Result<(), StoreError> {
+    pub(super) async fn end_turn(
+        &self,
+        connection: &Connection,
+        shipping: Shipping<'_>,
+    ) -> Result<(), StoreError> {
         self.turn(connection, shipping, Duration::ZERO).await.map(|_| ())
     }
 
     /// Acquires or renews the lease for `ttl`; zero releases it. Returns the remaining milliseconds
     /// of another process's lease, or 0 if no other process holds it.
-    async fn turn(&self, connection: &Connection, shipping: Shipping<'_>, ttl: Duration) -> Result<u64, StoreError> {
+    async fn turn(
+        &self,
+        connection: &Connection,
+        shipping: Shipping<'_>,
+        ttl: Duration,
+    ) -> Result<u64, StoreError> {
         let mut call = self.call(&self.turn, shipping.target);
         call.arg(shipping.target).arg(shipping.token).arg(ttl.as_millis() as u64);
         connection.run_script(&call).await
@@ -164,7 +173,10 @@ impl ShipScripts {
         forget.atomic().cmd("XGROUP").arg("DESTROY").arg(&self.feed_key).arg(group(target));
         forget.cmd("DEL").arg(self.lease_key(target));
         let fields = ["shipper", "confirmed", "confirmed_at", "failures", "error", "error_at"];
-        forget.cmd("HDEL").arg(&self.status_key).arg(fields.map(|name| format!("{target} {name}")).as_slice());
+        forget
+            .cmd("HDEL")
+            .arg(&self.status_key)
+            .arg(fields.map(|name| format!("{target} {name}")).as_slice());
         let (existed, ..): (bool, u64, u64) = connection.run_pipeline(&forget).await?;
         Ok(existed)
     }

@@ -101,7 +101,8 @@ impl Primary {
 
     /// Opens a connection within `timeout`. Commands on it have no timeout of their own.
     pub(super) async fn connect(&self, timeout: Duration) -> Result<Link, StoreError> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(None);
         self.open(config).await.map_err(|error| self.setup_error(error))
     }
 
@@ -110,7 +111,8 @@ impl Primary {
         match info.addr() {
             ConnectionAddr::Tcp(host, port) => {
                 let addresses = lookup_host((host.as_str(), *port)).await?;
-                let connecting: Vec<_> = addresses.map(|address| TcpStream::connect(address).boxed()).collect();
+                let connecting: Vec<_> =
+                    addresses.map(|address| TcpStream::connect(address).boxed()).collect();
                 if connecting.is_empty() {
                     return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address").into());
                 }
@@ -135,7 +137,8 @@ impl Primary {
     /// they do not know, and `HELLO` has the credentials as arguments.
     fn setup_error(&self, error: RedisError) -> StoreError {
         let settings = self.0.get_connection_info().redis_settings();
-        let secrets = [settings.password(), settings.username()].into_iter().flatten().filter(|text| !text.is_empty());
+        let secrets =
+            [settings.password(), settings.username()].into_iter().flatten().filter(|text| !text.is_empty());
         let text = error.to_string();
         let hidden = secrets.fold(text.clone(), |text, secret| text.replace(secret, "…"));
         if hidden == text { error.into() } else { StoreError::Setup(hidden) }

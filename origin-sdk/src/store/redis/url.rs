@@ -52,7 +52,9 @@ fn problem_of(url: &str) -> Option<&'static str> {
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     if !is_socket && rest[end..].contains('@') {
-        return Some("an `@` follows the host: write `/`, `?`, `#` and `@` in a password as %2F, %3F, %23 and %40");
+        return Some(
+            "an `@` follows the host: write `/`, `?`, `#` and `@` in a password as %2F, %3F, %23 and %40",
+        );
     }
     let Some(parsed) = redis::parse_redis_url(url) else {
         return Some(
@@ -62,13 +64,17 @@ fn problem_of(url: &str) -> Option<&'static str> {
     if !is_socket && parsed.host_str().is_none_or(str::is_empty) {
         return Some("the host is missing: write `redis://user:password@host:port`");
     }
-    let query = |name: &str| parsed.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let query =
+        |name: &str| parsed.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     if query("protocol").is_some_and(|protocol| !matches!(&*protocol, "2" | "resp2" | "3" | "resp3")) {
         return Some("the protocol is unknown: write `?protocol=resp2` or `?protocol=resp3`");
     }
-    let db = if is_socket { query("db").unwrap_or_default() } else { parsed.path().trim_matches('/').to_owned() };
+    let db =
+        if is_socket { query("db").unwrap_or_default() } else { parsed.path().trim_matches('/').to_owned() };
     if !db.is_empty() && db.parse::<i64>().is_err() {
-        return Some("the database is not a number: write `/0` after the host, or `?db=0` after a socket's path");
+        return Some(
+            "the database is not a number: write `/0` after the host, or `?db=0` after a socket's path",
+        );
     }
     if parsed.host_str().is_some_and(|host| matches!(host, "0.0.0.0" | "[::]")) {
         return Some("the host is a wildcard: write the address of the server");

@@ -60,7 +60,11 @@ pub(super) struct Values {
 impl Values {
     /// Returns the values of a server, of at most `max_bytes` each.
     pub(super) fn new(bulk: Connection, timeouts: Timeouts, max_bytes: usize, metrics: Arc<Metrics>) -> Self {
-        let read = concat!("#!lua flags=no-writes\n", include_str!("lua/read_value.lua"), include_str!("lua/read.lua"));
+        let read = concat!(
+            "#!lua flags=no-writes\n",
+            include_str!("lua/read_value.lua"),
+            include_str!("lua/read.lua")
+        );
         let read_piece = concat!("#!lua flags=no-writes\n", include_str!("lua/read_piece.lua"));
         Self {
             bulk,
@@ -109,7 +113,11 @@ impl Values {
     /// Returns the whole value of a row, fetching a large one. Returns `None` for a value that is
     /// too large, that has no TTL and so was not written by this store, or that is replaced during
     /// its transfer.
-    pub(super) async fn whole(&self, key: &str, (value, ttl_ms, size): ValueRow) -> Result<Option<Stored>, StoreError> {
+    pub(super) async fn whole(
+        &self,
+        key: &str,
+        (value, ttl_ms, size): ValueRow,
+    ) -> Result<Option<Stored>, StoreError> {
         let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
         let Some(value) = value.filter(|_| !ttl_left.is_zero()) else { return Ok(None) };
         if size > self.max_bytes {
@@ -158,7 +166,12 @@ impl Values {
     async fn append_pieces(&self, staged: &str, bytes: &[u8]) -> Result<(), StoreError> {
         for piece in bytes.chunks(SENT_PIECE) {
             let mut append = redis::pipe();
-            append.atomic().append(staged, piece).ignore().pexpire(staged, STAGED_TTL.as_millis() as i64).ignore();
+            append
+                .atomic()
+                .append(staged, piece)
+                .ignore()
+                .pexpire(staged, STAGED_TTL.as_millis() as i64)
+                .ignore();
             let _turn = turn_of(&self.pieces, TRANSFER_TIMEOUT).await?;
             self.bulk.run_pipeline::<()>(&append).await?;
         }
@@ -171,6 +184,9 @@ async fn turn_of(places: &Semaphore, timeout: Duration) -> Result<SemaphorePermi
     within(timeout, async { places.acquire().await.map_err(|_| StoreError::Incomplete) }).await
 }
 
-async fn within<T>(timeout: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     tokio::time::timeout(timeout, work).await.unwrap_or(Err(StoreError::Timeout(timeout)))
 }

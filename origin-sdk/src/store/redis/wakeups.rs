@@ -48,7 +48,8 @@ impl Wakeups {
             let _subscribing = self.subscribing.lock().await;
             if !self.is_open() {
                 let (sink, stream) = self.subscribe().await?;
-                let listening = tokio::spawn(listen(self.watches.clone(), sink, stream, self.timeouts.command));
+                let listening =
+                    tokio::spawn(listen(self.watches.clone(), sink, stream, self.timeouts.command));
                 *self.subscription() = Some(AbortOnDrop(listening));
             }
         }

@@ -81,7 +81,8 @@ async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
 /// Compares the results with the floor and the README of `tests/conformance`.
 fn compare_with_floor(report: &Report, bare: &Report) -> Result<()> {
     let folder = paths::root().join(FOLDER);
-    let floor: Counts = serde_json::from_str(&read(&folder.join("floor.json"))?).context(|| "floor.json".to_owned())?;
+    let floor: Counts =
+        serde_json::from_str(&read(&folder.join("floor.json"))?).context(|| "floor.json".to_owned())?;
     let counts = report.counts();
     if !counts.reach(floor) {
         return Err(Error::new(format!("passed {counts}, and the floor is {floor}"))

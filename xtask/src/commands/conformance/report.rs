@@ -117,7 +117,11 @@ impl Report {
         print_row("strata-edge", self.counts(), of);
         print_row("pass-through", bare.counts(), of);
         for cache in &self.caches {
-            print_row(&cache.name, self.passed(true, |id| cache.outcomes.get(id).map_or("", String::as_str)), of);
+            print_row(
+                &cache.name,
+                self.passed(true, |id| cache.outcomes.get(id).map_or("", String::as_str)),
+                of,
+            );
         }
         let of = Counts::count(self.cases.iter().filter(|case| !case.counted));
         if of != Counts::default() {

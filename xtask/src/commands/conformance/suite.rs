@@ -118,7 +118,8 @@ impl Suite {
 
 /// Runs a program and returns its standard output.
 async fn printed(step: &str, mut command: Command) -> Result<String> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
     let output = child.context(|| step.to_owned())?.wait_with_output().await.context(|| step.to_owned())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -44,7 +44,12 @@ pub(crate) async fn get(client: &reqwest::Client, base: &str, path: &str) -> Res
 ///
 /// # Errors
 /// If there is no complete answer.
-pub(crate) async fn put_price(client: &reqwest::Client, base: &str, id: u32, price_cents: u32) -> Result<Answer> {
+pub(crate) async fn put_price(
+    client: &reqwest::Client,
+    base: &str,
+    id: u32,
+    price_cents: u32,
+) -> Result<Answer> {
     let url = format!("{base}{}", product_path(id));
     let change = serde_json::json!({ "price_cents": price_cents });
     send(client.put(&url).json(&change), || format!("PUT {url}")).await
@@ -73,7 +78,10 @@ impl Answer {
     pub(crate) fn price_cents(&self) -> Result<u32> {
         let page: ProductPage = serde_json::from_slice(&self.body).map_err(|error| {
             let body: String = String::from_utf8_lossy(&self.body).chars().take(120).collect();
-            Error::new(format!("expected a product's page, got status {} and \"{body}\": {error}", self.status))
+            Error::new(format!(
+                "expected a product's page, got status {} and \"{body}\": {error}",
+                self.status
+            ))
         })?;
         Ok(page.product.price_cents)
     }

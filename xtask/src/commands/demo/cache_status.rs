@@ -91,7 +91,8 @@ impl CacheStatus {
     pub(crate) fn edge_served_stale(&self) -> bool {
         self.edge.as_ref().is_some_and(|edge| {
             edge.hit
-                && (edge.detail.as_deref() == Some("stale-while-revalidate") || edge.ttl.is_some_and(|ttl| ttl < 0))
+                && (edge.detail.as_deref() == Some("stale-while-revalidate")
+                    || edge.ttl.is_some_and(|ttl| ttl < 0))
         })
     }
 }

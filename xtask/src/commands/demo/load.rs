@@ -99,7 +99,8 @@ impl Load {
 
     fn empty() -> Result<Self> {
         // 1 µs to a minute with three digits.
-        let micros = Histogram::new_with_bounds(1, 60_000_000, 3).context(|| "creating a histogram".to_owned())?;
+        let micros =
+            Histogram::new_with_bounds(1, 60_000_000, 3).context(|| "creating a histogram".to_owned())?;
         Ok(Self {
             micros,
             layers: BTreeMap::new(),

@@ -52,7 +52,9 @@ impl Size {
 /// If something cannot be built or started, or a claim does not hold.
 pub(crate) async fn run(size: &Size) -> Result<()> {
     let since = Instant::now();
-    println!("Preparing: on a new machine this installs and compiles for about 4 min, later it takes seconds.");
+    println!(
+        "Preparing: on a new machine this installs and compiles for about 4 min, later it takes seconds."
+    );
     let (_, (), shop) = tokio::try_join!(setup::redis_server(), worker::prepare(), Shop::prepare())?;
     // Also when the worker was built before: the report needs the chart library.
     setup::node_tools().await?;

@@ -46,7 +46,8 @@ impl Report {
     /// If the chart library cannot be read or the page cannot be written.
     pub(crate) fn write(&self) -> Result<PathBuf> {
         let library = paths::node_module("chart.js/dist/chart.umd.min.js");
-        let library = std::fs::read_to_string(&library).context(|| format!("reading {}", library.display()))?;
+        let library =
+            std::fs::read_to_string(&library).context(|| format!("reading {}", library.display()))?;
         let folder = paths::target().join("demo");
         let path = folder.join("report.html");
         std::fs::create_dir_all(&folder)

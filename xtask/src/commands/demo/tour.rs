@@ -68,8 +68,12 @@ impl Tour<'_> {
         self.read("a cold read runs the loader", "shop-a", &path, layer_is(Layer::Loader)).await;
         self.read("the next is answered from memory", "shop-a", &path, layer_is(Layer::Memory)).await;
         self.read("another process finds it in Redis", "shop-b", &path, layer_is(Layer::Redis)).await;
-        self.read("the edge does not have it and forwards", "edge", &path, |answer| !answer.cache.edge_hit()).await;
-        self.wait("the edge has stored it", "edge", &path, STORE_LIMIT, |answer| answer.cache.edge_fresh_hit()).await;
+        self.read("the edge does not have it and forwards", "edge", &path, |answer| !answer.cache.edge_hit())
+            .await;
+        self.wait("the edge has stored it", "edge", &path, STORE_LIMIT, |answer| {
+            answer.cache.edge_fresh_hit()
+        })
+        .await;
     }
 
     async fn stale_while_revalidating(&mut self) {
@@ -86,7 +90,9 @@ impl Tour<'_> {
         let is_new = |answer: &Answer| answer.price_cents().is_ok_and(|price| price == NEW_PRICE_CENTS);
         let written = api::put_price(self.client, self.a, PRODUCT, NEW_PRICE_CENTS).await;
         self.written_at = Some(Instant::now());
-        self.judge("one write, to one process", format!("PUT shop-a {path}"), written, |answer| answer.status == 200);
+        self.judge("one write, to one process", format!("PUT shop-a {path}"), written, |answer| {
+            answer.status == 200
+        });
         self.read("the writer answers with the new price", "shop-a", &path, is_new).await;
         self.wait("the other process follows", "shop-b", &path, ORIGIN_LIMIT, is_new).await;
         self.wait("and so does the edge", "edge", &path, EDGE_LIMIT, is_new).await;
@@ -139,9 +145,17 @@ impl Tour<'_> {
         self.judge(claim, format!("GET {target} {path}{when}"), answer, holds);
     }
 
-    fn judge(&mut self, claim: &'static str, request: String, answer: Result<Answer>, holds: impl Fn(&Answer) -> bool) {
+    fn judge(
+        &mut self,
+        claim: &'static str,
+        request: String,
+        answer: Result<Answer>,
+        holds: impl Fn(&Answer) -> bool,
+    ) {
         let step = match answer {
-            Ok(answer) => Step { claim, request, saw: describe(&answer), millis: answer.millis(), ok: holds(&answer) },
+            Ok(answer) => {
+                Step { claim, request, saw: describe(&answer), millis: answer.millis(), ok: holds(&answer) }
+            }
             Err(error) => Step { claim, request, saw: error.to_string(), millis: 0.0, ok: false },
         };
         let mark = if step.ok { "✓" } else { "✗" };

@@ -76,8 +76,9 @@ struct Draw {
 
 impl Draw {
     fn new() -> Self {
-        let zipf =
-            |n: u32| Zipf::new(f64::from(n), EXPONENT).expect("more than one element, and an exponent above zero");
+        let zipf = |n: u32| {
+            Zipf::new(f64::from(n), EXPONENT).expect("more than one element, and an exponent above zero")
+        };
         Self {
             random: Xoshiro256PlusPlus::seed_from_u64(SEED),
             product: zipf(PRODUCTS),
@@ -143,7 +144,10 @@ mod tests {
     #[test]
     fn the_first_request_never_changes() {
         // A literal, so that figures of different versions stay comparable.
-        assert_eq!(Workload::generate(1).operations, [Operation::Read { path: "/api/products/388".to_owned() }]);
+        assert_eq!(
+            Workload::generate(1).operations,
+            [Operation::Read { path: "/api/products/388".to_owned() }]
+        );
     }
 
     #[test]
@@ -187,7 +191,8 @@ mod tests {
     #[test]
     fn spreading_maps_different_ranks_to_different_ids() {
         for count in [PRODUCTS, CATEGORIES, USERS] {
-            let ids: HashSet<u64> = (1..=u64::from(count)).map(|rank| rank * SPREAD % u64::from(count)).collect();
+            let ids: HashSet<u64> =
+                (1..=u64::from(count)).map(|rank| rank * SPREAD % u64::from(count)).collect();
             assert_eq!(ids.len(), count as usize);
         }
     }

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn the_major_version_is_read_from_the_programs_output() {
-        let printed = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=d81b8ff71cfb150e";
+        let printed =
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=d81b8ff71cfb150e";
         assert_eq!(major_version(printed), Some(7));
         assert_eq!(major_version("Redis server v=6.0.16"), Some(6));
         assert_eq!(major_version("something else"), None);

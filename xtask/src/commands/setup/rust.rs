@@ -21,8 +21,10 @@ pub(crate) async fn rust_target(target: &str) -> Result<()> {
         return Ok(());
     }
     if paths::on_path("rustup").is_none() {
-        return Err(Error::new(format!("Rust's {target} target is missing, and there is no rustup to add it"))
-            .mend("install Rust with rustup, or the target with the package manager that Rust came from"));
+        return Err(Error::new(format!(
+            "Rust's {target} target is missing, and there is no rustup to add it"
+        ))
+        .mend("install Rust with rustup, or the target with the package manager that Rust came from"));
     }
     let step = format!("installing Rust's {target} target");
     run_quietly(&step, Some("5 s"), command("rustup", ["target", "add", target])).await

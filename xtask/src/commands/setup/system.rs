@@ -38,10 +38,13 @@ impl SystemProgram {
         } else if paths::on_path("brew").is_some() {
             run_quietly(&format!("installing {name}"), None, command("brew", ["install", brew])).await?;
         } else {
-            return Err(self.missing(&format!("install it with your package manager, so that `{name}` is on PATH")));
+            return Err(
+                self.missing(&format!("install it with your package manager, so that `{name}` is on PATH"))
+            );
         }
-        paths::on_path(name)
-            .ok_or_else(|| self.missing("the package was installed, but its program is not on PATH: add its folder"))
+        paths::on_path(name).ok_or_else(|| {
+            self.missing("the package was installed, but its program is not on PATH: add its folder")
+        })
     }
 
     async fn install_with_apt(&self) -> Result<()> {
