@@ -338,6 +338,22 @@ impl Journal {
         scopes: &[Scope],
         unless: Option<Unless<'_>>,
     ) -> Result<Appended, StoreError> {
+        let appended = self.send_record(mode, scopes, unless).await?;
+        // Catch up, so that a load that starts now is not taken for older than this record.
+        let caught_up = self.catch_up().await.is_ok();
+        // The store checks the value's own scopes only. A record of several tags is found only by
+        // following the whole journal.
+        let clean = appended.clean && unless.is_none_or(|unless| caught_up && !self.is_covered_by_all_tags(unless));
+        Ok(Appended { clean, ..appended })
+    }
+
+    /// Appends a record and applies it in this process, without following the journal up to it.
+    async fn send_record(
+        &self,
+        mode: Mode,
+        scopes: &[Scope],
+        unless: Option<Unless<'_>>,
+    ) -> Result<Appended, StoreError> {
         let appended = self.store.append(self.position(), mode, scopes, unless).await;
         self.is_failing.store(appended.is_err(), Ordering::Release);
         let appended = appended.inspect_err(|_| self.metrics.store_errors.add(1))?;
@@ -351,11 +367,6 @@ impl Journal {
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
         self.write().appended.push(appended.position);
         self.apply(&[own]);
-        // Catch up, so that a load that starts now is not taken for older than this record.
-        let caught_up = self.catch_up().await.is_ok();
-        // The store checks the value's own scopes only. A record of several tags is found only by
-        // following the whole journal.
-        let clean = clean && unless.is_none_or(|unless| caught_up && !self.is_covered_by_all_tags(unless));
         Ok(Appended { clean, ..appended })
     }
 
@@ -379,12 +390,12 @@ impl Journal {
     }
 
     /// Appends the queued invalidations, small ones first, until the queue is empty or an append
-    /// fails.
+    /// fails. Does not catch up: a process that is far behind may not have the time before its end.
     pub(crate) async fn flush_queue(&self) -> Result<(), StoreError> {
         let _flushing = self.flushing.lock().await;
         loop {
             let Some(first) = self.queue().first().cloned() else { return Ok(()) };
-            self.append_record(first.mode, &first.scopes, None).await?;
+            self.send_record(first.mode, &first.scopes, None).await?;
             let mut queue = self.queue();
             queue.remove(first.number);
             // Leave the scopes covered until the whole queue is appended: covering too much is

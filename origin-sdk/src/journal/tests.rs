@@ -1,4 +1,4 @@
-//! Positions that are ahead of the clock.
+//! Positions that are ahead of the clock, and the queue of a process that is far behind.
 
 use super::*;
 use crate::clock::unix_ms;
@@ -49,4 +49,23 @@ async fn a_store_whose_clock_was_ahead_begins_its_journal_anew() {
     assert_eq!(journal.verdict(&[], journal.position()), Verdict::Valid);
     let appended = journal.invalidate(Mode::Remove, &[Scope::All]).await.unwrap();
     assert!(!appended.is_ahead_of(unix_ms()), "{appended}");
+}
+
+/// A process that has just started reads the whole ledger, which can take longer than it has for
+/// its end.
+#[tokio::test(start_paused = true)]
+async fn queued_invalidations_are_sent_while_a_catch_up_runs() {
+    let (store, journal) = journal();
+    let loaded_at = journal.position();
+    for _ in 0..2 {
+        journal.enqueue(Mode::Remove, &[Scope::All]);
+    }
+    let catch_up = journal.last_catch_up.lock().await;
+    journal.flush_until(Instant::now() + Duration::from_secs(1)).await;
+    assert_eq!(journal.unsent(), []);
+    assert_eq!(journal.verdict(&[], loaded_at), Verdict::Removed);
+    drop(catch_up);
+    let other = Journal::new(store, Clock::manual(), Arc::default(), Arc::default(), Duration::from_secs(2));
+    other.catch_up().await.unwrap();
+    assert_eq!(other.verdict(&[], loaded_at), Verdict::Removed);
 }
