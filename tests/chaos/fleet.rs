@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 use rustix::process::{Pid, Signal, kill_process};
 use strata_tests::history::{Event, Moment, ORDERED, Order, Span};
-use strata_tests::{Passage, Proxy, RedisServer, Source, WAIT_LIMIT};
+use strata_tests::{Passage, Proxy, RedisServer, Source, WAIT_LIMIT, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -223,16 +223,18 @@ impl Fleet {
             lock(&self.history).ended_connected.push(ended.process);
         }
         let process = ended.process;
-        // Waiting for a child closes its input, which would end the process as well.
-        let _input = ended.child.stdin.take();
+        let closed = |(by, event): &(Process, Event)| *by == process && matches!(event, Event::Closed { .. });
+        // Only then its input is closed, which would end it without closing its cache.
+        eventually("the process reports its end", async || {
+            lock(&self.history).events.iter().rev().any(closed)
+        })
+        .await;
         let status = tokio::time::timeout(WAIT_LIMIT, ended.child.wait()).await;
         assert!(
             matches!(&status, Ok(Ok(status)) if status.success()),
             "process {process} did not end: {status:?}"
         );
         ended.log.await.unwrap();
-        let closed = |(by, event): &(Process, Event)| *by == process && matches!(event, Event::Closed { .. });
-        assert!(lock(&self.history).events.iter().any(closed), "process {process} did not report its end");
     }
 
     fn signal(&self, victim: usize, signal: Signal) {

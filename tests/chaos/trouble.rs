@@ -42,7 +42,7 @@ impl Trouble {
         Self::FeedDeleted,
     ];
 
-    /// Returns the first troubles of a run: those of every run and as many others, shuffled.
+    /// Returns the first troubles of a run, shuffled: those of every run, and as many others.
     pub(crate) fn first(random: &mut Xoshiro256PlusPlus) -> Vec<Self> {
         let mut first = Self::IN_EVERY_RUN.to_vec();
         first.extend(Self::OTHERS.sample(random, first.len()));

@@ -202,15 +202,18 @@ impl Worker {
         log(&Event::Closed { unsent, unfinished: report.unfinished, span });
     }
 
-    /// Writes the items of orders in turn. The tag of their group is in the middle of each call.
+    /// Writes one item of orders first, and then the other, so that the records of later calls do
+    /// not hide the loss of the first. The item's key is in the middle of each call.
     async fn invalidate(&self, calls: usize, tags: usize) {
-        for (_, item) in (0..calls).zip(ORDERED.cycle()) {
+        for call in 0..calls {
+            let item = if call == 0 { ORDERED.start } else { ORDERED.start + 1 };
             let Ok(version) = self.source.bump(item).await else { return };
-            let mut scopes: Vec<_> = (1..tags as u64).map(|n| Group { id: 1_000_000 + n }.to_tag()).collect();
-            scopes.insert(tags / 2, group(item));
+            let tag = |n| Scope::Tag(Group { id: 1_000_000 + n }.to_tag());
+            let mut scopes: Vec<_> = (1..tags as u64).map(tag).collect();
+            scopes.insert(tags / 2, Scope::key(&Item { id: item }.to_text()));
             let start = Moment::now();
             let receipt = self.cache.invalidate(scopes).await;
-            log_invalidated(item, version, "tag", true, receipt, start);
+            log_invalidated(item, version, "key", true, receipt, start);
         }
     }
 

@@ -85,12 +85,12 @@ pub fn group_of(item: u64) -> u64 {
 /// An order to a process: a line on its standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Writes [`ORDERED`] items in turn. After each write, one call invalidates the tag of their
-    /// group among others.
+    /// Writes the first of the [`ORDERED`] items once, and then the other. After each write, one
+    /// call invalidates the item and tags of nothing.
     Invalidate {
         /// The number of writes.
         calls: usize,
-        /// The number of tags in each call, at least 1.
+        /// The number of scopes in each call, at least 1.
         tags: usize,
     },
     /// Stops the work at random and reads until every item is served without its loader.
