@@ -28,7 +28,7 @@ struct Arguments {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
     listen: String,
-    /// The wrangler.toml whose [vars] and compatibility_date apply
+    /// The wrangler.toml whose variables and compatibility date apply
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Set a variable, such as SERVER_TIMING:1, over those of the file; may be repeated
