@@ -75,9 +75,10 @@ impl Stand {
         let asked_at = Instant::now();
         let request = self.edge.request(reqwest::Method::GET, path).header("accept-language", language);
         let response = request.send().await.expect("the worker answers");
-        let status =
-            response.headers().get("cache-status").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let is_hit = status.contains("strata-edge; hit");
+        // The origin's member may be a line of its own.
+        let mut lines =
+            response.headers().get_all("cache-status").iter().filter_map(|line| line.to_str().ok());
+        let is_hit = lines.any(|line| line.contains("strata-edge; hit"));
         let text = response.text().await.expect("the body arrives");
         let version = text.split(' ').next().and_then(|version| version.parse().ok());
         Reply {

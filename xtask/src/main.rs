@@ -1,5 +1,5 @@
-//! The commands that people type: `cargo xtask setup | up | edge | demo | test | model | chaos |
-//! conformance | simulate | fuzz | vectors | build-edge`.
+//! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
+//! chaos | conformance | simulate | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use commands::demo::Size;
-use commands::{build_edge, chaos, conformance, demo, edge, fuzz, model, setup, simulate, test, up, vectors};
+use commands::{
+    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up, vectors,
+};
 use stack::Store;
 use strata_harness::error::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +70,8 @@ enum Command {
         #[arg(long, conflicts_with = "requests")]
         quick: bool,
     },
+    /// Write the picture of the last demo's report that README shows, with Chromium
+    Picture,
     /// Run everything that must pass, from unit tests to end-to-end tests
     Test,
     /// Run the fuzz targets of fuzz/fuzz_targets
@@ -157,6 +161,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Demo { requests, quick } => {
             demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await
         }
+        Command::Picture => picture::run().await,
         Command::Test => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
         Command::Model { depth } => model::run(depth).await,

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod edge;
 pub(crate) mod fuzz;
 pub(crate) mod model;
+pub(crate) mod picture;
 mod request_log;
 pub(crate) mod setup;
 pub(crate) mod simulate;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use load::{Load, Pass};
 use report::Report;
+pub(crate) use report::report_file;
 use strata_harness::error::{Error, Result};
 use workload::Workload;
 

@@ -48,13 +48,18 @@ impl Report {
         let library = paths::node_module("chart.js/dist/chart.umd.min.js");
         let library =
             std::fs::read_to_string(&library).context(|| format!("reading {}", library.display()))?;
-        let folder = paths::target().join("demo");
-        let path = folder.join("report.html");
-        std::fs::create_dir_all(&folder)
+        let path = report_file();
+        path.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
             .and_then(|()| std::fs::write(&path, page(self, &library)?))
             .context(|| format!("writing {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// Returns the path of the report, whether there is one or not.
+pub(crate) fn report_file() -> PathBuf {
+    paths::target().join("demo/report.html")
 }
 
 fn page(report: &Report, library: &str) -> serde_json::Result<String> {

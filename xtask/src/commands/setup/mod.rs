@@ -1,12 +1,14 @@
 //! `cargo xtask setup`, and the parts of it that other commands need. Each part installs only what
 //! is missing, and says so.
 
+mod chromium;
 mod fuzz;
 mod node;
 mod redis;
 mod rust;
 mod system;
 
+pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
