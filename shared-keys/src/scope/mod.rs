@@ -139,11 +139,15 @@ impl Scope {
                 text,
             ));
         }
-        if let Some(at) = text.find("://") {
-            return Err(ParseError::new("`host/path` without the scheme of the URL", at, text));
+        let host = text.split('/').next().unwrap_or_default();
+        // The URL parser drops these wherever they stand.
+        let is_dropped = |character: char| matches!(character, '\t' | '\n' | '\r');
+        let before = host.trim_end_matches(is_dropped);
+        let behind = text[host.len()..].chars().filter(|&character| !is_dropped(character));
+        if before.ends_with(':') && behind.take(2).eq("//".chars()) {
+            return Err(ParseError::new("`host/path` without the scheme of the URL", before.len() - 1, text));
         }
         // Rejects what the URL parser would drop or read in another way.
-        let host = text.split('/').next().unwrap_or_default();
         let is_host = !host.is_empty() && !host.contains(['@', '\\']);
         let normal = |scheme: &str| {
             let target = TargetKey::parse(&[scheme, text].concat()).ok()?;
@@ -329,6 +333,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_path_with_a_scheme_is_refused_and_one_with_a_colon_further_on_is_not() {
+        for text in ["https://a.example/x", "a://b", "https:\n//a.example/x", "https:/\t/a.example/x"] {
+            let error = Scope::path(text).unwrap_err();
+            assert_eq!(
+                (error.expected(), error.at()),
+                ("`host/path` without the scheme of the URL", text.find(':').unwrap())
+            );
+        }
+        for text in ["a.example/x://y", "a.example/x:\n////y"] {
+            let scope = Scope::path(text).unwrap();
+            assert_eq!(scope.to_string().parse(), Ok(scope));
+        }
+    }
 
     #[test]
     fn a_scope_is_refused_with_what_was_expected_and_where() {
