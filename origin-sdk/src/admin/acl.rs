@@ -5,30 +5,12 @@ use serde::Serialize;
 use crate::cache::check_names;
 use crate::error::AdminError;
 
-/// The commands of a service that reads, writes, invalidates and follows the journal.
-const SERVICE: &[&str] = &[
-    "append",
-    "del",
+/// The commands of the journal's scripts and of waiting for a record.
+const JOURNAL: &[&str] = &[
     "evalsha",
-    "exec",
-    "get",
-    "getrange",
-    "hget",
-    "hkeys",
-    "hset",
     "info",
-    "multi",
-    "pexpire",
-    "ping",
-    "pttl",
-    "publish",
-    "rename",
     "script|load",
-    "set",
-    "strlen",
-    "subscribe",
     "time",
-    "unlink",
     "xadd",
     "xrange",
     "xread",
@@ -40,6 +22,28 @@ const SERVICE: &[&str] = &[
     "zrem",
     "zremrangebyscore",
     "zscore",
+];
+
+/// The further commands of a service that reads, writes and invalidates.
+const SERVICE: &[&str] = &[
+    "append",
+    "del",
+    "exec",
+    "get",
+    "getrange",
+    "hget",
+    "hkeys",
+    "hset",
+    "multi",
+    "pexpire",
+    "ping",
+    "pttl",
+    "publish",
+    "rename",
+    "set",
+    "strlen",
+    "subscribe",
+    "unlink",
 ];
 
 /// The further commands of a service that ships the journal to the edge.
@@ -56,38 +60,23 @@ const SHIPPING: &[&str] = &[
     "xreadgroup",
 ];
 
-/// The commands of `cachectl`.
+/// The further commands of `cachectl`.
 const ADMINISTRATION: &[&str] = &[
     "del",
-    "evalsha",
     "exec",
     "exists",
     "get",
     "getrange",
     "hdel",
     "hgetall",
-    "info",
     "multi",
     "pttl",
     "scan",
-    "script|load",
     "strlen",
-    "time",
     "unlink",
-    "xadd",
     "xgroup|destroy",
     "xinfo|groups",
     "xpending",
-    "xrange",
-    "xread",
-    "xrevrange",
-    "zadd",
-    "zcard",
-    "zcount",
-    "zrange",
-    "zrem",
-    "zremrangebyscore",
-    "zscore",
 ];
 
 /// The least rights of Redis users, each as the arguments of `ACL SETUSER` after the name. They
@@ -135,8 +124,8 @@ pub fn acl_rules_in(environment: Option<&str>, app: &str) -> Result<AclRules, Ad
     // Services wake up each other's waiters through channels.
     let channels = format!(" &{app}:wake:*");
     Ok(AclRules {
-        service: rule(&channels, &[SERVICE]),
-        shipping_service: rule(&channels, &[SERVICE, SHIPPING]),
-        cachectl: rule("", &[ADMINISTRATION]),
+        service: rule(&channels, &[SERVICE, JOURNAL]),
+        shipping_service: rule(&channels, &[SERVICE, JOURNAL, SHIPPING]),
+        cachectl: rule("", &[ADMINISTRATION, JOURNAL]),
     })
 }
