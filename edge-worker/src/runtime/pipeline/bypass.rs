@@ -109,24 +109,27 @@ impl Exchange {
         headers: &HeaderMap,
         context: FetchContext,
     ) -> Option<(StoredResponse, Duration)> {
-        // Fields of the body, which is not in the key either: `store_post` accepts that.
-        let mut own = self.headers.clone();
-        own.remove(header::CONTENT_LENGTH);
-        own.remove(header::CONTENT_TYPE);
-        let mut keyed = own.clone();
-        remove_unkeyed(&mut keyed, &self.rule.unkeyed);
-        // Fields and a spelling outside the key may have influenced the response, and a response
-        // that varies was selected by fields that are not normalised.
         let has_credentials =
             self.headers.contains_key(header::COOKIE) || self.headers.contains_key(header::AUTHORIZATION);
+        // A spelling outside the key may have influenced the response, and a response that varies
+        // was selected by fields that are not normalised.
         if self.method != Method::POST
             || !self.rule.store_post
             || has_credentials
             || self.configured_bypass().is_some()
-            || keyed.len() != own.len()
             || self.keyed_url() != self.url
             || headers.contains_key(header::VARY)
         {
+            return None;
+        }
+        // Fields outside the key may have influenced the response. Those of the body do not count:
+        // `store_post` accepts that the body is not in the key.
+        let mut own = self.headers.clone();
+        own.remove(header::CONTENT_LENGTH);
+        own.remove(header::CONTENT_TYPE);
+        let fields = own.len();
+        remove_unkeyed(&mut own, &self.rule.unkeyed);
+        if own.len() != fields {
             return None;
         }
         let response = response::to_stored(status, headers.clone(), &self.target, context);
