@@ -176,7 +176,9 @@ macro_rules! trials {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests mostly wait, so they run at the same time.
+    arguments.test_threads = arguments.test_threads.or(Some(8));
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let stack = Arc::new(runtime.block_on(Stack::start()));
     let trials = trials![runtime, stack:

@@ -9,6 +9,9 @@ use crate::command::{cargo, run_quietly, run_shown};
 use crate::progress::human;
 use crate::stack::edge_server;
 
+/// The tests of one binary that run at the same time.
+const TEST_THREADS: &str = "4";
+
 /// Runs all checks and stops at the first that fails.
 ///
 /// # Errors
@@ -23,6 +26,10 @@ pub(crate) async fn run() -> Result<()> {
     // time.
     let mut tests = cargo(["test", "--workspace", "--exclude", "strata-bindgen"]);
     tests.env("STRATA_REDIS_SERVER", redis);
+    // Most tests wait for servers: more of them than cores may run at once.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        tests.env("RUST_TEST_THREADS", TEST_THREADS);
+    }
     // The tests of the edge start the worker with this program's `edge` command.
     if let Ok(xtask) = std::env::current_exe() {
         tests.env("STRATA_XTASK", xtask);
