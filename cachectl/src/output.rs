@@ -27,7 +27,7 @@ Exit codes:
   2  invalid arguments
   3  inspect: no entry is stored under the key, or it may not be served
   4  purge --wait: timed out before every target confirmed; the purge is in the journal and will be shipped
-  5  verify: a check failed";
+  5  verify, doctor: a check failed";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
