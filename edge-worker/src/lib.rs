@@ -7,7 +7,7 @@
 //! - [`store`] defines where responses are stored, and how their variants are found.
 //! - [`origin`] builds the request to the origin and reads its response.
 //! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
-//!   it.
+//!   it, and [`purge_bodies`] holds what is not authenticated yet.
 //! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress, and
 //!   [`variant_requests`] of how often variants are requested.
 //! - `runtime` exists only for wasm32: it calls the platform and runs a request through the modules
@@ -25,6 +25,7 @@ pub mod json;
 pub mod origin;
 pub mod policy;
 pub mod purge;
+pub mod purge_bodies;
 pub mod recent_invalidations;
 pub mod rules;
 #[cfg(target_arch = "wasm32")]

@@ -80,6 +80,7 @@ pinned! { NOT_STORED, NotStored:
     Undecodable = "undecodable",
     NoLifetime = "no-lifetime",
     TooLarge = "too-large",
+    Tags = "tags",
     Deceptive = "content-type",
     SelfRedirect = "self-redirect",
     Spelling = "spelling",

@@ -9,6 +9,7 @@ mod bodies;
 mod caching;
 mod codings;
 mod collapse;
+mod costs;
 mod faults;
 mod gate;
 mod invalidation;
@@ -309,6 +310,10 @@ fn main() -> ExitCode {
         attacks::a_purge_with_a_huge_body_is_refused,
         attacks::a_purge_with_a_malformed_scope_is_refused_as_a_whole,
         attacks::only_a_post_purges,
+        costs::unsafe_requests_do_not_empty_the_store,
+        costs::an_unsigned_purge_is_refused_before_its_body_is_read,
+        costs::unfinished_purges_delay_no_real_one_and_end,
+        costs::a_url_that_is_too_long_is_refused,
         faults::the_origin_answers_if_a_part_of_the_platform_fails,
         safety::internal_fields_are_removed_in_both_directions,
         safety::a_client_cannot_choose_a_variants_key,

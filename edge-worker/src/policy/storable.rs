@@ -53,6 +53,10 @@ const REQUIRED_FIELDS: [&str; 12] = [
 /// complete, and all requests share 128 MB.
 pub const MAX_STORED_BYTES: u64 = 8 << 20;
 
+/// The largest number of scopes of a stored response, all of which are checked before each use. As
+/// many tags as fit into a field of 16 KiB.
+const MAX_SCOPES: usize = 10_000;
+
 /// The reason why a response was not stored. The sections are those of RFC 9111.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
@@ -94,6 +98,8 @@ pub enum NotStored {
     /// It answers the client's own spelling of the URL, because the origin redirects the key's
     /// spelling to it.
     Spelling,
+    /// It has more scopes than are checked in a short time.
+    Tags,
     /// A journal record covers it: this cache knows a purge that the origin process had not
     /// applied.
     Outdated,
@@ -119,6 +125,7 @@ impl NotStored {
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
             Self::Spelling => "spelling",
+            Self::Tags => "tags",
             Self::Outdated => "outdated",
         }
     }
@@ -143,6 +150,7 @@ impl NotStored {
                 | Self::Undecodable
                 | Self::NoLifetime
                 | Self::TooLarge
+                | Self::Tags
                 | Self::Deceptive => true,
                 Self::Status
                 | Self::Request
@@ -210,6 +218,9 @@ pub fn retention(
     }
     if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
+    }
+    if response.scopes.len() > MAX_SCOPES {
+        return Err(NotStored::Tags);
     }
     let retention = retention_time(&directives, response);
     if retention.is_zero() {
@@ -323,6 +334,19 @@ mod tests {
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
         retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
+    }
+
+    /// All are checked before each use.
+    #[test]
+    fn a_response_with_too_many_tags_is_not_stored() {
+        let of = |scopes: usize| {
+            let response = StoredResponse {
+                scopes: (0..scopes as u64).map(shared_keys::ScopeHash).collect(),
+                ..stored(&[("cache-control", "max-age=60")])
+            };
+            retention(get(&headers(&[])), &response, &nothing_applied()).err()
+        };
+        assert_eq!((of(10_000), of(10_001)), (None, Some(NotStored::Tags)));
     }
 
     #[test]

@@ -24,8 +24,12 @@ pub(crate) enum Member {
     Other,
 }
 
-/// Parses a dictionary. Returns `None` if the value is not one; an empty value is an empty
-/// dictionary.
+/// The largest number of members, which RFC 9651 section 3.2 requires to support. Each member is
+/// compared with those before it.
+const MAX_MEMBERS: usize = 1024;
+
+/// Parses a dictionary. Returns `None` if the value is not one or has more than 1,024 members; an
+/// empty value is an empty dictionary.
 pub(crate) fn parse_dictionary(value: &[u8]) -> Option<Vec<(String, Member)>> {
     let mut input = Input { rest: value };
     let mut members: Vec<(String, Member)> = Vec::new();
@@ -36,6 +40,9 @@ pub(crate) fn parse_dictionary(value: &[u8]) -> Option<Vec<(String, Member)>> {
         input.parameters()?;
         members.retain(|(earlier, _)| *earlier != key);
         members.push((key, member));
+        if members.len() > MAX_MEMBERS {
+            return None;
+        }
         input.skip(is_ows);
         if input.rest.is_empty() {
             return Some(members);
@@ -198,6 +205,18 @@ mod tests {
 
     fn parse(value: &str) -> Option<Vec<(String, Member)>> {
         parse_dictionary(value.as_bytes())
+    }
+
+    /// Each member is compared with those before it.
+    #[test]
+    fn rfc9651_3_2_a_dictionary_has_a_largest_number_of_members() {
+        let members = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| alloc::format!("a{number}=1")).collect();
+            parse(&members.join(","))
+        };
+        assert_eq!(members(1024).map(|members| members.len()), Some(1024));
+        assert_eq!(members(1025), None);
+        assert_eq!(parse(&["a"; 5000].join(",")).map(|members| members.len()), Some(1));
     }
 
     #[test]

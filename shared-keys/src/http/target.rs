@@ -11,6 +11,7 @@ use url::{Position, Url};
 
 use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
+use crate::scope::within_depth;
 use crate::{ParseError, QueryRules, ScopeHash};
 
 /// The form of the text behind the scheme, for error messages.
@@ -114,8 +115,8 @@ impl TargetKey {
         &self.url
     }
 
-    /// Returns the scopes that contain its path: the host, and the path up to each of its segments.
-    /// The query is in none of them.
+    /// Returns the scopes that contain its path: the host, and the path up to each of its first 64
+    /// segments. The query is in none of them.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};
@@ -125,7 +126,7 @@ impl TargetKey {
     /// ```
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
-        let path = self.url[self.host_and_path.clone()].trim_end_matches('/');
+        let path = within_depth(self.url[self.host_and_path.clone()].trim_end_matches('/'));
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
@@ -328,6 +329,22 @@ mod tests {
             .map(scope)
         );
         assert!(!scopes.contains(&scope("path:a.example/api/pro")));
+    }
+
+    /// A client chooses the number of segments, and each scope costs a hash.
+    #[test]
+    fn the_scopes_of_a_path_are_bounded_and_its_purge_reaches_it_at_any_depth() {
+        for depth in [63, 64, 65, 66, 30_000] {
+            let path = |depth: usize| format!("a.example{}", "/a".repeat(depth));
+            let scopes = TargetKey::parse(&format!("http://{}", path(depth))).unwrap().scopes();
+            assert_eq!(scopes.len(), 1 + depth.min(64));
+            for purged in [0, 1, 63, 64, 65, 66, depth].into_iter().filter(|purged| *purged <= depth) {
+                let purge = format!("path:{}", path(purged)).parse::<Scope>().unwrap();
+                assert!(scopes.contains(&purge.hash()), "{purged} of {depth}");
+            }
+            let sibling = format!("path:{}/b", path(62)).parse::<Scope>().unwrap();
+            assert!(!scopes.contains(&sibling.hash()), "{depth}");
+        }
     }
 
     proptest! {

@@ -79,8 +79,9 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(text.as_bytes(), TAG_SEED))
     }
 
+    /// Hashes a path, `host/segment/segment`, as far as [`within_depth`] counts it.
     pub(crate) fn path(path: &str) -> Self {
-        Self(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
+        Self(xxh3_64_with_seed(within_depth(path).as_bytes(), PATH_SEED))
     }
 
     /// Hashes the fold of a prefix, which stands for the keys below `top` that were folded into it.
@@ -96,6 +97,16 @@ impl ScopeHash {
     pub(crate) fn all() -> Self {
         Self(xxh3_64_with_seed(b"all", ALL_SEED))
     }
+}
+
+/// The segments of a path that are scopes of their own. Each costs a hash per response, and a
+/// client chooses their number.
+const MAX_PATH_DEPTH: usize = 64;
+
+/// Returns a path, `host/segment/segment`, up to its 64th segment. A deeper path has the scope of
+/// that segment, so its purge covers more and never less.
+pub(crate) fn within_depth(path: &str) -> &str {
+    path.match_indices('/').nth(MAX_PATH_DEPTH).map_or(path, |(end, _)| &path[..end])
 }
 
 impl fmt::Display for ScopeHash {

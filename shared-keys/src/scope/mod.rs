@@ -4,6 +4,7 @@ mod hash;
 mod into_scopes;
 
 pub use hash::ScopeHash;
+pub(crate) use hash::within_depth;
 pub use into_scopes::IntoScopes;
 
 use alloc::boxed::Box;
@@ -117,7 +118,7 @@ impl Scope {
     /// responses at and below the path, of both schemes.
     ///
     /// The path is normalised like a [`TargetKey`] and ends at a segment: `/api/pro` does not cover
-    /// `/api/products`.
+    /// `/api/products`. A path of more than 64 segments covers all that is below its 64th.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};

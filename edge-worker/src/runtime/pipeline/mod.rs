@@ -41,6 +41,10 @@ use crate::store::variants;
 /// says what is wrong with it.
 const HEALTH_PATH: &str = "/__strata/health";
 
+/// The longest URL, which is also the platform's. Other runtimes take longer ones, whose keys cost
+/// more time than a stranger should be able to cause.
+const MAX_URL_BYTES: usize = 16 << 10;
+
 type Found = variants::Found<Body>;
 type Stored = variants::Stored<Body>;
 /// A response, and how it came about.
@@ -74,6 +78,9 @@ pub(super) async fn handle(
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
+    if url.as_str().len() > MAX_URL_BYTES {
+        return refuse(StatusCode::URI_TOO_LONG, "expected a URL of at most 16 KiB");
+    }
     let mut headers = request_headers(&request);
     if is_ambiguous(&headers) {
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");

@@ -22,9 +22,13 @@ use crate::store::variants;
 impl Exchange {
     /// Looks the request up in the store. An error counts as a miss.
     pub(super) async fn lookup(&self) -> Found {
-        self.unless_invalidated(
-            variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await,
-        )
+        let (_pin, since) = (Self::pin(self.target.as_str()), now());
+        let looked_up = variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await;
+        // A read that an unsafe request overtook has put the deleted entry back into memory.
+        if self.is_invalidated(since) {
+            self.store.forget(self.target.as_str());
+        }
+        self.unless_invalidated(looked_up)
     }
 
     fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
-use crate::recent_invalidations::RecentInvalidations;
+use crate::recent_invalidations::{Pin, RecentInvalidations};
 use crate::rules;
 use crate::runtime::body::Body;
 use crate::runtime::tiered::CACHE_TIMEOUT;
@@ -33,7 +33,7 @@ impl Exchange {
     /// # Errors
     /// The reason not to store it.
     pub(super) fn retention(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
-        if self.is_invalidated(response.request_time) {
+        if self.is_too_old_to_store(response.request_time) {
             return Err(NotStored::Outdated);
         }
         if self.is_self_redirect(response) {
@@ -73,7 +73,8 @@ impl Exchange {
             None => None,
         };
         let request_time = response.request_time;
-        if self.is_invalidated(request_time) {
+        let _pin = Self::pin(self.target.as_str());
+        if self.is_too_old_to_store(request_time) {
             return Ok(false);
         }
         let length = body.as_ref().map(|body| u64::from(body.length()));
@@ -111,10 +112,10 @@ impl Exchange {
     }
 
     async fn record_use(&self, key: &str, magnitude: u8) -> Result<(), Error> {
-        let since = now();
+        let (_pin, since) = (Self::pin(self.target.as_str()), now());
         variants::record_use(&self.store, &self.target, key, magnitude, since).await?;
         // The write may have restored a marker that an unsafe request has deleted meanwhile.
-        if self.is_invalidated(since) {
+        if self.is_too_old_to_store(since) {
             self.store.delete(self.target.as_str()).await?;
         }
         Ok(())
@@ -123,10 +124,12 @@ impl Exchange {
     /// Deletes the entry under `key` before the client is answered, or afterwards if the store
     /// takes long.
     pub(super) async fn delete(self: &Rc<Self>, key: String, context: &Context) {
+        let pin = Self::pin(&key);
         if let Err(error) = timeout(CACHE_TIMEOUT, self.store.delete(&key)).await {
             worker::console_warn!("not deleted yet: {error}");
             let exchange = Rc::clone(self);
             after_response(context, async move {
+                let _pin = pin;
                 if let Err(error) = exchange.store.delete(&key).await {
                     worker::console_warn!("not deleted: {error}");
                 }
@@ -139,10 +142,21 @@ impl Exchange {
         INVALIDATIONS.with(|invalidations| invalidations.add(key, now()))
     }
 
-    /// Returns whether an unsafe request to this isolate has invalidated responses requested at
-    /// `request_time`.
+    /// Keeps the invalidations of `key` while the store is read, written or changed.
+    pub(super) fn pin(key: &str) -> Pin {
+        INVALIDATIONS.with(|invalidations| invalidations.pin(key, now()))
+    }
+
+    /// Returns whether an unsafe request to this isolate has invalidated stored responses that were
+    /// requested at `request_time`.
     pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
-        INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
+        INVALIDATIONS.with(|invalidations| invalidations.covers_stored(self.target.as_str(), request_time))
+    }
+
+    /// Returns whether an unsafe request to this isolate may have invalidated a response that was
+    /// requested at `request_time` and is not stored yet.
+    fn is_too_old_to_store(&self, request_time: SystemTime) -> bool {
+        INVALIDATIONS.with(|invalidations| invalidations.covers_unstored(self.target.as_str(), request_time))
     }
 
     /// Returns whether the stored response answers the same request now, without the origin. One
