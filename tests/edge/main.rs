@@ -13,6 +13,7 @@ mod faults;
 mod gate;
 mod invalidation;
 mod memory;
+mod origin_name;
 mod outage;
 mod ranges;
 mod responses;
@@ -219,6 +220,12 @@ fn main() -> ExitCode {
         memory::a_large_response_is_served_from_the_store,
         memory::a_purge_removes_a_response_from_memory,
         memory::memory_separates_variants,
+        origin_name::the_origins_own_urls_become_the_sites,
+        origin_name::each_site_gets_urls_of_its_own,
+        origin_name::a_redirect_at_the_origin_to_its_own_spelling_does_not_loop,
+        origin_name::a_rule_forwards_the_origins_urls_unchanged,
+        origin_name::an_unsafe_request_invalidates_what_the_origin_names_by_its_own_url,
+        origin_name::the_origin_is_told_the_sites_name_and_no_clients,
         ranges::a_part_is_cut_from_a_whole_stored_response,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,

@@ -62,6 +62,7 @@ impl Exchange {
         let mut headers = from_runtime(answer.headers());
         let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
+        self.rewrite_urls(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
