@@ -1,4 +1,5 @@
-//! An origin of another name than the site's: its URLs in responses, and the site's name in requests.
+//! An origin of another name than the site's: its URLs in responses, and the site's name in
+//! requests.
 
 use reqwest::Method;
 use reqwest::redirect::Policy;

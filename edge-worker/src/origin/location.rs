@@ -55,8 +55,8 @@ impl Names<'_> {
     /// means something else, or is relative and means the same at the site.
     fn of_site(self, reference: &str) -> Option<String> {
         let base = self.origin.path().trim_end_matches('/');
-        // A relative reference is resolved by the client against the site's URL, where the base path
-        // does not exist. Browsers take `\\` for `/`.
+        // A relative reference is resolved by the client against the site's URL, where the base
+        // path does not exist. Browsers take `\` for `/`.
         let slashes = reference.bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
         if slashes < 1 + usize::from(base.is_empty()) {
             Url::parse(reference).ok()?;
