@@ -20,6 +20,7 @@ mod responses;
 mod rules;
 mod safety;
 mod stale;
+mod streams;
 mod unreachable;
 mod validation;
 mod verify;
@@ -277,6 +278,13 @@ fn main() -> ExitCode {
         responses::a_body_of_unknown_length_is_not_said_to_be_stored,
         responses::an_expired_response_is_said_to_be_stale,
         responses::other_methods_are_forwarded_with_their_bodies,
+        streams::each_client_of_a_stream_gets_its_beginning_at_once,
+        streams::an_event_source_does_not_wait_for_another,
+        streams::a_feed_holds_other_clients_for_a_moment_only,
+        streams::a_body_that_cannot_answer_others_holds_none,
+        streams::a_slow_body_holds_other_clients_once,
+        streams::the_origin_sees_that_the_client_of_a_stream_has_left,
+        streams::a_feed_that_breaks_off_breaks_off_for_its_client,
         validation::a_stale_response_is_validated,
         validation::a_304_for_another_representation_validates_nothing,
         validation::a_304_with_no_store_removes_the_stored_response,
