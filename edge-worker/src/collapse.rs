@@ -12,7 +12,8 @@
 //! - If the response may not be stored, or must be validated before each use, it cannot answer the
 //!   waiters. They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`]
 //!   (hit-for-miss). Otherwise the clients of an uncacheable URL would be answered one after the
-//!   other.
+//!   other. The same holds if the body has not arrived when the leader would be replaced, or within
+//!   [`UNKNOWN_LENGTH_TIMEOUT`] if its length is unknown: it may never end.
 //! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request
 //!   that a stale response can answer then does not try the origin. All others try it at once, each
 //!   by itself, instead of one after the other.
@@ -25,6 +26,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How long a leader is waited for before a waiter replaces it (nginx: `proxy_cache_lock_age`).
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a body of unknown length is waited for. Most are pages, which end soon; others are
+/// feeds, which never end.
+pub const UNKNOWN_LENGTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long before its replacement a leader whose body has not arrived releases the waiters, so
+/// that all of them send their requests at once and not one after the other.
+const RELEASE_MARGIN: Duration = Duration::from_millis(250);
 
 /// How long a request waits in all before it is sent to the origin itself: for one lost leader and
 /// one more.
@@ -95,6 +104,8 @@ pub struct Leader {
     pending: PendingFetches,
     key: u64,
     id: u64,
+    /// When a waiter replaces it.
+    until: SystemTime,
 }
 
 /// The identity of a leader.
@@ -129,7 +140,7 @@ impl PendingFetches {
             Ok(index) => state.entries[index] = entry,
             Err(index) => state.entries.insert(index, entry),
         }
-        Role::Leader(Leader { pending: self.clone(), key, id })
+        Role::Leader(Leader { pending: self.clone(), key, id, until: entry.until })
     }
 
     /// Returns whether `key` has a leader.
@@ -186,9 +197,22 @@ impl Leader {
         LeaderId { key: self.key, id: self.id }
     }
 
+    /// Returns how long to wait for the body of the response before the waiters are released: for a
+    /// moment if its length is unknown, and until shortly before a waiter replaces this leader.
+    pub fn body_timeout(&self, has_known_length: bool, now: SystemTime) -> Duration {
+        let left = self.until.duration_since(now).unwrap_or_default().saturating_sub(RELEASE_MARGIN);
+        if has_known_length { left } else { left.min(UNKNOWN_LENGTH_TIMEOUT) }
+    }
+
     /// Ends the lead with a response that cannot answer waiters.
     pub fn release_uncollapsed(self, now: SystemTime) {
-        if let Some(entry) = self.pending.0.borrow_mut().entry_of(&self) {
+        self.stop_collapsing(now);
+    }
+
+    /// Releases the waiters, unless another leader has replaced this one. The response may still be
+    /// stored.
+    pub fn stop_collapsing(&self, now: SystemTime) {
+        if let Some(entry) = self.pending.0.borrow_mut().entry_of(self) {
             (entry.progress, entry.until) = (Progress::Uncollapsed, now + UNCOLLAPSED_FOR);
         }
     }
@@ -275,6 +299,18 @@ mod tests {
         assert!(!pending.has_leader("a", at(101)));
         assert!(matches!(join(&pending, "a", 105), Role::Uncollapsed));
         let _tried_again = lead(&pending, "a", 106);
+    }
+
+    #[test]
+    fn waiters_are_released_before_a_leader_without_its_body_is_replaced() {
+        let pending = PendingFetches::default();
+        let leader = lead(&pending, "a", 100);
+        for (has_known_length, secs, millis) in
+            [(true, 101, 3750), (true, 104, 750), (true, 105, 0), (false, 101, 1000), (false, 104, 750)]
+        {
+            let timeout = leader.body_timeout(has_known_length, at(secs));
+            assert_eq!(timeout, Duration::from_millis(millis), "{has_known_length} {secs}");
+        }
     }
 
     #[test]

@@ -79,6 +79,7 @@ pinned! { NOT_STORED, NotStored:
     VaryUnreadable = "vary-unreadable",
     Undecodable = "undecodable",
     NoLifetime = "no-lifetime",
+    Endless = "endless",
     TooLarge = "too-large",
     Tags = "tags",
     Deceptive = "content-type",

@@ -14,12 +14,14 @@ mod faults;
 mod gate;
 mod invalidation;
 mod memory;
+mod origin_name;
 mod outage;
 mod ranges;
 mod responses;
 mod rules;
 mod safety;
 mod stale;
+mod streams;
 mod unreachable;
 mod validation;
 mod verify;
@@ -222,6 +224,12 @@ fn main() -> ExitCode {
         memory::a_large_response_is_served_from_the_store,
         memory::a_purge_removes_a_response_from_memory,
         memory::memory_separates_variants,
+        origin_name::the_origins_own_urls_become_the_sites,
+        origin_name::each_site_gets_urls_of_its_own,
+        origin_name::a_redirect_at_the_origin_to_its_own_spelling_does_not_loop,
+        origin_name::a_rule_forwards_the_origins_urls_unchanged,
+        origin_name::an_unsafe_request_invalidates_what_the_origin_names_by_its_own_url,
+        origin_name::the_origin_is_told_the_sites_name_and_no_clients,
         ranges::a_part_is_cut_from_a_whole_stored_response,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,
@@ -273,6 +281,13 @@ fn main() -> ExitCode {
         responses::a_body_of_unknown_length_is_not_said_to_be_stored,
         responses::an_expired_response_is_said_to_be_stale,
         responses::other_methods_are_forwarded_with_their_bodies,
+        streams::each_client_of_a_stream_gets_its_beginning_at_once,
+        streams::an_event_source_does_not_wait_for_another,
+        streams::a_feed_holds_other_clients_for_a_moment_only,
+        streams::a_body_that_cannot_answer_others_holds_none,
+        streams::a_slow_body_holds_other_clients_once,
+        streams::the_origin_sees_that_the_client_of_a_stream_has_left,
+        streams::a_feed_that_breaks_off_breaks_off_for_its_client,
         validation::a_stale_response_is_validated,
         validation::a_304_for_another_representation_validates_nothing,
         validation::a_304_with_no_store_removes_the_stored_response,

@@ -25,6 +25,7 @@ pub(crate) const RULES: &str = r#"[
     {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
         "store_post": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
+    {"name": "urls", "path": "/rules/urls", "rewrite_urls": false},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
     {"name": "vary", "path": "/responses/vary/*", "vary": {

@@ -181,11 +181,12 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
     assert_eq!(stack.get_with(path, &fields).await.status, 200);
     let request = &stack.origin.requests(path)[0];
     for (name, _) in fields {
-        if name != "x-forwarded-host" {
+        if !["forwarded", "x-forwarded-host"].contains(&name) {
             assert!(!request.headers.contains_key(name), "{name}");
         }
     }
-    assert_eq!(request.headers["x-forwarded-host"], *stack.edge.url().trim_start_matches("http://"));
+    assert_eq!(request.headers["x-forwarded-host"], stack.edge.host());
+    assert_eq!(request.headers["forwarded"], format!("host=\"{}\";proto=http", stack.edge.host()));
 }
 
 /// RFC 9110 section 5.1 allows `_` in names. Only a name that an origin could take for another

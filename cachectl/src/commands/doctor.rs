@@ -10,10 +10,10 @@ use crate::output::{Exit, Output, Result, printable};
 use crate::session::Session;
 
 /// Checks the version, clock, user, connections, replication and persistence of Redis; its memory
-/// limit, eviction policy, evictions and fragmentation; lifetimes and sizes of a sample of its keys;
-/// its hit rate and commands; the journal and its shipping. Writes nothing. Each line has the
-/// verdict (ok, unknown, warn, fail), the check and its figure; a fault also its consequence and the
-/// remedy.
+/// limit, eviction policy, evictions and fragmentation; lifetimes and sizes of a sample of its
+/// keys; its hit rate and commands; the journal and its shipping. Writes nothing. Each line has the
+/// verdict (ok, unknown, warn, fail), the check and its figure; a fault also its consequence and
+/// the remedy.
 #[derive(Args)]
 pub(crate) struct Doctor {
     /// Exit with 5 at a warning too

@@ -50,8 +50,9 @@ const MAX_FIELDS: usize = 64;
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok());
     let lines: Option<Vec<&str>> = lines.chain(coding_fields(headers).map(Some)).collect();
-    // This hop replaces `X-Forwarded-For`: the origin selected by another value than the client's.
-    let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
+    // This hop replaces these fields: the origin selected by another value than the client's.
+    let is_replaced = |name: &str| matches!(name, "forwarded" | "x-forwarded-for");
+    let selects = |name: &str| !is_replaced(name) && HeaderName::from_bytes(name.as_bytes()).is_ok();
     VaryFields::parse(lines?).filter(|fields| {
         fields.iter().take(MAX_FIELDS + 1).count() <= MAX_FIELDS && fields.iter().all(selects)
     })
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn rfc9111_4_1_an_invalid_vary_counts_as_vary_any() {
         assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
-        for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For"] {
+        for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For", "Forwarded"] {
             assert_eq!(vary_fields(&headers(&[("vary", name)])), None, "{name}");
         }
         assert_eq!(vary_fields(&headers(&[])), Some(VaryFields::default()));

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use shared_keys::{Applied, Directives, TargetKey, Verdict};
 use url::Url;
 
@@ -88,6 +88,9 @@ pub enum NotStored {
     Undecodable,
     /// It is not fresh on arrival, and nothing that it declares allows a later use (4.2).
     NoLifetime,
+    /// The body has a media type whose bodies do not end: an event stream, or parts that replace
+    /// each other.
+    Endless,
     /// The body is longer than 8 MiB.
     TooLarge,
     /// The media type contradicts the extension of the URL, and the lifetime is not the origin's
@@ -121,6 +124,7 @@ impl NotStored {
             Self::VaryUnreadable => "vary-unreadable",
             Self::Undecodable => "undecodable",
             Self::NoLifetime => "no-lifetime",
+            Self::Endless => "endless",
             Self::TooLarge => "too-large",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
@@ -149,6 +153,7 @@ impl NotStored {
                 | Self::VaryAny
                 | Self::Undecodable
                 | Self::NoLifetime
+                | Self::Endless
                 | Self::TooLarge
                 | Self::Tags
                 | Self::Deceptive => true,
@@ -216,6 +221,9 @@ pub fn retention(
     if has_undecodable_value(&response.headers) {
         return Err(NotStored::Undecodable);
     }
+    if is_endless(&response.headers) {
+        return Err(NotStored::Endless);
+    }
     if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
     }
@@ -230,6 +238,25 @@ pub fn retention(
         return Err(NotStored::Outdated);
     }
     Ok(retention)
+}
+
+/// Returns whether the media type says that the body does not end: Server-Sent Events (HTML
+/// standard), or the frames of a camera.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// Returns whether the client asks for an event stream, as `EventSource` does (HTML standard). Some
+/// servers send the header section of a stream with its first event.
+pub fn requests_event_stream(request: &HeaderMap) -> bool {
+    let mut accepted =
+        request.get_all(header::ACCEPT).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    accepted.any(|range| {
+        let essence = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
 }
 
 /// Returns whether a 206 answers a known `Range`, states its parts, and has all fields of a 200. A
@@ -424,6 +451,34 @@ mod tests {
                 Err(NotStored::Status),
                 "{status}"
             );
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_end_by_its_type_is_not_stored() {
+        for (media_type, stored) in [
+            ("text/event-stream", false),
+            ("Text/Event-Stream ; charset=utf-8", false),
+            ("multipart/x-mixed-replace; boundary=frame", false),
+            ("multipart/mixed; boundary=text/event-stream", true),
+            ("application/x-ndjson", true),
+        ] {
+            for lifetime in ["max-age=60", "no-cache"] {
+                let fields = [("cache-control", lifetime), ("etag", "\"a\""), ("content-type", media_type)];
+                assert_eq!(of(200, &fields) != Err(NotStored::Endless), stored, "{media_type} {lifetime}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_source_is_known_by_its_accept() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("text/html, Text/Event-Stream;q=0.5", true),
+            ("text/html, */*", false),
+            ("application/x; a=\"text/event-stream\"", false),
+        ] {
+            assert_eq!(requests_event_stream(&headers(&[("accept", accept)])), expected, "{accept}");
         }
     }
 

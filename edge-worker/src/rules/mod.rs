@@ -58,6 +58,9 @@ pub struct Rule {
     /// Default: `false`. The body of the POST is not part of the key, so any client that may POST
     /// decides what all clients get.
     pub store_post: bool,
+    /// Whether URLs of the origin's own host in response fields become those of the site (see
+    /// `origin::location`). Default: `true`.
+    pub rewrite_urls: bool,
     /// Whether responses are for everyone, whatever credentials a request has. Default: `false`.
     ignore_credentials: bool,
     /// The cookies that identify no user, besides `shared_keys::ANONYMOUS_COOKIES`. A `*` at the
@@ -104,6 +107,7 @@ impl Default for Rule {
             bypass_always: false,
             choices: Choices::default(),
             store_post: false,
+            rewrite_urls: true,
             ignore_credentials: false,
             ignored_cookies: Vec::new(),
             paths: Vec::new(),

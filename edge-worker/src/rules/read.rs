@@ -72,6 +72,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "errors" => errors(&mut rule, &member)?,
             "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
             "store_post" => rule.store_post = member.boolean()?,
+            "rewrite_urls" => rule.rewrite_urls = member.boolean()?,
             "ignore_credentials" => rule.ignore_credentials = member.boolean()?,
             "ignore_cookies" => rule.ignored_cookies = member.texts()?.into_iter().map(Into::into).collect(),
             "obey_requests" => rule.choices.obey_requests = member.boolean()?,
@@ -332,7 +333,7 @@ mod tests {
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "strict_s_maxage": true, "check_extension": false,
-                "store_set_cookie": true, "store_post": true, "obey_requests": true,
+                "store_set_cookie": true, "store_post": true, "rewrite_urls": false, "obey_requests": true,
                 "ignore_credentials": true, "ignore_cookies": ["theme", "ab_*"]
             }]"#,
         );
@@ -354,7 +355,7 @@ mod tests {
         assert_eq!((parts, rule.overrides_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
         assert!(rule.allow_stale && rule.strict_s_maxage && !rule.check_extension);
-        assert!(rule.store_post && rule.ignore_credentials);
+        assert!(rule.store_post && !rule.rewrite_urls && rule.ignore_credentials);
         assert_eq!(rule.ignored_cookies, ["theme".into(), "ab_*".into()]);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }

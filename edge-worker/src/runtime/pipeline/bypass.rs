@@ -10,7 +10,7 @@ use worker::{Context, web_sys};
 use super::Answer;
 use super::collapse::pending;
 use super::exchange::Exchange;
-use super::fetch::{OriginResponse, undecoded};
+use super::fetch::undecoded;
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::remove_hop_by_hop;
@@ -62,6 +62,7 @@ impl Exchange {
         let mut headers = from_runtime(answer.headers());
         let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
+        self.rewrite_urls(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
@@ -78,21 +79,16 @@ impl Exchange {
         let mut forwarded = Forwarded::new(forward, Some(code));
         if let Some((mut response, retention)) = answer_to_gets {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
-            if content_length(&response.headers).is_none() {
+            let has_known_length = content_length(&response.headers).is_some();
+            if !has_known_length {
                 forwarded = forwarded.with_unknown_length();
             }
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse {
-                response,
-                body: tee(&mut body),
-                undecoded: None,
-                is_evaluated: false,
-                is_keyed: true,
-            };
+            let copy = tee(&mut body, has_known_length)?;
             let exchange = Rc::clone(self);
             after_response(context, async move {
-                if let Err(error) = exchange.store(received, retention).await {
+                if let Err(error) = exchange.store(response, copy, retention).await {
                     worker::console_warn!("not stored: {error}");
                 }
             });

@@ -13,7 +13,7 @@ use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
-use crate::policy::{Decision, Forward, ForwardReason, validate};
+use crate::policy::{Decision, Forward, ForwardReason, storable, validate};
 use crate::runtime::now;
 
 /// The milliseconds between two polls of a waiter: short at first, for origins that answer quickly.
@@ -94,13 +94,14 @@ impl Exchange {
     }
 
     /// Returns whether the response can answer other requests. The response to a request with
-    /// credentials or a precondition is mostly for one client, and a part only for requests for the
-    /// same part.
+    /// credentials or a precondition is mostly for one client, a part only for requests for the
+    /// same part, and an event stream is never stored.
     fn is_collapsible(&self, forward: Forward) -> bool {
         forward.reason != ForwardReason::Bypass
             && self.extent() == Extent::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
             && !validate::has_precondition(&self.headers)
+            && !storable::requests_event_stream(&self.headers)
     }
 
     /// Returns the key that the response will be stored under, by the marker that was found. `None`

@@ -11,6 +11,7 @@ use super::respond::own_response;
 use super::{Answer, Found};
 use crate::cache_status::CacheStatus;
 use crate::config::Config;
+use crate::origin::location;
 use crate::origin::request::{self, is_loop};
 use crate::policy::{Decision, Detail, Forward, Request, bypass_reason};
 use crate::rules::Rule;
@@ -57,6 +58,13 @@ impl Exchange {
     /// Returns the URL at the origin.
     pub(super) fn origin_url(&self, url: &Url) -> Url {
         request::origin_url(self.config.origin.as_ref(), url)
+    }
+
+    /// Rewrites the origin's own URLs in the fields of its response to the site's.
+    pub(super) fn rewrite_urls(&self, headers: &mut HeaderMap) {
+        if let Some(origin) = self.config.origin.as_ref().filter(|_| self.rule.rewrite_urls) {
+            location::rewrite(headers, origin, &self.url);
+        }
     }
 
     /// Returns the URL of the key. All spellings that share the key are forwarded as this one;

@@ -244,8 +244,9 @@ impl Exchange {
             let answer = timeout(limit, fetch::fetch(&method, url, headers, None)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
-            let mut response =
-                response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
+            let mut fields = from_runtime(answer.headers());
+            self.rewrite_urls(&mut fields);
+            let mut response = response::to_stored(status, fields, &self.target, context);
             if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {
                 self.rule.set_lifetime(&mut response);
             }

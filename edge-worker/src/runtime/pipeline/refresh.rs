@@ -19,6 +19,7 @@ use crate::collapse::Role;
 use crate::error::Error;
 use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, storable, validate};
+use crate::runtime::body::Incoming;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::{Entry, Store};
 
@@ -87,7 +88,7 @@ impl Exchange {
         };
         match self.retention(&received.response) {
             Ok(retention) => {
-                self.store(received, retention).await?;
+                self.store(received.response, received.body.map(Incoming::from), retention).await?;
             }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.

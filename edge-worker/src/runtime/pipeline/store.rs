@@ -9,14 +9,13 @@ use worker::Context;
 
 use super::Found;
 use super::exchange::Exchange;
-use super::fetch::OriginResponse;
 use crate::error::Error;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
 use crate::recent_invalidations::{Pin, RecentInvalidations};
 use crate::rules;
-use crate::runtime::body::Body;
+use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::{Store, variants};
@@ -65,8 +64,12 @@ impl Exchange {
     ///
     /// # Errors
     /// If the body breaks off, or the store fails.
-    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<bool, Error> {
-        let OriginResponse { response, body, .. } = received;
+    pub(super) async fn store(
+        &self,
+        response: StoredResponse,
+        body: Option<Incoming>,
+        retention: Duration,
+    ) -> Result<bool, Error> {
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
             Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),

@@ -1,4 +1,4 @@
-//! What clients do: hit rate, dangerous commands, slow commands.
+//! The traffic: hit rate, dangerous commands, slow commands.
 
 use super::facts::Facts;
 use super::{Diagnosis, Health, percent};
