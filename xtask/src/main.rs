@@ -15,7 +15,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
-use commands::demo::Size;
 use commands::{
     build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up, vectors,
 };
@@ -63,11 +62,11 @@ enum Command {
     /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
     /// report
     Demo {
-        /// Requests of each of the three passes of the load; with 20000 the load takes about 4 min
-        #[arg(long, value_name = "N", default_value_t = Size::DEFAULT_REQUESTS, value_parser = value_parser!(u32).range(1..))]
-        requests: u32,
-        /// Send only 2,000 requests per pass, for at most 10 s without a cache instead of 20 s
-        #[arg(long, conflicts_with = "requests")]
+        /// Seconds for which each pass of the load is measured
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u64).range(1..=600))]
+        seconds: u64,
+        /// Measure each pass for 4 s only
+        #[arg(long, conflicts_with = "seconds")]
         quick: bool,
     },
     /// Write the picture of the last demo's report that README shows, with Chromium
@@ -158,8 +157,8 @@ async fn run(command: Command) -> Result<()> {
         Command::Edge { origin, port, vars, wrangler } => {
             edge::run(&origin, port, &vars, wrangler.as_deref()).await
         }
-        Command::Demo { requests, quick } => {
-            demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await
+        Command::Demo { seconds, quick } => {
+            demo::run(Duration::from_secs(if quick { 4 } else { seconds })).await
         }
         Command::Picture => picture::run().await,
         Command::Test => test::run().await,

@@ -1,11 +1,15 @@
 //! All layers together: Redis, processes of the shop, and the worker in front of the first of them.
 
+use std::time::Duration;
+
 pub(crate) mod edge_server;
+pub(crate) mod link;
 pub(crate) mod redis;
 pub(crate) mod shop;
 pub(crate) mod worker;
 mod wrangler;
 
+use link::Link;
 use shop::{Database, Edge, Shop, ShopProcess};
 use strata_harness::error::{Context, Result};
 use strata_harness::{Lines, Process, RedisServer, port};
@@ -31,12 +35,17 @@ pub(crate) struct Plan {
     pub(crate) edge: bool,
     /// Whether the worker prints a line per request.
     pub(crate) log_requests: bool,
+    /// The way to the shop and back, for the worker and for clients of [`Stack::service_urls`];
+    /// `None` for none.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// The running layers. Dropping stops them all.
 pub(crate) struct Stack {
     redis: Option<RedisServer>,
     shops: Vec<ShopProcess>,
+    /// A link to each of the shops, or none.
+    links: Vec<Link>,
     worker: Option<Worker>,
     database: Database,
 }
@@ -58,6 +67,7 @@ impl Stack {
                 Store::Redis(_) | Store::Embedded => None,
             },
             shops: Vec::new(),
+            links: Vec::new(),
             worker: None,
             database: shop.database()?,
         };
@@ -86,10 +96,15 @@ impl Stack {
             };
             stack.shops.push(shop.start(&settings, lines)?);
         }
+        if let Some(round_trip) = plan.round_trip {
+            for port in &ports {
+                stack.links.push(Link::start(*port, round_trip).await?);
+            }
+        }
         if plan.edge {
             let settings = worker::Settings {
                 port: edge_port,
-                origin: &format!("http://127.0.0.1:{}", ports[0]),
+                origin: &stack.service_urls()[0],
                 purge_secret: &secret,
                 log_requests: plan.log_requests,
                 vars: &[],
@@ -109,6 +124,25 @@ impl Stack {
     /// The shop's processes. The worker forwards to the first.
     pub(crate) fn shops(&self) -> &[ShopProcess] {
         &self.shops
+    }
+
+    /// The base URLs of the shop's processes, at the other end of the links if there are any.
+    pub(crate) fn service_urls(&self) -> Vec<String> {
+        if self.links.is_empty() {
+            return self.shops.iter().map(|shop| shop.url().to_owned()).collect();
+        }
+        self.links.iter().map(Link::url).collect()
+    }
+
+    /// Changes the way to the shop and back, if the plan has links. Their connections are closed.
+    ///
+    /// # Errors
+    /// If a link cannot be started again.
+    pub(crate) async fn set_round_trip(&mut self, round_trip: Duration) -> Result<()> {
+        for link in std::mem::take(&mut self.links) {
+            self.links.push(link.restart(round_trip).await?);
+        }
+        Ok(())
     }
 
     /// The worker's base URL, if the plan has a worker.

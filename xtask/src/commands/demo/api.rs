@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use strata_harness::error::{Context, Error, Result};
-
-use super::cache_status::CacheStatus;
+use strata_load::cache_status::CacheStatus;
 
 /// An answer, with its statements about the caches and its duration.
 pub(crate) struct Answer {
@@ -32,6 +31,11 @@ pub(crate) fn product_path(id: u32) -> String {
     format!("/api/products/{id}")
 }
 
+/// Returns the body of a change of a product's price.
+pub(crate) fn price_body(price_cents: u32) -> String {
+    format!(r#"{{"price_cents":{price_cents}}}"#)
+}
+
 /// Sends a `GET` and reads the whole body.
 ///
 /// # Errors
@@ -51,8 +55,8 @@ pub(crate) async fn put_price(
     price_cents: u32,
 ) -> Result<Answer> {
     let url = format!("{base}{}", product_path(id));
-    let change = serde_json::json!({ "price_cents": price_cents });
-    send(client.put(&url).json(&change), || format!("PUT {url}")).await
+    let request = client.put(&url).header("content-type", "application/json").body(price_body(price_cents));
+    send(request, || format!("PUT {url}")).await
 }
 
 async fn send(request: reqwest::RequestBuilder, description: impl Fn() -> String) -> Result<Answer> {

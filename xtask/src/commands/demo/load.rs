@@ -1,36 +1,33 @@
-//! One pass of the load: a fixed number of connections, each of which sends its next request as
-//! soon as it has an answer.
+//! One pass of the load: runs `strata-load`, and checks what its writes have left.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use strata_harness::error::{Context, Error, Result};
-use tokio::task::JoinSet;
+use strata_harness::{Group, Placement};
+use strata_load::cache_status::Layer;
+use strata_load::{Operation, Outcome, Plan};
+use tokio::io::AsyncReadExt;
 
-use super::api::{self, Answer};
-use super::cache_status::Layer;
-use super::workload::{Operation, Workload};
+use super::api;
+use crate::paths;
+use crate::stack::link;
 
-/// Connections of the load, and so requests in flight.
-pub(crate) const CONNECTIONS: usize = 16;
+/// Connections of the load, and so requests in flight. Few, so that a request waits for its
+/// answer and not for those before it: with 16 the database alone is busy without a cache.
+pub(crate) const CONNECTIONS: usize = 8;
 
 /// `JOURNAL_MAX_LAG` (5 s) and 5 s: the bound after which the edge serves no older price.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 const SETTLE_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The first few errors show what went wrong.
-const MAX_ERRORS: usize = 5;
 
 /// The figures of a pass.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Pass {
     pub(crate) title: &'static str,
     pub(crate) requests: u64,
-    /// Whether the time limit ended the pass before all requests were sent.
-    pub(crate) cut_short: bool,
     pub(crate) seconds: f64,
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
@@ -38,30 +35,20 @@ pub(crate) struct Pass {
     pub(crate) p99_ms: f64,
     pub(crate) queries_per_thousand: f64,
     pub(crate) writes: u64,
+    /// The most that a cache could have answered, as a share of the reads from 0 to 1.
+    pub(crate) hit_potential: f64,
+    /// The processors that the client used, such as 0.5 for half of one.
+    pub(crate) client_processors: f64,
     /// Reads by the layer that answered.
     pub(crate) layers: BTreeMap<Layer, u64>,
     /// The observations that contradict the demo's claims. Empty if all hold.
     pub(crate) failures: Vec<String>,
 }
 
-/// The measurements of a pass, or of one of its connections.
+/// The measurements of a load, and its requests.
 pub(crate) struct Load {
-    micros: Histogram<u64>,
-    layers: BTreeMap<Layer, u64>,
-    writes: Vec<Write>,
-    errors: Vec<String>,
-    error_count: u64,
-    duration: Duration,
-    cut_short: bool,
-}
-
-/// An answered write.
-#[derive(Clone, Copy)]
-struct Write {
-    product: u32,
-    price_cents: u32,
-    began: Instant,
-    ended: Instant,
+    operations: Vec<Operation>,
+    outcome: Outcome,
 }
 
 impl Load {
@@ -69,70 +56,31 @@ impl Load {
     /// passed.
     ///
     /// # Errors
-    /// If a connection's task fails. Failed requests are part of the result.
+    /// If the client fails. Failed requests are part of the result.
     pub(crate) async fn run(
-        client: &reqwest::Client,
         targets: &[String],
-        workload: &Workload,
+        operations: Vec<Operation>,
         limit: Option<Duration>,
     ) -> Result<Self> {
-        let since = Instant::now();
-        let shared = Arc::new(Shared {
-            client: client.clone(),
-            targets: targets.to_vec(),
-            operations: workload.operations.clone(),
-            next: AtomicUsize::new(0),
-            deadline: limit.map(|limit| since + limit),
-        });
-        let mut connections = JoinSet::new();
-        for _ in 0..CONNECTIONS {
-            connections.spawn(Arc::clone(&shared).connection());
+        let step = || "running the load".to_owned();
+        let plan = Plan {
+            targets: targets.iter().map(|url| url.trim_start_matches("http://").to_owned()).collect(),
+            connections: CONNECTIONS,
+            limit_ms: limit.map(|limit| limit.as_millis() as u64),
+            operations,
+        };
+        let folder = paths::temporary()?;
+        let file = folder.path().join("plan.json");
+        std::fs::write(&file, serde_json::to_vec(&plan).context(step)?).context(step)?;
+        let mut command = link::program();
+        command.arg("run").arg(&file).stdout(Stdio::piped());
+        let mut group = Group::spawn("the load's client", command, Placement::OwnGroup)?;
+        let mut printed = Vec::new();
+        if let Some(mut stdout) = group.child().stdout.take() {
+            stdout.read_to_end(&mut printed).await.context(step)?;
         }
-        let mut load = Self::empty()?;
-        while let Some(one) = connections.join_next().await {
-            load.add(one.context(|| "running the load".to_owned())??)?;
-        }
-        load.duration = since.elapsed();
-        load.cut_short = load.micros.len() + load.error_count < workload.operations.len() as u64;
-        Ok(load)
-    }
-
-    fn empty() -> Result<Self> {
-        // 1 µs to a minute with three digits.
-        let micros =
-            Histogram::new_with_bounds(1, 60_000_000, 3).context(|| "creating a histogram".to_owned())?;
-        Ok(Self {
-            micros,
-            layers: BTreeMap::new(),
-            writes: Vec::new(),
-            errors: Vec::new(),
-            error_count: 0,
-            duration: Duration::ZERO,
-            cut_short: false,
-        })
-    }
-
-    fn add(&mut self, other: Self) -> Result<()> {
-        self.micros.add(other.micros).context(|| "adding histograms".to_owned())?;
-        for (layer, reads) in other.layers {
-            *self.layers.entry(layer).or_default() += reads;
-        }
-        self.writes.extend(other.writes);
-        self.errors.extend(other.errors);
-        self.errors.truncate(MAX_ERRORS);
-        self.error_count += other.error_count;
-        Ok(())
-    }
-
-    fn count_error(&mut self, error: String) {
-        self.error_count += 1;
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push(error);
-        }
-    }
-
-    fn count_answer(&mut self, answer: &Answer) {
-        self.micros.saturating_record(answer.duration.as_micros() as u64);
+        let outcome = serde_json::from_slice(&printed).context(step)?;
+        Ok(Self { operations: plan.operations, outcome })
     }
 
     /// Returns an error for each product and target that does not show the price of the last write
@@ -140,9 +88,9 @@ impl Load {
     pub(crate) async fn unsettled(&self, client: &reqwest::Client, targets: &[String]) -> Vec<String> {
         let deadline = Instant::now() + SETTLE_LIMIT;
         let mut unsettled = Vec::new();
-        for (product, prices) in last_prices(&self.writes) {
+        for (path, bodies) in last_bodies(&self.writes()) {
             for target in targets {
-                if let Err(error) = wait_for_price(client, target, product, &prices, deadline).await {
+                if let Err(error) = wait_for_price(client, target, path, &bodies, deadline).await {
                     unsettled.push(error.to_string());
                 }
             }
@@ -150,16 +98,26 @@ impl Load {
         unsettled
     }
 
-    /// Computes the figures of the pass.
-    pub(crate) fn into_pass(self, title: &'static str, queries: u64, unsettled: &[String]) -> Pass {
-        let requests = self.micros.len();
-        let seconds = self.duration.as_secs_f64();
-        let millis = |quantile: f64| self.micros.value_at_quantile(quantile) as f64 / 1000.0;
-        let mut failures: Vec<String> = self.errors.iter().map(|error| format!("{title}: {error}")).collect();
-        if self.error_count > self.errors.len() as u64 {
-            failures.push(format!("{title}: {} failed requests in all", self.error_count));
+    /// Computes the figures of the pass, and returns the requests that were sent. `warm` are those
+    /// that were answered before.
+    pub(crate) fn into_pass(
+        mut self,
+        title: &'static str,
+        warm: &[Operation],
+        queries: u64,
+        unsettled: &[String],
+    ) -> (Pass, Vec<Operation>) {
+        let written = last_bodies(&self.writes()).len();
+        let outcome = self.outcome;
+        let sent = usize::try_from(outcome.answered + outcome.error_count).unwrap_or(usize::MAX);
+        self.operations.truncate(sent);
+        let seconds = Duration::from_micros(outcome.duration_us.max(1)).as_secs_f64();
+        let millis = |micros: u64| micros as f64 / 1000.0;
+        let mut failures: Vec<String> =
+            outcome.errors.iter().map(|error| format!("{title}: {error}")).collect();
+        if outcome.error_count > outcome.errors.len() as u64 {
+            failures.push(format!("{title}: {} failed requests in all", outcome.error_count));
         }
-        let written = last_prices(&self.writes).len();
         if !unsettled.is_empty() {
             failures.push(format!(
                 "{title}: {} of {written} written products do not show their last price, for example: {}",
@@ -167,112 +125,82 @@ impl Load {
                 unsettled[0]
             ));
         }
-        Pass {
+        let pass = Pass {
             title,
-            requests,
-            cut_short: self.cut_short,
+            requests: outcome.answered,
             seconds,
-            per_second: requests as f64 / seconds,
-            p50_ms: millis(0.50),
-            p95_ms: millis(0.95),
-            p99_ms: millis(0.99),
-            queries_per_thousand: queries as f64 * 1000.0 / requests.max(1) as f64,
-            writes: self.writes.len() as u64,
-            layers: self.layers,
+            per_second: outcome.answered as f64 / seconds,
+            p50_ms: millis(outcome.p50_us),
+            p95_ms: millis(outcome.p95_us),
+            p99_ms: millis(outcome.p99_us),
+            queries_per_thousand: queries as f64 * 1000.0 / outcome.answered.max(1) as f64,
+            writes: outcome.writes.len() as u64,
+            hit_potential: super::workload::hit_potential(warm, &self.operations),
+            client_processors: outcome.client_us as f64 / outcome.duration_us.max(1) as f64,
+            layers: outcome.layers,
             failures,
-        }
+        };
+        (pass, self.operations)
+    }
+
+    fn writes(&self) -> Vec<Write<'_>> {
+        let writes = self.outcome.writes.iter().filter_map(|write| {
+            let Operation::Put(path, body) = self.operations.get(write.operation)? else { return None };
+            Some(Write { path, body, began_us: write.began_us, ended_us: write.ended_us })
+        });
+        writes.collect()
     }
 }
 
-struct Shared {
-    client: reqwest::Client,
-    targets: Vec<String>,
-    operations: Vec<Operation>,
-    next: AtomicUsize,
-    deadline: Option<Instant>,
+/// An answered write.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    path: &'a str,
+    body: &'a str,
+    began_us: u64,
+    ended_us: u64,
 }
 
-impl Shared {
-    async fn connection(self: Arc<Self>) -> Result<Load> {
-        let mut load = Load::empty()?;
-        while self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            let n = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(operation) = self.operations.get(n) else { break };
-            let target = &self.targets[n % self.targets.len()];
-            match operation {
-                Operation::Read { path } => self.read(&mut load, target, path).await,
-                Operation::SetPrice { product, price_cents } => {
-                    self.write(&mut load, target, *product, *price_cents).await;
-                }
-            }
-        }
-        Ok(load)
-    }
-
-    async fn read(&self, load: &mut Load, target: &str, path: &str) {
-        match api::get(&self.client, target, path).await {
-            Ok(answer) if matches!(answer.status, 200 | 304 | 404) => {
-                load.count_answer(&answer);
-                *load.layers.entry(answer.cache.layer()).or_default() += 1;
-            }
-            Ok(answer) => load.count_error(format!("GET {path} answered {}", answer.status)),
-            Err(error) => load.count_error(error.to_string()),
-        }
-    }
-
-    async fn write(&self, load: &mut Load, target: &str, product: u32, price_cents: u32) {
-        let began = Instant::now();
-        match api::put_price(&self.client, target, product, price_cents).await {
-            Ok(answer) if (200..300).contains(&answer.status) => {
-                load.count_answer(&answer);
-                load.writes.push(Write { product, price_cents, began, ended: Instant::now() });
-            }
-            Ok(answer) => load.count_error(format!("PUT of product {product} answered {}", answer.status)),
-            Err(error) => load.count_error(error.to_string()),
-        }
-    }
-}
-
-/// Returns per product the prices that can be the final one: those of writes after whose end no
+/// Returns per product the bodies that can be the final one: those of writes after whose end no
 /// other write began.
 ///
 /// Overlapping writes can have reached the database in either order.
-fn last_prices(writes: &[Write]) -> BTreeMap<u32, Vec<u32>> {
-    let mut last_began: HashMap<u32, Instant> = HashMap::new();
+fn last_bodies<'a>(writes: &[Write<'a>]) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let mut last_began: BTreeMap<&str, u64> = BTreeMap::new();
     for write in writes {
-        let last = last_began.entry(write.product).or_insert(write.began);
-        *last = (*last).max(write.began);
+        let last = last_began.entry(write.path).or_insert(write.began_us);
+        *last = (*last).max(write.began_us);
     }
-    let mut prices: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let mut bodies: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for write in writes {
-        if last_began.get(&write.product).is_some_and(|last| write.ended >= *last) {
-            prices.entry(write.product).or_default().push(write.price_cents);
+        if last_began.get(write.path).is_some_and(|last| write.ended_us >= *last) {
+            bodies.entry(write.path).or_default().push(write.body);
         }
     }
-    prices
+    bodies
 }
 
-/// Reads the product until it shows one of the prices.
+/// Reads the product until it shows the price of one of these bodies of writes.
 ///
 /// # Errors
 /// If it shows another one at the deadline.
 async fn wait_for_price(
     client: &reqwest::Client,
     target: &str,
-    product: u32,
-    prices: &[u32],
+    path: &str,
+    bodies: &[&str],
     deadline: Instant,
 ) -> Result<()> {
     loop {
-        let answer = api::get(client, target, &api::product_path(product)).await?;
+        let answer = api::get(client, target, path).await?;
         let price = answer.price_cents()?;
-        if prices.contains(&price) {
+        if bodies.contains(&api::price_body(price).as_str()) {
             return Ok(());
         }
         if Instant::now() > deadline {
             let layer = answer.cache.layer().as_str();
             return Err(Error::new(format!(
-                "product {product} at {target}: expected a price of {prices:?}, got {price} from {layer}"
+                "{path} at {target}: expected the change {bodies:?}, got a price of {price} from {layer}"
             )));
         }
         tokio::time::sleep(SETTLE_POLL_INTERVAL).await;
@@ -283,34 +211,37 @@ async fn wait_for_price(
 mod tests {
     use super::*;
 
-    fn write(began: u64, ended: u64, product: u32, price_cents: u32, zero: Instant) -> Write {
-        Write {
-            product,
-            price_cents,
-            began: zero + Duration::from_millis(began),
-            ended: zero + Duration::from_millis(ended),
-        }
+    fn write(began_us: u64, ended_us: u64, path: &'static str, body: &'static str) -> Write<'static> {
+        Write { path, body, began_us, ended_us }
     }
 
     #[test]
     fn the_price_of_a_followed_write_is_not_final() {
-        let zero = Instant::now();
-        let writes = [write(0, 1, 7, 100, zero), write(2, 3, 7, 101, zero), write(0, 9, 8, 102, zero)];
-        assert_eq!(last_prices(&writes), BTreeMap::from([(7, vec![101]), (8, vec![102])]));
+        let writes = [write(0, 1, "7", "100"), write(2, 3, "7", "101"), write(0, 9, "8", "102")];
+        assert_eq!(last_bodies(&writes), BTreeMap::from([("7", vec!["101"]), ("8", vec!["102"])]));
     }
 
     #[test]
     fn the_price_of_either_overlapping_write_can_be_final() {
-        let zero = Instant::now();
-        let writes = [write(0, 5, 7, 100, zero), write(2, 3, 7, 101, zero)];
-        assert_eq!(last_prices(&writes), BTreeMap::from([(7, vec![100, 101])]));
+        let writes = [write(0, 5, "7", "100"), write(2, 3, "7", "101")];
+        assert_eq!(last_bodies(&writes), BTreeMap::from([("7", vec!["100", "101"])]));
     }
 
     #[test]
     fn a_pass_reports_the_first_errors_and_their_number() {
-        let mut load = Load::empty().unwrap();
-        (0..9).for_each(|n| load.count_error(format!("error {n}")));
-        let pass = load.into_pass("no cache", 0, &["product 7".to_owned()]);
-        assert_eq!(pass.failures.len(), MAX_ERRORS + 2, "{:?}", pass.failures);
+        let errors = (0..5).map(|n| format!("error {n}")).collect();
+        let outcome = Outcome { errors, error_count: 9, ..Outcome::default() };
+        let load = Load { operations: Vec::new(), outcome };
+        let (pass, _) = load.into_pass("no cache", &[], 0, &["product 7".to_owned()]);
+        assert_eq!(pass.failures.len(), 5 + 2, "{:?}", pass.failures);
+    }
+
+    #[test]
+    fn the_hit_potential_of_a_pass_counts_the_requests_that_were_sent() {
+        let read = Operation::Get("/a".to_owned());
+        let outcome = Outcome { answered: 2, ..Outcome::default() };
+        let load = Load { operations: vec![read; 10], outcome };
+        let (pass, sent) = load.into_pass("no cache", &[], 0, &[]);
+        assert_eq!((pass.hit_potential, sent.len()), (0.5, 2));
     }
 }

@@ -7,8 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use strata_harness::error::{Context, Result};
 
-use super::load::Pass;
+use super::goals::Goal;
 use super::machine::Machine;
+use super::passes::Passes;
 use super::tour::Step;
 use crate::paths;
 
@@ -23,21 +24,22 @@ pub(crate) struct Report {
     machine: Machine,
     load: String,
     steps: Vec<Step>,
-    passes: Vec<Pass>,
+    passes: Passes,
+    goals: Vec<Goal>,
 }
 
 impl Report {
     /// Returns a report with the present time and this machine's facts.
-    pub(crate) fn new(load: String, steps: Vec<Step>, passes: Vec<Pass>) -> Self {
+    pub(crate) fn new(load: String, steps: Vec<Step>, passes: Passes, goals: Vec<Goal>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { unix_millis: now.as_millis() as u64, machine: Machine::this(), load, steps, passes }
+        Self { unix_millis: now.as_millis() as u64, machine: Machine::this(), load, steps, passes, goals }
     }
 
     /// Returns what contradicts the demo's claims; empty if nothing does.
     pub(crate) fn failures(&self) -> Vec<String> {
         let steps = self.steps.iter().filter(|step| !step.ok);
         let steps = steps.map(|step| format!("{}: {} saw {}", step.claim, step.request, step.saw));
-        steps.chain(self.passes.iter().flat_map(|pass| pass.failures.iter().cloned())).collect()
+        steps.chain(self.passes.all().flat_map(|pass| pass.failures.iter().cloned())).collect()
     }
 
     /// Writes the page below Cargo's target folder and returns its path.
@@ -85,7 +87,8 @@ mod tests {
             millis: 1.5,
             ok,
         };
-        Report::new("load".to_owned(), vec![step], vec![stats::tests::pass()])
+        let passes = Passes { warm: vec![stats::tests::pass()], harder: Vec::new(), near: Vec::new() };
+        Report::new("load".to_owned(), vec![step], passes, Vec::new())
     }
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
         let (data, _) = data.split_once("</script>").unwrap();
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(data["steps"][0]["saw"], "</script><b>");
-        assert_eq!(data["passes"][0]["layers"]["redis"], 100);
+        assert_eq!(data["passes"]["warm"][0]["layers"]["redis"], 100);
     }
 
     #[test]

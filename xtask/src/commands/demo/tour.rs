@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use strata_harness::error::{Error, Result};
+use strata_load::cache_status::Layer;
 
 use super::api::{self, Answer};
-use super::cache_status::Layer;
 use crate::stack::Stack;
 
 const PRODUCT: u32 = 31_337;

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 /// The layer that answered, outermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Layer {
+pub enum Layer {
+    /// The edge's store.
     Edge,
+    /// The memory of the service's process.
     Memory,
+    /// Redis.
     Redis,
+    /// The loader, and so the database.
     Loader,
     /// The origin, without a statement about its layers.
     Origin,
@@ -19,7 +23,7 @@ pub(crate) enum Layer {
 
 impl Layer {
     /// Its name in the report.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Edge => "edge",
             Self::Memory => "memory",
@@ -32,7 +36,7 @@ impl Layer {
 
 /// The members of both of our caches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CacheStatus {
+pub struct CacheStatus {
     edge: Option<Member>,
     origin: Option<Member>,
 }
@@ -50,7 +54,7 @@ struct Member {
 impl CacheStatus {
     /// Parses the header's value. Ignores members of other caches; an empty value stands for a
     /// missing header.
-    pub(crate) fn parse(value: &str) -> Self {
+    pub fn parse(value: &str) -> Self {
         let mut status = Self::default();
         for text in value.split(',') {
             let mut parts = text.split(';').map(str::trim);
@@ -65,7 +69,7 @@ impl CacheStatus {
 
     /// Returns the layer that answered: the edge if it had a hit, otherwise the one that the origin
     /// names.
-    pub(crate) fn layer(&self) -> Layer {
+    pub fn layer(&self) -> Layer {
         if self.edge_hit() {
             return Layer::Edge;
         }
@@ -78,17 +82,17 @@ impl CacheStatus {
     }
 
     /// Returns whether the edge answered from a stored response, fresh or stale.
-    pub(crate) fn edge_hit(&self) -> bool {
+    pub fn edge_hit(&self) -> bool {
         self.edge.as_ref().is_some_and(|edge| edge.hit || edge.collapsed)
     }
 
     /// Returns whether the edge answered from a fresh stored response.
-    pub(crate) fn edge_fresh_hit(&self) -> bool {
+    pub fn edge_fresh_hit(&self) -> bool {
         self.edge_hit() && !self.edge_served_stale()
     }
 
     /// Returns whether the edge answered from a stale response and revalidates in the background.
-    pub(crate) fn edge_served_stale(&self) -> bool {
+    pub fn edge_served_stale(&self) -> bool {
         self.edge.as_ref().is_some_and(|edge| {
             edge.hit
                 && (edge.detail.as_deref() == Some("stale-while-revalidate")
