@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use origin_sdk::{Cache, Lifetime, Namespace, Position, Scope, Tag};
+use origin_sdk::{Cache, Delivery, Lifetime, Namespace, Position, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
 
@@ -198,6 +198,28 @@ async fn a_followed_tail_continues_with_new_records() {
         cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
         assert!(lines.next().unwrap().unwrap().contains(&format!("tag:t:{n}")));
     }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_tail_survives_an_outage_of_redis() {
+    let (redis, cache, ..) = fleet().await;
+    let mut command = bare();
+    command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
+    let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut errors = BufReader::new(tail.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the first record of a new journal");
+    redis.freeze();
+    let error = errors.next().unwrap().unwrap();
+    assert!(error.starts_with("trying again: redis did not answer"), "{error}");
+    redis.thaw();
+    eventually("an invalidation is appended", async || {
+        cache.invalidate([Tag::new("t").unwrap()]).await.journal == Delivery::Done
+    })
+    .await;
+    assert!(lines.next().unwrap().unwrap().contains("tag:t"));
     tail.kill().unwrap();
     tail.wait().unwrap();
 }
