@@ -19,6 +19,7 @@ use crate::workerd::Workerd;
 
 /// Run the edge worker in front of an origin, on workerd. The variable PURGE_SECRET of the
 /// environment is the key that purge messages are signed with; without it no purge is accepted.
+/// During a rotation, PURGE_SECRET_PREVIOUS is the former key.
 #[derive(Parser)]
 #[command(name = "strata-edge", version)]
 struct Arguments {

@@ -10,9 +10,9 @@ use tokio::process::{Child, Command};
 
 use crate::settings::{Settings, Variable};
 
-/// The environment variable with the key of purge messages. workerd reads it itself, so it is in no
-/// file and on no command line.
-const SECRET_VARIABLE: &str = "PURGE_SECRET";
+/// The environment variables with the keys of purge messages. workerd reads them itself, so they are
+/// in no file and on no command line.
+const SECRET_VARIABLES: [&str; 2] = ["PURGE_SECRET", "PURGE_SECRET_PREVIOUS"];
 /// The files of the built worker, as `worker.js` imports them.
 const MODULES: [(&str, &str); 3] =
     [("worker.js", "esModule"), ("build/edge_worker.js", "esModule"), ("build/edge_worker_bg.wasm", "wasm")];
@@ -30,10 +30,11 @@ impl Workerd {
         let modules = copy_modules(&settings.worker, folder)?;
         std::fs::create_dir_all(&settings.data)
             .map_err(|error| format!("creating {}: {error}", settings.data.display()))?;
-        let has_secret = std::env::var_os(SECRET_VARIABLE).is_some_and(|secret| !secret.is_empty());
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|secret| !secret.is_empty());
+        let secrets: Vec<_> = SECRET_VARIABLES.into_iter().filter(is_set).collect();
         let file = folder.join("strata.capnp");
         let writing = |error| format!("writing {}: {error}", file.display());
-        std::fs::write(&file, configuration(settings, &modules, has_secret)).map_err(writing)?;
+        std::fs::write(&file, configuration(settings, &modules, &secrets)).map_err(writing)?;
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).map_err(writing)?;
         let child = Command::new(program)
             // Without this flag workerd refuses Durable Objects on a local disk.
@@ -80,7 +81,7 @@ fn copy_modules(worker: &Path, folder: &Path) -> Result<Vec<(String, &'static st
 }
 
 /// Returns the configuration in Cap'n Proto's text form.
-fn configuration(settings: &Settings, modules: &[(String, &str)], has_secret: bool) -> String {
+fn configuration(settings: &Settings, modules: &[(String, &str)], secrets: &[&str]) -> String {
     let modules: Vec<String> = modules
         .iter()
         .map(|(name, kind)| format!("(name = {0}, {kind} = embed {0})", quoted(name)))
@@ -93,11 +94,8 @@ fn configuration(settings: &Settings, modules: &[(String, &str)], has_secret: bo
         };
         let _ = write!(bindings, ",\n    (name = {}, {kind} = {})", quoted(name), quoted(text));
     }
-    if has_secret {
-        let _ = write!(
-            bindings,
-            ",\n    (name = \"{SECRET_VARIABLE}\", fromEnvironment = \"{SECRET_VARIABLE}\")"
-        );
+    for name in secrets {
+        let _ = write!(bindings, ",\n    (name = \"{name}\", fromEnvironment = \"{name}\")");
     }
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";

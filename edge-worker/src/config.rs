@@ -31,6 +31,8 @@ const LOG_REQUESTS: &str = "LOG_REQUESTS";
 const SERVER_TIMING: &str = "SERVER_TIMING";
 /// The secret that purge messages are signed with.
 pub const PURGE_SECRET: &str = "PURGE_SECRET";
+/// The secret before a rotation, which is accepted beside the new one.
+pub const PURGE_SECRET_PREVIOUS: &str = "PURGE_SECRET_PREVIOUS";
 
 const DEFAULT_JOURNAL_MAX_LAG: Duration = Duration::from_secs(5);
 const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,8 +59,9 @@ pub struct Config {
     pub log_requests: bool,
     /// Add `Server-Timing` to responses; default `false`.
     pub server_timing: bool,
-    /// The secret that purge messages are signed with; `None` closes the purge endpoint.
-    pub purge_secret: Option<Secret>,
+    /// The secrets that purge messages may be signed with: the current one, and during a rotation
+    /// the previous one. Without any, the purge endpoint is closed.
+    pub purge_secrets: Vec<Secret>,
     /// The first invalid variable. The store is then not used at all, because the variable may have
     /// been meant to forbid that.
     pub fault: Option<Error>,
@@ -105,14 +108,16 @@ impl Config {
             fault.get_or_insert(error);
             Rules::default()
         });
-        let purge_secret = variable(PURGE_SECRET).and_then(|value| {
-            let secret = Secret::new(value);
-            secret
-                .map_err(|error| {
-                    fault.get_or_insert(Error::new(ErrorKind::Config, format!("{PURGE_SECRET}: {error}")))
-                })
-                .ok()
-        });
+        let mut purge_secrets = Vec::new();
+        for name in [PURGE_SECRET, PURGE_SECRET_PREVIOUS] {
+            match variable(name).map(Secret::new) {
+                None => {}
+                Some(Ok(secret)) => purge_secrets.push(secret),
+                Some(Err(error)) => {
+                    fault.get_or_insert(Error::new(ErrorKind::Config, format!("{name}: {error}")));
+                }
+            }
+        }
         let is_on = |name| variable(name).is_some_and(|value| value == "1");
         Ok(Self {
             origin: origin(variable(ORIGIN).as_deref())?,
@@ -122,7 +127,7 @@ impl Config {
             rules,
             log_requests: is_on(LOG_REQUESTS),
             server_timing: is_on(SERVER_TIMING),
-            purge_secret,
+            purge_secrets,
             fault,
         })
     }
@@ -194,7 +199,7 @@ mod tests {
             [&[(ORIGIN, ZONE)][..], &[(ORIGIN, " zone "), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]]
         {
             let config = read(variables).unwrap();
-            assert!(config.origin.is_none() && config.purge_secret.is_none() && !config.log_requests);
+            assert!(config.origin.is_none() && config.purge_secrets.is_empty() && !config.log_requests);
             assert_eq!((config.journal_max_lag.as_secs(), config.journal_max_outage.as_secs()), (5, 0));
             assert_eq!(config.origin_timeout.as_secs(), 10);
             assert!(config.fault.is_none());
@@ -231,14 +236,14 @@ mod tests {
 
     #[test]
     fn a_secret_of_less_than_16_bytes_is_a_fault_that_does_not_contain_it() {
-        let config = read(&[(ORIGIN, ZONE), (PURGE_SECRET, "hunter2")]).unwrap();
-        let fault = config.fault.unwrap().to_string();
-        assert!(
-            config.purge_secret.is_none() && fault.starts_with(PURGE_SECRET) && !fault.contains("hunter2"),
-            "{fault}"
-        );
+        for name in [PURGE_SECRET, PURGE_SECRET_PREVIOUS] {
+            let config = read(&[(ORIGIN, ZONE), (name, "hunter2")]).unwrap();
+            let fault = config.fault.unwrap().to_string();
+            let names_it = fault.starts_with(&format!("{name}: "));
+            assert!(config.purge_secrets.is_empty() && names_it && !fault.contains("hunter2"), "{fault}");
+        }
         let config = read(&[(ORIGIN, ZONE), (PURGE_SECRET, "sixteen bytes...")]).unwrap();
-        assert!(config.fault.is_none() && config.purge_secret.unwrap().is_short());
+        assert!(config.fault.is_none() && config.purge_secrets[0].is_short());
     }
 
     #[test]

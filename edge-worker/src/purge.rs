@@ -117,13 +117,14 @@ fn signature(headers: &HeaderMap) -> Result<&str, Refusal> {
     signature.ok_or(Refusal::Signature(None))
 }
 
-/// Verifies the signature of a request to `host`, and returns its nonce and its message.
+/// Verifies the signature of a request to `host` by one of the secrets, and returns its nonce and
+/// its message. During a rotation there are two secrets.
 ///
 /// # Errors
 /// The reason of the refusal. Replays are not detected here: only the journal object knows the used
 /// nonces.
 pub fn authenticate(
-    secret: &Secret,
+    secrets: &[Secret],
     headers: &HeaderMap,
     host: &str,
     body: &[u8],
@@ -132,8 +133,15 @@ pub fn authenticate(
     let signature = signature(headers)?;
     let parts = SignedParts { method: Method::POST.as_str(), host, path: PURGE_PATH, body };
     // An isolate does not know which nonces were used; the journal object checks them.
-    let nonce = verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false)
-        .map_err(|error| Refusal::Signature(Some(error)))?;
+    let by = |secret| verify(secret, signature, parts, unix_ms(now) / 1000, CLOCK_WINDOW, |_| false);
+    let mut nonce = Err(SignatureError::Mismatch);
+    for secret in secrets {
+        nonce = by(secret);
+        if nonce != Err(SignatureError::Mismatch) {
+            break;
+        }
+    }
+    let nonce = nonce.map_err(|error| Refusal::Signature(Some(error)))?;
     let message = PurgeMessage::parse(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
     Ok((nonce, message))
 }
@@ -161,14 +169,24 @@ mod tests {
     }
 
     fn refusal(headers: &HeaderMap, body: &[u8], now: u64) -> (u16, &'static str) {
-        let refusal = authenticate(&secret("s"), headers, HOST, body, at(now)).unwrap_err();
+        let refusal = authenticate(&[secret("s")], headers, HOST, body, at(now)).unwrap_err();
         (refusal.status().as_u16(), refusal.as_str())
     }
 
     #[test]
     fn a_signed_message_is_accepted() {
-        let (nonce, message) = authenticate(&secret("s"), &signed("s", BODY), HOST, BODY, at(1001)).unwrap();
+        let (nonce, message) =
+            authenticate(&[secret("s")], &signed("s", BODY), HOST, BODY, at(1001)).unwrap();
         assert_eq!((nonce.as_str(), message.records.len()), (NONCE, 1));
+    }
+
+    #[test]
+    fn during_a_rotation_both_secrets_are_accepted_and_no_other() {
+        let secrets = [secret("new"), secret("old")];
+        let by =
+            |name| authenticate(&secrets, &signed(name, BODY), HOST, BODY, at(1000)).map_err(|r| r.as_str());
+        assert!(by("new").is_ok() && by("old").is_ok());
+        assert_eq!(by("other").unwrap_err(), "signature-mismatch");
     }
 
     #[test]
@@ -196,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_message_for_another_deployment_with_the_same_secret_is_refused() {
-        let refused = authenticate(&secret("s"), &signed("s", BODY), "other.example", BODY, at(1000));
+        let refused = authenticate(&[secret("s")], &signed("s", BODY), "other.example", BODY, at(1000));
         assert_eq!(refused.unwrap_err().as_str(), "signature-mismatch");
     }
 

@@ -304,6 +304,7 @@ fn main() -> ExitCode {
         bodies::a_client_that_disconnects_harms_no_other,
         bodies::an_encoded_body_arrives_as_the_origin_sent_it,
         invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
+        invalidation::a_purge_by_the_previous_secret_is_obeyed_during_a_rotation,
         invalidation::a_purge_by_a_process_of_another_schema_version_reaches_the_response,
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,

@@ -64,10 +64,12 @@ async fn accept(
     if method != Method::POST {
         return Err(Refusal::Method);
     }
-    let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
+    if config.purge_secrets.is_empty() {
+        return Err(Refusal::NoSecret);
+    }
     check_head(headers, now())?;
     let body = read(body).await?;
-    let (nonce, message) = authenticate(secret, headers, &signed_host(url), &body, now())?;
+    let (nonce, message) = authenticate(&config.purge_secrets, headers, &signed_host(url), &body, now())?;
     let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
         worker::console_error!("a purge is not appended: {error}");
         Refusal::Unreachable

@@ -137,7 +137,7 @@ fn config(env: &Env) -> Result<Rc<Config>, Error> {
                 if let Some(fault) = &config.fault {
                     worker::console_error!("the store is not used: {fault}");
                 }
-                if config.purge_secret.as_ref().is_some_and(Secret::is_short) {
+                if config.purge_secrets.iter().any(Secret::is_short) {
                     worker::console_warn!(
                         "{PURGE_SECRET}: 32 random bytes are recommended, as of `openssl rand -hex 32`"
                     );
