@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | conformance | simulate | fuzz | vectors | build-edge`.
+//! chaos | conformance | recipes | simulate | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use commands::{
-    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up, vectors,
+    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup, simulate, test, up,
+    vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -120,6 +121,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Install the apps of tests/recipes and test them behind the worker
+    Recipes {
+        /// Recipes to test, such as next [default: all]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Simulate the edge journal for a planet of isolates: its load, and the delay of a purge
     Simulate {
         /// Options of the simulation; `--help` lists them
@@ -169,6 +176,7 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
+        Command::Recipes { names } => recipes::run(&names).await,
         Command::Simulate { options } => simulate::run(options).await,
         Command::BuildEdge => build_edge::run().await,
     }

@@ -8,6 +8,7 @@ pub(crate) mod edge;
 pub(crate) mod fuzz;
 pub(crate) mod model;
 pub(crate) mod picture;
+pub(crate) mod recipes;
 mod request_log;
 pub(crate) mod setup;
 pub(crate) mod simulate;

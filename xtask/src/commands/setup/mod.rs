@@ -3,6 +3,7 @@
 
 mod chromium;
 mod fuzz;
+mod languages;
 mod node;
 mod redis;
 mod rust;
@@ -10,6 +11,7 @@ mod system;
 
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
+pub(crate) use languages::languages;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
 pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};

@@ -1,0 +1,24 @@
+//! The interpreters and compilers of the recipes, from the system's package manager.
+
+use strata_harness::error::Result;
+
+use super::system::SystemProgram;
+
+const PYTHON: SystemProgram =
+    SystemProgram { name: "python3", apt: "python3-venv", brew: "python", alternative: "(3.10 or newer)" };
+const PHP: SystemProgram =
+    SystemProgram { name: "php", apt: "php-cli", brew: "php", alternative: "(8.0 or newer)" };
+const GO: SystemProgram =
+    SystemProgram { name: "go", apt: "golang-go", brew: "go", alternative: "(1.18 or newer)" };
+
+/// Installs Python, PHP and Go where they are missing.
+///
+/// # Errors
+/// If one is missing and cannot be installed.
+pub(crate) async fn languages() -> Result<()> {
+    // The package manager installs one program at a time.
+    for program in [PYTHON, PHP, GO] {
+        program.ensure_installed().await?;
+    }
+    Ok(())
+}
