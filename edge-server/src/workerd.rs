@@ -10,8 +10,8 @@ use tokio::process::{Child, Command};
 
 use crate::settings::{Settings, Variable};
 
-/// The environment variables with the keys of purge messages. workerd reads them itself, so they are
-/// in no file and on no command line.
+/// The environment variables with the keys of purge messages. workerd reads them itself, so they
+/// are in no file and on no command line.
 const SECRET_VARIABLES: [&str; 2] = ["PURGE_SECRET", "PURGE_SECRET_PREVIOUS"];
 /// The files of the built worker, as `worker.js` imports them.
 const MODULES: [(&str, &str); 3] =
