@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
+use commands::setup::Server;
 use commands::{
     build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup, simulate, test, up,
     vectors,
@@ -73,7 +74,14 @@ enum Command {
     /// Write the picture of the last demo's report that README shows, with Chromium
     Picture,
     /// Run everything that must pass, from unit tests to end-to-end tests
-    Test,
+    Test {
+        /// Run the tests of the promises only, on this server instead of the system's redis-server
+        #[arg(long, value_name = "NAME")]
+        server: Option<Server>,
+        /// With --server: the promises or topics to test, such as g1 [default: all]
+        #[arg(value_name = "FILTER", requires = "server")]
+        filters: Vec<String>,
+    },
     /// Run the fuzz targets of fuzz/fuzz_targets
     Fuzz {
         /// Seconds per target
@@ -168,7 +176,8 @@ async fn run(command: Command) -> Result<()> {
             demo::run(Duration::from_secs(if quick { 4 } else { seconds })).await
         }
         Command::Picture => picture::run().await,
-        Command::Test => test::run().await,
+        Command::Test { server: Some(server), filters } => test::run_on(server, &filters).await,
+        Command::Test { server: None, .. } => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
         Command::Model { depth } => model::run(depth).await,
         Command::Chaos { minutes, seconds, seed } => {

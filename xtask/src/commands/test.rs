@@ -57,6 +57,17 @@ async fn prepare() -> Result<std::path::PathBuf> {
     Ok(redis)
 }
 
+/// Runs the tests of the promises on another server. Without filters, all of them.
+///
+/// # Errors
+/// If the server cannot be installed, or a test fails.
+pub(crate) async fn run_on(server: setup::Server, filters: &[String]) -> Result<()> {
+    let program = server.ensure_installed().await?;
+    let mut tests = cargo(["test", "--package", "strata-tests", "--test", "promises", "--"]);
+    tests.args(filters).env("STRATA_REDIS_SERVER", program).env("RUST_TEST_THREADS", TEST_THREADS);
+    run_shown("the promises", tests).await
+}
+
 #[derive(Default)]
 struct Steps(Vec<(&'static str, Duration)>);
 

@@ -19,7 +19,7 @@ pub(super) fn version(facts: &Facts) -> Diagnosis {
     let figure = format!("{} {version}", if valkey.is_some() { "Valkey" } else { "Redis" });
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     match (valkey.is_some(), major) {
-        (true, 8..=9) | (false, 7..=8) => Diagnosis::ok(CHECK, figure),
+        (true, 9) | (false, 7..=8) => Diagnosis::ok(CHECK, figure),
         (false, 0..7) => Diagnosis::fault(
             CHECK,
             Health::Fail,
@@ -31,8 +31,8 @@ pub(super) fn version(facts: &Facts) -> Diagnosis {
             CHECK,
             Health::Warn,
             figure,
-            "the promises were tested on Redis 7 and 8, and on Valkey 8 and 9",
-            "run one of these, or run the tests against yours (STRATA_REDIS_SERVER)",
+            "the promises are tested on Redis 7 and 8, and on Valkey 9",
+            "use one of these, or run the tests of the promises on yours (STRATA_REDIS_SERVER)",
         ),
     }
 }
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(health("redis_version:7.2.4\r\nvalkey_version:9.1.0"), Health::Ok);
         assert_eq!(health("redis_version:6.2.14"), Health::Fail);
         assert_eq!(health("redis_version:11.0.0"), Health::Warn);
-        assert_eq!(health("redis_version:7.2.4\r\nvalkey_version:7.2.8"), Health::Warn);
+        assert_eq!(health("redis_version:7.2.4\r\nvalkey_version:8.1.1"), Health::Warn);
     }
 
     #[test]

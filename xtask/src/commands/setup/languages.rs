@@ -3,6 +3,7 @@
 use strata_harness::error::Result;
 
 use super::system::SystemProgram;
+use crate::command::command;
 
 const PYTHON: SystemProgram =
     SystemProgram { name: "python3", apt: "python3-venv", brew: "python", alternative: "(3.10 or newer)" };
@@ -17,8 +18,23 @@ const GO: SystemProgram =
 /// If one is missing and cannot be installed.
 pub(crate) async fn languages() -> Result<()> {
     // The package manager installs one program at a time.
-    for program in [PYTHON, PHP, GO] {
+    python().await?;
+    for program in [PHP, GO] {
         program.ensure_installed().await?;
     }
     Ok(())
+}
+
+/// Installs Python where it is missing, or where it cannot make environments: Debian has that part
+/// in a package of its own.
+///
+/// # Errors
+/// If it is missing and cannot be installed.
+pub(super) async fn python() -> Result<()> {
+    let python = PYTHON.ensure_installed().await?;
+    let makes_environments = command(python, ["-c", "import ensurepip"]).output().await;
+    if makes_environments.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    PYTHON.install().await
 }

@@ -7,6 +7,7 @@ mod languages;
 mod node;
 mod redis;
 mod rust;
+mod servers;
 mod system;
 
 pub(crate) use chromium::chromium;
@@ -15,6 +16,7 @@ pub(crate) use languages::languages;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
 pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
+pub(crate) use servers::Server;
 use strata_harness::error::Result;
 
 /// Installs everything that the commands need.

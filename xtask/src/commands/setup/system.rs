@@ -26,25 +26,33 @@ impl SystemProgram {
     /// If it is missing and there is neither apt-get nor Homebrew, or installing it fails or takes
     /// rights that the user lacks.
     pub(super) async fn ensure_installed(&self) -> Result<PathBuf> {
-        let Self { name, apt, brew, .. } = self;
+        let name = self.name;
         if let Some(found) = paths::on_path(name) {
             return Ok(found);
         }
+        self.install().await?;
+        paths::on_path(name).ok_or_else(|| {
+            self.missing("the package was installed, but its program is not on PATH: add its folder")
+        })
+    }
+
+    /// Installs the packages.
+    ///
+    /// # Errors
+    /// If there is neither apt-get nor Homebrew, or installing fails or takes rights that the user
+    /// lacks.
+    pub(super) async fn install(&self) -> Result<()> {
+        let Self { name, apt, brew, .. } = self;
         if paths::on_path("apt-get").is_some() {
             if !rustix::process::geteuid().is_root() {
                 return Err(self.missing(&format!("run `sudo apt-get install {apt}`")));
             }
-            self.install_with_apt().await?;
+            self.install_with_apt().await
         } else if paths::on_path("brew").is_some() {
-            run_quietly(&format!("installing {name}"), None, command("brew", ["install", brew])).await?;
+            run_quietly(&format!("installing {name}"), None, command("brew", ["install", brew])).await
         } else {
-            return Err(
-                self.missing(&format!("install it with your package manager, so that `{name}` is on PATH"))
-            );
+            Err(self.missing(&format!("install it with your package manager, so that `{name}` is on PATH")))
         }
-        paths::on_path(name).ok_or_else(|| {
-            self.missing("the package was installed, but its program is not on PATH: add its folder")
-        })
     }
 
     async fn install_with_apt(&self) -> Result<()> {
