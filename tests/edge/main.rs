@@ -11,6 +11,7 @@ mod codings;
 mod collapse;
 mod faults;
 mod gate;
+mod groups;
 mod invalidation;
 mod memory;
 mod outage;
@@ -296,6 +297,11 @@ fn main() -> ExitCode {
         invalidation::an_unsafe_method_invalidates_its_target,
         invalidation::an_unsafe_method_invalidates_all_variants,
         invalidation::the_documented_curl_example_purges_what_any_origin_tagged,
+        groups::an_unsafe_request_invalidates_the_groups_that_its_response_names,
+        groups::after_an_invalidation_no_client_gets_a_response_requested_before_it,
+        groups::safe_requests_and_malformed_fields_invalidate_no_group,
+        groups::a_group_of_another_host_is_not_invalidated,
+        groups::the_invalidation_of_groups_is_appended_to_the_journal,
         attacks::a_purge_signed_with_another_secret_is_refused,
         attacks::a_purge_for_another_host_is_refused,
         attacks::a_purge_whose_body_was_changed_is_refused,

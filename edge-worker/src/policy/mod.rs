@@ -20,6 +20,7 @@ pub mod age;
 pub mod date;
 pub mod decision;
 pub mod directives;
+pub mod groups;
 pub mod invalidate;
 pub mod lifetime;
 pub mod range;

@@ -42,9 +42,10 @@ const VARIANTS: HeaderName = HeaderName::from_static("strata-variants");
 const RENAMED_PREFIX: &str = "strata-h-";
 
 /// The fields that a store, or the network in front of it, might act on, add or replace.
-const RENAMED: [&str; 16] = [
+const RENAMED: [&str; 17] = [
     "age",
     "cache-control",
+    "cache-groups",
     "cdn-cache-control",
     "cf-cache-status",
     "cloudflare-cdn-cache-control",
