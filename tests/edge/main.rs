@@ -19,6 +19,7 @@ mod ranges;
 mod responses;
 mod rules;
 mod safety;
+mod search;
 mod stale;
 mod unreachable;
 mod validation;
@@ -302,6 +303,15 @@ fn main() -> ExitCode {
         groups::safe_requests_and_malformed_fields_invalidate_no_group,
         groups::a_group_of_another_host_is_not_invalidated,
         groups::the_invalidation_of_groups_is_appended_to_the_journal,
+        search::urls_that_the_origin_declares_equivalent_share_a_response,
+        search::a_malformed_statement_makes_no_urls_equivalent,
+        search::a_rule_ignores_no_vary_search,
+        search::a_response_is_used_only_for_urls_that_its_own_statement_covers,
+        search::an_unsafe_request_invalidates_all_equivalent_urls,
+        search::an_unsafe_request_invalidates_a_first_response_in_progress,
+        search::a_purge_of_a_path_or_tag_ends_the_response_of_all_equivalent_urls,
+        search::a_redirect_to_an_equivalent_url_is_not_stored,
+        search::equivalent_urls_collapse_once_the_path_is_known,
         attacks::a_purge_signed_with_another_secret_is_refused,
         attacks::a_purge_for_another_host_is_refused,
         attacks::a_purge_whose_body_was_changed_is_refused,

@@ -26,6 +26,7 @@ pub mod lifetime;
 pub mod range;
 pub mod request_directives;
 pub mod response;
+pub mod search;
 pub mod select;
 pub mod stale;
 pub mod storable;

@@ -70,9 +70,14 @@ impl Exchange {
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
             self.config.rules.target(url)
         }) {
+            // A response in progress may be the first of its path that several URLs share.
+            invalidated_at = Self::record_invalidation(&key.search_marker()).max(invalidated_at);
             invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-            pending().forget(key.as_str());
-            self.delete(key.as_str().to_owned(), context).await;
+            for key in self.keys_of(key).await {
+                invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
+                pending().forget(key.as_str());
+                self.delete(key.as_str().to_owned(), context).await;
+            }
         }
         let scopes = groups::invalidated_scopes(&self.method, &headers, &self.target);
         if !scopes.is_empty() {

@@ -86,7 +86,14 @@ impl Exchange {
                         Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
                     return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
-                (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
+                (Decision::Forward(next), stored) => {
+                    (forward, found.stored) = (next, stored);
+                    // The response that was waited for may be for its own URL alone. Waiting again
+                    // would let the URLs that might have shared it fetch one after the other.
+                    if found.shared_key.is_some() {
+                        break;
+                    }
+                }
                 (Decision::Serve(_), None) => break,
             }
         }
@@ -106,12 +113,13 @@ impl Exchange {
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
     /// if a selecting field cannot be read.
     pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
+        let target = found.shared_key.as_ref().unwrap_or(&self.target);
         match &found.marker {
             Some(marker) => {
-                let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;
+                let key = variant_key(target, &marker.fields, &self.rule.vary, &self.headers)?;
                 Some(key.as_str().to_owned())
             }
-            None => Some(self.target.as_str().to_owned()),
+            None => Some(target.as_str().to_owned()),
         }
     }
 }

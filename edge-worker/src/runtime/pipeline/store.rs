@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use shared_keys::Applied;
+use shared_keys::{Applied, NoVarySearch, TargetKey};
 use worker::Context;
 
 use super::Found;
 use super::exchange::Exchange;
 use super::fetch::OriginResponse;
 use crate::error::Error;
+use crate::policy::search::variation;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
@@ -19,7 +20,7 @@ use crate::rules;
 use crate::runtime::body::Body;
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
-use crate::store::{Store, variants};
+use crate::store::{Store, search, variants};
 use crate::variant_requests::VariantRequests;
 
 thread_local! {
@@ -33,10 +34,10 @@ impl Exchange {
     /// # Errors
     /// The reason not to store it.
     pub(super) fn retention(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
-        if self.is_invalidated(response.request_time) {
+        if self.is_invalidated(None, response.request_time) {
             return Err(NotStored::Outdated);
         }
-        if self.is_self_redirect(response) {
+        if self.is_self_redirect(response) || self.redirects_to_equivalent(response) {
             return Err(NotStored::SelfRedirect);
         }
         if self.rule.withholds(&self.headers, response) {
@@ -73,23 +74,53 @@ impl Exchange {
             None => None,
         };
         let request_time = response.request_time;
-        if self.is_invalidated(request_time) {
+        let shared = match self.no_vary_search(&response) {
+            Some(variation) => search::shared_key(&self.store, &self.target, variation, now()).await?,
+            None => None,
+        };
+        // An unsafe request has invalidated all keys of its URL that the path's marker knew.
+        let was_unknown = shared.as_ref().is_some_and(|shared| shared.is_new);
+        let shared_key = shared.map(|shared| shared.key);
+        if self.is_invalidated(shared_key.as_ref(), request_time)
+            || (was_unknown && is_recorded(&self.target.search_marker(), request_time))
+        {
             return Ok(false);
         }
         let length = body.as_ref().map(|body| u64::from(body.length()));
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
         let body = body.map(Body::Whole);
-        let (target, rules) = (&self.target, &self.rule.vary);
+        let (target, rules) = (shared_key.as_ref().unwrap_or(&self.target), &self.rule.vary);
         let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
         variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of)
             .await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
-        if self.is_invalidated(request_time) {
+        if self.is_invalidated(shared_key.as_ref(), request_time) {
             self.store.delete(target.as_str()).await?;
             return Ok(false);
         }
+        if shared_key.is_some() {
+            // A response under the URL's own key would be found first, and never be replaced.
+            self.store.delete(self.target.as_str()).await?;
+        }
         Ok(true)
+    }
+
+    /// Returns the statement of a response that other URLs share it, if the rule obeys it.
+    pub(super) fn no_vary_search(&self, response: &StoredResponse) -> Option<NoVarySearch> {
+        self.rule.obeys_no_vary_search.then(|| variation(&response.headers)).flatten()
+    }
+
+    /// Returns the keys under which responses for the URL of `key` may be stored.
+    pub(super) async fn keys_of(&self, key: TargetKey) -> Vec<TargetKey> {
+        let shared = match timeout(CACHE_TIMEOUT, search::shared_keys(&self.store, &key)).await {
+            Ok(shared) => shared,
+            Err(error) => {
+                worker::console_warn!("responses that several URLs share are not invalidated: {error}");
+                Vec::new()
+            }
+        };
+        std::iter::once(key).chain(shared).collect()
     }
 
     /// Counts a request for a variant, and records its use from time to time, so that it does not
@@ -102,20 +133,21 @@ impl Exchange {
         let magnitude = REQUESTS.with(|requests| requests.count(&key, now()));
         if let Some(magnitude) = magnitude.filter(|_| found.stored.is_some()) {
             let exchange = Rc::clone(self);
+            let target = found.shared_key.clone().unwrap_or_else(|| self.target.clone());
             after_response(context, async move {
-                if let Err(error) = exchange.record_use(&key, magnitude).await {
+                if let Err(error) = exchange.record_use(&target, &key, magnitude).await {
                     worker::console_warn!("the use of a variant is not recorded: {error}");
                 }
             });
         }
     }
 
-    async fn record_use(&self, key: &str, magnitude: u8) -> Result<(), Error> {
+    async fn record_use(&self, target: &TargetKey, key: &str, magnitude: u8) -> Result<(), Error> {
         let since = now();
-        variants::record_use(&self.store, &self.target, key, magnitude, since).await?;
+        variants::record_use(&self.store, target, key, magnitude, since).await?;
         // The write may have restored a marker that an unsafe request has deleted meanwhile.
-        if self.is_invalidated(since) {
-            self.store.delete(self.target.as_str()).await?;
+        if self.is_invalidated(Some(target), since) {
+            self.store.delete(target.as_str()).await?;
         }
         Ok(())
     }
@@ -140,9 +172,10 @@ impl Exchange {
     }
 
     /// Returns whether an unsafe request to this isolate has invalidated responses requested at
-    /// `request_time`.
-    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
-        INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
+    /// `request_time`, for this URL or for those that share `shared_key`.
+    pub(super) fn is_invalidated(&self, shared_key: Option<&TargetKey>, request_time: SystemTime) -> bool {
+        is_recorded(self.target.as_str(), request_time)
+            || shared_key.is_some_and(|key| is_recorded(key.as_str(), request_time))
     }
 
     /// Returns whether the stored response answers the same request now, without the origin. One
@@ -155,4 +188,8 @@ impl Exchange {
             .read(|snapshot| matches!(decided(snapshot.applied()), Decision::Serve(_)))
             .unwrap_or(false)
     }
+}
+
+fn is_recorded(key: &str, request_time: SystemTime) -> bool {
+    INVALIDATIONS.with(|invalidations| invalidations.covers(key, request_time))
 }
