@@ -12,6 +12,7 @@ mod collapse;
 mod costs;
 mod faults;
 mod gate;
+mod groups;
 mod invalidation;
 mod memory;
 mod origin_name;
@@ -20,6 +21,7 @@ mod ranges;
 mod responses;
 mod rules;
 mod safety;
+mod search;
 mod stale;
 mod streams;
 mod unreachable;
@@ -315,6 +317,20 @@ fn main() -> ExitCode {
         invalidation::an_unsafe_method_invalidates_its_target,
         invalidation::an_unsafe_method_invalidates_all_variants,
         invalidation::the_documented_curl_example_purges_what_any_origin_tagged,
+        groups::an_unsafe_request_invalidates_the_groups_that_its_response_names,
+        groups::after_an_invalidation_no_client_gets_a_response_requested_before_it,
+        groups::safe_requests_and_malformed_fields_invalidate_no_group,
+        groups::a_group_of_another_host_is_not_invalidated,
+        groups::the_invalidation_of_groups_is_appended_to_the_journal,
+        search::urls_that_the_origin_declares_equivalent_share_a_response,
+        search::a_malformed_statement_makes_no_urls_equivalent,
+        search::a_rule_ignores_no_vary_search,
+        search::a_response_is_used_only_for_urls_that_its_own_statement_covers,
+        search::an_unsafe_request_invalidates_all_equivalent_urls,
+        search::an_unsafe_request_invalidates_a_first_response_in_progress,
+        search::a_purge_of_a_path_or_tag_ends_the_response_of_all_equivalent_urls,
+        search::a_redirect_to_an_equivalent_url_is_not_stored,
+        search::equivalent_urls_collapse_once_the_path_is_known,
         attacks::a_purge_signed_with_another_secret_is_refused,
         attacks::a_purge_for_another_host_is_refused,
         attacks::a_purge_whose_body_was_changed_is_refused,

@@ -21,6 +21,7 @@ pub(crate) const RULES: &str = r#"[
     {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
     {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
+    {"name": "search", "path": "/rules/search", "no_vary_search": false},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
     {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
         "store_post": true},

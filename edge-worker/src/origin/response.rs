@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal};
 use crate::journal::response_position;
 use crate::policy::StoredResponse;
+use crate::policy::groups::group_scopes;
 
 /// The field with the tags of an origin that was written for another CDN, separated by spaces.
 const SURROGATE_KEY: &str = "surrogate-key";
@@ -52,6 +53,7 @@ pub fn to_stored(
     for value in [CACHE_TAG_HEADER, SURROGATE_KEY].into_iter().flat_map(|name| headers.get_all(name)) {
         scopes.extend(scopes_from_header(&String::from_utf8_lossy(value.as_bytes())));
     }
+    scopes.extend(group_scopes(&headers, target));
     scopes.extend(target.scopes());
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);

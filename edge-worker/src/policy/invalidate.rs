@@ -12,6 +12,11 @@ use url::Url;
 const SAFE_METHODS: [&str; 9] =
     ["GET", "HEAD", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
+/// Returns whether a method changes nothing at the origin (RFC 9110 section 9.2.1).
+pub(super) fn is_safe(method: &Method) -> bool {
+    SAFE_METHODS.contains(&method.as_str())
+}
+
 /// Returns the keys to invalidate: those of the target, and of `Location` and `Content-Location` on
 /// the same origin. Empty after a safe method or an error.
 pub fn invalidated(
@@ -21,7 +26,7 @@ pub fn invalidated(
     headers: &HeaderMap,
     key: impl Fn(&str) -> Option<TargetKey>,
 ) -> Vec<TargetKey> {
-    if SAFE_METHODS.contains(&method.as_str()) || !(status.is_success() || status.is_redirection()) {
+    if is_safe(method) || !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
     let named = [header::LOCATION, header::CONTENT_LOCATION]

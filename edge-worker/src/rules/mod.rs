@@ -45,6 +45,8 @@ pub struct Rule {
     pub name: Box<str>,
     /// The query parameters that are part of the target key, and their order.
     pub query: QueryRules,
+    /// Whether the origin's `No-Vary-Search` is obeyed. Default: `true`.
+    pub obeys_no_vary_search: bool,
     /// The normalisation of selecting fields.
     pub vary: VaryRules,
     /// The request fields that the origin acts on although they are in no key, besides those of
@@ -102,6 +104,7 @@ impl Default for Rule {
         Self {
             name: "default".into(),
             query: QueryRules::default(),
+            obeys_no_vary_search: true,
             vary: VaryRules::default(),
             unkeyed: Vec::new(),
             bypass_always: false,

@@ -66,6 +66,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "pass" => rule.bypass_always = member.boolean()?,
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
+            "no_vary_search" => rule.obeys_no_vary_search = member.boolean()?,
             "vary" => rule.vary = vary(&member)?,
             "unkeyed" => rule.unkeyed = member.field_names()?,
             "lifetime" => lifetime(&mut rule, &member)?,
@@ -329,7 +330,7 @@ mod tests {
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
                 "unkeyed": ["X-Theme"],
-                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
+                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false}, "no_vary_search": false,
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "strict_s_maxage": true, "check_extension": false,
@@ -348,6 +349,7 @@ mod tests {
             rule.query,
             QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()
         );
+        assert!(!rule.obeys_no_vary_search);
         assert_eq!(rule.vary.normal("accept-language", Some("de")).as_deref(), Some("en"));
         assert_eq!(rule.vary.normal("x-a", Some("de")), None);
         let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());

@@ -77,6 +77,9 @@ impl Store for CacheApi {
         if let Some(marker) = metadata::decode_marker(&headers)? {
             return Ok(Some(Entry::Marker(marker)));
         }
+        if let Some(marker) = metadata::decode_search_marker(&headers)? {
+            return Ok(Some(Entry::SearchMarker(marker)));
+        }
         let (response, generation) = metadata::decode(headers)?;
         let body = match message.into_parts().1 {
             ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
@@ -88,6 +91,7 @@ impl Store for CacheApi {
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
         let (headers, body) = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::SearchMarker(marker) => (metadata::encode_search_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
         };
         self.put_message(key, headers, body.as_ref(), retention).await

@@ -25,6 +25,9 @@ impl Store for FakeStore {
         if let Some(marker) = metadata::decode_marker(&headers)? {
             return Ok(Some(Entry::Marker(marker)));
         }
+        if let Some(marker) = metadata::decode_search_marker(&headers)? {
+            return Ok(Some(Entry::SearchMarker(marker)));
+        }
         let (response, generation) = metadata::decode(headers)?;
         Ok(Some(Entry::Response { response, generation, body }))
     }
@@ -32,6 +35,7 @@ impl Store for FakeStore {
     async fn put(&self, key: &str, entry: Entry<String>, _keep_for: Duration) -> Result<(), Error> {
         let message = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::SearchMarker(marker) => (metadata::encode_search_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
         };
         self.entries.borrow_mut().insert(key.to_owned(), message);

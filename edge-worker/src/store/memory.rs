@@ -122,6 +122,9 @@ impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
 fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
     let content = match entry {
         Entry::Marker(marker) => marker.fields.to_header().len(),
+        Entry::SearchMarker(marker) => {
+            marker.statements.iter().map(|statement| statement.variation.to_field().len()).sum()
+        }
         Entry::Response { response, body, .. } => {
             let body = body.as_ref().map_or(Some(0), BodyLength::length)?;
             let fields =
@@ -158,7 +161,7 @@ mod tests {
     fn body(memory: &Memory<String>, key: &str, secs: u64) -> Option<String> {
         match memory.get(key, at(secs))? {
             Entry::Response { body, .. } => body,
-            Entry::Marker(_) => None,
+            Entry::Marker(_) | Entry::SearchMarker(_) => None,
         }
     }
 

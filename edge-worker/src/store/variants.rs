@@ -32,6 +32,9 @@ pub struct Found<B> {
     pub stored: Option<Stored<B>>,
     /// The marker under the target key, if there is one.
     pub marker: Option<VaryMarker>,
+    /// The key that the URL shares with others, if the response was looked for there; `None` for
+    /// the URL's own key. See [`search`](super::search).
+    pub shared_key: Option<TargetKey>,
 }
 
 /// A stored response and its key.
@@ -48,7 +51,7 @@ pub struct Stored<B> {
 impl<B> Found<B> {
     /// Returns the result of a lookup that finds nothing.
     pub fn nothing() -> Self {
-        Self { stored: None, marker: None }
+        Self { stored: None, marker: None, shared_key: None }
     }
 
     /// Returns the result as the policy sees it.
@@ -75,12 +78,14 @@ pub async fn lookup<S: Store>(
         None => return Ok(Found::nothing()),
         Some(Entry::Response { response, body, .. }) => {
             let stored = Stored { key: target.as_str().to_owned(), response, body };
-            return Ok(Found { stored: Some(stored), marker: None });
+            return Ok(Found { stored: Some(stored), ..Found::nothing() });
         }
         Some(Entry::Marker(marker)) => marker,
+        // Only the marker of a path, which is under no target key.
+        Some(Entry::SearchMarker(_)) => return Ok(Found::nothing()),
     };
     let Some(key) = variant_key(target, &marker.fields, rules, request) else {
-        return Ok(Found { stored: None, marker: Some(marker) });
+        return Ok(Found { marker: Some(marker), ..Found::nothing() });
     };
     let stored = match store.get(key.as_str()).await? {
         Some(Entry::Response { response, generation, body }) if generation == Some(marker.generation) => {
@@ -88,7 +93,7 @@ pub async fn lookup<S: Store>(
         }
         _ => None,
     };
-    Ok(Found { stored, marker: Some(marker) })
+    Ok(Found { stored, marker: Some(marker), shared_key: None })
 }
 
 /// Stores the response to a request with these fields where [`lookup`] finds it. Stores nothing if

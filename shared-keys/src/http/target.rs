@@ -2,6 +2,7 @@
 //! code that normalises URLs.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,7 +13,7 @@ use url::{Position, Url};
 use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
 use crate::scope::within_depth;
-use crate::{ParseError, QueryRules, ScopeHash};
+use crate::{NoVarySearch, ParseError, QueryRules, ScopeHash};
 
 /// The form of the text behind the scheme, for error messages.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
@@ -115,6 +116,20 @@ impl TargetKey {
         &self.url
     }
 
+    /// Returns the origin of the URL (RFC 9110 section 4.3.1): scheme, host and, unless it is the
+    /// default, port.
+    ///
+    /// ```
+    /// let target = shared_keys::TargetKey::parse("https://A.example:443/x?y").unwrap();
+    /// assert_eq!(target.origin(), "https://a.example");
+    /// ```
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let host_at = self.host_and_path.start;
+        let host = self.url[host_at..].find('/').unwrap_or(self.url.len() - host_at);
+        &self.url[..host_at + host]
+    }
+
     /// Returns the scopes that contain its path: the host, and the path up to each of its first 64
     /// segments. The query is in none of them.
     ///
@@ -128,6 +143,44 @@ impl TargetKey {
     pub fn scopes(&self) -> Vec<ScopeHash> {
         let path = within_depth(self.url[self.host_and_path.clone()].trim_end_matches('/'));
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
+    }
+
+    /// Returns the key of the marker that describes which queries of this path are equivalent. A
+    /// client's URL never has it.
+    ///
+    /// ```
+    /// let target = shared_keys::TargetKey::parse("https://a.example/x?a=1").unwrap();
+    /// assert_eq!(target.search_marker(), "https://a.example/x?__strata_search=");
+    /// ```
+    #[must_use]
+    pub fn search_marker(&self) -> String {
+        self.without_query().with_reserved("search", "")
+    }
+
+    /// Returns the key that all URLs share which `variation` declares equivalent to this one. It
+    /// contains `generation`, so that another marker of the path leads to other keys. Returns
+    /// `None` if the query has more than 256 parameters, and so a key of its own.
+    ///
+    /// ```
+    /// use shared_keys::{NoVarySearch, TargetKey};
+    /// let variation = NoVarySearch::default().ignoring(["utm_id"]).in_any_order();
+    /// let key = |url| TargetKey::parse(url).unwrap().equivalent(&variation, 7).unwrap();
+    /// assert_eq!(key("https://a.example/?b=2&a&utm_id=3"), key("https://a.example/?a=&b=2"));
+    /// assert_eq!(key("https://a.example/?a").as_str(), "https://a.example/?a=&__strata_search=7");
+    /// ```
+    #[must_use]
+    pub fn equivalent(&self, variation: &NoVarySearch, generation: u64) -> Option<Self> {
+        let mut target = self.without_query();
+        let query = variation.normal_query(self.url.split_once('?').map_or("", |(_, query)| query))?;
+        if !query.is_empty() {
+            target.url = [&target.url, "?", &query].concat().into();
+        }
+        target.url = target.with_reserved("search", &format!("{generation:x}")).into();
+        Some(target)
+    }
+
+    fn without_query(&self) -> Self {
+        Self { url: self.url[..self.host_and_path.end].into(), host_and_path: self.host_and_path.clone() }
     }
 
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
@@ -183,7 +236,6 @@ fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
     use alloc::string::ToString;
     use proptest::prelude::*;
 
@@ -347,6 +399,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn equivalent_urls_of_one_path_share_a_key_per_generation() {
+        let variation = NoVarySearch::default().only(["id"]);
+        let key = |url: &str, generation| {
+            TargetKey::parse(url).unwrap().equivalent(&variation, generation).unwrap()
+        };
+        let own = key("https://a.example/x?id=1&utm=2", 1);
+        assert_eq!(own, key("https://a.example/x?y&id=1", 1));
+        assert_eq!(own.scopes(), TargetKey::parse("https://a.example/x").unwrap().scopes());
+        for (url, generation) in [
+            ("https://a.example/x?id=1", 2),
+            ("https://a.example/x?id=2", 1),
+            ("https://a.example/x", 1),
+            ("https://a.example/y?id=1", 1),
+            ("https://b.example/x?id=1", 1),
+            ("http://a.example/x?id=1", 1),
+        ] {
+            assert_ne!(own, key(url, generation), "{url} {generation}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_key_is_its_own_key(path in "[a-zA-Z0-9/.%&=?~+ ;:@-]{0,40}") {
@@ -363,7 +436,10 @@ mod tests {
             let (client, other) = (key(&format!("http://a.example/{path}")), format!("http://a.example/{other}"));
             let stored = TargetKey::parse(&other).unwrap();
             prop_assert_ne!(&client, &stored.of_method("POST").to_string());
-            prop_assert_ne!(client, stored.with_reserved("variant", "x"));
+            prop_assert_ne!(&client, &stored.with_reserved("variant", "x"));
+            prop_assert_ne!(&client, &stored.search_marker());
+            let variation = NoVarySearch::default().in_any_order();
+            prop_assert_ne!(client, stored.equivalent(&variation, 1).unwrap().to_string());
         }
 
         #[test]

@@ -8,8 +8,9 @@ use shared_keys::purge::{
     Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify,
 };
 use shared_keys::{
-    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope,
-    ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, CacheGroup, Directives, Key, Lifetime, NoVarySearch, Normaliser, ParseError, Position, Prefix,
+    QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules,
+    scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -32,11 +33,13 @@ type Evaluated = Result<Value, String>;
 /// Fails if the subject is unknown in that version, or if the input lacks a member.
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
+        ("cache-groups", 1) => cache_groups(input),
         ("cache-tags", 1) => cache_tag(input),
         ("directives", 1) => directives(input),
         ("edge-hashes", 1) => edge_hashes(input),
         ("keys", 1) => key(input),
         ("lifetimes", 1) => lifetime(input),
+        ("no-vary-search", 1) => no_vary_search(input),
         ("normalisers", 1) => normaliser(input),
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
@@ -98,6 +101,28 @@ fn tag_header(input: &Value) -> Evaluated {
 fn cache_tag(input: &Value) -> Evaluated {
     let scopes = scopes_from_header(text(input, "header")?).map(|hash| hash.to_string());
     Ok(scopes.collect())
+}
+
+/// Returns the tags and scopes of the groups that a field of the response for a URL lists.
+fn cache_groups(input: &Value) -> Evaluated {
+    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+    let Some(groups) = CacheGroup::parse_field(text(input, "field")?.as_bytes()) else {
+        return Ok(Value::Null);
+    };
+    let tags: Vec<Tag> = groups.iter().map(|group| group.tag(&target)).collect();
+    let scopes: Value = tags.iter().map(|tag| Scope::Tag(tag.clone()).hash().to_string()).collect();
+    let tags: Value = tags.iter().map(Tag::as_str).collect();
+    Ok(json!({ "field": CacheGroup::to_field(&groups), "tags": tags, "scopes": scopes }))
+}
+
+/// Returns the field's normal form, the key of the URL's equivalents, and the key of its marker.
+fn no_vary_search(input: &Value) -> Evaluated {
+    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+    let Some(variation) = NoVarySearch::parse_field(text(input, "field")?.as_bytes()) else {
+        return Ok(Value::Null);
+    };
+    let equivalent = target.equivalent(&variation, 255).map(|key| key.to_string());
+    Ok(json!({ "field": variation.to_field(), "key": equivalent, "marker": target.search_marker() }))
 }
 
 fn prefix(input: &Value) -> Evaluated {

@@ -17,7 +17,7 @@ use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
 use crate::policy::range::content_length;
-use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
+use crate::policy::{Detail, Forward, StoredResponse, groups, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
 use crate::runtime::{after_response, fetch, from_runtime, now};
@@ -71,9 +71,18 @@ impl Exchange {
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
             self.config.rules.target(url)
         }) {
+            // A response in progress may be the first of its path that several URLs share.
+            invalidated_at = Self::record_invalidation(&key.search_marker()).max(invalidated_at);
             invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-            pending().forget(key.as_str());
-            self.delete(key.as_str().to_owned(), context).await;
+            for key in self.keys_of(key).await {
+                invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
+                pending().forget(key.as_str());
+                self.delete(key.as_str().to_owned(), context).await;
+            }
+        }
+        let scopes = groups::invalidated_scopes(&self.method, &headers, &self.target);
+        if !scopes.is_empty() {
+            self.invalidate_scopes(scopes, context).await;
         }
         let mut body = answer.body().map(Body::Stream);
         let mut forwarded = Forwarded::new(forward, Some(code));

@@ -68,7 +68,13 @@ impl Exchange {
                         Either::Right(_) => {}
                     }
                 }
-                Role::Leader(leader) => return self.fill(forward, found, Some(leader), context).await,
+                Role::Leader(leader) => {
+                    // A leader may have stored its response, and ended, since the store was read.
+                    if let Some(answer) = self.serve_from_memory(context).await {
+                        return answer;
+                    }
+                    return self.fill(forward, found, Some(leader), context).await;
+                }
                 Role::Waiter if now() < deadline => wait(&key, deadline).await,
                 Role::OriginFailed { is_disconnected } => {
                     match self.stale_response(forward, &mut found, is_disconnected).await {
@@ -86,7 +92,14 @@ impl Exchange {
                         Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
                     return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
-                (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
+                (Decision::Forward(next), stored) => {
+                    (forward, found.stored) = (next, stored);
+                    // The response that was waited for may be for its own URL alone. Waiting again
+                    // would let the URLs that might have shared it fetch one after the other.
+                    if found.shared_key.is_some() {
+                        break;
+                    }
+                }
                 (Decision::Serve(_), None) => break,
             }
         }
@@ -107,12 +120,13 @@ impl Exchange {
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
     /// if a selecting field cannot be read.
     pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
+        let target = found.shared_key.as_ref().unwrap_or(&self.target);
         match &found.marker {
             Some(marker) => {
-                let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;
+                let key = variant_key(target, &marker.fields, &self.rule.vary, &self.headers)?;
                 Some(key.as_str().to_owned())
             }
-            None => Some(self.target.as_str().to_owned()),
+            None => Some(target.as_str().to_owned()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use shared_keys::Verdict;
+use shared_keys::{TargetKey, Verdict};
 use url::Url;
 use worker::{Context, web_sys};
 
@@ -173,7 +173,7 @@ impl Exchange {
             }
             result => {
                 let result = result.map(Validation::into_response);
-                let mut found = Found { stored: Some(stored), marker: None };
+                let mut found = Found { stored: Some(stored), ..Found::nothing() };
                 match self.replace_failure(forward, &mut found, result, leader).await {
                     Ok(answer) => Err(answer),
                     Err(received) => Ok((received, StoredEffect::None)),
@@ -278,6 +278,15 @@ impl Exchange {
     pub(super) fn is_self_redirect(&self, response: &StoredResponse) -> bool {
         let key_of = |url: &Url| self.config.rules.target(url.as_str());
         storable::redirects_to(&self.target, &self.url, response, key_of)
+    }
+
+    /// Returns whether a response redirects to a URL that it would be stored for itself, because it
+    /// states that the two are equivalent.
+    pub(super) fn redirects_to_equivalent(&self, response: &StoredResponse) -> bool {
+        let Some(variation) = self.no_vary_search(response) else { return false };
+        let shared = |target: TargetKey| target.equivalent(&variation, 0).unwrap_or(target);
+        let key_of = |url: &Url| self.config.rules.target(url.as_str()).map(shared);
+        storable::redirects_to(&shared(self.target.clone()), &self.url, response, key_of)
     }
 
     /// Returns what the origin's response makes of `stored`.

@@ -75,7 +75,7 @@ impl Exchange {
             Validation::Replaced(_) | Validation::Outdated(_) | Validation::Unrelated(_) => return Ok(false),
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
-            Validation::Updated(mut response) => match self.store.get(key).await? {
+            Validation::Updated(mut response) => match self.pinned_store().get(key).await? {
                 Some(Entry::Response { response: current, body, .. })
                     if validate::same_body(&current, stored) =>
                 {

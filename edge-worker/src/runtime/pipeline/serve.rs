@@ -17,27 +17,30 @@ use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
 use crate::runtime::body::Body;
 use crate::runtime::now;
-use crate::store::variants;
+use crate::store::{Store, search, variants};
 
 impl Exchange {
     /// Looks the request up in the store. An error counts as a miss.
     pub(super) async fn lookup(&self) -> Found {
-        let (_pin, since) = (Self::pin(self.target.as_str()), now());
-        let looked_up = variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await;
-        // A read that an unsafe request overtook has put the deleted entry back into memory.
-        if self.is_invalidated(since) {
-            self.store.forget(self.target.as_str());
+        let store = self.pinned_store();
+        self.unless_invalidated(self.look_up_in(&store).await)
+    }
+
+    async fn look_up_in<S: Store<Body = Body>>(&self, store: &S) -> Result<Found, Error> {
+        let (target, vary) = (&self.target, &self.rule.vary);
+        if self.rule.obeys_no_vary_search {
+            search::lookup(store, target, vary, &self.headers).await
+        } else {
+            variants::lookup(store, target, vary, &self.headers).await
         }
-        self.unless_invalidated(looked_up)
     }
 
     fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {
         match looked_up {
             Ok(found)
-                if found
-                    .stored
-                    .as_ref()
-                    .is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
+                if found.stored.as_ref().is_some_and(|stored| {
+                    self.is_invalidated(found.shared_key.as_ref(), stored.response.request_time)
+                }) =>
             {
                 Found::nothing()
             }
@@ -67,9 +70,7 @@ impl Exchange {
 
     /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
     pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
-        let looked_up =
-            variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
-        let found = self.unless_invalidated(looked_up);
+        let found = self.unless_invalidated(self.look_up_in(&self.store.memory()).await);
         let decision = self.decide(&found).await;
         match decision {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
