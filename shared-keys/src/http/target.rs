@@ -20,8 +20,8 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 ///
 /// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user
 /// name, dot segments resolved, percent-encoding in its normal form (RFC 3986 section 6.2.2), and
-/// query parameters according to [`QueryRules`]. A host beyond ASCII must be in Punycode, as
-/// clients send it.
+/// query parameters according to [`QueryRules`], which can also keep the spelling of path and query
+/// ([`QueryRules::exact`]). A host beyond ASCII must be in Punycode, as clients send it.
 ///
 /// The key of a `GET` names no method, and a `HEAD` is answered from it.
 /// [`of_method`](Self::of_method) returns the key of another method.
@@ -30,13 +30,13 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 /// use shared_keys::TargetKey;
 /// let url = "HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top";
 /// let key = TargetKey::parse(url).unwrap();
-/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?a=%2F&b=2&b=1");
+/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?b=2&a=%2F&b=1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     url: Box<str>,
-    /// The range of host and path in `url`.
-    host_and_path: Range<usize>,
+    /// Host and path in normal form, also where `url` has another spelling.
+    host_and_path: Box<str>,
 }
 
 impl TargetKey {
@@ -79,13 +79,18 @@ impl TargetKey {
             key.push_str(&parsed[Position::BeforeHost..Position::AfterHost]);
         }
         key.push_str(&parsed[Position::AfterHost..Position::AfterPort]);
+        let path_at = key.len();
         push_normal(parsed.path(), &mut key);
-        let path_end = key.len();
+        let host_and_path = key[host_at..].into();
+        if query.is_exact() {
+            key.truncate(path_at);
+            key.push_str(parsed.path());
+        }
         if let Some(query) = query.normal(parsed.query()) {
             key.push('?');
             key.push_str(&query);
         }
-        Ok(Self { url: key.into(), host_and_path: host_at..path_end })
+        Ok(Self { url: key.into(), host_and_path })
     }
 
     /// Returns the key of another method's response for the same URL. `GET` and `HEAD` share the
@@ -114,6 +119,12 @@ impl TargetKey {
         &self.url
     }
 
+    /// Returns the path in normal form.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.host_and_path.find('/').map_or("/", |at| &self.host_and_path[at..])
+    }
+
     /// Returns the scopes that contain its path: the host, and the path up to each of its segments.
     /// The query is in none of them.
     ///
@@ -125,7 +136,7 @@ impl TargetKey {
     /// ```
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
-        let path = self.url[self.host_and_path.clone()].trim_end_matches('/');
+        let path = self.host_and_path.trim_end_matches('/');
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
@@ -213,7 +224,6 @@ mod tests {
         for (a, b) in [
             ("http://a.example", "http://a.example/"),
             ("http://A.example:80/x", "http://a.example/x"),
-            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/%7euser", "http://a.example/~user"),
             ("http://user:secret@a.example/", "http://a.example/"),
             ("http://a.example/a/./b/../c/%2e%2E/d", "http://a.example/a/d"),
@@ -236,6 +246,7 @@ mod tests {
             ("http://a.example/x", "http://a.example/x/"),
             ("http://a.example/x", "http://a.example/x?"),
             ("http://a.example/x?a=1&a=2", "http://a.example/x?a=2&a=1"),
+            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/a%2Fb", "http://a.example/a/b"),
             ("http://a.example/?a=b%26c", "http://a.example/?a=b&c"),
             ("http://a.example/?a=+", "http://a.example/?a=%20"),
@@ -311,6 +322,17 @@ mod tests {
         }
         assert_eq!(key("http://a@ü@a.example/"), "http://a.example/");
         assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
+    }
+
+    #[test]
+    fn an_exact_key_has_the_scopes_and_the_path_of_its_normal_form() {
+        let url = "http://a.example/%61pi/./%7e%2f?b=%2f";
+        let exact = TargetKey::with_rules(url, &QueryRules::default().exact()).unwrap();
+        assert_eq!(exact.as_str(), "http://a.example/%61pi/%7e%2f?b=%2f");
+        let normal = TargetKey::parse(url).unwrap();
+        assert_eq!((exact.scopes(), exact.path()), (normal.scopes(), normal.path()));
+        assert_eq!(exact.path(), "/api/~%2F");
+        assert_eq!(exact.of_method("POST").scopes(), normal.scopes());
     }
 
     #[test]

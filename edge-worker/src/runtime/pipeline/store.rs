@@ -14,7 +14,6 @@ use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
 use crate::recent_invalidations::RecentInvalidations;
-use crate::rules;
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
@@ -41,7 +40,7 @@ impl Exchange {
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
         }
-        if self.rule.is_deceptive(rules::path_of(&self.target), response) {
+        if self.rule.is_deceptive(self.target.path(), response) {
             return Err(NotStored::Deceptive);
         }
         let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
