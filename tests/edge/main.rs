@@ -15,6 +15,7 @@ mod invalidation;
 mod memory;
 mod origin_name;
 mod outage;
+mod query;
 mod ranges;
 mod responses;
 mod rules;
@@ -227,6 +228,14 @@ fn main() -> ExitCode {
         origin_name::a_rule_forwards_the_origins_urls_unchanged,
         origin_name::an_unsafe_request_invalidates_what_the_origin_names_by_its_own_url,
         origin_name::the_origin_is_told_the_sites_name_and_no_clients,
+        query::a_query_is_stored_under_its_content_and_the_fields_about_it,
+        query::equal_queries_become_one_request,
+        query::a_query_is_stored_only_with_an_explicit_lifetime,
+        query::a_long_query_bypasses_the_store_with_its_content,
+        query::a_query_varies_is_validated_and_answers_conditions_as_a_get,
+        query::purges_end_stored_queries,
+        query::an_unsafe_request_invalidates_all_queries_of_its_url,
+        query::a_rule_keeps_queries_from_the_store,
         ranges::a_part_is_cut_from_a_whole_stored_response,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,

@@ -22,6 +22,7 @@ pub mod decision;
 pub mod directives;
 pub mod invalidate;
 pub mod lifetime;
+pub mod query;
 pub mod range;
 pub mod request_directives;
 pub mod response;

@@ -2,6 +2,7 @@
 //! code that normalises URLs.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +12,7 @@ use url::{Position, Url};
 
 use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
-use crate::{ParseError, QueryRules, ScopeHash};
+use crate::{ContentHash, ParseError, QueryRules, ScopeHash};
 
 /// The form of the text behind the scheme, for error messages.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
@@ -113,6 +114,23 @@ impl TargetKey {
         Self { url, host_and_path: self.host_and_path.clone() }
     }
 
+    /// Returns the key of the response to a QUERY for the same URL with this content (RFC 10008).
+    ///
+    /// The responses of an older `generation` have other keys, so a new one ends all of them.
+    ///
+    /// ```
+    /// use shared_keys::{ContentHash, TargetKey};
+    /// let get = TargetKey::parse("https://a.example/search").unwrap();
+    /// let query = get.of_query(7, ContentHash::new([], b"shoes"));
+    /// assert!(query.as_str().starts_with("https://a.example/search?__strata_query=7-"));
+    /// assert_eq!(query.scopes(), get.scopes());
+    /// ```
+    #[must_use]
+    pub fn of_query(&self, generation: u64, content: ContentHash) -> Self {
+        let url = self.with_reserved("query", &format!("{generation:x}-{content}")).into();
+        Self { url, host_and_path: self.host_and_path.clone() }
+    }
+
     /// Returns the normalised URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -193,7 +211,6 @@ fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
     use alloc::string::ToString;
     use proptest::prelude::*;
 

@@ -8,8 +8,9 @@ use shared_keys::purge::{
     Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify,
 };
 use shared_keys::{
-    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope,
-    ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, ContentHash, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules,
+    Record, Scope, ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules,
+    scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -44,6 +45,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("purge-signatures", 1) => purge_signature(input, sign_without_host),
         ("purge-signatures", 2) => purge_signature(input, sign),
         ("purge-verdicts", 1 | 2) => purge_verdict(input),
+        ("query-keys", 1) => query_key(input),
         ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
@@ -120,6 +122,15 @@ fn target(input: &Value, rules: &QueryRules) -> Evaluated {
     let Ok(target) = TargetKey::with_rules(text(input, "url")?, rules) else { return Ok(Value::Null) };
     let scopes: Value = target.scopes().iter().map(ToString::to_string).collect();
     Ok(json!({ "target": target.as_str(), "scopes": scopes }))
+}
+
+/// Returns the key of a QUERY with a content and the fields about it, in their order.
+fn query_key(input: &Value) -> Evaluated {
+    let target = TargetKey::parse(text(input, "url")?).map_err(|error| error.to_string())?;
+    let fields = input["fields"].as_array().into_iter().flatten();
+    let fields = fields.filter_map(|field| Some((field[0].as_str()?, field[1].as_str()?.as_bytes())));
+    let content = ContentHash::new(fields, text(input, "content")?.as_bytes());
+    Ok(json!(target.of_query(number(input, "generation")?, content).as_str()))
 }
 
 fn variant(input: &Value, rules: &QueryRules) -> Evaluated {

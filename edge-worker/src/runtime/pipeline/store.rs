@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use crate::error::Error;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
-use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
+use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, range};
 use crate::recent_invalidations::RecentInvalidations;
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
@@ -36,6 +36,9 @@ impl Exchange {
         }
         if self.is_self_redirect(response) {
             return Err(NotStored::SelfRedirect);
+        }
+        if self.query.is_some() && !query::is_storable(response) {
+            return Err(NotStored::NoLifetime);
         }
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
