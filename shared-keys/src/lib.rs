@@ -14,9 +14,9 @@ mod tags;
 
 pub use error::ParseError;
 pub use http::{
-    ANONYMOUS_COOKIES, Directives, EntityTag, Lifetime, MAX_DELTA, NoVarySearch, Normaliser, QueryRules,
-    RESERVED_PREFIX, TargetKey, VariantKey, VaryFields, VaryRules, cache_directives, delta_seconds,
-    has_identifying_cookie, lists_entity_tag, split_list,
+    ANONYMOUS_COOKIES, ContentHash, Directives, EntityTag, Lifetime, MAX_DELTA, NoVarySearch, Normaliser,
+    QueryRules, RESERVED_PREFIX, TargetKey, VariantKey, VaryFields, VaryRules, cache_directives,
+    delta_seconds, has_identifying_cookie, lists_entity_tag, split_list,
 };
 pub use journal::{Applied, Mode, Position, Record, Seq, Stamp, Verdict};
 #[doc(hidden)]

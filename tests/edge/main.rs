@@ -17,6 +17,7 @@ mod invalidation;
 mod memory;
 mod origin_name;
 mod outage;
+mod query;
 mod ranges;
 mod responses;
 mod rules;
@@ -192,7 +193,7 @@ fn main() -> ExitCode {
         caching::a_post_response_is_stored_for_get_only_if_a_rule_allows_it,
         caching::a_client_that_has_the_current_representation_gets_a_304,
         caching::variants_are_separate,
-        caching::the_order_of_query_parameters_does_not_matter,
+        caching::the_order_of_query_parameters_counts_unless_a_rule_sorts_them,
         caching::an_origin_that_redirects_to_its_own_order_of_parameters_does_not_loop,
         caching::a_response_to_the_clients_own_spelling_is_never_stored,
         caching::the_origin_gets_the_spelling_of_the_key,
@@ -232,6 +233,14 @@ fn main() -> ExitCode {
         origin_name::a_rule_forwards_the_origins_urls_unchanged,
         origin_name::an_unsafe_request_invalidates_what_the_origin_names_by_its_own_url,
         origin_name::the_origin_is_told_the_sites_name_and_no_clients,
+        query::a_query_is_stored_under_its_content_and_the_fields_about_it,
+        query::equal_queries_become_one_request,
+        query::a_query_is_stored_only_with_an_explicit_lifetime,
+        query::a_long_query_bypasses_the_store_with_its_content,
+        query::a_query_varies_is_validated_and_answers_conditions_as_a_get,
+        query::purges_end_stored_queries,
+        query::an_unsafe_request_invalidates_all_queries_of_its_url,
+        query::a_rule_keeps_queries_from_the_store,
         ranges::a_part_is_cut_from_a_whole_stored_response,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,
@@ -255,6 +264,8 @@ fn main() -> ExitCode {
         rules::a_page_at_a_files_url_is_not_stored,
         rules::a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_rule_allows_it,
         rules::a_rule_chooses_the_parameters_and_their_order,
+        rules::an_exact_url_reaches_the_origin_octet_by_octet,
+        rules::a_refused_spelling_of_an_exact_url_answers_no_other,
         rules::a_rule_applies_to_its_methods,
         rules::invalid_rules_send_every_request_to_the_origin,
         stale::a_stale_response_is_served_during_its_revalidation,

@@ -23,6 +23,7 @@ pub mod directives;
 pub mod groups;
 pub mod invalidate;
 pub mod lifetime;
+pub mod query;
 pub mod range;
 pub mod request_directives;
 pub mod response;

@@ -133,14 +133,14 @@ impl Default for Rule {
 impl Rules {
     /// Returns the rule for a request. `target` is its target key by the default query rules.
     pub fn of(&self, method: &Method, target: &TargetKey) -> &Rc<Rule> {
-        let path = path_of(target);
+        let path = target.path();
         self.rules.iter().find(|rule| rule.matches(method, path)).unwrap_or(&self.fallback)
     }
 
     /// Returns whether the rule of a request depends on how the origin reads its path. The store
     /// must not be used then: the origin could answer with a page that another rule excludes.
     pub fn is_ambiguous(&self, method: &Method, target: &TargetKey, request: &HeaderMap) -> bool {
-        let path = path_of(target);
+        let path = target.path();
         if reading::is_ambiguous(path) {
             return true;
         }
@@ -212,14 +212,6 @@ impl Rule {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         self.methods.is_empty() || self.methods.contains(method)
     }
-}
-
-/// Returns the path of a target key. It is normalised, so that no escape sequence evades a rule.
-pub fn path_of(target: &TargetKey) -> &str {
-    let text = target.as_str();
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let path = text.find('/').map_or("/", |at| &text[at..]);
-    path.split_once('?').map_or(path, |(path, _)| path)
 }
 
 #[cfg(test)]
@@ -360,12 +352,13 @@ mod tests {
     #[test]
     fn a_target_is_keyed_by_the_rule_for_its_url() {
         let rules = rules(
-            r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": false}}]"#,
+            r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": true}}, {"path": "/s", "exact_url": true}]"#,
         );
         for (url, key) in [
             ("https://a.example/list?sid=1&page=2", "https://a.example/list?page=2"),
-            ("https://a.example/x?b&a", "https://a.example/x?b&a"),
-            ("https://a.example/y?b&a", "https://a.example/y?a&b"),
+            ("https://a.example/x?b&a", "https://a.example/x?a&b"),
+            ("https://a.example/%73?b=%2f&a", "https://a.example/%73?b=%2f&a"),
+            ("https://a.example/%79?b=%2f&a", "https://a.example/y?b=%2F&a"),
         ] {
             assert_eq!(rules.target(url).unwrap().as_str(), key);
         }

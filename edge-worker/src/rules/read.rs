@@ -49,6 +49,7 @@ type Read<T> = Result<T, Error>;
 
 fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     let mut rule = Rule { name: format!("rule-{}", index + 1).into(), ..Rule::default() };
+    let mut is_exact = false;
     for (name, member) in place.members()? {
         match name {
             "name" => rule.name = member.text()?.into(),
@@ -67,6 +68,7 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
             "no_vary_search" => rule.obeys_no_vary_search = member.boolean()?,
+            "exact_url" => is_exact = member.boolean()?,
             "vary" => rule.vary = vary(&member)?,
             "unkeyed" => rule.unkeyed = member.field_names()?,
             "lifetime" => lifetime(&mut rule, &member)?,
@@ -85,6 +87,12 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     }
     if rule.paths.is_empty() {
         return Err(place.wrong("a member `path`"));
+    }
+    if is_exact {
+        if rule.query.is_sorted() {
+            return Err(place.error("`exact_url` keeps the order of parameters: remove `query.sort`"));
+        }
+        rule.query = rule.query.exact();
     }
     Ok(rule)
 }
@@ -117,8 +125,8 @@ fn query(place: &Place<'_>) -> Read<QueryRules> {
         query = match name {
             "keep" => query.keeping(member.texts()?).map_err(|error| member.rejected(&error))?,
             "drop" => query.dropping(member.texts()?).map_err(|error| member.rejected(&error))?,
-            "sort" if member.boolean()? => query,
-            "sort" => query.in_order(),
+            "sort" if member.boolean()? => query.sorted(),
+            "sort" => query,
             _ => return Err(member.unknown()),
         };
     }
@@ -296,6 +304,11 @@ mod tests {
             (r#"[{"path": "/a", "lifetime": {"fresh": 31536001}}]"#, "RULES[0].lifetime.fresh: ", "31536000"),
             (r#"[{"path": "/a", "errors": {"200": 1}}]"#, "RULES[0].errors.200: ", "400 to 599"),
             (r#"[{"path": "/a", "query": {"drop": ["*_x"]}}]"#, "RULES[0].query.drop: ", "parameter's name"),
+            (
+                r#"[{"path": "/a", "query": {"sort": true}, "exact_url": true}]"#,
+                "RULES[0]: ",
+                "remove `query.sort`",
+            ),
             (r#"[{"path": "/a", "vary": {"a b": "drop"}}]"#, "RULES[0].vary.a b: ", "name of a field"),
             (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
@@ -330,7 +343,8 @@ mod tests {
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
                 "unkeyed": ["X-Theme"],
-                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false}, "no_vary_search": false,
+                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false}, "exact_url": true,
+                "no_vary_search": false,
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "strict_s_maxage": true, "check_extension": false,
@@ -347,7 +361,7 @@ mod tests {
         assert_eq!(rule.unkeyed, ["x-theme"]);
         assert_eq!(
             rule.query,
-            QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()
+            QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().exact()
         );
         assert!(!rule.obeys_no_vary_search);
         assert_eq!(rule.vary.normal("accept-language", Some("de")).as_deref(), Some("en"));

@@ -23,7 +23,7 @@ const ID_DIGITS: usize = 32;
 
 /// How long a marker is stored. Without it its variants are misses; a variant that is stored for
 /// longer costs one request.
-const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The result of a lookup.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! HTTP fields and URLs, which origin and edge must read alike.
 
+mod content;
 mod cookies;
 mod directives;
 mod entity_tag;
@@ -15,6 +16,7 @@ pub(crate) mod structured_fields;
 mod target;
 mod variant;
 
+pub use content::ContentHash;
 pub use cookies::{ANONYMOUS_COOKIES, has_identifying_cookie};
 pub use directives::{Directives, MAX_DELTA, cache_directives, delta_seconds};
 pub use entity_tag::{EntityTag, lists_entity_tag};

@@ -13,7 +13,7 @@ use url::{Position, Url};
 use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
 use crate::scope::within_depth;
-use crate::{NoVarySearch, ParseError, QueryRules, ScopeHash};
+use crate::{ContentHash, NoVarySearch, ParseError, QueryRules, ScopeHash};
 
 /// The form of the text behind the scheme, for error messages.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
@@ -22,8 +22,8 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 ///
 /// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user
 /// name, dot segments resolved, percent-encoding in its normal form (RFC 3986 section 6.2.2), and
-/// query parameters according to [`QueryRules`]. A host beyond ASCII must be in Punycode, as
-/// clients send it.
+/// query parameters according to [`QueryRules`], which can also keep the spelling of path and query
+/// ([`QueryRules::exact`]). A host beyond ASCII must be in Punycode, as clients send it.
 ///
 /// The key of a `GET` names no method, and a `HEAD` is answered from it.
 /// [`of_method`](Self::of_method) returns the key of another method.
@@ -32,13 +32,13 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 /// use shared_keys::TargetKey;
 /// let url = "HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top";
 /// let key = TargetKey::parse(url).unwrap();
-/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?a=%2F&b=2&b=1");
+/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?b=2&a=%2F&b=1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     url: Box<str>,
-    /// The range of host and path in `url`.
-    host_and_path: Range<usize>,
+    /// Host and path in normal form, also where `url` has another spelling.
+    host_and_path: Box<str>,
 }
 
 impl TargetKey {
@@ -81,13 +81,18 @@ impl TargetKey {
             key.push_str(&parsed[Position::BeforeHost..Position::AfterHost]);
         }
         key.push_str(&parsed[Position::AfterHost..Position::AfterPort]);
+        let path_at = key.len();
         push_normal(parsed.path(), &mut key);
-        let path_end = key.len();
+        let host_and_path = key[host_at..].into();
+        if query.is_exact() {
+            key.truncate(path_at);
+            key.push_str(parsed.path());
+        }
         if let Some(query) = query.normal(parsed.query()) {
             key.push('?');
             key.push_str(&query);
         }
-        Ok(Self { url: key.into(), host_and_path: host_at..path_end })
+        Ok(Self { url: key.into(), host_and_path })
     }
 
     /// Returns the key of another method's response for the same URL. `GET` and `HEAD` share the
@@ -110,6 +115,23 @@ impl TargetKey {
         Self { url, host_and_path: self.host_and_path.clone() }
     }
 
+    /// Returns the key of the response to a QUERY for the same URL with this content (RFC 10008).
+    ///
+    /// The responses of an older `generation` have other keys, so a new one ends all of them.
+    ///
+    /// ```
+    /// use shared_keys::{ContentHash, TargetKey};
+    /// let get = TargetKey::parse("https://a.example/search").unwrap();
+    /// let query = get.of_query(7, ContentHash::new([], b"shoes"));
+    /// assert!(query.as_str().starts_with("https://a.example/search?__strata_query=7-"));
+    /// assert_eq!(query.scopes(), get.scopes());
+    /// ```
+    #[must_use]
+    pub fn of_query(&self, generation: u64, content: ContentHash) -> Self {
+        let url = self.with_reserved("query", &format!("{generation:x}-{content}")).into();
+        Self { url, host_and_path: self.host_and_path.clone() }
+    }
+
     /// Returns the normalised URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -125,9 +147,15 @@ impl TargetKey {
     /// ```
     #[must_use]
     pub fn origin(&self) -> &str {
-        let host_at = self.host_and_path.start;
-        let host = self.url[host_at..].find('/').unwrap_or(self.url.len() - host_at);
+        let host_at = self.url.find("://").map_or(0, |at| at + "://".len());
+        let host = self.host_and_path.find('/').unwrap_or(self.host_and_path.len());
         &self.url[..host_at + host]
+    }
+
+    /// Returns the path in normal form.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.host_and_path.find('/').map_or("/", |at| &self.host_and_path[at..])
     }
 
     /// Returns the scopes that contain its path: the host, and the path up to each of its first 64
@@ -141,7 +169,7 @@ impl TargetKey {
     /// ```
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
-        let path = within_depth(self.url[self.host_and_path.clone()].trim_end_matches('/'));
+        let path = within_depth(self.host_and_path.trim_end_matches('/'));
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
@@ -180,7 +208,8 @@ impl TargetKey {
     }
 
     fn without_query(&self) -> Self {
-        Self { url: self.url[..self.host_and_path.end].into(), host_and_path: self.host_and_path.clone() }
+        let url = self.url.split('?').next().unwrap_or_default();
+        Self { url: url.into(), host_and_path: self.host_and_path.clone() }
     }
 
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
@@ -266,7 +295,6 @@ mod tests {
         for (a, b) in [
             ("http://a.example", "http://a.example/"),
             ("http://A.example:80/x", "http://a.example/x"),
-            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/%7euser", "http://a.example/~user"),
             ("http://user:secret@a.example/", "http://a.example/"),
             ("http://a.example/a/./b/../c/%2e%2E/d", "http://a.example/a/d"),
@@ -289,6 +317,7 @@ mod tests {
             ("http://a.example/x", "http://a.example/x/"),
             ("http://a.example/x", "http://a.example/x?"),
             ("http://a.example/x?a=1&a=2", "http://a.example/x?a=2&a=1"),
+            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/a%2Fb", "http://a.example/a/b"),
             ("http://a.example/?a=b%26c", "http://a.example/?a=b&c"),
             ("http://a.example/?a=+", "http://a.example/?a=%20"),
@@ -364,6 +393,17 @@ mod tests {
         }
         assert_eq!(key("http://a@ü@a.example/"), "http://a.example/");
         assert_eq!(key("http://ü@xn--bcher-kva.Example/ü"), "http://xn--bcher-kva.example/%C3%BC");
+    }
+
+    #[test]
+    fn an_exact_key_has_the_scopes_and_the_path_of_its_normal_form() {
+        let url = "http://a.example/%61pi/./%7e%2f?b=%2f";
+        let exact = TargetKey::with_rules(url, &QueryRules::default().exact()).unwrap();
+        assert_eq!(exact.as_str(), "http://a.example/%61pi/%7e%2f?b=%2f");
+        let normal = TargetKey::parse(url).unwrap();
+        assert_eq!((exact.scopes(), exact.path()), (normal.scopes(), normal.path()));
+        assert_eq!(exact.path(), "/api/~%2F");
+        assert_eq!(exact.of_method("POST").scopes(), normal.scopes());
     }
 
     #[test]

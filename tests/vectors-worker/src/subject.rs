@@ -8,9 +8,9 @@ use shared_keys::purge::{
     Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify,
 };
 use shared_keys::{
-    Applied, CacheGroup, Directives, Key, Lifetime, NoVarySearch, Normaliser, ParseError, Position, Prefix,
-    QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules,
-    scopes_from_header, slot,
+    Applied, CacheGroup, ContentHash, Directives, Key, Lifetime, NoVarySearch, Normaliser, ParseError,
+    Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey,
+    VaryFields, VaryRules, scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -47,6 +47,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("purge-signatures", 1) => purge_signature(input, sign_without_host),
         ("purge-signatures", 2) => purge_signature(input, sign),
         ("purge-verdicts", 1 | 2) => purge_verdict(input),
+        ("query-keys", 1) => query_key(input),
         ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
@@ -54,9 +55,13 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("tags", 1) => {
             text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token())))
         }
-        ("target-rules", 1) => target_rules(input),
-        ("targets", 1) => target(input),
-        ("variants", 1) => variant(input),
+        // Until version 2, parameters were sorted unless a rule kept their order.
+        ("target-rules", 1) => target_rules(input, input["in_order"] != true),
+        ("target-rules", 2) => target_rules(input, input["sorted"] == true),
+        ("targets", 1) => target(input, &QueryRules::default().sorted()),
+        ("targets", 2) => target(input, &QueryRules::default()),
+        ("variants", 1) => variant(input, &QueryRules::default().sorted()),
+        ("variants", 2) => variant(input, &QueryRules::default()),
         ("vary-values", 1) => vary_value(input),
         ("verdicts", 1) => verdict(input),
         _ => Err(format!("no such subject: {subject} {version}")),
@@ -137,14 +142,23 @@ fn position(input: &Value) -> Evaluated {
     Ok(json!({ "text": position.to_string(), "hex": hex(position.to_bytes()) }))
 }
 
-fn target(input: &Value) -> Evaluated {
-    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+fn target(input: &Value, rules: &QueryRules) -> Evaluated {
+    let Ok(target) = TargetKey::with_rules(text(input, "url")?, rules) else { return Ok(Value::Null) };
     let scopes: Value = target.scopes().iter().map(ToString::to_string).collect();
     Ok(json!({ "target": target.as_str(), "scopes": scopes }))
 }
 
-fn variant(input: &Value) -> Evaluated {
+/// Returns the key of a QUERY with a content and the fields about it, in their order.
+fn query_key(input: &Value) -> Evaluated {
     let target = TargetKey::parse(text(input, "url")?).map_err(|error| error.to_string())?;
+    let fields = input["fields"].as_array().into_iter().flatten();
+    let fields = fields.filter_map(|field| Some((field[0].as_str()?, field[1].as_str()?.as_bytes())));
+    let content = ContentHash::new(fields, text(input, "content")?.as_bytes());
+    Ok(json!(target.of_query(number(input, "generation")?, content).as_str()))
+}
+
+fn variant(input: &Value, rules: &QueryRules) -> Evaluated {
+    let target = TargetKey::with_rules(text(input, "url")?, rules).map_err(|error| error.to_string())?;
     let Some(vary) = VaryFields::parse([text(input, "vary")?]) else { return Ok(Value::Null) };
     let field = |name: &str| input["fields"][name].as_str().map(str::to_owned);
     Ok(json!(VariantKey::new(&target, &vary, &VaryRules::default(), field).as_str()))
@@ -173,7 +187,7 @@ fn normaliser(input: &Value) -> Evaluated {
 
 /// Returns the key of a URL and a method under rules, and the query that is forwarded to the
 /// origin.
-fn target_rules(input: &Value) -> Evaluated {
+fn target_rules(input: &Value, is_sorted: bool) -> Evaluated {
     let kept = if input["keep"].is_null() { None } else { Some(texts(input, "keep")?) };
     let dropped = if input["drop"].is_null() { Vec::new() } else { texts(input, "drop")? };
     let rules = QueryRules::default().dropping(dropped).and_then(|rules| match kept {
@@ -181,8 +195,10 @@ fn target_rules(input: &Value) -> Evaluated {
         None => Ok(rules),
     });
     let Ok(mut rules) = rules else { return Ok(Value::Null) };
-    if input["in_order"] == true {
-        rules = rules.in_order();
+    if is_sorted {
+        rules = rules.sorted();
+    } else if input["exact"] == true {
+        rules = rules.exact();
     }
     let url = text(input, "url")?;
     let Ok(target) = TargetKey::with_rules(url, &rules) else { return Ok(Value::Null) };

@@ -11,6 +11,7 @@ use super::Answer;
 use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::undecoded;
+use super::query::marker_key;
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::remove_hop_by_hop;
@@ -47,7 +48,7 @@ impl Exchange {
         } else if self.has_odd_body {
             fetch::fetch_with_odd_body(request, &url, &headers).await
         } else {
-            fetch::fetch(&self.method, &url, &headers, request.body().as_ref()).await
+            fetch::fetch(&self.method, &url, &headers, request.body().as_ref().map(AsRef::as_ref)).await
         };
         let (answer, code) = match answer {
             Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -74,6 +75,7 @@ impl Exchange {
             // A response in progress may be the first of its path that several URLs share.
             invalidated_at = Self::record_invalidation(&key.search_marker()).max(invalidated_at);
             invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
+            self.delete(marker_key(&key).as_str().to_owned(), context).await;
             for key in self.keys_of(key).await {
                 invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
                 pending().forget(key.as_str());

@@ -7,6 +7,7 @@ use shared_keys::TargetKey;
 use url::Url;
 use worker::{Context, web_sys};
 
+use super::query::Query;
 use super::respond::own_response;
 use super::{Answer, Found};
 use crate::cache_status::CacheStatus;
@@ -26,6 +27,8 @@ pub(super) struct Exchange {
     pub(super) url: Url,
     /// The key of the stored response; cacheable requests are forwarded with its spelling.
     pub(super) target: TargetKey,
+    /// The content of a QUERY whose response may be stored.
+    pub(super) query: Option<Query>,
     /// The deployment's rule for the request.
     pub(super) rule: Rc<Rule>,
     /// The client's fields, without hop-by-hop fields.
@@ -70,7 +73,12 @@ impl Exchange {
     /// Returns the URL of the key. All spellings that share the key are forwarded as this one;
     /// otherwise one client's spelling could decide what all clients get.
     pub(super) fn keyed_url(&self) -> Url {
-        Url::parse(self.target.as_str()).unwrap_or_else(|_| self.url.clone())
+        Url::parse(self.resource().as_str()).unwrap_or_else(|_| self.url.clone())
+    }
+
+    /// Returns the key of the URL, without the content of a QUERY.
+    pub(super) fn resource(&self) -> &TargetKey {
+        self.query.as_ref().map_or(&self.target, |query| &query.resource)
     }
 
     /// Returns the client's own spelling of the URL, without the parameters that the key omits.
@@ -84,6 +92,8 @@ impl Exchange {
     pub(super) fn extent(&self) -> Extent {
         match self.method {
             Method::HEAD => Extent::Fields,
+            // A server may ignore `Range` (RFC 9110 section 14.2).
+            _ if self.query.is_some() => Extent::Whole,
             _ if self.headers.contains_key(header::RANGE) => Extent::Range,
             _ => Extent::Whole,
         }
@@ -145,6 +155,7 @@ impl Exchange {
     /// Returns why the request bypasses the store; `None` if it does not.
     fn bypass_reason(&self) -> Option<Forward> {
         bypass_reason(self.request(), self.websocket)
+            .filter(|_| self.query.is_none())
             .or_else(|| self.has_odd_body.then(|| Forward::bypass(Detail::Body)))
             .or_else(|| self.configured_bypass())
     }

@@ -237,11 +237,16 @@ impl Exchange {
                 }
             }
         }
-        let method = if extent == Extent::Fields { Method::HEAD } else { Method::GET };
+        let method = match extent {
+            Extent::Fields => Method::HEAD,
+            _ if self.query.is_some() => self.method.clone(),
+            _ => Method::GET,
+        };
+        let content = self.query.as_ref().map(|query| query.content.as_ref());
         let (keyed, own) = (self.origin_url(&self.keyed_url()), self.origin_url(&self.client_url()));
         let is_evaluated = matches!(condition, Condition::Client);
         let fetch = async |url: &Url, headers: &HeaderMap| {
-            let answer = timeout(limit, fetch::fetch(&method, url, headers, None)).await?;
+            let answer = timeout(limit, fetch::fetch(&method, url, headers, content)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
             let mut fields = from_runtime(answer.headers());
@@ -277,7 +282,7 @@ impl Exchange {
     /// its client to itself.
     pub(super) fn is_self_redirect(&self, response: &StoredResponse) -> bool {
         let key_of = |url: &Url| self.config.rules.target(url.as_str());
-        storable::redirects_to(&self.target, &self.url, response, key_of)
+        storable::redirects_to(self.resource(), &self.url, response, key_of)
     }
 
     /// Returns whether a response redirects to a URL that it would be stored for itself, because it

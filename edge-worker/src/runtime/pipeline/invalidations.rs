@@ -39,9 +39,15 @@ impl Exchange {
     /// Returns whether an unsafe request has invalidated stored responses that were requested at
     /// `request_time`, for this URL or for those that share `shared_key`.
     pub(super) fn is_invalidated(&self, shared_key: Option<&TargetKey>, request_time: SystemTime) -> bool {
-        let covers = |key| INVALIDATIONS.with(|invalidations| invalidations.covers_stored(key, request_time));
-        covers(self.target.as_str()) || shared_key.is_some_and(|key| covers(key.as_str()))
+        let covers = |key: &TargetKey| covers_stored(key.as_str(), request_time);
+        covers(&self.target) || shared_key.is_some_and(covers)
     }
+}
+
+/// Returns whether an unsafe request has invalidated a stored response for `key` that was requested
+/// at `request_time`.
+pub(super) fn covers_stored(key: &str, request_time: SystemTime) -> bool {
+    INVALIDATIONS.with(|invalidations| invalidations.covers_stored(key, request_time))
 }
 
 /// Keeps the invalidations of `key` until the pin is dropped.
@@ -70,7 +76,7 @@ impl Store for PinnedStore<'_> {
         let since = now();
         let entry = self.store.get(key).await;
         // A read that an unsafe request overtook has put the deleted entry back into memory.
-        if INVALIDATIONS.with(|invalidations| invalidations.covers_stored(key, since)) {
+        if covers_stored(key, since) {
             self.store.forget(key);
         }
         entry

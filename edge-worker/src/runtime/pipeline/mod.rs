@@ -13,6 +13,7 @@ mod exchange;
 mod fetch;
 mod groups;
 mod invalidations;
+mod query;
 mod refresh;
 mod respond;
 mod serve;
@@ -28,6 +29,7 @@ use url::Url;
 use worker::{Context, Env, web_sys};
 
 use self::exchange::Exchange;
+use self::query::Query;
 use super::body::Body;
 use super::journal::Journal;
 use super::tiered::Tiered;
@@ -37,6 +39,7 @@ use crate::config::{Config, PURGE_SECRET};
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
 use crate::origin::request::is_websocket;
+use crate::policy::query::is_keyed;
 use crate::rules::{RULES, is_reserved};
 use crate::store::variants;
 
@@ -111,10 +114,23 @@ pub(super) async fn handle(
     let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
     remove_hop_by_hop(&mut headers);
     let store = Tiered::new(config.journal_max_lag);
+    let may_be_stored = config.fault.is_none() && !rule.bypasses_store(&headers);
+    let (query, target) = if may_be_stored && is_keyed(&method, &headers) {
+        match Query::read(&request, &headers, target.clone(), &store).await {
+            Ok((query, target)) => (Some(query), target),
+            Err(error) => {
+                worker::console_warn!("a QUERY is forwarded without the store: {error}");
+                (None, target)
+            }
+        }
+    } else {
+        (None, target)
+    };
     let exchange = Rc::new(Exchange {
         method,
         url,
         target,
+        query,
         rule,
         headers,
         websocket,

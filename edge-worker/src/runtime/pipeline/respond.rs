@@ -156,7 +156,7 @@ impl Exchange {
                 Ok(false) => drop(leader),
                 Err(error) => {
                     worker::console_warn!("not stored: {error}");
-                    leader.release_uncollapsed(now());
+                    leader.stop_collapsing(now());
                 }
             }
         });

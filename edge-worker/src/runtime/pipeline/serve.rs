@@ -28,7 +28,7 @@ impl Exchange {
 
     async fn look_up_in<S: Store<Body = Body>>(&self, store: &S) -> Result<Found, Error> {
         let (target, vary) = (&self.target, &self.rule.vary);
-        if self.rule.obeys_no_vary_search {
+        if self.shares_urls() {
             search::lookup(store, target, vary, &self.headers).await
         } else {
             variants::lookup(store, target, vary, &self.headers).await

@@ -14,8 +14,7 @@ use crate::error::Error;
 use crate::policy::search::variation;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
-use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
-use crate::rules;
+use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, range};
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
@@ -38,10 +37,13 @@ impl Exchange {
         if self.is_self_redirect(response) || self.redirects_to_equivalent(response) {
             return Err(NotStored::SelfRedirect);
         }
+        if self.query.is_some() && !query::is_storable(response) {
+            return Err(NotStored::NoLifetime);
+        }
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
         }
-        if self.rule.is_deceptive(rules::path_of(&self.target), response) {
+        if self.rule.is_deceptive(self.target.path(), response) {
             return Err(NotStored::Deceptive);
         }
         let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
@@ -115,7 +117,13 @@ impl Exchange {
 
     /// Returns the statement of a response that other URLs share it, if the rule obeys it.
     pub(super) fn no_vary_search(&self, response: &StoredResponse) -> Option<NoVarySearch> {
-        self.rule.obeys_no_vary_search.then(|| variation(&response.headers)).flatten()
+        self.shares_urls().then(|| variation(&response.headers)).flatten()
+    }
+
+    /// Returns whether a response may answer other URLs that the origin declares equivalent. One to
+    /// a QUERY may not: its key contains the content.
+    pub(super) fn shares_urls(&self) -> bool {
+        self.rule.obeys_no_vary_search && self.query.is_none()
     }
 
     /// Returns the keys under which responses for the URL of `key` may be stored.
