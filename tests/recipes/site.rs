@@ -141,9 +141,10 @@ impl Visitor<'_> {
     pub(crate) async fn submit_from(&mut self, origin: &str, path: &str, fields: &[(&str, &str)]) -> Page {
         let page = self.get(path).await;
         let form = Form::first(&page.body).unwrap_or_else(|| panic!("no form in {page:?}"));
-        let action = form.action.clone().filter(|action| !action.is_empty());
+        let action = form.action.as_deref().filter(|action| !action.is_empty()).unwrap_or(path);
+        let action = action.strip_prefix(self.site.url()).unwrap_or(action);
         let (content_type, body) = form.body(fields);
-        let request = self.site.request(Method::POST, action.as_deref().unwrap_or(path));
+        let request = self.site.request(Method::POST, action);
         let is_own = origin.ends_with(&format!("//{}", self.host));
         let request = request
             .header("Content-Type", content_type)
@@ -151,6 +152,17 @@ impl Visitor<'_> {
             .header("Referer", format!("{origin}{path}"))
             .header("Sec-Fetch-Site", if is_own { "same-origin" } else { "cross-site" })
             .body(body);
+        self.send(request).await
+    }
+
+    /// Sends a request that `prepare` completes, such as one of a page's script.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        prepare: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Page {
+        let request = prepare(self.site.request(method, path));
         self.send(request).await
     }
 

@@ -3,11 +3,12 @@
 use strata_harness::error::Result;
 
 use super::system::SystemProgram;
+use crate::command::output;
 
 const PYTHON: SystemProgram =
     SystemProgram { name: "python3", apt: "python3-venv", brew: "python", alternative: "(3.10 or newer)" };
 const PHP: SystemProgram =
-    SystemProgram { name: "php", apt: "php-cli", brew: "php", alternative: "(8.0 or newer)" };
+    SystemProgram { name: "php", apt: "php-cli php-sqlite3", brew: "php", alternative: "(8.0 or newer)" };
 const GO: SystemProgram =
     SystemProgram { name: "go", apt: "golang-go", brew: "go", alternative: "(1.18 or newer)" };
 
@@ -19,6 +20,10 @@ pub(crate) async fn languages() -> Result<()> {
     // The package manager installs one program at a time.
     for program in [PYTHON, PHP, GO] {
         program.ensure_installed().await?;
+    }
+    // WordPress runs on SQLite here. The extension has no program of its own.
+    if output("php", &["-r", "exit(extension_loaded('pdo_sqlite') ? 0 : 1);"]).is_none() {
+        PHP.install().await?;
     }
     Ok(())
 }
