@@ -87,6 +87,14 @@ pub(crate) async fn redirects_stay_on_the_site(site: &Site) {
     assert!(is_on_site && location.ends_with("/products/1"), "{redirect:?}");
 }
 
+/// The worker rewrites the origin's URLs in redirects, but not in pages.
+pub(crate) async fn urls_in_pages_name_the_site(site: &Site) {
+    for host in [site.host(), "shop.example"] {
+        let page = site.visitor_of(host).get("/where").await;
+        assert!(page.body.contains(&format!("http://{host}/products/1")), "{page:?}");
+    }
+}
+
 /// A form that another site sends is refused, so the recipe has not turned the framework's check
 /// off.
 pub(crate) async fn a_form_of_another_site_is_refused(site: &Site) {

@@ -47,8 +47,10 @@ const COMMON: &[Check] = checks![
     checks::redirects_stay_on_the_site,
     checks::forms_and_redirects_work_under_the_name_of_the_site,
 ];
-/// The app has a page that is shared by guests only. Next.js stores no page that reads cookies.
-const GUESTS: &[Check] = checks![checks::guests_share_a_page_that_users_have_their_own_of];
+/// The checks of all apps but the one on Next.js, which stores no page that reads cookies. Its
+/// handlers do not know the site's name.
+const USUAL: &[Check] =
+    checks![checks::guests_share_a_page_that_users_have_their_own_of, checks::urls_in_pages_name_the_site,];
 /// The framework refuses forms of other sites.
 const FORMS: &[Check] = checks![checks::a_form_of_another_site_is_refused];
 const OF_NEXT: &[Check] = checks![
@@ -77,12 +79,12 @@ fn main() -> ExitCode {
     let trials = [
         purge::trials(&runtime),
         vec![documentation::trial()],
-        trials(&runtime, &ASTRO, &[COMMON, GUESTS, FORMS]),
-        trials(&runtime, &DJANGO, &[COMMON, GUESTS, FORMS]),
-        trials(&runtime, &EXPRESS, &[COMMON, GUESTS]),
-        trials(&runtime, &FASTAPI, &[COMMON, GUESTS]),
+        trials(&runtime, &ASTRO, &[COMMON, USUAL, FORMS]),
+        trials(&runtime, &DJANGO, &[COMMON, USUAL, FORMS]),
+        trials(&runtime, &EXPRESS, &[COMMON, USUAL]),
+        trials(&runtime, &FASTAPI, &[COMMON, USUAL]),
         trials(&runtime, &NEXT, &[COMMON, FORMS, OF_NEXT]),
-        trials(&runtime, &REACT_ROUTER, &[COMMON, GUESTS, FORMS, OF_REACT_ROUTER]),
+        trials(&runtime, &REACT_ROUTER, &[COMMON, USUAL, FORMS, OF_REACT_ROUTER]),
         trials(&runtime, &WORDPRESS, &[OF_WORDPRESS]),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()

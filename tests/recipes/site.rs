@@ -93,9 +93,14 @@ impl Site {
         self.edge.url()
     }
 
+    /// Returns the host and port of the worker.
+    pub(crate) fn host(&self) -> &str {
+        self.edge.host()
+    }
+
     /// Returns a browser without cookies.
     pub(crate) fn visitor(&self) -> Visitor<'_> {
-        self.visitor_of(self.edge.host())
+        self.visitor_of(self.host())
     }
 
     /// Returns a browser that knows the site by another name.
