@@ -12,6 +12,7 @@ mod next;
 mod purge;
 mod react_router;
 mod site;
+mod wordpress;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ const EXPRESS: Recipe = Recipe { name: "express", command: &["node", "server.mjs
 const FASTAPI: Recipe = Recipe { name: "fastapi", command: &["sh", "start.sh"] };
 const NEXT: Recipe = Recipe { name: "next", command: &["node", "node_modules/next/dist/bin/next", "start"] };
 const REACT_ROUTER: Recipe = Recipe { name: "react-router", command: &["node", "server.mjs"] };
+const WORDPRESS: Recipe = Recipe { name: "wordpress", command: &["sh", "start.sh"] };
 
 /// A test of a running site, with its name.
 type Check = (&'static str, for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = ()> + 'a>>);
@@ -45,18 +47,29 @@ const COMMON: &[Check] = checks![
     checks::redirects_stay_on_the_site,
     checks::forms_and_redirects_work_under_the_name_of_the_site,
 ];
-/// The app has a page that is shared by guests only. Next.js stores no page that reads cookies.
-const GUESTS: &[Check] = checks![checks::guests_share_a_page_that_users_have_their_own_of];
+/// The checks of all apps but the one on Next.js, which stores no page that reads cookies. Its
+/// handlers do not know the site's name.
+const USUAL: &[Check] =
+    checks![checks::guests_share_a_page_that_users_have_their_own_of, checks::urls_in_pages_name_the_site,];
 /// The framework refuses forms of other sites.
 const FORMS: &[Check] = checks![checks::a_form_of_another_site_is_refused];
 const OF_NEXT: &[Check] = checks![
     next::a_router_payload_is_stored_apart_from_the_page,
     next::a_saved_form_ends_the_stored_payload,
     next::a_revalidated_path_ends_the_stored_page,
+    next::a_revalidated_pattern_ends_its_pages,
     next::a_revalidated_tag_is_served_stale_once,
     next::a_deployment_ends_everything,
 ];
 const OF_REACT_ROUTER: &[Check] = checks![react_router::the_data_of_a_page_is_stored_and_ends_with_it];
+const OF_WORDPRESS: &[Check] = checks![
+    wordpress::guests_share_a_post,
+    wordpress::a_change_in_the_editor_ends_the_stored_pages,
+    wordpress::a_new_post_ends_the_stored_front_page,
+    wordpress::a_user_has_pages_of_the_own,
+    wordpress::a_commenter_alone_sees_a_comment_before_it_is_approved,
+    wordpress::a_password_opens_a_post_for_its_visitor_alone,
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -66,12 +79,13 @@ fn main() -> ExitCode {
     let trials = [
         purge::trials(&runtime),
         vec![documentation::trial()],
-        trials(&runtime, &ASTRO, &[COMMON, GUESTS, FORMS]),
-        trials(&runtime, &DJANGO, &[COMMON, GUESTS, FORMS]),
-        trials(&runtime, &EXPRESS, &[COMMON, GUESTS]),
-        trials(&runtime, &FASTAPI, &[COMMON, GUESTS]),
+        trials(&runtime, &ASTRO, &[COMMON, USUAL, FORMS]),
+        trials(&runtime, &DJANGO, &[COMMON, USUAL, FORMS]),
+        trials(&runtime, &EXPRESS, &[COMMON, USUAL]),
+        trials(&runtime, &FASTAPI, &[COMMON, USUAL]),
         trials(&runtime, &NEXT, &[COMMON, FORMS, OF_NEXT]),
-        trials(&runtime, &REACT_ROUTER, &[COMMON, GUESTS, FORMS, OF_REACT_ROUTER]),
+        trials(&runtime, &REACT_ROUTER, &[COMMON, USUAL, FORMS, OF_REACT_ROUTER]),
+        trials(&runtime, &WORDPRESS, &[OF_WORDPRESS]),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

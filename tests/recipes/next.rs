@@ -58,6 +58,16 @@ pub(crate) async fn a_revalidated_path_ends_the_stored_page(site: &Site) {
     eventually("it is built again", async || read().await.body != first).await;
 }
 
+pub(crate) async fn a_revalidated_pattern_ends_its_pages(site: &Site) {
+    let read = async || site.visitor().get("/products/1").await;
+    for what in [r#"{"path":"/products/[id]","type":"page"}"#, r#"{"path":"/","type":"layout"}"#] {
+        eventually("it is stored", async || read().await.is_hit()).await;
+        revalidate(site, what).await;
+        let is_purged = async || read().await.header("cache-status").contains("detail=purged");
+        eventually("it is fetched again", is_purged).await;
+    }
+}
+
 /// `revalidateTag(tag, "max")` allows the old page until the new one is built.
 pub(crate) async fn a_revalidated_tag_is_served_stale_once(site: &Site) {
     let read = async || site.visitor().get("/products/1").await;

@@ -93,9 +93,14 @@ impl Site {
         self.edge.url()
     }
 
+    /// Returns the host and port of the worker.
+    pub(crate) fn host(&self) -> &str {
+        self.edge.host()
+    }
+
     /// Returns a browser without cookies.
     pub(crate) fn visitor(&self) -> Visitor<'_> {
-        self.visitor_of(self.edge.host())
+        self.visitor_of(self.host())
     }
 
     /// Returns a browser that knows the site by another name.
@@ -141,9 +146,10 @@ impl Visitor<'_> {
     pub(crate) async fn submit_from(&mut self, origin: &str, path: &str, fields: &[(&str, &str)]) -> Page {
         let page = self.get(path).await;
         let form = Form::first(&page.body).unwrap_or_else(|| panic!("no form in {page:?}"));
-        let action = form.action.clone().filter(|action| !action.is_empty());
+        let action = form.action.as_deref().filter(|action| !action.is_empty()).unwrap_or(path);
+        let action = action.strip_prefix(self.site.url()).unwrap_or(action);
         let (content_type, body) = form.body(fields);
-        let request = self.site.request(Method::POST, action.as_deref().unwrap_or(path));
+        let request = self.site.request(Method::POST, action);
         let is_own = origin.ends_with(&format!("//{}", self.host));
         let request = request
             .header("Content-Type", content_type)
@@ -151,6 +157,17 @@ impl Visitor<'_> {
             .header("Referer", format!("{origin}{path}"))
             .header("Sec-Fetch-Site", if is_own { "same-origin" } else { "cross-site" })
             .body(body);
+        self.send(request).await
+    }
+
+    /// Sends a request that `prepare` completes, such as one of a page's script.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        prepare: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Page {
+        let request = prepare(self.site.request(method, path));
         self.send(request).await
     }
 

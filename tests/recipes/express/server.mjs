@@ -57,6 +57,10 @@ app.post("/login", (request, response) => {
   response.redirect(303, "/");
 });
 
+app.get("/where", personal, (request, response) => {
+  response.send(`${request.protocol}://${request.host}/products/1`);
+});
+
 app.get("/old", (request, response) => {
   response.redirect(301, `${request.protocol}://${request.host}/products/1`);
 });

@@ -86,6 +86,11 @@ def login(request: Request, user: Annotated[str, Form()]):
     return RedirectResponse("/", 303)
 
 
+@app.get("/where", dependencies=[Depends(personal)])
+def where(request: Request):
+    return str(request.url_for("product", id=1))
+
+
 @app.get("/old")
 def old(request: Request):
     return RedirectResponse(request.url_for("product", id=1), 301)

@@ -88,14 +88,17 @@ async fn install_once<const N: usize>(
     steps: [(&str, Command); N],
 ) -> Result<()> {
     let lock = fingerprint(recipe, lock, &[])?;
-    let stamp = recipe.join(target).join(".strata-lock");
+    let target = recipe.join(target);
+    let stamp = target.join(".strata-lock");
     if std::fs::read_to_string(&stamp).is_ok_and(|stamped| stamped == lock) {
         return Ok(());
     }
     for (step, command) in steps {
         run_quietly(&format!("{}: {step}", name(recipe)), Some("10 to 30 s"), command).await?;
     }
-    std::fs::write(&stamp, lock).context(|| format!("writing {}", stamp.display()))
+    std::fs::create_dir_all(&target)
+        .and_then(|()| std::fs::write(&stamp, lock))
+        .context(|| format!("writing {}", stamp.display()))
 }
 
 /// Returns a command that runs in the recipe's folder on the project's node, without telemetry.

@@ -8,5 +8,6 @@ urlpatterns = [
     path("products/<int:id>/edit", views.edit),
     path("login", views.login),
     path("account", views.account),
+    path("where", views.where),
     path("old", views.old),
 ]

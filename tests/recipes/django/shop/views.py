@@ -45,5 +45,10 @@ def account(request):
     return HttpResponse(f"<p>Hello, {request.session.get('user', 'guest')}</p>")
 
 
+@never_cache
+def where(request):
+    return HttpResponse(request.build_absolute_uri("/products/1"))
+
+
 def old(request):
     return HttpResponsePermanentRedirect(request.build_absolute_uri("/products/1"))

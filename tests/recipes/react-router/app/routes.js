@@ -6,5 +6,6 @@ export default [
   route("products/:id/edit", "routes/edit.jsx"),
   route("login", "routes/login.jsx"),
   route("account", "routes/account.jsx"),
+  route("where", "routes/where.jsx"),
   route("old", "routes/old.jsx"),
 ];

@@ -3,12 +3,12 @@
 use strata_harness::error::Result;
 
 use super::system::SystemProgram;
-use crate::command::command;
+use crate::command::output;
 
 const PYTHON: SystemProgram =
     SystemProgram { name: "python3", apt: "python3-venv", brew: "python", alternative: "(3.10 or newer)" };
 const PHP: SystemProgram =
-    SystemProgram { name: "php", apt: "php-cli", brew: "php", alternative: "(8.0 or newer)" };
+    SystemProgram { name: "php", apt: "php-cli php-sqlite3", brew: "php", alternative: "(8.0 or newer)" };
 const GO: SystemProgram =
     SystemProgram { name: "go", apt: "golang-go", brew: "go", alternative: "(1.18 or newer)" };
 
@@ -22,6 +22,10 @@ pub(crate) async fn languages() -> Result<()> {
     for program in [PHP, GO] {
         program.ensure_installed().await?;
     }
+    // WordPress runs on SQLite here. The extension has no program of its own.
+    if output("php", &["-r", "exit(extension_loaded('pdo_sqlite') ? 0 : 1);"]).is_none() {
+        PHP.install().await?;
+    }
     Ok(())
 }
 
@@ -31,10 +35,9 @@ pub(crate) async fn languages() -> Result<()> {
 /// # Errors
 /// If it is missing and cannot be installed.
 pub(super) async fn python() -> Result<()> {
-    let python = PYTHON.ensure_installed().await?;
-    let makes_environments = command(python, ["-c", "import ensurepip"]).output().await;
-    if makes_environments.is_ok_and(|output| output.status.success()) {
-        return Ok(());
+    PYTHON.ensure_installed().await?;
+    if output("python3", &["-c", "import ensurepip"]).is_none() {
+        PYTHON.install().await?;
     }
-    PYTHON.install().await
+    Ok(())
 }

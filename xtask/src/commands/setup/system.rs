@@ -11,7 +11,7 @@ use crate::paths;
 /// A program and the packages that contain it.
 pub(super) struct SystemProgram {
     pub(super) name: &'static str,
-    /// Debian's and Ubuntu's package.
+    /// Debian's and Ubuntu's packages, separated by spaces.
     pub(super) apt: &'static str,
     /// Homebrew's formula.
     pub(super) brew: &'static str,
@@ -26,17 +26,16 @@ impl SystemProgram {
     /// If it is missing and there is neither apt-get nor Homebrew, or installing it fails or takes
     /// rights that the user lacks.
     pub(super) async fn ensure_installed(&self) -> Result<PathBuf> {
-        let name = self.name;
-        if let Some(found) = paths::on_path(name) {
+        if let Some(found) = paths::on_path(self.name) {
             return Ok(found);
         }
         self.install().await?;
-        paths::on_path(name).ok_or_else(|| {
+        paths::on_path(self.name).ok_or_else(|| {
             self.missing("the package was installed, but its program is not on PATH: add its folder")
         })
     }
 
-    /// Installs the packages.
+    /// Installs the packages, even if the program is there already.
     ///
     /// # Errors
     /// If there is neither apt-get nor Homebrew, or installing fails or takes rights that the user
@@ -57,7 +56,11 @@ impl SystemProgram {
 
     async fn install_with_apt(&self) -> Result<()> {
         let step = format!("installing {}", self.name);
-        let install = || apt(&["install", "--yes", self.apt]);
+        let install = || {
+            let mut install = apt(&["install", "--yes"]);
+            install.args(self.apt.split(' '));
+            install
+        };
         // A fresh image has no package lists, and an old image's lists name packages that are gone.
         if run_quietly(&step, Some("10 s"), install()).await.is_err() {
             run_quietly("reading Debian's package lists", Some("5 s"), apt(&["update"])).await?;
