@@ -60,9 +60,10 @@
 //! lifetime.
 //!
 //! Error responses, except 404, get only `Cache-Status`, `Vary`, `Cache-Groups` and
-//! `No-Vary-Search`, and are made private as others are. Responses to other methods are not changed,
-//! except that a user's own data is made private, and that successful ones to unsafe methods get
-//! `Cache-Group-Invalidation` with the groups that [`CacheLayer::invalidates_groups`] names.
+//! `No-Vary-Search`, and are made private as others are. Responses to other methods are not
+//! changed, except that a user's own data is made private, and that successful ones to unsafe
+//! methods get `Cache-Group-Invalidation` with the groups that [`CacheLayer::invalidates_groups`]
+//! names.
 //!
 //! Reads count if they happen in the task that serves the request, or in a task that it spawns with
 //! [`for_this_request`].

@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use super::fetch::OriginResponse;
 use crate::error::Error;
 use crate::policy::search::variation;
-use crate::policy::select::Selected;
+use crate::policy::select::{Selected, can_select};
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
 use crate::recent_invalidations::RecentInvalidations;
@@ -39,6 +39,9 @@ impl Exchange {
         }
         if self.is_self_redirect(response) || self.redirects_to_equivalent(response) {
             return Err(NotStored::SelfRedirect);
+        }
+        if !can_select(&self.selection.fields, &self.headers) {
+            return Err(NotStored::VaryUnreadable);
         }
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
@@ -89,9 +92,9 @@ impl Exchange {
         let length = body.as_ref().map(|body| u64::from(body.length()));
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
         let body = body.map(Body::Whole);
-        let (target, rules) = (shared_key.as_ref().unwrap_or(&self.target), &self.rule.vary);
+        let target = shared_key.as_ref().unwrap_or(&self.target);
         let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
-        variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of)
+        variants::store(&self.store, target, self.selecting(), (response, body), retention, magnitude_of)
             .await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
