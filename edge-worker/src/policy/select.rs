@@ -85,19 +85,11 @@ pub fn variant_key(
 /// from each other. The request must not state a selecting field with `_` in place of `-` either,
 /// which the origin may have read instead.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
-    let is_certain = !fields.iter().any(|field| is_misspelt(request, field));
+    let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
+    let is_read_for = |sent: &str, field: &str| sent != field && with_hyphens(sent) == Some(hyphened(field));
+    let is_certain = !request.keys().any(|sent| fields.iter().any(|field| is_read_for(sent.as_str(), field)));
     let mut values = fields.iter().filter_map(|name| combined(request, name));
     is_certain && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
-}
-
-/// Returns whether a request states a field with another mark in place of a `-`, which the origin
-/// may read as the field.
-pub fn is_misspelt(request: &HeaderMap, field: &str) -> bool {
-    let hyphened = with_hyphens(field);
-    let hyphened = hyphened.as_deref().unwrap_or(field);
-    request
-        .keys()
-        .any(|sent| sent != field && with_hyphens(sent.as_str()).is_some_and(|other| other == hyphened))
 }
 
 /// Joins the lines of a request field to one value, with one space after each comma that separates
@@ -115,6 +107,16 @@ pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     });
     let first = lines.next()?;
     Some(lines.fold(first, |all, line| all + separator + &line))
+}
+
+/// Returns whether a request states a field with another mark in place of a `-`, which the origin
+/// may read as the field.
+pub fn is_misspelt(request: &HeaderMap, field: &str) -> bool {
+    let hyphened = with_hyphens(field);
+    let hyphened = hyphened.as_deref().unwrap_or(field);
+    request
+        .keys()
+        .any(|sent| sent != field && with_hyphens(sent.as_str()).is_some_and(|other| other == hyphened))
 }
 
 #[cfg(test)]
