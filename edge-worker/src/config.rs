@@ -4,19 +4,17 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::HeaderName;
 use shared_keys::purge::Secret;
-use url::Url;
 
 use crate::error::{Error, ErrorKind};
 use crate::json::Json;
 #[cfg(doc)]
 use crate::rules::RULES;
 use crate::rules::Rules;
+use crate::sites::{ORIGIN, Sites, wrong_origin};
+pub use crate::sites::{Origin, SITES};
 
-/// The variable with the base URL that requests are forwarded to.
-const ORIGIN: &str = "ORIGIN";
-/// The value of [`ORIGIN`] that forwards requests to their own URL.
-const ZONE: &str = "zone";
 /// The variable with the largest age, in seconds, of the journal's snapshot that an isolate serves
 /// by.
 const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
@@ -25,6 +23,8 @@ const JOURNAL_MAX_LAG_SECS: &str = "JOURNAL_MAX_LAG_SECS";
 const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
 /// The variable with the timeout, in seconds, of an origin that a stale response can replace.
 const ORIGIN_TIMEOUT_SECS: &str = "ORIGIN_TIMEOUT_SECS";
+/// The variable with the field in which a trusted proxy states the client's country.
+const COUNTRY_FIELD: &str = "COUNTRY_FIELD";
 /// The variable that enables a log line per request.
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
 /// The variable that enables `Server-Timing`.
@@ -40,10 +40,8 @@ const DEFAULT_ORIGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The deployment's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The base URL of the origin. `None` (`zone`) forwards requests to their own URL, which is
-    /// right for a worker on a zone's route, and only there: elsewhere a client could name any host
-    /// in `Host`.
-    pub origin: Option<Url>,
+    /// The origins of the sites.
+    sites: Sites,
     /// The timeout of the origin where a stale response may be served instead; 1 to 3,600 seconds,
     /// default 10.
     pub origin_timeout: Duration,
@@ -53,6 +51,9 @@ pub struct Config {
     /// How much longer stored responses are served while the journal is unreachable; 0 to 86,400
     /// seconds. With the default, 0, requests go to the origin at once.
     pub journal_max_outage: Duration,
+    /// The field in which a proxy in front of the worker states the client's country; `None` for
+    /// the platform's own.
+    pub country_field: Option<HeaderName>,
     /// The rules per path; by default the RFCs apply unchanged.
     pub rules: Rules,
     /// Write one JSON line per request to the console; default `false`.
@@ -68,11 +69,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration from the variables, of which [`RULES`] is JSON. Absent and empty
-    /// variables have their default; the origin has none.
+    /// Reads the configuration from the variables, of which [`RULES`] and [`SITES`] are JSON.
+    /// Absent and empty variables have their default; the origin has none, unless there are sites.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the origin's URL is missing or invalid. The error does not contain
+    /// [`ErrorKind::Config`] if an origin's URL is missing or invalid. The error does not contain
     /// the URL, which may contain a password. Any other invalid variable is a
     /// [`fault`](Self::fault), because the origin can still answer.
     ///
@@ -84,11 +85,16 @@ impl Config {
     ///     "JOURNAL_MAX_LAG_SECS" => Some("30".to_owned()),
     ///     _ => None,
     /// };
-    /// let config = Config::read(variables, None)?;
+    /// let config = Config::read(variables, None, None)?;
     /// assert_eq!(config.journal_max_lag.as_secs(), 30);
+    /// assert!(config.origin_of("any.example").is_some());
     /// # Ok::<(), edge_worker::error::Error>(())
     /// ```
-    pub fn read(variable: impl Fn(&str) -> Option<String>, rules: Option<Json>) -> Result<Self, Error> {
+    pub fn read(
+        variable: impl Fn(&str) -> Option<String>,
+        rules: Option<Json>,
+        sites: Option<&Json>,
+    ) -> Result<Self, Error> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
         let mut fault = None;
         let mut duration =
@@ -118,12 +124,19 @@ impl Config {
                 }
             }
         }
+        let country_field = variable(COUNTRY_FIELD).and_then(|name| {
+            let expected = || format!("{COUNTRY_FIELD}: expected the name of a field, got {name:?}");
+            let parsed = name.trim().parse();
+            parsed.map_err(|_| fault.get_or_insert(Error::new(ErrorKind::Config, expected()))).ok()
+        });
+        let sites = Sites::read(sites, variable(ORIGIN).as_deref())?;
         let is_on = |name| variable(name).is_some_and(|value| value == "1");
         Ok(Self {
-            origin: origin(variable(ORIGIN).as_deref())?,
+            sites,
             origin_timeout,
             journal_max_lag,
             journal_max_outage,
+            country_field,
             rules,
             log_requests: is_on(LOG_REQUESTS),
             server_timing: is_on(SERVER_TIMING),
@@ -132,39 +145,17 @@ impl Config {
         })
     }
 
-    /// Returns why [`origin`](Self::origin) must not be `None` outside the platform.
+    /// Returns the origin of a host in lower case, without its port; `None` if no site has the
+    /// host.
+    pub fn origin_of(&self, host: &str) -> Option<&Origin> {
+        self.sites.origin_of(host)
+    }
+
+    /// Returns why an origin must not be [`Origin::Zone`] outside the platform.
     pub fn zone_refusal() -> Error {
-        wrong_origin("`zone` is right only on Cloudflare, which ensures that the host is one of the zone's")
+        let why = "`zone` is right only on Cloudflare, which ensures that the host is one of the zone's";
+        wrong_origin(ORIGIN, why)
     }
-}
-
-/// Reads the origin: `None` for the request's own URL.
-fn origin(value: Option<&str>) -> Result<Option<Url>, Error> {
-    let Some(value) = value.map(str::trim) else { return Err(wrong_origin("it is not set")) };
-    if value == ZONE {
-        return Ok(None);
-    }
-    let url = Url::parse(value).map_err(|error| wrong_origin(&error.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong_origin("it is not http or https"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong_origin("it has a query or fragment"));
-    }
-    // The runtime does not send them.
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong_origin("it has a user name or password"));
-    }
-    Ok(Some(url))
-}
-
-/// Returns the error for an origin, without its value.
-fn wrong_origin(why: &str) -> Error {
-    let text = format!(
-        "{ORIGIN}: expected a base URL like https://origin.example, or `{ZONE}` for a worker on a route of the zone \
-         whose origin it fronts ({why}); set it in wrangler.toml"
-    );
-    Error::new(ErrorKind::Config, text)
 }
 
 fn seconds(name: &str, value: &str, range: RangeInclusive<u64>) -> Result<Duration, Error> {
@@ -184,10 +175,12 @@ fn seconds(name: &str, value: &str, range: RangeInclusive<u64>) -> Result<Durati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sites::ZONE;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, String> {
         Config::read(
             |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
+            None,
             None,
         )
         .map_err(|error| error.to_string())
@@ -199,7 +192,8 @@ mod tests {
             [&[(ORIGIN, ZONE)][..], &[(ORIGIN, " zone "), (JOURNAL_MAX_LAG_SECS, " "), (PURGE_SECRET, "")]]
         {
             let config = read(variables).unwrap();
-            assert!(config.origin.is_none() && config.purge_secrets.is_empty() && !config.log_requests);
+            assert_eq!(config.origin_of("any.example"), Some(&Origin::Zone));
+            assert!(config.purge_secrets.is_empty() && !config.log_requests);
             assert_eq!((config.journal_max_lag.as_secs(), config.journal_max_outage.as_secs()), (5, 0));
             assert_eq!(config.origin_timeout.as_secs(), 10);
             assert!(config.fault.is_none());
@@ -255,12 +249,13 @@ mod tests {
             (JOURNAL_MAX_OUTAGE_SECS, "-1"),
             (JOURNAL_MAX_OUTAGE_SECS, "86401"),
             (ORIGIN_TIMEOUT_SECS, "-1"),
+            (COUNTRY_FIELD, "a b"),
         ] {
             let fault = read(&[(name, value), (ORIGIN, "http://x")]).unwrap().fault.unwrap().to_string();
             assert!(fault.starts_with(name) && fault.contains(value), "{fault}");
         }
         let rules = Json::Text("no JSON".to_owned());
-        let fault = Config::read(|name| (name == ORIGIN).then(|| ZONE.to_owned()), Some(rules))
+        let fault = Config::read(|name| (name == ORIGIN).then(|| ZONE.to_owned()), Some(rules), None)
             .unwrap()
             .fault
             .unwrap()

@@ -6,6 +6,7 @@
 //!   chooses per path.
 //! - [`store`] defines where responses are stored, and how their variants are found.
 //! - [`origin`] builds the request to the origin and reads its response.
+//! - [`client`] is what the rules know of a client.
 //! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
 //!   it, and [`purge_bodies`] holds what is not authenticated yet.
 //! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress, and
@@ -16,6 +17,7 @@
 //! All modules but `runtime` are pure and tested natively.
 
 pub mod cache_status;
+pub mod client;
 pub mod collapse;
 pub mod config;
 pub mod error;
@@ -30,6 +32,7 @@ pub mod recent_invalidations;
 pub mod rules;
 #[cfg(target_arch = "wasm32")]
 mod runtime;
+mod sites;
 pub mod store;
 pub mod time;
 pub mod unkeyed;

@@ -18,7 +18,7 @@ use edge_worker::policy::validate::{Head, by_head};
 use edge_worker::policy::{
     Decision, Request, Reuse, StoredResponse, bypass_reason, decide, invalidate, range,
 };
-use edge_worker::rules::{Rule, Rules};
+use edge_worker::rules::{Client, Rule, Rules};
 use edge_worker::store::metadata;
 use edge_worker::unkeyed::remove_unkeyed;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -64,10 +64,11 @@ fuzz_target!(|text: &[u8]| {
     }
     assert!(!(client.contains_key(header::CONTENT_LENGTH) && client.contains_key(header::TRANSFER_ENCODING)));
     RULES.with(|rules| {
-        let rule = rules.of(&method, &plain);
-        let Some(target) = rule.target(url.as_str(), plain) else { return };
         let websocket = is_websocket(&method, &client);
         remove_hop_by_hop(&mut client);
+        let rule = rules.of(&method, &plain, Client::new(&client));
+        let Some(target) = rule.target(url.as_str(), plain.clone()) else { return };
+        selects(rules, rule, &plain, &mut client);
         bypasses_what_it_should(rule, &client);
         forwarded(rule, &client, &url, &answer);
         invalidates_its_own_origin(rules, &method, &url, status, &answer);
@@ -141,6 +142,22 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
     }
 }
 
+/// A request is selected by the same fields whichever rule it matches, and states none of the
+/// internal ones itself. Its key is among those that an unsafe request invalidates.
+fn selects(rules: &Rules, rule: &Rule, plain: &TargetKey, client: &mut HeaderMap) {
+    let mut anonymous = HeaderMap::new();
+    let nobody = rules.of(&Method::GET, plain, Client::new(&anonymous)).clone();
+    let expected = rules.select(plain, &nobody, "XX", &mut anonymous).fields;
+    let selection = rules.select(plain, rule, "XX", client);
+    assert_eq!(selection.fields, expected);
+    assert!(client.keys().all(|name| {
+        !name.as_str().starts_with("strata-") || selection.fields.iter().any(|field| field == name.as_str())
+    }));
+    let again = rules.of(&Method::GET, plain, Client::new(client));
+    let Some(target) = again.target(plain.as_str(), plain.clone()) else { return };
+    assert!(rules.targets(plain.as_str()).contains(&target));
+}
+
 fn invalidates_its_own_origin(
     rules: &Rules,
     method: &Method,
@@ -148,7 +165,7 @@ fn invalidates_its_own_origin(
     status: StatusCode,
     answer: &HeaderMap,
 ) {
-    for key in invalidate::invalidated(method, url, status, answer, |url| rules.target(url)) {
+    for key in invalidate::invalidated(method, url, status, answer, |url| rules.targets(url)) {
         let key = Url::parse(key.as_str()).expect("a key is a URL");
         assert!(key.origin() == url.origin() && !method.is_safe(), "{key}");
     }
@@ -277,6 +294,20 @@ fn rules() -> Rules {
             "choices",
             vec![("obey_requests", on()), ("store_set_cookie", on()), ("check_extension", Json::Bool(false))],
         ),
+        rule(
+            "client",
+            vec![
+                (
+                    "when",
+                    object(vec![
+                        ("headers", object(vec![("X-Beta", text("1*"))])),
+                        ("cookies", object(vec![("sid", Json::Bool(false))])),
+                    ]),
+                ),
+                ("query", object(vec![("drop", list("a"))])),
+            ],
+        ),
+        rule("client", vec![("key", object(vec![("headers", list("X-Theme")), ("device", on())]))]),
         rule(
             "keyed",
             vec![

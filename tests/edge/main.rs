@@ -9,6 +9,7 @@ mod bodies;
 mod caching;
 mod codings;
 mod collapse;
+mod conditions;
 mod costs;
 mod faults;
 mod gate;
@@ -23,6 +24,7 @@ mod responses;
 mod rules;
 mod safety;
 mod search;
+mod sites;
 mod stale;
 mod streams;
 mod unreachable;
@@ -83,6 +85,8 @@ impl Stack {
                 "ORIGIN_TIMEOUT_SECS:5",
                 "--var",
                 "SERVER_TIMING:1",
+                "--var",
+                "COUNTRY_FIELD:X-Test-Country",
             ],
         )
         .await;
@@ -333,6 +337,15 @@ fn main() -> ExitCode {
         groups::safe_requests_and_malformed_fields_invalidate_no_group,
         groups::a_group_of_another_host_is_not_invalidated,
         groups::the_invalidation_of_groups_is_appended_to_the_journal,
+        conditions::a_client_never_gets_the_response_to_one_that_another_rule_matched,
+        conditions::a_rule_for_some_clients_bypasses_the_store,
+        conditions::a_field_that_the_origin_may_read_for_another_bypasses_the_store,
+        conditions::a_hop_by_hop_field_selects_no_rule,
+        conditions::a_client_cannot_state_what_selects,
+        conditions::a_rule_keys_by_field_cookie_country_and_device,
+        conditions::an_unsafe_request_invalidates_the_responses_of_all_clients,
+        sites::each_site_has_its_origin_its_keys_and_its_purges,
+        sites::invalid_sites_refuse_every_request_and_tell_no_client_why,
         search::urls_that_the_origin_declares_equivalent_share_a_response,
         search::a_malformed_statement_makes_no_urls_equivalent,
         search::a_rule_ignores_no_vary_search,

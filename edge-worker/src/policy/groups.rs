@@ -11,8 +11,8 @@ use shared_keys::{
 use super::directives::joined;
 use super::invalidate::is_safe;
 
-/// The number of groups for one response to invalidate separately. Beyond it, the response
-/// invalidates the whole host, which is one record of the journal.
+/// The number of groups that a response invalidates separately. A longer list invalidates the whole
+/// host, which is one record of the journal.
 const MAX_INVALIDATED: usize = 256;
 
 /// Returns the scopes of the groups in `Cache-Groups`. A field that is not a list of strings is

@@ -20,7 +20,7 @@ const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 /// displace what others share by URLs for which the origin states something else.
 pub const MAX_STATEMENTS: usize = 4;
 
-/// The statements of a path's responses, the latest first.
+/// The statements of the responses of a path, the latest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchMarker {
     /// At most [`MAX_STATEMENTS`], each different from the others.

@@ -120,6 +120,16 @@ pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     Some(lines.fold(first, |all, line| all + separator + &line))
 }
 
+/// Returns whether a request states a field with another mark in place of a `-`, which the origin
+/// may read as the field.
+pub fn is_misspelt(request: &HeaderMap, field: &str) -> bool {
+    let hyphened = with_hyphens(field);
+    let hyphened = hyphened.as_deref().unwrap_or(field);
+    request
+        .keys()
+        .any(|sent| sent != field && with_hyphens(sent.as_str()).is_some_and(|other| other == hyphened))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,25 +5,21 @@
 //! exclude a response from the cache.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
-use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
+use http::{Method, StatusCode};
+use shared_keys::{Normaliser, QueryRules, VaryRules};
 
+use super::conditions::Conditions;
 use super::glob::Glob;
+use super::place::{Place, Read};
 use super::reading::folded_pattern;
+use super::selection::KeyParts;
 use super::{Rule, Rules};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::json::Json;
 
 /// The name of the variable with the rules.
 pub const RULES: &str = "RULES";
-
-/// The longest lifetime in seconds: a year.
-const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
-
-/// The last part of each error message: where to find the format.
-const MEND: &str = "see the rules in edge-worker/README.md";
 
 impl Rules {
     /// Parses the rules from a JSON array.
@@ -35,17 +31,11 @@ impl Rules {
         for (index, place) in (Place { path: RULES.to_owned(), value: json }).items()?.iter().enumerate() {
             rules.push(Rc::new(rule(place, index)?));
         }
-        Ok(Self { rules, ..Self::default() })
+        let depend_on_client =
+            rules.iter().any(|rule| rule.conditions.depend_on_client() || !rule.key.is_empty());
+        Ok(Self { rules, depend_on_client, ..Self::default() })
     }
 }
-
-/// A JSON value and its location.
-struct Place<'a> {
-    path: String,
-    value: &'a Json,
-}
-
-type Read<T> = Result<T, Error>;
 
 fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     let mut rule = Rule { name: format!("rule-{}", index + 1).into(), ..Rule::default() };
@@ -64,6 +54,8 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
                     rule.methods.push(if method == Method::HEAD { Method::GET } else { method });
                 }
             }
+            "when" => rule.conditions = Conditions::read(&member)?,
+            "key" => rule.key = KeyParts::read(&member)?,
             "pass" => rule.bypass_always = member.boolean()?,
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
@@ -188,102 +180,15 @@ fn errors(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
     Ok(())
 }
 
-impl<'a> Place<'a> {
-    fn members(&self) -> Read<Vec<(&'a str, Self)>> {
-        let Json::Object(members) = self.value else { return Err(self.wrong("an object")) };
-        let mut places = Vec::with_capacity(members.len());
-        for (name, value) in members {
-            places.push((name.as_str(), Self { path: format!("{}.{name}", self.path), value }));
-        }
-        Ok(places)
-    }
-
-    fn items(&self) -> Read<Vec<Self>> {
-        let Json::List(items) = self.value else { return Err(self.wrong("an array")) };
-        let mut places = Vec::with_capacity(items.len());
-        for (index, value) in items.iter().enumerate() {
-            places.push(Self { path: format!("{}[{index}]", self.path), value });
-        }
-        Ok(places)
-    }
-
-    fn text(&self) -> Read<&'a str> {
-        match self.value {
-            Json::Text(text) if !text.is_empty() => Ok(text),
-            _ => Err(self.wrong("a text")),
-        }
-    }
-
-    /// Returns a single text as a list, or a list of texts.
-    fn texts(&self) -> Read<Vec<&'a str>> {
-        if matches!(self.value, Json::Text(_)) {
-            return Ok(vec![self.text()?]);
-        }
-        let mut texts = Vec::new();
-        for item in self.items()? {
-            texts.push(item.text()?);
-        }
-        Ok(texts)
-    }
-
-    fn globs(&self) -> Read<Vec<Glob>> {
-        Ok(self.texts()?.into_iter().map(Glob::new).collect())
-    }
-
-    fn field_names(&self) -> Read<Vec<HeaderName>> {
-        self.texts()?.into_iter().map(|text| self.field_name(text)).collect()
-    }
-
-    fn field_name(&self, text: &str) -> Read<HeaderName> {
-        text.parse().map_err(|_| self.wrong("the name of a field"))
-    }
-
-    fn boolean(&self) -> Read<bool> {
-        match self.value {
-            Json::Bool(value) => Ok(*value),
-            _ => Err(self.wrong("true or false")),
-        }
-    }
-
-    fn seconds(&self) -> Read<Duration> {
-        match self.value {
-            Json::Number(secs) if (0.0..=MAX_SECS).contains(secs) && secs.trunc() == *secs => {
-                Ok(Duration::from_secs_f64(*secs))
-            }
-            _ => Err(self.wrong("whole seconds from 0 to 31536000 (a year)")),
-        }
-    }
-
-    fn unknown(&self) -> Error {
-        self.error("no such member: correct its name or remove it")
-    }
-
-    fn rejected(&self, error: &ParseError) -> Error {
-        self.error(&error.to_string())
-    }
-
-    fn wrong(&self, expected: &str) -> Error {
-        let actual = match self.value {
-            Json::Null => "null".to_owned(),
-            Json::Bool(value) => value.to_string(),
-            Json::Number(value) => value.to_string(),
-            Json::Text(text) => format!("\"{}\"", text.chars().take(64).collect::<String>()),
-            Json::List(items) => format!("an array of {} items", items.len()),
-            Json::Object(members) => format!("an object of {} members", members.len()),
-        };
-        self.error(&format!("expected {expected}, got {actual}"))
-    }
-
-    fn error(&self, text: &str) -> Error {
-        Error::new(ErrorKind::Config, format!("{}: {text}; {MEND}", self.path))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::place::MEND;
     use super::*;
+    use crate::error::ErrorKind;
     use crate::json::testing::json;
     use crate::policy::Choices;
 
@@ -318,6 +223,45 @@ mod tests {
                 "language tag",
             ),
             (r#"[{"path": "/a", "unkeyed": ["a b"]}]"#, "RULES[0].unkeyed: ", "name of a field"),
+            (r#"[{"path": "/a", "when": {"hosts": "x"}}]"#, "RULES[0].when.hosts: ", "no such member"),
+            (r#"[{"path": "/a", "when": {"host": "A.b"}}]"#, "RULES[0].when.host: ", "lower case"),
+            (
+                r#"[{"path": "/a", "when": {"host": "a.b:80"}}]"#,
+                "RULES[0].when.host: ",
+                "without scheme and port",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": ["x"]}}]"#,
+                "RULES[0].when.headers: ",
+                "an object, got an array",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": {"x": 1}}}]"#,
+                "RULES[0].when.headers.x: ",
+                "true (present)",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": {"a b": true}}}]"#,
+                "RULES[0].when.headers.a b: ",
+                "name of a field",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"cookies": {"a=b": true}}}]"#,
+                "RULES[0].when.cookies.a=b: ",
+                "cookie's name",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"country": "de"}}]"#,
+                "RULES[0].when.country: ",
+                "in capitals, like `DE`, got",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"device": "phone"}}]"#,
+                "RULES[0].when.device: ",
+                "`mobile`, `tablet`",
+            ),
+            (r#"[{"path": "/a", "key": {"device": "mobile"}}]"#, "RULES[0].key.device: ", "true or false"),
+            (r#"[{"path": "/a", "key": {"query": ["a"]}}]"#, "RULES[0].key.query: ", "no such member"),
             (
                 r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#,
                 "RULES[0].bypass.headers: ",
@@ -343,6 +287,9 @@ mod tests {
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
                 "unkeyed": ["X-Theme"],
+                "when": {"host": "*.example", "headers": {"X-A": true, "X-B": ["1", "2*"]}, "cookies": {"a": false},
+                    "country": ["DE"], "device": ["bot", "mobile"]},
+                "key": {"headers": "X-C", "cookies": ["b"], "country": true, "device": true},
                 "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false}, "exact_url": true,
                 "no_vary_search": false,
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
@@ -359,6 +306,11 @@ mod tests {
         );
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
         assert_eq!(rule.unkeyed, ["x-theme"]);
+        let when = &rule.conditions;
+        assert_eq!((when.hosts.len(), when.headers.len(), when.cookies.len()), (1, 2, 1));
+        assert_eq!((when.countries.len(), when.devices.len()), (1, 2));
+        assert_eq!((rule.key.headers.len(), rule.key.cookies.len()), (1, 1));
+        assert!(rule.key.country && rule.key.device && when.id != Conditions::default().id);
         assert_eq!(
             rule.query,
             QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().exact()

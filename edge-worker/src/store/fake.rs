@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::variants::Selecting;
 use super::{Entry, Store, metadata};
 use crate::error::Error;
 
@@ -46,6 +47,11 @@ impl Store for FakeStore {
         self.entries.borrow_mut().remove(key);
         Ok(())
     }
+}
+
+/// Returns what selects for a request with these fields by the default rules.
+pub(crate) fn selecting(request: &HeaderMap) -> Selecting<'_> {
+    Selecting { rules: Box::leak(Box::default()), required: Box::leak(Box::default()), request }
 }
 
 /// Returns the value of a future that is ready at once.

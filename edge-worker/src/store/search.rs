@@ -1,12 +1,14 @@
 //! Lookup and storing of responses that several URLs share, over any [`Store`]. See
 //! `policy::search` for the scheme.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-use shared_keys::{NoVarySearch, TargetKey, VaryRules};
+use shared_keys::{NoVarySearch, TargetKey};
 
-use super::variants::{self, Found};
+use super::variants::{self, Found, Selecting};
 use super::{Entry, Store};
 use crate::error::Error;
 use crate::policy::search::SearchMarker;
@@ -32,17 +34,20 @@ pub struct SharedKey {
 pub async fn lookup<S: Store>(
     store: &S,
     target: &TargetKey,
-    rules: &VaryRules,
-    request: &HeaderMap,
+    selecting: Selecting<'_>,
 ) -> Result<Found<S::Body>, Error> {
-    let found = variants::lookup(store, target, rules, request).await?;
-    if found.stored.is_some() {
+    // At once: a response that is stored between two reads would be missed, and fetched again.
+    let own = variants::lookup(store, target, selecting);
+    let is_enough =
+        |found: &Result<Found<S::Body>, Error>| found.as_ref().map_or(true, |found| found.stored.is_some());
+    let (found, marker) = both_unless(is_enough, own, marker(store, target)).await;
+    let found = found?;
+    let Some(marker) = marker.transpose()?.flatten().filter(|_| found.stored.is_none()) else {
         return Ok(found);
-    }
-    let Some(marker) = marker(store, target).await? else { return Ok(found) };
+    };
     let mut expected = None;
     for (key, statement) in marker.keys(target) {
-        let shared = variants::lookup(store, &key, rules, request).await?;
+        let shared = variants::lookup(store, &key, selecting).await?;
         let stored = shared.stored.filter(|stored| statement.permits(&stored.response, target, &key));
         let shared = Found { stored, marker: shared.marker, shared_key: Some(key) };
         if shared.stored.is_some() {
@@ -86,6 +91,34 @@ pub async fn shared_keys<S: Store>(store: &S, target: &TargetKey) -> Result<Vec<
     Ok(marker.iter().flat_map(|marker| marker.keys(target)).map(|(key, _)| key).collect())
 }
 
+/// Returns the outputs of two futures, which run at the same time. If the first's output is enough,
+/// the second is dropped.
+async fn both_unless<A, B>(
+    is_enough: impl Fn(&A) -> bool,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> (A, Option<B>) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut other) = (None, None);
+    poll_fn(|context| {
+        if one.is_none()
+            && let Poll::Ready(output) = first.as_mut().poll(context)
+        {
+            one = Some(output);
+        }
+        if other.is_none()
+            && let Poll::Ready(output) = second.as_mut().poll(context)
+        {
+            other = Some(output);
+        }
+        match one.take_if(|one| other.is_some() || is_enough(one)) {
+            Some(one) => Poll::Ready((one, other.take())),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
 async fn marker<S: Store>(store: &S, target: &TargetKey) -> Result<Option<SearchMarker>, Error> {
     Ok(match store.get(&target.search_marker()).await? {
         Some(Entry::SearchMarker(marker)) => Some(marker),
@@ -99,7 +132,7 @@ mod tests {
     use crate::policy::StoredResponse;
     use crate::policy::search::{MAX_STATEMENTS, variation};
     use crate::policy::testing::{at, headers, stored};
-    use crate::store::fake::{FakeStore, ready};
+    use crate::store::fake::{FakeStore, ready, selecting};
 
     fn target(url: &str) -> TargetKey {
         TargetKey::parse(&format!("https://shop.example{url}")).unwrap()
@@ -107,7 +140,7 @@ mod tests {
 
     fn find(store: &FakeStore, url: &str, language: &str) -> Found<String> {
         let request = headers(&[("accept-language", language)]);
-        ready(lookup(store, &target(url), &VaryRules::default(), &request)).unwrap()
+        ready(lookup(store, &target(url), selecting(&request))).unwrap()
     }
 
     /// Returns the stored body, or stores the URL as the body of a response with these fields.
@@ -121,10 +154,10 @@ mod tests {
         let shared = variation(&response.headers)
             .and_then(|variation| ready(shared_key(store, &own, variation, at(at_secs))).unwrap());
         let key = shared.map_or(own, |shared| shared.key);
-        let (request, rules) = (headers(&[("accept-language", "de")]), VaryRules::default());
+        let request = headers(&[("accept-language", "de")]);
         let response = (response, Some(url.to_owned()));
         let minute = Duration::from_secs(60);
-        ready(variants::store(store, &key, &rules, &request, response, minute, |_| 1)).unwrap();
+        ready(variants::store(store, &key, selecting(&request), response, minute, |_| 1)).unwrap();
         None
     }
 

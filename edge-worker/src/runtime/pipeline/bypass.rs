@@ -70,7 +70,7 @@ impl Exchange {
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
         let mut invalidated_at = request_time;
         for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
-            self.config.rules.target(url)
+            self.config.rules.targets(url)
         }) {
             // A response in progress may be the first of its path that several URLs share.
             invalidated_at = Self::record_invalidation(&key.search_marker()).max(invalidated_at);

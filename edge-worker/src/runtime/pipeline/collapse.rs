@@ -121,12 +121,14 @@ impl Exchange {
     /// if a selecting field cannot be read.
     pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
         let target = found.shared_key.as_ref().unwrap_or(&self.target);
+        let required = &self.selection.fields;
         match &found.marker {
-            Some(marker) => {
-                let key = variant_key(target, &marker.fields, &self.rule.vary, &self.headers)?;
+            None if required.is_empty() => Some(target.as_str().to_owned()),
+            marker => {
+                let fields = marker.as_ref().map_or(required, |marker| &marker.fields);
+                let key = variant_key(target, fields, &self.rule.vary, &self.headers)?;
                 Some(key.as_str().to_owned())
             }
-            None => Some(target.as_str().to_owned()),
         }
     }
 }

@@ -11,11 +11,11 @@ use super::query::Query;
 use super::respond::own_response;
 use super::{Answer, Found};
 use crate::cache_status::CacheStatus;
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::origin::location;
 use crate::origin::request::{self, is_loop};
 use crate::policy::{Decision, Detail, Forward, Request, bypass_reason};
-use crate::rules::Rule;
+use crate::rules::{Client, Rule, Selection};
 use crate::runtime::after_response;
 use crate::runtime::journal::Journal;
 use crate::runtime::tiered::Tiered;
@@ -31,8 +31,14 @@ pub(super) struct Exchange {
     pub(super) query: Option<Query>,
     /// The deployment's rule for the request.
     pub(super) rule: Rc<Rule>,
-    /// The client's fields, without hop-by-hop fields.
+    /// The client's fields, without hop-by-hop fields, and with those that rules select by.
     pub(super) headers: HeaderMap,
+    /// Where the site's requests are forwarded.
+    pub(super) origin: Origin,
+    /// The client's country.
+    pub(super) country: String,
+    /// The fields that select responses because rules depend on them.
+    pub(super) selection: Selection,
     pub(super) websocket: bool,
     /// Whether the request is a GET or HEAD with a body.
     pub(super) has_odd_body: bool,
@@ -58,14 +64,19 @@ impl Exchange {
         Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
     }
 
+    /// Returns the client as the conditions of rules see it.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { headers: &self.headers, country: &self.country }
+    }
+
     /// Returns the URL at the origin.
     pub(super) fn origin_url(&self, url: &Url) -> Url {
-        request::origin_url(self.config.origin.as_ref(), url)
+        request::origin_url(self.origin.url(), url)
     }
 
     /// Rewrites the origin's own URLs in the fields of its response to the site's.
     pub(super) fn rewrite_urls(&self, headers: &mut HeaderMap) {
-        if let Some(origin) = self.config.origin.as_ref().filter(|_| self.rule.rewrite_urls) {
+        if let Some(origin) = self.origin.url().filter(|_| self.rule.rewrite_urls) {
             location::rewrite(headers, origin, &self.url);
         }
     }
@@ -164,10 +175,11 @@ impl Exchange {
     pub(super) fn configured_bypass(&self) -> Option<Forward> {
         if self.config.fault.is_some() {
             Some(Forward::bypass(Detail::Misconfigured))
-        } else if self.config.rules.is_ambiguous(&self.method, &self.target, &self.headers) {
+        } else if self.config.rules.is_ambiguous(&self.method, &self.target, self.client()) {
             Some(Forward::bypass(Detail::Path))
         } else {
-            self.rule.bypasses_store(&self.headers).then(|| Forward::bypass(Detail::Rule))
+            let is_bypassed = self.selection.is_ambiguous || self.rule.bypasses_store(&self.headers);
+            is_bypassed.then(|| Forward::bypass(Detail::Rule))
         }
     }
 

@@ -35,12 +35,12 @@ use super::journal::Journal;
 use super::tiered::Tiered;
 use super::{env, json_response, now, purge_endpoint, request_headers};
 use crate::cache_status::CacheStatus;
-use crate::config::{Config, PURGE_SECRET};
+use crate::config::{Config, Origin, PURGE_SECRET, SITES};
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
 use crate::origin::request::is_websocket;
 use crate::policy::query::is_keyed;
-use crate::rules::{RULES, is_reserved};
+use crate::rules::{Client, RULES, host_of, is_reserved};
 use crate::store::variants;
 
 /// The path that reports that the worker is up, and whether its configuration is valid. The log
@@ -77,10 +77,6 @@ pub(super) async fn handle(
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
         }
     };
-    if config.origin.is_none() && !env::is_on_the_platform(&request) {
-        worker::console_error!("{}", Config::zone_refusal());
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
-    }
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
@@ -105,14 +101,26 @@ pub(super) async fn handle(
     let Ok(default_target) = TargetKey::parse(url.as_str()) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
-    let rule = Rc::clone(config.rules.of(&method, &default_target));
-    let Some(target) = rule.target(url.as_str(), default_target) else {
-        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    let Some(origin) = config.origin_of(host_of(&default_target)).cloned() else {
+        let message = "this host is none of the worker's sites: add it to SITES, or set ORIGIN";
+        return refuse(StatusCode::MISDIRECTED_REQUEST, message);
     };
+    if origin == Origin::Zone && !env::is_on_the_platform(&request) {
+        worker::console_error!("{}", Config::zone_refusal());
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
+    }
     let websocket = is_websocket(&method, &headers);
     // The runtime has no body if the length is zero.
     let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
+    // Before the rule is chosen: the origin does not get them, so no rule may depend on them.
     remove_hop_by_hop(&mut headers);
+    let country = env::country(&request, &headers, config.country_field.as_ref());
+    let client = Client { headers: &headers, country: &country };
+    let rule = Rc::clone(config.rules.of(&method, &default_target, client));
+    let selection = config.rules.select(&default_target, &rule, &country, &mut headers);
+    let Some(target) = rule.target(url.as_str(), default_target) else {
+        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    };
     let store = Tiered::new(config.journal_max_lag);
     let may_be_stored = config.fault.is_none() && !rule.bypasses_store(&headers);
     let (query, target) = if may_be_stored && is_keyed(&method, &headers) {
@@ -133,6 +141,9 @@ pub(super) async fn handle(
         query,
         rule,
         headers,
+        country,
+        origin,
+        selection,
         websocket,
         has_odd_body,
         config,
@@ -149,7 +160,8 @@ pub(super) async fn handle(
 fn config(env: &Env) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);
-        let config = Config::read(|name| env::text_variable(env, name), rules).map(Rc::new);
+        let sites = env::json_variable(env, SITES);
+        let config = Config::read(|name| env::text_variable(env, name), rules, sites.as_ref()).map(Rc::new);
         match &config {
             Err(error) => worker::console_error!("every request is refused: {error}"),
             Ok(config) => {

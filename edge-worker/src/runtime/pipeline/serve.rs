@@ -17,6 +17,7 @@ use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
 use crate::runtime::body::Body;
 use crate::runtime::now;
+use crate::store::variants::Selecting;
 use crate::store::{Store, search, variants};
 
 impl Exchange {
@@ -27,12 +28,17 @@ impl Exchange {
     }
 
     async fn look_up_in<S: Store<Body = Body>>(&self, store: &S) -> Result<Found, Error> {
-        let (target, vary) = (&self.target, &self.rule.vary);
+        let (target, selecting) = (&self.target, self.selecting());
         if self.shares_urls() {
-            search::lookup(store, target, vary, &self.headers).await
+            search::lookup(store, target, selecting).await
         } else {
-            variants::lookup(store, target, vary, &self.headers).await
+            variants::lookup(store, target, selecting).await
         }
+    }
+
+    /// Returns what selects among the responses of a URL.
+    pub(super) fn selecting(&self) -> Selecting<'_> {
+        Selecting { rules: &self.rule.vary, required: &self.selection.fields, request: &self.headers }
     }
 
     fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {

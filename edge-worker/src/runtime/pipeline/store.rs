@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use super::invalidations::{self, is_too_old_to_store};
 use crate::error::Error;
 use crate::policy::search::variation;
-use crate::policy::select::Selected;
+use crate::policy::select::{Selected, can_select};
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, range};
 use crate::runtime::body::{Body, Incoming};
@@ -39,6 +39,9 @@ impl Exchange {
         }
         if self.query.is_some() && !query::is_storable(response) {
             return Err(NotStored::NoLifetime);
+        }
+        if !can_select(&self.selection.fields, &self.headers) {
+            return Err(NotStored::VaryUnreadable);
         }
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
@@ -100,8 +103,7 @@ impl Exchange {
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
         let body = body.map(Body::Whole);
         let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
-        let (rules, response) = (&self.rule.vary, (response, body));
-        variants::store(&store, target, rules, &self.headers, response, retention, magnitude_of).await?;
+        variants::store(&store, target, self.selecting(), (response, body), retention, magnitude_of).await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
         if self.is_invalidated(shared_key.as_ref(), request_time) {
