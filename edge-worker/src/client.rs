@@ -1,4 +1,4 @@
-//! What the rules know of a client: its country, and the class of its device.
+//! The properties of a client that rules know: its country, and the class of its device.
 //!
 //! The country is the platform's, or that of a field which a proxy in front of the worker sets. The
 //! device is guessed from the client's own fields, so a client can choose it.

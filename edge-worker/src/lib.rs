@@ -6,7 +6,7 @@
 //!   chooses per path.
 //! - [`store`] defines where responses are stored, and how their variants are found.
 //! - [`origin`] builds the request to the origin and reads its response.
-//! - [`client`] is what the rules know of a client.
+//! - [`client`] tells a client's country and the class of its device.
 //! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
 //!   it, and [`purge_bodies`] holds what is not authenticated yet.
 //! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress, and

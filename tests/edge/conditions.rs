@@ -63,7 +63,7 @@ pub(crate) async fn a_client_never_gets_the_response_to_one_that_another_rule_ma
     }
 }
 
-/// What one rule keeps out of the store must not be answered from what another has stored.
+/// A rule's bypass must hold even if another rule has stored a response for the same URL.
 pub(crate) async fn a_rule_for_some_clients_bypasses_the_store(stack: &Stack) {
     let path = "/conditions/members";
     stack.origin_answers(path, |request| {

@@ -119,7 +119,7 @@ impl Rules {
     }
 }
 
-/// Returns the cookies of these names as one text; `None` if there are none. No name has a `=`, and
+/// Returns the cookies of these names as one text; `None` without any. No name has a `=`, and
 /// no value a `;`.
 fn listed(headers: &HeaderMap, names: &[&str]) -> Option<String> {
     let pair = |name: &&str| cookie(headers, name).map(|value| format!("{name}={value}"));
