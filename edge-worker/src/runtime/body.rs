@@ -207,28 +207,38 @@ async fn forward(
 ) -> Result<Uint8Array, Error> {
     let (reader, writer) = (stream.get_reader().unchecked_into(), client.get_writer()?);
     let collected = RefCell::new(Ok(Collected::new(max_bytes)));
-    let forwarding = async {
+    let collecting = async {
         while let Some(chunk) = next(&reader).await.inspect_err(|_| drop(writer.abort()))? {
             if let Err(disconnect) = JsFuture::from(writer.write_with_chunk(&chunk)).await {
                 drop(reader.cancel());
                 return Err(Error::from(disconnect));
             }
             let mut collected = collected.borrow_mut();
-            if let Err(error) = collected.as_mut().map_or(Ok(()), |collected| collected.push(chunk)) {
+            if let Ok(Err(error)) = collected.as_mut().map(|collected| collected.push(chunk)) {
                 *collected = Err(error);
+            }
+            if collected.is_err() {
+                return Ok(false);
             }
         }
         JsFuture::from(writer.close()).await?;
-        Ok(())
+        Ok(true)
     };
     let expiry = async {
         Delay::from(COLLECT_TIMEOUT).await;
         *collected.borrow_mut() = Err(not_stored("a body that ends within a minute"));
         pending::<()>().await;
     };
-    match select(pin!(forwarding), pin!(expiry)).await {
+    let has_ended = match select(pin!(collecting), pin!(expiry)).await {
         Either::Left((result, _)) => result?,
-        Either::Right(((), _)) => {}
+        Either::Right(((), _)) => true,
+    };
+    if !has_ended {
+        // The runtime forwards the rest by itself, which costs no CPU time. The pipe ends with
+        // either side.
+        reader.release_lock();
+        writer.release_lock();
+        JsFuture::from(stream.pipe_to(client)).await?;
     }
     collected.into_inner().map(Collected::joined)
 }
