@@ -8,8 +8,10 @@
 //! - [`origin`] builds the request to the origin and reads its response.
 //! - [`journal`] is an isolate's copy of the journal; [`purge`] authenticates what is appended to
 //!   it.
-//! - [`collapse`] and [`recent_invalidations`] are an isolate's memory of requests in progress, and
-//!   [`variant_requests`] of how often variants are requested.
+//! - [`collapse`] is an isolate's memory of requests in progress, and [`variant_requests`] of how
+//!   often variants are requested.
+//! - [`recent_invalidations`] is an isolate's memory of the targets that unsafe requests
+//!   invalidated, and [`invalidation_queue`] brings them to the journal.
 //! - `runtime` exists only for wasm32: it calls the platform and runs a request through the modules
 //!   above.
 //!
@@ -20,6 +22,7 @@ pub mod collapse;
 pub mod config;
 pub mod error;
 pub mod headers;
+pub mod invalidation_queue;
 pub mod journal;
 pub mod json;
 pub mod origin;

@@ -7,8 +7,9 @@
 
 mod journal;
 mod refreshes;
+mod unsafe_requests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Response;
 use strata_tests::{Isolate, eventually};
@@ -48,3 +49,11 @@ async fn stored_everywhere(isolates: &[Isolate], path: &str) {
     }
 }
 
+/// Polls until each isolate serves `body`. Fails if that takes longer than the bound.
+async fn expect_within_the_bound(isolates: &[Isolate], path: &str, body: &str) {
+    let since = Instant::now();
+    for isolate in isolates {
+        eventually("it shows the new value", async || get(isolate, path).await.body == body).await;
+    }
+    assert!(since.elapsed() <= BOUND, "{:?}", since.elapsed());
+}

@@ -1,8 +1,7 @@
 //! The invalidation of stored responses by an unsafe request (RFC 9111 section 4.4).
 //!
 //! Input: the method, the target, the origin's response, and the function that derives keys from
-//! URLs. Output: the target keys whose stored responses must not be used any more. The invalidation
-//! reaches only the data centre that received the request. A purge through the journal reaches all.
+//! URLs. Output: the target keys whose stored responses must not be used any more.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;

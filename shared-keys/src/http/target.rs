@@ -129,6 +129,23 @@ impl TargetKey {
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
     }
 
+    /// Returns the scope of this URL alone: neither of what is below its path, nor of other
+    /// queries. The edge's journal has records of it for unsafe requests. It has no text, so no
+    /// purge message can name it.
+    ///
+    /// ```
+    /// use shared_keys::TargetKey;
+    /// let target = |url| TargetKey::parse(url).unwrap();
+    /// let page = target("https://a.example/list?page=1");
+    /// assert_eq!(page.own_scope(), target("https://A.example:443/list?page=1").own_scope());
+    /// assert_ne!(page.own_scope(), target("https://a.example/list").own_scope());
+    /// assert!(!page.scopes().contains(&page.own_scope()));
+    /// ```
+    #[must_use]
+    pub fn own_scope(&self) -> ScopeHash {
+        ScopeHash::target(&self.url)
+    }
+
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
     /// can be.
     pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {

@@ -8,7 +8,6 @@ use shared_keys::POSITION_HEADER;
 use worker::{Context, web_sys};
 
 use super::Answer;
-use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::{OriginResponse, undecoded};
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
@@ -66,14 +65,10 @@ impl Exchange {
         response::set_date(&mut headers, fetch_context.response_time);
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
-        let mut invalidated_at = request_time;
-        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
+        let keys = invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
             self.config.rules.target(url)
-        }) {
-            invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-            pending().forget(key.as_str());
-            self.delete(key.as_str().to_owned(), context).await;
-        }
+        });
+        let invalidated_at = self.invalidate(&keys, answer_to_gets.is_some(), context).await;
         let mut body = answer.body().map(Body::Stream);
         let mut forwarded = Forwarded::new(forward, Some(code));
         if let Some((mut response, retention)) = answer_to_gets {
@@ -82,16 +77,13 @@ impl Exchange {
                 forwarded = forwarded.with_unknown_length();
             }
             // The response postdates the invalidation that its own request caused.
-            response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse {
-                response,
-                body: tee(&mut body),
-                undecoded: None,
-                is_evaluated: false,
-                is_keyed: true,
-            };
+            response.request_time = invalidated_at.unwrap_or(request_time) + CLOCK_RESOLUTION;
+            let body = tee(&mut body);
             let exchange = Rc::clone(self);
             after_response(context, async move {
+                let Some(response) = exchange.append_own_target(response).await else { return };
+                let received =
+                    OriginResponse { response, body, undecoded: None, is_evaluated: false, is_keyed: true };
                 if let Err(error) = exchange.store(received, retention).await {
                     worker::console_warn!("not stored: {error}");
                 }

@@ -101,6 +101,7 @@ impl Exchange {
         if matches!(self.method, Method::TRACE | Method::CONNECT) {
             return own_response(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
         }
+        self.send_invalidations(context);
         if let Some(forward) = self.bypass_reason() {
             return self.bypass(request, forward, context).await;
         }

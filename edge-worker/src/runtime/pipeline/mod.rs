@@ -3,13 +3,15 @@
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
 //! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, and [`refresh`] updates stale responses in the background. If the store or the
-//! journal fails, the request goes to the origin.
+//! must not answer, [`invalidate`] ends what an unsafe request has changed, and [`refresh`] updates
+//! stale responses in the background. If the store or the journal fails, the request goes to the
+//! origin.
 
 mod bypass;
 mod collapse;
 mod exchange;
 mod fetch;
+mod invalidate;
 mod refresh;
 mod respond;
 mod serve;

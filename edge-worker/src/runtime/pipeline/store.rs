@@ -1,7 +1,7 @@
 //! Stores the origin's responses, and deletes stored ones that they replace.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use shared_keys::Applied;
@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::policy::select::Selected;
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
-use crate::recent_invalidations::RecentInvalidations;
 use crate::rules;
 use crate::runtime::body::Body;
 use crate::runtime::tiered::CACHE_TIMEOUT;
@@ -23,7 +22,6 @@ use crate::store::{Store, variants};
 use crate::variant_requests::VariantRequests;
 
 thread_local! {
-    static INVALIDATIONS: RecentInvalidations = RecentInvalidations::default();
     static REQUESTS: VariantRequests = VariantRequests::default();
 }
 
@@ -132,17 +130,6 @@ impl Exchange {
                 }
             });
         }
-    }
-
-    /// Records that an unsafe request invalidates `key` (RFC 9111 section 4.4), and returns when.
-    pub(super) fn record_invalidation(key: &str) -> SystemTime {
-        INVALIDATIONS.with(|invalidations| invalidations.add(key, now()))
-    }
-
-    /// Returns whether an unsafe request to this isolate has invalidated responses requested at
-    /// `request_time`.
-    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
-        INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
     }
 
     /// Returns whether the stored response answers the same request now, without the origin. One
