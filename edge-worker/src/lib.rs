@@ -12,6 +12,8 @@
 //!   often variants are requested.
 //! - [`recent_invalidations`] is an isolate's memory of the targets that unsafe requests
 //!   invalidated, and [`invalidation_queue`] brings them to the journal.
+//! - [`hot_requests`] is an isolate's memory of the requests that are sent most, and [`refill`] is
+//!   the schedule by which their responses are fetched again after a purge that asks for it.
 //! - `runtime` exists only for wasm32: it calls the platform and runs a request through the modules
 //!   above.
 //!
@@ -22,6 +24,7 @@ pub mod collapse;
 pub mod config;
 pub mod error;
 pub mod headers;
+pub mod hot_requests;
 pub mod invalidation_queue;
 pub mod journal;
 pub mod json;
@@ -29,6 +32,7 @@ pub mod origin;
 pub mod policy;
 pub mod purge;
 pub mod recent_invalidations;
+pub mod refill;
 pub mod rules;
 #[cfg(target_arch = "wasm32")]
 mod runtime;

@@ -3,15 +3,16 @@
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
 //! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, [`invalidate`] ends what an unsafe request has changed, and [`refresh`] updates
-//! stale responses in the background. If the store or the journal fails, the request goes to the
-//! origin.
+//! must not answer, and [`invalidate`] ends what an unsafe request has changed. In the background,
+//! [`refresh`] updates stale responses, and [`refill`] fetches purged ones. If the store or the
+//! journal fails, the request goes to the origin.
 
 mod bypass;
 mod collapse;
 mod exchange;
 mod fetch;
 mod invalidate;
+mod refill;
 mod refresh;
 mod respond;
 mod serve;
