@@ -118,8 +118,10 @@ impl InvalidationQueue {
         self.0.borrow_mut().sender_until = SystemTime::UNIX_EPOCH;
     }
 
-    /// Ends the caller's time as the sender, and sends no message for [`BACKOFF`].
-    pub fn back_off(&self, now: SystemTime) {
+    /// Ends the caller's time as the sender, since the journal did not take these targets. They
+    /// wait with the others for the next message, which is sent after [`BACKOFF`].
+    pub fn back_off(&self, not_taken: &[ScopeHash], now: SystemTime) {
+        not_taken.iter().for_each(|target| self.add(*target));
         let state = &mut *self.0.borrow_mut();
         state.next_at = now + BACKOFF;
         state.sender_until = now + BACKOFF;
@@ -174,7 +176,7 @@ mod tests {
         let queue = queue([1]);
         assert!(queue.reserve(at(100)) && !queue.reserve(at(101)));
         assert_eq!(queue.next_at(), at(102));
-        queue.back_off(at(102));
+        queue.back_off(&[], at(102));
         assert!(!queue.reserve(at(131)) && queue.reserve(at(132)));
     }
 
@@ -186,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_for_a_while_after_the_journal_refused_a_message() {
+    fn what_the_journal_did_not_take_is_sent_again_after_a_while() {
         let queue = queue([1]);
         assert!(queue.needs_sender(at(100)));
-        queue.take(at(100));
-        queue.back_off(at(100));
+        let message = queue.take(at(100)).unwrap();
         queue.add(ScopeHash(2));
+        queue.back_off(&message.targets, at(100));
         assert!(!queue.needs_sender(at(129)));
         assert_eq!(queue.next_at(), at(130));
         assert!(queue.needs_sender(at(130)));
+        assert_eq!(queue.take(at(130)).unwrap().targets, [ScopeHash(2), ScopeHash(1)]);
     }
 }

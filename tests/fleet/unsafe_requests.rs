@@ -11,6 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::{BOUND, SHARED, expect_within_the_bound, get, stored_everywhere};
 
+/// How long an isolate sends no message after one has failed.
+const BACKOFF: Duration = Duration::from_secs(30);
+
 /// Returns a shared value, and an origin's script that shows it.
 fn shown() -> (Arc<AtomicU64>, impl Fn(&OriginRequest) -> OriginReply + Send + Sync + 'static) {
     let value = Arc::new(AtomicU64::new(0));
@@ -205,13 +208,37 @@ async fn a_full_table_of_unsafe_targets_refuses_more_and_spares_all_other_respon
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_journal_that_was_cut_off_did_not_take_is_sent_again() {
+    let (value, script) = shown();
+    let origin = Origin::start(script).await;
+    let fleet = EdgeFleet::start(origin.url(), 2, 1, &[]).await;
+    let [cut, other] = fleet.isolates() else { panic!("expected two isolates") };
+    stored_everywhere(fleet.isolates(), "/a").await;
+    cut.set_faults("journal=cut").await;
+    value.store(1, Ordering::SeqCst);
+    let put = cut.request(Method::PUT, "/a").body("1").send().await.unwrap();
+    assert_eq!(put.status(), 200);
+    eventually("the message has failed", async || {
+        fleet.edge().logged("in this data centre alone for now") > 0
+    })
+    .await;
+    cut.set_faults("").await;
+    assert_eq!(get(other, "/a").await.body, "0");
+    let mended_at = Instant::now();
+    while get(other, "/a").await.body == "0" {
+        assert!(mended_at.elapsed() < BACKOFF + BOUND, "{:?}", mended_at.elapsed());
+        get(cut, "/other").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unsafe_request_does_not_wait_for_a_journal_that_is_cut_off() {
     let (value, script) = shown();
     let origin = Origin::start(script).await;
-    let fleet = EdgeFleet::start(origin.url(), 1, 1, &["--var", "JOURNAL_MAX_OUTAGE_SECS:60"]).await;
-    let isolate = &fleet.isolates()[0];
+    let fleet = EdgeFleet::start(origin.url(), 1, 2, &["--var", "JOURNAL_MAX_OUTAGE_SECS:60"]).await;
     stored_everywhere(fleet.isolates(), "/a").await;
-    for faults in ["journal-delay=30000", "journal=cut"] {
+    for (isolate, faults) in fleet.isolates().iter().zip(["journal-delay=30000", "journal=cut"]) {
         isolate.set_faults(faults).await;
         let changed = value.fetch_add(1, Ordering::SeqCst) + 1;
         let since = Instant::now();

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use http::Method;
-use shared_keys::{Seq, TargetKey, Verdict};
+use shared_keys::{ScopeHash, Seq, TargetKey, Verdict};
 use worker::{Context, Delay};
 
 use super::collapse::pending;
 use super::exchange::Exchange;
-use crate::error::Error;
 use crate::invalidation_queue::{InvalidationQueue, Message, SENDER_LIMIT};
 use crate::journal::TargetsAppended;
 use crate::policy::StoredResponse;
@@ -74,8 +73,7 @@ impl Exchange {
             return Some(response);
         }
         let own = self.target.own_scope();
-        let Some(TargetsAppended { seq, previous }) = appended(self.journal.append_targets(&[own]).await)
-        else {
+        let Some(TargetsAppended { seq, previous }) = append(&self.journal, &[own]).await else {
             return Some(response);
         };
         if Some(Seq(previous)) > response.stamp.edge {
@@ -111,20 +109,21 @@ async fn send(journal: &Journal) {
         if left_out > 0 {
             worker::console_warn!("{STAYS_HERE}: {left_out} were too many");
         }
-        if appended(journal.append_targets(&targets).await).is_none() {
+        if append(journal, &targets).await.is_none() {
             return;
         }
     }
     QUEUE.with(InvalidationQueue::release);
 }
 
-/// Returns the journal object's answer. If it took nothing, no more is sent for a while.
-fn appended(answer: Result<Option<TargetsAppended>, Error>) -> Option<TargetsAppended> {
-    match answer {
+/// Appends targets to the journal. If it does not take them, they wait, and nothing is sent for a
+/// while.
+async fn append(journal: &Journal, targets: &[ScopeHash]) -> Option<TargetsAppended> {
+    match journal.append_targets(targets).await {
         Ok(Some(appended)) => return Some(appended),
         Ok(None) => worker::console_warn!("{STAYS_HERE}: the journal has too many of them"),
-        Err(error) => worker::console_warn!("{STAYS_HERE}: {error}"),
+        Err(error) => worker::console_warn!("{STAYS_HERE} for now: {error}"),
     }
-    QUEUE.with(|queue| queue.back_off(now()));
+    QUEUE.with(|queue| queue.back_off(targets, now()));
     None
 }
