@@ -95,6 +95,20 @@ async fn a_purge_reports_the_position_of_its_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purge_may_ask_for_a_refill() {
+    let (redis, ..) = fleet().await;
+    let report = cachectl(&redis, &["--json", "purge", "all"]).json();
+    assert_eq!(report["refill"], false);
+    let record = || cachectl(&redis, &["journal", "tail", "-n", "1"]).stdout;
+    assert!(!record().contains("__strata_refill"), "{}", record());
+    let report = cachectl(&redis, &["--json", "purge", "--refill", "tag", "a"]).json();
+    assert_eq!((&report["scope"], &report["refill"]), (&"tag:a".into(), &true.into()));
+    assert!(record().contains("tag:a") && record().contains("tag:__strata_refill"), "{}", record());
+    let run = cachectl(&redis, &["purge", "all", "--refill", "--dry-run"]);
+    assert_eq!(run.stdout, "would append to test's journal: remove all, with a refill\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_appends_nothing() {
     let (redis, ..) = fleet().await;
     let before = cachectl(&redis, &["--json", "journal", "tail"]).stdout;

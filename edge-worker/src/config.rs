@@ -9,6 +9,7 @@ use shared_keys::purge::Secret;
 
 use crate::error::{Error, ErrorKind};
 use crate::json::Json;
+use crate::refill::PER_SECOND;
 #[cfg(doc)]
 use crate::rules::RULES;
 use crate::rules::Rules;
@@ -25,6 +26,8 @@ const JOURNAL_MAX_OUTAGE_SECS: &str = "JOURNAL_MAX_OUTAGE_SECS";
 const ORIGIN_TIMEOUT_SECS: &str = "ORIGIN_TIMEOUT_SECS";
 /// The variable with the field in which a trusted proxy states the client's country.
 const COUNTRY_FIELD: &str = "COUNTRY_FIELD";
+/// The variable with the largest number of pages that a refill fetches in a second.
+const REFILL_PER_SECOND: &str = "REFILL_PER_SECOND";
 /// The variable that enables a log line per request.
 const LOG_REQUESTS: &str = "LOG_REQUESTS";
 /// The variable that enables `Server-Timing`.
@@ -54,6 +57,9 @@ pub struct Config {
     /// The field in which a proxy in front of the worker states the client's country; `None` for
     /// the platform's own.
     pub country_field: Option<HeaderName>,
+    /// The largest number of pages that a refill fetches from the origin in a second, in each data
+    /// centre; 0 to 100, default 1. With 0, purges that ask for a refill are only purges.
+    pub refill_per_second: u32,
     /// The rules per path; by default the RFCs apply unchanged.
     pub rules: Rules,
     /// Write one JSON line per request to the console; default `false`.
@@ -109,6 +115,12 @@ impl Config {
         let journal_max_lag = duration(JOURNAL_MAX_LAG_SECS, 1..=3600, DEFAULT_JOURNAL_MAX_LAG);
         let journal_max_outage = duration(JOURNAL_MAX_OUTAGE_SECS, 0..=86_400, Duration::ZERO);
         let origin_timeout = duration(ORIGIN_TIMEOUT_SECS, 1..=3600, DEFAULT_ORIGIN_TIMEOUT);
+        let refill_per_second =
+            variable(REFILL_PER_SECOND).map(|value| pages(&value)).unwrap_or(Ok(PER_SECOND));
+        let refill_per_second = refill_per_second.unwrap_or_else(|error| {
+            fault.get_or_insert(error);
+            0
+        });
         let rules = rules.map_or_else(|| Ok(Rules::default()), |json| Rules::read(&json));
         let rules = rules.unwrap_or_else(|error| {
             fault.get_or_insert(error);
@@ -137,6 +149,7 @@ impl Config {
             journal_max_lag,
             journal_max_outage,
             country_field,
+            refill_per_second,
             rules,
             log_requests: is_on(LOG_REQUESTS),
             server_timing: is_on(SERVER_TIMING),
@@ -156,6 +169,15 @@ impl Config {
         let why = "`zone` is right only on Cloudflare, which ensures that the host is one of the zone's";
         wrong_origin(ORIGIN, why)
     }
+}
+
+fn pages(value: &str) -> Result<u32, Error> {
+    value.trim().parse().ok().filter(|pages| *pages <= 100).ok_or_else(|| {
+        let text = format!(
+            "{REFILL_PER_SECOND}: expected a whole number from 0 to 100, got {value:?}; set it in wrangler.toml"
+        );
+        Error::new(ErrorKind::Config, text)
+    })
 }
 
 fn seconds(name: &str, value: &str, range: RangeInclusive<u64>) -> Result<Duration, Error> {
@@ -195,7 +217,7 @@ mod tests {
             assert_eq!(config.origin_of("any.example"), Some(&Origin::Zone));
             assert!(config.purge_secrets.is_empty() && !config.log_requests);
             assert_eq!((config.journal_max_lag.as_secs(), config.journal_max_outage.as_secs()), (5, 0));
-            assert_eq!(config.origin_timeout.as_secs(), 10);
+            assert_eq!((config.origin_timeout.as_secs(), config.refill_per_second), (10, 1));
             assert!(config.fault.is_none());
         }
     }
@@ -250,6 +272,8 @@ mod tests {
             (JOURNAL_MAX_OUTAGE_SECS, "86401"),
             (ORIGIN_TIMEOUT_SECS, "-1"),
             (COUNTRY_FIELD, "a b"),
+            (REFILL_PER_SECOND, "101"),
+            (REFILL_PER_SECOND, "0.5"),
         ] {
             let fault = read(&[(name, value), (ORIGIN, "http://x")]).unwrap().fault.unwrap().to_string();
             assert!(fault.starts_with(name) && fault.contains(value), "{fault}");

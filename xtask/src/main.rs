@@ -60,6 +60,9 @@ enum Command {
         /// workerd
         #[arg(long, value_name = "FILE")]
         wrangler: Option<PathBuf>,
+        /// More options of strata-edge, such as -- --listen 127.0.0.1:8788 --data-centres 2
+        #[arg(last = true, conflicts_with = "wrangler")]
+        options: Vec<String>,
     },
     /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
     /// report
@@ -169,8 +172,8 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
-        Command::Edge { origin, port, vars, wrangler } => {
-            edge::run(&origin, port, &vars, wrangler.as_deref()).await
+        Command::Edge { origin, port, vars, wrangler, options } => {
+            edge::run(&origin, port, &vars, wrangler.as_deref(), &options).await
         }
         Command::Demo { seconds, quick } => {
             demo::run(Duration::from_secs(if quick { 4 } else { seconds })).await

@@ -55,6 +55,7 @@ pub fn to_stored(
     }
     scopes.extend(group_scopes(&headers, target));
     scopes.extend(target.scopes());
+    scopes.push(target.own_scope());
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
     set_date(&mut headers, context.response_time);
@@ -107,7 +108,8 @@ mod tests {
         ] {
             assert!(response.scopes.contains(&scope.parse::<Scope>().unwrap().hash()), "{scope}");
         }
-        assert_eq!(response.scopes.len(), 6);
+        assert!(response.scopes.contains(&target.own_scope()));
+        assert_eq!(response.scopes.len(), 7);
         assert!(!response.headers.keys().any(|name| name.as_str().starts_with("strata-")));
         assert!(
             response.headers.contains_key("cache-tag"),

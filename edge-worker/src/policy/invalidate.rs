@@ -2,8 +2,7 @@
 //!
 //! Input: the method, the target, the origin's response, and the function that derives the keys of
 //! all clients from a URL. Output: the target keys whose stored responses must not be used any
-//! more. The invalidation reaches only the data centre that received the request. A purge through
-//! the journal reaches all.
+//! more.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;

@@ -164,6 +164,11 @@ impl Rules {
         })
     }
 
+    /// Returns whether responses to a GET of this URL may be stored for some client.
+    pub fn may_store(&self, target: &TargetKey) -> bool {
+        self.candidates(target).any(|rule| !rule.bypass_always)
+    }
+
     /// Returns the rules that match the URL and method of a request.
     fn matching(&self, method: &Method, target: &TargetKey) -> impl Iterator<Item = &Rc<Rule>> {
         let (path, host) = (target.path(), host_of(target));

@@ -71,6 +71,13 @@ pub struct Selection {
     pub is_ambiguous: bool,
 }
 
+impl Selection {
+    /// Returns whether responses are the same for all clients, as far as rules decide.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Rules {
     /// Returns the fields that select the responses of a URL, and sets those that no client states
     /// itself in `headers`, a client's own. `rule` is the rule that the request matches.

@@ -212,6 +212,33 @@ impl TargetKey {
         Self { url: url.into(), host_and_path: self.host_and_path.clone() }
     }
 
+    /// Returns the scope of this URL alone: neither of what is below its path, nor of other
+    /// queries. The responses to other methods and to any content of a QUERY share it. The edge's
+    /// journal has records of it for unsafe requests. It has no text, so no purge message can name
+    /// it.
+    ///
+    /// ```
+    /// use shared_keys::TargetKey;
+    /// let target = |url| TargetKey::parse(url).unwrap();
+    /// let page = target("https://a.example/list?page=1");
+    /// assert_eq!(page.own_scope(), target("https://A.example:443/list?page=1").own_scope());
+    /// assert_ne!(page.own_scope(), target("https://a.example/list").own_scope());
+    /// assert!(!page.scopes().contains(&page.own_scope()));
+    /// assert_eq!(page.own_scope(), page.of_method("QUERY").own_scope());
+    /// ```
+    #[must_use]
+    pub fn own_scope(&self) -> ScopeHash {
+        ScopeHash::target(self.without_reserved())
+    }
+
+    /// Returns the URL without reserved parameters.
+    fn without_reserved(&self) -> &str {
+        let query = self.url.find('?').unwrap_or(self.url.len());
+        let is_reserved = |(at, _): &(usize, _)| self.url[at + 1..].starts_with(RESERVED_PREFIX);
+        let mut parameters = self.url[query..].match_indices(['?', '&']).map(|(at, mark)| (query + at, mark));
+        parameters.find(is_reserved).map_or(&self.url, |(at, _)| &self.url[..at])
+    }
+
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
     /// can be.
     pub(crate) fn with_reserved(&self, name: &str, value: &str) -> String {

@@ -27,6 +27,7 @@ const PATH_SEED: u64 = 4;
 const ALL_SEED: u64 = 5;
 const FOLD_SEED: u64 = 6;
 const ALL_TAGS_SEED: u64 = 7;
+const TARGET_SEED: u64 = 8;
 
 /// The XXH3-64 hash of a [`Scope`](crate::Scope)'s text, seeded by its kind.
 ///
@@ -94,6 +95,10 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(joined.as_bytes(), ALL_TAGS_SEED))
     }
 
+    pub(crate) fn target(url: &str) -> Self {
+        Self(xxh3_64_with_seed(url.as_bytes(), TARGET_SEED))
+    }
+
     pub(crate) fn all() -> Self {
         Self(xxh3_64_with_seed(b"all", ALL_SEED))
     }
@@ -148,8 +153,15 @@ mod tests {
 
     #[test]
     fn equal_texts_of_two_kinds_have_different_hashes() {
-        let hashes = [ScopeHash::key, ScopeHash::prefix, ScopeHash::tag, ScopeHash::path, ScopeHash::fold]
-            .map(|hash| hash("a"));
+        let hashes = [
+            ScopeHash::key,
+            ScopeHash::prefix,
+            ScopeHash::tag,
+            ScopeHash::path,
+            ScopeHash::fold,
+            ScopeHash::target,
+        ]
+        .map(|hash| hash("a"));
         let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
         assert_eq!(distinct.len(), hashes.len());
     }

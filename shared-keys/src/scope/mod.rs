@@ -162,6 +162,22 @@ impl Scope {
         Ok(Self::Path(path.trim_end_matches('/').into()))
     }
 
+    /// Returns the scope that asks the edge to *refill*: to fetch again in the background the pages
+    /// that are requested often and that the purge has ended. It stands beside the scopes that are
+    /// invalidated.
+    ///
+    /// It is a tag that nothing carries, so its own record invalidates nothing, and a worker of an
+    /// older version accepts it without a refill.
+    ///
+    /// ```
+    /// use shared_keys::Scope;
+    /// assert_eq!(Scope::refill().to_string(), "tag:__strata_refill");
+    /// ```
+    #[must_use]
+    pub fn refill() -> Self {
+        Self::Tag(Tag::from_template(String::from("__strata_refill")))
+    }
+
     /// Returns the hash that the layers compare.
     #[must_use]
     pub fn hash(&self) -> ScopeHash {

@@ -21,6 +21,7 @@ pub(crate) async fn run(
     wanted_port: Option<u16>,
     vars: &[String],
     wrangler: Option<&Path>,
+    options: &[String],
 ) -> Result<()> {
     let origin = base_url(origin)?;
     let port = match wanted_port {
@@ -30,8 +31,15 @@ pub(crate) async fn run(
     worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
-    let settings =
-        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, wrangler };
+    let settings = Settings {
+        port,
+        origin: &origin,
+        purge_secret: &secret,
+        log_requests: true,
+        vars: &vars,
+        wrangler,
+        options,
+    };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -28,5 +28,6 @@ pub(super) fn serve(settings: &Settings<'_>) -> Command {
     for variable in settings.variables() {
         edge.args(["--var", &variable]);
     }
+    edge.args(settings.options);
     edge
 }

@@ -109,6 +109,7 @@ impl Stack {
                 log_requests: plan.log_requests,
                 vars: &[],
                 wrangler: None,
+                options: &[],
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);
         }

@@ -37,6 +37,8 @@ pub(crate) struct Settings<'a> {
     /// The wrangler.toml to run by `wrangler dev`; `None` for the project's worker, run by
     /// `strata-edge`.
     pub(crate) wrangler: Option<&'a Path>,
+    /// More options of `strata-edge`.
+    pub(crate) options: &'a [String],
 }
 
 impl Settings<'_> {

@@ -8,10 +8,8 @@ use shared_keys::POSITION_HEADER;
 use worker::{Context, web_sys};
 
 use super::Answer;
-use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::undecoded;
-use super::query::marker_key;
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::remove_hop_by_hop;
@@ -68,20 +66,10 @@ impl Exchange {
         response::set_date(&mut headers, fetch_context.response_time);
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
-        let mut invalidated_at = request_time;
-        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
+        let keys = invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
             self.config.rules.targets(url)
-        }) {
-            // A response in progress may be the first of its path that several URLs share.
-            invalidated_at = Self::record_invalidation(&key.search_marker()).max(invalidated_at);
-            invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-            self.delete(marker_key(&key).as_str().to_owned(), context).await;
-            for key in self.keys_of(key).await {
-                invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-                pending().forget(key.as_str());
-                self.delete(key.as_str().to_owned(), context).await;
-            }
-        }
+        });
+        let invalidated_at = self.invalidate(&keys, answer_to_gets.is_some(), context).await;
         let scopes = groups::invalidated_scopes(&self.method, &headers, &self.target);
         if !scopes.is_empty() {
             self.invalidate_scopes(scopes, context).await;
@@ -95,10 +83,11 @@ impl Exchange {
                 forwarded = forwarded.with_unknown_length();
             }
             // The response postdates the invalidation that its own request caused.
-            response.request_time = invalidated_at + CLOCK_RESOLUTION;
+            response.request_time = invalidated_at.unwrap_or(request_time) + CLOCK_RESOLUTION;
             let copy = tee(&mut body, has_known_length)?;
             let exchange = Rc::clone(self);
             after_response(context, async move {
+                let Some(response) = exchange.append_own_target(response).await else { return };
                 if let Err(error) = exchange.store(response, copy, retention).await {
                     worker::console_warn!("not stored: {error}");
                 }

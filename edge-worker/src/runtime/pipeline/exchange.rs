@@ -130,6 +130,7 @@ impl Exchange {
         if matches!(self.method, Method::TRACE | Method::CONNECT) {
             return own_response(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
         }
+        self.send_invalidations(context);
         if let Some(forward) = self.bypass_reason() {
             return self.bypass(request, forward, context).await;
         }
@@ -142,13 +143,15 @@ impl Exchange {
             return self.bypass(request, Forward::bypass(Detail::JournalUnreachable), context).await;
         }
         self.refresh_journal(context);
+        self.refill(context);
         if let Some(answer) = self.serve_from_memory(context).await {
             return answer;
         }
         let found = self.lookup().await;
         self.count_request(&found, context);
         match (self.decide(&found).await, found) {
-            (Decision::Serve(hit), Found { stored: Some(stored), .. }) => {
+            (Decision::Serve(hit), Found { stored: Some(stored), marker, .. }) => {
+                self.count_hit(&stored.key, marker.as_ref());
                 self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => own_response(
@@ -164,7 +167,7 @@ impl Exchange {
     }
 
     /// Returns why the request bypasses the store; `None` if it does not.
-    fn bypass_reason(&self) -> Option<Forward> {
+    pub(super) fn bypass_reason(&self) -> Option<Forward> {
         bypass_reason(self.request(), self.websocket)
             .filter(|_| self.query.is_none())
             .or_else(|| self.has_odd_body.then(|| Forward::bypass(Detail::Body)))

@@ -3,17 +3,20 @@
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
 //! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, [`invalidations`] remembers what unsafe requests have invalidated, [`groups`]
-//! invalidates cache groups, and [`refresh`] updates stale responses in the background. If the
-//! store or the journal fails, the request goes to the origin.
+//! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is the
+//! isolate's memory of that, and [`groups`] invalidates cache groups. In the background, [`refresh`]
+//! updates stale responses, and [`refill`] fetches purged ones. If the store or the journal fails,
+//! the request goes to the origin.
 
 mod bypass;
 mod collapse;
 mod exchange;
 mod fetch;
 mod groups;
+mod invalidate;
 mod invalidations;
 mod query;
+mod refill;
 mod refresh;
 mod respond;
 mod serve;

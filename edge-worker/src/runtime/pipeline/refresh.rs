@@ -50,6 +50,14 @@ impl Exchange {
         if !lease.acquire(REFRESH_TIMEOUT).await? {
             return Ok(());
         }
+        // The lease may have been free because another isolate has just refreshed the response.
+        let is_refreshed = match self.store.get(key).await? {
+            Some(Entry::Response { response, .. }) => response.response_time > stored.response_time,
+            _ => false,
+        };
+        if is_refreshed {
+            return lease.release().await;
+        }
         match self.try_refresh(key, stored).await {
             Ok(true) => lease.release().await,
             result => {

@@ -82,6 +82,7 @@ impl Exchange {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
                 self.count_request(&found, context);
                 let stored = found.stored?;
+                self.count_hit(&stored.key, found.marker.as_ref());
                 Some(
                     self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true })
                         .await,
