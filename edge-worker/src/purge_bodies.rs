@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::policy::testing::at;
 
-    const CHUNK: [u8; 32 << 10] = [b' '; 32 << 10];
+    static CHUNK: [u8; 32 << 10] = [b' '; 32 << 10];
 
     fn fill(body: &mut PurgeBody, chunks: usize) -> Result<(), Refusal> {
         (0..chunks).try_for_each(|_| body.append(&CHUNK))
