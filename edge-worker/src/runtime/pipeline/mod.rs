@@ -64,14 +64,15 @@ pub(super) async fn handle(
     context: Context,
 ) -> Result<web_sys::Response, Error> {
     let started = now();
-    let config = match config(&env) {
+    let is_on_the_platform = env::is_on_the_platform(&request);
+    let config = match config(&env, is_on_the_platform) {
         Ok(config) => config,
         // The client is not told why: a value of the configuration may contain a password.
         Err(_) => {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
         }
     };
-    if config.origin.is_none() && !env::is_on_the_platform(&request) {
+    if config.origin.is_none() && !is_on_the_platform {
         worker::console_error!("{}", Config::zone_refusal());
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
     }
@@ -127,13 +128,16 @@ pub(super) async fn handle(
 
 /// Returns the configuration. It is read once, because the runtime starts new isolates for a new
 /// one.
-fn config(env: &Env) -> Result<Rc<Config>, Error> {
+fn config(env: &Env, is_on_the_platform: bool) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);
-        let config = Config::read(|name| env::text_variable(env, name), rules).map(Rc::new);
-        match &config {
+        let mut config = Config::read(|name| env::text_variable(env, name), rules);
+        match &mut config {
             Err(error) => worker::console_error!("every request is refused: {error}"),
             Ok(config) => {
+                if !is_on_the_platform {
+                    config.rules.distrust_platform_fields();
+                }
                 if let Some(fault) = &config.fault {
                     worker::console_error!("the store is not used: {fault}");
                 }
@@ -144,7 +148,7 @@ fn config(env: &Env) -> Result<Rc<Config>, Error> {
                 }
             }
         }
-        config
+        config.map(Rc::new)
     };
     CONFIG.with(|config| config.get_or_init(read).clone())
 }
