@@ -70,6 +70,10 @@ enum Command {
         /// Send only 2,000 requests per pass, for at most 10 s without a cache instead of 20 s
         #[arg(long, conflicts_with = "requests")]
         quick: bool,
+        /// Instead, compare the hit rates of clients with different cookies, with and without
+        /// sharing responses to sessions
+        #[arg(long)]
+        cookies: bool,
     },
     /// Write the picture of the last demo's report that README shows, with Chromium
     Picture,
@@ -172,8 +176,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Edge { origin, port, vars, wrangler } => {
             edge::run(&origin, port, &vars, wrangler.as_deref()).await
         }
-        Command::Demo { requests, quick } => {
-            demo::run(&if quick { Size::quick() } else { Size::new(requests) }).await
+        Command::Demo { requests, quick, cookies } => {
+            let size = if quick { Size::quick() } else { Size::new(requests) };
+            if cookies { demo::compare_cookies(&size).await } else { demo::run(&size).await }
         }
         Command::Picture => picture::run().await,
         Command::Test => test::run().await,

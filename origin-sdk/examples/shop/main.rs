@@ -61,6 +61,9 @@ struct Arguments {
     /// Bypass the cache: answer every read from the database.
     #[arg(long)]
     bypass: bool,
+    /// Share responses to requests with a cookie too, to compare the hit rates.
+    #[arg(long)]
+    ignore_credentials: bool,
     /// Name of this process in /debug/stats.
     #[arg(long, default_value = "shop")]
     name: String,
@@ -98,11 +101,9 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let listener =
         TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
-    let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
-        arguments.name,
-        cache.clone(),
-        database,
-    ));
+    let service = api(&cache, &database, arguments.ignore_credentials)
+        .layer(middleware::from_fn(request_log::log))
+        .merge(debug(arguments.name, cache.clone(), database));
     axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
     // Invalidations that Redis could not take yet would be lost with this process.
     let report = cache.close().await;
@@ -135,13 +136,13 @@ async fn cache(arguments: &Arguments) -> Result<Cache, BoxError> {
 }
 
 /// Returns the routes that read and write through the cache.
-fn api(cache: &Cache, database: &Database) -> Router {
+fn api(cache: &Cache, database: &Database, ignore_credentials: bool) -> Router {
     Router::new()
         .merge(products::routes(cache, database))
         .merge(users::routes(cache, database))
         .merge(flags::routes(cache, database))
         // Sets Cache-Control, Cache-Tag, ETag and so on from the entries that a request has read.
-        .layer(CacheLayer::new(cache))
+        .layer(CacheLayer::new(cache).ignore_credentials(ignore_credentials))
 }
 
 /// Returns the routes for health checks and statistics, which are neither cached nor logged.

@@ -28,7 +28,7 @@ impl Reply {
 async fn shop() -> Shop {
     let (folder, path) = data::tests::small_shop();
     let cache = Cache::builder("shop").build().await.unwrap();
-    Shop { _folder: folder, api: api(&cache, &Database::new(path)) }
+    Shop { _folder: folder, api: api(&cache, &Database::new(path), false) }
 }
 
 impl Shop {

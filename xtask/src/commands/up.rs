@@ -31,7 +31,7 @@ pub(crate) async fn run(store: Store) -> Result<()> {
     let client = http::client()?;
     let since = Instant::now();
     let progress = Progress::start("starting the layers", Some("2 s"));
-    let plan = Plan { store, bypass: false, edge: true, log_requests: true };
+    let plan = Plan { store, bypass: false, ignore_credentials: false, edge: true, log_requests: true };
     let mut stack = Stack::start(&shop, &plan, &client, Some(&send)).await?;
     progress.done();
     print_urls(&stack, &plan, since.elapsed());

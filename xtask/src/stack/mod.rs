@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) store: Store,
     /// Whether every read of the shop runs its loader.
     pub(crate) bypass: bool,
+    /// Whether the shop shares responses to requests with a cookie.
+    pub(crate) ignore_credentials: bool,
     /// Whether the worker runs in front of the shop.
     pub(crate) edge: bool,
     /// Whether the worker prints a line per request.
@@ -83,6 +85,7 @@ impl Stack {
                 },
                 edge: plan.edge.then_some(Edge { url: &edge_url, purge_secret: &secret }),
                 bypass: plan.bypass,
+                ignore_credentials: plan.ignore_credentials,
             };
             stack.shops.push(shop.start(&settings, lines)?);
         }

@@ -75,6 +75,9 @@ impl Shop {
         if settings.bypass {
             command.arg("--bypass");
         }
+        if settings.ignore_credentials {
+            command.arg("--ignore-credentials");
+        }
         Ok(ShopProcess {
             process: Process::spawn(settings.name, command, Placement::OwnGroup, lines)?,
             name: settings.name.to_owned(),
@@ -112,6 +115,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) edge: Option<Edge<'a>>,
     /// Whether every read runs its loader.
     pub(crate) bypass: bool,
+    /// Whether responses to requests with a cookie are shared.
+    pub(crate) ignore_credentials: bool,
 }
 
 /// The worker, as the shop needs to know it.

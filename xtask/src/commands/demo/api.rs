@@ -37,7 +37,22 @@ pub(crate) fn product_path(id: u32) -> String {
 /// # Errors
 /// If there is no complete answer.
 pub(crate) async fn get(client: &reqwest::Client, base: &str, path: &str) -> Result<Answer> {
-    send(client.get(format!("{base}{path}")), || format!("GET {base}{path}")).await
+    get_with_cookies(client, base, path, None).await
+}
+
+/// Sends a `GET` with this value of `Cookie`, and reads the whole body.
+///
+/// # Errors
+/// If there is no complete answer.
+pub(crate) async fn get_with_cookies(
+    client: &reqwest::Client,
+    base: &str,
+    path: &str,
+    cookies: Option<&str>,
+) -> Result<Answer> {
+    let request = client.get(format!("{base}{path}"));
+    let request = cookies.iter().fold(request, |request, cookies| request.header("cookie", *cookies));
+    send(request, || format!("GET {base}{path}")).await
 }
 
 /// Changes a product's price.

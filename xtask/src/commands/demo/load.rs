@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::api::{self, Answer};
 use super::cache_status::Layer;
+use super::cookies::Visitors;
 use super::workload::{Operation, Workload};
 
 /// Connections of the load, and so requests in flight.
@@ -74,6 +75,7 @@ impl Load {
         client: &reqwest::Client,
         targets: &[String],
         workload: &Workload,
+        visitors: Visitors,
         limit: Option<Duration>,
     ) -> Result<Self> {
         let since = Instant::now();
@@ -81,6 +83,7 @@ impl Load {
             client: client.clone(),
             targets: targets.to_vec(),
             operations: workload.operations.clone(),
+            visitors,
             next: AtomicUsize::new(0),
             deadline: limit.map(|limit| since + limit),
         });
@@ -188,6 +191,7 @@ struct Shared {
     client: reqwest::Client,
     targets: Vec<String>,
     operations: Vec<Operation>,
+    visitors: Visitors,
     next: AtomicUsize,
     deadline: Option<Instant>,
 }
@@ -200,7 +204,7 @@ impl Shared {
             let Some(operation) = self.operations.get(n) else { break };
             let target = &self.targets[n % self.targets.len()];
             match operation {
-                Operation::Read { path } => self.read(&mut load, target, path).await,
+                Operation::Read { path } => self.read(&mut load, target, path, n).await,
                 Operation::SetPrice { product, price_cents } => {
                     self.write(&mut load, target, *product, *price_cents).await;
                 }
@@ -209,8 +213,9 @@ impl Shared {
         Ok(load)
     }
 
-    async fn read(&self, load: &mut Load, target: &str, path: &str) {
-        match api::get(&self.client, target, path).await {
+    async fn read(&self, load: &mut Load, target: &str, path: &str, n: usize) {
+        let cookies = self.visitors.cookies(n);
+        match api::get_with_cookies(&self.client, target, path, cookies.as_deref()).await {
             Ok(answer) if matches!(answer.status, 200 | 304 | 404) => {
                 load.count_answer(&answer);
                 *load.layers.entry(answer.cache.layer()).or_default() += 1;

@@ -3,6 +3,7 @@
 
 mod api;
 mod cache_status;
+mod cookies;
 mod load;
 mod machine;
 mod report;
@@ -12,6 +13,8 @@ mod workload;
 
 use std::time::{Duration, Instant};
 
+use cookies::Visitors;
+pub(crate) use cookies::run as compare_cookies;
 use load::{Load, Pass};
 use report::Report;
 pub(crate) use report::report_file;
@@ -104,7 +107,13 @@ const PASSES: [PassKind; 3] = [
 
 /// Starts new processes and an empty Redis, so that every pass begins without stored responses.
 async fn start(shop: &Shop, kind: &PassKind, client: &reqwest::Client) -> Result<Stack> {
-    let plan = Plan { store: Store::OwnRedis, bypass: kind.bypass, edge: kind.edge, log_requests: false };
+    let plan = Plan {
+        store: Store::OwnRedis,
+        bypass: kind.bypass,
+        ignore_credentials: false,
+        edge: kind.edge,
+        log_requests: false,
+    };
     Stack::start(shop, &plan, client, None).await
 }
 
@@ -123,7 +132,7 @@ async fn run_pass(
     };
     let limit = kind.bypass.then_some(size.uncached_limit);
     let queries_before = stack.database_queries(client).await?;
-    let load = Load::run(client, &targets, workload, limit).await?;
+    let load = Load::run(client, &targets, workload, Visitors::WithoutCookies, limit).await?;
     let queries = stack.database_queries(client).await? - queries_before;
     let unsettled = load.unsettled(client, &targets).await;
     stack.check().await?;

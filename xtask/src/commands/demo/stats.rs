@@ -4,7 +4,7 @@ use super::cache_status::Layer;
 use super::load::Pass;
 use super::workload::grouped;
 
-const LAYERS: [Layer; 4] = [Layer::Edge, Layer::Memory, Layer::Redis, Layer::Loader];
+pub(super) const LAYERS: [Layer; 4] = [Layer::Edge, Layer::Memory, Layer::Redis, Layer::Loader];
 
 /// Renders a table with a line per pass.
 pub(crate) fn table(passes: &[Pass]) -> String {
@@ -35,7 +35,7 @@ pub(crate) fn table(passes: &[Pass]) -> String {
 }
 
 /// Returns the share of a pass's reads that a layer answered, from 0 to 1.
-fn share(pass: &Pass, layer: Layer) -> f64 {
+pub(super) fn share(pass: &Pass, layer: Layer) -> f64 {
     let reads: u64 = pass.layers.values().sum();
     pass.layers.get(&layer).copied().unwrap_or(0) as f64 / reads.max(1) as f64
 }
