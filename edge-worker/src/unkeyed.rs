@@ -164,6 +164,30 @@ const ACTED_ON: [&str; 24] = [
     "x-requested-with",
 ];
 
+/// The fields in which Cloudflare states what it knows of a client. Elsewhere a client states them
+/// itself, so [`Rules::distrust_platform_fields`](crate::rules::Rules::distrust_platform_fields)
+/// makes them unkeyed.
+pub const PLATFORM_FIELDS: [&str; 18] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-device-type",
+    "cf-ew-via",
+    "cf-ipcity",
+    "cf-ipcontinent",
+    "cf-ipcountry",
+    "cf-iplatitude",
+    "cf-iplongitude",
+    "cf-metro-code",
+    "cf-postal-code",
+    "cf-pseudo-ipv4",
+    "cf-ray",
+    "cf-region",
+    "cf-region-code",
+    "cf-timezone",
+    "cf-visitor",
+    "cf-worker",
+];
+
 /// The fields that this worker sets itself.
 const SET_HERE: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 

@@ -164,6 +164,11 @@ pub(crate) async fn unkeyed_fields_do_not_reach_the_origin(stack: &Stack) {
         ("x-middleware-subrequest", "middleware"),
         ("forwarded", "host=evil.example"),
         ("client-ip", "192.0.2.1"),
+        // Outside Cloudflare a client states these itself. That the worker knows where it runs also
+        // keeps `Host` from choosing the target.
+        ("cf-connecting-ip", "192.0.2.1"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("cf-visitor", r#"{"scheme":"http"}"#),
         ("proxy", "evil.example"),
         ("x-sendfile-type", "x-accel-redirect"),
         ("x-accel-mapping", "/=/etc/"),

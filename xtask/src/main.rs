@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | conformance | recipes | simulate | fuzz | vectors | build-edge`.
+//! chaos | attack | conformance | recipes | simulate | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 use commands::setup::Server;
 use commands::{
-    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup, simulate, test, up,
-    vectors,
+    attack, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup, simulate, test,
+    up, vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -116,6 +116,19 @@ enum Command {
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
+    /// Attack the worker: the known attacks, and generated pairs of requests, whose victim must not
+    /// notice the attacker
+    Attack {
+        /// Seed of the generated pairs
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// Pairs through the policy alone; a million takes some minutes
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        pairs: u64,
+        /// Pairs against the running worker
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        worker_pairs: u64,
+    },
     /// Serve the worker that checks the golden vectors of tests/vectors, for the tests
     Vectors {
         /// Port to listen on
@@ -185,6 +198,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Model { depth } => model::run(depth).await,
         Command::Chaos { minutes, seconds, seed } => {
             chaos::run(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
+        }
+        Command::Attack { seed, pairs, worker_pairs } => {
+            attack::run(&attack::Size { seed, pairs, worker_pairs }).await
         }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,

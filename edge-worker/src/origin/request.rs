@@ -97,8 +97,8 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName
     remove_unkeyed(&mut headers, unkeyed);
     // The client may have forged the list, and an origin may take the first address for the
     // client's.
-    match client.get(CF_CONNECTING_IP) {
-        Some(ip) => headers.insert(X_FORWARDED_FOR, ip.clone()),
+    match headers.get(CF_CONNECTING_IP).cloned() {
+        Some(ip) => headers.insert(X_FORWARDED_FOR, ip),
         None => headers.remove(X_FORWARDED_FOR),
     };
     validate::remove_conditions(&mut headers);
@@ -271,6 +271,20 @@ mod tests {
         assert_eq!(values("cookie"), ["group=b"]);
         assert_eq!(values("accept-encoding"), ["identity"]);
         assert!(values("user-agent").is_empty() && values("accept").is_empty());
+    }
+
+    /// Outside Cloudflare a client states its address itself.
+    #[test]
+    fn a_fill_states_a_clients_address_only_if_the_platform_states_it() {
+        let client = headers(&[("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1")]);
+        let of = |unkeyed: &[HeaderName]| {
+            let forwarded =
+                fill_headers(&client, &VaryRules::default(), unkeyed, &url("https://shop.example/"));
+            ["cf-connecting-ip", "x-forwarded-for"].map(|name| forwarded.get(name).cloned())
+        };
+        let address = Some(HeaderValue::from_static("192.0.2.1"));
+        assert_eq!(of(&[]), [address.clone(), address]);
+        assert_eq!(of(&[CF_CONNECTING_IP]), [None, None]);
     }
 
     #[test]

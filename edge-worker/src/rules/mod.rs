@@ -36,6 +36,7 @@ pub use self::reading::is_reserved;
 use self::selection::KeyParts;
 pub use self::selection::Selection;
 use crate::policy::Choices;
+use crate::unkeyed::PLATFORM_FIELDS;
 
 /// The rules in their order.
 #[derive(Debug, Clone, Default)]
@@ -147,6 +148,16 @@ impl Default for Rule {
 }
 
 impl Rules {
+    /// Makes the fields unkeyed in which Cloudflare states what it knows of a client, for a worker
+    /// on another runtime: there, clients state them.
+    pub fn distrust_platform_fields(&mut self) {
+        for rule in self.rules.iter_mut().chain([&mut self.fallback]) {
+            if let Some(rule) = Rc::get_mut(rule) {
+                rule.unkeyed.extend(PLATFORM_FIELDS.map(HeaderName::from_static));
+            }
+        }
+    }
+
     /// Returns the rule for a request. `target` is its target key by the default query rules.
     pub fn of(&self, method: &Method, target: &TargetKey, client: Client<'_>) -> &Rc<Rule> {
         let mut matching = self.matching(method, target);
@@ -290,6 +301,18 @@ mod tests {
 
     fn rules(json: &str) -> Rules {
         Rules::read(&crate::json::testing::json(json)).unwrap()
+    }
+
+    #[test]
+    fn outside_the_platform_its_fields_are_unkeyed_by_every_rule() {
+        let mut rules = rules(r#"[{"path": "/a", "unkeyed": ["x-a"]}]"#);
+        rules.distrust_platform_fields();
+        for (path, others) in [("a", 1), ("b", 0)] {
+            let target = TargetKey::parse(&format!("https://shop.example/{path}")).unwrap();
+            let unkeyed = &rules.of(&Method::GET, &target).unkeyed;
+            assert!(PLATFORM_FIELDS.iter().all(|name| unkeyed.iter().any(|other| other == name)));
+            assert_eq!(unkeyed.len(), PLATFORM_FIELDS.len() + others);
+        }
     }
 
     fn name_of(rules: &Rules, method: &str, url: &str) -> String {

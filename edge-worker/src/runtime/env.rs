@@ -10,8 +10,12 @@ use crate::json::Json;
 
 /// Returns whether the platform received a request, and not a runtime of another operator. Only the
 /// platform ensures that the host of a request is one of the zone's.
+///
+/// The platform names its data centre. workerd by itself has a `cf` object too, with the client's
+/// address alone.
 pub(crate) fn is_on_the_platform(request: &web_sys::Request) -> bool {
-    Reflect::get(request, &"cf".into()).is_ok_and(|cf| cf.is_object())
+    let colo = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"colo".into()));
+    colo.is_ok_and(|colo| colo.is_string())
 }
 
 /// Returns the client's country: the one that the field of a trusted proxy states if there is such

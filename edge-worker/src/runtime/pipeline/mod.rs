@@ -3,10 +3,10 @@
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
 //! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is the
-//! isolate's memory of that, and [`groups`] invalidates cache groups. In the background, [`refresh`]
-//! updates stale responses, and [`refill`] fetches purged ones. If the store or the journal fails,
-//! the request goes to the origin.
+//! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is
+//! the isolate's memory of that, and [`groups`] invalidates cache groups. In the background,
+//! [`refresh`] updates stale responses, and [`refill`] fetches purged ones. If the store or the
+//! journal fails, the request goes to the origin.
 
 mod bypass;
 mod collapse;
@@ -73,7 +73,8 @@ pub(super) async fn handle(
     context: Context,
 ) -> Result<web_sys::Response, Error> {
     let started = now();
-    let config = match config(&env) {
+    let is_on_the_platform = env::is_on_the_platform(&request);
+    let config = match config(&env, is_on_the_platform) {
         Ok(config) => config,
         // The client is not told why: a value of the configuration may contain a password.
         Err(_) => {
@@ -108,7 +109,7 @@ pub(super) async fn handle(
         let message = "this host is none of the worker's sites: add it to SITES, or set ORIGIN";
         return refuse(StatusCode::MISDIRECTED_REQUEST, message);
     };
-    if origin == Origin::Zone && !env::is_on_the_platform(&request) {
+    if origin == Origin::Zone && !is_on_the_platform {
         worker::console_error!("{}", Config::zone_refusal());
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
     }
@@ -160,14 +161,17 @@ pub(super) async fn handle(
 
 /// Returns the configuration. It is read once, because the runtime starts new isolates for a new
 /// one.
-fn config(env: &Env) -> Result<Rc<Config>, Error> {
+fn config(env: &Env, is_on_the_platform: bool) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);
         let sites = env::json_variable(env, SITES);
-        let config = Config::read(|name| env::text_variable(env, name), rules, sites.as_ref()).map(Rc::new);
-        match &config {
+        let mut config = Config::read(|name| env::text_variable(env, name), rules, sites.as_ref());
+        match &mut config {
             Err(error) => worker::console_error!("every request is refused: {error}"),
             Ok(config) => {
+                if !is_on_the_platform {
+                    config.rules.distrust_platform_fields();
+                }
                 if let Some(fault) = &config.fault {
                     worker::console_error!("the store is not used: {fault}");
                 }
@@ -178,7 +182,7 @@ fn config(env: &Env) -> Result<Rc<Config>, Error> {
                 }
             }
         }
-        config
+        config.map(Rc::new)
     };
     CONFIG.with(|config| config.get_or_init(read).clone())
 }
