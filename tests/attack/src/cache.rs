@@ -18,8 +18,8 @@ use edge_worker::policy::storable::{self, MAX_STORED_BYTES, NotStored};
 use edge_worker::policy::{
     Decision, ForwardReason, Hit, Request, StoredResponse, bypass_reason, decide, invalidate, validate,
 };
-use edge_worker::rules::{Rule, Rules, is_reserved, path_of};
-use edge_worker::store::variants::{self, Found};
+use edge_worker::rules::{Client, Rule, Rules, Selection, is_reserved};
+use edge_worker::store::variants::{self, Found, Selecting};
 use edge_worker::store::{Entry, Store};
 use http::{HeaderMap, Method, StatusCode, header};
 use shared_keys::{Applied, Seq, TargetKey};
@@ -27,6 +27,9 @@ use url::Url;
 
 use crate::message::{Message, Reply};
 use crate::origin;
+
+/// The country of every client: unknown, as outside Cloudflare.
+const COUNTRY: &str = "XX";
 
 /// The site's host, as the key and the origin see it.
 pub const HOST: &str = "shop.example";
@@ -64,6 +67,7 @@ struct Exchange<'a> {
     target: TargetKey,
     rule: &'a Rule,
     headers: HeaderMap,
+    selection: Selection,
     now: SystemTime,
 }
 
@@ -96,20 +100,21 @@ impl<'a> Cache<'a> {
         }
         let Ok(plain) = TargetKey::parse(url.as_str()) else { return refusal(400) };
         let rules = self.rules;
-        let rule = rules.of(&client.method, &plain);
-        let Some(target) = rule.target(url.as_str(), plain) else { return refusal(400) };
         let websocket = is_websocket(&client.method, &headers);
         remove_hop_by_hop(&mut headers);
+        let rule = rules.of(&client.method, &plain, Client { headers: &headers, country: COUNTRY });
+        let selection = rules.select(&plain, rule, COUNTRY, &mut headers);
+        let Some(target) = rule.target(url.as_str(), plain) else { return refusal(400) };
         if is_loop(&headers, &url) {
             return refusal(508);
         }
-        let exchange = Exchange { client, url, target, rule, headers, now: self.clock };
+        let exchange = Exchange { client, url, target, rule, headers, selection, now: self.clock };
         let request = exchange.request();
         let has_odd_body = matches!(client.method, Method::GET | Method::HEAD) && !client.body.is_empty();
         if bypass_reason(request, websocket).is_some() || has_odd_body || self.is_bypassed(&exchange) {
             return self.bypass(&exchange);
         }
-        let found = ready(variants::lookup(&self.store, &exchange.target, &rule.vary, &exchange.headers));
+        let found = ready(variants::lookup(&self.store, &exchange.target, exchange.selecting()));
         let found = found.unwrap_or_else(|_| Found::nothing());
         match decide(request, found.selected(), self.clock, &self.journal) {
             Decision::Serve(hit) => {
@@ -129,8 +134,8 @@ impl<'a> Cache<'a> {
 
     fn is_bypassed(&self, exchange: &Exchange<'_>) -> bool {
         let is_ambiguous = self.fault != Some(Fault::LiteralRules)
-            && self.rules.is_ambiguous(&exchange.client.method, &exchange.target, &exchange.headers);
-        is_ambiguous || exchange.rule.bypasses_store(&exchange.headers)
+            && self.rules.is_ambiguous(&exchange.client.method, &exchange.target, exchange.client());
+        is_ambiguous || exchange.selection.is_ambiguous || exchange.rule.bypasses_store(&exchange.headers)
     }
 
     /// Fetches the key's URL, stores the response if that is allowed, and returns it. `stored` is
@@ -211,7 +216,7 @@ impl<'a> Cache<'a> {
         {
             return Err(NotStored::Credentials);
         }
-        if exchange.rule.is_deceptive(path_of(&exchange.target), response) {
+        if exchange.rule.is_deceptive(exchange.target.path(), response) {
             return Err(NotStored::Deceptive);
         }
         storable::retention(exchange.request(), response, &self.journal)
@@ -224,9 +229,8 @@ impl<'a> Cache<'a> {
         let response = storable::without_unstorable_fields(response);
         let response = range::as_stored(response, Some(body.len() as u64));
         let entry = (response, Some(body.to_owned()));
-        let (target, vary) = (&exchange.target, &exchange.rule.vary);
-        let retention = Duration::from_secs(600);
-        let stored = variants::store(&self.store, target, vary, &exchange.headers, entry, retention, |_| 1);
+        let (target, retention) = (&exchange.target, Duration::from_secs(600));
+        let stored = variants::store(&self.store, target, exchange.selecting(), entry, retention, |_| 1);
         let _ = ready(stored);
     }
 
@@ -235,7 +239,7 @@ impl<'a> Cache<'a> {
         let client = exchange.client;
         let headers = bypass_headers(&exchange.headers, &exchange.url);
         let answer = self.fetch(client.method.clone(), &exchange.url, headers, &client.body);
-        let key = |url: &str| self.rules.target(url);
+        let key = |url: &str| self.rules.targets(url);
         for key in invalidate::invalidated(&client.method, &exchange.url, answer.status, &answer.headers, key)
         {
             let _ = ready(self.store.delete(key.as_str()));
@@ -255,7 +259,7 @@ impl<'a> Cache<'a> {
     }
 
     fn is_self_redirect(&self, exchange: &Exchange<'_>, response: &StoredResponse) -> bool {
-        let key = |url: &Url| self.rules.target(url.as_str());
+        let key = |url: &Url| self.rules.target(url.as_str(), exchange.client());
         storable::redirects_to(&exchange.target, &exchange.url, response, key)
     }
 
@@ -268,6 +272,15 @@ impl<'a> Cache<'a> {
 impl Exchange<'_> {
     fn request(&self) -> Request<'_> {
         Request { method: &self.client.method, headers: &self.headers, choices: self.rule.choices }
+    }
+
+    /// Returns the client as the conditions of rules see it.
+    fn client(&self) -> Client<'_> {
+        Client { headers: &self.headers, country: COUNTRY }
+    }
+
+    fn selecting(&self) -> Selecting<'_> {
+        Selecting { rules: &self.rule.vary, required: &self.selection.fields, request: &self.headers }
     }
 
     fn to_stored(&self, status: StatusCode, headers: HeaderMap) -> StoredResponse {

@@ -6,7 +6,7 @@
 
 use edge_worker::origin::request::fill_headers;
 use edge_worker::policy::select::vary_fields;
-use edge_worker::rules::Rules;
+use edge_worker::rules::{Client, Rules};
 use http::HeaderMap;
 use shared_keys::TargetKey;
 use url::{Position, Url};
@@ -64,7 +64,8 @@ pub fn check(
 fn of_key(rules: &Rules, host: &str, request: &Message) -> Option<Reply> {
     let url = Url::parse(&format!("http://{host}{}", request.target)).ok()?;
     let plain = TargetKey::parse(url.as_str()).ok()?;
-    let rule = rules.of(&request.method, &plain);
+    let client = Client { headers: &request.headers, country: "XX" };
+    let rule = rules.of(&request.method, &plain, client);
     let key = Url::parse(rule.target(url.as_str(), plain)?.as_str()).ok()?;
     let target = key[Position::BeforePath..Position::AfterQuery].to_owned();
     let forwarded = fill_headers(&request.headers, &rule.vary, &rule.unkeyed, &url);
