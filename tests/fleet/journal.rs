@@ -1,5 +1,7 @@
 //! The journal object: the texts that isolates share, and an object that is slow or cut off.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use strata_tests::{EdgeFleet, Isolate, Origin, OriginReply, eventually};
@@ -92,6 +94,32 @@ async fn isolates_that_the_journal_does_not_answer_ask_the_origin_and_recover() 
         isolate.set_faults("").await;
     }
     stored_everywhere(isolates, "/a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_isolate_that_is_cut_off_serves_purged_responses_after_the_bound() {
+    let value = Arc::new(AtomicU64::new(0));
+    let shown = Arc::clone(&value);
+    let origin = Origin::start(move |_| {
+        OriginReply::ok(&[SHARED, ("cache-tag", "shelf:1")], shown.load(Ordering::SeqCst).to_string())
+    })
+    .await;
+    let fleet = EdgeFleet::start(origin.url(), 2, 2, &[]).await;
+    stored_everywhere(fleet.isolates(), "/a").await;
+    for isolate in fleet.isolates_of(1) {
+        isolate.set_faults("journal=cut").await;
+    }
+    value.store(1, Ordering::SeqCst);
+    fleet.purge(r#"{"scope":"tag:shelf:1","mode":"remove"}"#).await;
+    let purged_at = Instant::now();
+    while purged_at.elapsed() < BOUND + Duration::from_secs(3) {
+        for isolate in fleet.isolates() {
+            let late = purged_at.elapsed();
+            let body = get(isolate, "/a").await.body;
+            assert!(late <= BOUND || body == "1", "{body} {late:?} after the purge");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Without the shared cache each isolate asks the object itself, and hits go on from memory.

@@ -57,14 +57,14 @@ const FAULT_MS: std::ops::Range<u64> = 500..12_000;
 const REST: Duration = Duration::from_secs(2);
 
 struct Stand {
+    /// The tasks that set the faults, aborted when dropped: before the isolates, which they call.
+    faults: JoinSet<()>,
     _redis: RedisServer,
     lag: Proxy,
     processes: Arc<Vec<Process>>,
     balancer: Arc<Balancer>,
     edge: EdgeFleet,
     turn: AtomicUsize,
-    /// The task that sets the faults, aborted when dropped.
-    faults: JoinSet<()>,
 }
 
 impl Stand {
