@@ -38,6 +38,7 @@ pub const CACHE_TAG_HEADER: &str = "cache-tag";
 /// Re-exports for the macros of this crate.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::keys::Private;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
     pub use core;
