@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | conformance | simulate | fuzz | vectors | build-edge`.
+//! chaos | conformance | simulate | bench | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -17,7 +17,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 use commands::demo::Size;
 use commands::{
-    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up, vectors,
+    bench, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up,
+    vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -127,6 +128,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Measure the origin SDK beside other caches
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
 }
@@ -171,6 +177,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
         Command::Simulate { options } => simulate::run(options).await,
+        Command::Bench { bench } => bench::run(&bench).await,
         Command::BuildEdge => build_edge::run().await,
     }
 }

@@ -7,6 +7,7 @@ mod node;
 mod redis;
 mod rust;
 mod system;
+mod valgrind;
 
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
@@ -14,6 +15,7 @@ pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
 pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
 use strata_harness::error::Result;
+pub(crate) use valgrind::valgrind;
 
 /// Installs everything that the commands need.
 ///
