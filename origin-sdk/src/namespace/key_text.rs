@@ -20,7 +20,7 @@ pub(super) fn with_text<T>(key: &impl Key, read: impl FnOnce(&[u8]) -> T) -> Opt
 
 #[cold]
 fn with_long_text<T>(key: &impl Key, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-    rendered(key, &mut [0; MAX_KEY_BYTES]).map(|text| read(text))
+    rendered(key, &mut [0; MAX_KEY_BYTES]).map(read)
 }
 
 /// Returns the text of a key, or `None` if it does not fit into the buffer.
