@@ -17,8 +17,11 @@ const READS: u64 = 400_000;
 /// The keys of a skewed trace.
 const POPULATION: u64 = 100_000;
 
-/// The traces, by name: the key of the `n`th read.
-const TRACES: [(&str, fn(u64, &mut StdRng) -> u64); 7] = [
+/// Returns the key of the `n`th read.
+type KeyOf = fn(u64, &mut StdRng) -> u64;
+
+/// The traces, by name.
+const TRACES: [(&str, KeyOf); 7] = [
     ("zipf 0.99", |_, random| zipf(0.99, random)),
     ("zipf 0.8", |_, random| zipf(0.8, random)),
     ("loop of 1.2 times the entries", |n, _| n % (ENTRIES as u64 * 6 / 5)),
@@ -58,7 +61,7 @@ pub(crate) fn run() {
     }
 }
 
-fn hit_ratio<S: Subject>(key_of: fn(u64, &mut StdRng) -> u64) -> f64 {
+fn hit_ratio<S: Subject>(key_of: KeyOf) -> f64 {
     let (cache, mut random, mut key) = (S::with_entries(ENTRIES), StdRng::seed_from_u64(1), String::new());
     cache.run(async {
         let mut hits = 0_u64;

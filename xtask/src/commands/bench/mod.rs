@@ -7,8 +7,10 @@ mod page;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::{Context, Error, Result};
+use tokio::process::Command;
 
 use self::instructions::per_hit;
 use super::setup;
@@ -45,6 +47,15 @@ struct Memory {
     /// The instructions of a hit, by cache.
     instructions: BTreeMap<String, u64>,
     scenarios: Vec<Scenario>,
+    traces: Vec<Trace>,
+}
+
+/// The hit ratios on one trace.
+#[derive(Serialize, Deserialize)]
+struct Trace {
+    trace: String,
+    /// From 0 to 1, by cache.
+    hit_ratio: BTreeMap<String, f64>,
 }
 
 /// The times of reads under one load.
@@ -74,16 +85,21 @@ async fn memory(rounds: u32) -> Result<()> {
     for subject in SUBJECTS {
         instructions.insert(subject.to_owned(), per_hit(&valgrind, &program, subject).await?);
     }
-    let mut measure = command(&program, ["memory", "--rounds"]);
-    measure.arg(rounds.to_string());
-    let printed = run_for_lines("measuring all caches in turn", Some("1 min"), measure).await?;
-    let scenarios = serde_json::from_str(printed.first().map_or("", String::as_str))
-        .context(|| "reading the measurements".to_owned())?;
-    let memory = Memory { instructions, scenarios };
+    let mut times = command(&program, ["memory", "--rounds"]);
+    times.arg(rounds.to_string());
+    let scenarios = measured("measuring all caches in turn", times).await?;
+    let traces = measured("measuring hit ratios", command(&program, ["hit-ratio"])).await?;
+    let memory = Memory { instructions, scenarios, traces };
     write(MEMORY_JSON, &serde_json::to_string(&memory).context(|| "writing JSON".to_owned())?)?;
     write("BENCHMARKS.md", &page::page(&memory, rounds))?;
     println!("wrote BENCHMARKS.md and {MEMORY_JSON}");
     Ok(())
+}
+
+/// Runs a measurement, and parses the JSON that it prints.
+async fn measured<T: DeserializeOwned>(step: &str, program: Command) -> Result<T> {
+    let printed = run_for_lines(step, Some("2 min"), program).await?;
+    serde_json::from_str(printed.first().map_or("", String::as_str)).context(|| step.to_owned())
 }
 
 async fn check_instructions() -> Result<()> {
