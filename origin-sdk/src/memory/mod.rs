@@ -11,7 +11,6 @@ mod shard;
 mod tests;
 
 use std::any::Any;
-use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,25 +56,16 @@ impl Memory {
         }
     }
 
-    /// Reads the entry of a key if there is one of this type, and marks it as used. Returns what
-    /// `serve` makes of it, under the lock of its shard. If that is nothing, returns the entry as
-    /// the error.
+    /// Returns what `serve` makes of the entry of a key, if there is one of this type, under the
+    /// lock of its shard. Marks the entry as used.
     #[inline]
     pub(crate) fn read<T: Any + Send + Sync, R>(
         &self,
         key: &[u8],
         serve: impl FnOnce(&T) -> Option<R>,
-    ) -> Result<R, Option<Arc<T>>> {
+    ) -> Option<R> {
         let hash = self.hash(key);
-        let held = {
-            let mut shard = self.shard(shard_of(hash));
-            let entry = shard.use_entry(hash, key).ok_or(None)?;
-            if let Some(served) = entry.downcast_ref().and_then(serve) {
-                return Ok(served);
-            }
-            Arc::clone(entry)
-        };
-        Err(held.downcast().ok())
+        self.shard(shard_of(hash)).use_entry(hash, key)?.downcast_ref().and_then(serve)
     }
 
     /// Returns the entry of a key if there is one of this type, and marks it as used.
@@ -85,10 +75,9 @@ impl Memory {
 
     /// Like [`get`](Self::get), with the bytes of the key's text.
     pub(crate) fn get_bytes<T: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<T>> {
-        match self.read(key, |_: &T| None::<Infallible>) {
-            Err(held) => held,
-            Ok(never) => match never {},
-        }
+        let hash = self.hash(key);
+        let entry = Arc::clone(self.shard(shard_of(hash)).use_entry(hash, key)?);
+        entry.downcast().ok()
     }
 
     /// Stores an entry whose decoded value takes about `bytes`, and evicts until the bounds hold

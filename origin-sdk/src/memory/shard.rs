@@ -198,10 +198,7 @@ impl Shard {
 
     #[inline]
     fn place(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let is_same = |&place: &u32| {
-            let slot = &self.slots[place as usize];
-            slot.hash == hash && slot.key.as_bytes() == key
-        };
+        let is_same = |&place: &u32| self.slots[place as usize].key.as_bytes() == key;
         self.places.find(hash, is_same).copied()
     }
 

@@ -108,6 +108,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
+        if let Some(cached) = self.serve_plain(key) {
+            return Ok(cached);
+        }
         match self.serve_from_memory(key) {
             Ok(cached) => Ok(cached),
             Err(lookup) => self.get_or_load_further(key, loader, lookup).await,
@@ -117,6 +120,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// Returns the value of a key if a layer has one which may be served. Loads nothing, and
     /// refreshes nothing.
     pub async fn get_cached(&self, key: &K) -> Option<Cached<V>> {
+        if let Some(cached) = self.serve_plain(key) {
+            return Some(cached);
+        }
         match self.serve_from_memory(key) {
             Ok(cached) => Some(cached),
             Err(Lookup::Hit(found)) => Some(self.inner.serve_found(&found)),
@@ -170,30 +176,40 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
     }
 
-    /// Serves the copy in memory, unless there is more to do. Then returns what memory has as the
-    /// error.
+    /// Serves the copy in memory if nothing else has to be done.
     ///
     /// This is the path of nearly all reads. It takes one shard's lock, allocates nothing, and
-    /// reads the coarse clock: where the clock's error could matter, the precise one decides.
-    #[inline(always)]
-    fn serve_from_memory(&self, key: &K) -> Result<Cached<V>, Lookup<V>> {
+    /// reads the coarse clock: where the clock's error could matter, it serves nothing.
+    #[inline]
+    fn serve_plain(&self, key: &K) -> Option<Cached<V>> {
+        // A request needs the entry itself, for its scopes.
+        if request_scope::is_active() {
+            return None;
+        }
         let Inner { core, metrics, .. } = &*self.inner;
         let now = core.clock.coarse_nanos();
         let latest = now + COARSE_ERROR;
         let serve = |entry: &Entry<V>| {
-            let is_plain = !core.journal.is_lagging_at(latest) && entry.is_plain(&core.journal, latest);
-            // A request needs the entry itself, for its scopes.
-            if !is_plain || request_scope::is_active() {
+            if core.journal.is_lagging_at(latest) || !entry.is_plain(&core.journal, latest) {
                 return None;
             }
             metrics.memory_hits.add(1);
             let (layer, freshness) = (Layer::Memory, Freshness::Fresh);
             Some(Cached { value: Arc::clone(&entry.value), layer, age: entry.age_at(now), freshness })
         };
-        match with_text(key, |text| core.memory.read(text, serve)) {
-            Some(Ok(cached)) => Ok(cached),
-            Some(Err(Some(held))) => self.inner.serve_held(held),
-            Some(Err(None)) | None => Err(Lookup::Miss(None)),
+        with_text(key, |text| core.memory.read(text, serve))?
+    }
+
+    /// Serves the copy in memory if it may be served and is not due for a refresh. Otherwise
+    /// returns the result of the lookup as the error.
+    #[inline(never)]
+    fn serve_from_memory(&self, key: &K) -> Result<Cached<V>, Lookup<V>> {
+        let now = self.inner.core.clock.now();
+        match self.look_up_memory(key, now) {
+            Lookup::Hit(found) if found.refresh.is_none() => {
+                Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
+            }
+            lookup => Err(lookup),
         }
     }
 
@@ -244,19 +260,6 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
-    /// Serves a copy in memory if it may be served and is not due for a refresh. Otherwise returns
-    /// the result of the lookup as the error.
-    #[inline(never)]
-    fn serve_held(&self, held: Arc<Entry<V>>) -> Result<Cached<V>, Lookup<V>> {
-        let now = self.core.clock.now();
-        match self.judge_in_memory(Some(held), now) {
-            Lookup::Hit(found) if found.refresh.is_none() => {
-                Ok(self.serve(&found.entry, found.layer, found.freshness, now))
-            }
-            lookup => Err(lookup),
-        }
-    }
-
     fn judge_in_memory(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
         // A process that lags may not know that the entry is covered: it has to catch up first.
         if self.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.judge_held(held, now) }
