@@ -4,7 +4,6 @@
 pub(crate) mod peers;
 mod strata;
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,7 +79,10 @@ fn load(id: u64) -> Value {
 }
 
 /// Renders the key of a cache with text keys.
+#[cfg(feature = "peers")]
 fn render(id: u64, key: &mut String) {
+    use std::fmt::Write;
+
     key.clear();
     // Writing to a `String` does not fail.
     let _ = write!(key, "page:{id}");
