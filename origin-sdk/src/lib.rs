@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod cache;
+mod cache_line;
 mod cached;
 mod clock;
 mod closing;

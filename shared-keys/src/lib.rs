@@ -46,6 +46,7 @@ pub const CACHE_GROUP_INVALIDATION_HEADER: &str = "cache-group-invalidation";
 /// Re-exports for the macros of this crate.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::keys::Private;
     pub use alloc::string::String;
     pub use alloc::vec::Vec;
     pub use core;

@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | attack | conformance | recipes | simulate | fuzz | vectors | build-edge`.
+//! chaos | attack | conformance | recipes | simulate | bench | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 use commands::setup::Server;
 use commands::{
-    attack, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup, simulate, test,
-    up, vectors,
+    attack, bench, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup,
+    simulate, test, up, vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -157,6 +157,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Measure the origin SDK beside other caches
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
 }
@@ -206,6 +211,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
         Command::Recipes { names } => recipes::run(&names).await,
         Command::Simulate { options } => simulate::run(options).await,
+        Command::Bench { bench } => bench::run(&bench).await,
         Command::BuildEdge => build_edge::run().await,
     }
 }

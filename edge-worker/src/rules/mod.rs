@@ -309,7 +309,8 @@ mod tests {
         rules.distrust_platform_fields();
         for (path, others) in [("a", 1), ("b", 0)] {
             let target = TargetKey::parse(&format!("https://shop.example/{path}")).unwrap();
-            let unkeyed = &rules.of(&Method::GET, &target).unkeyed;
+            let client = HeaderMap::new();
+            let unkeyed = &rules.of(&Method::GET, &target, Client::new(&client)).unkeyed;
             assert!(PLATFORM_FIELDS.iter().all(|name| unkeyed.iter().any(|other| other == name)));
             assert_eq!(unkeyed.len(), PLATFORM_FIELDS.len() + others);
         }

@@ -1,6 +1,7 @@
 //! One file or folder per command.
 
 pub(crate) mod attack;
+pub(crate) mod bench;
 pub(crate) mod build_edge;
 pub(crate) mod chaos;
 pub(crate) mod conformance;

@@ -23,8 +23,9 @@ pub(crate) async fn run() -> Result<()> {
     let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
     steps.time("shared-keys without an operating system", core_only).await?;
     // strata-bindgen has no tests, and the features of the workspace would compile it a second
-    // time.
-    let mut tests = cargo(["test", "--workspace", "--exclude", "strata-bindgen"]);
+    // time. strata-bench has none either, and caches to compare with that take long to compile.
+    let mut tests =
+        cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--exclude", "strata-bench"]);
     tests.env("STRATA_REDIS_SERVER", redis);
     // Most tests wait for servers: more of them than cores may run at once.
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
@@ -50,7 +51,15 @@ async fn prepare() -> Result<std::path::PathBuf> {
         edge_server::build().await
     };
     let tests = async {
-        let build = cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--no-run"]);
+        let build = cargo([
+            "test",
+            "--workspace",
+            "--exclude",
+            "strata-bindgen",
+            "--exclude",
+            "strata-bench",
+            "--no-run",
+        ]);
         run_quietly("building the tests", Some("5 min the first time"), build).await
     };
     let (redis, (), ()) = tokio::try_join!(setup::redis_server(), workers, tests)?;

@@ -9,6 +9,7 @@ mod redis;
 mod rust;
 mod servers;
 mod system;
+mod valgrind;
 
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
@@ -18,6 +19,7 @@ pub(crate) use redis::redis_server;
 pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
 pub(crate) use servers::Server;
 use strata_harness::error::Result;
+pub(crate) use valgrind::valgrind;
 
 /// Installs everything that the commands need.
 ///
