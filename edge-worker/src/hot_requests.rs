@@ -165,8 +165,7 @@ mod tests {
         for field in ["cookie", "authorization", "range"] {
             assert_eq!(of_client(&Method::GET, URL, &[(field, "x=y")], ""), None, "{field}");
         }
-        for url in ["https://shop.example/a?c=2&b=1", "https://shop.example/%61", "https://shop.example/a#b"]
-        {
+        for url in ["https://shop.example/%61", "https://shop.example/a#b"] {
             assert_eq!(of_client(&Method::GET, url, &[], ""), None, "{url}");
         }
         let long = format!("https://shop.example/{}", "x".repeat(MAX_BYTES));

@@ -95,6 +95,9 @@ pub fn bypass_headers(client: &HeaderMap, url: &Url) -> HeaderMap {
 pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName], url: &Url) -> HeaderMap {
     let mut headers = from_this_hop(client, url);
     remove_unkeyed(&mut headers, unkeyed);
+    // An unkeyed address of the client, which it states itself outside Cloudflare, is not in it.
+    let forwarded = forwarded(&headers, &host_and_port(url), url.scheme());
+    set(&mut headers, header::FORWARDED, forwarded);
     // The client may have forged the list, and an origin may take the first address for the
     // client's.
     match headers.get(CF_CONNECTING_IP).cloned() {
