@@ -220,6 +220,7 @@ fn main() -> ExitCode {
         memory::a_purge_removes_a_response_from_memory,
         memory::memory_separates_variants,
         ranges::a_part_is_cut_from_a_whole_stored_response,
+        ranges::a_part_is_cut_from_a_response_that_is_being_stored,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,
         ranges::a_part_of_the_whole_length_is_stored_as_the_whole,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::up;
 use crate::progress::Progress;
-use crate::stack::worker::{self, Settings, Worker};
+use crate::stack::worker::{self, Runner, Settings, Worker};
 use crate::{http, stack};
 
 /// Builds and starts the worker, then prints its requests until it is stopped.
@@ -30,8 +30,9 @@ pub(crate) async fn run(
     worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
+    let runner = wrangler.map_or_else(Runner::of_the_project, Runner::Wrangler);
     let settings =
-        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, wrangler };
+        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, runner };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use worker::{Context, Env, web_sys};
 
+use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::{OriginResponse, StoredEffect};
 use super::serve::cut;
@@ -19,6 +20,7 @@ use crate::policy::storable::{self, NotStored};
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::Body;
 use crate::runtime::{after_response, env, json_text, now, response, to_runtime};
+use crate::store::memory::MAX_BODY_BYTES;
 
 /// A response to the client.
 pub(super) struct Message {
@@ -127,10 +129,14 @@ impl Exchange {
         leader: Option<Leader>,
         context: &Context,
     ) {
+        let length = range::content_length(&received.response.headers);
+        let is_short = length.is_some_and(|bytes| bytes <= MAX_BODY_BYTES);
+        let storing = is_short.then(|| pending().begin_storing(self.target.as_str(), now()));
         let exchange = Rc::clone(self);
         after_response(context, async move {
             let response = leader.is_some().then(|| received.response.clone());
             let result = exchange.store(received, retention).await;
+            drop(storing);
             if let Err(error) = &result {
                 worker::console_warn!("not stored: {error}");
             }
