@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | conformance | simulate | fuzz | vectors | build-edge`.
+//! chaos | conformance | simulate | bench | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 use commands::{
-    build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up, vectors,
+    bench_edge, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up,
+    vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -126,8 +127,24 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Measure beside others, and write the table to BENCHMARKS.md
+    #[command(subcommand)]
+    Bench(Bench),
     /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Hits of the edge worker, beside those of bare workers, nginx and Varnish
+    Edge {
+        /// Seconds per peer and length, in each round
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
 }
 
 #[tokio::main]
@@ -170,6 +187,9 @@ async fn run(command: Command) -> Result<()> {
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
         Command::Simulate { options } => simulate::run(options).await,
+        Command::Bench(Bench::Edge { seconds, rounds }) => {
+            bench_edge::run(&bench_edge::Options { duration: Duration::from_secs(seconds), rounds }).await
+        }
         Command::BuildEdge => build_edge::run().await,
     }
 }

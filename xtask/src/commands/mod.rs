@@ -1,5 +1,6 @@
 //! One file or folder per command.
 
+pub(crate) mod bench_edge;
 pub(crate) mod build_edge;
 pub(crate) mod chaos;
 pub(crate) mod conformance;

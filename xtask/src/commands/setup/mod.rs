@@ -1,6 +1,7 @@
 //! `cargo xtask setup`, and the parts of it that other commands need. Each part installs only what
 //! is missing, and says so.
 
+mod bench;
 mod chromium;
 mod fuzz;
 mod node;
@@ -8,6 +9,7 @@ mod redis;
 mod rust;
 mod system;
 
+pub(crate) use bench::bench_programs;
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
 pub(crate) use node::node_tools;
