@@ -47,6 +47,8 @@ enum Command {
     /// Show the state of shipping the journal to the edge, and remove old targets
     #[command(subcommand)]
     Ship(commands::ship::Ship),
+    /// Check Redis, its settings and the journal, and say what to mend
+    Doctor(commands::doctor::Doctor),
     /// Free the memory of invalidated entries in Redis
     Sweep(commands::sweep::Sweep),
     /// Check that a deployed worker, its secret and its zone behave as Strata requires
@@ -103,6 +105,7 @@ async fn run(settings: Settings, command: Command, output: &mut Output) -> outpu
         Command::Inspect(inspect) => inspect.run(&session, output).await,
         Command::Journal(journal) => journal.run(&session, output).await,
         Command::Ship(ship) => ship.run(&session, output).await,
+        Command::Doctor(doctor) => doctor.run(&session, output).await,
         Command::Sweep(sweep) => sweep.run(&session, output).await,
         Command::Verify(verify) => verify.run(&session, output).await,
         Command::Acl(acl) => acl.run(&session, output),

@@ -27,7 +27,7 @@ Exit codes:
   2  invalid arguments
   3  inspect: no entry is stored under the key, or it may not be served
   4  purge --wait: timed out before every target confirmed; the purge is in the journal and will be shipped
-  5  verify: a check failed";
+  5  verify, doctor: a check failed";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -53,11 +53,13 @@ impl Output {
 
     /// Prints a report and flushes it.
     pub(crate) fn print(&mut self, report: &(impl Serialize + Display)) -> Result<()> {
-        let text =
-            if self.json { printable_json(&serde_json::to_string(report)?) } else { report.to_string() };
         let mut out = io::stdout().lock();
-        for line in text.trim_end().lines() {
-            writeln!(out, "{}", printable(line))?;
+        if self.json {
+            writeln!(out, "{}", printable_json(serde_json::to_string(report)?))?;
+        } else {
+            for line in report.to_string().trim_end().lines() {
+                writeln!(out, "{}", printable(line))?;
+            }
         }
         Ok(out.flush()?)
     }
@@ -67,8 +69,12 @@ impl Output {
 /// text: control characters, line breaks, and marks that change the direction. A report applies it
 /// to each value, so that a value cannot add lines to the report.
 pub(crate) fn printable(value: impl Display) -> String {
+    let value = value.to_string();
+    if is_plain(&value) {
+        return value;
+    }
     let mut printable = String::new();
-    for character in value.to_string().chars() {
+    for character in value.chars() {
         match character {
             '\'' | '"' | '\\' => printable.push(character),
             character => printable.extend(character.escape_debug()),
@@ -78,7 +84,10 @@ pub(crate) fn printable(value: impl Display) -> String {
 }
 
 /// Escapes the same characters in JSON, where they can only be part of a string.
-fn printable_json(json: &str) -> String {
+fn printable_json(json: String) -> String {
+    if is_plain(&json) {
+        return json;
+    }
     let mut printable = String::new();
     for character in json.chars() {
         if character.is_ascii() && !character.is_ascii_control() || character.escape_debug().len() == 1 {
@@ -93,6 +102,11 @@ fn printable_json(json: &str) -> String {
         }
     }
     printable
+}
+
+/// Returns whether a text is printable ASCII, as almost all are: then there is nothing to escape.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Returns whether the reader of the output has closed the pipe.
@@ -126,7 +140,7 @@ mod tests {
 
     #[test]
     fn json_contains_none_either_and_keeps_its_values() {
-        let json = printable_json(&serde_json::to_string(&[HOSTILE, "\u{e0001}"]).unwrap());
+        let json = printable_json(serde_json::to_string(&[HOSTILE, "\u{e0001}"]).unwrap());
         assert!(json.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{json}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [HOSTILE, "\u{e0001}"]);
     }

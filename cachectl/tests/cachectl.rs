@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use origin_sdk::{Cache, Lifetime, Namespace, Position, Scope, Tag};
+use origin_sdk::{Cache, Delivery, Lifetime, Namespace, Position, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
 
@@ -92,6 +92,20 @@ async fn a_purge_reports_the_position_of_its_record() {
     assert_eq!((&report["mode"], &report["scope"]), (&"expire".into(), &"path:shop.example/api".into()));
     let position: Position = report["position"].as_str().unwrap().parse().unwrap();
     assert!(cache.invalidate([Scope::All]).await.position > Some(position));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_may_ask_for_a_refill() {
+    let (redis, ..) = fleet().await;
+    let report = cachectl(&redis, &["--json", "purge", "all"]).json();
+    assert_eq!(report["refill"], false);
+    let record = || cachectl(&redis, &["journal", "tail", "-n", "1"]).stdout;
+    assert!(!record().contains("__strata_refill"), "{}", record());
+    let report = cachectl(&redis, &["--json", "purge", "--refill", "tag", "a"]).json();
+    assert_eq!((&report["scope"], &report["refill"]), (&"tag:a".into(), &true.into()));
+    assert!(record().contains("tag:a") && record().contains("tag:__strata_refill"), "{}", record());
+    let run = cachectl(&redis, &["purge", "all", "--refill", "--dry-run"]);
+    assert_eq!(run.stdout, "would append to test's journal: remove all, with a refill\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,6 +212,28 @@ async fn a_followed_tail_continues_with_new_records() {
         cache.invalidate([Tag::new(&format!("t:{n}")).unwrap()]).await;
         assert!(lines.next().unwrap().unwrap().contains(&format!("tag:t:{n}")));
     }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_tail_survives_an_outage_of_redis() {
+    let (redis, cache, ..) = fleet().await;
+    let mut command = bare();
+    command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
+    let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut errors = BufReader::new(tail.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("\"all\""), "the first record of a new journal");
+    redis.freeze();
+    let error = errors.next().unwrap().unwrap();
+    assert!(error.starts_with("trying again: redis did not answer"), "{error}");
+    redis.thaw();
+    eventually("an invalidation is appended", async || {
+        cache.invalidate([Tag::new("t").unwrap()]).await.journal == Delivery::Done
+    })
+    .await;
+    assert!(lines.next().unwrap().unwrap().contains("tag:t"));
     tail.kill().unwrap();
     tail.wait().unwrap();
 }
@@ -422,13 +458,19 @@ fn completions_exist_for_each_shell() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tail_reads_large_old_records_in_bounded_steps() {
     let (redis, ..) = fleet().await;
-    let burst = "for n = 1, 100 do \
+    let append = "for n = ARGV[1], ARGV[1] + 9 do \
                    local fields = {'mode', 'remove'} \
-                   for i = 1, 1000 do fields[#fields + 1] = 'scope'; fields[#fields + 1] = 'tag:' .. n .. ':' .. string.rep('x', 1000) .. i end \
+                   for i = 1, 1000 do fields[#fields + 1] = 'scope'; fields[#fields + 1] = 'tag:' .. string.format('%d', n) .. ':' .. string.rep('x', 1000) .. i end \
                    redis.call('XADD', KEYS[1], '*', unpack(fields)) \
                  end \
                  return 0";
-    let _: i64 = redis.run(&["EVAL", burst, "1", "test:{journal}:feed"]).await;
+    // Ten records at a time, so that Redis answers the tail between them.
+    let burst = async || {
+        for n in (1..100).step_by(10) {
+            let _: i64 = redis.run(&["EVAL", append, "1", "test:{journal}:feed", &n.to_string()]).await;
+        }
+    };
+    burst().await;
     let run = cachectl(&redis, &["--json", "journal", "tail", "-n", "200"]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
     let lines: Vec<&str> = run.stdout.lines().collect();
@@ -441,7 +483,7 @@ async fn the_tail_reads_large_old_records_in_bounded_steps() {
     let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
     assert!(begins(&lines.next().unwrap().unwrap(), 100));
-    let _: i64 = redis.run(&["EVAL", burst, "1", "test:{journal}:feed"]).await;
+    burst().await;
     for n in 1..=100 {
         assert!(begins(&lines.next().unwrap().unwrap(), n), "{n}");
     }

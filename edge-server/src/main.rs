@@ -1,7 +1,7 @@
 //! `strata-edge`: runs the edge worker in front of an origin, on workerd and without Cloudflare.
 //!
-//! It starts a cache service, which takes the place of a data centre's cache, writes workerd's
-//! configuration, and runs workerd until a signal stops both.
+//! It starts a cache service per data centre, which takes the place of its cache, writes workerd's
+//! configuration, and runs workerd until a signal stops them.
 
 mod cache;
 mod settings;
@@ -10,8 +10,9 @@ mod workerd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, value_parser};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::cache::CacheService;
 use crate::settings::{Settings, Variables};
@@ -19,15 +20,21 @@ use crate::workerd::Workerd;
 
 /// Run the edge worker in front of an origin, on workerd. The variable PURGE_SECRET of the
 /// environment is the key that purge messages are signed with; without it no purge is accepted.
+/// During a rotation, PURGE_SECRET_PREVIOUS is the former key.
 #[derive(Parser)]
 #[command(name = "strata-edge", version)]
 struct Arguments {
     /// Base URL that requests are forwarded to, such as http://127.0.0.1:3000
     #[arg(long, value_name = "URL")]
     origin: String,
-    /// Address and port to listen on
+    /// Address and port to listen on; may be repeated. Each is served by an isolate of its own,
+    /// with its own memory and its own copy of the journal
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
-    listen: String,
+    listen: Vec<String>,
+    /// Number of data centres, each with its own cache of stored responses. The isolates are
+    /// assigned to them in turn
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=100))]
+    data_centres: u16,
     /// The wrangler.toml whose variables and compatibility date apply
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -37,13 +44,16 @@ struct Arguments {
     /// Folder of the built worker: worker.js and build/
     #[arg(long, value_name = "DIR")]
     worker: PathBuf,
+    /// JavaScript module to run in place of worker.js, which it can import as ./worker.js
+    #[arg(long, value_name = "FILE")]
+    entry: Option<PathBuf>,
     /// The workerd program
     #[arg(long, value_name = "FILE", default_value = "workerd")]
     workerd: PathBuf,
     /// Folder of the journal, which must outlive a restart [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Most MiB of memory for stored responses
+    /// Most MiB of memory for the stored responses of a data centre
     #[arg(long, value_name = "N", default_value_t = 256)]
     cache_mib: usize,
 }
@@ -67,16 +77,27 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         variables.set_text(variable)?;
     }
     let folder = tempfile::tempdir().map_err(|error| format!("creating a temporary folder: {error}"))?;
-    let socket = folder.path().join("cache.sock");
-    let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
-    let serving = cache.serve(&socket)?;
-    let data = arguments.data.unwrap_or_else(|| folder.path().join("journal"));
-    let settings =
-        Settings { listen: arguments.listen, variables, worker: arguments.worker, data, cache: socket };
+    let (mut caches, mut serving) = (Vec::new(), JoinSet::new());
+    for number in 0..arguments.data_centres {
+        let socket = folder.path().join(format!("cache-{number}.sock"));
+        let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
+        serving.spawn(cache.serve(&socket)?);
+        caches.push(socket);
+    }
+    let settings = Settings {
+        listen: arguments.listen,
+        variables,
+        worker: arguments.worker,
+        entry: arguments.entry,
+        data: arguments.data.unwrap_or_else(|| folder.path().join("journal")),
+        caches,
+    };
     let mut workerd = Workerd::start(&arguments.workerd, &settings, folder.path())?;
     tokio::select! {
         ended = workerd.wait() => Err(ended),
-        ended = serving => Err(format!("the cache service ended: {ended}")),
+        Some(ended) = serving.join_next() => {
+            Err(format!("a cache service ended: {}", ended.unwrap_or_else(|error| error.to_string())))
+        }
         stopped = stop_signal() => stopped,
     }
 }

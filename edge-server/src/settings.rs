@@ -7,15 +7,18 @@ use toml::Value;
 
 /// The settings of a workerd process.
 pub(crate) struct Settings {
-    /// Address and port to listen on.
-    pub(crate) listen: String,
+    /// The addresses and ports to listen on. Each is served by an isolate of its own.
+    pub(crate) listen: Vec<String>,
     pub(crate) variables: Variables,
     /// The folder of `worker.js` and `build/`.
     pub(crate) worker: PathBuf,
+    /// The module to run in place of `worker.js`, which it can import.
+    pub(crate) entry: Option<PathBuf>,
     /// The folder of the journal object's database.
     pub(crate) data: PathBuf,
-    /// The socket of the cache service.
-    pub(crate) cache: PathBuf,
+    /// The sockets of the cache services, one per data centre; at least one. The isolates are
+    /// assigned to them in turn.
+    pub(crate) caches: Vec<PathBuf>,
 }
 
 /// The worker's variables.
@@ -42,7 +45,7 @@ impl Variables {
         Self::parse(&text).map_err(|problem| format!("{}: {problem}", file.display()))
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let config: toml::Table =
             text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
         let date = config.get("compatibility_date").and_then(Value::as_str);

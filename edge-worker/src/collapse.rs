@@ -14,8 +14,10 @@
 //!   after the whole would otherwise be faster than the store.
 //! - If the response may not be stored, or must be validated before each use, it cannot answer the
 //!   waiters. They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`]
-//!   (hit-for-miss). Otherwise the clients of an uncacheable URL would be answered one after the
-//!   other.
+//!   (hit-for-miss), or for twice the time that the response took. Otherwise the clients of an
+//!   uncacheable URL would be answered one after the other.
+//! - They are also released if the body has not arrived when the leader would be replaced, or
+//!   within [`UNKNOWN_LENGTH_TIMEOUT`] if its length is unknown: it may never end.
 //! - If the origin failed, waiters and new requests learn that for [`FAILURE_BACKOFF`]. A request
 //!   that a stale response can answer then does not try the origin. All others try it at once, each
 //!   by itself, instead of one after the other.
@@ -29,6 +31,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// How long a leader is waited for before a waiter replaces it (nginx: `proxy_cache_lock_age`).
 pub const LEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a body of unknown length is waited for. Most are pages, which end soon; others are
+/// feeds, which never end.
+pub const UNKNOWN_LENGTH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long before its replacement a leader whose body has not arrived releases the waiters, so
+/// that all of them send their requests at once and not one after the other.
+const RELEASE_MARGIN: Duration = Duration::from_millis(250);
+
 /// How long a request waits in all before it is sent to the origin itself: for one lost leader and
 /// one more.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +49,11 @@ pub const STORING_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long requests for a key do not collapse after a response that cannot answer waiters.
 pub const UNCOLLAPSED_FOR: Duration = Duration::from_secs(5);
+
+/// The longest time that requests for a key do not collapse after such a response. One that took
+/// long, such as a long poll, is remembered for twice the time that it took: the next one will take
+/// as long, and nothing of it could answer those that wait.
+const MAX_UNCOLLAPSED_FOR: Duration = Duration::from_secs(120);
 
 /// How long an origin that failed is not tried again by requests that a stale response can answer.
 pub const FAILURE_BACKOFF: Duration = Duration::from_secs(1);
@@ -105,6 +120,9 @@ pub struct Leader {
     pending: PendingFetches,
     key: u64,
     id: u64,
+    since: SystemTime,
+    /// When a waiter replaces it.
+    until: SystemTime,
 }
 
 /// A short response that is being stored. Dropping it ends the wait for it.
@@ -146,7 +164,7 @@ impl PendingFetches {
             Ok(index) => state.entries[index] = entry,
             Err(index) => state.entries.insert(index, entry),
         }
-        Role::Leader(Leader { pending: self.clone(), key, id })
+        Role::Leader(Leader { pending: self.clone(), key, id, since: now, until: entry.until })
     }
 
     /// Returns whether `key` has a leader.
@@ -219,9 +237,29 @@ impl Leader {
         LeaderId { key: self.key, id: self.id }
     }
 
-    /// Ends the lead with a response that cannot answer waiters.
+    /// Returns how long to wait for the body of the response before the waiters are released: for a
+    /// moment if its length is unknown, and until shortly before a waiter replaces this leader.
+    pub fn body_timeout(&self, has_known_length: bool, now: SystemTime) -> Duration {
+        let left = self.until.duration_since(now).unwrap_or_default().saturating_sub(RELEASE_MARGIN);
+        if has_known_length { left } else { left.min(UNKNOWN_LENGTH_TIMEOUT) }
+    }
+
+    /// Ends the lead with a response that cannot answer waiters, even if another leader has
+    /// replaced this one: the other's response will be of the same kind.
     pub fn release_uncollapsed(self, now: SystemTime) {
-        if let Some(entry) = self.pending.0.borrow_mut().entry_of(&self) {
+        let took = now.duration_since(self.since).unwrap_or_default();
+        if let Some(entry) = self.pending.0.borrow_mut().entry(self.key)
+            && matches!(entry.progress, Progress::Leading(_))
+        {
+            let until = now + (took * 2).clamp(UNCOLLAPSED_FOR, MAX_UNCOLLAPSED_FOR);
+            (entry.progress, entry.until) = (Progress::Uncollapsed, until);
+        }
+    }
+
+    /// Releases the waiters of this leader, because the body does not arrive in time, or not
+    /// completely. The response may still be stored.
+    pub fn stop_collapsing(&self, now: SystemTime) {
+        if let Some(entry) = self.pending.0.borrow_mut().entry_of(self) {
             (entry.progress, entry.until) = (Progress::Uncollapsed, now + UNCOLLAPSED_FOR);
         }
     }
@@ -306,8 +344,8 @@ mod tests {
         drop(next);
         let lost = lead(&pending, "a", 200);
         let _next = lead(&pending, "a", 205);
-        lost.release_uncollapsed(at(205));
-        assert!(matches!(join(&pending, "a", 206), Role::Waiter), "nor does a late release mark the key");
+        lost.stop_collapsing(at(205));
+        assert!(matches!(join(&pending, "a", 206), Role::Waiter), "nor does a late body mark the key");
     }
 
     #[test]
@@ -317,6 +355,33 @@ mod tests {
         assert!(!pending.has_leader("a", at(101)));
         assert!(matches!(join(&pending, "a", 105), Role::Uncollapsed));
         let _tried_again = lead(&pending, "a", 106);
+    }
+
+    #[test]
+    fn a_response_that_took_long_and_cannot_answer_waiters_is_remembered_for_longer() {
+        for (took, until) in [(1, 5), (20, 40), (300, 120)] {
+            let pending = PendingFetches::default();
+            let poll = lead(&pending, "a", 1000);
+            // Others have taken the lead meanwhile, and wait for the next event themselves.
+            let next = (took > 5).then(|| lead(&pending, "a", 1000 + took - 1));
+            poll.release_uncollapsed(at(1000 + took));
+            assert!(matches!(join(&pending, "a", 1000 + took + until - 1), Role::Uncollapsed), "{took}");
+            drop(next);
+            assert!(matches!(join(&pending, "a", 1000 + took + until - 1), Role::Uncollapsed), "{took}");
+            let _again = lead(&pending, "a", 1000 + took + until);
+        }
+    }
+
+    #[test]
+    fn waiters_are_released_before_a_leader_without_its_body_is_replaced() {
+        let pending = PendingFetches::default();
+        let leader = lead(&pending, "a", 100);
+        for (has_known_length, secs, millis) in
+            [(true, 101, 3750), (true, 104, 750), (true, 105, 0), (false, 101, 1000), (false, 104, 750)]
+        {
+            let timeout = leader.body_timeout(has_known_length, at(secs));
+            assert_eq!(timeout, Duration::from_millis(millis), "{has_known_length} {secs}");
+        }
     }
 
     #[test]

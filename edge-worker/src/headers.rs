@@ -41,9 +41,11 @@ const FOR_THE_EDGE: [&str; 4] =
 /// The fields that are not removed when `Connection` names them. A client must not hide its address
 /// or the request's path (RFC 8586 section 2), and fields for all recipients, such as those that
 /// caches read, must not be named there (RFC 9110 section 7.6.1).
-const NEVER_HOP_BY_HOP: [&str; 14] = [
+const NEVER_HOP_BY_HOP: [&str; 17] = [
     "age",
     "cache-control",
+    "cache-group-invalidation",
+    "cache-groups",
     "cache-tag",
     "cdn-cache-control",
     "cdn-loop",
@@ -51,6 +53,7 @@ const NEVER_HOP_BY_HOP: [&str; 14] = [
     "cloudflare-cdn-cache-control",
     "date",
     "expires",
+    "no-vary-search",
     "strata-position",
     "surrogate-control",
     "surrogate-key",

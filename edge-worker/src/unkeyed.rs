@@ -32,15 +32,7 @@ const UNKEYED: [&[&str]; 13] = [
     // The method: Rack::MethodOverride, Symfony, Express's method-override, OData.
     &["x-http-method", "x-http-method-override", "x-method-override"],
     // The host: Param Miner, and the guides of Rails, Laravel and Django for proxies.
-    &[
-        "forwarded",
-        "x-backend-host",
-        "x-forwarded",
-        "x-gateway-host",
-        "x-host",
-        "x-http-host-override",
-        "x-real-host",
-    ],
+    &["x-backend-host", "x-forwarded", "x-gateway-host", "x-host", "x-http-host-override", "x-real-host"],
     // The scheme: Outlook Web Access, Rack, IIS's request routing, WebLogic, CloudFront.
     &[
         "cloudfront-forwarded-proto",
@@ -172,8 +164,32 @@ const ACTED_ON: [&str; 24] = [
     "x-requested-with",
 ];
 
-/// The fields of these families that this worker sets itself.
-const SET_HERE: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// The fields in which Cloudflare states what it knows of a client. Elsewhere a client states them
+/// itself, so [`Rules::distrust_platform_fields`](crate::rules::Rules::distrust_platform_fields)
+/// makes them unkeyed.
+pub const PLATFORM_FIELDS: [&str; 18] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-device-type",
+    "cf-ew-via",
+    "cf-ipcity",
+    "cf-ipcontinent",
+    "cf-ipcountry",
+    "cf-iplatitude",
+    "cf-iplongitude",
+    "cf-metro-code",
+    "cf-postal-code",
+    "cf-pseudo-ipv4",
+    "cf-ray",
+    "cf-region",
+    "cf-region-code",
+    "cf-timezone",
+    "cf-visitor",
+    "cf-worker",
+];
+
+/// The fields that this worker sets itself.
+const SET_HERE: [&str; 4] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 
 /// Removes the unkeyed fields, and those of `more` that this worker does not set itself.
 ///
@@ -235,6 +251,7 @@ mod tests {
     #[test]
     fn of_the_families_only_the_fields_that_the_worker_sets_remain() {
         let mut fields = headers(&[
+            ("forwarded", "host=shop.example"),
             ("x-forwarded-for", "192.0.2.1"),
             ("x-forwarded-host", "shop.example"),
             ("x-forwarded-proto", "https"),
@@ -245,7 +262,7 @@ mod tests {
             ("X_Original_URL", "/admin"),
         ]);
         remove_unkeyed(&mut fields, &[]);
-        assert_eq!(fields.len(), 3);
+        assert_eq!(fields.len(), 4);
         assert!(SET_HERE.iter().all(|name| fields.contains_key(*name)));
     }
 

@@ -9,7 +9,7 @@ use edge_worker::json::Json;
 use edge_worker::policy::select::Selected;
 use edge_worker::policy::storable::{retention, without_unstorable_fields};
 use edge_worker::policy::{Choices, Decision, Request, StoredResponse, decide};
-use edge_worker::rules::Rules;
+use edge_worker::rules::{Client, Rules};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -65,7 +65,13 @@ impl Case {
         };
         let rules =
             self.rule.map_or_else(Rules::default, |(lifetime, over_origin)| rules(lifetime, over_origin));
-        rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap()).set_lifetime(&mut response);
+        rules
+            .of(
+                &Method::GET,
+                &TargetKey::parse("https://a.example/").unwrap(),
+                Client::new(&HeaderMap::new()),
+            )
+            .set_lifetime(&mut response);
         if retention(request, &response, &nothing_applied()).is_err() {
             return Use::Never;
         }

@@ -8,7 +8,7 @@ use edge_worker::json::Json;
 use edge_worker::policy::select::{Selected, VaryMarker};
 use edge_worker::policy::usage::Variant;
 use edge_worker::policy::{Choices, Decision, Hit, Request, StoredResponse, decide};
-use edge_worker::rules::Rules;
+use edge_worker::rules::{Client, Rules};
 use edge_worker::store::metadata::{decode_marker, encode_marker};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -135,7 +135,8 @@ proptest! {
         let declared_directives: Vec<String> = flag_directives.chain(fresh).chain(swr).chain(sie).collect();
         let mut response = stored(&[("cache-control", declared_directives.join(", ").into_bytes())]);
         let target = TargetKey::parse("https://shop.example/a").expect("a URL");
-        rule(own, overrides_origin, allow_stale).of(&Method::GET, &target).set_lifetime(&mut response);
+        let (rules, fields) = (rule(own, overrides_origin, allow_stale), HeaderMap::new());
+        rules.of(&Method::GET, &target, Client::new(&fields)).set_lifetime(&mut response);
 
         let has = |flag| flags.contains(&flag);
         let either = |own: Option<u64>, declared: Option<u64>| {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use edge_worker::headers::{is_ambiguous, remove_hop_by_hop};
 use edge_worker::json::Json;
+use edge_worker::origin::location;
 use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{self, FetchContext};
 use edge_worker::policy::directives::{directives, from_origin};
@@ -17,7 +18,7 @@ use edge_worker::policy::validate::{Head, by_head};
 use edge_worker::policy::{
     Decision, Request, Reuse, StoredResponse, bypass_reason, decide, invalidate, range,
 };
-use edge_worker::rules::{Rule, Rules};
+use edge_worker::rules::{Client, Rule, Rules};
 use edge_worker::store::metadata;
 use edge_worker::unkeyed::remove_unkeyed;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -26,7 +27,7 @@ use shared_keys::{Applied, Mode, Record, Scope, Seq, Stamp, TargetKey};
 use url::Url;
 
 /// Fields that the worker sets on a request to the origin, replacing those of the client.
-const SET_HERE: [&str; 4] = ["cdn-loop", "via", "x-forwarded-host", "x-forwarded-proto"];
+const SET_HERE: [&str; 5] = ["cdn-loop", "forwarded", "via", "x-forwarded-host", "x-forwarded-proto"];
 
 const ARRIVED: Duration = Duration::from_secs(1_795_564_800);
 
@@ -52,20 +53,22 @@ fuzz_target!(|text: &[u8]| {
     let mut client = fields::fields(asked).unwrap_or_default();
     let mut answer = fields::fields(answered).unwrap_or_default();
     // A library has a debug assertion that fails for capitals beside escapes in a host.
-    for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        if answer.get(&name).is_some_and(|value| value.as_bytes().contains(&b'%')) {
+    for name in [header::LOCATION, header::CONTENT_LOCATION, header::LINK, header::REFRESH] {
+        if answer.get_all(&name).iter().any(|value| value.as_bytes().contains(&b'%')) {
             answer.remove(name);
         }
     }
+    rewrites_its_own_urls(&mut answer, &url);
     if is_ambiguous(&client) {
         return;
     }
     assert!(!(client.contains_key(header::CONTENT_LENGTH) && client.contains_key(header::TRANSFER_ENCODING)));
     RULES.with(|rules| {
-        let rule = rules.of(&method, &plain);
-        let Some(target) = rule.target(url.as_str(), plain) else { return };
         let websocket = is_websocket(&method, &client);
         remove_hop_by_hop(&mut client);
+        let rule = rules.of(&method, &plain, Client::new(&client));
+        let Some(target) = rule.target(url.as_str(), plain.clone()) else { return };
+        selects(rules, rule, &plain, &mut client);
         bypasses_what_it_should(rule, &client);
         forwarded(rule, &client, &url, &answer);
         invalidates_its_own_origin(rules, &method, &url, status, &answer);
@@ -139,6 +142,22 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
     }
 }
 
+/// A request is selected by the same fields whichever rule it matches, and states none of the
+/// internal ones itself. Its key is among those that an unsafe request invalidates.
+fn selects(rules: &Rules, rule: &Rule, plain: &TargetKey, client: &mut HeaderMap) {
+    let mut anonymous = HeaderMap::new();
+    let nobody = rules.of(&Method::GET, plain, Client::new(&anonymous)).clone();
+    let expected = rules.select(plain, &nobody, "XX", &mut anonymous).fields;
+    let selection = rules.select(plain, rule, "XX", client);
+    assert_eq!(selection.fields, expected);
+    assert!(client.keys().all(|name| {
+        !name.as_str().starts_with("strata-") || selection.fields.iter().any(|field| field == name.as_str())
+    }));
+    let again = rules.of(&Method::GET, plain, Client::new(client));
+    let Some(target) = again.target(plain.as_str(), plain.clone()) else { return };
+    assert!(rules.targets(plain.as_str()).contains(&target));
+}
+
 fn invalidates_its_own_origin(
     rules: &Rules,
     method: &Method,
@@ -146,7 +165,7 @@ fn invalidates_its_own_origin(
     status: StatusCode,
     answer: &HeaderMap,
 ) {
-    for key in invalidate::invalidated(method, url, status, answer, |url| rules.target(url)) {
+    for key in invalidate::invalidated(method, url, status, answer, |url| rules.targets(url)) {
         let key = Url::parse(key.as_str()).expect("a key is a URL");
         assert!(key.origin() == url.origin() && !method.is_safe(), "{key}");
     }
@@ -230,6 +249,18 @@ fn journal() -> Applied {
 }
 
 /// Returns rules, one for each setting of a rule, selected by the first segment of the path.
+/// A field changes only if it names the origin, and then names the site.
+fn rewrites_its_own_urls(answer: &mut HeaderMap, url: &Url) {
+    let origin = Url::parse("https://origin.example/base").expect("a URL");
+    let before = answer.clone();
+    location::rewrite(answer, &origin, url);
+    for (name, value) in &*answer {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let is_unchanged = before.get_all(name).iter().any(|other| other == value);
+        assert!(is_unchanged || text.contains("https://shop.example/"), "{text}");
+    }
+}
+
 fn rules() -> Rules {
     let number = |value: f64| Json::Number(value);
     let text = |value: &str| Json::Text(value.to_owned());
@@ -263,6 +294,20 @@ fn rules() -> Rules {
             "choices",
             vec![("obey_requests", on()), ("store_set_cookie", on()), ("check_extension", Json::Bool(false))],
         ),
+        rule(
+            "client",
+            vec![
+                (
+                    "when",
+                    object(vec![
+                        ("headers", object(vec![("X-Beta", text("1*"))])),
+                        ("cookies", object(vec![("sid", Json::Bool(false))])),
+                    ]),
+                ),
+                ("query", object(vec![("drop", list("a"))])),
+            ],
+        ),
+        rule("client", vec![("key", object(vec![("headers", list("X-Theme")), ("device", on())]))]),
         rule(
             "keyed",
             vec![

@@ -1,10 +1,10 @@
-//! The `Cache-Tag` header: written, folded and read.
+//! The `Cache-Tag` header: written, folded and read; and cache groups.
 #![no_main]
 
 use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
-use shared_keys::{Scope, ScopeHash, Tag, TagSet, scopes_from_header};
+use shared_keys::{CacheGroup, Scope, ScopeHash, Tag, TagSet, TargetKey, scopes_from_header};
 
 // Lines: a header from any origin, the largest length of a header, then the keys and tags of a
 // response: `k` and a key, or a tag.
@@ -13,6 +13,7 @@ fuzz_target!(|text: &str| {
     let header = lines.next().unwrap_or_default();
     let tokens = header.split([',', ' ', '\t']).filter(|token| !token.is_empty()).count();
     assert!((tokens..=2 * tokens).contains(&scopes_from_header(header).count()));
+    groups(header);
     let max_bytes = lines.next().and_then(|line| line.parse().ok()).unwrap_or(TagSet::MAX_HEADER_BYTES);
 
     let (mut keys, mut tags) = (Vec::new(), Vec::new());
@@ -51,3 +52,17 @@ fuzz_target!(|text: &str| {
         Err(overflow) => assert!(overflow.bytes > max_bytes),
     }
 });
+
+/// The groups of a field write the same field, and each has a tag that names one origin.
+fn groups(field: &str) {
+    let Some(groups) = CacheGroup::parse_field(field.as_bytes()) else { return };
+    let written = CacheGroup::to_field(&groups);
+    assert_eq!(CacheGroup::parse_field(written.as_bytes()).as_ref(), Some(&groups));
+    let own = TargetKey::parse("https://a.example/").expect("a URL");
+    let other = TargetKey::parse("https://b.example/").expect("a URL");
+    for group in &groups {
+        let scope = Scope::Tag(group.tag(&own));
+        assert_eq!(scope.to_string().parse(), Ok(scope));
+        assert!(groups.iter().all(|known| known.tag(&other) != group.tag(&own)));
+    }
+}

@@ -5,11 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use shared_keys::{QueryRules, RESERVED_PREFIX, TargetKey};
 
 // Lines: a URL, the parameters that count (empty for all), the parameters to drop. A fourth line
-// makes the order of parameters count.
+// that begins with `e` keeps the client's spelling, another one sorts the parameters.
 fuzz_target!(|text: &str| {
     let mut lines = text.split('\n');
     let url = lines.next().unwrap_or_default();
-    let Some(rules) = rules(lines.next(), lines.next(), lines.next().is_some()) else { return };
+    let Some(rules) = rules(lines.next(), lines.next(), lines.next()) else { return };
     let Ok(key) = TargetKey::with_rules(url, &rules) else { return };
 
     assert_eq!(TargetKey::with_rules(key.as_str(), &rules).as_ref(), Ok(&key), "a key is its own key");
@@ -36,7 +36,7 @@ fuzz_target!(|text: &str| {
     assert_eq!(TargetKey::with_rules(&forwarded, &rules), Ok(key), "forwarded as {forwarded}");
 });
 
-fn rules(keep: Option<&str>, drop: Option<&str>, in_order: bool) -> Option<QueryRules> {
+fn rules(keep: Option<&str>, drop: Option<&str>, form: Option<&str>) -> Option<QueryRules> {
     let names =
         |line: Option<&str>| line.unwrap_or_default().split(',').map(str::to_owned).collect::<Vec<_>>();
     let (keep, drop) = (names(keep), names(drop));
@@ -47,5 +47,9 @@ fn rules(keep: Option<&str>, drop: Option<&str>, in_order: bool) -> Option<Query
     if drop != [""] {
         rules = rules.dropping(drop).ok()?;
     }
-    Some(if in_order { rules.in_order() } else { rules })
+    Some(match form {
+        None => rules,
+        Some(form) if form.starts_with('e') => rules.exact(),
+        Some(_) => rules.sorted(),
+    })
 }

@@ -10,7 +10,8 @@ pub struct Cached<V> {
     pub value: Arc<V>,
     /// The layer that returned the value.
     pub layer: Layer,
-    /// The time since the value was loaded; zero if it was loaded for this read.
+    /// The time since the value was loaded, up to 50 ms too short; zero if it was loaded for this
+    /// read.
     pub age: Duration,
     /// Whether the value is fresh, and if not, why it was served all the same.
     pub freshness: Freshness,

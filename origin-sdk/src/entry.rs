@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, nanos};
 use crate::journal::Journal;
+use crate::stampede::xfetch;
 
 /// The metadata of a value, stored beside it in every tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +45,15 @@ pub(crate) struct Entry<V> {
     pub(crate) key: Box<str>,
     /// The scopes of the key, its prefixes and the tags.
     scopes: Box<[ScopeHash]>,
-    /// The clock's reading when this entry was created.
-    created_at: Duration,
-    /// The value's age at `created_at`. It can exceed the clock's reading.
-    initial_age: Duration,
+    /// The clock's reading in nanoseconds when this entry was created.
+    created_at: u64,
+    /// The value's age at `created_at`, in nanoseconds. It can exceed the clock's reading.
+    initial_age: u64,
     /// The journal's change count when the entry was last found valid.
     valid_at: AtomicU64,
+    /// The clock's reading, in nanoseconds, until which the lifetime need not be looked at: see
+    /// [`is_plain`](Self::is_plain).
+    plain_until: AtomicU64,
     /// Whether a newer load or write has found that there is nothing to keep. Readers that hold
     /// this entry to serve it if their own load fails then must not.
     is_ended: AtomicBool,
@@ -85,14 +89,43 @@ impl<V> Entry<V> {
         if meta.loaded_at.is_ahead_of(clock.unix_ms().saturating_sub(age_ms)) {
             meta.loaded_at = Position::ZERO;
         }
-        let (scopes, created_at) = (scopes(key, &meta.tags).into(), clock.now());
-        let (valid_at, is_ended) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { value, meta, key: key.into(), scopes, created_at, initial_age: age, valid_at, is_ended }
+        let (scopes, created_at) = (scopes(key, &meta.tags).into(), nanos(clock.now()));
+        Self {
+            value,
+            meta,
+            key: key.into(),
+            scopes,
+            created_at,
+            initial_age: nanos(age),
+            valid_at: AtomicU64::new(0),
+            plain_until: AtomicU64::new(0),
+            is_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes a valid entry [plain](Self::is_plain) while it is fresh, no XFetch draw makes it due for a
+    /// refresh, and it has not been in this process for `memory_ttl`.
+    pub(crate) fn plain_within(mut self, xfetch_beta: f64, memory_ttl: Option<Duration>) -> Self {
+        let until = xfetch::earliest(self.expiry(), self.meta.delta, xfetch_beta);
+        let removal = memory_ttl.map_or(u64::MAX, |ttl| self.created_at.saturating_add(nanos(ttl)));
+        self.plain_until = AtomicU64::new(nanos(until).min(removal));
+        self
+    }
+
+    /// Returns whether the entry is to be served as fresh at the clock's reading `now`, in
+    /// nanoseconds, with nothing else to do, and was found valid after the last applied record.
+    ///
+    /// Where this is false, [`state`](Self::state) decides.
+    #[inline]
+    pub(crate) fn is_plain(&self, journal: &Journal, now: u64) -> bool {
+        now < self.plain_until.load(Ordering::Acquire)
+            && self.valid_at.load(Ordering::Acquire) == journal.changes()
     }
 
     /// Ends the entry: it is not served again, also by readers that hold it already.
     pub(crate) fn end(&self) {
         self.is_ended.store(true, Ordering::Release);
+        self.plain_until.store(0, Ordering::Release);
     }
 
     pub(crate) fn is_ended(&self) -> bool {
@@ -100,17 +133,24 @@ impl<V> Entry<V> {
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
-        self.initial_age.saturating_add(now.saturating_sub(self.created_at))
+        self.age_at(nanos(now))
+    }
+
+    /// Like [`age`](Self::age), at a reading in nanoseconds.
+    #[inline]
+    pub(crate) fn age_at(&self, now: u64) -> Duration {
+        Duration::from_nanos(self.initial_age.saturating_add(now.saturating_sub(self.created_at)))
     }
 
     /// Returns how long this copy has been in this process's memory.
     pub(crate) fn time_here(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.created_at)
+        Duration::from_nanos(nanos(now).saturating_sub(self.created_at))
     }
 
     /// Returns the clock's reading at which the entry becomes stale.
     pub(crate) fn expiry(&self) -> Duration {
-        self.created_at.saturating_add(self.meta.lifetime.fresh_for()).saturating_sub(self.initial_age)
+        let fresh_for = nanos(self.meta.lifetime.fresh_for());
+        Duration::from_nanos(self.created_at.saturating_add(fresh_for).saturating_sub(self.initial_age))
     }
 
     /// Applies the journal's rule, unless the journal has not changed since the entry was last

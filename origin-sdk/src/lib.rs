@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod cache;
+mod cache_line;
 mod cached;
 mod clock;
 mod closing;
@@ -46,8 +47,8 @@ mod web_url;
 #[cfg(feature = "shipping")]
 pub use shared_keys::purge::Secret;
 pub use shared_keys::{
-    Below, IntoScopes, Key, KeyId, Lifetime, Mode, ParseError, Position, Prefix, Scope, Tag, Templates,
-    TypedTag, assert_disjoint, enum_id, keys, newtype_id, scopes,
+    Below, CacheGroup, IntoScopes, Key, KeyId, Lifetime, Mode, NoVarySearch, ParseError, Position, Prefix,
+    Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
 pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};

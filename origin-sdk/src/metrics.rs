@@ -1,16 +1,19 @@
 //! The cache's counters.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use crate::cache_line::OwnLine;
+
 macro_rules! counters {
-    ($( $(#[$doc:meta])* $name:ident, )*) => {
+    ($( $(#[$doc:meta])* $name:ident $(: $counter:ident)?, )*) => {
         /// The counters since the cache was built.
         #[derive(Debug, Default)]
-        pub(crate) struct Metrics { $( pub(crate) $name: Counter, )* }
+        pub(crate) struct Metrics { $( pub(crate) $name: counters!(@type $($counter)?), )* }
 
         /// A snapshot of the counters since the cache was built.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -29,11 +32,13 @@ macro_rules! counters {
             }
         }
     };
+    (@type) => { Counter };
+    (@type $counter:ident) => { $counter };
 }
 
 counters! {
     /// Reads answered by this process's memory, fresh or stale.
-    memory_hits,
+    memory_hits: StripedCounter,
     /// Reads answered by Redis (or the embedded store), fresh or stale.
     redis_hits,
     /// Loader calls that returned a value.
@@ -118,6 +123,41 @@ impl Counter {
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter that many threads add to all the time: each adds to a cache line that few others use.
+#[derive(Debug, Default)]
+pub(crate) struct StripedCounter([OwnLine<Counter>; STRIPES]);
+
+const STRIPES: usize = 8;
+
+thread_local! {
+    /// The stripe of this thread, from 1; 0 before its first use.
+    static STRIPE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Assigns a stripe to this thread: each new thread takes the next one.
+#[cold]
+fn assign_stripe() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    let stripe = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES + 1;
+    STRIPE.set(stripe);
+    stripe
+}
+
+impl StripedCounter {
+    #[inline]
+    pub(crate) fn add(&self, n: u64) {
+        let stripe = match STRIPE.get() {
+            0 => assign_stripe(),
+            stripe => stripe,
+        };
+        self.0[(stripe - 1) % STRIPES].add(n);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.get()).sum()
     }
 }
 

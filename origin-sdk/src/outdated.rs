@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lru::DefaultHasher;
+use hashbrown::DefaultHashBuilder;
 
 /// The most keys that are remembered. Beyond that, the older half is forgotten and counts as the
 /// [floor](Marks::floor).
@@ -20,7 +20,7 @@ const PRECISION: Duration = Duration::from_millis(1);
 #[derive(Default)]
 pub(crate) struct OutdatedCopies {
     marks: Mutex<Marks>,
-    hasher: DefaultHasher,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Default)]

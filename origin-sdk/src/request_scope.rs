@@ -139,6 +139,12 @@ pub fn mark_private() {
     note(|reads| reads.private = true);
 }
 
+/// Returns whether this task serves a request whose reads are summed up.
+#[inline]
+pub(crate) fn is_active() -> bool {
+    REQUEST.try_with(|_| ()).is_ok()
+}
+
 /// Adds a read to the request that this task serves, if it serves one.
 pub(crate) fn note_read<V: Send + Sync + 'static>(
     entry: &Arc<Entry<V>>,

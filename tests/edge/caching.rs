@@ -87,7 +87,15 @@ pub(crate) async fn variants_are_separate(stack: &Stack) {
     assert_eq!((without.is_hit(), without.body.as_str()), (false, "in none"));
 }
 
-pub(crate) async fn the_order_of_query_parameters_does_not_matter(stack: &Stack) {
+/// A rule sorts the parameters of `/caching/query`.
+pub(crate) async fn the_order_of_query_parameters_counts_unless_a_rule_sorts_them(stack: &Stack) {
+    let plain = "/caching/in-order";
+    stack.origin_answers(plain, |request| OriginReply::ok(&[SHARED], request.target.clone()));
+    for query in ["?b=2&a=1", "?a=1&b=2"] {
+        let target = format!("{plain}{query}");
+        assert_eq!(stack.get(&target).await.body, target, "the origin gets the client's order");
+        eventually("it is stored", async || stack.get(&target).await.is_hit()).await;
+    }
     stack.origin_answers("/caching/query", |request| OriginReply::ok(&[SHARED], request.target.clone()));
     eventually("it is stored", async || stack.get("/caching/query?a=1&b=2").await.is_hit()).await;
     assert!(stack.get("/caching/query?b=2&a=1").await.is_hit());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use origin_sdk::{Delivery, Tag};
+use origin_sdk::{Delivery, Secret, Tag};
 use reqwest::Method;
 use shared_keys::TagSet;
 use strata_tests::{Edge, OriginReply, eventually};
@@ -35,10 +35,14 @@ fn lifetime(directives: &str) -> (&'static str, String) {
 }
 
 pub(crate) async fn purge(stack: &Stack, records: &str) {
+    purge_by(&Edge::secret(), stack, records).await;
+}
+
+async fn purge_by(secret: &Secret, stack: &Stack, records: &str) {
     let body = format!(r#"{{"v":1,"records":[{records}]}}"#);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let nonce = format!("nonce-{:032}", now.as_nanos());
-    let answer = stack.edge.purge(&Edge::secret(), now.as_secs(), &nonce, &body).await;
+    let answer = stack.edge.purge(secret, now.as_secs(), &nonce, &body).await;
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
 }
 
@@ -60,6 +64,17 @@ pub(crate) async fn a_purge_of_a_tag_is_obeyed_within_the_bound(stack: &Stack) {
     expect_within_the_bound(stack, path, "1").await;
     eventually("the new response is stored", async || stack.get(path).await.is_hit()).await;
     assert_eq!(stack.get(path).await.body, "1");
+}
+
+pub(crate) async fn a_purge_by_the_previous_secret_is_obeyed_during_a_rotation(stack: &Stack) {
+    let path = "/purge/rotation";
+    let (value, script) = showing(vec![lifetime("max-age=600"), ("cache-tag", "rotation".into())]);
+    stack.origin_answers(path, script);
+    eventually("it is stored", async || stack.get(path).await.is_hit()).await;
+    value.store(1, Ordering::SeqCst);
+    let previous = Secret::new(Edge::PREVIOUS_SECRET).unwrap();
+    purge_by(&previous, stack, r#"{"scope":"tag:rotation","mode":"remove"}"#).await;
+    expect_within_the_bound(stack, path, "1").await;
 }
 
 /// Processes of two schema versions run side by side: one has built the response, the other purges.

@@ -9,16 +9,24 @@ mod bodies;
 mod caching;
 mod codings;
 mod collapse;
+mod conditions;
+mod costs;
 mod faults;
 mod gate;
+mod groups;
 mod invalidation;
 mod memory;
+mod origin_name;
 mod outage;
+mod query;
 mod ranges;
 mod responses;
 mod rules;
 mod safety;
+mod search;
+mod sites;
 mod stale;
+mod streams;
 mod unreachable;
 mod validation;
 mod verify;
@@ -77,6 +85,8 @@ impl Stack {
                 "ORIGIN_TIMEOUT_SECS:5",
                 "--var",
                 "SERVER_TIMING:1",
+                "--var",
+                "COUNTRY_FIELD:X-Test-Country",
             ],
         )
         .await;
@@ -176,7 +186,9 @@ macro_rules! trials {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests mostly wait, so they run at the same time.
+    arguments.test_threads = arguments.test_threads.or(Some(8));
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let stack = Arc::new(runtime.block_on(Stack::start()));
     let trials = trials![runtime, stack:
@@ -185,7 +197,7 @@ fn main() -> ExitCode {
         caching::a_post_response_is_stored_for_get_only_if_a_rule_allows_it,
         caching::a_client_that_has_the_current_representation_gets_a_304,
         caching::variants_are_separate,
-        caching::the_order_of_query_parameters_does_not_matter,
+        caching::the_order_of_query_parameters_counts_unless_a_rule_sorts_them,
         caching::an_origin_that_redirects_to_its_own_order_of_parameters_does_not_loop,
         caching::a_response_to_the_clients_own_spelling_is_never_stored,
         caching::the_origin_gets_the_spelling_of_the_key,
@@ -219,6 +231,20 @@ fn main() -> ExitCode {
         memory::a_large_response_is_served_from_the_store,
         memory::a_purge_removes_a_response_from_memory,
         memory::memory_separates_variants,
+        origin_name::the_origins_own_urls_become_the_sites,
+        origin_name::each_site_gets_urls_of_its_own,
+        origin_name::a_redirect_at_the_origin_to_its_own_spelling_does_not_loop,
+        origin_name::a_rule_forwards_the_origins_urls_unchanged,
+        origin_name::an_unsafe_request_invalidates_what_the_origin_names_by_its_own_url,
+        origin_name::the_origin_is_told_the_sites_name_and_no_clients,
+        query::a_query_is_stored_under_its_content_and_the_fields_about_it,
+        query::equal_queries_become_one_request,
+        query::a_query_is_stored_only_with_an_explicit_lifetime,
+        query::a_long_query_bypasses_the_store_with_its_content,
+        query::a_query_varies_is_validated_and_answers_conditions_as_a_get,
+        query::purges_end_stored_queries,
+        query::an_unsafe_request_invalidates_all_queries_of_its_url,
+        query::a_rule_keeps_queries_from_the_store,
         ranges::a_part_is_cut_from_a_whole_stored_response,
         ranges::a_part_is_cut_from_a_response_that_is_being_stored,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
@@ -243,6 +269,8 @@ fn main() -> ExitCode {
         rules::a_page_at_a_files_url_is_not_stored,
         rules::a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_rule_allows_it,
         rules::a_rule_chooses_the_parameters_and_their_order,
+        rules::an_exact_url_reaches_the_origin_octet_by_octet,
+        rules::a_refused_spelling_of_an_exact_url_answers_no_other,
         rules::a_rule_applies_to_its_methods,
         rules::invalid_rules_send_every_request_to_the_origin,
         stale::a_stale_response_is_served_during_its_revalidation,
@@ -271,6 +299,13 @@ fn main() -> ExitCode {
         responses::a_body_of_unknown_length_is_not_said_to_be_stored,
         responses::an_expired_response_is_said_to_be_stale,
         responses::other_methods_are_forwarded_with_their_bodies,
+        streams::each_client_of_a_stream_gets_its_beginning_at_once,
+        streams::an_event_source_does_not_wait_for_another,
+        streams::a_feed_holds_other_clients_for_a_moment_only,
+        streams::a_body_that_cannot_answer_others_holds_none,
+        streams::a_slow_body_holds_other_clients_once,
+        streams::the_origin_sees_that_the_client_of_a_stream_has_left,
+        streams::a_feed_that_breaks_off_breaks_off_for_its_client,
         validation::a_stale_response_is_validated,
         validation::a_304_for_another_representation_validates_nothing,
         validation::a_304_with_no_store_removes_the_stored_response,
@@ -287,6 +322,7 @@ fn main() -> ExitCode {
         bodies::a_client_that_disconnects_harms_no_other,
         bodies::an_encoded_body_arrives_as_the_origin_sent_it,
         invalidation::a_purge_of_a_tag_is_obeyed_within_the_bound,
+        invalidation::a_purge_by_the_previous_secret_is_obeyed_during_a_rotation,
         invalidation::a_purge_by_a_process_of_another_schema_version_reaches_the_response,
         invalidation::a_purge_of_a_path_spares_its_siblings,
         invalidation::an_expire_may_still_be_served_stale,
@@ -297,6 +333,29 @@ fn main() -> ExitCode {
         invalidation::an_unsafe_method_invalidates_its_target,
         invalidation::an_unsafe_method_invalidates_all_variants,
         invalidation::the_documented_curl_example_purges_what_any_origin_tagged,
+        groups::an_unsafe_request_invalidates_the_groups_that_its_response_names,
+        groups::after_an_invalidation_no_client_gets_a_response_requested_before_it,
+        groups::safe_requests_and_malformed_fields_invalidate_no_group,
+        groups::a_group_of_another_host_is_not_invalidated,
+        groups::the_invalidation_of_groups_is_appended_to_the_journal,
+        conditions::a_client_never_gets_the_response_to_one_that_another_rule_matched,
+        conditions::a_rule_for_some_clients_bypasses_the_store,
+        conditions::a_field_that_the_origin_may_read_for_another_bypasses_the_store,
+        conditions::a_hop_by_hop_field_selects_no_rule,
+        conditions::a_client_cannot_state_what_selects,
+        conditions::a_rule_keys_by_field_cookie_country_and_device,
+        conditions::an_unsafe_request_invalidates_the_responses_of_all_clients,
+        sites::each_site_has_its_origin_its_keys_and_its_purges,
+        sites::invalid_sites_refuse_every_request_and_tell_no_client_why,
+        search::urls_that_the_origin_declares_equivalent_share_a_response,
+        search::a_malformed_statement_makes_no_urls_equivalent,
+        search::a_rule_ignores_no_vary_search,
+        search::a_response_is_used_only_for_urls_that_its_own_statement_covers,
+        search::an_unsafe_request_invalidates_all_equivalent_urls,
+        search::an_unsafe_request_invalidates_a_first_response_in_progress,
+        search::a_purge_of_a_path_or_tag_ends_the_response_of_all_equivalent_urls,
+        search::a_redirect_to_an_equivalent_url_is_not_stored,
+        search::equivalent_urls_collapse_once_the_path_is_known,
         attacks::a_purge_signed_with_another_secret_is_refused,
         attacks::a_purge_for_another_host_is_refused,
         attacks::a_purge_whose_body_was_changed_is_refused,
@@ -308,6 +367,10 @@ fn main() -> ExitCode {
         attacks::a_purge_with_a_huge_body_is_refused,
         attacks::a_purge_with_a_malformed_scope_is_refused_as_a_whole,
         attacks::only_a_post_purges,
+        costs::unsafe_requests_do_not_empty_the_store,
+        costs::an_unsigned_purge_is_refused_before_its_body_is_read,
+        costs::unfinished_purges_delay_no_real_one_and_end,
+        costs::a_url_that_is_too_long_is_refused,
         faults::the_origin_answers_if_a_part_of_the_platform_fails,
         safety::internal_fields_are_removed_in_both_directions,
         safety::a_client_cannot_choose_a_variants_key,

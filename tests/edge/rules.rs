@@ -2,7 +2,10 @@
 
 use reqwest::Method;
 use strata_tests::{Edge, OriginReply, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::invalidation::purge;
 use crate::{Reply, SHARED, Stack};
 
 /// The rules of the worker that the tests share.
@@ -20,11 +23,24 @@ pub(crate) const RULES: &str = r#"[
     {"name": "strict", "path": "/rules/strict", "strict_s_maxage": true},
     {"name": "unchecked", "path": "/rules/unchecked/**", "check_extension": false},
     {"name": "keep", "path": "/rules/keep", "query": {"keep": ["page"]}},
-    {"name": "unsorted", "path": "/rules/unsorted", "query": {"sort": false}},
+    {"name": "sorted", "query": {"sort": true}, "path": ["/rules/sorted", "/caching/query", "/caching/order",
+        "/caching/own", "/caching/spelled", "/safety/reflect"]},
+    {"name": "exact", "path": ["/rules/exact/**", "/rules/posts/exact"], "exact_url": true, "query": {"drop": ["utm_*"]}},
+    {"path": ["/conditions/header", "/conditions/header/*"], "when": {"headers": {"X-Beta": "1"}}},
+    {"path": ["/conditions/cookie", "/conditions/cookie/*"], "when": {"cookies": {"group": "b"}}},
+    {"path": "/conditions/country", "when": {"country": ["AT", "DE"]}},
+    {"path": "/conditions/device", "when": {"device": "mobile"}},
+    {"path": "/conditions/members", "when": {"cookies": {"sid": true}}, "pass": true},
+    {"path": "/conditions/key",
+        "key": {"headers": "X-Theme", "cookies": "size", "country": true, "device": true}},
+    {"path": "/conditions/unsafe", "when": {"headers": {"X-Beta": true}}, "query": {"drop": ["a"]}},
+    {"path": "/conditions/unsafe", "query": {"drop": ["b"]}},
+    {"name": "search", "path": "/rules/search", "no_vary_search": false},
     {"name": "writes", "path": "/rules/methods/post", "methods": ["POST"], "pass": true},
     {"name": "posts", "path": ["/rules/posts/**", "/rules/methods/get", "/rules/methods/post"], "methods": ["POST"],
         "store_post": true},
     {"name": "reads", "path": "/rules/methods/get", "methods": ["GET"], "pass": true},
+    {"name": "urls", "path": "/rules/urls", "rewrite_urls": false},
     {"name": "obeyed", "path": ["/responses/obeyed", "/responses/obeyed/*"], "obey_requests": true,
         "store_set_cookie": true},
     {"name": "vary", "path": "/responses/vary/*", "vary": {
@@ -125,12 +141,9 @@ pub(crate) async fn a_rule_does_not_lift_what_the_origin_forbids(stack: &Stack) 
 pub(crate) async fn dropped_parameters_are_neither_keyed_nor_forwarded(stack: &Stack) {
     stack.origin_answers("/rules/query", |request| OriginReply::ok(&[SHARED], request.target.clone()));
     let first = stack.get("/rules/query?b=1&utm_source=mail&a=2").await;
-    assert_eq!(
-        first.body, "/rules/query?a=2&b=1",
-        "the origin cannot show what is not keyed, be it an order"
-    );
-    eventually("it is stored", async || stack.get("/rules/query?a=2&b=1&utm_id=7").await.is_hit()).await;
-    assert_eq!(stack.get("/rules/query?a=2&b=1").await.body, first.body);
+    assert_eq!(first.body, "/rules/query?b=1&a=2", "the origin cannot show what is not keyed");
+    eventually("it is stored", async || stack.get("/rules/query?b=1&a=2&utm_id=7").await.is_hit()).await;
+    assert_eq!(stack.get("/rules/query?b=1&a=2").await.body, first.body);
 }
 
 pub(crate) async fn languages_with_the_same_normal_value_share_a_variant(stack: &Stack) {
@@ -289,12 +302,8 @@ pub(crate) async fn a_heuristic_lifetime_stores_no_page_at_a_files_url_unless_a_
 pub(crate) async fn a_rule_chooses_the_parameters_and_their_order(stack: &Stack) {
     for (asked, seen, same, other) in [
         ("/rules/keep?sid=1&page=2", "/rules/keep?page=2", "/rules/keep?page=2&sid=2", "/rules/keep?page=3"),
-        (
-            "/rules/unsorted?b=1&a=2",
-            "/rules/unsorted?b=1&a=2",
-            "/rules/unsorted?b=1&a=2",
-            "/rules/unsorted?a=2&b=1",
-        ),
+        ("/rules/order?b=1&a=2", "/rules/order?b=1&a=2", "/rules/order?b=1&a=2", "/rules/order?a=2&b=1"),
+        ("/rules/sorted?b=1&a=2", "/rules/sorted?a=2&b=1", "/rules/sorted?a=2&b=1", "/rules/sorted?a=1&b=2"),
     ] {
         let path = asked.split('?').next().unwrap();
         stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], request.target.clone()));
@@ -303,6 +312,60 @@ pub(crate) async fn a_rule_chooses_the_parameters_and_their_order(stack: &Stack)
         let reply = stack.get(other).await;
         assert_eq!((reply.is_hit(), reply.body.as_str()), (false, other));
     }
+}
+
+/// Sends a GET whose target is not normalised by an HTTP library, and returns the answer.
+async fn get_exactly(stack: &Stack, target: &str) -> String {
+    let mut connection = TcpStream::connect(stack.edge.host()).await.unwrap();
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", stack.edge.host());
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// An origin that checks a signature over the URL gets the octets that the client signed.
+pub(crate) async fn an_exact_url_reaches_the_origin_octet_by_octet(stack: &Stack) {
+    let path = "/rules/exact/";
+    stack.origin_answers(path, |request| OriginReply::ok(&[SHARED], format!("signed {}", request.target)));
+    for target in [
+        "/rules/exact/a?b=1&a=2",
+        "/rules/exact/%7e%2f%C3%a9?X-Amz-Credential=k%2f2026%2Fs3&X-Amz-Signature=0a&x=~*()!",
+        "/rules/exact/b?Expires=1&Signature=a%2bb+c==&Key-Pair-Id=K",
+        "/rules/exact/c?&&b=&a&&a=%00",
+        "/rules/exact/d?",
+    ] {
+        let answer = get_exactly(stack, target).await;
+        assert!(answer.contains(&format!("signed {target}")), "{target}: {answer}");
+        eventually("it is stored", async || get_exactly(stack, target).await.contains("strata-edge; hit"))
+            .await;
+    }
+    let answer = get_exactly(stack, "/rules/exact/e?b=%2f&utm_source=x&a=1").await;
+    assert!(answer.contains("signed /rules/exact/e?b=%2f&a=1"), "{answer}");
+}
+
+/// The origin refuses all spellings but one. What it says to them answers them alone.
+pub(crate) async fn a_refused_spelling_of_an_exact_url_answers_no_other(stack: &Stack) {
+    let path = "/rules/exact/signed";
+    stack.origin_answers(path, |request| match request.target.as_str() {
+        "/rules/exact/signed?b=%2f&a=1" => {
+            OriginReply::ok(&[SHARED, ("cache-tag", "exact:signed")], "signed")
+        }
+        _ => OriginReply { status: 403, ..OriginReply::ok(&[SHARED], "refused") },
+    });
+    for spelling in ["?a=1&b=%2f", "?b=%2F&a=1", "?b=/&a=1", "?%62=%2f&a=1"] {
+        assert!(get_exactly(stack, &format!("{path}{spelling}")).await.contains("refused"), "{spelling}");
+    }
+    let signed = format!("{path}?b=%2f&a=1");
+    assert!(get_exactly(stack, &signed).await.contains("signed"));
+    eventually("it is stored", async || get_exactly(stack, &signed).await.contains("strata-edge; hit")).await;
+    assert!(get_exactly(stack, &format!("{path}?a=1&b=%2f")).await.contains("refused"));
+    // A purge by path reaches every spelling of the path.
+    let scope = format!("path:{}/rules/exact", stack.edge.host());
+    purge(stack, &format!(r#"{{"scope":"{scope}","mode":"remove"}}"#)).await;
+    eventually("it is purged", async || !get_exactly(stack, &signed).await.contains("strata-edge; hit"))
+        .await;
 }
 
 pub(crate) async fn a_rule_applies_to_its_methods(stack: &Stack) {

@@ -8,7 +8,9 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use origin_sdk::http::{CacheLayer, for_this_request};
-use origin_sdk::{Cache, Clock, Key, Lifetime, LoadContext, Namespace, Scope, TypedTag};
+use origin_sdk::{
+    Cache, CacheGroup, Clock, Key, Lifetime, LoadContext, Namespace, NoVarySearch, Scope, TypedTag,
+};
 use shared_keys::{TagSet, scopes_from_header};
 use strata_tests::{Database, Group, Item, ItemPart};
 use tower::ServiceExt;
@@ -368,4 +370,35 @@ async fn a_response_is_invalidated_by_a_process_of_another_schema_version() {
         }
     }
     assert!(!service.get("/item").await.is_invalidated_by(&"key:test:v2:{item:2}".parse().unwrap()));
+}
+
+/// Groups and No-Vary-Search are opt-in, and belong to the routes of a layer.
+#[tokio::test]
+async fn a_layer_sends_groups_and_no_vary_search() {
+    let cache = Cache::builder("test").build().await.unwrap();
+    let groups = |names: [&str; 2]| names.map(|name| CacheGroup::new(name).unwrap());
+    let layer = CacheLayer::new(&cache)
+        .groups(groups(["news", "a \"b\""]))
+        .invalidates_groups(groups(["news", "menu"]))
+        .no_vary_search(NoVarySearch::default().ignoring(["utm_source"]).in_any_order());
+    let own = get(async || ([("no-vary-search", "key-order"), ("cache-groups", "\"own\"")], "own"));
+    let failing = get(async || "x").post(async || StatusCode::CONFLICT);
+    let app = Router::new().route("/", get(async || "x").post(async || "y").options(async || "z"));
+    let app = app.route("/own", own).route("/failing", failing).layer(layer);
+    let send = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let headers = app.clone().oneshot(request).await.unwrap().headers().clone();
+        ["cache-groups", "no-vary-search", "cache-group-invalidation"].map(|name| {
+            let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.to_str().unwrap()).collect();
+            lines.join(", ")
+        })
+    };
+    let own = r#""news", "a \"b\"""#;
+    let search = r#"key-order, params=("utm_source")"#;
+    assert_eq!(send("GET", "/").await, [own, search, ""]);
+    assert_eq!(send("HEAD", "/").await, [own, search, ""]);
+    assert_eq!(send("POST", "/").await, ["", "", r#""news", "menu""#]);
+    assert_eq!(send("OPTIONS", "/").await, [""; 3], "a safe method invalidates nothing");
+    assert_eq!(send("POST", "/failing").await, [""; 3], "a failed request has changed nothing");
+    assert_eq!(send("GET", "/own").await, [&format!(r#""own", {own}"#), "key-order", ""]);
 }

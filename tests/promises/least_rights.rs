@@ -18,7 +18,8 @@ const LEDGER: &str = "test:{journal}:ledger";
 /// More scopes than the ledger holds.
 const MANY: usize = 100_500;
 /// The commands that these tests run themselves, as the default user.
-const OF_THE_TEST: [&str; 7] = ["acl|setuser", "acl|log", "auth", "config|resetstat", "hlen", "info", "xdel"];
+const OF_THE_TEST: [&str; 8] =
+    ["acl|setuser", "acl|log", "auth", "client|setinfo", "config|resetstat", "hlen", "info", "xdel"];
 
 /// Creates a user with these rights, and returns a builder of caches that log in as this user.
 async fn user(redis: &RedisServer, rule: &str) -> CacheBuilder {

@@ -69,6 +69,12 @@ impl Fleet {
         (read.value.number, read.layer)
     }
 
+    /// Waits until both processes have applied the same records. A write is not cached if a record
+    /// of its datum comes while it runs.
+    async fn follow(&self) {
+        eventually("both have followed", async || self.old.0.position() == self.new.0.position()).await;
+    }
+
     async fn expect_everywhere(&self, number: u64, what: &str) {
         eventually(&format!("both versions load {number} after {what}"), async || {
             (self.read_old().await.0, self.read_new().await.0) == (number, number)
@@ -155,23 +161,20 @@ async fn a_write_is_not_cached_if_a_process_of_another_version_has_written_the_d
         Ok(1)
     };
     assert!(!fleet.old.1.write_through(&OLD, (), overtaken).await.unwrap().cached);
+    fleet.follow().await;
     assert!(fleet.old.1.write_through(&OLD, (), async |_, _| Ok(3)).await.unwrap().cached);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_message_is_not_cached_if_a_process_of_another_version_has_seen_a_later_one() {
     let fleet = Fleet::start().await;
-    // Otherwise a write is not cached because a record came while it ran.
-    let follow = async || {
-        eventually("both have followed", async || fleet.old.0.position() == fleet.new.0.position()).await;
-    };
     let old = async |version| {
-        follow().await;
+        fleet.follow().await;
         let writer = async move |_, _| Ok((version, version));
         fleet.old.1.write_through_version(&OLD, (), writer).await.unwrap().cached
     };
     let new = async |version| {
-        follow().await;
+        fleet.follow().await;
         let writer = async move |_, _| Ok((NewValue { number: version }, version));
         fleet.new.1.write_through_version(&NEW, (), writer).await.unwrap().cached
     };

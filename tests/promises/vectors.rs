@@ -65,7 +65,7 @@ const RANDOM_INPUTS: &[(&str, MakeInput)] = &[
     }),
     (
         "target-rules",
-        |random| json!({ "url": random.url(), "drop": ["a*", "%"], "in_order": random.0.random_bool(0.5) }),
+        |random| json!({ "url": random.url(), "drop": ["a*", "%"], "in_order": random.0.random_bool(0.5), "exact": random.0.random_bool(0.5) }),
     ),
     ("normalisers", |random| {
         let kinds = [

@@ -31,6 +31,9 @@ impl Edge {
     /// The text of the tests' purge secret.
     pub const SECRET: &str = "a secret of the tests alone";
 
+    /// The text of the purge secret before a rotation, which the worker still accepts.
+    pub const PREVIOUS_SECRET: &str = "the secret before the rotation";
+
     /// Starts a worker in front of `origin` and waits until it answers.
     pub async fn start(origin: &str) -> Self {
         Self::start_with(origin, &[]).await
@@ -46,6 +49,7 @@ impl Edge {
         let mut command = xtask();
         command.args(["edge", "--origin", origin, "--port", &port.to_string()]).args(options);
         command.env("STRATA_PURGE_SECRET", Self::SECRET);
+        command.env("PURGE_SECRET_PREVIOUS", Self::PREVIOUS_SECRET);
         let (lines, incoming) = unbounded_channel();
         let process = Process::spawn("cargo xtask edge", command, Placement::CallersGroup, Some(&lines));
         let mut process = process.expect("cargo xtask starts");

@@ -8,6 +8,7 @@ mod cloudflare;
 mod database;
 mod edge;
 mod fake_worker;
+mod fleet;
 pub mod history;
 mod origin;
 mod proxy;
@@ -38,6 +39,7 @@ pub use self::cloudflare::{CLOUDFLARE_TOKEN, CLOUDFLARE_ZONE, CloudAnswer, Cloud
 pub use self::database::Database;
 pub use self::edge::Edge;
 pub use self::fake_worker::{FakeWorker, worker_secret};
+pub use self::fleet::{EdgeFleet, Isolate};
 pub use self::origin::{Origin, OriginReply, OriginRequest, Rest};
 pub use self::proxy::{Passage, Proxy};
 pub use self::redis_server::RedisServer;

@@ -1,5 +1,5 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | conformance | simulate | bench | fuzz | vectors | build-edge`.
+//! chaos | attack | conformance | recipes | simulate | bench | fuzz | vectors | build-edge`.
 
 mod command;
 mod commands;
@@ -15,9 +15,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
+use commands::setup::Server;
 use commands::{
-    bench_edge, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, setup, simulate, test, up,
-    vectors,
+    attack, bench, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup,
+    simulate, test, up, vectors,
 };
 use stack::Store;
 use strata_harness::error::{Context, Result};
@@ -59,6 +60,9 @@ enum Command {
         /// workerd
         #[arg(long, value_name = "FILE")]
         wrangler: Option<PathBuf>,
+        /// More options of strata-edge, such as -- --listen 127.0.0.1:8788 --data-centres 2
+        #[arg(last = true, conflicts_with = "wrangler")]
+        options: Vec<String>,
     },
     /// Take a tour through all layers that checks its claims, measure a load, and write an HTML
     /// report
@@ -73,7 +77,14 @@ enum Command {
     /// Write the picture of the last demo's report that README shows, with Chromium
     Picture,
     /// Run everything that must pass, from unit tests to end-to-end tests
-    Test,
+    Test {
+        /// Run the tests of the promises only, on this server instead of the system's redis-server
+        #[arg(long, value_name = "NAME")]
+        server: Option<Server>,
+        /// With --server: the promises or topics to test, such as g1 [default: all]
+        #[arg(value_name = "FILTER", requires = "server")]
+        filters: Vec<String>,
+    },
     /// Run the fuzz targets of fuzz/fuzz_targets
     Fuzz {
         /// Seconds per target
@@ -105,6 +116,19 @@ enum Command {
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
+    /// Attack the worker: the known attacks, and generated pairs of requests, whose victim must not
+    /// notice the attacker
+    Attack {
+        /// Seed of the generated pairs
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// Pairs through the policy alone; a million takes some minutes
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        pairs: u64,
+        /// Pairs against the running worker
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        worker_pairs: u64,
+    },
     /// Serve the worker that checks the golden vectors of tests/vectors, for the tests
     Vectors {
         /// Port to listen on
@@ -121,30 +145,25 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Install the apps of tests/recipes and test them behind the worker
+    Recipes {
+        /// Recipes to test, such as next [default: all]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// Simulate the edge journal for a planet of isolates: its load, and the delay of a purge
     Simulate {
         /// Options of the simulation; `--help` lists them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measure beside others, and write the table to BENCHMARKS.md
-    #[command(subcommand)]
-    Bench(Bench),
+    /// Measure the origin SDK or the edge worker beside others
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
-}
-
-#[derive(Subcommand)]
-enum Bench {
-    /// Hits of the edge worker, beside those of bare workers, nginx and Varnish
-    Edge {
-        /// Seconds per peer and length, in each round
-        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u64).range(1..))]
-        seconds: u64,
-        /// Rounds; the medians count
-        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
-        rounds: u32,
-    },
 }
 
 #[tokio::main]
@@ -171,25 +190,28 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Setup => setup::run().await,
         Command::Up { redis, embedded } => up::run(store(redis, embedded)).await,
-        Command::Edge { origin, port, vars, wrangler } => {
-            edge::run(&origin, port, &vars, wrangler.as_deref()).await
+        Command::Edge { origin, port, vars, wrangler, options } => {
+            edge::run(&origin, port, &vars, wrangler.as_deref(), &options).await
         }
         Command::Demo { seconds, quick } => {
             demo::run(Duration::from_secs(if quick { 4 } else { seconds })).await
         }
         Command::Picture => picture::run().await,
-        Command::Test => test::run().await,
+        Command::Test { server: Some(server), filters } => test::run_on(server, &filters).await,
+        Command::Test { server: None, .. } => test::run().await,
         Command::Fuzz { seconds, seed, targets } => fuzz::run(seconds, seed, &targets).await,
         Command::Model { depth } => model::run(depth).await,
         Command::Chaos { minutes, seconds, seed } => {
             chaos::run(Duration::from_secs(seconds.unwrap_or(minutes * 60)), seed).await
         }
+        Command::Attack { seed, pairs, worker_pairs } => {
+            attack::run(&attack::Size { seed, pairs, worker_pairs }).await
+        }
         Command::Vectors { port } => vectors::run(port).await,
         Command::Conformance { suite, json } => conformance::run(&conformance::Options { suite, json }).await,
+        Command::Recipes { names } => recipes::run(&names).await,
         Command::Simulate { options } => simulate::run(options).await,
-        Command::Bench(Bench::Edge { seconds, rounds }) => {
-            bench_edge::run(&bench_edge::Options { duration: Duration::from_secs(seconds), rounds }).await
-        }
+        Command::Bench { bench } => bench::run(&bench).await,
         Command::BuildEdge => build_edge::run().await,
     }
 }

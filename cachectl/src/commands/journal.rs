@@ -4,12 +4,16 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
+use origin_sdk::AdminErrorKind;
 use origin_sdk::Position;
-use origin_sdk::admin::JournalRecord;
+use origin_sdk::admin::{Admin, JournalRecord};
 use serde::Serialize;
 
 use crate::output::{Exit, Output, Result, printable};
 use crate::session::Session;
+
+/// The pause between attempts to read from a Redis that fails.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand)]
 pub(crate) enum Journal {
@@ -18,7 +22,7 @@ pub(crate) enum Journal {
         /// Number of records
         #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
         lines: usize,
-        /// Continue with new records until interrupted
+        /// Continue with new records until interrupted, also after Redis has failed
         #[arg(short, long)]
         follow: bool,
     },
@@ -41,7 +45,26 @@ impl Journal {
             if !follow {
                 return Ok(Exit::Done);
             }
-            records = admin.records_after(last).await?;
+            records = records_after(&admin, last).await?;
+        }
+    }
+}
+
+/// Returns the first records after `last`. While Redis fails, tries again, so that a tail that runs
+/// beside an incident survives it.
+async fn records_after(admin: &Admin, last: Position) -> Result<Vec<JournalRecord>> {
+    let mut reported = String::new();
+    loop {
+        match admin.records_after(last).await {
+            Err(error) if error.kind() == AdminErrorKind::Store => {
+                let error = error.to_string();
+                if error != reported {
+                    eprintln!("trying again: {}", printable(&error));
+                    reported = error;
+                }
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+            records => return Ok(records?),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod purge;

@@ -18,6 +18,10 @@ pub(crate) struct Purge {
     /// windows
     #[arg(long, global = true)]
     expire: bool,
+    /// Make the edge fetch the purged pages that are requested often again: one at a time, the
+    /// most requested first
+    #[arg(long, global = true)]
+    refill: bool,
     /// Show the record without appending it to the journal
     #[arg(long, global = true)]
     dry_run: bool,
@@ -82,12 +86,14 @@ impl Purge {
             environment: session.settings.environment.clone(),
             scope: scope.to_string(),
             mode: mode.as_str(),
+            refill: self.refill,
             position: None,
             waited: false,
             behind: Vec::new(),
         };
         if !self.dry_run {
-            let position = admin.append(mode, &[scope]).await?;
+            let scopes = if self.refill { vec![scope, Scope::refill()] } else { vec![scope] };
+            let position = admin.append(mode, &scopes).await?;
             report.position = Some(position.to_string());
             if self.wait {
                 let behind = admin.wait_until_shipped(position, Duration::from_secs(self.timeout)).await?;
@@ -113,6 +119,8 @@ struct Report {
     environment: Option<String>,
     scope: String,
     mode: &'static str,
+    /// Whether the edge is to fetch pages again.
+    refill: bool,
     /// The record's position; `None` after a dry run.
     position: Option<String>,
     waited: bool,
@@ -131,7 +139,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let environment = self.environment.iter().map(|name| format!("{name}/")).collect::<String>();
         let app = printable(environment + &self.app);
-        let (scope, mode) = (printable(&self.scope), self.mode);
+        let scope = printable(&self.scope) + if self.refill { ", with a refill" } else { "" };
+        let mode = self.mode;
         let Some(position) = &self.position else {
             return writeln!(f, "would append to {app}'s journal: {mode} {scope}");
         };

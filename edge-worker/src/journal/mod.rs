@@ -10,7 +10,7 @@ pub mod timing;
 use std::time::SystemTime;
 
 use shared_keys::purge::PurgeMessage;
-use shared_keys::{Position, Record, Seq, Stamp};
+use shared_keys::{Mode, Position, Record, ScopeHash, Seq, Stamp};
 
 use crate::time::unix_ms;
 
@@ -34,6 +34,39 @@ impl Appended {
         let (accepted, seq) = text.split_once(' ')?;
         Some(Self { accepted: accepted.parse().ok()?, seq: seq.parse().ok()? })
     }
+}
+
+/// The journal object's answer to targets that an unsafe request invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetsAppended {
+    /// The journal number of the last record; the others have the numbers before it.
+    pub seq: u64,
+    /// The last number that any of the targets had before; 0 without one.
+    pub previous: u64,
+}
+
+impl TargetsAppended {
+    /// Returns the text `<seq> <previous>`.
+    pub fn to_text(self) -> String {
+        format!("{} {}", self.seq, self.previous)
+    }
+
+    /// Parses the text that [`to_text`](Self::to_text) returns.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seq, previous) = text.split_once(' ')?;
+        Some(Self { seq: seq.parse().ok()?, previous: previous.parse().ok()? })
+    }
+}
+
+/// Returns the journal's records for targets that an unsafe request invalidated, the last of which
+/// has the number `last_seq`.
+pub fn target_records(targets: &[ScopeHash], last_seq: u64) -> impl Iterator<Item = Record> {
+    let first_seq = (last_seq + 1).saturating_sub(targets.len() as u64);
+    targets.iter().zip(first_seq..).map(|(target, seq)| Record {
+        scope: *target,
+        mode: Mode::Remove,
+        stamp: Stamp::edge(Seq(seq)),
+    })
 }
 
 /// Returns the stamp of a record that is read at `now`. An origin position that is ahead of the
@@ -68,7 +101,7 @@ pub fn numbered_records(
 
 #[cfg(test)]
 mod tests {
-    use shared_keys::{Mode, Position, Scope};
+    use shared_keys::Scope;
 
     use super::*;
     use crate::policy::testing::at;

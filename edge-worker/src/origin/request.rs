@@ -1,9 +1,10 @@
 //! The request to the origin: its URL and fields.
 //!
 //! Path and query are the client's if the request bypasses the store, and the key's if the response
-//! may be stored. Scheme, host and a path prefix are from `ORIGIN`. `X-Forwarded-Host` and
-//! `X-Forwarded-Proto` state the site's name and scheme. Both are part of the target key, so the
-//! origin may use them.
+//! may be stored. Scheme, host and a path prefix are from `ORIGIN`. `X-Forwarded-Host`,
+//! `X-Forwarded-Proto` and `Forwarded` (RFC 7239) state the site's name and scheme. Both are part
+//! of the target key, so the origin may use them. What a client states in these fields is never
+//! forwarded: many frameworks build links from it, such as those of mails.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use shared_keys::VaryRules;
@@ -24,8 +25,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The fields in which a hop describes the path of a request.
-pub const SET_BY_THIS_HOP: [HeaderName; 5] =
-    [CDN_LOOP, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+pub const SET_BY_THIS_HOP: [HeaderName; 6] =
+    [CDN_LOOP, header::FORWARDED, header::VIA, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 /// The value of `Cache-Control` and `Pragma` that makes caches behind this one validate.
 const VALIDATE: HeaderValue = HeaderValue::from_static("max-age=0");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
@@ -96,8 +97,8 @@ pub fn fill_headers(client: &HeaderMap, rules: &VaryRules, unkeyed: &[HeaderName
     remove_unkeyed(&mut headers, unkeyed);
     // The client may have forged the list, and an origin may take the first address for the
     // client's.
-    match client.get(CF_CONNECTING_IP) {
-        Some(ip) => headers.insert(X_FORWARDED_FOR, ip.clone()),
+    match headers.get(CF_CONNECTING_IP).cloned() {
+        Some(ip) => headers.insert(X_FORWARDED_FOR, ip),
         None => headers.remove(X_FORWARDED_FOR),
     };
     validate::remove_conditions(&mut headers);
@@ -143,6 +144,7 @@ fn from_this_hop(client: &HeaderMap, url: &Url) -> HeaderMap {
     // to a gateway unless they are configured to.
     append(&mut headers, header::VIA, &format!("1.1 {own} {PRODUCT}"));
     append(&mut headers, CDN_LOOP, &own);
+    set(&mut headers, header::FORWARDED, forwarded(client, &own, url.scheme()));
     set(&mut headers, X_FORWARDED_HOST, own);
     set(&mut headers, X_FORWARDED_PROTO, url.scheme().to_owned());
     headers
@@ -157,6 +159,21 @@ pub fn max_forwards(method: &Method, headers: &HeaderMap) -> Option<u64> {
 
 fn forwarded_for(headers: &HeaderMap) -> Option<&str> {
     headers.get(X_FORWARDED_FOR)?.to_str().ok()
+}
+
+/// Returns the value of `Forwarded` (RFC 7239 section 4): the client's address as the runtime
+/// states it, the site's host and its scheme.
+fn forwarded(client: &HeaderMap, host: &str, scheme: &str) -> String {
+    let address = client.get(CF_CONNECTING_IP).and_then(|ip| ip.to_str().ok());
+    let node = match address {
+        None => String::new(),
+        // RFC 7239 section 6: IPv6 in brackets, and so in quotes.
+        Some(ip) if ip.contains(':') => format!("for=\"[{ip}]\";"),
+        Some(ip) => format!("for={ip};"),
+    };
+    // A port or an IPv6 address is no token (section 4).
+    let quote = if host.contains(':') { "\"" } else { "" };
+    format!("{node}host={quote}{host}{quote};proto={scheme}")
 }
 
 fn host_and_port(url: &Url) -> String {
@@ -212,6 +229,7 @@ mod tests {
             ("cache-control", "only-if-cached"),
             ("range", "bytes=0-1"),
             ("x-forwarded-host", "evil.example"),
+            ("forwarded", "for=192.0.2.1;host=evil.example"),
             ("x-original-url", "/admin"),
             ("x-http-method-override", "DELETE"),
             ("strata-position", "9-9"),
@@ -223,6 +241,7 @@ mod tests {
             ("cookie", "a=b"),
             ("cdn-loop", "shop.example:8443"),
             ("via", "1.1 shop.example:8443 (strata-edge)"),
+            ("forwarded", "host=\"shop.example:8443\";proto=https"),
             ("x-forwarded-host", "shop.example:8443"),
             ("x-forwarded-proto", "https"),
             ("cache-control", "max-age=0"),
@@ -254,6 +273,20 @@ mod tests {
         assert!(values("user-agent").is_empty() && values("accept").is_empty());
     }
 
+    /// Outside Cloudflare a client states its address itself.
+    #[test]
+    fn a_fill_states_a_clients_address_only_if_the_platform_states_it() {
+        let client = headers(&[("cf-connecting-ip", "192.0.2.1"), ("x-forwarded-for", "198.51.100.1")]);
+        let of = |unkeyed: &[HeaderName]| {
+            let forwarded =
+                fill_headers(&client, &VaryRules::default(), unkeyed, &url("https://shop.example/"));
+            ["cf-connecting-ip", "x-forwarded-for"].map(|name| forwarded.get(name).cloned())
+        };
+        let address = Some(HeaderValue::from_static("192.0.2.1"));
+        assert_eq!(of(&[]), [address.clone(), address]);
+        assert_eq!(of(&[CF_CONNECTING_IP]), [None, None]);
+    }
+
     #[test]
     fn a_bypassing_request_has_the_clients_directives_and_otherwise_validates() {
         for (sent, cache_control, pragma) in [
@@ -283,6 +316,24 @@ mod tests {
         assert_eq!(row(&there).as_deref(), Some("198.51.100.1,  192.0.2.1"));
         let longer = [("cf-connecting-ip", "2.0.2.1"), ("x-forwarded-for", "192.0.2.1")];
         assert_eq!(row(&longer).as_deref(), Some("192.0.2.1, 2.0.2.1"));
+    }
+
+    #[test]
+    fn rfc7239_4_forwarded_is_this_hops_alone_in_every_request() {
+        for (site, address, expected) in [
+            ("https://a.example/", None, "host=a.example;proto=https"),
+            ("http://a.example:8080/", Some("192.0.2.1"), "for=192.0.2.1;host=\"a.example:8080\";proto=http"),
+            ("http://[::1]/", Some("2001:db8::1"), "for=\"[2001:db8::1]\";host=\"[::1]\";proto=http"),
+        ] {
+            let mut client = headers(&[("forwarded", "host=evil.example"), ("forwarded", "for=_hidden")]);
+            client.extend(address.map(|ip| (CF_CONNECTING_IP, ip.parse().unwrap())));
+            for sent in [
+                bypass_headers(&client, &url(site)),
+                fill_headers(&client, &VaryRules::default(), &[], &url(site)),
+            ] {
+                assert!(sent.get_all(header::FORWARDED).iter().eq([expected]), "{sent:?}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::headers::{remove_hop_by_hop, remove_internal};
 use crate::journal::response_position;
 use crate::policy::StoredResponse;
+use crate::policy::groups::group_scopes;
 
 /// The field with the tags of an origin that was written for another CDN, separated by spaces.
 const SURROGATE_KEY: &str = "surrogate-key";
@@ -52,7 +53,9 @@ pub fn to_stored(
     for value in [CACHE_TAG_HEADER, SURROGATE_KEY].into_iter().flat_map(|name| headers.get_all(name)) {
         scopes.extend(scopes_from_header(&String::from_utf8_lossy(value.as_bytes())));
     }
+    scopes.extend(group_scopes(&headers, target));
     scopes.extend(target.scopes());
+    scopes.push(target.own_scope());
     remove_hop_by_hop(&mut headers);
     remove_internal(&mut headers);
     set_date(&mut headers, context.response_time);
@@ -105,7 +108,8 @@ mod tests {
         ] {
             assert!(response.scopes.contains(&scope.parse::<Scope>().unwrap().hash()), "{scope}");
         }
-        assert_eq!(response.scopes.len(), 6);
+        assert!(response.scopes.contains(&target.own_scope()));
+        assert_eq!(response.scopes.len(), 7);
         assert!(!response.headers.keys().any(|name| name.as_str().starts_with("strata-")));
         assert!(
             response.headers.contains_key("cache-tag"),

@@ -52,7 +52,7 @@ pub fn from_origin(headers: &HeaderMap) -> Directives {
 }
 
 /// Joins the lines of a field to one value (RFC 9110 section 5.3).
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     lines.join(&b", "[..])
 }

@@ -1,8 +1,8 @@
 //! The invalidation of stored responses by an unsafe request (RFC 9111 section 4.4).
 //!
-//! Input: the method, the target, the origin's response, and the function that derives keys from
-//! URLs. Output: the target keys whose stored responses must not be used any more. The invalidation
-//! reaches only the data centre that received the request. A purge through the journal reaches all.
+//! Input: the method, the target, the origin's response, and the function that derives the keys of
+//! all clients from a URL. Output: the target keys whose stored responses must not be used any
+//! more.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::TargetKey;
@@ -12,6 +12,11 @@ use url::Url;
 const SAFE_METHODS: [&str; 9] =
     ["GET", "HEAD", "OPTIONS", "PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH", "TRACE"];
 
+/// Returns whether a method changes nothing at the origin (RFC 9110 section 9.2.1).
+pub(super) fn is_safe(method: &Method) -> bool {
+    SAFE_METHODS.contains(&method.as_str())
+}
+
 /// Returns the keys to invalidate: those of the target, and of `Location` and `Content-Location` on
 /// the same origin. Empty after a safe method or an error.
 pub fn invalidated(
@@ -19,9 +24,9 @@ pub fn invalidated(
     target: &Url,
     status: StatusCode,
     headers: &HeaderMap,
-    key: impl Fn(&str) -> Option<TargetKey>,
+    keys_of: impl Fn(&str) -> Vec<TargetKey>,
 ) -> Vec<TargetKey> {
-    if SAFE_METHODS.contains(&method.as_str()) || !(status.is_success() || status.is_redirection()) {
+    if is_safe(method) || !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
     let named = [header::LOCATION, header::CONTENT_LOCATION]
@@ -32,10 +37,10 @@ pub fn invalidated(
         .filter(|url| url.origin() == target.origin());
     let mut keys: Vec<TargetKey> = Vec::new();
     for url in std::iter::once(target.clone()).chain(named) {
-        if let Some(key) = key(url.as_str())
-            && !keys.iter().any(|known| known.as_str() == key.as_str())
-        {
-            keys.push(key);
+        for key in keys_of(url.as_str()) {
+            if !keys.iter().any(|known| known.as_str() == key.as_str()) {
+                keys.push(key);
+            }
         }
     }
     keys
@@ -56,7 +61,7 @@ mod tests {
         let target = Url::parse("https://shop.example/a/b?x=1").unwrap();
         let status = StatusCode::from_u16(status).unwrap();
         invalidated(&method.parse().unwrap(), &target, status, &headers(fields), |url| {
-            TargetKey::parse(url).ok()
+            TargetKey::parse(url).into_iter().collect()
         })
         .iter()
         .map(|key| key.as_str().to_owned())

@@ -24,7 +24,7 @@ pub struct StoredResponse {
     /// The journal positions that the response reflects at least, captured before the request was
     /// sent.
     pub stamp: Stamp,
-    /// The scopes that invalidate it: its tags, and the path prefixes of its URL.
+    /// The scopes that invalidate it: its tags, its URL, and the path prefixes of its URL.
     pub scopes: Vec<ScopeHash>,
 }
 

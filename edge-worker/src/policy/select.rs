@@ -37,8 +37,12 @@ pub struct VaryMarker {
     pub variants: Vec<Variant>,
 }
 
+/// The largest number of selecting fields. Each is compared with all fields of a request.
+const MAX_FIELDS: usize = 64;
+
 /// Returns the selecting fields of a response, empty if it does not vary. Returns `None` if it may
-/// not be selected at all: for `Vary: *`, an unreadable line, or a malformed name.
+/// not be selected at all: for `Vary: *`, an unreadable line, a malformed name, or more than 64
+/// names.
 ///
 /// A response in a content coding was selected by the client's codings, and one in a coding with a
 /// dictionary by the client's dictionary (RFC 9842), whether its `Vary` says so or not. Many
@@ -46,9 +50,12 @@ pub struct VaryMarker {
 pub fn vary_fields(headers: &HeaderMap) -> Option<VaryFields> {
     let lines = headers.get_all(header::VARY).iter().map(|value| value.to_str().ok());
     let lines: Option<Vec<&str>> = lines.chain(coding_fields(headers).map(Some)).collect();
-    // This hop replaces `X-Forwarded-For`: the origin selected by another value than the client's.
-    let selects = |name: &str| name != "x-forwarded-for" && HeaderName::from_bytes(name.as_bytes()).is_ok();
-    VaryFields::parse(lines?).filter(|fields| fields.iter().all(selects))
+    // This hop replaces these fields: the origin selected by another value than the client's.
+    let is_replaced = |name: &str| matches!(name, "forwarded" | "x-forwarded-for");
+    let selects = |name: &str| !is_replaced(name) && HeaderName::from_bytes(name.as_bytes()).is_ok();
+    VaryFields::parse(lines?).filter(|fields| {
+        fields.iter().take(MAX_FIELDS + 1).count() <= MAX_FIELDS && fields.iter().all(selects)
+    })
 }
 
 /// Returns the fields that selected the content coding of a response.
@@ -86,8 +93,12 @@ pub fn variant_key(
 /// which the origin may have read instead.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
     let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
-    let is_read_for = |sent: &str, field: &str| sent != field && with_hyphens(sent) == Some(hyphened(field));
-    let is_certain = !request.keys().any(|sent| fields.iter().any(|field| is_read_for(sent.as_str(), field)));
+    let read_as: Vec<(&str, String)> = fields.iter().map(|field| (field, hyphened(field))).collect();
+    let is_certain = !request.keys().any(|sent| {
+        with_hyphens(sent.as_str()).is_some_and(|name| {
+            read_as.iter().any(|(field, hyphened)| sent.as_str() != *field && name == *hyphened)
+        })
+    });
     let mut values = fields.iter().filter_map(|name| combined(request, name));
     is_certain && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
@@ -109,10 +120,30 @@ pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     Some(lines.fold(first, |all, line| all + separator + &line))
 }
 
+/// Returns whether a request states a field with another mark in place of a `-`, which the origin
+/// may read as the field.
+pub fn is_misspelt(request: &HeaderMap, field: &str) -> bool {
+    let hyphened = with_hyphens(field);
+    let hyphened = hyphened.as_deref().unwrap_or(field);
+    request
+        .keys()
+        .any(|sent| sent != field && with_hyphens(sent.as_str()).is_some_and(|other| other == hyphened))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::testing::headers;
+
+    /// Each is compared with all fields of a request.
+    #[test]
+    fn a_response_with_too_many_selecting_fields_is_not_selected() {
+        let vary = |count: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("x-{number}")).collect();
+            vary_fields(&headers(&[("vary", &names.join(","))])).is_some()
+        };
+        assert!(vary(64) && !vary(65));
+    }
 
     #[test]
     fn rfc9111_4_1_utf8_values_select_and_other_values_do_not() {
@@ -182,7 +213,7 @@ mod tests {
     #[test]
     fn rfc9111_4_1_an_invalid_vary_counts_as_vary_any() {
         assert_eq!(vary_fields(&headers(&[("vary", "accept"), ("vary", "ä")])), None);
-        for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For"] {
+        for name in ["Foo Bar", "\"Foo\"", "a:b", "Accept, X-Forwarded-For", "Forwarded"] {
             assert_eq!(vary_fields(&headers(&[("vary", name)])), None, "{name}");
         }
         assert_eq!(vary_fields(&headers(&[])), Some(VaryFields::default()));

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use shared_keys::{Applied, Directives, TargetKey, Verdict};
 use url::Url;
 
@@ -53,6 +53,10 @@ const REQUIRED_FIELDS: [&str; 12] = [
 /// complete, and all requests share 128 MB.
 pub const MAX_STORED_BYTES: u64 = 8 << 20;
 
+/// The largest number of scopes of a stored response, all of which are checked before each use. As
+/// many tags as fit into a field of 16 KiB.
+const MAX_SCOPES: usize = 10_000;
+
 /// The reason why a response was not stored. The sections are those of RFC 9111.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
@@ -84,6 +88,9 @@ pub enum NotStored {
     Undecodable,
     /// It is not fresh on arrival, and nothing that it declares allows a later use (4.2).
     NoLifetime,
+    /// The body has a media type whose bodies do not end: an event stream, or parts that replace
+    /// each other.
+    Endless,
     /// The body is longer than 8 MiB.
     TooLarge,
     /// The media type contradicts the extension of the URL, and the lifetime is not the origin's
@@ -94,6 +101,8 @@ pub enum NotStored {
     /// It answers the client's own spelling of the URL, because the origin redirects the key's
     /// spelling to it.
     Spelling,
+    /// It has more scopes than are checked in a short time.
+    Tags,
     /// A journal record covers it: this cache knows a purge that the origin process had not
     /// applied.
     Outdated,
@@ -115,10 +124,12 @@ impl NotStored {
             Self::VaryUnreadable => "vary-unreadable",
             Self::Undecodable => "undecodable",
             Self::NoLifetime => "no-lifetime",
+            Self::Endless => "endless",
             Self::TooLarge => "too-large",
             Self::Deceptive => "content-type",
             Self::SelfRedirect => "self-redirect",
             Self::Spelling => "spelling",
+            Self::Tags => "tags",
             Self::Outdated => "outdated",
         }
     }
@@ -142,7 +153,9 @@ impl NotStored {
                 | Self::VaryAny
                 | Self::Undecodable
                 | Self::NoLifetime
+                | Self::Endless
                 | Self::TooLarge
+                | Self::Tags
                 | Self::Deceptive => true,
                 Self::Status
                 | Self::Request
@@ -208,8 +221,14 @@ pub fn retention(
     if has_undecodable_value(&response.headers) {
         return Err(NotStored::Undecodable);
     }
+    if is_endless(&response.headers) {
+        return Err(NotStored::Endless);
+    }
     if content_length(&response.headers).is_some_and(|bytes| bytes > MAX_STORED_BYTES) {
         return Err(NotStored::TooLarge);
+    }
+    if response.scopes.len() > MAX_SCOPES {
+        return Err(NotStored::Tags);
     }
     let retention = retention_time(&directives, response);
     if retention.is_zero() {
@@ -219,6 +238,25 @@ pub fn retention(
         return Err(NotStored::Outdated);
     }
     Ok(retention)
+}
+
+/// Returns whether the media type says that the body does not end: Server-Sent Events (HTML
+/// standard), or the frames of a camera.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+    ["text/event-stream", "multipart/x-mixed-replace"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// Returns whether the client asks for an event stream, as `EventSource` does (HTML standard). Some
+/// servers send the header section of a stream with its first event.
+pub fn requests_event_stream(request: &HeaderMap) -> bool {
+    let mut accepted =
+        request.get_all(header::ACCEPT).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    accepted.any(|range| {
+        let essence = range.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
 }
 
 /// Returns whether a 206 answers a known `Range`, states its parts, and has all fields of a 200. A
@@ -311,7 +349,7 @@ fn understood(status: StatusCode) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use shared_keys::{Mode, Position, Record, Scope, Seq, Stamp};
+    use shared_keys::{Mode, Position, QueryRules, Record, Scope, Seq, Stamp};
 
     use super::*;
     use crate::policy::testing::{get, headers, http_date, nothing_applied, stored};
@@ -323,6 +361,19 @@ mod tests {
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
         retention(get(&headers(&[])), &response, &nothing_applied()).map(|keep| keep.as_secs())
+    }
+
+    /// All are checked before each use.
+    #[test]
+    fn a_response_with_too_many_tags_is_not_stored() {
+        let of = |scopes: usize| {
+            let response = StoredResponse {
+                scopes: (0..scopes as u64).map(shared_keys::ScopeHash).collect(),
+                ..stored(&[("cache-control", "max-age=60")])
+            };
+            retention(get(&headers(&[])), &response, &nothing_applied()).err()
+        };
+        assert_eq!((of(10_000), of(10_001)), (None, Some(NotStored::Tags)));
     }
 
     #[test]
@@ -400,6 +451,34 @@ mod tests {
                 Err(NotStored::Status),
                 "{status}"
             );
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_end_by_its_type_is_not_stored() {
+        for (media_type, stored) in [
+            ("text/event-stream", false),
+            ("Text/Event-Stream ; charset=utf-8", false),
+            ("multipart/x-mixed-replace; boundary=frame", false),
+            ("multipart/mixed; boundary=text/event-stream", true),
+            ("application/x-ndjson", true),
+        ] {
+            for lifetime in ["max-age=60", "no-cache"] {
+                let fields = [("cache-control", lifetime), ("etag", "\"a\""), ("content-type", media_type)];
+                assert_eq!(of(200, &fields) != Err(NotStored::Endless), stored, "{media_type} {lifetime}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_source_is_known_by_its_accept() {
+        for (accept, expected) in [
+            ("text/event-stream", true),
+            ("text/html, Text/Event-Stream;q=0.5", true),
+            ("text/html, */*", false),
+            ("application/x; a=\"text/event-stream\"", false),
+        ] {
+            assert_eq!(requests_event_stream(&headers(&[("accept", accept)])), expected, "{accept}");
         }
     }
 
@@ -536,7 +615,8 @@ mod tests {
     #[test]
     fn rfc9110_15_4_a_redirect_to_the_same_target_key_is_a_loop() {
         let url = Url::parse("https://shop.example/a?b=2&a=1").unwrap();
-        let key = |url: &Url| TargetKey::parse(url.as_str()).ok();
+        let sorted = QueryRules::default().sorted();
+        let key = |url: &Url| TargetKey::with_rules(url.as_str(), &sorted).ok();
         let target = key(&url).unwrap();
         for (status, location, is_loop) in [
             (301, "/a?a=1&b=2", true),

@@ -62,13 +62,17 @@ mod tests {
 
     use crate::json::testing::json;
     use crate::policy::testing::{headers, http_date, stored};
-    use crate::rules::Rules;
+    use crate::rules::{Client, Rules};
 
     /// Returns whether a rule with these members keeps the response to this request from the store.
     #[track_caller]
     fn withholds(members: &str, request: &[(&str, &str)], response: &[(&str, &str)]) -> bool {
         let rules = Rules::read(&json(&format!(r#"[{{"path": "/**"{members}}}]"#))).unwrap();
-        let rule = rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+        let rule = rules.of(
+            &Method::GET,
+            &TargetKey::parse("https://a.example/").unwrap(),
+            Client::new(&http::HeaderMap::new()),
+        );
         rule.withholds(&headers(request), &stored(response))
     }
 

@@ -3,17 +3,17 @@
 
 /// A pattern of a path or name. Case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Glob(Box<str>);
+pub(crate) struct Glob(Box<str>);
 
 impl Glob {
     /// Returns the pattern `pattern`. Every text is a valid pattern.
-    pub(super) fn new(pattern: &str) -> Self {
+    pub(crate) fn new(pattern: &str) -> Self {
         Self(pattern.into())
     }
 
     /// Returns whether the whole `text` matches. The time is at most proportional to the product of
     /// the lengths.
-    pub(super) fn matches(&self, text: &str) -> bool {
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut at_pattern, mut at_text) = (0, 0);
         // The positions to retry from after a mismatch: in the pattern, behind the last star; in

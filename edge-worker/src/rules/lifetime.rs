@@ -130,13 +130,17 @@ mod tests {
     use super::*;
     use crate::json::testing::json;
     use crate::policy::testing::{ARRIVED, http_date, stored};
-    use crate::rules::Rules;
+    use crate::rules::{Client, Rules};
 
     /// Applies a rule with these members to a response with this status and fields.
     #[track_caller]
     fn apply(members: &str, status: u16, fields: &[(&str, &str)]) -> String {
         let rules = Rules::read(&json(&format!(r#"[{{"path": "/**", {members}}}]"#))).unwrap();
-        let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+        let rule = rules.of(
+            &http::Method::GET,
+            &TargetKey::parse("https://a.example/").unwrap(),
+            Client::new(&http::HeaderMap::new()),
+        );
         let mut response = stored(fields);
         response.status = StatusCode::from_u16(status).unwrap();
         rule.set_lifetime(&mut response);
@@ -263,7 +267,11 @@ mod tests {
     fn a_page_with_the_extension_of_a_file_needs_a_lifetime_of_the_origin() {
         let deceptive_as = |status: u16, rule: &str, cache_control: &str| {
             let rules = Rules::read(&json(&format!(r#"[{{"path": "/**"{rule}}}]"#))).unwrap();
-            let rule = rules.of(&http::Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+            let rule = rules.of(
+                &http::Method::GET,
+                &TargetKey::parse("https://a.example/").unwrap(),
+                Client::new(&http::HeaderMap::new()),
+            );
             let mut response = stored(&[("content-type", "text/html"), ("cache-control", cache_control)]);
             response.status = StatusCode::from_u16(status).unwrap();
             rule.set_lifetime(&mut response);

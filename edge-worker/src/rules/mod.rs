@@ -5,19 +5,22 @@
 //! caching, so that every request goes to the origin: the rule may have been meant to exclude
 //! private responses from the store.
 //!
-//! - Matching requests: `path` (see `glob`), `methods`.
-//! - Keys and bypasses: `query`, `vary`, `bypass`, `pass`.
+//! - Matching requests: `path` (see `glob`), `methods`, and `conditions`.
+//! - Keys and bypasses: `query`, `vary`, `selection`, `bypass`, `pass`.
 //! - Lifetimes of responses: [`lifetime`].
 //! - Choices that HTTP leaves open: [`Choices`].
 //! - Protection against cache deception: [`content_type`]; of responses for one user:
 //!   `credentials`.
 
+mod conditions;
 pub mod content_type;
 mod credentials;
 mod glob;
 pub mod lifetime;
+mod place;
 mod read;
 mod reading;
+mod selection;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,16 +28,24 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use shared_keys::{QueryRules, TargetKey, VaryRules};
 
-use self::glob::Glob;
+pub use self::conditions::Client;
+use self::conditions::Conditions;
+pub(crate) use self::glob::Glob;
 pub use self::read::RULES;
 pub use self::reading::is_reserved;
+use self::selection::KeyParts;
+pub use self::selection::Selection;
 use crate::policy::Choices;
+use crate::unkeyed::PLATFORM_FIELDS;
 
 /// The rules in their order.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     rules: Vec<Rc<Rule>>,
     fallback: Rc<Rule>,
+    /// Whether a rule depends on more of a request than its URL and method, by its conditions or
+    /// its key.
+    depend_on_client: bool,
 }
 
 /// The settings that apply to a request. The default follows the RFCs.
@@ -45,6 +56,8 @@ pub struct Rule {
     pub name: Box<str>,
     /// The query parameters that are part of the target key, and their order.
     pub query: QueryRules,
+    /// Whether the origin's `No-Vary-Search` is obeyed. Default: `true`.
+    pub obeys_no_vary_search: bool,
     /// The normalisation of selecting fields.
     pub vary: VaryRules,
     /// The request fields that the origin acts on although they are in no key, besides those of
@@ -58,6 +71,9 @@ pub struct Rule {
     /// Default: `false`. The body of the POST is not part of the key, so any client that may POST
     /// decides what all clients get.
     pub store_post: bool,
+    /// Whether URLs of the origin's own host in response fields become those of the site (see
+    /// `origin::location`). Default: `true`.
+    pub rewrite_urls: bool,
     /// Whether responses are for everyone, whatever credentials a request has. Default: `false`.
     ignore_credentials: bool,
     /// The cookies that identify no user, besides `shared_keys::ANONYMOUS_COOKIES`. A `*` at the
@@ -69,6 +85,10 @@ pub struct Rule {
     folded_paths: Vec<Glob>,
     /// The methods; empty for all. `HEAD` is listed as `GET`.
     methods: Vec<Method>,
+    /// The conditions besides path and method.
+    conditions: Conditions,
+    /// The parts of a request, besides its URL, that are part of the key.
+    key: KeyParts,
     /// A request with one of these cookies bypasses the store.
     bypass_cookies: Vec<Glob>,
     /// A request with one of these fields bypasses the store.
@@ -99,16 +119,20 @@ impl Default for Rule {
         Self {
             name: "default".into(),
             query: QueryRules::default(),
+            obeys_no_vary_search: true,
             vary: VaryRules::default(),
             unkeyed: Vec::new(),
             bypass_always: false,
             choices: Choices::default(),
             store_post: false,
+            rewrite_urls: true,
             ignore_credentials: false,
             ignored_cookies: Vec::new(),
             paths: Vec::new(),
             folded_paths: Vec::new(),
             methods: Vec::new(),
+            conditions: Conditions::default(),
+            key: KeyParts::default(),
             bypass_cookies: Vec::new(),
             bypass_headers: Vec::new(),
             fresh: None,
@@ -124,25 +148,65 @@ impl Default for Rule {
 }
 
 impl Rules {
+    /// Makes the fields unkeyed in which Cloudflare states what it knows of a client, for a worker
+    /// on another runtime: there, clients state them.
+    pub fn distrust_platform_fields(&mut self) {
+        for rule in self.rules.iter_mut().chain([&mut self.fallback]) {
+            if let Some(rule) = Rc::get_mut(rule) {
+                rule.unkeyed.extend(PLATFORM_FIELDS.map(HeaderName::from_static));
+            }
+        }
+    }
+
     /// Returns the rule for a request. `target` is its target key by the default query rules.
-    pub fn of(&self, method: &Method, target: &TargetKey) -> &Rc<Rule> {
-        let path = path_of(target);
-        self.rules.iter().find(|rule| rule.matches(method, path)).unwrap_or(&self.fallback)
+    pub fn of(&self, method: &Method, target: &TargetKey, client: Client<'_>) -> &Rc<Rule> {
+        let mut matching = self.matching(method, target);
+        matching.find(|rule| rule.conditions.match_client(client)).unwrap_or(&self.fallback)
+    }
+
+    /// Returns the rules of which one applies to each GET of a URL, whatever the client.
+    fn candidates(&self, target: &TargetKey) -> impl Iterator<Item = &Rc<Rule>> {
+        let mut is_last = false;
+        let matching = self.matching(&Method::GET, target).chain([&self.fallback]);
+        matching.take_while(move |rule| {
+            let was_last = is_last;
+            is_last = !rule.conditions.depend_on_client();
+            !was_last
+        })
+    }
+
+    /// Returns whether responses to a GET of this URL may be stored for some client.
+    pub fn may_store(&self, target: &TargetKey) -> bool {
+        self.candidates(target).any(|rule| !rule.bypass_always)
+    }
+
+    /// Returns the rules that match the URL and method of a request.
+    fn matching(&self, method: &Method, target: &TargetKey) -> impl Iterator<Item = &Rc<Rule>> {
+        let (path, host) = (target.path(), host_of(target));
+        let is_match = move |rule: &&Rc<Rule>| rule.has_path(path) && rule.has_method_and_host(method, host);
+        self.rules.iter().filter(is_match)
     }
 
     /// Returns whether the rule of a request depends on how the origin reads its path. The store
     /// must not be used then: the origin could answer with a page that another rule excludes.
-    pub fn is_ambiguous(&self, method: &Method, target: &TargetKey, request: &HeaderMap) -> bool {
-        let path = path_of(target);
+    pub fn is_ambiguous(&self, method: &Method, target: &TargetKey, client: Client<'_>) -> bool {
+        let (path, host) = (target.path(), host_of(target));
         if reading::is_ambiguous(path) {
             return true;
         }
         if self.rules.is_empty() {
             return false;
         }
-        let own = self.rules.iter().position(|rule| rule.matches(method, path));
+        let position = |has_path: &dyn Fn(&Rule) -> bool| {
+            self.rules.iter().position(|rule| {
+                has_path(rule)
+                    && rule.has_method_and_host(method, host)
+                    && rule.conditions.match_client(client)
+            })
+        };
+        let own = position(&|rule| rule.has_path(path));
         reading::readings(path).iter().any(|reading| {
-            let folded = |path: &str| self.rules.iter().position(|rule| rule.matches_folded(method, path));
+            let folded = |path: &str| position(&|rule| rule.has_folded_path(path));
             // Rules may differ for `/a` and `/a/`. If one of them bypasses the store, both do.
             let other_slash = match reading.strip_suffix('/') {
                 Some("") => None,
@@ -151,14 +215,27 @@ impl Rules {
             };
             folded(reading) != own
                 || (other_slash != own
-                    && other_slash.is_some_and(|index| self.rules[index].bypasses_store(request)))
+                    && other_slash.is_some_and(|index| self.rules[index].bypasses_store(client.headers)))
         })
     }
 
-    /// Returns the target key of a GET for this URL; `None` if the URL cannot have a key.
-    pub fn target(&self, url: &str) -> Option<TargetKey> {
+    /// Returns the target key of this client's GET for this URL; `None` if the URL cannot have a
+    /// key.
+    pub fn target(&self, url: &str, client: Client<'_>) -> Option<TargetKey> {
         let plain = TargetKey::parse(url).ok()?;
-        self.of(&Method::GET, &plain).target(url, plain)
+        self.of(&Method::GET, &plain, client).target(url, plain)
+    }
+
+    /// Returns the target keys of all clients' GETs for this URL.
+    pub fn targets(&self, url: &str) -> Vec<TargetKey> {
+        let Ok(plain) = TargetKey::parse(url) else { return Vec::new() };
+        let mut targets: Vec<TargetKey> = Vec::new();
+        for target in self.candidates(&plain).filter_map(|rule| rule.target(url, plain.clone())) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
     }
 }
 
@@ -192,27 +269,29 @@ impl Rule {
         })
     }
 
-    fn matches(&self, method: &Method, path: &str) -> bool {
-        self.has_method(method) && self.paths.iter().any(|glob| glob.matches(path))
+    fn has_path(&self, path: &str) -> bool {
+        self.paths.iter().any(|glob| glob.matches(path))
     }
 
-    fn matches_folded(&self, method: &Method, reading: &str) -> bool {
-        self.has_method(method) && self.folded_paths.iter().any(|glob| glob.matches(reading))
+    fn has_folded_path(&self, reading: &str) -> bool {
+        self.folded_paths.iter().any(|glob| glob.matches(reading))
     }
 
-    fn has_method(&self, method: &Method) -> bool {
+    fn has_method_and_host(&self, method: &Method, host: &str) -> bool {
         // A HEAD is answered from the stored response to GET, so the rules for GET apply.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
-        self.methods.is_empty() || self.methods.contains(method)
+        (self.methods.is_empty() || self.methods.contains(method)) && self.conditions.match_host(host)
     }
 }
 
-/// Returns the path of a target key. It is normalised, so that no escape sequence evades a rule.
-pub fn path_of(target: &TargetKey) -> &str {
-    let text = target.as_str();
-    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let path = text.find('/').map_or("/", |at| &text[at..]);
-    path.split_once('?').map_or(path, |(path, _)| path)
+/// Returns the host of a target key, without its port.
+pub fn host_of(target: &TargetKey) -> &str {
+    let host = target.origin().split_once("://").map_or("", |(_, host)| host);
+    match host.rsplit_once(':') {
+        // An IPv6 address ends with a bracket.
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => host,
+    }
 }
 
 #[cfg(test)]
@@ -224,8 +303,24 @@ mod tests {
         Rules::read(&crate::json::testing::json(json)).unwrap()
     }
 
+    #[test]
+    fn outside_the_platform_its_fields_are_unkeyed_by_every_rule() {
+        let mut rules = rules(r#"[{"path": "/a", "unkeyed": ["x-a"]}]"#);
+        rules.distrust_platform_fields();
+        for (path, others) in [("a", 1), ("b", 0)] {
+            let target = TargetKey::parse(&format!("https://shop.example/{path}")).unwrap();
+            let client = HeaderMap::new();
+            let unkeyed = &rules.of(&Method::GET, &target, Client::new(&client)).unkeyed;
+            assert!(PLATFORM_FIELDS.iter().all(|name| unkeyed.iter().any(|other| other == name)));
+            assert_eq!(unkeyed.len(), PLATFORM_FIELDS.len() + others);
+        }
+    }
+
     fn name_of(rules: &Rules, method: &str, url: &str) -> String {
-        rules.of(&method.parse().unwrap(), &TargetKey::parse(url).unwrap()).name.to_string()
+        rules
+            .of(&method.parse().unwrap(), &TargetKey::parse(url).unwrap(), Client::new(&HeaderMap::new()))
+            .name
+            .to_string()
     }
 
     #[test]
@@ -256,7 +351,7 @@ mod tests {
     }
 
     fn is_ambiguous(rules: &Rules, url: &str) -> bool {
-        rules.is_ambiguous(&Method::GET, &TargetKey::parse(url).unwrap(), &HeaderMap::new())
+        rules.is_ambiguous(&Method::GET, &TargetKey::parse(url).unwrap(), Client::new(&HeaderMap::new()))
     }
 
     #[test]
@@ -335,7 +430,11 @@ mod tests {
     fn a_listed_cookie_or_field_bypasses_the_store() {
         let rules =
             rules(r#"[{"path": "/**", "bypass": {"cookies": ["sid", "wp_*"], "headers": ["X-Preview"]}}]"#);
-        let rule = rules.of(&Method::GET, &TargetKey::parse("https://a.example/").unwrap());
+        let rule = rules.of(
+            &Method::GET,
+            &TargetKey::parse("https://a.example/").unwrap(),
+            Client::new(&HeaderMap::new()),
+        );
         for (fields, bypasses_store) in [
             (&[("cookie", "a=1; sid=2")][..], true),
             (&[("cookie", "a=1"), ("cookie", "wp_logged_in=")][..], true),
@@ -353,15 +452,16 @@ mod tests {
     #[test]
     fn a_target_is_keyed_by_the_rule_for_its_url() {
         let rules = rules(
-            r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": false}}]"#,
+            r#"[{"path": "/list", "query": {"keep": ["page"]}}, {"path": "/x", "query": {"sort": true}}, {"path": "/s", "exact_url": true}]"#,
         );
         for (url, key) in [
             ("https://a.example/list?sid=1&page=2", "https://a.example/list?page=2"),
-            ("https://a.example/x?b&a", "https://a.example/x?b&a"),
-            ("https://a.example/y?b&a", "https://a.example/y?a&b"),
+            ("https://a.example/x?b&a", "https://a.example/x?a&b"),
+            ("https://a.example/%73?b=%2f&a", "https://a.example/%73?b=%2f&a"),
+            ("https://a.example/%79?b=%2f&a", "https://a.example/y?b=%2F&a"),
         ] {
-            assert_eq!(rules.target(url).unwrap().as_str(), key);
+            assert_eq!(rules.target(url, Client::new(&HeaderMap::new())).unwrap().as_str(), key);
         }
-        assert!(rules.target("mailto:a@b.example").is_none());
+        assert!(rules.target("mailto:a@b.example", Client::new(&HeaderMap::new())).is_none());
     }
 }

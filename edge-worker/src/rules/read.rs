@@ -5,25 +5,21 @@
 //! exclude a response from the cache.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use http::{HeaderName, Method, StatusCode};
-use shared_keys::{Normaliser, ParseError, QueryRules, VaryRules};
+use http::{Method, StatusCode};
+use shared_keys::{Normaliser, QueryRules, VaryRules};
 
+use super::conditions::Conditions;
 use super::glob::Glob;
+use super::place::{Place, Read};
 use super::reading::folded_pattern;
+use super::selection::KeyParts;
 use super::{Rule, Rules};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::json::Json;
 
 /// The name of the variable with the rules.
 pub const RULES: &str = "RULES";
-
-/// The longest lifetime in seconds: a year.
-const MAX_SECS: f64 = 365.0 * 24.0 * 60.0 * 60.0;
-
-/// The last part of each error message: where to find the format.
-const MEND: &str = "see the rules in edge-worker/README.md";
 
 impl Rules {
     /// Parses the rules from a JSON array.
@@ -35,20 +31,15 @@ impl Rules {
         for (index, place) in (Place { path: RULES.to_owned(), value: json }).items()?.iter().enumerate() {
             rules.push(Rc::new(rule(place, index)?));
         }
-        Ok(Self { rules, ..Self::default() })
+        let depend_on_client =
+            rules.iter().any(|rule| rule.conditions.depend_on_client() || !rule.key.is_empty());
+        Ok(Self { rules, depend_on_client, ..Self::default() })
     }
 }
 
-/// A JSON value and its location.
-struct Place<'a> {
-    path: String,
-    value: &'a Json,
-}
-
-type Read<T> = Result<T, Error>;
-
 fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     let mut rule = Rule { name: format!("rule-{}", index + 1).into(), ..Rule::default() };
+    let mut is_exact = false;
     for (name, member) in place.members()? {
         match name {
             "name" => rule.name = member.text()?.into(),
@@ -63,15 +54,20 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
                     rule.methods.push(if method == Method::HEAD { Method::GET } else { method });
                 }
             }
+            "when" => rule.conditions = Conditions::read(&member)?,
+            "key" => rule.key = KeyParts::read(&member)?,
             "pass" => rule.bypass_always = member.boolean()?,
             "bypass" => bypass(&mut rule, &member)?,
             "query" => rule.query = query(&member)?,
+            "no_vary_search" => rule.obeys_no_vary_search = member.boolean()?,
+            "exact_url" => is_exact = member.boolean()?,
             "vary" => rule.vary = vary(&member)?,
             "unkeyed" => rule.unkeyed = member.field_names()?,
             "lifetime" => lifetime(&mut rule, &member)?,
             "errors" => errors(&mut rule, &member)?,
             "store_set_cookie" => rule.choices.store_set_cookie = member.boolean()?,
             "store_post" => rule.store_post = member.boolean()?,
+            "rewrite_urls" => rule.rewrite_urls = member.boolean()?,
             "ignore_credentials" => rule.ignore_credentials = member.boolean()?,
             "ignore_cookies" => rule.ignored_cookies = member.texts()?.into_iter().map(Into::into).collect(),
             "obey_requests" => rule.choices.obey_requests = member.boolean()?,
@@ -83,6 +79,12 @@ fn rule(place: &Place<'_>, index: usize) -> Read<Rule> {
     }
     if rule.paths.is_empty() {
         return Err(place.wrong("a member `path`"));
+    }
+    if is_exact {
+        if rule.query.is_sorted() {
+            return Err(place.error("`exact_url` keeps the order of parameters: remove `query.sort`"));
+        }
+        rule.query = rule.query.exact();
     }
     Ok(rule)
 }
@@ -115,8 +117,8 @@ fn query(place: &Place<'_>) -> Read<QueryRules> {
         query = match name {
             "keep" => query.keeping(member.texts()?).map_err(|error| member.rejected(&error))?,
             "drop" => query.dropping(member.texts()?).map_err(|error| member.rejected(&error))?,
-            "sort" if member.boolean()? => query,
-            "sort" => query.in_order(),
+            "sort" if member.boolean()? => query.sorted(),
+            "sort" => query,
             _ => return Err(member.unknown()),
         };
     }
@@ -178,102 +180,15 @@ fn errors(rule: &mut Rule, place: &Place<'_>) -> Read<()> {
     Ok(())
 }
 
-impl<'a> Place<'a> {
-    fn members(&self) -> Read<Vec<(&'a str, Self)>> {
-        let Json::Object(members) = self.value else { return Err(self.wrong("an object")) };
-        let mut places = Vec::with_capacity(members.len());
-        for (name, value) in members {
-            places.push((name.as_str(), Self { path: format!("{}.{name}", self.path), value }));
-        }
-        Ok(places)
-    }
-
-    fn items(&self) -> Read<Vec<Self>> {
-        let Json::List(items) = self.value else { return Err(self.wrong("an array")) };
-        let mut places = Vec::with_capacity(items.len());
-        for (index, value) in items.iter().enumerate() {
-            places.push(Self { path: format!("{}[{index}]", self.path), value });
-        }
-        Ok(places)
-    }
-
-    fn text(&self) -> Read<&'a str> {
-        match self.value {
-            Json::Text(text) if !text.is_empty() => Ok(text),
-            _ => Err(self.wrong("a text")),
-        }
-    }
-
-    /// Returns a single text as a list, or a list of texts.
-    fn texts(&self) -> Read<Vec<&'a str>> {
-        if matches!(self.value, Json::Text(_)) {
-            return Ok(vec![self.text()?]);
-        }
-        let mut texts = Vec::new();
-        for item in self.items()? {
-            texts.push(item.text()?);
-        }
-        Ok(texts)
-    }
-
-    fn globs(&self) -> Read<Vec<Glob>> {
-        Ok(self.texts()?.into_iter().map(Glob::new).collect())
-    }
-
-    fn field_names(&self) -> Read<Vec<HeaderName>> {
-        self.texts()?.into_iter().map(|text| self.field_name(text)).collect()
-    }
-
-    fn field_name(&self, text: &str) -> Read<HeaderName> {
-        text.parse().map_err(|_| self.wrong("the name of a field"))
-    }
-
-    fn boolean(&self) -> Read<bool> {
-        match self.value {
-            Json::Bool(value) => Ok(*value),
-            _ => Err(self.wrong("true or false")),
-        }
-    }
-
-    fn seconds(&self) -> Read<Duration> {
-        match self.value {
-            Json::Number(secs) if (0.0..=MAX_SECS).contains(secs) && secs.trunc() == *secs => {
-                Ok(Duration::from_secs_f64(*secs))
-            }
-            _ => Err(self.wrong("whole seconds from 0 to 31536000 (a year)")),
-        }
-    }
-
-    fn unknown(&self) -> Error {
-        self.error("no such member: correct its name or remove it")
-    }
-
-    fn rejected(&self, error: &ParseError) -> Error {
-        self.error(&error.to_string())
-    }
-
-    fn wrong(&self, expected: &str) -> Error {
-        let actual = match self.value {
-            Json::Null => "null".to_owned(),
-            Json::Bool(value) => value.to_string(),
-            Json::Number(value) => value.to_string(),
-            Json::Text(text) => format!("\"{}\"", text.chars().take(64).collect::<String>()),
-            Json::List(items) => format!("an array of {} items", items.len()),
-            Json::Object(members) => format!("an object of {} members", members.len()),
-        };
-        self.error(&format!("expected {expected}, got {actual}"))
-    }
-
-    fn error(&self, text: &str) -> Error {
-        Error::new(ErrorKind::Config, format!("{}: {text}; {MEND}", self.path))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
+    use super::super::place::MEND;
     use super::*;
+    use crate::error::ErrorKind;
     use crate::json::testing::json;
     use crate::policy::Choices;
 
@@ -294,6 +209,11 @@ mod tests {
             (r#"[{"path": "/a", "lifetime": {"fresh": 31536001}}]"#, "RULES[0].lifetime.fresh: ", "31536000"),
             (r#"[{"path": "/a", "errors": {"200": 1}}]"#, "RULES[0].errors.200: ", "400 to 599"),
             (r#"[{"path": "/a", "query": {"drop": ["*_x"]}}]"#, "RULES[0].query.drop: ", "parameter's name"),
+            (
+                r#"[{"path": "/a", "query": {"sort": true}, "exact_url": true}]"#,
+                "RULES[0]: ",
+                "remove `query.sort`",
+            ),
             (r#"[{"path": "/a", "vary": {"a b": "drop"}}]"#, "RULES[0].vary.a b: ", "name of a field"),
             (r#"[{"path": "/a", "vary": {"accept": "best"}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
             (r#"[{"path": "/a", "vary": {"accept": {}}}]"#, "RULES[0].vary.accept: ", "`media_type`"),
@@ -303,6 +223,45 @@ mod tests {
                 "language tag",
             ),
             (r#"[{"path": "/a", "unkeyed": ["a b"]}]"#, "RULES[0].unkeyed: ", "name of a field"),
+            (r#"[{"path": "/a", "when": {"hosts": "x"}}]"#, "RULES[0].when.hosts: ", "no such member"),
+            (r#"[{"path": "/a", "when": {"host": "A.b"}}]"#, "RULES[0].when.host: ", "lower case"),
+            (
+                r#"[{"path": "/a", "when": {"host": "a.b:80"}}]"#,
+                "RULES[0].when.host: ",
+                "without scheme and port",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": ["x"]}}]"#,
+                "RULES[0].when.headers: ",
+                "an object, got an array",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": {"x": 1}}}]"#,
+                "RULES[0].when.headers.x: ",
+                "true (present)",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"headers": {"a b": true}}}]"#,
+                "RULES[0].when.headers.a b: ",
+                "name of a field",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"cookies": {"a=b": true}}}]"#,
+                "RULES[0].when.cookies.a=b: ",
+                "cookie's name",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"country": "de"}}]"#,
+                "RULES[0].when.country: ",
+                "in capitals, like `DE`, got",
+            ),
+            (
+                r#"[{"path": "/a", "when": {"device": "phone"}}]"#,
+                "RULES[0].when.device: ",
+                "`mobile`, `tablet`",
+            ),
+            (r#"[{"path": "/a", "key": {"device": "mobile"}}]"#, "RULES[0].key.device: ", "true or false"),
+            (r#"[{"path": "/a", "key": {"query": ["a"]}}]"#, "RULES[0].key.query: ", "no such member"),
             (
                 r#"[{"path": "/a", "bypass": {"headers": ["a b"]}}]"#,
                 "RULES[0].bypass.headers: ",
@@ -328,11 +287,15 @@ mod tests {
                 "name": "all", "path": ["/a/*", "**.css"], "methods": ["GET", "HEAD"], "pass": true,
                 "bypass": {"cookies": ["sid"], "headers": ["X-Preview"]},
                 "unkeyed": ["X-Theme"],
-                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false},
+                "when": {"host": "*.example", "headers": {"X-A": true, "X-B": ["1", "2*"]}, "cookies": {"a": false},
+                    "country": ["DE"], "device": ["bot", "mobile"]},
+                "key": {"headers": "X-C", "cookies": ["b"], "country": true, "device": true},
+                "query": {"keep": ["page"], "drop": ["utm_*"], "sort": false}, "exact_url": true,
+                "no_vary_search": false,
                 "vary": {"Accept-Language": {"language": ["en"]}, "Cookie": {"cookies": ["group"]}, "X-A": "drop"},
                 "lifetime": {"fresh": 1, "stale_while_revalidate": 2, "stale_if_error": 3, "override": true},
                 "errors": {"404": 4}, "allow_stale": true, "strict_s_maxage": true, "check_extension": false,
-                "store_set_cookie": true, "store_post": true, "obey_requests": true,
+                "store_set_cookie": true, "store_post": true, "rewrite_urls": false, "obey_requests": true,
                 "ignore_credentials": true, "ignore_cookies": ["theme", "ab_*"]
             }]"#,
         );
@@ -343,10 +306,16 @@ mod tests {
         );
         assert_eq!((rule.bypass_cookies.len(), rule.bypass_headers.len()), (1, 1));
         assert_eq!(rule.unkeyed, ["x-theme"]);
+        let when = &rule.conditions;
+        assert_eq!((when.hosts.len(), when.headers.len(), when.cookies.len()), (1, 2, 1));
+        assert_eq!((when.countries.len(), when.devices.len()), (1, 2));
+        assert_eq!((rule.key.headers.len(), rule.key.cookies.len()), (1, 1));
+        assert!(rule.key.country && rule.key.device && when.id != Conditions::default().id);
         assert_eq!(
             rule.query,
-            QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().in_order()
+            QueryRules::default().keeping(["page"]).unwrap().dropping(["utm_*"]).unwrap().exact()
         );
+        assert!(!rule.obeys_no_vary_search);
         assert_eq!(rule.vary.normal("accept-language", Some("de")).as_deref(), Some("en"));
         assert_eq!(rule.vary.normal("x-a", Some("de")), None);
         let secs = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
@@ -354,7 +323,7 @@ mod tests {
         assert_eq!((parts, rule.overrides_origin), ([Some(1), Some(2), Some(3)], true));
         assert_eq!(rule.errors, [(StatusCode::NOT_FOUND, Duration::from_secs(4))]);
         assert!(rule.allow_stale && rule.strict_s_maxage && !rule.check_extension);
-        assert!(rule.store_post && rule.ignore_credentials);
+        assert!(rule.store_post && !rule.rewrite_urls && rule.ignore_credentials);
         assert_eq!(rule.ignored_cookies, ["theme".into(), "ab_*".into()]);
         assert_eq!(rule.choices, Choices { store_set_cookie: true, obey_requests: true });
     }

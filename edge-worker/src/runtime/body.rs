@@ -1,13 +1,16 @@
 //! A response body, and the memory that bodies reserve while they are collected.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::time::Duration;
 
+use futures_util::future::{Either, pending, select};
 use wasm_bindgen::JsCast;
 use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{self, Reflect, Uint8Array};
-use worker::web_sys;
+use worker::js_sys::{self, Array, Function, Reflect, Uint8Array};
+use worker::{Delay, web_sys};
 
-use super::now;
+use super::{now, timeout};
 use crate::error::{Error, ErrorKind};
 use crate::store::BodyLength;
 use crate::time::unix_ms;
@@ -28,20 +31,29 @@ impl Body {
     /// [`ErrorKind::Runtime`] if the stream breaks off; [`ErrorKind::Origin`] if the body is longer
     /// than `max_bytes`, or if all bodies together would exceed [`MAX_RESERVED_BYTES`].
     pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
-        match self {
-            Self::Stream(stream) => collect(&stream, max_bytes).await,
-            Self::Whole(bytes) => Ok(bytes),
-        }
+        Incoming::from(self).whole(max_bytes).await
     }
 
     /// Returns the body twice: one for the client, one for the store.
-    pub(crate) fn tee(self) -> (Self, Self) {
+    ///
+    /// The runtime's `tee` goes on reading for the store after the client has disconnected, which
+    /// is right for a body that ends soon. A body of unknown length may never end, and would keep
+    /// the connection of the origin. It ends with its client.
+    ///
+    /// # Errors
+    /// If the runtime refuses to create a stream.
+    pub(crate) fn tee(self, has_known_length: bool) -> Result<(Self, Incoming), Error> {
         match self {
-            Self::Stream(stream) => {
+            Self::Stream(stream) if has_known_length => {
                 let halves = stream.tee();
-                (Self::Stream(halves.get(0).into()), Self::Stream(halves.get(1).into()))
+                Ok((Self::Stream(halves.get(0).into()), Self::Stream(halves.get(1).into()).into()))
             }
-            Self::Whole(bytes) => (Self::Whole(bytes.clone()), Self::Whole(bytes)),
+            Self::Stream(stream) => {
+                let pipe = identity_stream()?;
+                let incoming = Incoming { body: Self::Stream(stream), client: Some(pipe.writable()) };
+                Ok((Self::Stream(pipe.readable()), incoming))
+            }
+            Self::Whole(bytes) => Ok((Self::Whole(bytes.clone()), Self::Whole(bytes).into())),
         }
     }
 
@@ -72,6 +84,39 @@ impl BodyLength for Body {
         }
     }
 }
+
+/// A body to store, and the client that it is forwarded to while it is collected.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    body: Body,
+    client: Option<web_sys::WritableStream>,
+}
+
+impl From<Body> for Incoming {
+    fn from(body: Body) -> Self {
+        Self { body, client: None }
+    }
+}
+
+impl Incoming {
+    /// Collects the complete body. A client gets all of it, even if it is not collected.
+    ///
+    /// # Errors
+    /// As [`Body::whole`], and [`ErrorKind::Runtime`] if the client disconnects.
+    pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
+        match self.body {
+            Body::Stream(stream) => match self.client {
+                Some(client) => forward(&stream, &client, max_bytes).await,
+                None => collect(&stream, max_bytes).await,
+            },
+            Body::Whole(bytes) => Ok(bytes),
+        }
+    }
+}
+
+/// How long a body is collected. An endless one would otherwise keep its memory, and that of its
+/// chunks, for ever. A reservation does not expire before.
+const COLLECT_TIMEOUT: Duration = Duration::from_millis(PERIOD_MS);
 
 /// The memory of an isolate that bodies may reserve while they are collected; twice as much is in
 /// use while their chunks are joined. The runtime ends an isolate that uses more than 128 MB, with
@@ -135,47 +180,127 @@ impl Drop for Reservation {
     }
 }
 
+/// Collects a body.
 async fn collect(stream: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Array, Error> {
-    let reader: web_sys::ReadableStreamDefaultReader = stream.get_reader().unchecked_into();
-    let mut chunks: Vec<Uint8Array> = Vec::new();
-    let mut length = 0;
-    let mut reservation = Reservation(0);
-    loop {
-        let step = JsFuture::from(reader.read()).await?;
-        if Reflect::get(&step, &"done".into())?.is_truthy() {
-            break;
+    let reader = stream.get_reader().unchecked_into();
+    let mut collected = Collected::new(max_bytes);
+    let result = timeout(COLLECT_TIMEOUT, async {
+        while let Some(chunk) = next(&reader).await? {
+            collected.push(chunk)?;
         }
-        let chunk: Uint8Array = Reflect::get(&step, &"value".into())?.unchecked_into();
-        length += chunk.byte_length();
-        let is_too_long = u64::from(length) > max_bytes;
-        if is_too_long || (length > UNRESERVED_BYTES && !reservation.try_extend(chunk.byte_length())) {
-            // The promise is not awaited: it resolves only once the other half of a tee is
-            // cancelled as well.
-            drop(reader.cancel());
-            return Err(too_large(is_too_long.then_some(max_bytes)));
-        }
-        chunks.push(chunk);
+        Ok(collected.joined())
+    });
+    let result = result.await;
+    if result.is_err() {
+        // The promise is not awaited: it resolves only once the other half of a tee is cancelled as
+        // well.
+        drop(reader.cancel());
     }
-    if let [only] = chunks.as_slice()
-        && only.byte_length() == only.buffer().unchecked_ref::<js_sys::ArrayBuffer>().byte_length()
-    {
-        return Ok(only.clone());
-    }
-    let whole = Uint8Array::new_with_length(length);
-    let mut offset = 0;
-    for chunk in chunks {
-        whole.set(&chunk, offset);
-        offset += chunk.byte_length();
-    }
-    Ok(whole)
+    result
 }
 
-fn too_large(max_bytes: Option<u64>) -> Error {
-    let message = match max_bytes {
-        Some(max_bytes) => format!("expected a body of at most {max_bytes} bytes; it is not stored"),
-        None => {
-            format!("expected at most {MAX_RESERVED_BYTES} bytes of bodies at once; this one is not stored")
+/// Forwards a body to a client until it ends or the client disconnects, and collects it meanwhile.
+async fn forward(
+    stream: &web_sys::ReadableStream,
+    client: &web_sys::WritableStream,
+    max_bytes: u64,
+) -> Result<Uint8Array, Error> {
+    let (reader, writer) = (stream.get_reader().unchecked_into(), client.get_writer()?);
+    let collected = RefCell::new(Ok(Collected::new(max_bytes)));
+    let collecting = async {
+        while let Some(chunk) = next(&reader).await.inspect_err(|_| drop(writer.abort()))? {
+            if let Err(disconnect) = JsFuture::from(writer.write_with_chunk(&chunk)).await {
+                drop(reader.cancel());
+                return Err(Error::from(disconnect));
+            }
+            let mut collected = collected.borrow_mut();
+            if let Ok(Err(error)) = collected.as_mut().map(|collected| collected.push(chunk)) {
+                *collected = Err(error);
+            }
+            if collected.is_err() {
+                return Ok(false);
+            }
         }
+        JsFuture::from(writer.close()).await?;
+        Ok(true)
     };
-    Error::new(ErrorKind::Origin, message)
+    let expiry = async {
+        Delay::from(COLLECT_TIMEOUT).await;
+        *collected.borrow_mut() = Err(not_stored("a body that ends within a minute"));
+        pending::<()>().await;
+    };
+    let has_ended = match select(pin!(collecting), pin!(expiry)).await {
+        Either::Left((result, _)) => result?,
+        Either::Right(((), _)) => true,
+    };
+    if !has_ended {
+        // The runtime forwards the rest by itself, which costs no CPU time. The pipe ends with
+        // either side.
+        reader.release_lock();
+        writer.release_lock();
+        JsFuture::from(stream.pipe_to(client)).await?;
+    }
+    collected.into_inner().map(Collected::joined)
+}
+
+/// Returns the next chunk of a body; `None` at its end.
+async fn next(reader: &web_sys::ReadableStreamDefaultReader) -> Result<Option<Uint8Array>, Error> {
+    let step = JsFuture::from(reader.read()).await?;
+    if Reflect::get(&step, &"done".into())?.is_truthy() {
+        return Ok(None);
+    }
+    Ok(Some(Reflect::get(&step, &"value".into())?.unchecked_into()))
+}
+
+/// The received beginning of a body.
+struct Collected {
+    chunks: Vec<Uint8Array>,
+    length: u32,
+    max_bytes: u64,
+    reservation: Reservation,
+}
+
+impl Collected {
+    fn new(max_bytes: u64) -> Self {
+        Self { chunks: Vec::new(), length: 0, max_bytes, reservation: Reservation(0) }
+    }
+
+    fn push(&mut self, chunk: Uint8Array) -> Result<(), Error> {
+        self.length += chunk.byte_length();
+        if u64::from(self.length) > self.max_bytes {
+            return Err(not_stored(&format!("a body of at most {} bytes", self.max_bytes)));
+        }
+        if self.length > UNRESERVED_BYTES && !self.reservation.try_extend(chunk.byte_length()) {
+            return Err(not_stored(&format!("at most {MAX_RESERVED_BYTES} bytes of bodies at once")));
+        }
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    fn joined(self) -> Uint8Array {
+        if let [only] = self.chunks.as_slice()
+            && only.byte_length() == only.buffer().unchecked_ref::<js_sys::ArrayBuffer>().byte_length()
+        {
+            return only.clone();
+        }
+        let whole = Uint8Array::new_with_length(self.length);
+        let mut offset = 0;
+        for chunk in self.chunks {
+            whole.set(&chunk, offset);
+            offset += chunk.byte_length();
+        }
+        whole
+    }
+}
+
+/// Returns a stream that passes octets on unchanged. The runtime implements it without JavaScript
+/// for each chunk, unlike a `TransformStream`.
+fn identity_stream() -> Result<web_sys::TransformStream, Error> {
+    let constructor: Function =
+        Reflect::get(&js_sys::global(), &"IdentityTransformStream".into())?.unchecked_into();
+    Ok(Reflect::construct(&constructor, &Array::new())?.unchecked_into())
+}
+
+fn not_stored(expected: &str) -> Error {
+    Error::new(ErrorKind::Origin, format!("expected {expected}; it is not stored"))
 }

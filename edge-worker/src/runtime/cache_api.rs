@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use worker::{Cache, Response, ResponseBody};
 
 use super::body::Body;
@@ -16,6 +16,10 @@ use crate::store::{Entry, Store, metadata};
 
 /// The cache that this worker opens; not the default one, which the network also reads.
 const CACHE_NAME: &str = "strata";
+
+/// The field of a lease that names its holder.
+const HOLDER: &str = "strata-holder";
+const HOLDER_NAME: HeaderName = HeaderName::from_static(HOLDER);
 
 /// A named cache of the Cache API.
 pub(super) struct CacheApi {
@@ -28,20 +32,24 @@ impl CacheApi {
         Self { cache: Cache::open(CACHE_NAME.to_owned()).await }
     }
 
-    /// Returns whether there is an entry under `key`.
+    /// Returns the holder of the lease under `key`, empty if it is not stated; `None` if the lease
+    /// is free.
     ///
     /// # Errors
     /// If the runtime refuses the call.
-    pub(super) async fn contains(&self, key: &str) -> Result<bool, Error> {
-        Ok(self.cache.get(key, false).await?.is_some())
+    pub(super) async fn lease_holder(&self, key: &str) -> Result<Option<String>, Error> {
+        let Some(lease) = self.cache.get(key, false).await? else { return Ok(None) };
+        Ok(Some(lease.headers().get(HOLDER)?.unwrap_or_default()))
     }
 
-    /// Puts an empty entry under `key`.
+    /// Puts a lease of this holder under `key`.
     ///
     /// # Errors
     /// If the runtime refuses the call.
-    pub(super) async fn put_empty(&self, key: &str, retention: Duration) -> Result<(), Error> {
-        self.put_message(key, HeaderMap::new(), None, retention).await
+    pub(super) async fn put_lease(&self, key: &str, holder: &str, retention: Duration) -> Result<(), Error> {
+        let mut headers = HeaderMap::new();
+        headers.extend(HeaderValue::try_from(holder).ok().map(|holder| (HOLDER_NAME, holder)));
+        self.put_message(key, headers, None, retention).await
     }
 
     /// Deletes the entry under `key`, if there is one.
@@ -77,6 +85,9 @@ impl Store for CacheApi {
         if let Some(marker) = metadata::decode_marker(&headers)? {
             return Ok(Some(Entry::Marker(marker)));
         }
+        if let Some(marker) = metadata::decode_search_marker(&headers)? {
+            return Ok(Some(Entry::SearchMarker(marker)));
+        }
         let (response, generation) = metadata::decode(headers)?;
         let body = match message.into_parts().1 {
             ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
@@ -88,6 +99,7 @@ impl Store for CacheApi {
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
         let (headers, body) = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::SearchMarker(marker) => (metadata::encode_search_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
         };
         self.put_message(key, headers, body.as_ref(), retention).await

@@ -1,15 +1,34 @@
 //! The worker's environment: its variables, and the Analytics Engine dataset.
 
+use http::{HeaderMap, HeaderName};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{self, Reflect};
 use worker::{Env, web_sys};
 
+use crate::client;
 use crate::json::Json;
 
 /// Returns whether the platform received a request, and not a runtime of another operator. Only the
 /// platform ensures that the host of a request is one of the zone's.
+///
+/// The platform names its data centre. workerd by itself has a `cf` object too, with the client's
+/// address alone.
 pub(crate) fn is_on_the_platform(request: &web_sys::Request) -> bool {
-    Reflect::get(request, &"cf".into()).is_ok_and(|cf| cf.is_object())
+    let colo = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"colo".into()));
+    colo.is_ok_and(|colo| colo.is_string())
+}
+
+/// Returns the client's country: the one that the field of a trusted proxy states if there is such
+/// a field, else the platform's.
+pub(crate) fn country(request: &web_sys::Request, headers: &HeaderMap, field: Option<&HeaderName>) -> String {
+    match field {
+        Some(name) => client::country(headers.get(name).and_then(|value| value.to_str().ok())),
+        None => {
+            let cf = Reflect::get(request, &"cf".into());
+            let stated = cf.and_then(|cf| Reflect::get(&cf, &"country".into()));
+            client::country(stated.ok().and_then(|stated| stated.as_string()).as_deref())
+        }
+    }
 }
 
 /// Returns the text of a variable.

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method};
 use url::Url;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::futures::JsFuture;
 use worker::js_sys::{Promise, Reflect};
 use worker::web_sys;
@@ -21,7 +21,7 @@ pub(super) async fn fetch(
     method: &Method,
     url: &Url,
     headers: &HeaderMap,
-    body: Option<&web_sys::ReadableStream>,
+    body: Option<&JsValue>,
 ) -> Result<web_sys::Response, Error> {
     let init = web_sys::RequestInit::new();
     init.set_method(method.as_str());

@@ -6,19 +6,19 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
 use http::StatusCode;
-use shared_keys::{Record, Seq};
+use shared_keys::{Record, ScopeHash, Seq};
 use url::Url;
 use worker::{Delay, Env, Response, Stub};
 
 use super::{now, timeout};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::journal::Appended;
 use crate::journal::snapshot::{Snapshot, SnapshotText};
 use crate::journal::timing::{
     APPEND_TIMEOUT, MAX_POLLS, OBJECT_BACKOFF, OBJECT_TIMEOUT, POLL_INTERVAL, Part, SHARED_CACHE_BACKOFF,
     SHARED_CACHE_TIMEOUT, recent_window, refresh_age,
 };
+use crate::journal::{Appended, TargetsAppended, target_records};
 use crate::time::{parse_unix_ms, unix_ms};
 
 /// The binding of the journal object's class in `wrangler.toml`.
@@ -151,20 +151,44 @@ impl Journal {
     /// # Errors
     /// If the object fails.
     pub(super) async fn append(&self, nonce: &str, body: &[u8]) -> Result<Option<Appended>, Error> {
+        let answer = self.post(&format!("append?nonce={nonce}"), body, StatusCode::CONFLICT).await?;
+        answer.map(|text| Appended::parse(&text).ok_or_else(|| not_two_numbers(&text))).transpose()
+    }
+
+    /// Appends records of targets that an unsafe request invalidated, and applies them. Returns
+    /// `None` if the object takes no more of them for now.
+    ///
+    /// # Errors
+    /// If the object fails.
+    pub(super) async fn append_targets(
+        &self,
+        targets: &[ScopeHash],
+    ) -> Result<Option<TargetsAppended>, Error> {
+        let lines: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        let answer = self.post("targets", lines.join("\n").as_bytes(), StatusCode::TOO_MANY_REQUESTS).await?;
+        let Some(text) = answer else { return Ok(None) };
+        let appended = TargetsAppended::parse(&text).ok_or_else(|| not_two_numbers(&text))?;
+        self.apply(target_records(targets, appended.seq));
+        Ok(Some(appended))
+    }
+
+    /// Returns the text of the object's answer to a POST; `None` if its status is `refused`.
+    async fn post(
+        &self,
+        path_and_query: &str,
+        body: &[u8],
+        refused: StatusCode,
+    ) -> Result<Option<String>, Error> {
         let init = worker::web_sys::RequestInit::new();
         init.set_method("POST");
         init.set_body(&worker::js_sys::Uint8Array::from(body).into());
-        let url = format!("https://journal/append?nonce={nonce}");
+        let url = format!("https://journal/{path_and_query}");
         let request = worker::web_sys::Request::new_with_str_and_init(&url, &init)?;
         let mut response =
             object_timeout(APPEND_TIMEOUT, self.stub()?.fetch_with_request(request.into())).await?;
         match response.status_code() {
-            200 => {
-                let text = response.text().await?;
-                let message = || format!("expected two numbers from the journal object, got {text:?}");
-                Appended::parse(&text).map(Some).ok_or_else(|| Error::new(ErrorKind::Journal, message()))
-            }
-            status if status == StatusCode::CONFLICT.as_u16() => Ok(None),
+            200 => Ok(Some(response.text().await?)),
+            status if status == refused.as_u16() => Ok(None),
             status => Err(unexpected_status(status)),
         }
     }
@@ -363,6 +387,10 @@ async fn object_timeout<T>(
             format!("expected an answer from the journal object within {} s", limit.as_secs()),
         )),
     }
+}
+
+fn not_two_numbers(text: &str) -> Error {
+    Error::new(ErrorKind::Journal, format!("expected two numbers from the journal object, got {text:?}"))
 }
 
 fn unexpected_status(status: u16) -> Error {

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! POST /append?nonce=N      a purge message; returns 200 <accepted> <seq>, or 409 if the nonce was used
+//! POST /targets             hashes of targets that unsafe requests invalidated, one per line; returns
+//!                           200 <seq> <previous>, see `TargetsAppended`, or 429 if there are too many
 //! GET  /snapshot?window=S   the records of the last S seconds, or all of them; see `journal::snapshot`
 //! ```
 //!
@@ -9,6 +11,12 @@
 //! next number, and a row for each hash that a stored response may carry for its scope. Rows are
 //! compacted as they arrive. Beyond [`MAX_RECORDS`] the older quarter is dropped and raises the
 //! floor, which invalidates all responses from before it.
+//!
+//! Targets of unsafe requests are a table of their own with at most [`MAX_TARGETS`] rows. Any
+//! client may be able to fill it, so they do not count as records: once it is full, the object
+//! refuses further targets until some are older than [`TARGET_RETENTION_SECS`]. Those then raise
+//! the floor. So unsafe requests, however many, invalidate nothing that is younger than that but
+//! what they are for.
 //!
 //! The object begins to count at the milliseconds of its creation, and with a floor there. So an
 //! object that lost its storage counts on above the numbers that responses carry, and those
@@ -21,7 +29,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use shared_keys::purge::{CLOCK_WINDOW, PurgeMessage};
-use shared_keys::{Position, Record, Seq, Stamp};
+use shared_keys::{ParseError, Position, Record, ScopeHash, Seq, Stamp};
 use wasm_bindgen::JsValue;
 use worker::js_sys::Reflect;
 use worker::{
@@ -29,8 +37,9 @@ use worker::{
 };
 
 use super::now;
+use crate::invalidation_queue;
 use crate::journal::snapshot::{MAX_RECORDS, SnapshotText};
-use crate::journal::{Appended, numbered_records};
+use crate::journal::{Appended, TargetsAppended, numbered_records};
 use crate::time::unix_ms;
 
 /// How long a nonce is stored: while a message with it can be inside the clock window, on either
@@ -43,7 +52,13 @@ const MARK_RETENTION_SECS: u64 = 2 * 3600;
 /// The number of rendered texts that are cached: the recent records and the whole.
 const MAX_RENDERED: usize = 2;
 
-const SCHEMA: [&str; 6] = [
+/// The number of targets of unsafe requests that are stored, beside one message of them.
+const MAX_TARGETS: u64 = 2_000;
+
+/// The age from which targets give way to new ones.
+const TARGET_RETENTION_SECS: u64 = 24 * 3600;
+
+const SCHEMA: [&str; 7] = [
     "CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY CHECK (id = 0), first INTEGER NOT NULL, seq INTEGER NOT NULL)",
     // `placed` is 1 for records with an origin position. Positions are padded, so that their texts
     // sort as numbers.
@@ -53,6 +68,7 @@ const SCHEMA: [&str; 6] = [
     "CREATE TABLE IF NOT EXISTS floors (placed INTEGER PRIMARY KEY, seq INTEGER NOT NULL, position TEXT)",
     // The last number that was assigned in a second.
     "CREATE TABLE IF NOT EXISTS marks (at_s INTEGER PRIMARY KEY, seq INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS targets (scope TEXT PRIMARY KEY, seq INTEGER NOT NULL, at_s INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS nonces (nonce TEXT PRIMARY KEY, expires_ms INTEGER NOT NULL) WITHOUT ROWID",
 ];
 
@@ -94,11 +110,20 @@ impl DurableObject for JournalObject {
                     None => Response::error("expected a nonce that was not used before", 409),
                 }
             }
+            ("POST", "/targets") => {
+                let text = request.text().await?;
+                let targets: std::result::Result<Vec<ScopeHash>, ParseError> =
+                    text.lines().map(str::parse).collect();
+                match self.append_targets(targets.map_err(|error| error.to_string())?).await? {
+                    Some(appended) => Response::ok(appended.to_text()),
+                    None => Response::error("expected fewer targets of unsafe requests", 429),
+                }
+            }
             ("GET", "/snapshot") => {
                 let since_s = parameter("window").parse().ok().map(|window| now_s().saturating_sub(window));
                 Response::ok(self.snapshot(since_s)?)
             }
-            _ => Response::error("expected POST /append or GET /snapshot", 404),
+            _ => Response::error("expected POST /append, POST /targets or GET /snapshot", 404),
         }
     }
 }
@@ -132,18 +157,44 @@ impl JournalObject {
     /// Appends a message in one transaction. Returns `None` if its nonce was used before.
     async fn append(&self, nonce: String, message: PurgeMessage) -> Result<Option<Appended>> {
         let now_ms = unix_ms(now());
+        self.transaction(move |table| {
+            if !table.insert_nonce(&nonce, now_ms)? {
+                return Ok(None);
+            }
+            let seq = table.append(&message, now())?;
+            table.mark(seq, now_ms / 1000)?;
+            table.compact()?;
+            Ok(Some(Appended { accepted: message.records.len(), seq }))
+        })
+        .await
+    }
+
+    /// Appends targets of unsafe requests in one transaction. Returns `None` if the object has too
+    /// many of them.
+    async fn append_targets(&self, targets: Vec<ScopeHash>) -> Result<Option<TargetsAppended>> {
+        self.transaction(move |table| {
+            let at_s = now_s();
+            if targets.len() > invalidation_queue::MAX_TARGETS || !table.has_room_for_targets(at_s)? {
+                return Ok(None);
+            }
+            let appended = table.append_targets(&targets, at_s)?;
+            table.mark(appended.seq, at_s)?;
+            Ok(Some(appended))
+        })
+        .await
+    }
+
+    async fn transaction<T: Copy + 'static>(
+        &self,
+        work: impl FnOnce(&Table) -> Result<Option<T>> + 'static,
+    ) -> Result<Option<T>> {
         let table = self.table()?;
         let result = Rc::new(Cell::new(None));
         let inside = Rc::clone(&result);
         self.state
             .storage()
             .transaction(move |_| async move {
-                if table.insert_nonce(&nonce, now_ms)? {
-                    let seq = table.append(&message, now())?;
-                    table.mark(seq, now_ms / 1000)?;
-                    table.compact()?;
-                    inside.set(Some(Appended { accepted: message.records.len(), seq }));
-                }
+                inside.set(work(&table)?);
                 Ok(())
             })
             .await?;
@@ -245,6 +296,39 @@ impl Table {
         Ok(seq)
     }
 
+    /// Drops old targets if there are [`MAX_TARGETS`], and raises the floor to them. Returns
+    /// whether there is room.
+    fn has_room_for_targets(&self, now_s: u64) -> Result<bool> {
+        const COUNT: &str = "SELECT count(*) AS value FROM targets";
+        if self.number(COUNT, vec![])? < MAX_TARGETS {
+            return Ok(true);
+        }
+        let oldest = integer(now_s.saturating_sub(TARGET_RETENTION_SECS));
+        self.sql.exec(
+            "INSERT INTO floors (placed, seq) SELECT 0, max(seq) FROM targets WHERE at_s < ? HAVING count(*) > 0 \
+             ON CONFLICT (placed) DO UPDATE SET seq = max(seq, excluded.seq)",
+            vec![oldest.clone()],
+        )?;
+        self.sql.exec("DELETE FROM targets WHERE at_s < ?", vec![oldest])?;
+        Ok(self.number(COUNT, vec![])? < MAX_TARGETS)
+    }
+
+    /// Assigns the next number to each target.
+    fn append_targets(&self, targets: &[ScopeHash], at_s: u64) -> Result<TargetsAppended> {
+        let (mut seq, mut previous) = (self.counter()?.seq, 0);
+        for target in targets.iter().map(ToString::to_string) {
+            let query = "SELECT coalesce(max(seq), 0) AS value FROM targets WHERE scope = ?";
+            previous = previous.max(self.number(query, vec![target.as_str().into()])?);
+            seq += 1;
+            self.sql.exec(
+                "INSERT OR REPLACE INTO targets (scope, seq, at_s) VALUES (?, ?, ?)",
+                vec![target.into(), integer(seq), integer(at_s)],
+            )?;
+        }
+        self.sql.exec("UPDATE counter SET seq = ?", vec![integer(seq)])?;
+        Ok(TargetsAppended { seq, previous })
+    }
+
     /// Drops the older quarter of the records once there are more than [`MAX_RECORDS`], and raises
     /// the floor.
     fn compact(&self) -> Result<()> {
@@ -292,8 +376,9 @@ impl Table {
     /// Returns the records after the number `after`.
     fn snapshot(&self, first: u64, after: u64, seq: u64) -> Result<SnapshotText> {
         let floors = self.rows("SELECT placed, seq, position FROM floors ORDER BY placed DESC", vec![])?;
-        let query = "SELECT scope, mode, seq, position FROM records WHERE seq > ? ORDER BY seq DESC";
-        let records = self.rows(query, vec![integer(after)])?;
+        let query = "SELECT scope, mode, seq, position FROM records WHERE seq > ? \
+             UNION ALL SELECT scope, 'remove', seq, NULL FROM targets WHERE seq > ? ORDER BY seq DESC";
+        let records = self.rows(query, vec![integer(after), integer(after)])?;
         let floor = |row: &Row| {
             let placed = row.number("placed")? == 1;
             Ok(stamp(row.number("seq")?, row.text("position").filter(|_| placed).as_deref()))

@@ -140,12 +140,17 @@ fn json_response(status: StatusCode, members: &[(&str, JsValue)]) -> Result<web_
     Ok(web_sys::Response::new_with_opt_str_and_init(Some(&json_text(members)), &init)?)
 }
 
-/// Returns the text of a JSON object with these members.
-fn json_text(members: &[(&str, JsValue)]) -> String {
+/// Returns an object with these members.
+fn json_object(members: &[(&str, JsValue)]) -> js_sys::Object {
     let object = js_sys::Object::new();
     for (name, value) in members {
         // Setting a member of a plain object does not fail.
         let _ = Reflect::set(&object, &(*name).into(), value);
     }
-    js_sys::JSON::stringify(&object).ok().and_then(|text| text.as_string()).unwrap_or_default()
+    object
+}
+
+/// Returns the text of a JSON object with these members.
+fn json_text(members: &[(&str, JsValue)]) -> String {
+    js_sys::JSON::stringify(&json_object(members)).ok().and_then(|text| text.as_string()).unwrap_or_default()
 }

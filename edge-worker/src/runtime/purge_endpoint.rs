@@ -1,17 +1,25 @@
 //! The purge endpoint: reads and authenticates a message, and appends it to the journal.
 
+use std::pin::pin;
+
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, Method, StatusCode};
-use shared_keys::purge::{MAX_BODY_BYTES, signed_host};
+use shared_keys::purge::signed_host;
 use url::Url;
-use worker::{ByteStream, Context, web_sys};
+use worker::{ByteStream, Context, Delay, web_sys};
 
 use super::journal::Journal;
 use super::{after_response, json_response, now};
 use crate::config::Config;
 use crate::error::Error;
 use crate::journal::{Appended, numbered_records};
-use crate::purge::{Refusal, authenticate};
+use crate::purge::{Refusal, authenticate, check_head};
+use crate::purge_bodies::{BODY_TIMEOUT, PurgeBodies};
+
+thread_local! {
+    static BODIES: PurgeBodies = PurgeBodies::default();
+}
 
 /// Returns the response to a request for the purge endpoint.
 ///
@@ -56,9 +64,12 @@ async fn accept(
     if method != Method::POST {
         return Err(Refusal::Method);
     }
-    let secret = config.purge_secret.as_ref().ok_or(Refusal::NoSecret)?;
+    if config.purge_secrets.is_empty() {
+        return Err(Refusal::NoSecret);
+    }
+    check_head(headers, now())?;
     let body = read(body).await?;
-    let (nonce, message) = authenticate(secret, headers, &signed_host(url), &body, now())?;
+    let (nonce, message) = authenticate(&config.purge_secrets, headers, &signed_host(url), &body, now())?;
     let appended = journal.append(nonce.as_str(), &body).await.map_err(|error| {
         worker::console_error!("a purge is not appended: {error}");
         Refusal::Unreachable
@@ -68,18 +79,24 @@ async fn accept(
     Ok(appended)
 }
 
-/// Reads the body. Stops at the largest permitted length, because the sender is not authenticated
-/// yet.
+/// Reads the body. The sender is not authenticated yet, so length, time and the memory of all
+/// unfinished bodies are bounded.
 async fn read(body: Option<web_sys::ReadableStream>) -> Result<Vec<u8>, Refusal> {
     let Some(body) = body else { return Ok(Vec::new()) };
+    let mut held = BODIES.with(|bodies| bodies.begin(now()));
     let mut chunks = ByteStream::from(body);
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Refusal::Malformed(format!("expected the whole body: {error}")))?;
-        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
-            return Err(Refusal::TooLarge);
+    let mut deadline = pin!(Delay::from(BODY_TIMEOUT));
+    loop {
+        let chunk = match select(chunks.next(), deadline.as_mut()).await {
+            Either::Left((chunk, _)) => chunk,
+            Either::Right(_) => return Err(Refusal::Slow),
+        };
+        match chunk {
+            Some(Ok(chunk)) => held.append(&chunk)?,
+            Some(Err(error)) => {
+                return Err(Refusal::Malformed(format!("expected the whole body: {error}")));
+            }
+            None => return held.finish(),
         }
-        bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes)
 }

@@ -46,6 +46,11 @@ impl Tiered {
         self.memory.at(now(), self.trust)
     }
 
+    /// Removes the entry under `key` from memory.
+    pub(super) fn forget(&self, key: &str) {
+        self.memory.remove(key);
+    }
+
     /// Returns the lease of a background refresh of the entry under `key`.
     pub(super) async fn refresh_lease(&self, key: &str) -> RefreshLease<'_> {
         RefreshLease::new(self.cache().await, key)

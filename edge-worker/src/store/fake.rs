@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::variants::Selecting;
 use super::{Entry, Store, metadata};
 use crate::error::Error;
 
@@ -25,6 +26,9 @@ impl Store for FakeStore {
         if let Some(marker) = metadata::decode_marker(&headers)? {
             return Ok(Some(Entry::Marker(marker)));
         }
+        if let Some(marker) = metadata::decode_search_marker(&headers)? {
+            return Ok(Some(Entry::SearchMarker(marker)));
+        }
         let (response, generation) = metadata::decode(headers)?;
         Ok(Some(Entry::Response { response, generation, body }))
     }
@@ -32,6 +36,7 @@ impl Store for FakeStore {
     async fn put(&self, key: &str, entry: Entry<String>, _keep_for: Duration) -> Result<(), Error> {
         let message = match entry {
             Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
+            Entry::SearchMarker(marker) => (metadata::encode_search_marker(&marker), None),
             Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
         };
         self.entries.borrow_mut().insert(key.to_owned(), message);
@@ -42,6 +47,11 @@ impl Store for FakeStore {
         self.entries.borrow_mut().remove(key);
         Ok(())
     }
+}
+
+/// Returns what selects for a request with these fields by the default rules.
+pub(crate) fn selecting(request: &HeaderMap) -> Selecting<'_> {
+    Selecting { rules: Box::leak(Box::default()), required: Box::leak(Box::default()), request }
 }
 
 /// Returns the value of a future that is ready at once.

@@ -122,6 +122,9 @@ impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
 fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
     let content = match entry {
         Entry::Marker(marker) => marker.fields.to_header().len(),
+        Entry::SearchMarker(marker) => {
+            marker.statements.iter().map(|statement| statement.variation.to_field().len()).sum()
+        }
         Entry::Response { response, body, .. } => {
             let body = body.as_ref().map_or(Some(0), BodyLength::length)?;
             let fields =
@@ -136,11 +139,11 @@ fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use http::HeaderMap;
-    use shared_keys::{TargetKey, VaryRules};
+    use shared_keys::TargetKey;
 
     use super::*;
     use crate::policy::testing::{at, headers, stored};
-    use crate::store::fake::ready;
+    use crate::store::fake::{ready, selecting};
     use crate::store::variants;
 
     impl BodyLength for String {
@@ -158,7 +161,7 @@ mod tests {
     fn body(memory: &Memory<String>, key: &str, secs: u64) -> Option<String> {
         match memory.get(key, at(secs))? {
             Entry::Response { body, .. } => body,
-            Entry::Marker(_) => None,
+            Entry::Marker(_) | Entry::SearchMarker(_) => None,
         }
     }
 
@@ -204,24 +207,16 @@ mod tests {
     #[test]
     fn variants_are_looked_up_as_in_any_store() {
         let memory = Memory::new(100_000);
-        let (target, rules) = (TargetKey::parse("https://shop.example/a").unwrap(), VaryRules::default());
+        let target = TargetKey::parse("https://shop.example/a").unwrap();
         let request = |language| headers(&[("accept-language", language)]);
         let find = |request: &HeaderMap| {
-            ready(variants::lookup(&memory.at(at(100), TRUST), &target, &rules, request)).unwrap()
+            ready(variants::lookup(&memory.at(at(100), TRUST), &target, selecting(request))).unwrap()
         };
         let varying = stored(&[("vary", "accept-language")]);
         let german = (varying, Some("Hallo".to_owned()));
         let store = memory.at(at(100), TRUST);
-        ready(variants::store(
-            &store,
-            &target,
-            &rules,
-            &request("de"),
-            german,
-            Duration::from_secs(60),
-            |_| 1,
-        ))
-        .unwrap();
+        let (request_de, minute) = (request("de"), Duration::from_secs(60));
+        ready(variants::store(&store, &target, selecting(&request_de), german, minute, |_| 1)).unwrap();
         assert_eq!(find(&request("de")).stored.and_then(|stored| stored.body).as_deref(), Some("Hallo"));
         assert!(find(&request("en")).stored.is_none());
     }

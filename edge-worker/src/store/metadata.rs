@@ -10,6 +10,8 @@
 //!
 //! strata-marker: 2 <generation> <field>, …      instead of all these, in a marker
 //! strata-variants: <id>.<magnitude>.<ms> …      beside it: the stored variants, the id in hexadecimal
+//!
+//! strata-search: 2 <generation> <No-Vary-Search>|…   instead of all these, in the marker of a path
 //! ```
 //!
 //! The store gets every response as a 200 without `Content-Encoding`: it might refuse other
@@ -20,12 +22,13 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use shared_keys::{Position, ScopeHash, Seq, Stamp, VaryFields};
+use shared_keys::{NoVarySearch, Position, ScopeHash, Seq, Stamp, VaryFields};
 
 use crate::error::{Error, ErrorKind};
 use crate::headers::remove_internal;
 use crate::journal::response_position;
 use crate::policy::StoredResponse;
+use crate::policy::search::{SearchMarker, Statement};
 use crate::policy::select::VaryMarker;
 use crate::policy::usage::Variant;
 use crate::time::{parse_unix_ms, unix_ms};
@@ -38,13 +41,15 @@ const ENTRY: HeaderName = HeaderName::from_static("strata-entry");
 const SCOPES: HeaderName = HeaderName::from_static("strata-scopes");
 const MARKER: HeaderName = HeaderName::from_static("strata-marker");
 const VARIANTS: HeaderName = HeaderName::from_static("strata-variants");
+const SEARCH: HeaderName = HeaderName::from_static("strata-search");
 /// The prefix of renamed fields.
 const RENAMED_PREFIX: &str = "strata-h-";
 
 /// The fields that a store, or the network in front of it, might act on, add or replace.
-const RENAMED: [&str; 16] = [
+const RENAMED: [&str; 18] = [
     "age",
     "cache-control",
+    "cache-groups",
     "cdn-cache-control",
     "cf-cache-status",
     "cloudflare-cdn-cache-control",
@@ -53,6 +58,7 @@ const RENAMED: [&str; 16] = [
     "date",
     "expires",
     "last-modified",
+    "no-vary-search",
     "pragma",
     "set-cookie",
     // Internal fields of the entry: without another name they would be removed with the metadata
@@ -128,6 +134,37 @@ pub fn decode_marker(headers: &HeaderMap) -> Result<Option<VaryMarker>, Error> {
         })
     };
     marker().map(Some).ok_or_else(|| unreadable(&MARKER))
+}
+
+/// Encodes the marker of a path.
+pub fn encode_search_marker(marker: &SearchMarker) -> HeaderMap {
+    let text = |statement: &Statement| format!("{} {}", statement.generation, statement.variation.to_field());
+    let statements: Vec<String> = marker.statements.iter().map(text).collect();
+    let mut headers = HeaderMap::new();
+    set(&mut headers, SEARCH, &format!("{VERSION} {}", statements.join("|")));
+    headers
+}
+
+/// Decodes the marker of a path; `None` if the message is another entry.
+///
+/// # Errors
+/// [`ErrorKind::Store`] if another version wrote it.
+pub fn decode_search_marker(headers: &HeaderMap) -> Result<Option<SearchMarker>, Error> {
+    let Some(value) = headers.get(SEARCH) else { return Ok(None) };
+    let marker = || {
+        let (version, statements) = value.to_str().ok()?.split_once(' ')?;
+        (version == VERSION).then_some(())?;
+        let mut marker = SearchMarker { statements: Vec::new() };
+        for statement in statements.split('|') {
+            let (generation, field) = statement.split_once(' ')?;
+            marker.statements.push(Statement {
+                variation: NoVarySearch::parse_field(field.as_bytes())?,
+                generation: generation.parse().ok()?,
+            });
+        }
+        Some(marker)
+    };
+    marker().map(Some).ok_or_else(|| unreadable(&SEARCH))
 }
 
 /// Decodes a response, and the generation of the marker that refers to it.
@@ -295,6 +332,18 @@ mod tests {
     }
 
     #[test]
+    fn the_marker_of_a_path_decodes_back() {
+        let variation = NoVarySearch::default().ignoring(["a|b", "é \""]).in_any_order();
+        let marker = SearchMarker { statements: vec![] }.with(variation, 7);
+        let marker = marker.with(NoVarySearch::default().only(["id"]), 9);
+        assert_eq!(decode_search_marker(&encode_search_marker(&marker)), Ok(Some(marker)));
+        assert_eq!(decode_search_marker(&headers(&[("etag", "x")])), Ok(None));
+        for other in ["1 7 key-order", "2 7", "2 x key-order", "2 7 params=()", "2 7 key-order|", ""] {
+            assert!(decode_search_marker(&headers(&[("strata-search", other)])).is_err(), "{other}");
+        }
+    }
+
+    #[test]
     fn an_entry_of_another_version_is_an_error() {
         for entry in [
             "1 200 0 0 - - -",
@@ -355,8 +404,9 @@ mod tests {
 
         #[test]
         fn hostile_entries_never_panic(entry in "[ -~]{0,40}", scopes in "[ -~]{0,40}") {
-            let fields = headers(&[("strata-entry", &entry), ("strata-scopes", &scopes), ("strata-marker", &entry)]);
+            let fields = headers(&[("strata-entry", &entry), ("strata-scopes", &scopes), ("strata-marker", &entry), ("strata-search", &entry)]);
             let _ = decode_marker(&fields);
+            let _ = decode_search_marker(&fields);
             let _ = decode(fields);
         }
     }

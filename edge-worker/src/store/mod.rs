@@ -8,12 +8,14 @@
 pub(crate) mod fake;
 pub mod memory;
 pub mod metadata;
+pub mod search;
 pub mod variants;
 
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::policy::StoredResponse;
+use crate::policy::search::SearchMarker;
 use crate::policy::select::VaryMarker;
 
 /// The entry under a key; `B` is the store's body, a stream that is read once.
@@ -21,6 +23,8 @@ use crate::policy::select::VaryMarker;
 pub enum Entry<B> {
     /// The URL's responses vary: each variant has a key of its own.
     Marker(VaryMarker),
+    /// URLs of the path share responses: those are stored under keys of their own.
+    SearchMarker(SearchMarker),
     /// A response.
     Response {
         /// The response without its body.

@@ -23,7 +23,7 @@ const ID_DIGITS: usize = 32;
 
 /// How long a marker is stored. Without it its variants are misses; a variant that is stored for
 /// longer costs one request.
-const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const MARKER_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -32,6 +32,9 @@ pub struct Found<B> {
     pub stored: Option<Stored<B>>,
     /// The marker under the target key, if there is one.
     pub marker: Option<VaryMarker>,
+    /// The key that the URL shares with others, if the response was looked for there; `None` for
+    /// the URL's own key. See [`search`](super::search).
+    pub shared_key: Option<TargetKey>,
 }
 
 /// A stored response and its key.
@@ -45,10 +48,22 @@ pub struct Stored<B> {
     pub body: Option<B>,
 }
 
+/// The fields of a request that select among the responses of a URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Selecting<'a> {
+    /// The normalisation of selecting fields.
+    pub rules: &'a VaryRules,
+    /// The fields that select besides those that `Vary` names. A response that was stored without
+    /// them is not selected.
+    pub required: &'a VaryFields,
+    /// The client's fields.
+    pub request: &'a HeaderMap,
+}
+
 impl<B> Found<B> {
     /// Returns the result of a lookup that finds nothing.
     pub fn nothing() -> Self {
-        Self { stored: None, marker: None }
+        Self { stored: None, marker: None, shared_key: None }
     }
 
     /// Returns the result as the policy sees it.
@@ -68,19 +83,23 @@ impl<B> Found<B> {
 pub async fn lookup<S: Store>(
     store: &S,
     target: &TargetKey,
-    rules: &VaryRules,
-    request: &HeaderMap,
+    Selecting { rules, required, request }: Selecting<'_>,
 ) -> Result<Found<S::Body>, Error> {
     let marker = match store.get(target.as_str()).await? {
         None => return Ok(Found::nothing()),
+        // Stored before a rule required a field.
+        Some(Entry::Response { .. }) if !required.is_empty() => return Ok(Found::nothing()),
+        Some(Entry::Marker(marker)) if !has_all(&marker.fields, required) => return Ok(Found::nothing()),
         Some(Entry::Response { response, body, .. }) => {
             let stored = Stored { key: target.as_str().to_owned(), response, body };
-            return Ok(Found { stored: Some(stored), marker: None });
+            return Ok(Found { stored: Some(stored), ..Found::nothing() });
         }
         Some(Entry::Marker(marker)) => marker,
+        // Only the marker of a path, which is under no target key.
+        Some(Entry::SearchMarker(_)) => return Ok(Found::nothing()),
     };
     let Some(key) = variant_key(target, &marker.fields, rules, request) else {
-        return Ok(Found { stored: None, marker: Some(marker) });
+        return Ok(Found { marker: Some(marker), ..Found::nothing() });
     };
     let stored = match store.get(key.as_str()).await? {
         Some(Entry::Response { response, generation, body }) if generation == Some(marker.generation) => {
@@ -88,7 +107,7 @@ pub async fn lookup<S: Store>(
         }
         _ => None,
     };
-    Ok(Found { stored, marker: Some(marker) })
+    Ok(Found { stored, marker: Some(marker), shared_key: None })
 }
 
 /// Stores the response to a request with these fields where [`lookup`] finds it. Stores nothing if
@@ -104,13 +123,12 @@ pub async fn lookup<S: Store>(
 pub async fn store<S: Store>(
     store: &S,
     target: &TargetKey,
-    rules: &VaryRules,
-    request: &HeaderMap,
+    Selecting { rules, required, request }: Selecting<'_>,
     (response, body): (StoredResponse, Option<S::Body>),
     retention: Duration,
     magnitude_of: impl Fn(&str) -> u8,
 ) -> Result<(), Error> {
-    let fields = vary_fields(&response.headers).unwrap_or_default();
+    let fields = with(vary_fields(&response.headers).unwrap_or_default(), required);
     let marker = match store.get(target.as_str()).await {
         Ok(Some(Entry::Marker(marker))) => Some(marker),
         // An entry that cannot be read is replaced. Otherwise nothing could be stored here until it
@@ -175,11 +193,21 @@ pub async fn record_use<S: Store>(
 /// fields do not keep replacing each other.
 fn widened(marker: Option<VaryMarker>, fields: VaryFields, generation: u64) -> VaryMarker {
     let Some(marker) = marker else { return VaryMarker { fields, generation, variants: Vec::new() } };
-    let both = VaryFields::parse([marker.fields.to_header().as_str(), fields.to_header().as_str()]);
-    match both {
-        Some(both) if both != marker.fields => VaryMarker { fields: both, generation, variants: Vec::new() },
-        _ => marker,
+    let both = with(fields, &marker.fields);
+    if both == marker.fields { marker } else { VaryMarker { fields: both, generation, variants: Vec::new() } }
+}
+
+/// Returns the fields of both.
+fn with(fields: VaryFields, more: &VaryFields) -> VaryFields {
+    if has_all(&fields, more) {
+        return fields;
     }
+    let lines = [fields.to_header(), more.to_header()];
+    VaryFields::parse(lines.iter().map(String::as_str)).unwrap_or_default()
+}
+
+fn has_all(fields: &VaryFields, required: &VaryFields) -> bool {
+    required.iter().all(|name| fields.iter().any(|known| known == name))
 }
 
 /// Returns the text of a key, and the hash with which it ends.
@@ -201,7 +229,7 @@ fn key_with_id(key: &str, id: u128) -> String {
 mod tests {
     use super::*;
     use crate::policy::testing::{at, headers, stored};
-    use crate::store::fake::{FakeStore, ready};
+    use crate::store::fake::{FakeStore, ready, selecting};
 
     fn target() -> TargetKey {
         TargetKey::parse("https://shop.example/a").unwrap()
@@ -209,15 +237,15 @@ mod tests {
 
     /// Looks a request up and returns the body. On a miss stores a response, as a fill does.
     fn get_or_fill(store: &FakeStore, language: &str, vary: &str, at_secs: u64) -> Option<String> {
-        let (request, rules) = (headers(&[("accept-language", language)]), VaryRules::default());
-        let found = ready(lookup(store, &target(), &rules, &request)).unwrap();
+        let request = headers(&[("accept-language", language)]);
+        let found = ready(lookup(store, &target(), selecting(&request))).unwrap();
         if let Some(stored) = found.stored {
             return stored.body;
         }
         let response = StoredResponse { response_time: at(at_secs), ..stored(&[("vary", vary)]) };
         let body = Some(format!("{language} at {at_secs}"));
         let response = (response, body);
-        ready(super::store(store, &target(), &rules, &request, response, Duration::from_secs(60), |_| 1))
+        ready(super::store(store, &target(), selecting(&request), response, Duration::from_secs(60), |_| 1))
             .unwrap();
         None
     }
@@ -260,17 +288,17 @@ mod tests {
 
     #[test]
     fn concurrent_fills_do_not_lose_each_others_variants() {
-        let (store, rules) = (FakeStore::default(), VaryRules::default());
+        let store = FakeStore::default();
         // All lookups precede all stores.
         for number in 0..2 * MAX_VARIANTS {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
             let response = (stored(&[("vary", "Accept-Language")]), None);
             let minute = Duration::from_secs(60);
-            ready(super::store(&store, &target(), &rules, &request, response, minute, |_| 1)).unwrap();
+            ready(super::store(&store, &target(), selecting(&request), response, minute, |_| 1)).unwrap();
         }
         let is_stored = |number: usize| {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
-            ready(lookup(&store, &target(), &rules, &request)).unwrap().stored.is_some()
+            ready(lookup(&store, &target(), selecting(&request))).unwrap().stored.is_some()
         };
         assert_eq!((0..2 * MAX_VARIANTS).filter(|number| is_stored(*number)).count(), MAX_VARIANTS);
     }
@@ -301,10 +329,10 @@ mod tests {
 
     #[test]
     fn the_least_used_variant_gives_way_and_is_deleted() {
-        let (store, rules) = (FakeStore::default(), VaryRules::default());
+        let store = FakeStore::default();
         let find = |number: usize| {
             let request = headers(&[("accept-language", &format!("x-{number}"))]);
-            ready(lookup(&store, &target(), &rules, &request)).unwrap()
+            ready(lookup(&store, &target(), selecting(&request))).unwrap()
         };
         for number in 0..MAX_VARIANTS {
             get_or_fill(&store, &format!("x-{number}"), "Accept-Language", 100 + number as u64);
@@ -342,5 +370,27 @@ mod tests {
         get_or_fill(&store, "en", "Accept-Language, Cookie", 2);
         assert_eq!(get_or_fill(&store, "de", "Accept-Language, Cookie", 3), None);
         assert_eq!(get_or_fill(&store, "de", "Accept-Language, Cookie", 4).as_deref(), Some("de at 3"));
+    }
+
+    /// A response may have been stored before a rule required a field.
+    #[test]
+    fn a_response_that_was_stored_without_a_required_field_is_not_selected() {
+        let required = VaryFields::parse(["strata-rule"]).unwrap();
+        for vary in ["", "Accept-Language"] {
+            let store = FakeStore::default();
+            get_or_fill(&store, "de", vary, 1);
+            let request = headers(&[("accept-language", "de"), ("strata-rule", "a")]);
+            let by_rule = Selecting { required: &required, ..selecting(&request) };
+            let found = ready(lookup(&store, &target(), by_rule)).unwrap();
+            assert!(found.stored.is_none() && found.marker.is_none(), "{vary}");
+            let response = (StoredResponse { response_time: at(2), ..stored(&[]) }, None);
+            let minute = Duration::from_secs(60);
+            ready(super::store(&store, &target(), by_rule, response, minute, |_| 1)).unwrap();
+            assert!(ready(lookup(&store, &target(), by_rule)).unwrap().stored.is_some());
+            let other = headers(&[("accept-language", "de"), ("strata-rule", "b")]);
+            let by_other = Selecting { required: &required, ..selecting(&other) };
+            assert!(ready(lookup(&store, &target(), by_other)).unwrap().stored.is_none());
+            assert_eq!(get_or_fill(&store, "de", vary, 3), None, "nor by one without the field");
+        }
     }
 }

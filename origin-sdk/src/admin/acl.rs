@@ -62,6 +62,7 @@ const SHIPPING: &[&str] = &[
 
 /// The further commands of `cachectl`.
 const ADMINISTRATION: &[&str] = &[
+    "acl|whoami",
     "del",
     "exec",
     "exists",
@@ -76,6 +77,7 @@ const ADMINISTRATION: &[&str] = &[
     "unlink",
     "xgroup|destroy",
     "xinfo|groups",
+    "xlen",
     "xpending",
 ];
 

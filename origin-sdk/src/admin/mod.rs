@@ -5,6 +5,7 @@
 //! does not ship it: the fleet's processes follow and ship the records that it appends.
 
 mod acl;
+mod doctor;
 #[cfg(feature = "shipping")]
 mod edge;
 mod inspect;
@@ -17,6 +18,7 @@ use serde::{Serialize, Serializer};
 use shared_keys::{Mode, Position, Scope};
 
 pub use self::acl::{AclRules, acl_rules, acl_rules_in};
+pub use self::doctor::{Diagnosis, Health};
 #[cfg(feature = "shipping")]
 pub(crate) use self::edge::edge_member;
 #[cfg(feature = "shipping")]
@@ -184,6 +186,28 @@ impl Admin {
     /// sweep.
     pub async fn sweep(&self, sweep: Sweep) -> Result<SweepCounts, AdminError> {
         sweep::sweep(&self.store, &self.app, sweep).await
+    }
+
+    /// Checks the server and the app's journal for what makes a cache slow, wrong or unavailable.
+    /// Reads at most a few thousand keys, and writes nothing.
+    ///
+    /// ```no_run
+    /// # use origin_sdk::Topology;
+    /// # use origin_sdk::admin::{Admin, Health};
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let redis = Topology::Standalone { url: "redis://127.0.0.1:6379".into() };
+    /// let diagnoses = Admin::connect(&redis, Some("shop")).await?.diagnose().await?;
+    /// for fault in diagnoses.iter().filter(|diagnosis| diagnosis.health == Health::Fail) {
+    ///     println!("{}: {}; {}", fault.check, fault.reason, fault.remedy);
+    /// }
+    /// # Ok::<_, origin_sdk::BoxError>(())
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, or if the user lacks a right that `cachectl acl` prints.
+    pub async fn diagnose(&self) -> Result<Vec<Diagnosis>, AdminError> {
+        doctor::diagnose(&self.store, &self.app).await
     }
 
     /// Deletes the progress of a target that is no longer in use. Returns whether it existed.

@@ -67,10 +67,8 @@ pub(super) async fn sweep(
     if !store.apps().await?.iter().any(|known| known == app) {
         return Err(AdminFailure::NoJournal(app.to_owned()).into());
     }
-    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::default()));
-    let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Arc::default(), Duration::MAX);
     // Caught up once: an entry that is dead now stays dead for the rest of the sweep.
-    journal.catch_up().await?;
+    let journal = journal(store).await?;
 
     let page = sweep.keys_per_sec.get().min(PAGE);
     let mut pace = tokio::time::interval(Duration::from_secs(1) * page / sweep.keys_per_sec.get());
@@ -99,9 +97,17 @@ pub(super) async fn sweep(
     }
 }
 
+/// Returns the journal as it is now. Creates it if it is missing.
+pub(super) async fn journal(store: &Arc<RedisStore>) -> Result<Journal, AdminError> {
+    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::default()));
+    let journal = Journal::new(Arc::clone(store) as _, clock, metrics, Arc::default(), Duration::MAX);
+    journal.catch_up().await?;
+    Ok(journal)
+}
+
 /// Returns the journal's verdict on the entry that starts with `head`, or `None` if `head` is not
 /// the head of an entry.
-fn verdict(journal: &Journal, key: &str, head: &[u8]) -> Option<Verdict> {
+pub(super) fn verdict(journal: &Journal, key: &str, head: &[u8]) -> Option<Verdict> {
     let meta = codec::peek(head)?;
     let tags = meta.tags.into_iter().map(|tag| Scope::Tag(tag).hash());
     let scopes: Vec<_> = ScopeHash::of_key(key).into_iter().chain(tags).collect();

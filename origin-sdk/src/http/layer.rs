@@ -1,10 +1,12 @@
 //! The tower layer that builds [`CacheService`].
 
 use http::HeaderName;
+use shared_keys::{CacheGroup, NoVarySearch};
 use tower_layer::Layer;
 
 use super::CacheService;
 use super::credentials::CredentialPolicy;
+use super::route_fields::RouteFields;
 use crate::Cache;
 
 /// A layer that sets a response's caching headers from the entries that its request has read. The
@@ -13,6 +15,9 @@ use crate::Cache;
 pub struct CacheLayer {
     cache: Cache,
     vary: Vec<HeaderName>,
+    groups: Vec<CacheGroup>,
+    invalidated_groups: Vec<CacheGroup>,
+    no_vary_search: NoVarySearch,
     weak_etag: bool,
     credentials: CredentialPolicy,
 }
@@ -24,6 +29,9 @@ impl CacheLayer {
         Self {
             cache: cache.clone(),
             vary: Vec::new(),
+            groups: Vec::new(),
+            invalidated_groups: Vec::new(),
+            no_vary_search: NoVarySearch::default(),
             weak_etag: false,
             credentials: CredentialPolicy::default(),
         }
@@ -34,6 +42,63 @@ impl CacheLayer {
     #[must_use]
     pub fn vary(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.vary.extend(fields);
+        self
+    }
+
+    /// Adds groups of this origin that responses to `GET` and `HEAD` belong to (`Cache-Groups`,
+    /// RFC 9875). Every cache on the way may obey them, browsers included. Default none.
+    ///
+    /// Groups are for responses that are not built from cached entries, or for caches that do not
+    /// obey the journal. Entries need none: their keys and tags are in `Cache-Tag`.
+    ///
+    /// ```
+    /// use axum::{Router, routing::{get, post}};
+    /// use origin_sdk::{Cache, CacheGroup, http::CacheLayer};
+    ///
+    /// fn routes(cache: &Cache) -> Router {
+    ///     let news = CacheGroup::new("news").expect("printable ASCII");
+    ///     let show = get(|| async { "news" }).layer(CacheLayer::new(cache).groups([news.clone()]));
+    ///     let write = post(|| async { "written" });
+    ///     Router::new()
+    ///         .route("/news", show)
+    ///         .route("/news/new", write.layer(CacheLayer::new(cache).invalidates_groups([news])))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn groups(mut self, groups: impl IntoIterator<Item = CacheGroup>) -> Self {
+        self.groups.extend(groups);
+        self
+    }
+
+    /// Adds groups of this origin that a successful unsafe request invalidates
+    /// (`Cache-Group-Invalidation`, RFC 9875). Default none.
+    ///
+    /// This is a message of one response to the caches that forward it. Unlike
+    /// [`Cache::invalidate`], it reaches neither other processes nor Redis, and is not repeated.
+    #[must_use]
+    pub fn invalidates_groups(mut self, groups: impl IntoIterator<Item = CacheGroup>) -> Self {
+        self.invalidated_groups.extend(groups);
+        self
+    }
+
+    /// Sets the query parameters on which responses to `GET` and `HEAD` do not depend
+    /// (`No-Vary-Search`). Caches then use one response for all URLs that differ in these only.
+    /// Default: responses depend on the whole query.
+    ///
+    /// ```
+    /// use origin_sdk::{Cache, NoVarySearch, http::CacheLayer};
+    ///
+    /// fn layer(cache: &Cache) -> CacheLayer {
+    ///     let search = NoVarySearch::default().ignoring(["utm_source", "utm_medium"]).in_any_order();
+    ///     CacheLayer::new(cache).no_vary_search(search)
+    /// }
+    /// ```
+    ///
+    /// Use one setting for all responses of a path. A handler that reads an ignored parameter would
+    /// show one client's value to all.
+    #[must_use]
+    pub fn no_vary_search(mut self, search: NoVarySearch) -> Self {
+        self.no_vary_search = search;
         self
     }
 
@@ -87,6 +152,8 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     fn layer(&self, inner: S) -> CacheService<S> {
-        CacheService::new(inner, self.cache.clone(), &self.vary, self.weak_etag, &self.credentials)
+        let fields =
+            RouteFields::new(&self.vary, &self.groups, &self.invalidated_groups, &self.no_vary_search);
+        CacheService::new(inner, self.cache.clone(), fields, self.weak_etag, &self.credentials)
     }
 }

@@ -48,16 +48,22 @@
 //! | `ETag` | a strong tag of the body, or a weak one ([`CacheLayer::weak_etag`]); a matching `If-None-Match` gets a 304 | |
 //! | `Cache-Status` | the innermost layer that was read | the same |
 //! | `Vary` | the fields that [`CacheLayer::vary`] names, on every response to a `GET` or `HEAD` | the same |
+//! | `Cache-Groups` | the groups that [`CacheLayer::groups`] names, likewise | the same |
+//! | `No-Vary-Search` | what [`CacheLayer::no_vary_search`] sets, likewise | the same |
 //!
 //! Headers that a handler sets itself take part: its `ETag` is used, its `Cache-Tag` is extended,
-//! and its `Cache-Control` or `CDN-Cache-Control` sets the lifetime, except for private data.
+//! and its `Cache-Control` or `CDN-Cache-Control` sets the lifetime, except for private data. Its
+//! `No-Vary-Search` replaces the layer's, and its `Cache-Groups` are extended.
 //!
 //! A response that is private because of the request's credentials gets `ETag`, `Cache-Status`,
 //! `Vary`, and `Cache-Control: private, no-cache`, or `private` in addition to the handler's own
 //! lifetime.
 //!
-//! Error responses, except 404, get only `Cache-Status` and `Vary`, and are made private as others
-//! are. Responses to other methods are not changed, except that a user's own data is made private.
+//! Error responses, except 404, get only `Cache-Status`, `Vary`, `Cache-Groups` and
+//! `No-Vary-Search`, and are made private as others are. Responses to other methods are not
+//! changed, except that a user's own data is made private, and that successful ones to unsafe
+//! methods get `Cache-Group-Invalidation` with the groups that [`CacheLayer::invalidates_groups`]
+//! names.
 //!
 //! Reads count if they happen in the task that serves the request, or in a task that it spawns with
 //! [`for_this_request`].
@@ -68,6 +74,7 @@ mod headers;
 mod layer;
 #[cfg(feature = "axum")]
 mod private;
+mod route_fields;
 mod service;
 
 pub use crate::request_scope::{for_this_request, mark_private};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Either, Full};
 use tower_service::Service;
@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::credentials::CredentialPolicy;
 use super::etag;
 use super::headers::{self, Audience};
+use super::route_fields::RouteFields;
 use crate::Cache;
 use crate::error::BoxError;
 use crate::request_scope::RequestScope;
@@ -28,8 +29,7 @@ const MAX_ETAG_BYTES: u64 = 1 << 20;
 pub struct CacheService<S> {
     inner: S,
     cache: Cache,
-    /// The value to add to `Vary`; `None` if the layer names no fields.
-    vary: Option<HeaderValue>,
+    fields: RouteFields,
     weak_etag: bool,
     credentials: Arc<CredentialPolicy>,
 }
@@ -38,14 +38,11 @@ impl<S> CacheService<S> {
     pub(super) fn new(
         inner: S,
         cache: Cache,
-        vary: &[HeaderName],
+        fields: RouteFields,
         weak_etag: bool,
         credentials: &CredentialPolicy,
     ) -> Self {
-        let names = vary.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
-        // A list of field names is always a valid field value.
-        let vary = HeaderValue::from_str(&names).ok().filter(|value| !value.is_empty());
-        Self { inner, cache, vary, weak_etag, credentials: Arc::new(credentials.clone()) }
+        Self { inner, cache, fields, weak_etag, credentials: Arc::new(credentials.clone()) }
     }
 }
 
@@ -70,12 +67,16 @@ where
         // documentation of `Service` requires.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let (cache, vary, weak_etag) = (self.cache.clone(), self.vary.clone(), self.weak_etag);
+        let (cache, fields, weak_etag) = (self.cache.clone(), self.fields.clone(), self.weak_etag);
         let policy = Arc::clone(&self.credentials);
         async move {
             let scope = RequestScope::default();
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
+                let is_unsafe = !request.method().is_safe();
                 let mut response = scope.scope(inner.call(request)).await?;
+                if is_unsafe {
+                    fields.add_invalidation(&mut response);
+                }
                 if scope.take().private {
                     headers::forbid_storing(response.headers_mut());
                 }
@@ -90,9 +91,7 @@ where
             let position = cache.core().journal.position();
             let mut response = scope.scope(inner.call(request)).await?;
             let reads = scope.take();
-            if let Some(vary) = vary {
-                response.headers_mut().append(header::VARY, vary);
-            }
+            fields.add_to(response.headers_mut());
             let is_restricted = policy.restricts(credentials, response.headers());
             let audience = if is_restricted { Audience::Sender } else { Audience::Everyone };
             if headers::describe(&mut response, &reads, audience, position, &cache.core().metrics) {

@@ -25,7 +25,7 @@ pub(crate) use self::follower::ensure_follower;
 use self::history::History;
 use self::queue::{Queue, Queued};
 pub(crate) use self::records::records;
-use crate::clock::Clock;
+use crate::clock::{Clock, nanos};
 use crate::closing::{Closing, Phase};
 use crate::durable_queue::QueueStore;
 use crate::error::StoreError;
@@ -68,11 +68,10 @@ pub(crate) struct Journal {
     changes: AtomicU64,
     /// Notified after records have been applied.
     news: Arc<Notify>,
-    /// The clock's reading, in nanoseconds, at which the process was last known to be caught up.
-    confirmed_at: AtomicU64,
-    /// Whether the process has ever been caught up.
-    reached_once: AtomicBool,
-    /// The store's connection count at `confirmed_at`.
+    /// The clock's reading, in nanoseconds, from which on the process lags: `max_lag` after it was
+    /// last known to be caught up, and 0 until it is for the first time.
+    lags_from: AtomicU64,
+    /// The store's connection count when the process was last known to be caught up.
     confirmed_over: AtomicU64,
     /// The number of the last catch-up that succeeded. Locked during a catch-up, so that records
     /// are applied once and in order.
@@ -128,8 +127,7 @@ impl Journal {
             state: RwLock::new(state),
             changes: AtomicU64::new(1),
             news: Arc::default(),
-            confirmed_at: AtomicU64::new(0),
-            reached_once: AtomicBool::new(false),
+            lags_from: AtomicU64::new(0),
             confirmed_over: AtomicU64::new(0),
             last_catch_up: tokio::sync::Mutex::default(),
             catch_ups_begun: AtomicU64::new(0),
@@ -167,6 +165,7 @@ impl Journal {
     }
 
     /// Returns a number that stays the same while no verdict has changed. Never 0.
+    #[inline]
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
@@ -227,9 +226,13 @@ impl Journal {
     /// `max_lag`, or has not followed over its current connection yet. A new connection can lead to
     /// a primary that lost records which this process has applied.
     pub(crate) fn is_lagging(&self, now: Duration) -> bool {
-        let confirmed = Duration::from_nanos(self.confirmed_at.load(Ordering::Acquire));
-        !self.reached_once.load(Ordering::Acquire)
-            || now.saturating_sub(confirmed) > self.max_lag
+        self.is_lagging_at(nanos(now))
+    }
+
+    /// Like [`is_lagging`](Self::is_lagging), at a reading in nanoseconds.
+    #[inline]
+    pub(crate) fn is_lagging_at(&self, now: u64) -> bool {
+        now >= self.lags_from.load(Ordering::Acquire)
             || self.confirmed_over.load(Ordering::Acquire) != self.store.connections()
     }
 
@@ -269,8 +272,8 @@ impl Journal {
             // replied.
             if !progress.more && is_whole && connections == self.store.connections() {
                 self.confirmed_over.store(connections, Ordering::Release);
-                self.confirmed_at.store(nanos(requested_at), Ordering::Release);
-                self.reached_once.store(true, Ordering::Release);
+                let lags_from = nanos(requested_at.saturating_add(self.max_lag)).saturating_add(1);
+                self.lags_from.store(lags_from, Ordering::Release);
                 *last = number;
                 return Ok(());
             }
@@ -519,8 +522,4 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.warn_of_unsent("the last handle of the cache is dropped");
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ mod builder;
 mod caller;
 mod failures;
 mod fleet_load;
+mod key_text;
 mod load;
 mod put;
 mod read;
@@ -17,7 +18,6 @@ mod tests;
 mod tiers;
 mod write;
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,11 +70,6 @@ struct Inner<V> {
     loaders: Arc<Semaphore>,
 }
 
-thread_local! {
-    /// Holds the rendered key of a read, so that a hit allocates nothing.
-    static KEY_BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
 impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
     /// Returns a handle for a loader or writer, with the tags that follow from the key.
     fn load_context(&self, key: &K) -> LoadContext {
@@ -102,6 +97,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     fn entry(&self, key: &str, value: Arc<V>, meta: Meta) -> Arc<Entry<V>> {
-        Arc::new(Entry::new(key, value, meta, &self.core.clock, Duration::ZERO))
+        Arc::new(self.aged_entry(key, value, meta, Duration::ZERO))
+    }
+
+    /// Returns an entry whose value has this age now.
+    fn aged_entry(&self, key: &str, value: Arc<V>, meta: Meta, age: Duration) -> Entry<V> {
+        let entry = Entry::new(key, value, meta, &self.core.clock, age);
+        entry.plain_within(self.options.xfetch_beta, self.options.memory_ttl)
     }
 }

@@ -1,6 +1,7 @@
 //! The read path: memory → Redis → loader.
 
 use std::convert::identity;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
 
-use super::{Inner, KEY_BUFFER, Namespace, OnDisconnect};
+use super::key_text::with_text;
+use super::{Inner, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
+use crate::clock::COARSE_ERROR;
 use crate::codec::{self, Decoded};
 use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError, Work};
@@ -105,56 +108,115 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        if self.inner.core.bypass {
-            return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
+        if let Some(cached) = self.serve_plain(key) {
+            return Ok(cached);
         }
-        let now = self.inner.core.clock.now();
-        match self.look_up(key, now).await {
-            Lookup::Hit(found) => {
-                if let Some(rand) = found.refresh {
-                    self.refresh(key, boxed(Work::Loader, loader, Some), rand);
-                }
-                Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
-            }
-            Lookup::Miss(fallback) => {
-                self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
-            }
+        match self.serve_from_memory(key) {
+            Ok(cached) => Ok(cached),
+            Err(lookup) => self.get_or_load_further(key, loader, lookup).await,
         }
     }
 
     /// Returns the value of a key if a layer has one which may be served. Loads nothing, and
     /// refreshes nothing.
     pub async fn get_cached(&self, key: &K) -> Option<Cached<V>> {
+        if let Some(cached) = self.serve_plain(key) {
+            return Some(cached);
+        }
+        match self.serve_from_memory(key) {
+            Ok(cached) => Some(cached),
+            Err(Lookup::Hit(found)) => Some(self.inner.serve_found(&found)),
+            Err(Lookup::Miss(held)) => Box::pin(self.get_cached_further(key, held)).await,
+        }
+    }
+
+    /// Gets a value for which there is more to do than to return the copy in memory. The future is
+    /// boxed, so that that of a hit stays small.
+    #[cold]
+    fn get_or_load_further<F, L>(
+        &self,
+        key: &K,
+        loader: F,
+        lookup: Lookup<V>,
+    ) -> Pin<Box<impl Future<Output = Result<Cached<V>, LoadError>>>>
+    where
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<V, BoxError>> + Send + 'static,
+    {
+        Box::pin(async move {
+            if self.inner.core.bypass {
+                return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
+            }
+            let lookup = match lookup {
+                Lookup::Miss(held) => self.look_up_further(key, held).await,
+                hit => hit,
+            };
+            match lookup {
+                Lookup::Hit(found) => {
+                    if let Some(rand) = found.refresh {
+                        self.refresh(key, boxed(Work::Loader, loader, Some), rand);
+                    }
+                    Ok(self.inner.serve_found(&found))
+                }
+                Lookup::Miss(fallback) => {
+                    self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
+                }
+            }
+        })
+    }
+
+    async fn get_cached_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Option<Cached<V>> {
         if self.inner.core.bypass {
             return None;
         }
-        let now = self.inner.core.clock.now();
-        match self.look_up(key, now).await {
-            Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
+        match self.look_up_further(key, held).await {
+            Lookup::Hit(found) => Some(self.inner.serve_found(&found)),
             Lookup::Miss(_) => None,
         }
     }
 
-    async fn look_up(&self, key: &K, now: Duration) -> Lookup<V> {
+    /// Serves the copy in memory if nothing else has to be done.
+    ///
+    /// This is the path of nearly all reads. It takes one shard's lock, allocates nothing, and
+    /// reads the coarse clock: where the clock's error could matter, it serves nothing.
+    #[inline]
+    fn serve_plain(&self, key: &K) -> Option<Cached<V>> {
+        // A request needs the entry itself, for its scopes.
+        if request_scope::is_active() {
+            return None;
+        }
+        let Inner { core, metrics, .. } = &*self.inner;
+        let now = core.clock.coarse_nanos();
+        let latest = now + COARSE_ERROR;
+        let serve = |entry: &Entry<V>| {
+            if core.journal.is_lagging_at(latest) || !entry.is_plain(&core.journal, latest) {
+                return None;
+            }
+            metrics.memory_hits.add(1);
+            let (layer, freshness) = (Layer::Memory, Freshness::Fresh);
+            Some(Cached { value: Arc::clone(&entry.value), layer, age: entry.age_at(now), freshness })
+        };
+        with_text(key, |text| core.memory.read(text, serve))?
+    }
+
+    /// Serves the copy in memory if it may be served and is not due for a refresh. Otherwise
+    /// returns the result of the lookup as the error.
+    #[inline(never)]
+    fn serve_from_memory(&self, key: &K) -> Result<Cached<V>, Lookup<V>> {
+        let now = self.inner.core.clock.now();
         match self.look_up_memory(key, now) {
-            Lookup::Miss(held) => self.look_up_further(key, held).await,
-            hit => hit,
+            Lookup::Hit(found) if found.refresh.is_none() => {
+                Ok(self.inner.serve(&found.entry, found.layer, found.freshness, now))
+            }
+            lookup => Err(lookup),
         }
     }
 
     /// Looks the key up in memory. Takes one shard's lock and allocates nothing.
     pub(super) fn look_up_memory(&self, key: &K, now: Duration) -> Lookup<V> {
-        let held = KEY_BUFFER.with_borrow_mut(|text| {
-            text.clear();
-            key.render(text).ok()?;
-            self.inner.core.memory.get(text)
-        });
-        // A process that lags may not know that the entry is covered: it has to catch up first.
-        if self.inner.core.journal.is_lagging(now) {
-            Lookup::Miss(held)
-        } else {
-            self.inner.judge_held(held, now)
-        }
+        let held = with_text(key, |text| self.inner.core.memory.get_bytes(text)).flatten();
+        self.inner.judge_in_memory(held, now)
     }
 
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
@@ -198,6 +260,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
 }
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+    fn judge_in_memory(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
+        // A process that lags may not know that the entry is covered: it has to catch up first.
+        if self.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.judge_held(held, now) }
+    }
+
     /// Judges a copy in memory.
     pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
         match held {
@@ -340,8 +407,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if self.core.outdated_copies.contains(key, read.requested_at, now, age) {
             return Err(&self.metrics.outdated_copies);
         }
-        let entry = Entry::new(key, Arc::new(value), meta, &self.core.clock, age);
-        Ok((Arc::new(entry), uncompressed_bytes))
+        Ok((Arc::new(self.aged_entry(key, Arc::new(value), meta, age)), uncompressed_bytes))
+    }
+
+    /// Like [`serve`](Self::serve), for the result of a lookup.
+    fn serve_found(&self, found: &Servable<V>) -> Cached<V> {
+        self.serve(&found.entry, found.layer, found.freshness, self.core.clock.now())
     }
 
     /// Returns an entry to a caller, counts it, and adds it to the request that the caller serves.

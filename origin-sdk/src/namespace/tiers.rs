@@ -141,6 +141,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Stores an entry in this process's memory, and counts the values that are too large for it.
     fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, uncompressed_bytes: usize) -> Storage {
+        // Checked now, so that the first hit need not.
+        entry.verdict(&self.core.journal);
         if self.core.memory.put(key, Arc::clone(entry), uncompressed_bytes) {
             return Storage::Stored;
         }

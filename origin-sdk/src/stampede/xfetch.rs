@@ -23,6 +23,13 @@ pub(crate) fn may_be_due(now: Duration, expiry: Duration, delta: Duration, beta:
     now >= expiry || delta.as_secs_f64() * beta * MAX_NEGATIVE_LN >= (expiry - now).as_secs_f64()
 }
 
+/// Returns a moment before which [`may_be_due`] is false.
+pub(crate) fn earliest(expiry: Duration, delta: Duration, beta: f64) -> Duration {
+    // Doubled, which is more than rounding loses.
+    let lead = Duration::try_from_secs_f64(2.0 * delta.as_secs_f64() * beta * MAX_NEGATIVE_LN);
+    expiry.saturating_sub(lead.unwrap_or(Duration::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -69,6 +76,15 @@ mod tests {
             let (expiry, delta) = (Duration::from_millis(300_000), Duration::from_millis(delta_ms));
             let now = expiry - Duration::from_millis(left_ms);
             prop_assert!(may_be_due(now, expiry, delta, beta) || !is_due(now, expiry, delta, beta, rand));
+        }
+
+        /// Before the earliest moment, readers need not look at the expiry at all.
+        #[test]
+        fn a_value_is_not_due_before_the_earliest_moment(
+            expiry_ms in 0u64..300_000, delta_ms in 0u64..5_000, beta in 0.0..4.0, now_ms in 0u64..300_000,
+        ) {
+            let [now, expiry, delta] = [now_ms, expiry_ms, delta_ms].map(Duration::from_millis);
+            prop_assert!(now >= earliest(expiry, delta, beta) || !may_be_due(now, expiry, delta, beta));
         }
 
         /// A draw that is due now is also due later.

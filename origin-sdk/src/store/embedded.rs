@@ -32,7 +32,7 @@ const MAX_LEDGER: usize = 100_000;
 /// The most keys whose version is remembered.
 const MAX_VERSIONS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// A store with its values in an LRU and its journal in a queue.
+/// A store with its values in a memory tier of its own and its journal in a queue.
 pub(crate) struct EmbeddedStore {
     values: Memory,
     /// The highest version of each key that was written with a version.

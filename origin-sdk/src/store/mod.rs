@@ -17,7 +17,9 @@ pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
 pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
 pub use self::redis::Topology;
-pub(crate) use self::redis::{RedisOptions, RedisStore, Timeouts};
+pub(crate) use self::redis::{
+    JournalSize, MAX_FEED, MAX_LEDGER, RedisOptions, RedisStore, SampledKey, Timeouts, Ttl,
+};
 pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
 use crate::random;

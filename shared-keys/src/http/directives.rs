@@ -125,7 +125,7 @@ impl Directives {
                     directives.set(name, Some(seconds.map(|s| Duration::from_secs(s).min(MAX_DELTA))));
                 }
                 Member::String(text) if directives.qualify(name, text) => {}
-                Member::String(_) | Member::Other => directives.set(name, Some(None)),
+                Member::String(_) | Member::Strings(_) | Member::Other => directives.set(name, Some(None)),
             }
         }
         directives.restrict_by_dictionary(value);

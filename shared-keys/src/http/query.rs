@@ -12,14 +12,14 @@ use crate::ParseError;
 /// client's parameters with this prefix are dropped, so that no client can name another's variant.
 pub const RESERVED_PREFIX: &str = "__strata_";
 
-/// The largest number of parameters that are sorted.
+/// The largest number of parameters that [`QueryRules::sorted`] sorts.
 const MAX_SORTED: usize = 256;
 
 /// Rules that select the query parameters of a target key, and decide whether their order counts.
 ///
-/// By default every parameter counts except those with the prefix [`RESERVED_PREFIX`], and they are
-/// sorted by name. More than 256 parameters are not sorted: no page has that many, and sorting a
-/// hostile query would cost the edge time.
+/// By default every parameter counts except those with the prefix [`RESERVED_PREFIX`], and so does
+/// their order. Pages write the parameters of a link in one order, so sorting them gains next to no
+/// hits; it changes the URL that the origin receives ([`sorted`](Self::sorted)).
 ///
 /// **The origin must not receive what the key drops**, wherever the response may be stored: request
 /// the key's own URL. Otherwise a client could store the response to `?utm_source=…` for everyone
@@ -38,7 +38,7 @@ const MAX_SORTED: usize = 256;
 /// use shared_keys::{QueryRules, TargetKey};
 /// let rules = QueryRules::default().dropping(["utm_*", "gclid"])?;
 /// let key = TargetKey::with_rules("https://a.example/x?b=2&utm_source=mail&a=1", &rules)?;
-/// assert_eq!(key.as_str(), "https://a.example/x?a=1&b=2");
+/// assert_eq!(key.as_str(), "https://a.example/x?b=2&a=1");
 /// assert_eq!(rules.forwarded(Some("b=2&utm_source=mail&a=1")).as_deref(), Some("b=2&a=1"));
 /// assert_eq!(rules.forwarded(Some("gclid=7")), None);
 /// # Ok::<_, shared_keys::ParseError>(())
@@ -49,7 +49,19 @@ pub struct QueryRules {
     kept: Option<Vec<Pattern>>,
     /// The patterns of the parameters that do not count, even if `kept` has them.
     dropped: Vec<Pattern>,
-    in_order: bool,
+    form: Form,
+}
+
+/// The form of the URL in the key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Form {
+    /// Normal form, with the parameters in their order.
+    #[default]
+    Ordered,
+    /// Normal form, with the parameters sorted by name.
+    Sorted,
+    /// The spelling of the client, with the parameters in their order.
+    Exact,
 }
 
 impl QueryRules {
@@ -90,19 +102,50 @@ impl QueryRules {
         Ok(self)
     }
 
-    /// Leaves the parameters unsorted, for origins to which the order of different parameters
-    /// matters.
+    /// Sorts the parameters by name, for an origin to which the order of different parameters does
+    /// not matter and whose clients write several orders.
+    ///
+    /// More than 256 parameters are not sorted: no page has that many, and sorting a hostile query
+    /// would cost the edge time.
     ///
     /// ```
     /// use shared_keys::{QueryRules, TargetKey};
-    /// let rules = QueryRules::default().in_order();
+    /// let rules = QueryRules::default().sorted();
     /// let key = TargetKey::with_rules("http://a.example/?b&a", &rules)?;
-    /// assert_eq!(key.as_str(), "http://a.example/?b&a");
+    /// assert_eq!(key.as_str(), "http://a.example/?a&b");
     /// # Ok::<_, shared_keys::ParseError>(())
     /// ```
     #[must_use]
-    pub fn in_order(self) -> Self {
-        Self { in_order: true, ..self }
+    pub fn sorted(self) -> Self {
+        Self { form: Form::Sorted, ..self }
+    }
+
+    /// Keeps path and query as the client spelled them, for an origin that checks a signature over
+    /// the URL. Only the parameters that do not count are removed.
+    ///
+    /// Each spelling is a key of its own. A key in normal form for an origin that receives the
+    /// client's spelling would let one client choose what all others receive.
+    ///
+    /// ```
+    /// use shared_keys::{QueryRules, TargetKey};
+    /// let rules = QueryRules::default().exact();
+    /// let key = TargetKey::with_rules("http://A.example:80/%7e?b=%2f&a", &rules)?;
+    /// assert_eq!(key.as_str(), "http://a.example/%7e?b=%2f&a");
+    /// # Ok::<_, shared_keys::ParseError>(())
+    /// ```
+    #[must_use]
+    pub fn exact(self) -> Self {
+        Self { form: Form::Exact, ..self }
+    }
+
+    /// Returns whether the parameters are sorted by name.
+    #[must_use]
+    pub fn is_sorted(&self) -> bool {
+        self.form == Form::Sorted
+    }
+
+    pub(crate) fn is_exact(&self) -> bool {
+        self.form == Form::Exact
     }
 
     /// Returns the client's query without what the key drops; the rest is unchanged and in its
@@ -121,9 +164,9 @@ impl QueryRules {
     }
 
     /// Like [`forwarded`](Self::forwarded), but in the order of the key.
-    fn sorted(&self, query: Option<&str>) -> Option<String> {
+    fn ordered(&self, query: Option<&str>) -> Option<String> {
         let forwarded = self.forwarded(query)?;
-        let is_sorted = !self.in_order && forwarded.split('&').count() <= MAX_SORTED;
+        let is_sorted = self.is_sorted() && forwarded.split('&').count() <= MAX_SORTED;
         let mut parameters: Vec<&str> = Vec::new();
         for parameter in forwarded.split('&') {
             // Sorted by decoded names, so that parameters which an origin may read as one name stay
@@ -138,9 +181,12 @@ impl QueryRules {
 
     /// Returns the query as written in the key.
     pub(crate) fn normal(&self, query: Option<&str>) -> Option<String> {
-        let sorted = self.sorted(query)?;
-        let mut normal = String::with_capacity(sorted.len());
-        push_normal(&sorted, &mut normal);
+        let ordered = self.ordered(query)?;
+        if self.is_exact() {
+            return Some(ordered);
+        }
+        let mut normal = String::with_capacity(ordered.len());
+        push_normal(&ordered, &mut normal);
         Some(normal)
     }
 
@@ -210,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_query_of_more_than_256_parameters_is_not_sorted() {
-        let all = QueryRules::default();
+        let all = QueryRules::default().sorted();
         let descending =
             |count: usize| (0..count).rev().map(|n| alloc::format!("p{n:03}")).collect::<Vec<_>>().join("&");
         let sorted = |count: usize| key(Some(&descending(count)), &all).contains("?p000&p001&");
@@ -262,8 +308,23 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_parameters_counts_unless_a_rule_sorts_them() {
+        let (all, sorted) = (QueryRules::default(), QueryRules::default().sorted());
+        assert_eq!(key(Some("b=1&a=%2f"), &all), "http://a.example/?b=1&a=%2F");
+        assert_eq!(key(Some("b=1&a=%2f"), &sorted), "http://a.example/?a=%2F&b=1");
+    }
+
+    #[test]
+    fn an_exact_key_lacks_only_what_does_not_count() {
+        let rules = dropping(&["utm_*"]).exact();
+        let query = "b=%2f&&utm_id=1&a=+&a=%20&__strata_variant=x&%7E=%c3%A9";
+        assert_eq!(key(Some(query), &rules), "http://a.example/?b=%2f&&a=+&a=%20&%7E=%c3%A9");
+        assert_eq!(key(Some("utm_id=1"), &rules), "http://a.example/");
+    }
+
+    #[test]
     fn names_that_mean_the_same_keep_their_order() {
-        let all = QueryRules::default();
+        let all = QueryRules::default().sorted();
         assert_ne!(key(Some("a[]=1&a%5B%5D=2"), &all), key(Some("a%5B%5D=2&a[]=1"), &all));
         assert_ne!(key(Some("a+b=1&a%20b=2"), &all), key(Some("a%20b=2&a+b=1"), &all));
         assert_ne!(key(Some("a+b=1"), &all), key(Some("a%20b=1"), &all));
@@ -292,7 +353,8 @@ mod tests {
         for parameter in parameters.into_iter().filter(|parameter| rules.counts(name_of(parameter))) {
             let mut normal = String::new();
             push_normal(parameter, &mut normal);
-            let name = if rules.in_order { Vec::new() } else { form_bytes(name_of(parameter)).collect() };
+            let name = if rules.is_sorted() { form_bytes(name_of(parameter)).collect() } else { Vec::new() };
+            let normal = if rules.is_exact() { parameter.into() } else { normal };
             meaning.entry(name).or_default().push(normal);
         }
         (!meaning.is_empty()).then_some(meaning)
@@ -319,9 +381,9 @@ mod tests {
     fn rules() -> impl Strategy<Value = QueryRules> {
         let names =
             || proptest::collection::vec(prop_oneof!["a", "a b", "b", "\\*", "a\\*", "utm_\\*"], 0..3);
-        (proptest::option::of(names()), names(), any::<bool>()).prop_map(|(kept, dropped, in_order)| {
-            let rules = QueryRules::default().dropping(dropped).unwrap();
-            let rules = if in_order { rules.in_order() } else { rules };
+        let form = prop_oneof![Just(Form::Ordered), Just(Form::Sorted), Just(Form::Exact)];
+        (proptest::option::of(names()), names(), form).prop_map(|(kept, dropped, form)| {
+            let rules = QueryRules { form, ..QueryRules::default().dropping(dropped).unwrap() };
             kept.map_or(rules.clone(), |kept| rules.keeping(kept).unwrap())
         })
     }

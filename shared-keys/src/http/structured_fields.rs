@@ -1,9 +1,10 @@
-//! Dictionaries of structured fields (RFC 9651 section 4.2.2), as far as targeted cache control
-//! needs them (RFC 9213 section 2.1).
+//! Dictionaries and lists of structured fields (RFC 9651 section 4.2), as far as caches need them:
+//! targeted cache control (RFC 9213), No-Vary-Search and cache groups (RFC 9875).
 //!
-//! In: a field value. Out: its members in order, each key once with its last value, or `None` if
-//! any part of the value does not parse, since the whole field is then ignored. Integers, booleans
-//! and strings are read; other types are only recognised.
+//! In: a field value. Out: its members in order, in a dictionary each key once with its last value,
+//! or `None` if any part of the value does not parse, since the whole field is then ignored.
+//! Integers, booleans, strings and inner lists of strings are read; other types are only
+//! recognised.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -20,12 +21,18 @@ pub(crate) enum Member {
     Boolean(bool),
     /// A string without its quotes and escapes.
     String(Vec<u8>),
-    /// A decimal, token, byte sequence, date, display string or inner list.
+    /// An inner list whose items are all strings, without their quotes and escapes.
+    Strings(Vec<Vec<u8>>),
+    /// A decimal, token, byte sequence, date, display string or other inner list.
     Other,
 }
 
-/// Parses a dictionary. Returns `None` if the value is not one; an empty value is an empty
-/// dictionary.
+/// The largest number of members, which RFC 9651 section 3.2 requires to support. Each member is
+/// compared with those before it.
+const MAX_MEMBERS: usize = 1024;
+
+/// Parses a dictionary. Returns `None` if the value is not one or has more than 1,024 members; an
+/// empty value is an empty dictionary.
 pub(crate) fn parse_dictionary(value: &[u8]) -> Option<Vec<(String, Member)>> {
     let mut input = Input { rest: value };
     let mut members: Vec<(String, Member)> = Vec::new();
@@ -36,15 +43,27 @@ pub(crate) fn parse_dictionary(value: &[u8]) -> Option<Vec<(String, Member)>> {
         input.parameters()?;
         members.retain(|(earlier, _)| *earlier != key);
         members.push((key, member));
-        input.skip(is_ows);
-        if input.rest.is_empty() {
-            return Some(members);
-        }
-        input.expect(b',')?;
-        input.skip(is_ows);
-        if input.rest.is_empty() {
+        if members.len() > MAX_MEMBERS {
             return None;
         }
+        input.next_member()?;
+    }
+    Some(members)
+}
+
+/// Parses a list (RFC 9651 section 4.2.1). Returns `None` if the value is not one or has more
+/// than 1,024 members; an empty value is an empty list.
+pub(crate) fn parse_list(value: &[u8]) -> Option<Vec<Member>> {
+    let mut input = Input { rest: value };
+    let mut members = Vec::new();
+    input.skip(|byte| byte == b' ');
+    while !input.rest.is_empty() {
+        members.push(input.item_or_inner_list()?);
+        input.parameters()?;
+        if members.len() > MAX_MEMBERS {
+            return None;
+        }
+        input.next_member()?;
     }
     Some(members)
 }
@@ -82,6 +101,17 @@ impl Input<'_> {
         self.eat(byte).then_some(())
     }
 
+    /// Skips to the next member, or to the end. Returns `None` if the value ends with a comma.
+    fn next_member(&mut self) -> Option<()> {
+        self.skip(is_ows);
+        if self.rest.is_empty() {
+            return Some(());
+        }
+        self.expect(b',')?;
+        self.skip(is_ows);
+        (!self.rest.is_empty()).then_some(())
+    }
+
     fn key(&mut self) -> Option<String> {
         let start = self.rest;
         match self.peek()? {
@@ -107,12 +137,16 @@ impl Input<'_> {
         if !self.eat(b'(') {
             return self.bare_item();
         }
+        let mut strings = Some(Vec::new());
         loop {
             self.skip(|byte| byte == b' ');
             if self.eat(b')') {
-                return Some(Member::Other);
+                return Some(strings.map_or(Member::Other, Member::Strings));
             }
-            self.bare_item()?;
+            match (self.bare_item()?, &mut strings) {
+                (Member::String(text), Some(strings)) => strings.push(text),
+                _ => strings = None,
+            }
             self.parameters()?;
             if !matches!(self.peek()?, b' ' | b')') {
                 return None;
@@ -200,6 +234,18 @@ mod tests {
         parse_dictionary(value.as_bytes())
     }
 
+    /// Each member is compared with those before it.
+    #[test]
+    fn rfc9651_3_2_a_dictionary_has_a_largest_number_of_members() {
+        let members = |count: usize| {
+            let members: Vec<String> = (0..count).map(|number| alloc::format!("a{number}=1")).collect();
+            parse(&members.join(","))
+        };
+        assert_eq!(members(1024).map(|members| members.len()), Some(1024));
+        assert_eq!(members(1025), None);
+        assert_eq!(parse(&["a"; 5000].join(",")).map(|members| members.len()), Some(1));
+    }
+
     #[test]
     fn rfc9651_4_2_2_dictionaries() {
         let member = |key: &str, member| (key.to_owned(), member);
@@ -217,6 +263,13 @@ mod tests {
             (
                 "a=(1 \"x\";q 2);p=tok, b=:aGk=:",
                 Some(vec![member("a", Member::Other), member("b", Member::Other)]),
+            ),
+            (
+                "a=(\"x\" \"y\\\"\";q), b=()",
+                Some(vec![
+                    member("a", Member::Strings(vec![b"x".to_vec(), b"y\"".to_vec()])),
+                    member("b", Member::Strings(vec![])),
+                ]),
             ),
             (
                 "a=-5, b=1.250, c=@165, d=%\"x\"",
@@ -240,6 +293,26 @@ mod tests {
         ];
         for (value, expected) in rows {
             assert_eq!(parse(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn rfc9651_4_2_1_lists() {
+        let string = |text: &str| Member::String(text.as_bytes().to_vec());
+        for (value, expected) in [
+            ("", Some(vec![])),
+            (" \"a\" ,\t\"b\";x=1;y", Some(vec![string("a"), string("b")])),
+            (
+                "tok, 1, (\"a\")",
+                Some(vec![Member::Other, Member::Integer(1), Member::Strings(vec![b"a".to_vec()])]),
+            ),
+            ("\"a\",", None),
+            (",\"a\"", None),
+            ("\"a\" \"b\"", None),
+            ("\"a", None),
+            ("\"é\"", None),
+        ] {
+            assert_eq!(parse_list(value.as_bytes()), expected, "{value}");
         }
     }
 }

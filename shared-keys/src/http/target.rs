@@ -2,6 +2,7 @@
 //! code that normalises URLs.
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +12,8 @@ use url::{Position, Url};
 
 use super::percent::{is_unreserved, push_escaped, push_normal};
 use super::query::RESERVED_PREFIX;
-use crate::{ParseError, QueryRules, ScopeHash};
+use crate::scope::within_depth;
+use crate::{ContentHash, NoVarySearch, ParseError, QueryRules, ScopeHash};
 
 /// The form of the text behind the scheme, for error messages.
 const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65535 behind it";
@@ -20,8 +22,8 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 ///
 /// The URL is normalised: scheme and host in lower case, no default port, no fragment, no user
 /// name, dot segments resolved, percent-encoding in its normal form (RFC 3986 section 6.2.2), and
-/// query parameters according to [`QueryRules`]. A host beyond ASCII must be in Punycode, as
-/// clients send it.
+/// query parameters according to [`QueryRules`], which can also keep the spelling of path and query
+/// ([`QueryRules::exact`]). A host beyond ASCII must be in Punycode, as clients send it.
 ///
 /// The key of a `GET` names no method, and a `HEAD` is answered from it.
 /// [`of_method`](Self::of_method) returns the key of another method.
@@ -30,13 +32,13 @@ const HOST: &str = "a host in ASCII without escapes, and at most a port up to 65
 /// use shared_keys::TargetKey;
 /// let url = "HTTPS://Shop.example:443/a/../api/%7Eann?b=2&a=%2f&b=1#top";
 /// let key = TargetKey::parse(url).unwrap();
-/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?a=%2F&b=2&b=1");
+/// assert_eq!(key.as_str(), "https://shop.example/api/~ann?b=2&a=%2F&b=1");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetKey {
     url: Box<str>,
-    /// The range of host and path in `url`.
-    host_and_path: Range<usize>,
+    /// Host and path in normal form, also where `url` has another spelling.
+    host_and_path: Box<str>,
 }
 
 impl TargetKey {
@@ -79,13 +81,18 @@ impl TargetKey {
             key.push_str(&parsed[Position::BeforeHost..Position::AfterHost]);
         }
         key.push_str(&parsed[Position::AfterHost..Position::AfterPort]);
+        let path_at = key.len();
         push_normal(parsed.path(), &mut key);
-        let path_end = key.len();
+        let host_and_path = key[host_at..].into();
+        if query.is_exact() {
+            key.truncate(path_at);
+            key.push_str(parsed.path());
+        }
         if let Some(query) = query.normal(parsed.query()) {
             key.push('?');
             key.push_str(&query);
         }
-        Ok(Self { url: key.into(), host_and_path: host_at..path_end })
+        Ok(Self { url: key.into(), host_and_path })
     }
 
     /// Returns the key of another method's response for the same URL. `GET` and `HEAD` share the
@@ -108,14 +115,51 @@ impl TargetKey {
         Self { url, host_and_path: self.host_and_path.clone() }
     }
 
+    /// Returns the key of the response to a QUERY for the same URL with this content (RFC 10008).
+    ///
+    /// The responses of an older `generation` have other keys, so a new one ends all of them.
+    ///
+    /// ```
+    /// use shared_keys::{ContentHash, TargetKey};
+    /// let get = TargetKey::parse("https://a.example/search").unwrap();
+    /// let query = get.of_query(7, ContentHash::new([], b"shoes"));
+    /// assert!(query.as_str().starts_with("https://a.example/search?__strata_query=7-"));
+    /// assert_eq!(query.scopes(), get.scopes());
+    /// ```
+    #[must_use]
+    pub fn of_query(&self, generation: u64, content: ContentHash) -> Self {
+        let url = self.with_reserved("query", &format!("{generation:x}-{content}")).into();
+        Self { url, host_and_path: self.host_and_path.clone() }
+    }
+
     /// Returns the normalised URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.url
     }
 
-    /// Returns the scopes that contain its path: the host, and the path up to each of its segments.
-    /// The query is in none of them.
+    /// Returns the origin of the URL (RFC 9110 section 4.3.1): scheme, host and, unless it is the
+    /// default, port.
+    ///
+    /// ```
+    /// let target = shared_keys::TargetKey::parse("https://A.example:443/x?y").unwrap();
+    /// assert_eq!(target.origin(), "https://a.example");
+    /// ```
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let host_at = self.url.find("://").map_or(0, |at| at + "://".len());
+        let host = self.host_and_path.find('/').unwrap_or(self.host_and_path.len());
+        &self.url[..host_at + host]
+    }
+
+    /// Returns the path in normal form.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.host_and_path.find('/').map_or("/", |at| &self.host_and_path[at..])
+    }
+
+    /// Returns the scopes that contain its path: the host, and the path up to each of its first 64
+    /// segments. The query is in none of them.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};
@@ -125,8 +169,74 @@ impl TargetKey {
     /// ```
     #[must_use]
     pub fn scopes(&self) -> Vec<ScopeHash> {
-        let path = self.url[self.host_and_path.clone()].trim_end_matches('/');
+        let path = within_depth(self.host_and_path.trim_end_matches('/'));
         path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]).map(ScopeHash::path).collect()
+    }
+
+    /// Returns the key of the marker that describes which queries of this path are equivalent. A
+    /// client's URL never has it.
+    ///
+    /// ```
+    /// let target = shared_keys::TargetKey::parse("https://a.example/x?a=1").unwrap();
+    /// assert_eq!(target.search_marker(), "https://a.example/x?__strata_search=");
+    /// ```
+    #[must_use]
+    pub fn search_marker(&self) -> String {
+        self.without_query().with_reserved("search", "")
+    }
+
+    /// Returns the key that all URLs share which `variation` declares equivalent to this one. It
+    /// contains `generation`, so that another marker of the path leads to other keys. Returns
+    /// `None` if the query has more than 256 parameters, and so a key of its own.
+    ///
+    /// ```
+    /// use shared_keys::{NoVarySearch, TargetKey};
+    /// let variation = NoVarySearch::default().ignoring(["utm_id"]).in_any_order();
+    /// let key = |url| TargetKey::parse(url).unwrap().equivalent(&variation, 7).unwrap();
+    /// assert_eq!(key("https://a.example/?b=2&a&utm_id=3"), key("https://a.example/?a=&b=2"));
+    /// assert_eq!(key("https://a.example/?a").as_str(), "https://a.example/?a=&__strata_search=7");
+    /// ```
+    #[must_use]
+    pub fn equivalent(&self, variation: &NoVarySearch, generation: u64) -> Option<Self> {
+        let mut target = self.without_query();
+        let query = variation.normal_query(self.url.split_once('?').map_or("", |(_, query)| query))?;
+        if !query.is_empty() {
+            target.url = [&target.url, "?", &query].concat().into();
+        }
+        target.url = target.with_reserved("search", &format!("{generation:x}")).into();
+        Some(target)
+    }
+
+    fn without_query(&self) -> Self {
+        let url = self.url.split('?').next().unwrap_or_default();
+        Self { url: url.into(), host_and_path: self.host_and_path.clone() }
+    }
+
+    /// Returns the scope of this URL alone: neither of what is below its path, nor of other
+    /// queries. The responses to other methods and to any content of a QUERY share it. The edge's
+    /// journal has records of it for unsafe requests. It has no text, so no purge message can name
+    /// it.
+    ///
+    /// ```
+    /// use shared_keys::TargetKey;
+    /// let target = |url| TargetKey::parse(url).unwrap();
+    /// let page = target("https://a.example/list?page=1");
+    /// assert_eq!(page.own_scope(), target("https://A.example:443/list?page=1").own_scope());
+    /// assert_ne!(page.own_scope(), target("https://a.example/list").own_scope());
+    /// assert!(!page.scopes().contains(&page.own_scope()));
+    /// assert_eq!(page.own_scope(), page.of_method("QUERY").own_scope());
+    /// ```
+    #[must_use]
+    pub fn own_scope(&self) -> ScopeHash {
+        ScopeHash::target(self.without_reserved())
+    }
+
+    /// Returns the URL without reserved parameters.
+    fn without_reserved(&self) -> &str {
+        let query = self.url.find('?').unwrap_or(self.url.len());
+        let is_reserved = |(at, _): &(usize, _)| self.url[at + 1..].starts_with(RESERVED_PREFIX);
+        let mut parameters = self.url[query..].match_indices(['?', '&']).map(|(at, mark)| (query + at, mark));
+        parameters.find(is_reserved).map_or(&self.url, |(at, _)| &self.url[..at])
     }
 
     /// Returns the URL with a reserved parameter behind its query, where no parameter of a client
@@ -182,7 +292,6 @@ fn check_host(url: &str) -> Result<Range<usize>, ParseError> {
 
 #[cfg(test)]
 mod tests {
-    use alloc::format;
     use alloc::string::ToString;
     use proptest::prelude::*;
 
@@ -213,7 +322,6 @@ mod tests {
         for (a, b) in [
             ("http://a.example", "http://a.example/"),
             ("http://A.example:80/x", "http://a.example/x"),
-            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/%7euser", "http://a.example/~user"),
             ("http://user:secret@a.example/", "http://a.example/"),
             ("http://a.example/a/./b/../c/%2e%2E/d", "http://a.example/a/d"),
@@ -236,6 +344,7 @@ mod tests {
             ("http://a.example/x", "http://a.example/x/"),
             ("http://a.example/x", "http://a.example/x?"),
             ("http://a.example/x?a=1&a=2", "http://a.example/x?a=2&a=1"),
+            ("http://a.example/x?b=1&a=2", "http://a.example/x?a=2&b=1"),
             ("http://a.example/a%2Fb", "http://a.example/a/b"),
             ("http://a.example/?a=b%26c", "http://a.example/?a=b&c"),
             ("http://a.example/?a=+", "http://a.example/?a=%20"),
@@ -314,6 +423,17 @@ mod tests {
     }
 
     #[test]
+    fn an_exact_key_has_the_scopes_and_the_path_of_its_normal_form() {
+        let url = "http://a.example/%61pi/./%7e%2f?b=%2f";
+        let exact = TargetKey::with_rules(url, &QueryRules::default().exact()).unwrap();
+        assert_eq!(exact.as_str(), "http://a.example/%61pi/%7e%2f?b=%2f");
+        let normal = TargetKey::parse(url).unwrap();
+        assert_eq!((exact.scopes(), exact.path()), (normal.scopes(), normal.path()));
+        assert_eq!(exact.path(), "/api/~%2F");
+        assert_eq!(exact.of_method("POST").scopes(), normal.scopes());
+    }
+
+    #[test]
     fn a_path_scope_ends_at_a_segment() {
         let scopes = TargetKey::parse("http://a.example/api/products/7?x=1").unwrap().scopes();
         let scope = |text: &str| text.parse::<Scope>().unwrap().hash();
@@ -328,6 +448,43 @@ mod tests {
             .map(scope)
         );
         assert!(!scopes.contains(&scope("path:a.example/api/pro")));
+    }
+
+    /// A client chooses the number of segments, and each scope costs a hash.
+    #[test]
+    fn the_scopes_of_a_path_are_bounded_and_its_purge_reaches_it_at_any_depth() {
+        for depth in [63, 64, 65, 66, 30_000] {
+            let path = |depth: usize| format!("a.example{}", "/a".repeat(depth));
+            let scopes = TargetKey::parse(&format!("http://{}", path(depth))).unwrap().scopes();
+            assert_eq!(scopes.len(), 1 + depth.min(64));
+            for purged in [0, 1, 63, 64, 65, 66, depth].into_iter().filter(|purged| *purged <= depth) {
+                let purge = format!("path:{}", path(purged)).parse::<Scope>().unwrap();
+                assert!(scopes.contains(&purge.hash()), "{purged} of {depth}");
+            }
+            let sibling = format!("path:{}/b", path(62)).parse::<Scope>().unwrap();
+            assert!(!scopes.contains(&sibling.hash()), "{depth}");
+        }
+    }
+
+    #[test]
+    fn equivalent_urls_of_one_path_share_a_key_per_generation() {
+        let variation = NoVarySearch::default().only(["id"]);
+        let key = |url: &str, generation| {
+            TargetKey::parse(url).unwrap().equivalent(&variation, generation).unwrap()
+        };
+        let own = key("https://a.example/x?id=1&utm=2", 1);
+        assert_eq!(own, key("https://a.example/x?y&id=1", 1));
+        assert_eq!(own.scopes(), TargetKey::parse("https://a.example/x").unwrap().scopes());
+        for (url, generation) in [
+            ("https://a.example/x?id=1", 2),
+            ("https://a.example/x?id=2", 1),
+            ("https://a.example/x", 1),
+            ("https://a.example/y?id=1", 1),
+            ("https://b.example/x?id=1", 1),
+            ("http://a.example/x?id=1", 1),
+        ] {
+            assert_ne!(own, key(url, generation), "{url} {generation}");
+        }
     }
 
     proptest! {
@@ -346,7 +503,10 @@ mod tests {
             let (client, other) = (key(&format!("http://a.example/{path}")), format!("http://a.example/{other}"));
             let stored = TargetKey::parse(&other).unwrap();
             prop_assert_ne!(&client, &stored.of_method("POST").to_string());
-            prop_assert_ne!(client, stored.with_reserved("variant", "x"));
+            prop_assert_ne!(&client, &stored.with_reserved("variant", "x"));
+            prop_assert_ne!(&client, &stored.search_marker());
+            let variation = NoVarySearch::default().in_any_order();
+            prop_assert_ne!(client, stored.equivalent(&variation, 1).unwrap().to_string());
         }
 
         #[test]

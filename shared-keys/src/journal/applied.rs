@@ -264,6 +264,21 @@ impl Applied {
         verdict
     }
 
+    /// Returns the number at the edge of the last record of exactly this scope; `None` if there is
+    /// none.
+    ///
+    /// ```
+    /// use shared_keys::{Applied, Mode, Record, ScopeHash, Seq, Stamp};
+    /// let mut applied = Applied::new(100);
+    /// applied.apply(Record { scope: ScopeHash(1), mode: Mode::Expire, stamp: Stamp::edge(Seq(7)) });
+    /// assert_eq!(applied.last_record(ScopeHash(1)), Some(Seq(7)));
+    /// assert_eq!(applied.last_record(ScopeHash(2)), None);
+    /// ```
+    #[must_use]
+    pub fn last_record(&self, scope: ScopeHash) -> Option<Seq> {
+        self.scopes.get(&scope).and_then(|hits| hits.remove.edge.max(hits.expire.edge))
+    }
+
     /// Returns the tracked scopes of several tags that cover an entry with these scopes.
     pub fn all_tags_of(
         &self,

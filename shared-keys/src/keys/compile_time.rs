@@ -258,7 +258,8 @@ const fn is_literal(bytes: &[u8], mut at: usize, end: usize) -> bool {
     true
 }
 
-const fn find(text: &str, byte: u8) -> usize {
+/// Returns the place of the first such byte, or the text's length.
+pub(super) const fn find(text: &str, byte: u8) -> usize {
     let mut at = 0;
     while at < text.len() && text.as_bytes()[at] != byte {
         at += 1;

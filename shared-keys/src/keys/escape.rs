@@ -17,7 +17,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::KeyId;
 
@@ -31,10 +31,28 @@ const CUT_ID_BYTES: usize = 64;
 const CUT_HASH_BYTES: usize = 16;
 
 /// Writes the escaped form of `id` to `out`.
+#[inline]
 pub(crate) fn write_escaped(id: &impl KeyId, out: &mut impl Write) -> fmt::Result {
-    let mut escaper = Escaper { head: [0; MAX_ID_BYTES], len: 0, overflow: None };
-    id.write_id(&mut escaper)?;
-    escaper.finish(out)
+    let mut head = Part { out, from: 0, to: CUT_ID_BYTES, len: 0 };
+    id.write_id(&mut head)?;
+    match head.len {
+        0 => out.write_char('~'),
+        1..=CUT_ID_BYTES => Ok(()),
+        len => write_tail(id, len, out),
+    }
+}
+
+/// Writes what follows the head of an id whose escaped form has `len` bytes. Most ids are no longer
+/// than the head, so a longer one is escaped again instead of being held in a buffer.
+#[cold]
+fn write_tail(id: &impl KeyId, len: usize, out: &mut impl Write) -> fmt::Result {
+    if len <= MAX_ID_BYTES {
+        return id.write_id(&mut Part { out, from: CUT_ID_BYTES, to: MAX_ID_BYTES, len: 0 });
+    }
+    let mut whole = Digest(Sha256::new());
+    id.write_id(&mut whole)?;
+    out.write_char('~')?;
+    whole.0.finalize().iter().take(CUT_HASH_BYTES).try_for_each(|byte| write!(out, "{byte:02x}"))
 }
 
 /// Returns the text whose escaped form is `segment`.
@@ -81,60 +99,82 @@ const HEX: &[u8; 16] = b"0123456789ABCDEF";
 /// Returns whether a byte is written as it is. Excluded is every byte with a meaning in Redis
 /// globs, hash tags, URLs or the grammar of keys.
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@')
+    PLAIN[usize::from(byte)]
 }
 
-/// Escapes the text that is written to it. A short id stays in `head`; a long one continues in a
-/// hash.
-struct Escaper {
-    head: [u8; MAX_ID_BYTES],
+/// A table, since every byte of every rendered id is looked up.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < plain.len() {
+        let text = byte as u8;
+        plain[byte] = text.is_ascii_alphanumeric() || matches!(text, b'-' | b'_' | b'.' | b'@');
+        byte += 1;
+    }
+    plain
+};
+
+/// Calls `push` with each byte of the escaped form of `text`.
+fn escape(text: &str, mut push: impl FnMut(u8) -> fmt::Result) -> fmt::Result {
+    text.bytes().try_for_each(|byte| {
+        if is_plain(byte) {
+            return push(byte);
+        }
+        push(b'%')?;
+        push(HEX[usize::from(byte >> 4)])?;
+        push(HEX[usize::from(byte & 15)])
+    })
+}
+
+/// Escapes the text that is written to it, and writes the bytes `from..to` of the result to `out`.
+struct Part<'a, W> {
+    out: &'a mut W,
+    from: usize,
+    to: usize,
+    /// The bytes of the escaped form so far, also those outside of the part.
     len: usize,
-    overflow: Option<Sha256>,
 }
 
-impl Escaper {
-    fn push(&mut self, byte: u8) {
-        if let Some(hash) = &mut self.overflow {
-            hash.update([byte]);
-        } else if let Some(slot) = self.head.get_mut(self.len) {
-            *slot = byte;
-            self.len += 1;
-        } else {
-            let mut hash = Sha256::new();
-            hash.update(self.head);
-            hash.update([byte]);
-            self.overflow = Some(hash);
-        }
-    }
-
-    fn finish(self, out: &mut impl Write) -> fmt::Result {
-        let shown = if self.overflow.is_some() { CUT_ID_BYTES } else { self.len };
-        // Only ASCII bytes are pushed, so the head is always valid UTF-8.
-        out.write_str(core::str::from_utf8(&self.head[..shown]).map_err(|_| fmt::Error)?)?;
-        match self.overflow {
-            Some(hash) => {
-                out.write_char('~')?;
-                let digest = hash.finalize();
-                digest.iter().take(CUT_HASH_BYTES).try_for_each(|byte| write!(out, "{byte:02x}"))
-            }
-            None if self.len == 0 => out.write_char('~'),
-            None => Ok(()),
-        }
+impl<W: Write> Part<'_, W> {
+    /// Returns whether the next `bytes` bytes are within the part.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.len >= self.from && bytes <= self.to.saturating_sub(self.len)
     }
 }
 
-impl Write for Escaper {
+impl<W: Write> Write for Part<'_, W> {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if is_plain(byte) {
-                self.push(byte);
-            } else {
-                self.push(b'%');
-                self.push(HEX[usize::from(byte >> 4)]);
-                self.push(HEX[usize::from(byte & 15)]);
-            }
+        if self.has_room(text.len()) && text.bytes().all(is_plain) {
+            self.len += text.len();
+            return self.out.write_str(text);
         }
-        Ok(())
+        escape(text, |byte| {
+            let is_within = self.has_room(1);
+            self.len += 1;
+            if is_within { self.out.write_char(char::from(byte)) } else { Ok(()) }
+        })
+    }
+
+    #[inline]
+    fn write_char(&mut self, char: char) -> fmt::Result {
+        if char.is_ascii() && is_plain(char as u8) && self.has_room(1) {
+            self.len += 1;
+            return self.out.write_char(char);
+        }
+        self.write_str(char.encode_utf8(&mut [0; 4]))
+    }
+}
+
+/// Hashes the escaped form of the text that is written to it.
+struct Digest(Sha256);
+
+impl Write for Digest {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        escape(text, |byte| {
+            self.0.update([byte]);
+            Ok(())
+        })
     }
 }
 

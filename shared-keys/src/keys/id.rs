@@ -8,6 +8,8 @@ use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::num::{NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, NonZeroU128};
 
+use super::escape::write_escaped;
+
 /// A value that fills one segment of a key or tag.
 ///
 /// Ids are:
@@ -68,12 +70,23 @@ pub trait KeyId: Sized {
     /// Returns only the errors of `out`.
     fn write_id(&self, out: &mut impl Write) -> fmt::Result;
 
+    /// Writes the escaped text. An id whose text never needs an escape writes it as it is.
+    #[doc(hidden)]
+    #[inline]
+    fn write_segment(&self, out: &mut impl Write, _: Private) -> fmt::Result {
+        write_escaped(self, out)
+    }
+
     /// Parses an id, or returns `None` if the text is not one.
     ///
     /// The caller renders the id again and rejects a text that differs, so an implementation may
     /// accept several spellings.
     fn parse_id(text: &str) -> Option<Self>;
 }
+
+/// An argument of methods that only this crate's types implement.
+#[derive(Debug, Clone, Copy)]
+pub struct Private(pub(super) ());
 
 macro_rules! key_id_by_display {
     ($($id:ty: $expected:literal),* $(,)?) => {$(
@@ -92,23 +105,9 @@ macro_rules! key_id_by_display {
 }
 
 key_id_by_display! {
-    u8: "a number from 0 to 255",
-    u16: "a number from 0 to 65535",
-    u32: "a number from 0 to 2^32 - 1",
-    u64: "a number from 0 to 2^64 - 1",
     u128: "a number from 0 to 2^128 - 1",
-    usize: "a number that fits usize",
-    NonZeroU8: "a number from 1 to 255",
-    NonZeroU16: "a number from 1 to 65535",
-    NonZeroU32: "a number from 1 to 2^32 - 1",
-    NonZeroU64: "a number from 1 to 2^64 - 1",
     NonZeroU128: "a number from 1 to 2^128 - 1",
-    i8: "a number from -128 to 127",
-    i16: "a number from -32768 to 32767",
-    i32: "a number from -2^31 to 2^31 - 1",
-    i64: "a number from -2^63 to 2^63 - 1",
     i128: "a number from -2^127 to 2^127 - 1",
-    isize: "a number that fits isize",
     bool: "`true` or `false`",
     char: "a single character",
     IpAddr: "an IP address",
@@ -116,11 +115,100 @@ key_id_by_display! {
     Ipv6Addr: "an IPv6 address",
 }
 
+/// Ids of at most 64 bits: they are rendered at each read of their keys, and the formatting
+/// machinery would take most of that time.
+macro_rules! key_id_by_digits {
+    (|$number:ident| $wide:expr; $($id:ty: $expected:literal),* $(,)?) => {$(
+        impl KeyId for $id {
+            const EXPECTED: &'static str = $expected;
+
+            #[inline]
+            fn write_id(&self, out: &mut impl Write) -> fmt::Result {
+                let $number = *self;
+                write_digits($wide, out)
+            }
+
+            #[inline]
+            fn write_segment(&self, out: &mut impl Write, _: Private) -> fmt::Result {
+                self.write_id(out)
+            }
+
+            fn parse_id(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+
+key_id_by_digits! { |number| number as i128;
+    u8: "a number from 0 to 255",
+    u16: "a number from 0 to 65535",
+    u32: "a number from 0 to 2^32 - 1",
+    u64: "a number from 0 to 2^64 - 1",
+    usize: "a number that fits usize",
+    i8: "a number from -128 to 127",
+    i16: "a number from -32768 to 32767",
+    i32: "a number from -2^31 to 2^31 - 1",
+    i64: "a number from -2^63 to 2^63 - 1",
+    isize: "a number that fits isize",
+}
+
+key_id_by_digits! { |number| number.get() as i128;
+    NonZeroU8: "a number from 1 to 255",
+    NonZeroU16: "a number from 1 to 65535",
+    NonZeroU32: "a number from 1 to 2^32 - 1",
+    NonZeroU64: "a number from 1 to 2^64 - 1",
+}
+
+/// Writes a number of at most 64 bits and its sign.
+#[inline]
+fn write_digits(number: i128, out: &mut impl Write) -> fmt::Result {
+    if number < 0 {
+        out.write_char('-')?;
+    }
+    // Four digits at a time, since divisions are slow. Most ids are small.
+    let (mut groups, mut rest) = ([0; 5], number.unsigned_abs() as u64);
+    let mut count = 0;
+    while rest >= 10_000 {
+        groups[count] = rest % 10_000;
+        rest /= 10_000;
+        count += 1;
+    }
+    let (high, low) = (rest / 100, rest % 100);
+    match high {
+        0 => {}
+        1..10 => out.write_char(digit(high))?,
+        _ => write_pair(high, out)?,
+    }
+    if high == 0 && low < 10 {
+        out.write_char(digit(low))?;
+    } else {
+        write_pair(low, out)?;
+    }
+    groups[..count].iter().rev().try_for_each(|group| {
+        write_pair(group / 100, out)?;
+        write_pair(group % 100, out)
+    })
+}
+
+/// Writes the two digits of a number below 100.
+#[inline]
+fn write_pair(number: u64, out: &mut impl Write) -> fmt::Result {
+    out.write_char(digit(number / 10))?;
+    out.write_char(digit(number % 10))
+}
+
+/// Returns the digit of a number below 10.
+fn digit(number: u64) -> char {
+    char::from(b'0' + number as u8)
+}
+
 macro_rules! key_id_by_text {
     ($($id:ty),*) => {$(
         impl KeyId for $id {
             const EXPECTED: &'static str = "a text";
 
+            #[inline]
             fn write_id(&self, out: &mut impl Write) -> fmt::Result {
                 out.write_str(self)
             }
@@ -225,11 +313,21 @@ macro_rules! newtype_id {
         impl $crate::KeyId for $name {
             const EXPECTED: &'static str = <$id as $crate::KeyId>::EXPECTED;
 
+            #[inline]
             fn write_id(
                 &self,
                 out: &mut impl $crate::__private::core::fmt::Write,
             ) -> $crate::__private::core::fmt::Result {
                 <$id as $crate::KeyId>::write_id(&self.0, out)
+            }
+
+            #[inline]
+            fn write_segment(
+                &self,
+                out: &mut impl $crate::__private::core::fmt::Write,
+                private: $crate::__private::Private,
+            ) -> $crate::__private::core::fmt::Result {
+                <$id as $crate::KeyId>::write_segment(&self.0, out, private)
             }
 
             fn parse_id(text: &str) -> $crate::__private::core::option::Option<Self> {
@@ -297,7 +395,31 @@ mod tests {
         assert_eq!(text(address.to_ipv6_mapped().into()), "::ffff:192.0.2.1");
     }
 
+    #[test]
+    fn a_number_is_written_as_it_is_displayed() {
+        let text = |id: &dyn Fn(&mut String) -> fmt::Result| {
+            let mut text = String::new();
+            id(&mut text).unwrap();
+            text
+        };
+        let powers = (0..20).map(|power| 10_u64.pow(power)).flat_map(|power| [power - 1, power, power + 1]);
+        for number in powers.chain([0, u64::MAX]) {
+            assert_eq!(text(&|out| number.write_id(out)), number.to_string());
+        }
+        for number in [i64::MIN, -10_000, -99, -1, 0, 7, i64::MAX] {
+            assert_eq!(text(&|out| number.write_id(out)), number.to_string());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_number_of_any_digits_is_written_as_it_is_displayed(number: u64, shift in 0_u32..64) {
+            let number = number >> shift;
+            let mut text = String::new();
+            number.write_id(&mut text).unwrap();
+            prop_assert_eq!(text, number.to_string());
+        }
+
         #[test]
         fn every_kind_of_id_reads_back_what_it_wrote(
             small: u8, large: u128, negative: i64, page: NonZeroU32, flag: bool, letter: char, text in any::<String>(),

@@ -15,7 +15,7 @@ pub mod template;
 
 pub use compile_time::{Templates, assert_disjoint, is_app_name};
 pub use datum::datum_of;
-pub use id::KeyId;
+pub use id::{KeyId, Private};
 pub use key::{Below, Key, MAX_KEY_BYTES, TypedTag};
 pub use prefix::Prefix;
 pub use slot::{SLOTS, slot};

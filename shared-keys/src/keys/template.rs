@@ -3,8 +3,10 @@
 
 use core::fmt::{self, Write};
 
+use super::compile_time::find;
 pub use super::compile_time::{Declared, Kind, check_under, check_variants};
-use super::escape::{unescape, write_escaped};
+use super::escape::unescape;
+use super::id::Private;
 use crate::{KeyId, ParseError};
 
 /// Declares typed keys and tags in one place.
@@ -161,9 +163,15 @@ macro_rules! __keys_impl {
             const HEAD: &'static str = concat!($app, ":v", $version, ":");
             const TEMPLATE: &'static str = $template;
 
+            #[inline]
             fn render(&self, out: &mut impl $crate::__private::core::fmt::Write) -> $crate::__private::core::fmt::Result {
+                const LITERALS: &[&$crate::__private::core::primitive::str] =
+                    &$crate::__keys_literals!($template $($field)*);
+                const START: [$crate::__private::core::primitive::u8;
+                    $crate::template::start_len(<$name as $crate::Key>::HEAD, LITERALS)] =
+                    $crate::template::start(<$name as $crate::Key>::HEAD, LITERALS);
                 #[allow(unused_mut, reason = "a template without ids writes none")]
-                let mut writer = $crate::template::Writer::key(Self::HEAD, $template, out)?;
+                let mut writer = $crate::template::Writer::key(const { $crate::template::text(&START) }, LITERALS, out)?;
                 $( writer.id(&self.$field)?; )*
                 writer.finish()
             }
@@ -206,7 +214,7 @@ macro_rules! __keys_impl {
                 let mut text = $crate::__private::String::new();
                 let written = (|| {
                     #[allow(unused_mut, reason = "a template without ids writes none")]
-                    let mut writer = $crate::template::Writer::tag($template, &mut text)?;
+                    let mut writer = $crate::template::Writer::tag(const { &$crate::__keys_literals!($template $($field)*) }, &mut text)?;
                     $( writer.id(&self.$field)?; )*
                     writer.finish()
                 })();
@@ -222,6 +230,15 @@ macro_rules! __keys_impl {
     };
     (tag $($rest:tt)*) => {
         compile_error!("a tag lies under no key and has no tags: only a key's template may be followed by `under` or `tags`");
+    };
+}
+
+/// Returns the literals of a template: in front of, between and behind its ids.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keys_literals {
+    ($template:literal $($field:ident)*) => {
+        $crate::template::literals::<{ 1 $( + { let _ = stringify!($field); 1 } )* }>($template)
     };
 }
 
@@ -258,42 +275,97 @@ macro_rules! __keys_tag {
     }};
 }
 
+/// Splits a template at its ids, of which it has `N - 1`.
+pub const fn literals<const N: usize>(template: &'static str) -> [&'static str; N] {
+    let mut literals = [""; N];
+    let (mut rest, mut at) = (template, 0);
+    while at + 1 < N {
+        let open = find(rest, b'{');
+        let (literal, id) = rest.split_at(open);
+        literals[at] = literal;
+        // A template with fewer ids does not compile; here it must not panic with another message.
+        let close = find(id, b'}');
+        rest = id.split_at(if close < id.len() { close + 1 } else { close }).1;
+        at += 1;
+    }
+    literals[at] = rest;
+    literals
+}
+
+/// Returns the length of [`start`].
+pub const fn start_len(head: &str, literals: &[&str]) -> usize {
+    head.len() + 1 + literals[0].len()
+}
+
+/// Joins what a key begins with: its head, the open brace of its family and the first literal. As
+/// one constant they are written by one copy.
+pub const fn start<const N: usize>(head: &str, literals: &[&str]) -> [u8; N] {
+    let mut start = [b'{'; N];
+    start.split_at_mut(head.len()).0.copy_from_slice(head.as_bytes());
+    start.split_at_mut(head.len() + 1).1.copy_from_slice(literals[0].as_bytes());
+    start
+}
+
+/// Returns the text of [`start`].
+pub const fn text(start: &'static [u8]) -> &'static str {
+    match core::str::from_utf8(start) {
+        Ok(text) => text,
+        // Both parts are texts.
+        Err(_) => "",
+    }
+}
+
 /// Writes a template with its ids filled in, one after the other.
 pub struct Writer<'a, W> {
-    rest: &'static str,
+    literals: &'static [&'static str],
     out: &'a mut W,
+    /// Whether the first of the literals is not written yet.
+    is_literal_due: bool,
     family_open: bool,
 }
 
 impl<'a, W: Write> Writer<'a, W> {
-    /// Starts a data key: writes the head `app:vN:`.
-    pub fn key(head: &str, template: &'static str, out: &'a mut W) -> Result<Self, fmt::Error> {
-        out.write_str(head)?;
-        out.write_char('{')?;
-        Ok(Self { rest: template, out, family_open: true })
+    /// Starts a data key: writes its [`start`].
+    #[inline(always)]
+    pub fn key(
+        start: &'static str,
+        literals: &'static [&'static str],
+        out: &'a mut W,
+    ) -> Result<Self, fmt::Error> {
+        out.write_str(start)?;
+        Ok(Self { literals, out, is_literal_due: false, family_open: true })
     }
 
     /// Starts a tag.
-    pub fn tag(template: &'static str, out: &'a mut W) -> Result<Self, fmt::Error> {
-        Ok(Self { rest: template, out, family_open: false })
+    #[inline(always)]
+    pub fn tag(literals: &'static [&'static str], out: &'a mut W) -> Result<Self, fmt::Error> {
+        Ok(Self { literals, out, is_literal_due: true, family_open: false })
     }
 
-    /// Writes the literals in front of the next id, and then the id.
+    /// Writes the literal in front of the next id, and then the id.
+    #[inline(always)]
     pub fn id(&mut self, id: &impl KeyId) -> fmt::Result {
-        let (literal, rest) = self.rest.split_once('{').ok_or(fmt::Error)?;
-        self.out.write_str(literal)?;
-        write_escaped(id, self.out)?;
-        self.close_family()?;
-        self.rest = rest.split_once('}').ok_or(fmt::Error)?.1;
-        Ok(())
-    }
-
-    /// Writes the literals behind the last id.
-    pub fn finish(mut self) -> fmt::Result {
-        self.out.write_str(self.rest)?;
+        self.literal()?;
+        id.write_segment(self.out, Private(()))?;
         self.close_family()
     }
 
+    /// Writes the literal behind the last id.
+    #[inline(always)]
+    pub fn finish(mut self) -> fmt::Result {
+        self.literal()?;
+        self.close_family()
+    }
+
+    #[inline(always)]
+    fn literal(&mut self) -> fmt::Result {
+        let (literal, rest) = self.literals.split_first().ok_or(fmt::Error)?;
+        self.literals = rest;
+        let is_due = core::mem::replace(&mut self.is_literal_due, true);
+        if is_due { self.out.write_str(literal) } else { Ok(()) }
+    }
+
+    #[inline(always)]
     fn close_family(&mut self) -> fmt::Result {
         if core::mem::take(&mut self.family_open) { self.out.write_char('}') } else { Ok(()) }
     }

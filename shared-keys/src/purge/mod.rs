@@ -32,7 +32,7 @@ mod signature;
 pub use message::{MessageError, PurgeMessage, PurgeRecord};
 #[cfg(feature = "signature")]
 pub use signature::{
-    Nonce, Secret, SignatureError, SignedParts, sign, sign_without_host, signed_host, verify,
+    Nonce, Secret, SignatureError, SignedParts, check_head, sign, sign_without_host, signed_host, verify,
 };
 
 use core::time::Duration;

@@ -274,15 +274,42 @@ pub fn verify(
     window: Duration,
     seen: impl FnOnce(&Nonce) -> bool,
 ) -> Result<Nonce, SignatureError> {
-    let (version, unix_secs, nonce, tag) = parse_header(header).ok_or(SignatureError::Malformed)?;
-    if unix_secs.abs_diff(now_unix_secs) > window.as_secs() {
-        return Err(SignatureError::OutsideWindow);
-    }
+    let (version, unix_secs, nonce, tag) = parse_recent(header, now_unix_secs, window)?;
     secret.mac(version, parts, unix_secs, &nonce).verify_slice(&tag).map_err(|_| SignatureError::Mismatch)?;
     if seen(&nonce) {
         return Err(SignatureError::Replayed);
     }
     Ok(nonce)
+}
+
+/// Checks the form and the time of a signature, for which the body is not needed. A receiver can
+/// so refuse most requests without the secret before it reads their bodies; the signature itself is
+/// checked by [`verify`] alone.
+///
+/// ```
+/// use shared_keys::purge::{CLOCK_WINDOW, SignatureError, check_head};
+/// let header = format!("v=2,t=1763900000,n=0123456789abcdef,s={}", "0".repeat(64));
+/// assert_eq!(check_head(&header, 1_763_900_005, CLOCK_WINDOW), Ok(()));
+/// let late = check_head(&header, 1_763_900_301, CLOCK_WINDOW);
+/// assert_eq!(late, Err(SignatureError::OutsideWindow));
+/// ```
+///
+/// # Errors
+/// [`SignatureError::Malformed`] or [`SignatureError::OutsideWindow`].
+pub fn check_head(header: &str, now_unix_secs: u64, window: Duration) -> Result<(), SignatureError> {
+    parse_recent(header, now_unix_secs, window).map(drop)
+}
+
+fn parse_recent(
+    header: &str,
+    now_unix_secs: u64,
+    window: Duration,
+) -> Result<(Version, u64, Nonce, [u8; 32]), SignatureError> {
+    let parts = parse_header(header).ok_or(SignatureError::Malformed)?;
+    if parts.1.abs_diff(now_unix_secs) > window.as_secs() {
+        return Err(SignatureError::OutsideWindow);
+    }
+    Ok(parts)
 }
 
 fn parse_header(header: &str) -> Option<(Version, u64, Nonce, [u8; 32])> {

@@ -27,6 +27,7 @@ const PATH_SEED: u64 = 4;
 const ALL_SEED: u64 = 5;
 const FOLD_SEED: u64 = 6;
 const ALL_TAGS_SEED: u64 = 7;
+const TARGET_SEED: u64 = 8;
 
 /// The XXH3-64 hash of a [`Scope`](crate::Scope)'s text, seeded by its kind.
 ///
@@ -79,8 +80,9 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(text.as_bytes(), TAG_SEED))
     }
 
+    /// Hashes a path, `host/segment/segment`, as far as [`within_depth`] counts it.
     pub(crate) fn path(path: &str) -> Self {
-        Self(xxh3_64_with_seed(path.as_bytes(), PATH_SEED))
+        Self(xxh3_64_with_seed(within_depth(path).as_bytes(), PATH_SEED))
     }
 
     /// Hashes the fold of a prefix, which stands for the keys below `top` that were folded into it.
@@ -93,9 +95,23 @@ impl ScopeHash {
         Self(xxh3_64_with_seed(joined.as_bytes(), ALL_TAGS_SEED))
     }
 
+    pub(crate) fn target(url: &str) -> Self {
+        Self(xxh3_64_with_seed(url.as_bytes(), TARGET_SEED))
+    }
+
     pub(crate) fn all() -> Self {
         Self(xxh3_64_with_seed(b"all", ALL_SEED))
     }
+}
+
+/// The segments of a path that are scopes of their own. Each costs a hash per response, and a
+/// client chooses their number.
+const MAX_PATH_DEPTH: usize = 64;
+
+/// Returns a path, `host/segment/segment`, up to its 64th segment. A deeper path has the scope of
+/// that segment, so its purge covers more and never less.
+pub(crate) fn within_depth(path: &str) -> &str {
+    path.match_indices('/').nth(MAX_PATH_DEPTH).map_or(path, |(end, _)| &path[..end])
 }
 
 impl fmt::Display for ScopeHash {
@@ -137,8 +153,15 @@ mod tests {
 
     #[test]
     fn equal_texts_of_two_kinds_have_different_hashes() {
-        let hashes = [ScopeHash::key, ScopeHash::prefix, ScopeHash::tag, ScopeHash::path, ScopeHash::fold]
-            .map(|hash| hash("a"));
+        let hashes = [
+            ScopeHash::key,
+            ScopeHash::prefix,
+            ScopeHash::tag,
+            ScopeHash::path,
+            ScopeHash::fold,
+            ScopeHash::target,
+        ]
+        .map(|hash| hash("a"));
         let distinct: alloc::collections::BTreeSet<_> = hashes.iter().collect();
         assert_eq!(distinct.len(), hashes.len());
     }

@@ -4,6 +4,7 @@ mod hash;
 mod into_scopes;
 
 pub use hash::ScopeHash;
+pub(crate) use hash::within_depth;
 pub use into_scopes::IntoScopes;
 
 use alloc::boxed::Box;
@@ -117,7 +118,7 @@ impl Scope {
     /// responses at and below the path, of both schemes.
     ///
     /// The path is normalised like a [`TargetKey`] and ends at a segment: `/api/pro` does not cover
-    /// `/api/products`.
+    /// `/api/products`. A path of more than 64 segments covers all that is below its 64th.
     ///
     /// ```
     /// use shared_keys::{Scope, TargetKey};
@@ -159,6 +160,22 @@ impl Scope {
         let path = path.and_then(|path| if has_port_80(&path) { normal("http://") } else { Some(path) });
         let path = path.ok_or_else(|| ParseError::new("`host/path` of a URL", 0, text))?;
         Ok(Self::Path(path.trim_end_matches('/').into()))
+    }
+
+    /// Returns the scope that asks the edge to *refill*: to fetch again in the background the pages
+    /// that are requested often and that the purge has ended. It stands beside the scopes that are
+    /// invalidated.
+    ///
+    /// It is a tag that nothing carries, so its own record invalidates nothing, and a worker of an
+    /// older version accepts it without a refill.
+    ///
+    /// ```
+    /// use shared_keys::Scope;
+    /// assert_eq!(Scope::refill().to_string(), "tag:__strata_refill");
+    /// ```
+    #[must_use]
+    pub fn refill() -> Self {
+        Self::Tag(Tag::from_template(String::from("__strata_refill")))
     }
 
     /// Returns the hash that the layers compare.

@@ -7,7 +7,7 @@ use core::fmt;
 use crate::{MAX_KEY_BYTES, ParseError, ScopeHash};
 
 /// Cloudflare's limit for one tag, in bytes, which no template can exceed.
-const MAX_TAG_BYTES: usize = MAX_KEY_BYTES;
+pub(super) const MAX_TAG_BYTES: usize = MAX_KEY_BYTES;
 /// The longest tag that is written as text, in bytes. A longer one is written as its hash, to leave
 /// room in the header.
 const MAX_PLAIN_BYTES: usize = 64;

@@ -8,8 +8,9 @@ use shared_keys::purge::{
     Nonce, PurgeMessage, PurgeRecord, Secret, SignedParts, sign, sign_without_host, verify,
 };
 use shared_keys::{
-    Applied, Directives, Key, Lifetime, Normaliser, ParseError, Position, Prefix, QueryRules, Record, Scope,
-    ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey, VaryFields, VaryRules, scopes_from_header, slot,
+    Applied, CacheGroup, ContentHash, Directives, Key, Lifetime, NoVarySearch, Normaliser, ParseError,
+    Position, Prefix, QueryRules, Record, Scope, ScopeHash, Stamp, Tag, TagSet, TargetKey, VariantKey,
+    VaryFields, VaryRules, scopes_from_header, slot,
 };
 
 shared_keys::keys! {
@@ -32,11 +33,13 @@ type Evaluated = Result<Value, String>;
 /// Fails if the subject is unknown in that version, or if the input lacks a member.
 pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
     match (subject, version) {
+        ("cache-groups", 1) => cache_groups(input),
         ("cache-tags", 1) => cache_tag(input),
         ("directives", 1) => directives(input),
         ("edge-hashes", 1) => edge_hashes(input),
         ("keys", 1) => key(input),
         ("lifetimes", 1) => lifetime(input),
+        ("no-vary-search", 1) => no_vary_search(input),
         ("normalisers", 1) => normaliser(input),
         ("positions", 1) => position(input),
         ("prefixes", 1) => prefix(input),
@@ -44,6 +47,7 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("purge-signatures", 1) => purge_signature(input, sign_without_host),
         ("purge-signatures", 2) => purge_signature(input, sign),
         ("purge-verdicts", 1 | 2) => purge_verdict(input),
+        ("query-keys", 1) => query_key(input),
         ("records", 1) => record(input),
         ("scopes", 1) => scope(input),
         ("slots", 1) => text(input, "key").map(|key| json!(slot(key))),
@@ -51,9 +55,13 @@ pub fn evaluate(subject: &str, version: u64, input: &Value) -> Evaluated {
         ("tags", 1) => {
             text(input, "tag").map(|tag| Tag::new(tag).map_or(Value::Null, |tag| json!(tag.to_token())))
         }
-        ("target-rules", 1) => target_rules(input),
-        ("targets", 1) => target(input),
-        ("variants", 1) => variant(input),
+        // Until version 2, parameters were sorted unless a rule kept their order.
+        ("target-rules", 1) => target_rules(input, input["in_order"] != true),
+        ("target-rules", 2) => target_rules(input, input["sorted"] == true),
+        ("targets", 1) => target(input, &QueryRules::default().sorted()),
+        ("targets", 2) => target(input, &QueryRules::default()),
+        ("variants", 1) => variant(input, &QueryRules::default().sorted()),
+        ("variants", 2) => variant(input, &QueryRules::default()),
         ("vary-values", 1) => vary_value(input),
         ("verdicts", 1) => verdict(input),
         _ => Err(format!("no such subject: {subject} {version}")),
@@ -100,6 +108,28 @@ fn cache_tag(input: &Value) -> Evaluated {
     Ok(scopes.collect())
 }
 
+/// Returns the tags and scopes of the groups that a field of the response for a URL lists.
+fn cache_groups(input: &Value) -> Evaluated {
+    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+    let Some(groups) = CacheGroup::parse_field(text(input, "field")?.as_bytes()) else {
+        return Ok(Value::Null);
+    };
+    let tags: Vec<Tag> = groups.iter().map(|group| group.tag(&target)).collect();
+    let scopes: Value = tags.iter().map(|tag| Scope::Tag(tag.clone()).hash().to_string()).collect();
+    let tags: Value = tags.iter().map(Tag::as_str).collect();
+    Ok(json!({ "field": CacheGroup::to_field(&groups), "tags": tags, "scopes": scopes }))
+}
+
+/// Returns the field's normal form, the key of the URL's equivalents, and the key of its marker.
+fn no_vary_search(input: &Value) -> Evaluated {
+    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+    let Some(variation) = NoVarySearch::parse_field(text(input, "field")?.as_bytes()) else {
+        return Ok(Value::Null);
+    };
+    let equivalent = target.equivalent(&variation, 255).map(|key| key.to_string());
+    Ok(json!({ "field": variation.to_field(), "key": equivalent, "marker": target.search_marker() }))
+}
+
 fn prefix(input: &Value) -> Evaluated {
     let key = text(input, "key")?;
     let Ok(prefix) = text(input, "prefix")?.parse::<Prefix>() else { return Ok(Value::Null) };
@@ -112,14 +142,23 @@ fn position(input: &Value) -> Evaluated {
     Ok(json!({ "text": position.to_string(), "hex": hex(position.to_bytes()) }))
 }
 
-fn target(input: &Value) -> Evaluated {
-    let Ok(target) = TargetKey::parse(text(input, "url")?) else { return Ok(Value::Null) };
+fn target(input: &Value, rules: &QueryRules) -> Evaluated {
+    let Ok(target) = TargetKey::with_rules(text(input, "url")?, rules) else { return Ok(Value::Null) };
     let scopes: Value = target.scopes().iter().map(ToString::to_string).collect();
     Ok(json!({ "target": target.as_str(), "scopes": scopes }))
 }
 
-fn variant(input: &Value) -> Evaluated {
+/// Returns the key of a QUERY with a content and the fields about it, in their order.
+fn query_key(input: &Value) -> Evaluated {
     let target = TargetKey::parse(text(input, "url")?).map_err(|error| error.to_string())?;
+    let fields = input["fields"].as_array().into_iter().flatten();
+    let fields = fields.filter_map(|field| Some((field[0].as_str()?, field[1].as_str()?.as_bytes())));
+    let content = ContentHash::new(fields, text(input, "content")?.as_bytes());
+    Ok(json!(target.of_query(number(input, "generation")?, content).as_str()))
+}
+
+fn variant(input: &Value, rules: &QueryRules) -> Evaluated {
+    let target = TargetKey::with_rules(text(input, "url")?, rules).map_err(|error| error.to_string())?;
     let Some(vary) = VaryFields::parse([text(input, "vary")?]) else { return Ok(Value::Null) };
     let field = |name: &str| input["fields"][name].as_str().map(str::to_owned);
     Ok(json!(VariantKey::new(&target, &vary, &VaryRules::default(), field).as_str()))
@@ -148,7 +187,7 @@ fn normaliser(input: &Value) -> Evaluated {
 
 /// Returns the key of a URL and a method under rules, and the query that is forwarded to the
 /// origin.
-fn target_rules(input: &Value) -> Evaluated {
+fn target_rules(input: &Value, is_sorted: bool) -> Evaluated {
     let kept = if input["keep"].is_null() { None } else { Some(texts(input, "keep")?) };
     let dropped = if input["drop"].is_null() { Vec::new() } else { texts(input, "drop")? };
     let rules = QueryRules::default().dropping(dropped).and_then(|rules| match kept {
@@ -156,8 +195,10 @@ fn target_rules(input: &Value) -> Evaluated {
         None => Ok(rules),
     });
     let Ok(mut rules) = rules else { return Ok(Value::Null) };
-    if input["in_order"] == true {
-        rules = rules.in_order();
+    if is_sorted {
+        rules = rules.sorted();
+    } else if input["exact"] == true {
+        rules = rules.exact();
     }
     let url = text(input, "url")?;
     let Ok(target) = TargetKey::with_rules(url, &rules) else { return Ok(Value::Null) };

@@ -21,6 +21,7 @@ pub(crate) async fn run(
     wanted_port: Option<u16>,
     vars: &[String],
     wrangler: Option<&Path>,
+    options: &[String],
 ) -> Result<()> {
     let origin = base_url(origin)?;
     let port = match wanted_port {
@@ -31,8 +32,15 @@ pub(crate) async fn run(
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
     let runner = wrangler.map_or_else(Runner::of_the_project, Runner::Wrangler);
-    let settings =
-        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, runner };
+    let settings = Settings {
+        port,
+        origin: &origin,
+        purge_secret: &secret,
+        log_requests: true,
+        vars: &vars,
+        runner,
+        options,
+    };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -1,6 +1,7 @@
 //! One file or folder per command.
 
-pub(crate) mod bench_edge;
+pub(crate) mod attack;
+pub(crate) mod bench;
 pub(crate) mod build_edge;
 pub(crate) mod chaos;
 pub(crate) mod conformance;
@@ -9,6 +10,7 @@ pub(crate) mod edge;
 pub(crate) mod fuzz;
 pub(crate) mod model;
 pub(crate) mod picture;
+pub(crate) mod recipes;
 mod request_log;
 pub(crate) mod setup;
 pub(crate) mod simulate;

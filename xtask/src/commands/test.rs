@@ -9,6 +9,9 @@ use crate::command::{cargo, run_quietly, run_shown};
 use crate::progress::human;
 use crate::stack::edge_server;
 
+/// The tests of one binary that run at the same time.
+const TEST_THREADS: &str = "4";
+
 /// Runs all checks and stops at the first that fails.
 ///
 /// # Errors
@@ -20,9 +23,14 @@ pub(crate) async fn run() -> Result<()> {
     let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
     steps.time("shared-keys without an operating system", core_only).await?;
     // strata-bindgen has no tests, and the features of the workspace would compile it a second
-    // time.
-    let mut tests = cargo(["test", "--workspace", "--exclude", "strata-bindgen"]);
+    // time. strata-bench has none either, and caches to compare with that take long to compile.
+    let mut tests =
+        cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--exclude", "strata-bench"]);
     tests.env("STRATA_REDIS_SERVER", redis);
+    // Most tests wait for servers: more of them than cores may run at once.
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        tests.env("RUST_TEST_THREADS", TEST_THREADS);
+    }
     // The tests of the edge start the worker with this program's `edge` command.
     if let Ok(xtask) = std::env::current_exe() {
         tests.env("STRATA_XTASK", xtask);
@@ -43,11 +51,30 @@ async fn prepare() -> Result<std::path::PathBuf> {
         edge_server::build().await
     };
     let tests = async {
-        let build = cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--no-run"]);
+        let build = cargo([
+            "test",
+            "--workspace",
+            "--exclude",
+            "strata-bindgen",
+            "--exclude",
+            "strata-bench",
+            "--no-run",
+        ]);
         run_quietly("building the tests", Some("5 min the first time"), build).await
     };
     let (redis, (), ()) = tokio::try_join!(setup::redis_server(), workers, tests)?;
     Ok(redis)
+}
+
+/// Runs the tests of the promises on another server. Without filters, all of them.
+///
+/// # Errors
+/// If the server cannot be installed, or a test fails.
+pub(crate) async fn run_on(server: setup::Server, filters: &[String]) -> Result<()> {
+    let program = server.ensure_installed().await?;
+    let mut tests = cargo(["test", "--package", "strata-tests", "--test", "promises", "--"]);
+    tests.args(filters).env("STRATA_REDIS_SERVER", program).env("RUST_TEST_THREADS", TEST_THREADS);
+    run_shown("the promises", tests).await
 }
 
 #[derive(Default)]

@@ -32,6 +32,7 @@ pub(super) fn serve(settings: &Settings<'_>, worker: &Path) -> Command {
     for variable in settings.variables() {
         edge.args(["--var", &variable]);
     }
+    edge.args(settings.options);
     edge
 }
 

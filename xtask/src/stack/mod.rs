@@ -109,6 +109,7 @@ impl Stack {
                 log_requests: plan.log_requests,
                 vars: &[],
                 runner: Runner::of_the_project(),
+                options: &[],
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);
         }

@@ -36,6 +36,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) vars: &'a [&'a str],
     /// The program that runs the worker, and which worker.
     pub(crate) runner: Runner<'a>,
+    /// More options of `strata-edge`.
+    pub(crate) options: &'a [String],
 }
 
 /// A program that runs a worker, and which worker.

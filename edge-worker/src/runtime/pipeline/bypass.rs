@@ -8,16 +8,15 @@ use shared_keys::POSITION_HEADER;
 use worker::{Context, web_sys};
 
 use super::Answer;
-use super::collapse::pending;
 use super::exchange::Exchange;
-use super::fetch::{OriginResponse, undecoded};
+use super::fetch::undecoded;
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
 use crate::policy::range::content_length;
-use crate::policy::{Detail, Forward, StoredResponse, invalidate, storable};
+use crate::policy::{Detail, Forward, StoredResponse, groups, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
 use crate::runtime::body::Body;
 use crate::runtime::{after_response, fetch, from_runtime, now};
@@ -47,7 +46,7 @@ impl Exchange {
         } else if self.has_odd_body {
             fetch::fetch_with_odd_body(request, &url, &headers).await
         } else {
-            fetch::fetch(&self.method, &url, &headers, request.body().as_ref()).await
+            fetch::fetch(&self.method, &url, &headers, request.body().as_ref().map(AsRef::as_ref)).await
         };
         let (answer, code) = match answer {
             Ok(answer) if self.websocket && answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -62,37 +61,34 @@ impl Exchange {
         let mut headers = from_runtime(answer.headers());
         let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
+        self.rewrite_urls(&mut headers);
         let fetch_context = FetchContext { request_time, response_time: now(), edge_seq };
         response::set_date(&mut headers, fetch_context.response_time);
         let is_from_sdk = headers.contains_key(POSITION_HEADER);
         let answer_to_gets = self.answer_to_gets(code, &headers, fetch_context);
-        let mut invalidated_at = request_time;
-        for key in invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
-            self.config.rules.target(url)
-        }) {
-            invalidated_at = Self::record_invalidation(key.as_str()).max(invalidated_at);
-            pending().forget(key.as_str());
-            self.delete(key.as_str().to_owned(), context).await;
+        let keys = invalidate::invalidated(&self.method, &self.url, code, &headers, |url| {
+            self.config.rules.targets(url)
+        });
+        let invalidated_at = self.invalidate(&keys, answer_to_gets.is_some(), context).await;
+        let scopes = groups::invalidated_scopes(&self.method, &headers, &self.target);
+        if !scopes.is_empty() {
+            self.invalidate_scopes(scopes, context).await;
         }
         let mut body = answer.body().map(Body::Stream);
         let mut forwarded = Forwarded::new(forward, Some(code));
         if let Some((mut response, retention)) = answer_to_gets {
             forwarded = forwarded.with_store_result(Ok(ttl_secs(&response)));
-            if content_length(&response.headers).is_none() {
+            let has_known_length = content_length(&response.headers).is_some();
+            if !has_known_length {
                 forwarded = forwarded.with_unknown_length();
             }
             // The response postdates the invalidation that its own request caused.
-            response.request_time = invalidated_at + CLOCK_RESOLUTION;
-            let received = OriginResponse {
-                response,
-                body: tee(&mut body),
-                undecoded: None,
-                is_evaluated: false,
-                is_keyed: true,
-            };
+            response.request_time = invalidated_at.unwrap_or(request_time) + CLOCK_RESOLUTION;
+            let copy = tee(&mut body, has_known_length)?;
             let exchange = Rc::clone(self);
             after_response(context, async move {
-                if let Err(error) = exchange.store(received, retention).await {
+                let Some(response) = exchange.append_own_target(response).await else { return };
+                if let Err(error) = exchange.store(response, copy, retention).await {
                     worker::console_warn!("not stored: {error}");
                 }
             });

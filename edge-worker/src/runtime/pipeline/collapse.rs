@@ -13,7 +13,7 @@ use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, STORING_TIMEOUT, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
-use crate::policy::{Decision, Forward, ForwardReason, validate};
+use crate::policy::{Decision, Forward, ForwardReason, storable, validate};
 use crate::runtime::now;
 
 /// The milliseconds between two polls of a waiter: short at first, for origins that answer quickly.
@@ -59,7 +59,13 @@ impl Exchange {
                         Either::Right(_) => {}
                     }
                 }
-                Role::Leader(leader) => return self.fill(forward, found, Some(leader), context).await,
+                Role::Leader(leader) => {
+                    // A leader may have stored its response, and ended, since the store was read.
+                    if let Some(answer) = self.serve_from_memory(context).await {
+                        return answer;
+                    }
+                    return self.fill(forward, found, Some(leader), context).await;
+                }
                 Role::Waiter if now() < deadline => self.wait(&key, deadline).await,
                 Role::OriginFailed { is_disconnected } => {
                     match self.stale_response(forward, &mut found, is_disconnected).await {
@@ -77,7 +83,14 @@ impl Exchange {
                         Forwarded { collapsed: true, ..Forwarded::new(forward, None) }.with_reuse(hit);
                     return self.serve(stored, hit, CacheStatus::Forwarded(forwarded), context).await;
                 }
-                (Decision::Forward(next), stored) => (forward, found.stored) = (next, stored),
+                (Decision::Forward(next), stored) => {
+                    (forward, found.stored) = (next, stored);
+                    // The response that was waited for may be for its own URL alone. Waiting again
+                    // would let the URLs that might have shared it fetch one after the other.
+                    if found.shared_key.is_some() {
+                        break;
+                    }
+                }
                 (Decision::Serve(_), None) => break,
             }
         }
@@ -114,23 +127,27 @@ impl Exchange {
     }
 
     /// Returns whether the response can answer other requests. The response to a request with
-    /// credentials or a precondition is mostly for one client, and a part only for requests for the
-    /// same part.
+    /// credentials or a precondition is mostly for one client, a part only for requests for the
+    /// same part, and an event stream is never stored.
     fn is_collapsible(&self) -> bool {
         self.extent() == Extent::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
             && !validate::has_precondition(&self.headers)
+            && !storable::requests_event_stream(&self.headers)
     }
 
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
     /// if a selecting field cannot be read.
     pub(super) fn storage_key(&self, found: &Found) -> Option<String> {
+        let target = found.shared_key.as_ref().unwrap_or(&self.target);
+        let required = &self.selection.fields;
         match &found.marker {
-            Some(marker) => {
-                let key = variant_key(&self.target, &marker.fields, &self.rule.vary, &self.headers)?;
+            None if required.is_empty() => Some(target.as_str().to_owned()),
+            marker => {
+                let fields = marker.as_ref().map_or(required, |marker| &marker.fields);
+                let key = variant_key(target, fields, &self.rule.vary, &self.headers)?;
                 Some(key.as_str().to_owned())
             }
-            None => Some(self.target.as_str().to_owned()),
         }
     }
 }

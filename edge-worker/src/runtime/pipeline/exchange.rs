@@ -7,13 +7,15 @@ use shared_keys::TargetKey;
 use url::Url;
 use worker::{Context, web_sys};
 
+use super::query::Query;
 use super::respond::own_response;
 use super::{Answer, Found};
 use crate::cache_status::CacheStatus;
-use crate::config::Config;
+use crate::config::{Config, Origin};
+use crate::origin::location;
 use crate::origin::request::{self, is_loop};
 use crate::policy::{Decision, Detail, Forward, Request, bypass_reason};
-use crate::rules::Rule;
+use crate::rules::{Client, Rule, Selection};
 use crate::runtime::after_response;
 use crate::runtime::journal::Journal;
 use crate::runtime::tiered::Tiered;
@@ -25,10 +27,18 @@ pub(super) struct Exchange {
     pub(super) url: Url,
     /// The key of the stored response; cacheable requests are forwarded with its spelling.
     pub(super) target: TargetKey,
+    /// The content of a QUERY whose response may be stored.
+    pub(super) query: Option<Query>,
     /// The deployment's rule for the request.
     pub(super) rule: Rc<Rule>,
-    /// The client's fields, without hop-by-hop fields.
+    /// The client's fields, without hop-by-hop fields, and with those that rules select by.
     pub(super) headers: HeaderMap,
+    /// Where the site's requests are forwarded.
+    pub(super) origin: Origin,
+    /// The client's country.
+    pub(super) country: String,
+    /// The fields that select responses because rules depend on them.
+    pub(super) selection: Selection,
     pub(super) websocket: bool,
     /// Whether the request is a GET or HEAD with a body.
     pub(super) has_odd_body: bool,
@@ -54,15 +64,32 @@ impl Exchange {
         Request { method: &self.method, headers: &self.headers, choices: self.rule.choices }
     }
 
+    /// Returns the client as the conditions of rules see it.
+    pub(super) fn client(&self) -> Client<'_> {
+        Client { headers: &self.headers, country: &self.country }
+    }
+
     /// Returns the URL at the origin.
     pub(super) fn origin_url(&self, url: &Url) -> Url {
-        request::origin_url(self.config.origin.as_ref(), url)
+        request::origin_url(self.origin.url(), url)
+    }
+
+    /// Rewrites the origin's own URLs in the fields of its response to the site's.
+    pub(super) fn rewrite_urls(&self, headers: &mut HeaderMap) {
+        if let Some(origin) = self.origin.url().filter(|_| self.rule.rewrite_urls) {
+            location::rewrite(headers, origin, &self.url);
+        }
     }
 
     /// Returns the URL of the key. All spellings that share the key are forwarded as this one;
     /// otherwise one client's spelling could decide what all clients get.
     pub(super) fn keyed_url(&self) -> Url {
-        Url::parse(self.target.as_str()).unwrap_or_else(|_| self.url.clone())
+        Url::parse(self.resource().as_str()).unwrap_or_else(|_| self.url.clone())
+    }
+
+    /// Returns the key of the URL, without the content of a QUERY.
+    pub(super) fn resource(&self) -> &TargetKey {
+        self.query.as_ref().map_or(&self.target, |query| &query.resource)
     }
 
     /// Returns the client's own spelling of the URL, without the parameters that the key omits.
@@ -76,6 +103,8 @@ impl Exchange {
     pub(super) fn extent(&self) -> Extent {
         match self.method {
             Method::HEAD => Extent::Fields,
+            // A server may ignore `Range` (RFC 9110 section 14.2).
+            _ if self.query.is_some() => Extent::Whole,
             _ if self.headers.contains_key(header::RANGE) => Extent::Range,
             _ => Extent::Whole,
         }
@@ -101,6 +130,7 @@ impl Exchange {
         if matches!(self.method, Method::TRACE | Method::CONNECT) {
             return own_response(StatusCode::NOT_IMPLEMENTED, "expected another method", Detail::Method);
         }
+        self.send_invalidations(context);
         if let Some(forward) = self.bypass_reason() {
             return self.bypass(request, forward, context).await;
         }
@@ -113,13 +143,15 @@ impl Exchange {
             return self.bypass(request, Forward::bypass(Detail::JournalUnreachable), context).await;
         }
         self.refresh_journal(context);
+        self.refill(context);
         if let Some(answer) = self.serve_from_memory(context).await {
             return answer;
         }
         let found = self.lookup().await;
         self.count_request(&found, context);
         match (self.decide(&found).await, found) {
-            (Decision::Serve(hit), Found { stored: Some(stored), .. }) => {
+            (Decision::Serve(hit), Found { stored: Some(stored), marker, .. }) => {
+                self.count_hit(&stored.key, marker.as_ref());
                 self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await
             }
             (Decision::Forward(_), _) if self.request().is_only_if_cached() => own_response(
@@ -135,8 +167,9 @@ impl Exchange {
     }
 
     /// Returns why the request bypasses the store; `None` if it does not.
-    fn bypass_reason(&self) -> Option<Forward> {
+    pub(super) fn bypass_reason(&self) -> Option<Forward> {
         bypass_reason(self.request(), self.websocket)
+            .filter(|_| self.query.is_none())
             .or_else(|| self.has_odd_body.then(|| Forward::bypass(Detail::Body)))
             .or_else(|| self.configured_bypass())
     }
@@ -145,10 +178,11 @@ impl Exchange {
     pub(super) fn configured_bypass(&self) -> Option<Forward> {
         if self.config.fault.is_some() {
             Some(Forward::bypass(Detail::Misconfigured))
-        } else if self.config.rules.is_ambiguous(&self.method, &self.target, &self.headers) {
+        } else if self.config.rules.is_ambiguous(&self.method, &self.target, self.client()) {
             Some(Forward::bypass(Detail::Path))
         } else {
-            self.rule.bypasses_store(&self.headers).then(|| Forward::bypass(Detail::Rule))
+            let is_bypassed = self.selection.is_ambiguous || self.rule.bypasses_store(&self.headers);
+            is_bypassed.then(|| Forward::bypass(Detail::Rule))
         }
     }
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use shared_keys::Verdict;
+use shared_keys::{TargetKey, Verdict};
 use url::Url;
 use worker::{Context, web_sys};
 
@@ -173,7 +173,7 @@ impl Exchange {
             }
             result => {
                 let result = result.map(Validation::into_response);
-                let mut found = Found { stored: Some(stored), marker: None };
+                let mut found = Found { stored: Some(stored), ..Found::nothing() };
                 match self.replace_failure(forward, &mut found, result, leader).await {
                     Ok(answer) => Err(answer),
                     Err(received) => Ok((received, StoredEffect::None)),
@@ -237,15 +237,21 @@ impl Exchange {
                 }
             }
         }
-        let method = if extent == Extent::Fields { Method::HEAD } else { Method::GET };
+        let method = match extent {
+            Extent::Fields => Method::HEAD,
+            _ if self.query.is_some() => self.method.clone(),
+            _ => Method::GET,
+        };
+        let content = self.query.as_ref().map(|query| query.content.as_ref());
         let (keyed, own) = (self.origin_url(&self.keyed_url()), self.origin_url(&self.client_url()));
         let is_evaluated = matches!(condition, Condition::Client);
         let fetch = async |url: &Url, headers: &HeaderMap| {
-            let answer = timeout(limit, fetch::fetch(&method, url, headers, None)).await?;
+            let answer = timeout(limit, fetch::fetch(&method, url, headers, content)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
-            let mut response =
-                response::to_stored(status, from_runtime(answer.headers()), &self.target, context);
+            let mut fields = from_runtime(answer.headers());
+            self.rewrite_urls(&mut fields);
+            let mut response = response::to_stored(status, fields, &self.target, context);
             if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {
                 self.rule.set_lifetime(&mut response);
             }
@@ -275,8 +281,17 @@ impl Exchange {
     /// Returns whether a response redirects to a URL with the same key. Stored, it would redirect
     /// its client to itself.
     pub(super) fn is_self_redirect(&self, response: &StoredResponse) -> bool {
-        let key_of = |url: &Url| self.config.rules.target(url.as_str());
-        storable::redirects_to(&self.target, &self.url, response, key_of)
+        let key_of = |url: &Url| self.config.rules.target(url.as_str(), self.client());
+        storable::redirects_to(self.resource(), &self.url, response, key_of)
+    }
+
+    /// Returns whether a response redirects to a URL that it would be stored for itself, because it
+    /// states that the two are equivalent.
+    pub(super) fn redirects_to_equivalent(&self, response: &StoredResponse) -> bool {
+        let Some(variation) = self.no_vary_search(response) else { return false };
+        let shared = |target: TargetKey| target.equivalent(&variation, 0).unwrap_or(target);
+        let key_of = |url: &Url| self.config.rules.target(url.as_str(), self.client()).map(shared);
+        storable::redirects_to(&shared(self.target.clone()), &self.url, response, key_of)
     }
 
     /// Returns what the origin's response makes of `stored`.

@@ -3,13 +3,20 @@
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
 //! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, and [`refresh`] updates stale responses in the background. If the store or the
+//! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is
+//! the isolate's memory of that, and [`groups`] invalidates cache groups. In the background,
+//! [`refresh`] updates stale responses, and [`refill`] fetches purged ones. If the store or the
 //! journal fails, the request goes to the origin.
 
 mod bypass;
 mod collapse;
 mod exchange;
 mod fetch;
+mod groups;
+mod invalidate;
+mod invalidations;
+mod query;
+mod refill;
 mod refresh;
 mod respond;
 mod serve;
@@ -25,21 +32,27 @@ use url::Url;
 use worker::{Context, Env, web_sys};
 
 use self::exchange::Exchange;
+use self::query::Query;
 use super::body::Body;
 use super::journal::Journal;
 use super::tiered::Tiered;
 use super::{env, json_response, now, purge_endpoint, request_headers};
 use crate::cache_status::CacheStatus;
-use crate::config::{Config, PURGE_SECRET};
+use crate::config::{Config, Origin, PURGE_SECRET, SITES};
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
 use crate::origin::request::is_websocket;
-use crate::rules::{RULES, is_reserved};
+use crate::policy::query::is_keyed;
+use crate::rules::{Client, RULES, host_of, is_reserved};
 use crate::store::variants;
 
 /// The path that reports that the worker is up, and whether its configuration is valid. The log
 /// says what is wrong with it.
 const HEALTH_PATH: &str = "/__strata/health";
+
+/// The longest URL, which is also the platform's. Other runtimes take longer ones, whose keys cost
+/// more time than a stranger should be able to cause.
+const MAX_URL_BYTES: usize = 16 << 10;
 
 type Found = variants::Found<Body>;
 type Stored = variants::Stored<Body>;
@@ -60,20 +73,20 @@ pub(super) async fn handle(
     context: Context,
 ) -> Result<web_sys::Response, Error> {
     let started = now();
-    let config = match config(&env) {
+    let is_on_the_platform = env::is_on_the_platform(&request);
+    let config = match config(&env, is_on_the_platform) {
         Ok(config) => config,
         // The client is not told why: a value of the configuration may contain a password.
         Err(_) => {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
         }
     };
-    if config.origin.is_none() && !env::is_on_the_platform(&request) {
-        worker::console_error!("{}", Config::zone_refusal());
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
-    }
     let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
+    if url.as_str().len() > MAX_URL_BYTES {
+        return refuse(StatusCode::URI_TOO_LONG, "expected a URL of at most 16 KiB");
+    }
     let mut headers = request_headers(&request);
     if is_ambiguous(&headers) {
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
@@ -92,21 +105,49 @@ pub(super) async fn handle(
     let Ok(default_target) = TargetKey::parse(url.as_str()) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
-    let rule = Rc::clone(config.rules.of(&method, &default_target));
-    let Some(target) = rule.target(url.as_str(), default_target) else {
-        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    let Some(origin) = config.origin_of(host_of(&default_target)).cloned() else {
+        let message = "this host is none of the worker's sites: add it to SITES, or set ORIGIN";
+        return refuse(StatusCode::MISDIRECTED_REQUEST, message);
     };
+    if origin == Origin::Zone && !is_on_the_platform {
+        worker::console_error!("{}", Config::zone_refusal());
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
+    }
     let websocket = is_websocket(&method, &headers);
     // The runtime has no body if the length is zero.
     let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
+    // Before the rule is chosen: the origin does not get them, so no rule may depend on them.
     remove_hop_by_hop(&mut headers);
+    let country = env::country(&request, &headers, config.country_field.as_ref());
+    let client = Client { headers: &headers, country: &country };
+    let rule = Rc::clone(config.rules.of(&method, &default_target, client));
+    let selection = config.rules.select(&default_target, &rule, &country, &mut headers);
+    let Some(target) = rule.target(url.as_str(), default_target) else {
+        return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
+    };
     let store = Tiered::new(config.journal_max_lag);
+    let may_be_stored = config.fault.is_none() && !rule.bypasses_store(&headers);
+    let (query, target) = if may_be_stored && is_keyed(&method, &headers) {
+        match Query::read(&request, &headers, target.clone(), &store).await {
+            Ok((query, target)) => (Some(query), target),
+            Err(error) => {
+                worker::console_warn!("a QUERY is forwarded without the store: {error}");
+                (None, target)
+            }
+        }
+    } else {
+        (None, target)
+    };
     let exchange = Rc::new(Exchange {
         method,
         url,
         target,
+        query,
         rule,
         headers,
+        country,
+        origin,
+        selection,
         websocket,
         has_odd_body,
         config,
@@ -120,24 +161,28 @@ pub(super) async fn handle(
 
 /// Returns the configuration. It is read once, because the runtime starts new isolates for a new
 /// one.
-fn config(env: &Env) -> Result<Rc<Config>, Error> {
+fn config(env: &Env, is_on_the_platform: bool) -> Result<Rc<Config>, Error> {
     let read = || {
         let rules = env::json_variable(env, RULES);
-        let config = Config::read(|name| env::text_variable(env, name), rules).map(Rc::new);
-        match &config {
+        let sites = env::json_variable(env, SITES);
+        let mut config = Config::read(|name| env::text_variable(env, name), rules, sites.as_ref());
+        match &mut config {
             Err(error) => worker::console_error!("every request is refused: {error}"),
             Ok(config) => {
+                if !is_on_the_platform {
+                    config.rules.distrust_platform_fields();
+                }
                 if let Some(fault) = &config.fault {
                     worker::console_error!("the store is not used: {fault}");
                 }
-                if config.purge_secret.as_ref().is_some_and(Secret::is_short) {
+                if config.purge_secrets.iter().any(Secret::is_short) {
                     worker::console_warn!(
                         "{PURGE_SECRET}: 32 random bytes are recommended, as of `openssl rand -hex 32`"
                     );
                 }
             }
         }
-        config
+        config.map(Rc::new)
     };
     CONFIG.with(|config| config.get_or_init(read).clone())
 }

@@ -19,6 +19,7 @@ use crate::collapse::Role;
 use crate::error::Error;
 use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, storable, validate};
+use crate::runtime::body::Incoming;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::{Entry, Store};
 
@@ -49,6 +50,14 @@ impl Exchange {
         if !lease.acquire(REFRESH_TIMEOUT).await? {
             return Ok(());
         }
+        // The lease may have been free because another isolate has just refreshed the response.
+        let is_refreshed = match self.store.get(key).await? {
+            Some(Entry::Response { response, .. }) => response.response_time > stored.response_time,
+            _ => false,
+        };
+        if is_refreshed {
+            return lease.release().await;
+        }
         match self.try_refresh(key, stored).await {
             Ok(true) => lease.release().await,
             result => {
@@ -74,7 +83,7 @@ impl Exchange {
             Validation::Replaced(_) | Validation::Outdated(_) | Validation::Unrelated(_) => return Ok(false),
             // The client has read the body. It is read again, if it is still the one that was
             // validated.
-            Validation::Updated(mut response) => match self.store.get(key).await? {
+            Validation::Updated(mut response) => match self.pinned_store().get(key).await? {
                 Some(Entry::Response { response: current, body, .. })
                     if validate::same_body(&current, stored) =>
                 {
@@ -87,7 +96,7 @@ impl Exchange {
         };
         match self.retention(&received.response) {
             Ok(retention) => {
-                self.store(received, retention).await?;
+                self.store(received.response, received.body.map(Incoming::from), retention).await?;
             }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.

@@ -1,10 +1,12 @@
 //! Sends responses to the client, with `Cache-Status` and metrics.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use worker::{Context, Env, web_sys};
+use worker::{Context, Delay, Env, web_sys};
 
 use super::collapse::pending;
 use super::exchange::Exchange;
@@ -18,7 +20,7 @@ use crate::headers::remove_for_the_edge;
 use crate::policy::range::{self, number};
 use crate::policy::storable::{self, NotStored};
 use crate::policy::{Detail, Forward, StoredResponse, validate};
-use crate::runtime::body::Body;
+use crate::runtime::body::{Body, Incoming};
 use crate::runtime::{after_response, env, json_text, now, response, to_runtime};
 use crate::store::memory::MAX_BODY_BYTES;
 
@@ -78,8 +80,8 @@ impl Exchange {
             forwarded.with_unknown_length()
         });
         let stored_body = match retention {
-            Ok(_) if not_modified || is_head => body.take(),
-            Ok(_) => tee(&mut body),
+            Ok(_) if not_modified || is_head => body.take().map(Incoming::from),
+            Ok(_) => tee(&mut body, has_known_length)?,
             Err(_) => None,
         };
         // The origin's response is the requested part already; an updated stored response is cut
@@ -91,9 +93,7 @@ impl Exchange {
         };
         match retention {
             Ok(retention) => {
-                let received =
-                    OriginResponse { response, body: stored_body, undecoded: None, is_evaluated, is_keyed };
-                self.store_after_response(received, retention, leader, context);
+                self.store_after_response(response, stored_body, retention, leader, context);
             }
             Err(_) => release_uncollapsed(leader),
         }
@@ -109,44 +109,64 @@ impl Exchange {
         } else if ttl_secs(&stored.response) > 0 {
             let response = validate::expired(stored.response);
             if let Ok(retention) = self.retention(&response) {
-                let expired = OriginResponse {
-                    response,
-                    body: stored.body,
-                    undecoded: None,
-                    is_evaluated: false,
-                    is_keyed: true,
-                };
-                self.store_after_response(expired, retention, None, context);
+                let body = stored.body.map(Incoming::from);
+                self.store_after_response(response, body, retention, None, context);
             }
         }
     }
 
-    /// Stores a response after the client is answered, and then releases the waiters.
+    /// Stores a response after the client is answered, and then releases the waiters. They are
+    /// released at once if the response cannot answer them, and after a while if its body does not
+    /// end.
     fn store_after_response(
         self: &Rc<Self>,
-        received: OriginResponse,
+        response: StoredResponse,
+        body: Option<Incoming>,
         retention: Duration,
         leader: Option<Leader>,
         context: &Context,
     ) {
-        let length = range::content_length(&received.response.headers);
+        let leader = match leader {
+            Some(leader) if !self.answers_waiters(&response) => {
+                leader.release_uncollapsed(now());
+                None
+            }
+            leader => leader,
+        };
+        let length = range::content_length(&response.headers);
+        let has_known_length = length.is_some();
         let is_short = length.is_some_and(|bytes| bytes <= MAX_BODY_BYTES);
-        let storing = is_short.then(|| pending().begin_storing(self.target.as_str(), now()));
+        let mark = is_short.then(|| pending().begin_storing(self.target.as_str(), now()));
         let exchange = Rc::clone(self);
         after_response(context, async move {
-            let response = leader.is_some().then(|| received.response.clone());
-            let result = exchange.store(received, retention).await;
-            drop(storing);
-            if let Err(error) = &result {
-                worker::console_warn!("not stored: {error}");
-            }
-            let Some((leader, response)) = leader.zip(response) else { return };
+            let storing = pin!(async {
+                let result = exchange.store(response, body, retention).await;
+                drop(mark);
+                result
+            });
+            let Some(leader) = leader else {
+                if let Err(error) = storing.await {
+                    worker::console_warn!("not stored: {error}");
+                }
+                return;
+            };
+            let timeout = Delay::from(leader.body_timeout(has_known_length, now()));
+            let result = match select(storing, timeout).await {
+                Either::Left((result, _)) => result,
+                Either::Right((_, storing)) => {
+                    leader.stop_collapsing(now());
+                    storing.await
+                }
+            };
             match result {
+                // The waiters find it in the store.
+                Ok(true) => leader.release_stored(),
                 // One of the waiters sends the next request.
                 Ok(false) => drop(leader),
-                // The waiters find it in the store.
-                Ok(true) if exchange.answers_waiters(&response) => leader.release_stored(),
-                _ => leader.release_uncollapsed(now()),
+                Err(error) => {
+                    worker::console_warn!("not stored: {error}");
+                    leader.stop_collapsing(now());
+                }
             }
         });
     }
@@ -257,10 +277,14 @@ pub(super) fn ttl_secs(response: &StoredResponse) -> i64 {
 }
 
 /// Splits a body in two: returns the one for the store, and leaves the one for the client.
-pub(super) fn tee(body: &mut Option<Body>) -> Option<Body> {
-    let (one, other) = body.take()?.tee();
+///
+/// # Errors
+/// If the runtime refuses to create a stream.
+pub(super) fn tee(body: &mut Option<Body>, has_known_length: bool) -> Result<Option<Incoming>, Error> {
+    let Some(whole) = body.take() else { return Ok(None) };
+    let (one, other) = whole.tee(has_known_length)?;
     *body = Some(one);
-    Some(other)
+    Ok(Some(other))
 }
 
 /// Returns the length of the body that a response states; zero if it states none or has no body.

@@ -17,23 +17,36 @@ use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decide, validate};
 use crate::runtime::body::Body;
 use crate::runtime::now;
-use crate::store::variants;
+use crate::store::variants::Selecting;
+use crate::store::{Store, search, variants};
 
 impl Exchange {
     /// Looks the request up in the store. An error counts as a miss.
     pub(super) async fn lookup(&self) -> Found {
-        self.unless_invalidated(
-            variants::lookup(&self.store, &self.target, &self.rule.vary, &self.headers).await,
-        )
+        let store = self.pinned_store();
+        self.unless_invalidated(self.look_up_in(&store).await)
+    }
+
+    async fn look_up_in<S: Store<Body = Body>>(&self, store: &S) -> Result<Found, Error> {
+        let (target, selecting) = (&self.target, self.selecting());
+        if self.shares_urls() {
+            search::lookup(store, target, selecting).await
+        } else {
+            variants::lookup(store, target, selecting).await
+        }
+    }
+
+    /// Returns what selects among the responses of a URL.
+    pub(super) fn selecting(&self) -> Selecting<'_> {
+        Selecting { rules: &self.rule.vary, required: &self.selection.fields, request: &self.headers }
     }
 
     fn unless_invalidated(&self, looked_up: Result<Found, Error>) -> Found {
         match looked_up {
             Ok(found)
-                if found
-                    .stored
-                    .as_ref()
-                    .is_some_and(|stored| self.is_invalidated(stored.response.request_time)) =>
+                if found.stored.as_ref().is_some_and(|stored| {
+                    self.is_invalidated(found.shared_key.as_ref(), stored.response.request_time)
+                }) =>
             {
                 Found::nothing()
             }
@@ -63,14 +76,13 @@ impl Exchange {
 
     /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
     pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
-        let looked_up =
-            variants::lookup(&self.store.memory(), &self.target, &self.rule.vary, &self.headers).await;
-        let found = self.unless_invalidated(looked_up);
+        let found = self.unless_invalidated(self.look_up_in(&self.store.memory()).await);
         let decision = self.decide(&found).await;
         match decision {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
                 self.count_request(&found, context);
                 let stored = found.stored?;
+                self.count_hit(&stored.key, found.marker.as_ref());
                 Some(
                     self.reuse(stored.response, stored.body, hit, CacheStatus::Hit { hit, memory: true })
                         .await,

@@ -1,29 +1,27 @@
 //! Stores the origin's responses, and deletes stored ones that they replace.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
-use shared_keys::Applied;
+use shared_keys::{Applied, NoVarySearch, TargetKey};
 use worker::Context;
 
 use super::Found;
 use super::exchange::Exchange;
-use super::fetch::OriginResponse;
+use super::invalidations::{self, is_too_old_to_store};
 use crate::error::Error;
-use crate::policy::select::Selected;
+use crate::policy::search::variation;
+use crate::policy::select::{Selected, can_select};
 use crate::policy::storable::{self, MAX_STORED_BYTES, NotStored, retention};
-use crate::policy::{Choices, Decision, Request, StoredResponse, decide, range};
-use crate::recent_invalidations::RecentInvalidations;
-use crate::rules;
-use crate::runtime::body::Body;
+use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, range};
+use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
-use crate::store::{Store, variants};
+use crate::store::{Store, search, variants};
 use crate::variant_requests::VariantRequests;
 
 thread_local! {
-    static INVALIDATIONS: RecentInvalidations = RecentInvalidations::default();
     static REQUESTS: VariantRequests = VariantRequests::default();
 }
 
@@ -33,16 +31,22 @@ impl Exchange {
     /// # Errors
     /// The reason not to store it.
     pub(super) fn retention(&self, response: &StoredResponse) -> Result<Duration, NotStored> {
-        if self.is_invalidated(response.request_time) {
+        if is_too_old_to_store(self.target.as_str(), response.request_time) {
             return Err(NotStored::Outdated);
         }
-        if self.is_self_redirect(response) {
+        if self.is_self_redirect(response) || self.redirects_to_equivalent(response) {
             return Err(NotStored::SelfRedirect);
+        }
+        if self.query.is_some() && !query::is_storable(response) {
+            return Err(NotStored::NoLifetime);
+        }
+        if !can_select(&self.selection.fields, &self.headers) {
+            return Err(NotStored::VaryUnreadable);
         }
         if self.rule.withholds(&self.headers, response) {
             return Err(NotStored::Credentials);
         }
-        if self.rule.is_deceptive(rules::path_of(&self.target), response) {
+        if self.rule.is_deceptive(self.target.path(), response) {
             return Err(NotStored::Deceptive);
         }
         let result = self.journal.read(|snapshot| retention(self.request(), response, snapshot.applied()));
@@ -65,31 +69,75 @@ impl Exchange {
     ///
     /// # Errors
     /// If the body breaks off, or the store fails.
-    pub(super) async fn store(&self, received: OriginResponse, retention: Duration) -> Result<bool, Error> {
-        let OriginResponse { response, body, .. } = received;
+    pub(super) async fn store(
+        &self,
+        response: StoredResponse,
+        body: Option<Incoming>,
+        retention: Duration,
+    ) -> Result<bool, Error> {
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
             Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),
             None => None,
         };
         let request_time = response.request_time;
-        if self.is_invalidated(request_time) {
+        let store = self.pinned_store();
+        store.pin(self.target.as_str());
+        let shared = match self.no_vary_search(&response) {
+            Some(variation) => search::shared_key(&store, &self.target, variation, now()).await?,
+            None => None,
+        };
+        // An unsafe request has invalidated all keys of its URL that the path's marker knew.
+        let was_unknown = shared.as_ref().is_some_and(|shared| shared.is_new);
+        let shared_key = shared.map(|shared| shared.key);
+        let target = shared_key.as_ref().unwrap_or(&self.target);
+        store.pin(target.as_str());
+        let is_outdated = |key: &str| is_too_old_to_store(key, request_time);
+        if is_outdated(self.target.as_str())
+            || is_outdated(target.as_str())
+            || (was_unknown && is_outdated(&self.target.search_marker()))
+        {
             return Ok(false);
         }
         let length = body.as_ref().map(|body| u64::from(body.length()));
         let response = range::as_stored(storable::without_unstorable_fields(response), length);
         let body = body.map(Body::Whole);
-        let (target, rules) = (&self.target, &self.rule.vary);
         let magnitude_of = |key: &str| REQUESTS.with(|requests| requests.magnitude(key));
-        variants::store(&self.store, target, rules, &self.headers, (response, body), retention, magnitude_of)
-            .await?;
+        variants::store(&store, target, self.selecting(), (response, body), retention, magnitude_of).await?;
         // An unsafe request during the write has deleted a marker. The write may have restored it,
         // with all variants that it refers to.
-        if self.is_invalidated(request_time) {
-            self.store.delete(target.as_str()).await?;
+        if self.is_invalidated(shared_key.as_ref(), request_time) {
+            store.delete(target.as_str()).await?;
             return Ok(false);
         }
+        if shared_key.is_some() {
+            // A response under the URL's own key would be found first, and never be replaced.
+            store.delete(self.target.as_str()).await?;
+        }
         Ok(true)
+    }
+
+    /// Returns the statement of a response that other URLs share it, if the rule obeys it.
+    pub(super) fn no_vary_search(&self, response: &StoredResponse) -> Option<NoVarySearch> {
+        self.shares_urls().then(|| variation(&response.headers)).flatten()
+    }
+
+    /// Returns whether a response may answer other URLs that the origin declares equivalent. One to
+    /// a QUERY may not: its key contains the content.
+    pub(super) fn shares_urls(&self) -> bool {
+        self.rule.obeys_no_vary_search && self.query.is_none()
+    }
+
+    /// Returns the keys under which responses for the URL of `key` may be stored.
+    pub(super) async fn keys_of(&self, key: TargetKey) -> Vec<TargetKey> {
+        let shared = match timeout(CACHE_TIMEOUT, search::shared_keys(&self.store, &key)).await {
+            Ok(shared) => shared,
+            Err(error) => {
+                worker::console_warn!("responses that several URLs share are not invalidated: {error}");
+                Vec::new()
+            }
+        };
+        std::iter::once(key).chain(shared).collect()
     }
 
     /// Counts a request for a variant, and records its use from time to time, so that it does not
@@ -102,20 +150,22 @@ impl Exchange {
         let magnitude = REQUESTS.with(|requests| requests.count(&key, now()));
         if let Some(magnitude) = magnitude.filter(|_| found.stored.is_some()) {
             let exchange = Rc::clone(self);
+            let target = found.shared_key.clone().unwrap_or_else(|| self.target.clone());
             after_response(context, async move {
-                if let Err(error) = exchange.record_use(&key, magnitude).await {
+                if let Err(error) = exchange.record_use(&target, &key, magnitude).await {
                     worker::console_warn!("the use of a variant is not recorded: {error}");
                 }
             });
         }
     }
 
-    async fn record_use(&self, key: &str, magnitude: u8) -> Result<(), Error> {
-        let since = now();
-        variants::record_use(&self.store, &self.target, key, magnitude, since).await?;
+    async fn record_use(&self, target: &TargetKey, key: &str, magnitude: u8) -> Result<(), Error> {
+        let (store, since) = (self.pinned_store(), now());
+        store.pin(self.target.as_str());
+        variants::record_use(&store, target, key, magnitude, since).await?;
         // The write may have restored a marker that an unsafe request has deleted meanwhile.
-        if self.is_invalidated(since) {
-            self.store.delete(self.target.as_str()).await?;
+        if [&self.target, target].iter().any(|key| is_too_old_to_store(key.as_str(), since)) {
+            store.delete(target.as_str()).await?;
         }
         Ok(())
     }
@@ -123,26 +173,17 @@ impl Exchange {
     /// Deletes the entry under `key` before the client is answered, or afterwards if the store
     /// takes long.
     pub(super) async fn delete(self: &Rc<Self>, key: String, context: &Context) {
+        let pin = invalidations::pin(&key);
         if let Err(error) = timeout(CACHE_TIMEOUT, self.store.delete(&key)).await {
             worker::console_warn!("not deleted yet: {error}");
             let exchange = Rc::clone(self);
             after_response(context, async move {
+                let _pin = pin;
                 if let Err(error) = exchange.store.delete(&key).await {
                     worker::console_warn!("not deleted: {error}");
                 }
             });
         }
-    }
-
-    /// Records that an unsafe request invalidates `key` (RFC 9111 section 4.4), and returns when.
-    pub(super) fn record_invalidation(key: &str) -> SystemTime {
-        INVALIDATIONS.with(|invalidations| invalidations.add(key, now()))
-    }
-
-    /// Returns whether an unsafe request to this isolate has invalidated responses requested at
-    /// `request_time`.
-    pub(super) fn is_invalidated(&self, request_time: SystemTime) -> bool {
-        INVALIDATIONS.with(|invalidations| invalidations.covers(self.target.as_str(), request_time))
     }
 
     /// Returns whether the stored response answers the same request now, without the origin. One

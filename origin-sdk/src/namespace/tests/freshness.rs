@@ -109,6 +109,19 @@ async fn a_hit_in_memory_reads_the_clock_once() {
     assert_eq!(READS.get() - before, 1);
 }
 
+/// The coarse clock that most hits read has an error. Near a limit the precise one decides.
+#[tokio::test]
+async fn a_value_is_fresh_to_its_last_millisecond_and_no_longer() {
+    let millisecond = Duration::from_millis(1);
+    for (left, layer) in [(60, Layer::Memory), (40, Layer::Memory), (1, Layer::Memory), (0, Layer::Loader)] {
+        let (_cache, clock, numbers) = numbers(|numbers| numbers.memory_ttl(2 * FRESH)).await;
+        load(&numbers, 1).await;
+        clock.advance(FRESH - left * millisecond);
+        let hit = load(&numbers, 2).await;
+        assert_eq!((hit.layer, hit.freshness), (layer, Freshness::Fresh), "{left} ms before its expiry");
+    }
+}
+
 #[tokio::test]
 async fn a_promotion_to_memory_does_not_extend_the_lifetime() {
     let (cache, clock, numbers) = numbers(|numbers| numbers).await;

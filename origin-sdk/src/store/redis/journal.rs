@@ -11,12 +11,12 @@ use crate::store::{Appended, FeedRecord, Progress, Unless};
 pub(super) const JOURNAL: &str = include_str!("lua/journal.lua");
 /// The approximate number of records in the feed. A process that is further behind reads the
 /// ledger.
-pub(super) const MAX_FEED: usize = 100_000;
+pub(crate) const MAX_FEED: usize = 100_000;
 /// The ledger rows read at a time: more than the scopes of one record (at most 1,000), so that a
 /// page always advances.
 const LEDGER_PAGE: usize = 2_000;
 /// The most scopes in the ledger. Dropping the oldest raises the ledger's floor.
-pub(super) const MAX_LEDGER: usize = 100_000;
+pub(crate) const MAX_LEDGER: usize = 100_000;
 
 /// Returns a key of an app's journal. All of these keys are in one slot.
 pub(super) fn journal_key(app: &str, name: &str) -> String {
@@ -77,6 +77,11 @@ impl JournalScripts {
             follow: ReadScript::new(include_str!("lua/follow.lua")),
             ledger: ReadScript::new(include_str!("lua/ledger.lua")),
         }
+    }
+
+    /// Returns the key of the last record of each scope.
+    pub(super) fn ledger_key(&self) -> &str {
+        &self.ledger_key
     }
 
     pub(super) fn feed_key(&self) -> &str {

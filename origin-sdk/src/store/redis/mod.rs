@@ -2,6 +2,7 @@
 
 mod admin;
 mod connection;
+mod diagnosis;
 mod journal;
 mod lease;
 mod progress;
@@ -22,7 +23,9 @@ use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
+pub(crate) use self::diagnosis::{JournalSize, SampledKey, Ttl};
 use self::journal::JournalScripts;
+pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;

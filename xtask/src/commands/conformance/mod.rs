@@ -72,6 +72,7 @@ async fn through_a_worker(suite: &Suite, runner: Runner<'_>) -> Result<Report> {
         log_requests: false,
         vars: &[&rules],
         runner,
+        options: &[],
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&client).await?;

@@ -87,7 +87,7 @@ impl Passes {
             if layers == Layers::All {
                 let title = "one request in ten a write";
                 passes.harder.push(rig.measure(title, Mix::WriteHeavy, 3, duration).await?);
-                // Stores again whatever the writes have removed.
+                // Stores again the entries that the writes have removed.
                 rig.warm().await?;
             }
             rig.come_near().await?;

@@ -4,18 +4,24 @@
 mod bench;
 mod chromium;
 mod fuzz;
+mod languages;
 mod node;
 mod redis;
 mod rust;
+mod servers;
 mod system;
+mod valgrind;
 
 pub(crate) use bench::bench_programs;
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
+pub(crate) use languages::languages;
 pub(crate) use node::node_tools;
 pub(crate) use redis::redis_server;
 pub(crate) use rust::{CORE_TARGET, WASM_TARGET, rust_target};
+pub(crate) use servers::Server;
 use strata_harness::error::Result;
+pub(crate) use valgrind::valgrind;
 
 /// Installs everything that the commands need.
 ///

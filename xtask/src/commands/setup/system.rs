@@ -11,7 +11,7 @@ use crate::paths;
 /// A program and the packages that contain it.
 pub(super) struct SystemProgram {
     pub(super) name: &'static str,
-    /// Debian's and Ubuntu's package.
+    /// Debian's and Ubuntu's packages, separated by spaces.
     pub(super) apt: &'static str,
     /// Homebrew's formula.
     pub(super) brew: &'static str,
@@ -26,30 +26,41 @@ impl SystemProgram {
     /// If it is missing and there is neither apt-get nor Homebrew, or installing it fails or takes
     /// rights that the user lacks.
     pub(super) async fn ensure_installed(&self) -> Result<PathBuf> {
-        let Self { name, apt, brew, .. } = self;
-        if let Some(found) = paths::on_path(name) {
+        if let Some(found) = paths::on_path(self.name) {
             return Ok(found);
         }
-        if paths::on_path("apt-get").is_some() {
-            if !rustix::process::geteuid().is_root() {
-                return Err(self.missing(&format!("run `sudo apt-get install {apt}`")));
-            }
-            self.install_with_apt().await?;
-        } else if paths::on_path("brew").is_some() {
-            run_quietly(&format!("installing {name}"), None, command("brew", ["install", brew])).await?;
-        } else {
-            return Err(
-                self.missing(&format!("install it with your package manager, so that `{name}` is on PATH"))
-            );
-        }
-        paths::on_path(name).ok_or_else(|| {
+        self.install().await?;
+        paths::on_path(self.name).ok_or_else(|| {
             self.missing("the package was installed, but its program is not on PATH: add its folder")
         })
     }
 
+    /// Installs the packages, even if the program is there already.
+    ///
+    /// # Errors
+    /// If there is neither apt-get nor Homebrew, or installing fails or takes rights that the user
+    /// lacks.
+    pub(super) async fn install(&self) -> Result<()> {
+        let Self { name, apt, brew, .. } = self;
+        if paths::on_path("apt-get").is_some() {
+            if !rustix::process::geteuid().is_root() {
+                return Err(self.missing(&format!("run `sudo apt-get install {apt}`")));
+            }
+            self.install_with_apt().await
+        } else if paths::on_path("brew").is_some() {
+            run_quietly(&format!("installing {name}"), None, command("brew", ["install", brew])).await
+        } else {
+            Err(self.missing(&format!("install it with your package manager, so that `{name}` is on PATH")))
+        }
+    }
+
     async fn install_with_apt(&self) -> Result<()> {
         let step = format!("installing {}", self.name);
-        let install = || apt(&["install", "--yes", self.apt]);
+        let install = || {
+            let mut install = apt(&["install", "--yes"]);
+            install.args(self.apt.split(' '));
+            install
+        };
         // A fresh image has no package lists, and an old image's lists name packages that are gone.
         if run_quietly(&step, Some("10 s"), install()).await.is_err() {
             run_quietly("reading Debian's package lists", Some("5 s"), apt(&["update"])).await?;

@@ -1,0 +1,5 @@
+<?php
+require __DIR__ . '/purge.php';
+
+[, $site, $mode] = $argv;
+purge($site, getenv('PURGE_SECRET'), array_slice($argv, 3), $mode);

@@ -1,0 +1,149 @@
+//! `cargo xtask bench`: measures the origin SDK and the edge worker beside others, each in one
+//! interleaved run, and writes BENCHMARKS.md.
+
+mod edge;
+mod instructions;
+mod page;
+mod section;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::value_parser;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use strata_harness::error::{Context, Error, Result};
+use tokio::process::Command;
+
+use self::instructions::per_hit;
+use super::setup;
+use crate::command::{cargo, command, run_for_lines, run_quietly};
+use crate::paths;
+
+/// The results of `memory`, for programs.
+const MEMORY_JSON: &str = "bench/memory.json";
+
+/// The caches in the order of the page's columns.
+const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
+
+/// The instructions of a hit in memory, and the deviation that is allowed, in percent. They depend
+/// on the code and the compiler alone, not on the machine's load.
+const HIT_INSTRUCTIONS: u64 = 480;
+const ALLOWED_PERCENT: u64 = 3;
+
+/// A measurement.
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Measure reads that memory answers beside other caches, and write BENCHMARKS.md
+    Memory {
+        /// How often each cache is measured
+        #[arg(long, value_name = "N", default_value_t = 21)]
+        rounds: u32,
+    },
+    /// Check the number of instructions of a hit in memory
+    Instructions,
+    /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
+    /// write BENCHMARKS.md
+    Edge {
+        /// Seconds per peer and length, in each round
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+}
+
+/// The results of `memory`.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    /// The instructions of a hit, by cache.
+    instructions: BTreeMap<String, u64>,
+    scenarios: Vec<Scenario>,
+    traces: Vec<Trace>,
+}
+
+/// The hit ratios on one trace.
+#[derive(Serialize, Deserialize)]
+struct Trace {
+    trace: String,
+    /// From 0 to 1, by cache.
+    hit_ratio: BTreeMap<String, f64>,
+}
+
+/// The times of reads under one load.
+#[derive(Serialize, Deserialize)]
+struct Scenario {
+    scenario: String,
+    /// The nanoseconds of a read in each round, by cache.
+    nanoseconds: BTreeMap<String, Vec<f64>>,
+}
+
+/// Runs a measurement.
+///
+/// # Errors
+/// If something cannot be installed, built or written. `instructions` also if a hit takes more
+/// instructions than it may.
+pub(crate) async fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Memory { rounds } => memory(*rounds).await,
+        Bench::Instructions => check_instructions().await,
+        Bench::Edge { seconds, rounds } => {
+            edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
+        }
+    }
+}
+
+async fn memory(rounds: u32) -> Result<()> {
+    let valgrind = setup::valgrind().await?;
+    let program = build(&[]).await?;
+    let mut instructions = BTreeMap::new();
+    for subject in SUBJECTS {
+        instructions.insert(subject.to_owned(), per_hit(&valgrind, &program, subject).await?);
+    }
+    let mut times = command(&program, ["memory", "--rounds"]);
+    times.arg(rounds.to_string());
+    let scenarios = measured("measuring all caches in turn", times).await?;
+    let traces = measured("measuring hit ratios", command(&program, ["hit-ratio"])).await?;
+    let memory = Memory { instructions, scenarios, traces };
+    write(MEMORY_JSON, &serde_json::to_string(&memory).context(|| "writing JSON".to_owned())?)?;
+    let page = section::write("cargo xtask bench memory", &page::page(&memory, rounds))?;
+    println!("wrote {} and {MEMORY_JSON}", page.display());
+    Ok(())
+}
+
+/// Runs a measurement, and parses the JSON that it prints.
+async fn measured<T: DeserializeOwned>(step: &str, program: Command) -> Result<T> {
+    let printed = run_for_lines(step, Some("2 min"), program).await?;
+    serde_json::from_str(printed.first().map_or("", String::as_str)).context(|| step.to_owned())
+}
+
+async fn check_instructions() -> Result<()> {
+    let valgrind = setup::valgrind().await?;
+    let program = build(&["--no-default-features"]).await?;
+    let found = per_hit(&valgrind, &program, "strata").await?;
+    let most = HIT_INSTRUCTIONS + HIT_INSTRUCTIONS * ALLOWED_PERCENT / 100;
+    println!("a hit in memory takes {found} instructions, and may take {most}");
+    if found <= most {
+        return Ok(());
+    }
+    let expected = format!("expected at most {most} instructions for a hit in memory, got {found}");
+    Err(Error::new(expected).mend(
+        "find what the hit does in addition (`valgrind --tool=callgrind target/release/strata-bench hits strata \
+         100000`, then `callgrind_annotate`); if it is worth its price, raise HIT_INSTRUCTIONS in xtask",
+    ))
+}
+
+/// Builds the bench and returns its path.
+async fn build(options: &[&str]) -> Result<PathBuf> {
+    let mut build = cargo(["build", "--release", "--package", "strata-bench"]);
+    build.args(options);
+    run_quietly("building the bench", Some("3 min the first time"), build).await?;
+    Ok(paths::target().join("release/strata-bench"))
+}
+
+fn write(file: &str, text: &str) -> Result<()> {
+    let path: &Path = &paths::root().join(file);
+    std::fs::write(path, text).context(|| format!("writing {}", path.display()))
+}
