@@ -1,5 +1,4 @@
-//! What the benchmarks measure with, and the caches that they compare, from the system's package
-//! manager.
+//! The tools of the benchmarks and the caches to compare with, from the system's package manager.
 
 use strata_harness::error::Result;
 

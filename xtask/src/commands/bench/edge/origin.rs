@@ -15,7 +15,7 @@ impl Origin {
     /// Starts the origin on a free port.
     ///
     /// # Errors
-    /// If there is none.
+    /// If no process can listen there.
     pub(super) async fn start() -> Result<Self> {
         let starting = || "starting the origin".to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.context(starting)?;

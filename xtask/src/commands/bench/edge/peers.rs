@@ -23,7 +23,7 @@ const HONO_PACKAGE: &str = "hono@4.13.19";
 const BARE: &str = "xtask/bare-worker";
 const READY_LIMIT: Duration = Duration::from_secs(20);
 
-/// What is compared, the edge worker first.
+/// The compared servers, the edge worker first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Strata,
