@@ -246,6 +246,7 @@ fn main() -> ExitCode {
         query::an_unsafe_request_invalidates_all_queries_of_its_url,
         query::a_rule_keeps_queries_from_the_store,
         ranges::a_part_is_cut_from_a_whole_stored_response,
+        ranges::a_part_is_cut_from_a_response_that_is_being_stored,
         ranges::a_stored_part_answers_its_range_and_not_the_whole,
         ranges::a_multipart_response_answers_the_same_range_field,
         ranges::a_part_of_the_whole_length_is_stored_as_the_whole,

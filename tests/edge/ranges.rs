@@ -1,6 +1,8 @@
 //! Range requests (RFC 9110 section 14): parts are cut from stored responses, or stored as parts,
 //! and never served as the whole.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
 use strata_tests::{OriginReply, OriginRequest, eventually};
 
@@ -42,6 +44,34 @@ pub(crate) async fn a_part_is_cut_from_a_whole_stored_response(stack: &Stack) {
     );
     assert_eq!(of(("if-none-match", "\"v1\"")).await, 304);
     assert_eq!(stack.origin_requests(path), requests);
+}
+
+/// A client that asks for a part right after the whole can be faster than the store.
+pub(crate) async fn a_part_is_cut_from_a_response_that_is_being_stored(stack: &Stack) {
+    for (path, field, status, expected) in [
+        ("/ranges/storing/part", ("range", "bytes=2-4"), 206, "234"),
+        ("/ranges/storing/condition", ("if-none-match", "\"v1\""), 304, ""),
+    ] {
+        stack.origin_answers(path, |_| {
+            OriginReply::ok(&[SHARED, ("etag", "\"v1\""), ("content-length", "10")], "01234")
+        });
+        let rest = stack.origin.body_goes_on(path);
+        let mut whole = stack.edge.get(path).await;
+        whole.chunk().await.unwrap();
+        let second = tokio::spawn(stack.edge.request(Method::GET, path).header(field.0, field.1).send());
+        // Longer than the second request needs to reach the origin, if it is forwarded.
+        let deadline = Instant::now() + Duration::from_millis(60);
+        eventually("the second request has arrived", async || {
+            stack.origin_requests(path) > 1 || Instant::now() > deadline
+        })
+        .await;
+        rest.send(Ok("56789".into())).unwrap();
+        drop(rest);
+        let reply = Reply::read(second.await.unwrap().unwrap()).await;
+        assert_eq!((reply.status, reply.body.as_str()), (status, expected), "{}", reply.edge_status());
+        assert!(reply.edge_status().contains("; collapsed"), "{}", reply.edge_status());
+        assert_eq!(stack.origin_requests(path), 1);
+    }
 }
 
 pub(crate) async fn a_stored_part_answers_its_range_and_not_the_whole(stack: &Stack) {

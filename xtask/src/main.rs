@@ -157,7 +157,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Measure the origin SDK beside other caches
+    /// Measure the origin SDK or the edge worker beside others
     Bench {
         #[command(subcommand)]
         bench: bench::Bench,

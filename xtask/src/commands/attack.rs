@@ -8,7 +8,7 @@ use super::setup;
 use crate::command::{cargo, run_for_lines, run_shown};
 use crate::http;
 use crate::stack::purge_secret;
-use crate::stack::worker::{self, Settings, Worker};
+use crate::stack::worker::{self, Runner, Settings, Worker};
 
 /// The modules of the known attacks in `tests/edge`.
 const KNOWN_ATTACKS: [&str; 4] = ["attacks::", "safety::", "rules::", "costs::"];
@@ -48,7 +48,7 @@ pub(crate) async fn run(size: &Size) -> Result<()> {
         purge_secret: &purge_secret()?,
         log_requests: false,
         vars: &[&format!("RULES:{}", rules.concat())],
-        wrangler: None,
+        runner: Runner::of_the_project(),
         options: &[],
     };
     let mut worker = Worker::start(&settings, None).await?;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::up;
 use crate::progress::Progress;
-use crate::stack::worker::{self, Settings, Worker};
+use crate::stack::worker::{self, Runner, Settings, Worker};
 use crate::{http, stack};
 
 /// Builds and starts the worker, then prints its requests until it is stopped.
@@ -31,13 +31,14 @@ pub(crate) async fn run(
     worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
+    let runner = wrangler.map_or_else(Runner::of_the_project, Runner::Wrangler);
     let settings = Settings {
         port,
         origin: &origin,
         purge_secret: &secret,
         log_requests: true,
         vars: &vars,
-        wrangler,
+        runner,
         options,
     };
     let (send, lines) = mpsc::unbounded_channel();

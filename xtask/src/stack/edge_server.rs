@@ -1,7 +1,10 @@
 //! The worker run by `strata-edge`: workerd with a cache service, and no tool between it and its
 //! clients.
 
-use strata_harness::error::Result;
+use std::path::Path;
+
+use strata_harness::error::{Context, Result};
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::worker::Settings;
@@ -17,11 +20,12 @@ pub(crate) async fn build() -> Result<()> {
     run_quietly("building strata-edge", Some("1 min the first time"), build).await
 }
 
-/// Returns the command that runs the worker.
-pub(super) fn serve(settings: &Settings<'_>) -> Command {
+/// Returns the command that runs the worker of a folder.
+pub(super) fn serve(settings: &Settings<'_>, worker: &Path) -> Command {
     let mut edge = command(paths::target().join("demo/strata-edge"), []);
     edge.args(["--listen", &format!("127.0.0.1:{}", settings.port)])
-        .args(["--origin", settings.origin, "--config", "wrangler.toml", "--worker", "edge-worker"])
+        .args(["--origin", settings.origin, "--config", "wrangler.toml", "--worker"])
+        .arg(worker)
         .arg("--workerd")
         .arg(paths::node_module("workerd/bin/workerd"))
         .env("PURGE_SECRET", settings.purge_secret);
@@ -30,4 +34,28 @@ pub(super) fn serve(settings: &Settings<'_>) -> Command {
     }
     edge.args(settings.options);
     edge
+}
+
+/// The smallest module of wasm.
+const EMPTY_WASM: &[u8] = b"\0asm\x01\0\0\0";
+
+/// Returns a folder that `strata-edge` runs: a worker of this JavaScript alone, which exports no
+/// `JournalObject`.
+///
+/// # Errors
+/// If the files cannot be written.
+pub(crate) fn script_folder(script: &str) -> Result<TempDir> {
+    let folder = paths::temporary()?;
+    let writing = || format!("writing a worker into {}", folder.path().display());
+    // strata-edge has an object of this class.
+    let script = format!(
+        "import {{ DurableObject }} from 'cloudflare:workers'\nexport class JournalObject extends DurableObject {{}}\n{script}"
+    );
+    let build = folder.path().join("build");
+    std::fs::create_dir(&build)
+        .and_then(|()| std::fs::write(folder.path().join("worker.js"), script))
+        .and_then(|()| std::fs::write(build.join("edge_worker.js"), ""))
+        .and_then(|()| std::fs::write(build.join("edge_worker_bg.wasm"), EMPTY_WASM))
+        .context(writing)?;
+    Ok(folder)
 }

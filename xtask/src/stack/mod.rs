@@ -13,7 +13,7 @@ use link::Link;
 use shop::{Database, Edge, Shop, ShopProcess};
 use strata_harness::error::{Context, Result};
 use strata_harness::{Lines, Process, RedisServer, port};
-use worker::Worker;
+use worker::{Runner, Worker};
 
 /// The store behind the shop's memory.
 pub(crate) enum Store {
@@ -108,7 +108,7 @@ impl Stack {
                 purge_secret: &secret,
                 log_requests: plan.log_requests,
                 vars: &[],
-                wrangler: None,
+                runner: Runner::of_the_project(),
                 options: &[],
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);

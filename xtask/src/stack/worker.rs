@@ -34,11 +34,26 @@ pub(crate) struct Settings<'a> {
     pub(crate) log_requests: bool,
     /// More variables of wrangler.toml, as "NAME:value".
     pub(crate) vars: &'a [&'a str],
-    /// The wrangler.toml to run by `wrangler dev`; `None` for the project's worker, run by
-    /// `strata-edge`.
-    pub(crate) wrangler: Option<&'a Path>,
+    /// The program that runs the worker, and which worker.
+    pub(crate) runner: Runner<'a>,
     /// More options of `strata-edge`.
     pub(crate) options: &'a [String],
+}
+
+/// A program that runs a worker, and which worker.
+#[derive(Clone, Copy)]
+pub(crate) enum Runner<'a> {
+    /// `strata-edge`, with the worker of this folder: `worker.js` and `build/`.
+    StrataEdge(&'a Path),
+    /// `wrangler dev`, with the worker of this wrangler.toml.
+    Wrangler(&'a Path),
+}
+
+impl Runner<'_> {
+    /// The project's worker, run by `strata-edge`. [`prepare`] has built both.
+    pub(crate) fn of_the_project() -> Self {
+        Self::StrataEdge(Path::new("edge-worker"))
+    }
 }
 
 impl Settings<'_> {
@@ -66,9 +81,9 @@ impl Worker {
     /// If the program cannot be started.
     pub(crate) async fn start(settings: &Settings<'_>, lines: Option<&Lines>) -> Result<Self> {
         let folder = paths::temporary()?;
-        let command = match settings.wrangler {
-            None => edge_server::serve(settings),
-            Some(config) => wrangler::dev(settings, config, folder.path()).await?,
+        let command = match settings.runner {
+            Runner::StrataEdge(worker) => edge_server::serve(settings, worker),
+            Runner::Wrangler(config) => wrangler::dev(settings, config, folder.path()).await?,
         };
         Ok(Self {
             process: Process::spawn("edge", command, Placement::OwnGroup, lines)?,

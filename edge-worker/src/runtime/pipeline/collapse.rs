@@ -11,7 +11,7 @@ use worker::{Context, Delay};
 use super::exchange::{Exchange, Extent};
 use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
-use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, WAIT_TIMEOUT};
+use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, STORING_TIMEOUT, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
 use crate::policy::{Decision, Forward, ForwardReason, storable, validate};
 use crate::runtime::now;
@@ -26,15 +26,6 @@ thread_local! {
 /// Returns the requests to the origin that this isolate has in progress.
 pub(super) fn pending() -> PendingFetches {
     PENDING.with(Clone::clone)
-}
-
-/// Waits until `key` has no leader, or until `deadline`.
-async fn wait(key: &str, deadline: SystemTime) {
-    let mut interval = *POLL_MS.start();
-    while now() < deadline && PENDING.with(|pending| pending.has_leader(key, now())) {
-        Delay::from(Duration::from_millis(interval)).await;
-        interval = (interval * 2).min(*POLL_MS.end());
-    }
 }
 
 /// Waits until the wait for a leader's key has ended otherwise.
@@ -53,12 +44,12 @@ impl Exchange {
         mut found: Found,
         context: &Context,
     ) -> Answer {
-        let deadline = now() + WAIT_TIMEOUT;
+        let deadline = now() + if self.is_collapsible() { WAIT_TIMEOUT } else { STORING_TIMEOUT };
         let mut has_waited = false;
-        while self.is_collapsible(forward)
+        while forward.reason != ForwardReason::Bypass
             && let Some(key) = self.storage_key(&found)
         {
-            match pending().join(&key, now(), LEADER_TIMEOUT) {
+            match self.role(&key) {
                 Role::Leader(leader) if has_waited => {
                     // The leader that this request replaces may have been slow, and not lost.
                     let replaced = superseded(leader.id());
@@ -75,7 +66,7 @@ impl Exchange {
                     }
                     return self.fill(forward, found, Some(leader), context).await;
                 }
-                Role::Waiter if now() < deadline => wait(&key, deadline).await,
+                Role::Waiter if now() < deadline => self.wait(&key, deadline).await,
                 Role::OriginFailed { is_disconnected } => {
                     match self.stale_response(forward, &mut found, is_disconnected).await {
                         Some(stale) => return self.reuse_stale(forward, stale, None).await,
@@ -106,12 +97,40 @@ impl Exchange {
         self.fill(forward, found, None, context).await
     }
 
+    /// Returns the role of this request for `key`. One that is not collapsible never leads. It
+    /// waits only while a response is being stored, from which a part or a 304 can follow.
+    fn role(&self, key: &str) -> Role {
+        if self.is_collapsible() {
+            pending().join(key, now(), LEADER_TIMEOUT)
+        } else if self.is_pending(key) {
+            Role::Waiter
+        } else {
+            Role::Uncollapsed
+        }
+    }
+
+    /// Waits while the response that this request waits for is pending, or until `deadline`.
+    async fn wait(&self, key: &str, deadline: SystemTime) {
+        let mut interval = *POLL_MS.start();
+        while now() < deadline && self.is_pending(key) {
+            Delay::from(Duration::from_millis(interval)).await;
+            interval = (interval * 2).min(*POLL_MS.end());
+        }
+    }
+
+    fn is_pending(&self, key: &str) -> bool {
+        if self.is_collapsible() {
+            pending().has_leader(key, now())
+        } else {
+            pending().is_storing(self.target.as_str(), now())
+        }
+    }
+
     /// Returns whether the response can answer other requests. The response to a request with
     /// credentials or a precondition is mostly for one client, a part only for requests for the
     /// same part, and an event stream is never stored.
-    fn is_collapsible(&self, forward: Forward) -> bool {
-        forward.reason != ForwardReason::Bypass
-            && self.extent() == Extent::Whole
+    fn is_collapsible(&self) -> bool {
+        self.extent() == Extent::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
             && !validate::has_precondition(&self.headers)
             && !storable::requests_event_stream(&self.headers)

@@ -8,6 +8,7 @@ use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use worker::{Context, Delay, Env, web_sys};
 
+use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::{OriginResponse, StoredEffect};
 use super::serve::cut;
@@ -21,6 +22,7 @@ use crate::policy::storable::{self, NotStored};
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::{after_response, env, json_text, now, response, to_runtime};
+use crate::store::memory::MAX_BODY_BYTES;
 
 /// A response to the client.
 pub(super) struct Message {
@@ -131,10 +133,17 @@ impl Exchange {
             }
             leader => leader,
         };
-        let has_known_length = range::content_length(&response.headers).is_some();
+        let length = range::content_length(&response.headers);
+        let has_known_length = length.is_some();
+        let is_short = length.is_some_and(|bytes| bytes <= MAX_BODY_BYTES);
+        let mark = is_short.then(|| pending().begin_storing(self.target.as_str(), now()));
         let exchange = Rc::clone(self);
         after_response(context, async move {
-            let storing = pin!(exchange.store(response, body, retention));
+            let storing = pin!(async {
+                let result = exchange.store(response, body, retention).await;
+                drop(mark);
+                result
+            });
             let Some(leader) = leader else {
                 if let Err(error) = storing.await {
                     worker::console_warn!("not stored: {error}");

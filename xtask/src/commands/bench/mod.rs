@@ -1,12 +1,16 @@
-//! `cargo xtask bench`: measures the origin SDK beside other caches, in one interleaved run, and
-//! writes BENCHMARKS.md.
+//! `cargo xtask bench`: measures the origin SDK and the edge worker beside others, each in one
+//! interleaved run, and writes BENCHMARKS.md.
 
+mod edge;
 mod instructions;
 mod page;
+mod section;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use clap::value_parser;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::{Context, Error, Result};
@@ -39,6 +43,16 @@ pub(crate) enum Bench {
     },
     /// Check the number of instructions of a hit in memory
     Instructions,
+    /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
+    /// write BENCHMARKS.md
+    Edge {
+        /// Seconds per peer and length, in each round
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
 }
 
 /// The results of `memory`.
@@ -75,6 +89,9 @@ pub(crate) async fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory(*rounds).await,
         Bench::Instructions => check_instructions().await,
+        Bench::Edge { seconds, rounds } => {
+            edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
+        }
     }
 }
 
@@ -91,8 +108,8 @@ async fn memory(rounds: u32) -> Result<()> {
     let traces = measured("measuring hit ratios", command(&program, ["hit-ratio"])).await?;
     let memory = Memory { instructions, scenarios, traces };
     write(MEMORY_JSON, &serde_json::to_string(&memory).context(|| "writing JSON".to_owned())?)?;
-    write("BENCHMARKS.md", &page::page(&memory, rounds))?;
-    println!("wrote BENCHMARKS.md and {MEMORY_JSON}");
+    let page = section::write("cargo xtask bench memory", &page::page(&memory, rounds))?;
+    println!("wrote {} and {MEMORY_JSON}", page.display());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! BENCHMARKS.md: the measurements, the machine, and the goals.
+//! The section of BENCHMARKS.md about reads: the measurements, the machine, and the goals.
 
 use std::fmt::Write;
 
@@ -11,19 +11,17 @@ const INSTRUCTIONS_GOAL: u64 = 450;
 /// The fastest peer, to which the times are compared.
 const PEER: &str = "quick_cache";
 
-/// Returns the page.
+/// Returns the section.
 pub(super) fn page(memory: &Memory, rounds: u32) -> String {
     let mut page = format!(
-        "# Benchmarks
+        "## Reads that memory answers
 
-`cargo xtask bench memory --rounds {rounds}` has written this page, and the same results as JSON to
+`cargo xtask bench memory --rounds {rounds}` has written this section, and the same results as JSON to
 [bench/memory.json](bench/memory.json).
 
 - Machine: {}.
 - Compiler: {}.
 - Versions: {}.
-
-## Reads that memory answers
 
 A read is `get_or_load` of `page:{{id}}`, with 1,000 keys that are all in memory; other caches get the
 key as a text, which is formatted into a buffer for each read. Values are `Arc<String>`s of 100

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`, and the parts of it that other commands need. Each part installs only what
 //! is missing, and says so.
 
+mod bench;
 mod chromium;
 mod fuzz;
 mod languages;
@@ -11,6 +12,7 @@ mod servers;
 mod system;
 mod valgrind;
 
+pub(crate) use bench::bench_programs;
 pub(crate) use chromium::chromium;
 pub(crate) use fuzz::fuzz_tools;
 pub(crate) use languages::languages;
