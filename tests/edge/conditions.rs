@@ -120,8 +120,7 @@ pub(crate) async fn a_client_cannot_state_what_selects(stack: &Stack) {
 }
 
 pub(crate) async fn a_rule_keys_by_field_cookie_country_and_device(stack: &Stack) {
-    let path = "/conditions/key";
-    shows(stack, path, "x-country-code");
+    shows(stack, "/conditions/key?all", "x-country-code");
     let base: [(&str, &str); 4] =
         [("user-agent", "x"), ("x-theme", "dark"), ("cookie", "size=1; a=1"), ("x-test-country", "DE")];
     let get = async |fields: &[(&str, &str)]| stack.get_with("/conditions/key?all", fields).await;

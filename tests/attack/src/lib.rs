@@ -21,13 +21,14 @@ use crate::cache::{Cache, Fault, HOST};
 use crate::oracle::{Difference, check, spaces};
 use crate::pairs::{Pairs, in_space};
 
-/// The deployment's rules: pages that are never stored, a folder whose files are for everyone, and
-/// lifetimes for pages whose origin says nothing.
+/// The deployment's rules: pages that are never stored, a folder whose files are for everyone,
+/// lifetimes for pages whose origin says nothing, and a page whose parameters have no order.
 pub const RULES: &str = r#"[
     {"path": ["/*/me", "/*/me/**"], "pass": true},
     {"path": "/*/static/**", "lifetime": {"fresh": 600}, "ignore_credentials": true, "check_extension": false},
     {"path": "/*/static", "lifetime": {"fresh": 600}, "ignore_credentials": true},
     {"path": "/*/silent", "lifetime": {"fresh": 600}},
+    {"path": "/*/order", "query": {"sort": true}},
     {"path": "/*/marked", "query": {"drop": ["utm_*"]},
      "vary": {"cookie": {"cookies": ["group"]}, "accept-language": {"language": ["en", "de"]}}}
 ]"#;
