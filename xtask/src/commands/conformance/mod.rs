@@ -15,10 +15,9 @@ use strata_harness::error::{Context, Error, Result};
 use strata_harness::port;
 use suite::Suite;
 
-use super::setup;
+use super::{build_edge, setup};
 use crate::progress::Progress;
-use crate::stack::edge_server::script_folder;
-use crate::stack::worker::{self, Runner, Settings, Worker};
+use crate::stack::worker::{Runner, Settings, Worker};
 use crate::{http, paths, stack};
 
 const FOLDER: &str = "tests/conformance";
@@ -44,11 +43,11 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> Result<()> {
     setup::node_tools().await?;
     let suite = Suite::open(options.suite.as_deref())?;
-    worker::prepare().await?;
+    build_edge::run().await?;
+    let folder = paths::root().join(FOLDER);
     let progress = Progress::start("running the suite twice", Some("1 to 2 min"));
-    let report = through_a_worker(&suite, Runner::of_the_project()).await?;
-    let passthrough = script_folder(&read(&paths::root().join(FOLDER).join("passthrough.mjs"))?)?;
-    let bare = through_a_worker(&suite, Runner::StrataEdge(passthrough.path())).await?;
+    let report = through_a_worker(&suite, &paths::root().join("wrangler.toml")).await?;
+    let bare = through_a_worker(&suite, &folder.join("passthrough.toml")).await?;
     progress.done();
     report.print(&bare);
     if let Some(file) = &options.json {
@@ -60,8 +59,8 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the suite through a worker.
-async fn through_a_worker(suite: &Suite, runner: Runner<'_>) -> Result<Report> {
+/// Runs the suite through the worker that `config`, a wrangler.toml, describes.
+async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
     let client = http::client()?;
     let origin = suite.start_origin(&client).await?;
     let rules = format!("RULES:{}", read(&paths::root().join(FOLDER).join(RULES))?);
@@ -71,7 +70,7 @@ async fn through_a_worker(suite: &Suite, runner: Runner<'_>) -> Result<Report> {
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
         vars: &[&rules],
-        runner,
+        runner: Runner::Wrangler(config),
         options: &[],
     };
     let mut worker = Worker::start(&settings, None).await?;
