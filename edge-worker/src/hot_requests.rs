@@ -110,8 +110,7 @@ impl HotRequests {
         }
     }
 
-    /// Returns the requests that were certainly sent [`MIN_COUNT`] times or more, the most frequent
-    /// first.
+    /// Returns the requests that were certainly sent twice or more, the most frequent first.
     pub fn most_frequent(&self) -> Vec<HotRequest> {
         let mut counters: Vec<&Counter> =
             self.counters.iter().filter(|counter| counter.count - counter.inherited >= MIN_COUNT).collect();
