@@ -80,8 +80,7 @@ impl Store for Tiered {
             {
                 *body = Some(Body::Whole(stream.whole(MAX_BODY_BYTES).await?));
             }
-            self.memory.put(key, entry.clone(), trusted_until);
-            Ok(Some(entry))
+            Ok(Some(self.memory.put_read(key, entry, trusted_until)))
         })
         .await
     }

@@ -67,6 +67,16 @@ impl<B: Clone + BodyLength> Memory<B> {
         state.entries.put(key.to_owned(), Held { entry, bytes, until });
     }
 
+    /// Stores an entry that was read, and returns it. Keeps and returns another one instead that is
+    /// trusted for as long: it was stored after the read began, so the read entry may be older.
+    pub fn put_read(&self, key: &str, entry: Entry<B>, until: SystemTime) -> Entry<B> {
+        if let Some(held) = self.0.borrow_mut().entries.get(key).filter(|held| held.until >= until) {
+            return held.entry.clone();
+        }
+        self.put(key, entry.clone(), until);
+        entry
+    }
+
     /// Returns the entry under `key`, if it is trusted at `now`.
     pub fn get(&self, key: &str, now: SystemTime) -> Option<Entry<B>> {
         let mut state = self.0.borrow_mut();
@@ -172,6 +182,19 @@ mod tests {
         ready(memory.at(at(100), TRUST).put("b", response("y"), Duration::from_secs(2))).unwrap();
         assert_eq!((body(&memory, "a", 104), body(&memory, "a", 105)), (Some("x".into()), None));
         assert_eq!((body(&memory, "b", 101), body(&memory, "b", 102)), (Some("y".into()), None));
+    }
+
+    #[test]
+    fn a_read_does_not_replace_what_was_stored_after_it_began() {
+        let memory = Memory::new(100_000);
+        let read = |value: &str, began: u64| {
+            let _ = memory.put_read("a", response(value), at(began) + TRUST);
+            body(&memory, "a", began)
+        };
+        assert_eq!(read("old", 100).as_deref(), Some("old"));
+        ready(memory.at(at(102), TRUST).put("a", response("new"), Duration::from_secs(60))).unwrap();
+        assert_eq!(read("old", 101).as_deref(), Some("new"));
+        assert_eq!(read("newer", 103).as_deref(), Some("newer"));
     }
 
     #[test]
