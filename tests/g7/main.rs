@@ -309,7 +309,7 @@ macro_rules! trials {
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The tests mostly wait, so they run at the same time.
-    arguments.test_threads = arguments.test_threads.or(Some(8));
+    arguments.test_threads = arguments.test_threads.or(Some(12));
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let stand = Arc::new(runtime.block_on(Stand::start()));
     let faulty = Arc::new(runtime.block_on(Stand::start_with_faults()));

@@ -9,8 +9,14 @@ use crate::command::{cargo, run_quietly, run_shown};
 use crate::progress::human;
 use crate::stack::edge_server;
 
+/// All tests. strata-bindgen has none, and the features of the workspace would compile it a second
+/// time. strata-bench has none either, and caches to compare with that take long to compile.
+const TESTS: [&str; 6] = ["test", "--workspace", "--exclude", "strata-bindgen", "--exclude", "strata-bench"];
 /// The tests of one binary that run at the same time.
 const TEST_THREADS: &str = "4";
+
+/// As [`TEST_THREADS`], of the tests of several isolates, which wait even more.
+const FLEET_THREADS: &str = "12";
 
 /// Runs all checks and stops at the first that fails.
 ///
@@ -22,20 +28,23 @@ pub(crate) async fn run() -> Result<()> {
     let core_only = cargo(["check", "--package", "strata-shared-keys", "--target", setup::CORE_TARGET]);
     let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
     steps.time("shared-keys without an operating system", core_only).await?;
-    // strata-bindgen has no tests, and the features of the workspace would compile it a second
-    // time. strata-bench has none either, and caches to compare with that take long to compile.
-    let mut tests =
-        cargo(["test", "--workspace", "--exclude", "strata-bindgen", "--exclude", "strata-bench"]);
-    tests.env("STRATA_REDIS_SERVER", redis);
-    // Most tests wait for servers: more of them than cores may run at once.
-    if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        tests.env("RUST_TEST_THREADS", TEST_THREADS);
-    }
-    // The tests of the edge start the worker with this program's `edge` command.
-    if let Ok(xtask) = std::env::current_exe() {
-        tests.env("STRATA_XTASK", xtask);
-    }
-    steps.time("cargo test --workspace", run_shown("cargo test", tests)).await?;
+    let tests = |threads| {
+        let mut tests = cargo(TESTS);
+        // The tests of the edge start the worker with this program's `edge` command.
+        if let Ok(xtask) = std::env::current_exe() {
+            tests.env("STRATA_XTASK", xtask);
+        }
+        // Most tests wait for servers: more of them than cores may run at once.
+        if std::env::var_os("RUST_TEST_THREADS").is_none() {
+            tests.env("RUST_TEST_THREADS", threads);
+        }
+        tests.env("STRATA_REDIS_SERVER", &redis);
+        tests
+    };
+    steps.time("cargo test --workspace", run_shown("cargo test", tests(TEST_THREADS))).await?;
+    let mut fleet = tests(FLEET_THREADS);
+    fleet.args(["--test", "fleet"]);
+    steps.time("several isolates", run_shown("cargo test --test fleet", fleet)).await?;
     steps.print();
     Ok(())
 }
@@ -51,15 +60,8 @@ async fn prepare() -> Result<std::path::PathBuf> {
         edge_server::build().await
     };
     let tests = async {
-        let build = cargo([
-            "test",
-            "--workspace",
-            "--exclude",
-            "strata-bindgen",
-            "--exclude",
-            "strata-bench",
-            "--no-run",
-        ]);
+        let mut build = cargo(TESTS);
+        build.arg("--no-run");
         run_quietly("building the tests", Some("5 min the first time"), build).await
     };
     let (redis, (), ()) = tokio::try_join!(setup::redis_server(), workers, tests)?;
