@@ -42,9 +42,9 @@ pub async fn lookup<S: Store>(
         |found: &Result<Found<S::Body>, Error>| found.as_ref().map_or(true, |found| found.stored.is_some());
     let (found, marker) = both_unless(is_enough, own, marker(store, target)).await;
     let found = found?;
-    let Some(marker) = marker.transpose()?.flatten().filter(|_| found.stored.is_none()) else {
-        return Ok(found);
-    };
+    // A marker that cannot be read counts as none, as in `shared_key`.
+    let marker = marker.and_then(Result::unwrap_or_default).filter(|_| found.stored.is_none());
+    let Some(marker) = marker else { return Ok(found) };
     let mut expected = None;
     for (key, statement) in marker.keys(target) {
         let shared = variants::lookup(store, &key, selecting).await?;
@@ -104,6 +104,9 @@ async fn both_unless<A, B>(
         if one.is_none()
             && let Poll::Ready(output) = first.as_mut().poll(context)
         {
+            if is_enough(&output) {
+                return Poll::Ready((output, None));
+            }
             one = Some(output);
         }
         if other.is_none()
@@ -111,7 +114,7 @@ async fn both_unless<A, B>(
         {
             other = Some(output);
         }
-        match one.take_if(|one| other.is_some() || is_enough(one)) {
+        match one.take_if(|_| other.is_some()) {
             Some(one) => Poll::Ready((one, other.take())),
             None => Poll::Pending,
         }
