@@ -65,11 +65,12 @@ impl Exchange {
     /// The record covers everything that was fetched before it, and so this response too. It gets
     /// the record's number once it is known that no other record before that covers it.
     pub(super) async fn append_own_target(&self, mut response: StoredResponse) -> Option<StoredResponse> {
+        let own = self.target.own_scope();
         if !QUEUE.with(|queue| queue.reserve(now())) {
-            worker::console_warn!("{STAYS_HERE}: there are too many");
+            // The later message covers this response too, which costs one more fetch.
+            QUEUE.with(|queue| queue.add(own));
             return Some(response);
         }
-        let own = self.target.own_scope();
         let Some(TargetsAppended { seq, previous }) = append(&self.journal, &[own]).await else {
             return Some(response);
         };
