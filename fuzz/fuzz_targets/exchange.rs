@@ -147,8 +147,8 @@ fn forwarded(rule: &Rule, client: &HeaderMap, url: &Url, answer: &HeaderMap) {
 fn selects(rules: &Rules, rule: &Rule, plain: &TargetKey, client: &mut HeaderMap) {
     let mut anonymous = HeaderMap::new();
     let nobody = rules.of(&Method::GET, plain, Client::new(&anonymous)).clone();
-    let expected = rules.select(plain, &nobody, "XX", &mut anonymous).fields;
-    let selection = rules.select(plain, rule, "XX", client);
+    let expected = rules.select(&Method::GET, plain, &nobody, "XX", &mut anonymous).fields;
+    let selection = rules.select(&Method::GET, plain, rule, "XX", client);
     assert_eq!(selection.fields, expected);
     assert!(client.keys().all(|name| {
         !name.as_str().starts_with("strata-") || selection.fields.iter().any(|field| field == name.as_str())

@@ -92,15 +92,8 @@ pub fn variant_key(
 /// from each other. The request must not state a selecting field with `_` in place of `-` either,
 /// which the origin may have read instead.
 pub fn can_select(fields: &VaryFields, request: &HeaderMap) -> bool {
-    let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
-    let read_as: Vec<(&str, String)> = fields.iter().map(|field| (field, hyphened(field))).collect();
-    let is_certain = !request.keys().any(|sent| {
-        with_hyphens(sent.as_str()).is_some_and(|name| {
-            read_as.iter().any(|(field, hyphened)| sent.as_str() != *field && name == *hyphened)
-        })
-    });
     let mut values = fields.iter().filter_map(|name| combined(request, name));
-    is_certain && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
+    !is_misspelt(request, fields.iter()) && !values.any(|value| value.contains(char::REPLACEMENT_CHARACTER))
 }
 
 /// Joins the lines of a request field to one value, with one space after each comma that separates
@@ -120,14 +113,16 @@ pub fn combined(request: &HeaderMap, name: &str) -> Option<String> {
     Some(lines.fold(first, |all, line| all + separator + &line))
 }
 
-/// Returns whether a request states a field with another mark in place of a `-`, which the origin
-/// may read as the field.
-pub fn is_misspelt(request: &HeaderMap, field: &str) -> bool {
-    let hyphened = with_hyphens(field);
-    let hyphened = hyphened.as_deref().unwrap_or(field);
-    request
-        .keys()
-        .any(|sent| sent != field && with_hyphens(sent.as_str()).is_some_and(|other| other == hyphened))
+/// Returns whether a request states one of these fields with another mark in place of a `-`, which
+/// the origin may read as the field.
+pub fn is_misspelt<'a>(request: &HeaderMap, fields: impl Iterator<Item = &'a str>) -> bool {
+    let hyphened = |name: &str| with_hyphens(name).unwrap_or_else(|| name.to_owned());
+    let read_as: Vec<(&str, String)> = fields.map(|field| (field, hyphened(field))).collect();
+    request.keys().any(|sent| {
+        with_hyphens(sent.as_str()).is_some_and(|name| {
+            read_as.iter().any(|(field, hyphened)| sent.as_str() != *field && name == *hyphened)
+        })
+    })
 }
 
 #[cfg(test)]

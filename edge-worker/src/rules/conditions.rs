@@ -178,15 +178,27 @@ pub(super) fn cookie(request: &HeaderMap, name: &str) -> Option<String> {
 /// are separate, as for `bypass.cookies`.
 pub(super) fn cookies(request: &HeaderMap, name: &str) -> Vec<String> {
     let mut values = Vec::new();
-    for line in request.get_all(header::COOKIE) {
-        for pair in String::from_utf8_lossy(line.as_bytes()).split([';', ',']) {
-            let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if own.trim() == name {
-                values.push(value.trim().to_owned());
-            }
+    any_cookie(request, |own, value| {
+        if own == name {
+            values.push(value.to_owned());
         }
-    }
+        false
+    });
     values
+}
+
+/// Calls `is_found` with the name and value of each cookie until it returns `true`, and returns
+/// whether it did.
+pub(super) fn any_cookie(request: &HeaderMap, mut is_found: impl FnMut(&str, &str) -> bool) -> bool {
+    request.get_all(header::COOKIE).iter().any(|line| {
+        // Decode lossily: a value that is not UTF-8 must not hide the other cookies of its line.
+        let line = String::from_utf8_lossy(line.as_bytes());
+        // The runtime joins lines with a comma, which no cookie contains (RFC 6265 section 4.1.1).
+        line.split([';', ',']).any(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            is_found(name.trim(), value.trim())
+        })
+    })
 }
 
 #[cfg(test)]

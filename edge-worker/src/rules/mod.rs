@@ -23,9 +23,10 @@ mod reading;
 mod selection;
 
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use shared_keys::{QueryRules, TargetKey, VaryRules};
 
 pub use self::conditions::Client;
@@ -36,6 +37,7 @@ pub use self::reading::is_reserved;
 use self::selection::KeyParts;
 pub use self::selection::Selection;
 use crate::policy::Choices;
+use crate::policy::query::METHOD;
 use crate::unkeyed::PLATFORM_FIELDS;
 
 /// The rules in their order.
@@ -164,10 +166,16 @@ impl Rules {
         matching.find(|rule| rule.conditions.match_client(client)).unwrap_or(&self.fallback)
     }
 
-    /// Returns the rules of which one applies to each GET of a URL, whatever the client.
-    fn candidates(&self, target: &TargetKey) -> impl Iterator<Item = &Rc<Rule>> {
+    /// Returns whether a rule depends on the client, so that its country is of interest.
+    pub fn depend_on_client(&self) -> bool {
+        self.depend_on_client
+    }
+
+    /// Returns the rules of which one applies to each request for a URL, whatever the client.
+    /// `method` is one of [`KEYED_METHODS`].
+    fn candidates(&self, method: &Method, target: &TargetKey) -> impl Iterator<Item = &Rc<Rule>> {
         let mut is_last = false;
-        let matching = self.matching(&Method::GET, target).chain([&self.fallback]);
+        let matching = self.matching(method, target).chain([&self.fallback]);
         matching.take_while(move |rule| {
             let was_last = is_last;
             is_last = !rule.conditions.depend_on_client();
@@ -175,9 +183,15 @@ impl Rules {
         })
     }
 
-    /// Returns whether responses to a GET of this URL may be stored for some client.
+    /// Returns whether responses for this URL may be stored for some client.
     pub fn may_store(&self, target: &TargetKey) -> bool {
-        self.candidates(target).any(|rule| !rule.bypass_always)
+        KEYED_METHODS.iter().any(|method| self.candidates(method, target).any(|rule| !rule.bypass_always))
+    }
+
+    /// Returns whether a GET of the client matches `rule` as well. A response to a POST is stored
+    /// for GETs by the key of its own rule.
+    pub fn is_rule_of_gets(&self, rule: &Rc<Rule>, target: &TargetKey, client: Client<'_>) -> bool {
+        Rc::ptr_eq(self.of(&Method::GET, target, client), rule)
     }
 
     /// Returns the rules that match the URL and method of a request.
@@ -219,18 +233,19 @@ impl Rules {
         })
     }
 
-    /// Returns the target key of this client's GET for this URL; `None` if the URL cannot have a
-    /// key.
-    pub fn target(&self, url: &str, client: Client<'_>) -> Option<TargetKey> {
+    /// Returns the target key of a URL for this client's requests with a method; `None` if the URL
+    /// cannot have a key.
+    pub fn target(&self, method: &Method, url: &str, client: Client<'_>) -> Option<TargetKey> {
         let plain = TargetKey::parse(url).ok()?;
-        self.of(&Method::GET, &plain, client).target(url, plain)
+        self.of(keyed_method(method), &plain, client).target(url, plain)
     }
 
-    /// Returns the target keys of all clients' GETs for this URL.
+    /// Returns the target keys of a URL for all clients and all methods whose responses are stored.
     pub fn targets(&self, url: &str) -> Vec<TargetKey> {
         let Ok(plain) = TargetKey::parse(url) else { return Vec::new() };
         let mut targets: Vec<TargetKey> = Vec::new();
-        for target in self.candidates(&plain).filter_map(|rule| rule.target(url, plain.clone())) {
+        let rules = KEYED_METHODS.iter().flat_map(|method| self.candidates(method, &plain));
+        for target in rules.filter_map(|rule| rule.target(url, plain.clone())) {
             if !targets.contains(&target) {
                 targets.push(target);
             }
@@ -258,15 +273,7 @@ impl Rule {
     }
 
     fn has_bypass_cookie(&self, request: &HeaderMap) -> bool {
-        request.get_all(header::COOKIE).iter().any(|line| {
-            // Decode lossily: a value that is not UTF-8 must not hide the other cookies of its
-            // line.
-            let line = String::from_utf8_lossy(line.as_bytes());
-            // The runtime joins lines with a comma, which no cookie contains (RFC 6265 section
-            // 4.1.1).
-            let mut names = line.split([';', ',']).map(|pair| pair.split('=').next().unwrap_or(pair).trim());
-            names.any(|name| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
-        })
+        conditions::any_cookie(request, |name, _| self.bypass_cookies.iter().any(|glob| glob.matches(name)))
     }
 
     fn has_path(&self, path: &str) -> bool {
@@ -282,6 +289,16 @@ impl Rule {
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         (self.methods.is_empty() || self.methods.contains(method)) && self.conditions.match_host(host)
     }
+}
+
+/// The methods whose responses are stored under keys of their own. A HEAD and a POST use those of
+/// GET.
+static KEYED_METHODS: LazyLock<[Method; 2]> =
+    LazyLock::new(|| [Method::GET, METHOD.parse().unwrap_or(Method::GET)]);
+
+/// Returns the method by whose rules the response to a request is stored.
+fn keyed_method(method: &Method) -> &Method {
+    if KEYED_METHODS.contains(method) { method } else { &Method::GET }
 }
 
 /// Returns the host of a target key, without its port.
@@ -460,8 +477,11 @@ mod tests {
             ("https://a.example/%73?b=%2f&a", "https://a.example/%73?b=%2f&a"),
             ("https://a.example/%79?b=%2f&a", "https://a.example/y?b=%2F&a"),
         ] {
-            assert_eq!(rules.target(url, Client::new(&HeaderMap::new())).unwrap().as_str(), key);
+            assert_eq!(
+                rules.target(&Method::GET, url, Client::new(&HeaderMap::new())).unwrap().as_str(),
+                key
+            );
         }
-        assert!(rules.target("mailto:a@b.example", Client::new(&HeaderMap::new())).is_none());
+        assert!(rules.target(&Method::GET, "mailto:a@b.example", Client::new(&HeaderMap::new())).is_none());
     }
 }

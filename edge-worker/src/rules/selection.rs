@@ -9,12 +9,12 @@
 //! A client that states none of these fields therefore never gets the response to one that does,
 //! even if the origin reads a value as another than the rule does.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use shared_keys::{TargetKey, VaryFields};
 
 use super::conditions::{Conditions, State, cookie, cookies};
 use super::place::{Place, Read};
-use super::{Rule, Rules};
+use super::{Rule, Rules, keyed_method};
 use crate::client::{COUNTRY, DEVICE, Device};
 use crate::headers::remove_internal;
 use crate::policy::select::is_misspelt;
@@ -79,10 +79,12 @@ impl Selection {
 }
 
 impl Rules {
-    /// Returns the fields that select the responses of a URL, and sets those that no client states
-    /// itself in `headers`, a client's own. `rule` is the rule that the request matches.
+    /// Returns the fields that select the responses of a URL to requests with a method, and sets
+    /// those that no client states itself in `headers`, a client's own. `rule` is the rule that the
+    /// request matches.
     pub fn select(
         &self,
+        method: &Method,
         target: &TargetKey,
         rule: &Rule,
         country: &str,
@@ -96,7 +98,7 @@ impl Rules {
         let (mut names, mut named, mut keyed_cookies, mut named_cookies) = (vec![], vec![], vec![], vec![]);
         let (mut by_country, mut by_device, mut by_rule) = (false, false, false);
         let mut states = String::new();
-        for Rule { conditions, key, .. } in self.candidates(target).map(AsRef::as_ref) {
+        for Rule { conditions, key, .. } in self.candidates(keyed_method(method), target).map(AsRef::as_ref) {
             names.extend(key.headers.iter().cloned());
             keyed_cookies.extend(key.cookies.iter().map(AsRef::as_ref));
             (by_country, by_device) = (by_country || key.country, by_device || key.device);
@@ -106,15 +108,15 @@ impl Rules {
             by_rule |= conditions.depend_on_client();
             states.extend(conditions.states(headers).map(State::as_char));
         }
-        let is_ambiguous = names.iter().chain(named).any(|name| is_misspelt(headers, name.as_str()))
+        let is_ambiguous = is_misspelt(headers, names.iter().chain(named).map(HeaderName::as_str))
             || keyed_cookies.iter().chain(&named_cookies).any(|name| cookies(headers, name).len() > 1);
         let stated = [
-            (COUNTRY, by_country, Some(country.to_owned())),
-            (DEVICE, by_device, Some(Device::of(headers).as_str().to_owned())),
-            (COOKIES, !keyed_cookies.is_empty(), listed(headers, &keyed_cookies)),
-            (RULE, by_rule, Some(format!("{:x}-{states}", rule.conditions.id))),
+            (COUNTRY, by_country.then(|| Some(country.to_owned()))),
+            (DEVICE, by_device.then(|| Some(Device::of(headers).as_str().to_owned()))),
+            (COOKIES, (!keyed_cookies.is_empty()).then(|| listed(headers, &keyed_cookies))),
+            (RULE, by_rule.then(|| Some(format!("{:x}-{states}", rule.conditions.id)))),
         ];
-        for (name, _, value) in stated.into_iter().filter(|(_, is_set, _)| *is_set) {
+        for (name, value) in stated.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             headers.remove(&name);
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 headers.insert(name.clone(), value);
@@ -136,7 +138,6 @@ fn listed(headers: &HeaderMap, names: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use shared_keys::{VariantKey, VaryRules};
 
     use super::*;
@@ -157,7 +158,7 @@ mod tests {
         let mut headers = headers(fields);
         let plain = TargetKey::parse(URL).unwrap();
         let rule = rules.of(&Method::GET, &plain, Client { headers: &headers, country }).clone();
-        let selection = rules.select(&plain, &rule, country, &mut headers);
+        let selection = rules.select(&Method::GET, &plain, &rule, country, &mut headers);
         let target = rule.target(URL, plain).unwrap();
         let field = |name: &str| combined(&headers, name);
         let key = VariantKey::new(&target, &selection.fields, &VaryRules::default(), field);
@@ -234,6 +235,43 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_for_query_select_its_responses_and_are_invalidated_with_their_url() {
+        let rules = rules(
+            r#"[{"path": "/x", "methods": ["QUERY"], "key": {"headers": ["X-Tenant"]}, "query": {"drop": ["a"]}},
+                {"path": "/x", "pass": true}]"#,
+        );
+        let query: Method = "QUERY".parse().unwrap();
+        let plain = TargetKey::parse(URL).unwrap();
+        let selected = |method: &Method| {
+            let mut headers = headers(&[("x-tenant", "1")]);
+            let rule = rules.of(method, &plain, Client::new(&headers)).clone();
+            rules.select(method, &plain, &rule, "XX", &mut headers).fields
+        };
+        assert_eq!(selected(&query), VaryFields::parse(["x-tenant"]).unwrap());
+        assert_eq!(selected(&Method::GET), VaryFields::default());
+        let targets: Vec<String> =
+            rules.targets("https://shop.example/x?a&b").iter().map(ToString::to_string).collect();
+        assert_eq!(targets, ["https://shop.example/x?a&b", "https://shop.example/x?b"]);
+        assert!(rules.may_store(&plain), "responses to QUERY are stored");
+    }
+
+    /// The response to a POST is stored by the key of the POST's rule.
+    #[test]
+    fn a_post_by_another_rule_than_that_of_the_clients_gets_answers_none() {
+        let rules = rules(
+            r#"[{"path": "/x", "methods": ["POST"]}, {"path": "/x", "when": {"country": "DE"}},
+                {"path": "/y", "when": {"country": "DE"}}]"#,
+        );
+        let headers = headers(&[]);
+        for (path, country, expected) in [("x", "DE", false), ("x", "AT", false), ("y", "DE", true)] {
+            let target = TargetKey::parse(&format!("https://shop.example/{path}")).unwrap();
+            let client = Client { headers: &headers, country };
+            let rule = rules.of(&Method::POST, &target, client);
+            assert_eq!(rules.is_rule_of_gets(rule, &target, client), expected, "{path} {country}");
+        }
+    }
+
+    #[test]
     fn rules_that_depend_on_the_url_alone_select_nothing() {
         for text in [
             "[]",
@@ -244,7 +282,11 @@ mod tests {
             let plain = TargetKey::parse(URL).unwrap();
             let rules = rules(text);
             let rule = rules.of(&Method::GET, &plain, Client::new(&headers)).clone();
-            assert_eq!(rules.select(&plain, &rule, "DE", &mut headers), Selection::default(), "{text}");
+            assert_eq!(
+                rules.select(&Method::GET, &plain, &rule, "DE", &mut headers),
+                Selection::default(),
+                "{text}"
+            );
             assert_eq!(headers, crate::policy::testing::headers(&[("x-device-class", "own")]));
         }
     }

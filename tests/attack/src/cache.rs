@@ -103,7 +103,7 @@ impl<'a> Cache<'a> {
         let websocket = is_websocket(&client.method, &headers);
         remove_hop_by_hop(&mut headers);
         let rule = rules.of(&client.method, &plain, Client { headers: &headers, country: COUNTRY });
-        let selection = rules.select(&plain, rule, COUNTRY, &mut headers);
+        let selection = rules.select(&client.method, &plain, rule, COUNTRY, &mut headers);
         let Some(target) = rule.target(url.as_str(), plain) else { return refusal(400) };
         if is_loop(&headers, &url) {
             return refusal(508);
@@ -259,7 +259,7 @@ impl<'a> Cache<'a> {
     }
 
     fn is_self_redirect(&self, exchange: &Exchange<'_>, response: &StoredResponse) -> bool {
-        let key = |url: &Url| self.rules.target(url.as_str(), exchange.client());
+        let key = |url: &Url| self.rules.target(&exchange.client.method, url.as_str(), exchange.client());
         storable::redirects_to(&exchange.target, &exchange.url, response, key)
     }
 

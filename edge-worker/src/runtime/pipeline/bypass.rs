@@ -114,6 +114,8 @@ impl Exchange {
             || has_credentials
             || self.configured_bypass().is_some()
             || self.keyed_url() != self.url
+            || !(self.selection.is_empty()
+                || self.config.rules.is_rule_of_gets(&self.rule, &self.target, self.client()))
             || headers.contains_key(header::VARY)
         {
             return None;

@@ -25,7 +25,8 @@ pub(super) struct Exchange {
     pub(super) method: Method,
     /// The URL as the client spelled it. Requests that bypass the store are forwarded with it.
     pub(super) url: Url,
-    /// The key of the stored response; cacheable requests are forwarded with its spelling.
+    /// The key of the stored response. Cacheable requests are forwarded with the spelling of
+    /// [`resource`](Self::resource).
     pub(super) target: TargetKey,
     /// The content of a QUERY whose response may be stored.
     pub(super) query: Option<Query>,

@@ -281,7 +281,7 @@ impl Exchange {
     /// Returns whether a response redirects to a URL with the same key. Stored, it would redirect
     /// its client to itself.
     pub(super) fn is_self_redirect(&self, response: &StoredResponse) -> bool {
-        let key_of = |url: &Url| self.config.rules.target(url.as_str(), self.client());
+        let key_of = |url: &Url| self.config.rules.target(&self.method, url.as_str(), self.client());
         storable::redirects_to(self.resource(), &self.url, response, key_of)
     }
 
@@ -290,7 +290,8 @@ impl Exchange {
     pub(super) fn redirects_to_equivalent(&self, response: &StoredResponse) -> bool {
         let Some(variation) = self.no_vary_search(response) else { return false };
         let shared = |target: TargetKey| target.equivalent(&variation, 0).unwrap_or(target);
-        let key_of = |url: &Url| self.config.rules.target(url.as_str(), self.client()).map(shared);
+        let key_of =
+            |url: &Url| self.config.rules.target(&self.method, url.as_str(), self.client()).map(shared);
         storable::redirects_to(&shared(self.target.clone()), &self.url, response, key_of)
     }
 

@@ -1,7 +1,7 @@
 //! The path of one request: key → lookup → decide → serve, validate or forward → store.
 //!
-//! [`exchange`] orders these phases; `policy` holds the rules of each. [`serve`] answers from the
-//! store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
+//! [`exchange`] orders these phases; `policy` holds the rules of each. [`query`] reads a QUERY and
+//! forms its key. [`serve`] answers from the store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
 //! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
 //! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is
 //! the isolate's memory of that, and [`groups`] invalidates cache groups. In the background,
@@ -38,6 +38,7 @@ use super::journal::Journal;
 use super::tiered::Tiered;
 use super::{env, json_response, now, purge_endpoint, request_headers};
 use crate::cache_status::CacheStatus;
+use crate::client::UNKNOWN_COUNTRY;
 use crate::config::{Config, Origin, PURGE_SECRET, SITES};
 use crate::error::Error;
 use crate::headers::{is_ambiguous, remove_hop_by_hop};
@@ -118,31 +119,23 @@ pub(super) async fn handle(
     let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
     // Before the rule is chosen: the origin does not get them, so no rule may depend on them.
     remove_hop_by_hop(&mut headers);
-    let country = env::country(&request, &headers, config.country_field.as_ref());
+    let country = if config.rules.depend_on_client() {
+        env::country(&request, &headers, config.country_field.as_ref())
+    } else {
+        UNKNOWN_COUNTRY.to_owned()
+    };
     let client = Client { headers: &headers, country: &country };
     let rule = Rc::clone(config.rules.of(&method, &default_target, client));
-    let selection = config.rules.select(&default_target, &rule, &country, &mut headers);
+    let selection = config.rules.select(&method, &default_target, &rule, &country, &mut headers);
     let Some(target) = rule.target(url.as_str(), default_target) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
     let store = Tiered::new(config.journal_max_lag);
-    let may_be_stored = config.fault.is_none() && !rule.bypasses_store(&headers);
-    let (query, target) = if may_be_stored && is_keyed(&method, &headers) {
-        match Query::read(&request, &headers, target.clone(), &store).await {
-            Ok((query, target)) => (Some(query), target),
-            Err(error) => {
-                worker::console_warn!("a QUERY is forwarded without the store: {error}");
-                (None, target)
-            }
-        }
-    } else {
-        (None, target)
-    };
-    let exchange = Rc::new(Exchange {
+    let mut exchange = Exchange {
         method,
         url,
         target,
-        query,
+        query: None,
         rule,
         headers,
         country,
@@ -153,7 +146,14 @@ pub(super) async fn handle(
         config,
         store,
         journal,
-    });
+    };
+    if is_keyed(&exchange.method, &exchange.headers) && exchange.configured_bypass().is_none() {
+        match Query::read(&request, &exchange.headers, exchange.target.clone(), &exchange.store).await {
+            Ok((query, target)) => (exchange.query, exchange.target) = (Some(query), target),
+            Err(error) => worker::console_warn!("a QUERY is forwarded without the store: {error}"),
+        }
+    }
+    let exchange = Rc::new(exchange);
     let (response, status) = exchange.answer(&request, &context).await?;
     exchange.record_metrics(&env, &response, status, started);
     Ok(response)

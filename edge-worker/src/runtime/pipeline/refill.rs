@@ -16,6 +16,7 @@ use worker::{Context, Delay};
 use super::collapse::pending;
 use super::exchange::{Exchange, Extent};
 use super::fetch::Condition;
+use crate::client::UNKNOWN_COUNTRY;
 use crate::collapse::Role;
 use crate::error::Error;
 use crate::hot_requests::{HotRequest, HotRequests};
@@ -35,8 +36,8 @@ thread_local! {
 }
 
 impl Exchange {
-    /// Counts a request that the stored response under `key` answers.
-    /// Not if rules select the response by the client, since a refill is no client's.
+    /// Counts a request that the stored response under `key` answers, unless rules select the
+    /// response by the client, since a refill is no client's.
     pub(super) fn count_hit(&self, key: &str, marker: Option<&VaryMarker>) {
         if self.config.refill_per_second == 0 || !self.selection.is_empty() {
             return;
@@ -102,10 +103,10 @@ impl Exchange {
     fn for_page(&self, page: HotRequest) -> Option<Self> {
         let default_target = TargetKey::parse(&page.url).ok()?;
         let mut headers = HeaderMap::from_iter(page.fields);
-        let (rules, country) = (&self.config.rules, String::new());
+        let (rules, country) = (&self.config.rules, UNKNOWN_COUNTRY.to_owned());
         let client = Client { headers: &headers, country: &country };
         let rule = Rc::clone(rules.of(&Method::GET, &default_target, client));
-        let selection = rules.select(&default_target, &rule, &country, &mut headers);
+        let selection = rules.select(&Method::GET, &default_target, &rule, &country, &mut headers);
         if !selection.is_empty() {
             return None;
         }

@@ -26,7 +26,7 @@ thread_local! {
 }
 
 impl Exchange {
-    /// Returns how long to store a response to a GET for this target.
+    /// Returns how long to store a response to a GET or QUERY for this target.
     ///
     /// # Errors
     /// The reason not to store it.
@@ -146,7 +146,11 @@ impl Exchange {
         if found.marker.is_none() {
             return;
         }
-        let Some(key) = self.storage_key(found) else { return };
+        let key = match &found.stored {
+            Some(stored) => Some(stored.key.clone()),
+            None => self.storage_key(found),
+        };
+        let Some(key) = key else { return };
         let magnitude = REQUESTS.with(|requests| requests.count(&key, now()));
         if let Some(magnitude) = magnitude.filter(|_| found.stored.is_some()) {
             let exchange = Rc::clone(self);
