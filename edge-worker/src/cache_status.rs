@@ -9,7 +9,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use shared_keys::TargetKey;
 
-use crate::policy::storable::NotStored;
+use crate::policy::not_stored::NotStored;
 use crate::policy::{Detail, Forward, ForwardReason, Hit, Reuse};
 
 /// The field (RFC 9211 section 2).

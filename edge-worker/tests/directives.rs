@@ -5,8 +5,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use edge_worker::policy::not_stored::NotStored;
 use edge_worker::policy::select::Selected;
-use edge_worker::policy::storable::{NotStored, retention};
+use edge_worker::policy::storable::retention;
 use edge_worker::policy::{Choices, Decision, ForwardReason, Request, Reuse, StoredResponse, decide};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use shared_keys::{Applied, Stamp};

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edge_worker::cache_status::{CacheStatus, Forwarded};
+use edge_worker::policy::not_stored::NotStored;
 use edge_worker::policy::range::Part;
-use edge_worker::policy::storable::NotStored;
 use edge_worker::policy::{Detail, Forward, ForwardReason, Hit, Reuse};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use proptest::prelude::*;

@@ -13,7 +13,8 @@ use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_web
 use edge_worker::origin::response::{self, FetchContext};
 use edge_worker::policy::directives::{directives, from_origin};
 use edge_worker::policy::select::{Selected, can_select, combined, variant_key, vary_fields};
-use edge_worker::policy::storable::{NotStored, answers_gets, retention, without_unstorable_fields};
+use edge_worker::policy::not_stored::NotStored;
+use edge_worker::policy::storable::{answers_gets, retention, without_unstorable_fields};
 use edge_worker::policy::validate::{Head, by_head};
 use edge_worker::policy::{
     Decision, Request, Reuse, StoredResponse, bypass_reason, decide, invalidate, range,
@@ -248,7 +249,6 @@ fn journal() -> Applied {
     journal
 }
 
-/// Returns rules, one for each setting of a rule, selected by the first segment of the path.
 /// A field changes only if it names the origin, and then names the site.
 fn rewrites_its_own_urls(answer: &mut HeaderMap, url: &Url) {
     let origin = Url::parse("https://origin.example/base").expect("a URL");
@@ -261,6 +261,7 @@ fn rewrites_its_own_urls(answer: &mut HeaderMap, url: &Url) {
     }
 }
 
+/// Returns rules, one for each setting of a rule, selected by the first segment of the path.
 fn rules() -> Rules {
     let number = |value: f64| Json::Number(value);
     let text = |value: &str| Json::Text(value.to_owned());

@@ -25,7 +25,8 @@ impl Rules {
     /// Parses the rules from a JSON array.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), which names the member, the expected value and the actual one.
+    /// [`ErrorKind::Config`](crate::error::ErrorKind::Config), which names the member, the expected
+    /// value and the actual one.
     pub fn read(json: &Json) -> Result<Self, Error> {
         let mut rules = Vec::new();
         for (index, place) in (Place { path: RULES.to_owned(), value: json }).items()?.iter().enumerate() {

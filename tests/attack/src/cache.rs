@@ -13,8 +13,9 @@ use edge_worker::error::Error;
 use edge_worker::headers::{is_ambiguous, remove_for_the_edge, remove_hop_by_hop};
 use edge_worker::origin::request::{bypass_headers, fill_headers, is_loop, is_websocket};
 use edge_worker::origin::response::{FetchContext, to_stored};
+use edge_worker::policy::not_stored::NotStored;
 use edge_worker::policy::range::{self, Part};
-use edge_worker::policy::storable::{self, MAX_STORED_BYTES, NotStored};
+use edge_worker::policy::storable::{self, MAX_STORED_BYTES};
 use edge_worker::policy::{
     Decision, ForwardReason, Hit, Request, StoredResponse, bypass_reason, decide, invalidate, validate,
 };

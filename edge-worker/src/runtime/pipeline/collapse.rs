@@ -13,7 +13,7 @@ use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, STORING_TIMEOUT, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
-use crate::policy::{Decision, Forward, ForwardReason, storable, validate};
+use crate::policy::{Decision, Forward, ForwardReason, endless, validate};
 use crate::runtime::now;
 
 /// The milliseconds between two polls of a waiter: short at first, for origins that answer quickly.
@@ -133,7 +133,7 @@ impl Exchange {
         self.extent() == Extent::Whole
             && !self.headers.contains_key(header::AUTHORIZATION)
             && !validate::has_precondition(&self.headers)
-            && !storable::requests_event_stream(&self.headers)
+            && !endless::requests_event_stream(&self.headers)
     }
 
     /// Returns the key that the response will be stored under, by the marker that was found. `None`
