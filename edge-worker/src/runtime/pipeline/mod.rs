@@ -1,12 +1,12 @@
 //! The path of one request: key → lookup → decide → serve, validate or forward → store.
 //!
 //! [`exchange`] orders these phases; `policy` holds the rules of each. [`query`] reads a QUERY and
-//! forms its key. [`serve`] answers from the store. [`collapse`] makes one request to the origin of many, [`fetch`] sends it, [`store`]
-//! stores the response, and [`respond`] sends it to the client. [`bypass`] forwards what the store
-//! must not answer, [`invalidate`] ends what an unsafe request has changed, [`invalidations`] is
-//! the isolate's memory of that, and [`groups`] invalidates cache groups. In the background,
-//! [`refresh`] updates stale responses, and [`refill`] fetches purged ones. If the store or the
-//! journal fails, the request goes to the origin.
+//! forms its key. [`serve`] answers from the store. [`collapse`] makes one request to the origin of
+//! many, [`fetch`] sends it, [`store`] stores the response, and [`respond`] sends it to the client.
+//! [`bypass`] forwards what the store must not answer, [`invalidate`] ends what an unsafe request
+//! has changed, [`invalidations`] is the isolate's memory of that, and [`groups`] invalidates cache
+//! groups. In the background, [`refresh`] updates stale responses, and [`refill`] fetches purged
+//! ones. If the store or the journal fails, the request goes to the origin.
 
 mod bypass;
 mod collapse;
