@@ -1,10 +1,13 @@
 //! The least rights in Redis of `cachectl`: each of its commands works with them, and each right is
 //! used.
 
+mod command;
+
 use std::collections::BTreeSet;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use command::bare;
 use origin_sdk::{Lifetime, Namespace, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
@@ -13,11 +16,7 @@ use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_s
 const MANY: usize = 100_500;
 
 fn cachectl(arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cachectl"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
-        command.env_remove(name);
-    }
-    let Output { status, stdout, stderr } = command.args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = bare().args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -77,7 +76,7 @@ async fn cachectl_needs_exactly_its_rights() {
         // The inspected entry is removed, and Redis has no limit; each has a code of its own.
         assert!([0, 3, 5].contains(&code) && stderr.is_empty(), "{arguments:?}: {code} {stdout} {stderr}");
     }
-    let mut tail = Command::new(env!("CARGO_BIN_EXE_cachectl"));
+    let mut tail = bare();
     let mut tail =
         tail.args(["--redis", &url, "journal", "tail", "--follow"]).stdout(Stdio::null()).spawn().unwrap();
     let used = async || -> BTreeSet<String> {

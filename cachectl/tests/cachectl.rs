@@ -1,9 +1,12 @@
 //! Tests of the `cachectl` binary against a real Redis.
 
+mod command;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use command::bare;
 use origin_sdk::{Cache, Delivery, Lifetime, Namespace, Position, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
@@ -25,15 +28,6 @@ impl Run {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
     }
-}
-
-fn bare() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cachectl"));
-    // Ignore the settings of the machine that runs the tests.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
-        command.env_remove(name);
-    }
-    command
 }
 
 fn finish(command: &mut Command) -> Run {
