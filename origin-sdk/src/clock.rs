@@ -74,8 +74,8 @@ impl Clock {
 
     /// Moves a manual clock forward. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(nanos) = &self.0 {
-            nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if let Source::Manual(reading) = &self.0 {
+            reading.fetch_add(nanos(by), Ordering::SeqCst);
         }
     }
 }

@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Subcommand;
-use origin_sdk::AdminErrorKind;
-use origin_sdk::Position;
 use origin_sdk::admin::{Admin, JournalRecord};
+use origin_sdk::{AdminErrorKind, Position};
 use serde::Serialize;
 
 use crate::output::{Exit, Output, Result, printable};

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cache::check_names;
 use crate::error::AdminError;
+use crate::store::prefix_of;
 
 /// The commands of the journal's scripts and of waiting for a record.
 const JOURNAL: &[&str] = &[
@@ -99,7 +100,8 @@ pub struct AclRules {
 ///
 /// ```
 /// let rules = origin_sdk::admin::acl_rules("shop").unwrap();
-/// assert!(rules.service.starts_with("on resetkeys resetchannels -@all ~shop:* &shop:wake:* +append "));
+/// let begin = "on resetkeys resetchannels -@all ~shop:* &shop:wake:* +append ";
+/// assert!(rules.service.starts_with(begin));
 /// assert!(!rules.service.contains("flushall"));
 /// ```
 ///
@@ -117,7 +119,7 @@ pub fn acl_rules(app: &str) -> Result<AclRules, AdminError> {
 /// If the name of the environment or the app is malformed.
 pub fn acl_rules_in(environment: Option<&str>, app: &str) -> Result<AclRules, AdminError> {
     check_names(environment, Some(app))?;
-    let app = environment.map_or_else(|| app.to_owned(), |environment| format!("{environment}/{app}"));
+    let app = prefix_of(environment) + app;
     let rule = |rights: &str, commands: &[&[&str]]| {
         let commands: String =
             commands.iter().copied().flatten().map(|command| format!(" +{command}")).collect();

@@ -1,8 +1,8 @@
-//! The administration of a running fleet: invalidate, inspect, sweep, and wait for shipping. The
-//! command line tool `cachectl` is built on it.
+//! The administration of a running fleet: invalidate, inspect, diagnose, sweep, and wait for
+//! shipping. The command line tool `cachectl` is built on it.
 //!
-//! An [`Admin`] uses the fleet's Redis only. It caches nothing, does not follow the journal and
-//! does not ship it: the fleet's processes follow and ship the records that it appends.
+//! An [`Admin`] uses the fleet's Redis only. It caches nothing, does not keep following the journal
+//! and does not ship it: the fleet's processes follow and ship the records that it appends.
 
 mod acl;
 mod doctor;
@@ -189,7 +189,8 @@ impl Admin {
     }
 
     /// Checks the server and the app's journal for what makes a cache slow, wrong or unavailable.
-    /// Reads at most a few thousand keys, and writes nothing.
+    /// Reads at most a few thousand keys. Writes nothing, except that it repairs a damaged journal,
+    /// as every process does.
     ///
     /// ```no_run
     /// # use origin_sdk::Topology;

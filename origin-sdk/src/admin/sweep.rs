@@ -9,10 +9,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared_keys::{Scope, ScopeHash, Verdict};
+use shared_keys::Verdict;
 
 use crate::clock::Clock;
 use crate::codec;
+use crate::entry;
 use crate::error::{AdminError, AdminFailure};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -109,7 +110,5 @@ pub(super) async fn journal(store: &Arc<RedisStore>) -> Result<Journal, AdminErr
 /// the head of an entry.
 pub(super) fn verdict(journal: &Journal, key: &str, head: &[u8]) -> Option<Verdict> {
     let meta = codec::peek(head)?;
-    let tags = meta.tags.into_iter().map(|tag| Scope::Tag(tag).hash());
-    let scopes: Vec<_> = ScopeHash::of_key(key).into_iter().chain(tags).collect();
-    Some(journal.verdict(&scopes, meta.loaded_at))
+    Some(journal.verdict(&entry::scopes(key, &meta.tags), meta.loaded_at))
 }

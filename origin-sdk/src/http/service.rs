@@ -29,7 +29,7 @@ const MAX_ETAG_BYTES: u64 = 1 << 20;
 pub struct CacheService<S> {
     inner: S,
     cache: Cache,
-    fields: RouteFields,
+    fields: Arc<RouteFields>,
     weak_etag: bool,
     credentials: Arc<CredentialPolicy>,
 }
@@ -42,7 +42,7 @@ impl<S> CacheService<S> {
         weak_etag: bool,
         credentials: &CredentialPolicy,
     ) -> Self {
-        Self { inner, cache, fields, weak_etag, credentials: Arc::new(credentials.clone()) }
+        Self { inner, cache, fields: Arc::new(fields), weak_etag, credentials: Arc::new(credentials.clone()) }
     }
 }
 
@@ -67,7 +67,7 @@ where
         // documentation of `Service` requires.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let (cache, fields, weak_etag) = (self.cache.clone(), self.fields.clone(), self.weak_etag);
+        let (cache, fields, weak_etag) = (self.cache.clone(), Arc::clone(&self.fields), self.weak_etag);
         let policy = Arc::clone(&self.credentials);
         async move {
             let scope = RequestScope::default();

@@ -43,8 +43,9 @@ impl Queue {
 
     /// Adds a slot that is in no queue, as the newest.
     pub(super) fn push(&mut self, slots: &mut [Slot], place: u32) {
-        slots[place as usize].links = Links { newer: NONE, older: self.newest };
-        self.link(slots, Links { newer: NONE, older: self.newest }, place, place);
+        let links = Links { newer: NONE, older: self.newest };
+        slots[place as usize].links = links;
+        self.link(slots, links, place, place);
         self.len += 1;
     }
 

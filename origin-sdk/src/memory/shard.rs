@@ -101,10 +101,7 @@ impl Shard {
         }
         loop {
             let is_small_due = self.main.len() == 0 || self.small.len() * SMALL_PART > self.slots.len();
-            let place = match is_small_due {
-                true => self.oldest_small(spared).or_else(|| self.oldest_main(spared)),
-                false => self.oldest_main(spared).or_else(|| self.oldest_small(spared)),
-            }?;
+            let place = self.oldest(!is_small_due, spared).or_else(|| self.oldest(is_small_due, spared))?;
             let slot = &mut self.slots[place as usize];
             let uses = slot.uses;
             if uses == 0 {
@@ -133,7 +130,7 @@ impl Shard {
     /// that were used as much are spared once.
     fn weaker_main(&mut self, uses: u8, spared: Option<u32>) -> Option<u32> {
         for _ in 0..COMPARISONS {
-            let place = self.oldest_main(spared)?;
+            let place = self.oldest(true, spared)?;
             let slot = &mut self.slots[place as usize];
             if slot.uses < uses {
                 return Some(place);
@@ -144,27 +141,19 @@ impl Shard {
         None
     }
 
-    fn oldest_small(&mut self, spared: Option<u32>) -> Option<u32> {
-        self.skip(self.small.oldest(), spared)?;
-        self.small.oldest()
-    }
-
-    fn oldest_main(&mut self, spared: Option<u32>) -> Option<u32> {
-        self.skip(self.main.oldest(), spared)?;
-        self.main.oldest()
-    }
-
-    /// Makes the spared entry the newest of its queue if it is the `oldest`. Returns `None` if the
-    /// queue has no other.
-    fn skip(&mut self, oldest: Option<u32>, spared: Option<u32>) -> Option<()> {
-        let oldest = oldest?;
-        if Some(oldest) == spared {
-            self.requeue(oldest);
-            let is_main = self.slots[oldest as usize].is_main;
-            let now_oldest = if is_main { self.main.oldest() } else { self.small.oldest() };
-            return (now_oldest != spared).then_some(());
+    /// Returns the oldest entry of a queue, but not the spared one, which it makes the newest
+    /// instead.
+    fn oldest(&mut self, is_main: bool, spared: Option<u32>) -> Option<u32> {
+        let oldest = self.queue(is_main).oldest()?;
+        if Some(oldest) != spared {
+            return Some(oldest);
         }
-        Some(())
+        self.requeue(oldest);
+        self.queue(is_main).oldest().filter(|place| Some(*place) != spared)
+    }
+
+    fn queue(&self, is_main: bool) -> &Queue {
+        if is_main { &self.main } else { &self.small }
     }
 
     /// Moves an entry of the small queue to the main queue.

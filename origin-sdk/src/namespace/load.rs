@@ -110,10 +110,11 @@ where
         loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
     ) -> Result<Cached<V>, LoadError> {
-        self.inner.forbid_cycle(&key.to_text())?;
+        let text = key.to_text();
+        self.inner.forbid_cycle(&text)?;
         let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
         loop {
-            if let Some(result) = self.inner.back_off(&key.to_text(), fallback.as_ref()) {
+            if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
                 return result;
             }
             let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);

@@ -60,12 +60,13 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     /// returns runs in a task of its own. Dropping the future of this call cancels nothing that
     /// others wait for.
     ///
-    /// A loader may read through this and other namespaces. While it waits for another load it does
-    /// not count for [`loader_concurrency`](crate::NamespaceBuilder::loader_concurrency). A read of a key whose load waits for this
-    /// loader is an error at once. Both hold for reads in the loader's own task, however many at a
-    /// time (`tokio::join!`), and not in tasks that it spawns, unless those are inside
-    /// `http::for_this_request`: the reads of other tasks wait until the hard timeout in such a
-    /// cycle, and for a permit that the loader may hold.
+    /// A loader may read through this and other namespaces. While it waits for another load, it
+    /// does not count for the limit of
+    /// [`loader_concurrency`](crate::NamespaceBuilder::loader_concurrency). If two loads would wait
+    /// for each other, the read that closes the cycle is an error at once. Both hold for reads in
+    /// the loader's own task, however many at a time (`tokio::join!`), and not in tasks that it
+    /// spawns, unless those are inside `http::for_this_request`: the reads of other tasks wait
+    /// until the hard timeout in such a cycle, and for a permit that the loader may hold.
     ///
     /// ```
     /// # use std::time::Duration;

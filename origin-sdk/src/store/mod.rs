@@ -18,7 +18,7 @@ pub(crate) use self::faulty::FaultyStore;
 pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
 pub use self::redis::Topology;
 pub(crate) use self::redis::{
-    JournalSize, MAX_FEED, MAX_LEDGER, RedisOptions, RedisStore, SampledKey, Timeouts, Ttl,
+    JournalSize, MAX_FEED, MAX_LEDGER, RedisOptions, RedisStore, SampledKey, Timeouts, prefix_of,
 };
 pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;

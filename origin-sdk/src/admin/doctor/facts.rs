@@ -76,27 +76,39 @@ impl Info {
         self.text(name).and_then(|text| text.parse().ok()).unwrap_or(0.0)
     }
 
-    /// Returns the fields that begin with `prefix`, without it, each with its `a=1,b=2` as pairs.
-    pub(super) fn groups<'a>(
-        &'a self,
-        prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, HashMap<&'a str, &'a str>)> {
-        self.0.iter().filter_map(move |(name, value)| {
-            let members = value.split(',').filter_map(|member| member.split_once('='));
-            Some((name.strip_prefix(prefix)?, members.collect()))
-        })
+    /// Returns the fields that begin with `prefix`, without it, each with its members.
+    pub(super) fn groups<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, Members<'a>)> {
+        self.0.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, members(value))))
+    }
+
+    /// Returns how often a command was called since the start.
+    pub(super) fn calls(&self, command: &str) -> f64 {
+        self.text(&format!("cmdstat_{command}")).map_or(0.0, |stats| number_of(&members(stats), "calls"))
     }
 }
 
-/// Reads the facts. Writes nothing, except that following a journal repairs a damaged one, as every
-/// process of the app does.
+/// The members of a field of the form `a=1,b=2`.
+pub(super) type Members<'a> = HashMap<&'a str, &'a str>;
+
+fn members(value: &str) -> Members<'_> {
+    value.split(',').filter_map(|member| member.split_once('=')).collect()
+}
+
+/// Returns a member's number, or zero if it is missing.
+pub(super) fn number_of(members: &Members<'_>, name: &str) -> f64 {
+    members.get(name).and_then(|text| text.parse().ok()).unwrap_or(0.0)
+}
+
+/// Reads the facts. Writes nothing, except that it repairs a damaged journal, as every process
+/// does.
 pub(crate) async fn read(store: &Arc<RedisStore>, app: &str) -> Result<Facts, AdminError> {
     let info = Info::parse(&store.server_info().await?);
     let now = Duration::from_millis(clock::unix_ms());
     let user = store.user().await.ok();
     let sample = store.sample(app, SAMPLE).await?;
     let journal = store.journal_size().await?;
-    // A replica cannot run the scripts that read these.
+    // Following a missing journal would create it. An error is a fact: a replica cannot run these
+    // scripts.
     let (targets, judged) = if journal.is_some() {
         let targets = store.ship_status().await.map_err(|error| error.to_string());
         (targets, judge(store, &sample).await.map_err(|error| error.to_string()))

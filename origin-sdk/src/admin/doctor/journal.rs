@@ -4,8 +4,7 @@ use super::facts::Facts;
 use super::{Diagnosis, Health};
 use crate::store::{MAX_FEED, MAX_LEDGER, ShipStatus};
 
-/// The age of an unconfirmed record at which the edge may serve what has been invalidated for
-/// longer than its bound, in milliseconds.
+/// The age of the oldest unconfirmed record from which on the edge counts as late, in milliseconds.
 const LAG_MS: u64 = 30_000;
 
 pub(super) fn size(facts: &Facts) -> Diagnosis {

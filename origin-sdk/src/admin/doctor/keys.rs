@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::facts::Facts;
 use super::{Diagnosis, Health, human_bytes, percent};
-use crate::store::{SampledKey, Ttl};
+use crate::store::SampledKey;
 
 /// The families that a figure names.
 const SHOWN: usize = 3;
@@ -17,9 +17,10 @@ const JUDGED: usize = 50;
 /// Judges the keys without a TTL. Those of a journal have none, and are bounded in number.
 pub(super) fn lifetimes(facts: &Facts) -> Diagnosis {
     const CHECK: &str = "keys without a TTL";
-    let known: Vec<_> = facts.sample.iter().filter(|key| key.ttl.is_some() && !key.is_journal()).collect();
+    let known: Vec<_> =
+        facts.sample.iter().filter(|key| key.expires.is_some() && !key.is_journal()).collect();
     let mut families: HashMap<String, usize> = HashMap::new();
-    for key in known.iter().filter(|key| key.ttl == Some(Ttl::Endless)) {
+    for key in known.iter().filter(|key| key.expires == Some(false)) {
         *families.entry(key.family()).or_default() += 1;
     }
     let endless: usize = families.values().sum();
@@ -88,39 +89,36 @@ pub(super) fn dead_entries(facts: &Facts) -> Diagnosis {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn key(name: &str, ttl: Ttl, bytes: usize) -> SampledKey {
-        SampledKey { name: name.to_owned(), is_own: true, ttl: Some(ttl), bytes: Some(bytes) }
+    fn key(name: &str, expires: bool, bytes: usize) -> SampledKey {
+        SampledKey { name: name.to_owned(), is_own: true, expires: Some(expires), bytes: Some(bytes) }
     }
 
     #[test]
     fn families_without_a_ttl_are_named_largest_first() {
-        let left = Ttl::Left(Duration::from_secs(60));
-        let mut sample: Vec<_> = (0..100).map(|n| key(&format!("shop:v1:{{item:{n}}}"), left, 9)).collect();
-        sample.push(key("shop:{journal}:feed", Ttl::Endless, 0));
+        let mut sample: Vec<_> = (0..100).map(|n| key(&format!("shop:v1:{{item:{n}}}"), true, 9)).collect();
+        sample.push(key("shop:{journal}:feed", false, 0));
         let facts = Facts { sample, ..Facts::default() };
         assert_eq!(lifetimes(&facts).health, Health::Ok);
 
         let mut sample = facts.sample;
-        sample.extend((0..5).map(|n| key(&format!("session:{n}"), Ttl::Endless, 9)));
-        sample.push(key("config", Ttl::Endless, 9));
+        sample.extend((0..5).map(|n| key(&format!("session:{n}"), false, 9)));
+        sample.push(key("config", false, 9));
         let facts = Facts { sample, ..Facts::default() };
         let diagnosis = lifetimes(&facts);
         assert_eq!(diagnosis.health, Health::Warn);
         assert_eq!(diagnosis.figure, "6 of 106 sampled keys: session:* (5), config (1)");
 
         let mut sample = facts.sample;
-        sample.extend((5..50).map(|n| key(&format!("session:{n}"), Ttl::Endless, 9)));
+        sample.extend((5..50).map(|n| key(&format!("session:{n}"), false, 9)));
         assert_eq!(lifetimes(&Facts { sample, ..Facts::default() }).health, Health::Fail);
     }
 
     #[test]
     fn a_large_value_is_named_by_its_family() {
         let health = |bytes| {
-            let sample = vec![key("shop:v1:{page:7}", Ttl::Endless, bytes)];
+            let sample = vec![key("shop:v1:{page:7}", false, bytes)];
             let diagnosis = sizes(&Facts { sample, ..Facts::default() });
             assert!(diagnosis.figure.contains("shop:v1:{page:*"), "{}", diagnosis.figure);
             diagnosis.health

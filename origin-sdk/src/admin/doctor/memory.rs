@@ -1,6 +1,6 @@
 //! Memory: its limit, what happens at the limit, and its fragmentation.
 
-use super::facts::Facts;
+use super::facts::{Facts, number_of};
 use super::{Diagnosis, Health, human_bytes, percent};
 
 /// The memory below which the ratio of fragmentation means nothing.
@@ -40,8 +40,8 @@ pub(super) fn limit(facts: &Facts) -> Diagnosis {
 /// | policy | right for |
 /// |---|---|
 /// | `allkeys-lru`, `allkeys-lfu` | a pure cache |
-/// | `allkeys-lrm` | a cache whose entries are read much and written seldom |
-/// | `volatile-lru`, `volatile-lfu`, `volatile-ttl`, `volatile-lrm` | a server whose cached keys all have a TTL |
+/// | `allkeys-lrm` | a cache whose entries lose worth from their last write on |
+/// | `volatile-*` but random | a server on which all that is cached has a TTL |
 /// | `allkeys-random`, `volatile-random` | nothing: popular keys go as often as others |
 /// | `noeviction` | a database, never a cache |
 pub(super) fn policy(facts: &Facts) -> Diagnosis {
@@ -52,10 +52,7 @@ pub(super) fn policy(facts: &Facts) -> Diagnosis {
     let (keys, with_ttl) = facts
         .info
         .groups("db")
-        .map(|(_, counts)| {
-            let count = |name| counts.get(name).and_then(|count| count.parse::<f64>().ok()).unwrap_or(0.0);
-            (count("keys"), count("expires"))
-        })
+        .map(|(_, counts)| (number_of(&counts, "keys"), number_of(&counts, "expires")))
         .fold((0.0, 0.0), |sum, next| (sum.0 + next.0, sum.1 + next.1));
     if policy == "noeviction" {
         return Diagnosis::fault(

@@ -27,7 +27,7 @@ pub struct Diagnosis {
     pub check: &'static str,
     /// Whether the server or the journal is in order.
     pub health: Health,
-    /// The figure that decided, such as `noeviction, limit 1.0 GiB`.
+    /// The figure that decided, such as `maxmemory 1.0 GiB, used 200.0 MiB`.
     pub figure: String,
     /// The consequence of a fault, or the reason why nothing is known. Empty for [`Health::Ok`].
     pub reason: String,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::facts::Facts;
+use super::facts::{Facts, number_of};
 use super::{Diagnosis, Health, percent};
 
 /// The difference of clocks at which lifetimes and lags begin to look wrong.
@@ -120,8 +120,7 @@ pub(super) fn replication(facts: &Facts) -> Diagnosis {
     let mut behind = 0.0_f64;
     let mut broken = 0;
     for (_, replica) in &replicas {
-        let number = |name: &str| replica.get(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-        behind = behind.max(offset - number("offset"));
+        behind = behind.max(offset - number_of(replica, "offset"));
         broken += usize::from(replica.get("state") != Some(&"online"));
     }
     let figure = format!("primary with {} replicas, at most {behind} bytes behind", replicas.len());

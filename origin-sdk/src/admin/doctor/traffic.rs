@@ -1,6 +1,6 @@
 //! The traffic: hit rate, dangerous commands, slow commands.
 
-use super::facts::Facts;
+use super::facts::{Facts, number_of};
 use super::{Diagnosis, Health, percent};
 
 /// The reads below which a hit rate means nothing.
@@ -42,10 +42,7 @@ pub(super) fn hit_rate(facts: &Facts) -> Diagnosis {
 
 pub(super) fn keys_command(facts: &Facts) -> Diagnosis {
     const CHECK: &str = "KEYS and FLUSHALL";
-    let calls = |command: &str| {
-        let of = facts.info.groups("cmdstat_").find(|(name, _)| *name == command);
-        of.and_then(|(_, counts)| counts.get("calls")?.parse::<f64>().ok()).unwrap_or(0.0)
-    };
+    let calls = |command| facts.info.calls(command);
     let (keys, flushes) = (calls("keys"), calls("flushall") + calls("flushdb"));
     let figure = format!("{keys} calls of KEYS, {flushes} of FLUSHALL and FLUSHDB since the start");
     if keys > 0.0 {
@@ -77,10 +74,9 @@ pub(super) fn slow_commands(facts: &Facts) -> Diagnosis {
     };
     let mut slowest: Option<(&str, f64)> = None;
     for (name, percentiles) in facts.info.groups("latency_percentiles_usec_") {
-        let stats = facts.info.groups("cmdstat_").find(|(command, _)| *command == name);
-        let calls = stats.and_then(|(_, counts)| counts.get("calls")?.parse::<f64>().ok()).unwrap_or(0.0);
-        let p99 = percentiles.get("p99").and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-        if calls >= CALLS && !waits(name) && slowest.is_none_or(|(_, slowest)| p99 > slowest) {
+        let p99 = number_of(&percentiles, "p99");
+        if facts.info.calls(name) >= CALLS && !waits(name) && slowest.is_none_or(|(_, slowest)| p99 > slowest)
+        {
             slowest = Some((name, p99));
         }
     }

@@ -1,7 +1,5 @@
 //! The reading of a server's state for a diagnosis: few commands, none of which blocks the server.
 
-use std::time::Duration;
-
 use redis::{RedisResult, Value};
 
 use super::RedisStore;
@@ -19,17 +17,10 @@ pub(crate) struct SampledKey {
     pub(crate) name: String,
     /// Whether the key is the app's.
     pub(crate) is_own: bool,
-    /// `None` if the user may not read it, or if the key has expired meanwhile.
-    pub(crate) ttl: Option<Ttl>,
+    /// Whether the key expires; `None` if the user may not read it, or if it has expired meanwhile.
+    pub(crate) expires: Option<bool>,
     /// The size in bytes of a text; `None` for other types.
     pub(crate) bytes: Option<usize>,
-}
-
-/// The rest of a key's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ttl {
-    Endless,
-    Left(Duration),
 }
 
 /// The number of records in the feed, and of scopes in the ledger.
@@ -102,9 +93,13 @@ impl RedisStore {
             for (name, reply) in names.iter().zip(replies.chunks(2)) {
                 let name = String::from_utf8_lossy(name).into_owned();
                 let is_own = name.starts_with(&own);
-                let name =
-                    if is_own { name.strip_prefix(&self.prefix).unwrap_or(&name).to_owned() } else { name };
-                sample.push(SampledKey { name, is_own, ttl: ttl(&reply[0]), bytes: bytes(&reply[1]) });
+                let name = if is_own { name[self.prefix.len()..].to_owned() } else { name };
+                sample.push(SampledKey {
+                    name,
+                    is_own,
+                    expires: expires(&reply[0]),
+                    bytes: bytes(&reply[1]),
+                });
             }
             if cursor == 0 || sample.len() >= count {
                 return Ok(sample);
@@ -113,10 +108,10 @@ impl RedisStore {
     }
 }
 
-fn ttl(reply: &RedisResult<Value>) -> Option<Ttl> {
-    match reply {
-        Ok(Value::Int(-1)) => Some(Ttl::Endless),
-        Ok(Value::Int(ms)) => u64::try_from(*ms).ok().map(|ms| Ttl::Left(Duration::from_millis(ms))),
+fn expires(ttl: &RedisResult<Value>) -> Option<bool> {
+    match ttl {
+        Ok(Value::Int(-1)) => Some(false),
+        Ok(Value::Int(0..)) => Some(true),
         _ => None,
     }
 }
@@ -140,7 +135,7 @@ mod tests {
             ("session:8f1c", "session:*"),
             ("config", "config"),
         ] {
-            let key = SampledKey { name: name.to_owned(), is_own: true, ttl: None, bytes: None };
+            let key = SampledKey { name: name.to_owned(), is_own: true, expires: None, bytes: None };
             assert_eq!(key.family(), family);
         }
     }

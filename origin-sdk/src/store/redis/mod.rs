@@ -23,7 +23,7 @@ use shared_keys::{Mode, Position, Scope};
 
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
-pub(crate) use self::diagnosis::{JournalSize, SampledKey, Ttl};
+pub(crate) use self::diagnosis::{JournalSize, SampledKey};
 use self::journal::JournalScripts;
 pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
@@ -75,11 +75,16 @@ pub(crate) struct RedisStore {
     ship: ShipScripts,
 }
 
+/// Returns the beginning of all names in Redis of an environment.
+pub(crate) fn prefix_of(environment: Option<&str>) -> String {
+    environment.map(|name| format!("{name}/")).unwrap_or_default()
+}
+
 impl RedisStore {
     /// Returns a store on this server. Connects on first use.
     pub(crate) fn new(primary: &Primary, app: &str, options: RedisOptions) -> Self {
         let RedisOptions { timeouts, clock, max_value_bytes, metrics, environment } = options;
-        let prefix = environment.map(|name| format!("{name}/")).unwrap_or_default();
+        let prefix = prefix_of(environment.as_deref());
         let app = &format!("{prefix}{app}");
         let connection_with = |timeouts| Connection::new(primary.clone(), timeouts, clock.clone());
         let connection = || connection_with(timeouts);
