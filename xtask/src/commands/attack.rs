@@ -4,7 +4,7 @@
 use strata_harness::error::{Error, Result};
 use strata_harness::port;
 
-use super::setup;
+use super::{setup, test};
 use crate::command::{cargo, run_for_lines, run_shown};
 use crate::http;
 use crate::stack::purge_secret;
@@ -30,8 +30,8 @@ pub(crate) async fn run(size: &Size) -> Result<()> {
     let redis = setup::redis_server().await?;
     worker::prepare().await?;
     for module in KNOWN_ATTACKS {
-        let mut tests = cargo(["test", "--package", "strata-tests", "--test", "edge", "--", module]);
-        tests.env("STRATA_REDIS_SERVER", &redis);
+        let mut tests = test::binary("edge");
+        tests.args(["--", module]).env("STRATA_REDIS_SERVER", &redis);
         run_shown("the known attacks", tests).await?;
     }
     let seed = size.seed.to_string();
@@ -48,8 +48,7 @@ pub(crate) async fn run(size: &Size) -> Result<()> {
         purge_secret: &purge_secret()?,
         log_requests: false,
         vars: &[&format!("RULES:{}", rules.concat())],
-        runner: Runner::of_the_project(),
-        options: &[],
+        runner: Runner::of_the_project(&[]),
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&http::client()?).await?;

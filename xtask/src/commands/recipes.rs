@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use strata_harness::error::{Context, Error, Result};
 use tokio::process::Command;
 
-use super::setup;
-use crate::command::{cargo, run_quietly, run_shown};
+use super::{setup, test};
+use crate::command::{run_quietly, run_shown};
 use crate::fingerprint::fingerprint;
 use crate::paths;
 use crate::stack::worker;
@@ -30,11 +30,8 @@ pub(crate) async fn run(names: &[String]) -> Result<()> {
         names.iter().map(|name| format!("{name}::")).collect()
     };
     for filter in filters {
-        let mut tests = cargo(["test", "--package", "strata-tests", "--test", "recipes", "--"]);
-        tests.arg(filter).env("PATH", paths::path_with_node_tools());
-        if let Ok(xtask) = std::env::current_exe() {
-            tests.env("STRATA_XTASK", xtask);
-        }
+        let mut tests = test::binary("recipes");
+        tests.args(["--", &filter]).env("PATH", paths::path_with_node_tools());
         run_shown("the recipes", tests).await?;
     }
     Ok(())

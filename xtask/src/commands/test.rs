@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strata_harness::error::Result;
+use tokio::process::Command;
 
 use super::{build_edge, setup, vectors};
 use crate::command::{cargo, run_quietly, run_shown};
@@ -28,22 +29,13 @@ pub(crate) async fn run() -> Result<()> {
     let core_only = cargo(["check", "--package", "strata-shared-keys", "--target", setup::CORE_TARGET]);
     let core_only = run_quietly("checking shared-keys without std", Some("10 s"), core_only);
     steps.time("shared-keys without an operating system", core_only).await?;
-    let tests = |threads| {
-        let mut tests = cargo(TESTS);
-        // The tests of the edge start the worker with this program's `edge` command.
-        if let Ok(xtask) = std::env::current_exe() {
-            tests.env("STRATA_XTASK", xtask);
-        }
-        // Most tests wait for servers: more of them than cores may run at once.
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            tests.env("RUST_TEST_THREADS", threads);
-        }
+    let on_redis = |mut tests: Command, threads| {
         tests.env("STRATA_REDIS_SERVER", &redis);
-        tests
+        at_once(tests, threads)
     };
-    steps.time("cargo test --workspace", run_shown("cargo test", tests(TEST_THREADS))).await?;
-    let mut fleet = tests(FLEET_THREADS);
-    fleet.args(["--test", "fleet"]);
+    let all = on_redis(tests(), TEST_THREADS);
+    steps.time("cargo test --workspace", run_shown("cargo test", all)).await?;
+    let fleet = on_redis(binary("fleet"), FLEET_THREADS);
     steps.time("several isolates", run_shown("cargo test --test fleet", fleet)).await?;
     steps.print();
     Ok(())
@@ -60,9 +52,11 @@ async fn prepare() -> Result<std::path::PathBuf> {
         edge_server::build().await
     };
     let tests = async {
-        let mut build = cargo(TESTS);
-        build.arg("--no-run");
-        run_quietly("building the tests", Some("5 min the first time"), build).await
+        for mut build in [tests(), binary("fleet")] {
+            build.arg("--no-run");
+            run_quietly("building the tests", Some("5 min the first time"), build).await?;
+        }
+        Ok(())
     };
     let (redis, (), ()) = tokio::try_join!(setup::redis_server(), workers, tests)?;
     Ok(redis)
@@ -74,9 +68,36 @@ async fn prepare() -> Result<std::path::PathBuf> {
 /// If the server cannot be installed, or a test fails.
 pub(crate) async fn run_on(server: setup::Server, filters: &[String]) -> Result<()> {
     let program = server.ensure_installed().await?;
-    let mut tests = cargo(["test", "--package", "strata-tests", "--test", "promises", "--"]);
-    tests.args(filters).env("STRATA_REDIS_SERVER", program).env("RUST_TEST_THREADS", TEST_THREADS);
+    let mut tests = at_once(binary("promises"), TEST_THREADS);
+    tests.arg("--").args(filters).env("STRATA_REDIS_SERVER", program);
     run_shown("the promises", tests).await
+}
+
+/// Returns the command that runs all tests.
+fn tests() -> Command {
+    let mut tests = cargo(TESTS);
+    // The tests of the edge start the worker with this program's `edge` command.
+    if let Ok(xtask) = std::env::current_exe() {
+        tests.env("STRATA_XTASK", xtask);
+    }
+    tests
+}
+
+/// Returns the command that runs one binary of the tests. The packages are those of all tests, as
+/// cargo would compile the dependencies of fewer with other features once more.
+pub(crate) fn binary(name: &str) -> Command {
+    let mut tests = tests();
+    tests.args(["--test", name]);
+    tests
+}
+
+/// Lets more tests run at once than there are cores, unless the user says how many: most wait for
+/// servers.
+fn at_once(mut tests: Command, threads: &str) -> Command {
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        tests.env("RUST_TEST_THREADS", threads);
+    }
+    tests
 }
 
 #[derive(Default)]
