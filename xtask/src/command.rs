@@ -98,6 +98,21 @@ pub(crate) fn output(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Opt
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Runs a program and returns its standard output.
+///
+/// # Errors
+/// If it cannot be started or fails, with its error output.
+pub(crate) async fn printed(step: &str, mut command: Command) -> Result<String> {
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
+    let output = child.context(|| step.to_owned())?.wait_with_output().await.context(|| step.to_owned())?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::new(format!("{step} failed ({}): {said}", output.status)));
+    }
+    String::from_utf8(output.stdout).context(|| step.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

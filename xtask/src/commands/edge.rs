@@ -31,16 +31,9 @@ pub(crate) async fn run(
     worker::prepare().await?;
     let secret = stack::purge_secret()?;
     let vars: Vec<&str> = vars.iter().map(String::as_str).collect();
-    let runner = wrangler.map_or_else(Runner::of_the_project, Runner::Wrangler);
-    let settings = Settings {
-        port,
-        origin: &origin,
-        purge_secret: &secret,
-        log_requests: true,
-        vars: &vars,
-        runner,
-        options,
-    };
+    let runner = wrangler.map_or_else(|| Runner::of_the_project(options), Runner::Wrangler);
+    let settings =
+        Settings { port, origin: &origin, purge_secret: &secret, log_requests: true, vars: &vars, runner };
     let (send, lines) = mpsc::unbounded_channel();
     let progress = Progress::start("starting the worker", Some("1 s"));
     let mut worker = Worker::start(&settings, Some(&send)).await?;

@@ -21,7 +21,7 @@ pub(crate) async fn build() -> Result<()> {
 }
 
 /// Returns the command that runs the worker of a folder.
-pub(super) fn serve(settings: &Settings<'_>, worker: &Path) -> Command {
+pub(super) fn serve(settings: &Settings<'_>, worker: &Path, options: &[String]) -> Command {
     let mut edge = command(paths::target().join("demo/strata-edge"), []);
     edge.args(["--listen", &format!("127.0.0.1:{}", settings.port)])
         .args(["--origin", settings.origin, "--config", "wrangler.toml", "--worker"])
@@ -32,7 +32,7 @@ pub(super) fn serve(settings: &Settings<'_>, worker: &Path) -> Command {
     for variable in settings.variables() {
         edge.args(["--var", &variable]);
     }
-    edge.args(settings.options);
+    edge.args(options);
     edge
 }
 

@@ -108,8 +108,7 @@ impl Stack {
                 purge_secret: &secret,
                 log_requests: plan.log_requests,
                 vars: &[],
-                runner: Runner::of_the_project(),
-                options: &[],
+                runner: Runner::of_the_project(&[]),
             };
             stack.worker = Some(Worker::start(&settings, lines).await?);
         }

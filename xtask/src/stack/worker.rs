@@ -36,23 +36,22 @@ pub(crate) struct Settings<'a> {
     pub(crate) vars: &'a [&'a str],
     /// The program that runs the worker, and which worker.
     pub(crate) runner: Runner<'a>,
-    /// More options of `strata-edge`.
-    pub(crate) options: &'a [String],
 }
 
 /// A program that runs a worker, and which worker.
 #[derive(Clone, Copy)]
 pub(crate) enum Runner<'a> {
-    /// `strata-edge`, with the worker of this folder: `worker.js` and `build/`.
-    StrataEdge(&'a Path),
+    /// `strata-edge`, with the worker of this folder (`worker.js` and `build/`) and more options of
+    /// its own.
+    StrataEdge { worker: &'a Path, options: &'a [String] },
     /// `wrangler dev`, with the worker of this wrangler.toml.
     Wrangler(&'a Path),
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
     /// The project's worker, run by `strata-edge`. [`prepare`] has built both.
-    pub(crate) fn of_the_project() -> Self {
-        Self::StrataEdge(Path::new("edge-worker"))
+    pub(crate) fn of_the_project(options: &'a [String]) -> Self {
+        Self::StrataEdge { worker: Path::new("edge-worker"), options }
     }
 }
 
@@ -82,7 +81,7 @@ impl Worker {
     pub(crate) async fn start(settings: &Settings<'_>, lines: Option<&Lines>) -> Result<Self> {
         let folder = paths::temporary()?;
         let command = match settings.runner {
-            Runner::StrataEdge(worker) => edge_server::serve(settings, worker),
+            Runner::StrataEdge { worker, options } => edge_server::serve(settings, worker, options),
             Runner::Wrangler(config) => wrangler::dev(settings, config, folder.path()).await?,
         };
         Ok(Self {

@@ -113,6 +113,12 @@ async fn memory(rounds: u32) -> Result<()> {
     Ok(())
 }
 
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// Runs a measurement, and parses the JSON that it prints.
 async fn measured<T: DeserializeOwned>(step: &str, program: Command) -> Result<T> {
     let printed = run_for_lines(step, Some("2 min"), program).await?;

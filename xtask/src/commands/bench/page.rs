@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Memory, SUBJECTS, Scenario, Trace};
+use super::{Memory, SUBJECTS, Scenario, Trace, median};
 use crate::command::output;
+use crate::commands::demo::processor;
 use crate::paths;
 
 /// The instructions that a hit in memory may take, by the project's goal.
@@ -55,7 +56,7 @@ of Strata to {PEER}. Goal: at most 1.00.
         "---|".repeat(SUBJECTS.len()),
     );
     for scenario in &memory.scenarios {
-        let times = SUBJECTS.map(|subject| format!("{:.0}", median(times(scenario, subject).to_vec())));
+        let times = SUBJECTS.map(|subject| format!("{:.0}", median(times(scenario, subject))));
         let ratio = ratio(scenario);
         let is_reached = if ratio <= 1.0 { "yes" } else { "no" };
         let _ =
@@ -102,26 +103,19 @@ fn reached(is_reached: bool) -> &'static str {
 /// Returns the median of the rounds' ratios of Strata to its fastest peer.
 fn ratio(scenario: &Scenario) -> f64 {
     let pairs = times(scenario, "strata").iter().zip(times(scenario, PEER));
-    median(pairs.map(|(strata, peer)| strata / peer).collect())
+    median(&pairs.map(|(strata, peer)| strata / peer).collect::<Vec<_>>())
 }
 
 fn times<'a>(scenario: &'a Scenario, subject: &str) -> &'a [f64] {
     scenario.nanoseconds.get(subject).map_or(&[], Vec::as_slice)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Describes the machine: its processor, cores and kernel.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
+    let model = processor().unwrap_or_else(|| "unknown processor".to_owned());
     let kernel = output("uname", &["-sr"]).unwrap_or_default();
-    format!("{}, {cores} cores, {kernel}", model.map_or("unknown processor", |(_, model)| model))
+    format!("{model}, {cores} cores, {kernel}")
 }
 
 /// Returns the versions of the peers, as Cargo.lock has them.
@@ -149,6 +143,6 @@ mod tests {
 
     #[test]
     fn a_measurement_that_is_missing_is_no_number() {
-        assert!(median(Vec::new()).is_nan());
+        assert!(median(&[]).is_nan());
     }
 }

@@ -71,7 +71,6 @@ async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
         log_requests: false,
         vars: &[&rules],
         runner: Runner::Wrangler(config),
-        options: &[],
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&client).await?;

@@ -1,7 +1,6 @@
 //! The suite's package: its origin, its client, its rules of judgement.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use strata_harness::error::{Context, Error, Result};
@@ -11,6 +10,7 @@ use tokio::process::Command;
 
 use super::FOLDER;
 use super::report::Report;
+use crate::command::printed;
 use crate::paths;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -114,16 +114,4 @@ impl Suite {
             .env("npm_package_config_id", "");
         Ok(command)
     }
-}
-
-/// Runs a program and returns its standard output.
-async fn printed(step: &str, mut command: Command) -> Result<String> {
-    let child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
-    let output = child.context(|| step.to_owned())?.wait_with_output().await.context(|| step.to_owned())?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::new(format!("{step} failed ({}): {said}", output.status)));
-    }
-    String::from_utf8(output.stdout).context(|| step.to_owned())
 }

@@ -1,17 +1,15 @@
 //! One pass of the load: runs `strata-load`, and checks what its writes have left.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use strata_harness::error::{Context, Error, Result};
-use strata_harness::{Group, Placement};
 use strata_load::cache_status::Layer;
 use strata_load::{Operation, Outcome, Plan};
-use tokio::io::AsyncReadExt;
 
 use super::api;
+use crate::command::printed;
 use crate::paths;
 use crate::stack::link;
 
@@ -73,13 +71,8 @@ impl Load {
         let file = folder.path().join("plan.json");
         std::fs::write(&file, serde_json::to_vec(&plan).context(step)?).context(step)?;
         let mut command = link::program();
-        command.arg("run").arg(&file).stdout(Stdio::piped());
-        let mut group = Group::spawn("the load's client", command, Placement::OwnGroup)?;
-        let mut printed = Vec::new();
-        if let Some(mut stdout) = group.child().stdout.take() {
-            stdout.read_to_end(&mut printed).await.context(step)?;
-        }
-        let outcome = serde_json::from_slice(&printed).context(step)?;
+        command.arg("run").arg(&file);
+        let outcome = serde_json::from_str(&printed("the load's client", command).await?).context(step)?;
         Ok(Self { operations: plan.operations, outcome })
     }
 

@@ -28,7 +28,8 @@ impl Machine {
     }
 }
 
-fn processor() -> Option<String> {
+/// Returns the model of the processor.
+pub(crate) fn processor() -> Option<String> {
     let linux = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())

@@ -13,6 +13,7 @@ mod workload;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use machine::processor;
 use passes::{Layers, Passes};
 use report::Report;
 pub(crate) use report::report_file;

@@ -13,7 +13,7 @@ use report::Figures;
 use strata_harness::error::{Error, Result};
 
 use super::section;
-use crate::command::{command, run_for_lines};
+use crate::command::{command, printed};
 use crate::commands::build_edge;
 use crate::progress::Progress;
 
@@ -74,34 +74,30 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn measure(peer: &Peer, kilobytes: u32, duration: Duration) -> Result<f64> {
     let mut wrk = command("wrk", ["--threads", "1", "--connections", "16", "--duration"]);
     wrk.arg(format!("{}s", duration.as_secs().max(1))).arg(format!("{}/{kilobytes}", peer.url));
-    let printed = run_for_lines(&format!("{} {kilobytes} KB", peer.kind.title()), None, wrk).await?;
+    let printed = printed("wrk", wrk).await?;
     per_second(&printed)
         .ok_or_else(|| Error::new(format!("{}: expected answers, wrk says {printed:?}", peer.kind.title())))
 }
 
 /// Reads the requests per second from what wrk printed; `None` if some failed.
-fn per_second(printed: &[String]) -> Option<f64> {
+fn per_second(printed: &str) -> Option<f64> {
     let failed = ["Non-2xx", "Socket errors"];
-    if printed.iter().any(|line| failed.iter().any(|failed| line.trim_start().starts_with(failed))) {
+    if printed.lines().any(|line| failed.iter().any(|failed| line.trim_start().starts_with(failed))) {
         return None;
     }
-    printed.iter().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok())
+    printed.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Vec<String> {
-        text.lines().map(str::to_owned).collect()
-    }
-
     #[test]
     fn a_run_with_failed_requests_has_no_figure() {
         let text = "  2 threads\nRequests/sec:  12345.67\nTransfer/sec: 1MB";
-        assert_eq!(per_second(&lines(text)), Some(12345.67));
-        assert_eq!(per_second(&lines(&format!("{text}\n  Non-2xx or 3xx responses: 7"))), None);
-        assert_eq!(per_second(&lines(&format!("  Socket errors: connect 0, read 1\n{text}"))), None);
-        assert_eq!(per_second(&[]), None);
+        assert_eq!(per_second(text), Some(12345.67));
+        assert_eq!(per_second(&format!("{text}\n  Non-2xx or 3xx responses: 7")), None);
+        assert_eq!(per_second(&format!("  Socket errors: connect 0, read 1\n{text}")), None);
+        assert_eq!(per_second(""), None);
     }
 }

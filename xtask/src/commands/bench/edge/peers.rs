@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use strata_harness::error::{Context, Result};
+use strata_harness::error::{Context, Error, Result};
 use strata_harness::{Placement, Process, port};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::command::{command, run_quietly};
 use crate::commands::{build_edge, setup};
-use crate::stack::edge_server::{self, script_folder};
-use crate::stack::worker::{Runner, Settings, Worker};
+use crate::stack::edge_server::script_folder;
+use crate::stack::worker::{self, Runner, Settings, Worker};
 use crate::{http, paths, stack, wasm};
 
 const HELLO: &str = include_str!("peers/hello.mjs");
@@ -82,8 +82,7 @@ enum Running {
 pub(super) async fn prepare() -> Result<()> {
     setup::node_tools().await?;
     setup::bench_programs().await?;
-    build_edge::run().await?;
-    edge_server::build().await?;
+    worker::prepare().await?;
     let build = paths::root().join(BARE).join("build");
     std::fs::create_dir_all(&build).context(|| format!("creating {}", build.display()))?;
     wasm::build("strata-bare-worker", "bare_worker", &build).await?;
@@ -120,9 +119,9 @@ impl Peer {
             Kind::Varnish => varnish(port, origin, folder.insert(paths::temporary()?).path())?,
             _ => {
                 let runner = match (kind, &folder) {
-                    (Kind::BareRust, _) => Runner::StrataEdge(Path::new(BARE)),
-                    (_, Some(folder)) => Runner::StrataEdge(folder.path()),
-                    (_, None) => Runner::of_the_project(),
+                    (Kind::BareRust, _) => Runner::StrataEdge { worker: Path::new(BARE), options: &[] },
+                    (_, Some(folder)) => Runner::StrataEdge { worker: folder.path(), options: &[] },
+                    (_, None) => Runner::of_the_project(&[]),
                 };
                 let settings = Settings {
                     port,
@@ -131,14 +130,16 @@ impl Peer {
                     log_requests: false,
                     vars: &[],
                     runner,
-                    options: &[],
                 };
                 Running::Worker { _worker: Worker::start(&settings, None).await? }
             }
         };
         let client = http::client()?;
         let first = format!("{url}/1");
-        while !http::answers(&client, &first).await && since.elapsed() < READY_LIMIT {
+        while !http::answers(&client, &first).await {
+            if since.elapsed() > READY_LIMIT {
+                return Err(Error::new(format!("{} does not answer", kind.title())));
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(Self { kind, url, start_up: since.elapsed(), _running: running, _folder: folder })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::super::median;
 use super::SIZES;
 use super::peers::Kind;
 use crate::command::output;
@@ -65,12 +66,6 @@ impl Figures {
     fn median(&self, kind: Kind, kilobytes: u32) -> f64 {
         self.per_second.get(&(kind, kilobytes)).map_or(f64::NAN, |all| median(all))
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]
