@@ -43,7 +43,7 @@ fn check(page: &Path, recipe: &str) {
 
 /// Reads the sources of an app.
 fn read(folder: &Path, files: &mut Vec<String>) {
-    const MADE: [&str; 6] = ["node_modules", "build", "dist", "venv", "__pycache__", "wordpress"];
+    const MADE: [&str; 5] = ["node_modules", "build", "dist", "__pycache__", "wordpress"];
     for entry in fs::read_dir(folder).expect("the recipe").flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if name.starts_with('.')

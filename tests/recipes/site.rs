@@ -19,7 +19,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// An app: a folder of `tests/recipes` and the command that serves it.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    /// `PORT` in an argument stands for the port to listen on.
+    /// Gets the port to listen on in the variable `PORT`.
     pub(crate) command: &'static [&'static str],
 }
 
@@ -29,9 +29,13 @@ impl Recipe {
         [env!("CARGO_MANIFEST_DIR"), "recipes", self.name].iter().collect()
     }
 
-    /// Returns the app's rules for the worker as the JSON of the variable `RULES`.
+    /// Returns the app's rules for the worker as the JSON of the variable `RULES`. An app without a
+    /// file of rules needs none.
     fn rules(&self) -> String {
         let file = self.folder().join("rules.toml");
+        if !file.exists() {
+            return "[]".to_owned();
+        }
         let text =
             std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let rules: toml::Table =
@@ -65,16 +69,16 @@ pub(crate) struct Site {
 
 impl Site {
     async fn start(recipe: &Recipe) -> Self {
-        let (port, edge_port) = (free_port().to_string(), free_port());
+        let (port, edge_port) = (free_port(), free_port());
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let client = client.build().expect("an HTTP client");
         let (program, arguments) = recipe.command.split_first().expect("a program");
         let mut command = Command::new(program);
         command
-            .args(arguments.iter().map(|argument| argument.replace("PORT", &port)))
+            .args(arguments)
             .current_dir(recipe.folder())
             .env("HOST", "127.0.0.1")
-            .env("PORT", &port)
+            .env("PORT", port.to_string())
             .env("SITE", format!("http://127.0.0.1:{edge_port}"))
             .env("PURGE_SECRET", Edge::SECRET);
         let app = Process::spawn(recipe.name, command, Placement::CallersGroup, None);
