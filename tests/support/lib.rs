@@ -26,6 +26,14 @@ mod documentation {
     struct Deploying;
     #[doc = include_str!("../../docs/guides/lifetimes.md")]
     struct Lifetimes;
+    #[doc = include_str!("../../docs/guides/keys.md")]
+    struct Keys;
+    #[doc = include_str!("../../docs/guides/private-data.md")]
+    struct PrivateData;
+    #[doc = include_str!("../../docs/guides/rolling-deploys.md")]
+    struct RollingDeploys;
+    #[doc = include_str!("../../docs/guides/testing.md")]
+    struct Testing;
     #[doc = include_str!("../../docs/guides/values.md")]
     struct Values;
 }
