@@ -5,6 +5,7 @@
 
 mod cache;
 mod settings;
+mod shared_store;
 mod workerd;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::CacheService;
 use crate::settings::{Settings, Variables};
+use crate::shared_store::SharedStore;
 use crate::workerd::Workerd;
 
 /// Run the edge worker in front of an origin, on workerd. The variable PURGE_SECRET of the
@@ -56,6 +58,10 @@ struct Arguments {
     /// Most MiB of memory for the stored responses of a data centre
     #[arg(long, value_name = "N", default_value_t = 256)]
     cache_mib: usize,
+    /// Most MiB of memory for a store that all data centres share, bound as PERSISTENT: a page that
+    /// one of them has fetched, the others read there [default: no such store]
+    #[arg(long, value_name = "N")]
+    shared_mib: Option<usize>,
 }
 
 #[tokio::main]
@@ -84,6 +90,12 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         serving.spawn(cache.serve(&socket)?);
         caches.push(socket);
     }
+    let mut shared_store = None;
+    if let Some(mib) = arguments.shared_mib {
+        let socket = folder.path().join("shared.sock");
+        serving.spawn(SharedStore::new(mib.saturating_mul(1024 * 1024)).serve(&socket)?);
+        shared_store = Some(socket);
+    }
     let settings = Settings {
         listen: arguments.listen,
         variables,
@@ -91,12 +103,13 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         entry: arguments.entry,
         data: arguments.data.unwrap_or_else(|| folder.path().join("journal")),
         caches,
+        shared_store,
     };
     let mut workerd = Workerd::start(&arguments.workerd, &settings, folder.path())?;
     tokio::select! {
         ended = workerd.wait() => Err(ended),
         Some(ended) = serving.join_next() => {
-            Err(format!("a cache service ended: {}", ended.unwrap_or_else(|error| error.to_string())))
+            Err(format!("a store ended: {}", ended.unwrap_or_else(|error| error.to_string())))
         }
         stopped = stop_signal() => stopped,
     }

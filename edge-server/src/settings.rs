@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     /// The sockets of the cache services, one per data centre; at least one. The isolates are
     /// assigned to them in turn.
     pub(crate) caches: Vec<PathBuf>,
+    /// The socket of the store that all data centres share, if there is one.
+    pub(crate) shared_store: Option<PathBuf>,
 }
 
 /// The worker's variables.

@@ -106,6 +106,10 @@ fn configuration(settings: &Settings, modules: &[(String, &str)], secrets: &[&st
             r#"    (name = "cache-{number}", external = (address = {address}, http = (style = proxy))),"#
         );
     }
+    if let Some(socket) = &settings.shared_store {
+        let address = quoted(&format!("unix:{}", socket.display()));
+        let _ = writeln!(services, r#"    (name = "shared", external = (address = {address}, http = ())),"#);
+    }
     for (number, listen) in settings.listen.iter().enumerate() {
         let _ = writeln!(services, r#"    (name = "edge-{number}", worker = .edge{number}),"#);
         let _ = writeln!(
@@ -168,6 +172,9 @@ fn bindings(settings: &Settings, secrets: &[&str]) -> String {
         };
         let _ = write!(bindings, ",\n    (name = {}, {kind} = {})", quoted(name), quoted(text));
     }
+    if settings.shared_store.is_some() {
+        bindings.push_str(",\n    (name = \"PERSISTENT\", kvNamespace = \"shared\")");
+    }
     for name in secrets {
         let _ = write!(bindings, ",\n    (name = \"{name}\", fromEnvironment = \"{name}\")");
     }
@@ -207,6 +214,7 @@ mod tests {
             entry: None,
             data: "data".into(),
             caches: vec!["0.sock".into(), "1.sock".into()],
+            shared_store: Some("shared.sock".into()),
         };
         let text = configuration(&settings, &[("worker.js".to_owned(), "esModule")], &[]);
         let lines_with = |part: &str| -> Vec<&str> {
@@ -219,6 +227,7 @@ mod tests {
         assert_eq!(lines_with("service = \"edge-").len(), 3);
         assert_eq!(lines_with("serviceName = \"journal\"").len(), 1, "all isolates have these bindings");
         assert_eq!(lines_with("uniqueKey").len(), 1);
+        assert_eq!(lines_with("kvNamespace").len(), 1, "all of them share it");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod invalidation;
 mod memory;
 mod origin_name;
 mod outage;
+mod persistent;
 mod query;
 mod ranges;
 mod responses;
@@ -372,6 +373,8 @@ fn main() -> ExitCode {
         costs::unfinished_purges_delay_no_real_one_and_end,
         costs::a_url_that_is_too_long_is_refused,
         faults::the_origin_answers_if_a_part_of_the_platform_fails,
+        persistent::a_bucket_holds_responses_for_all_data_centres,
+        persistent::a_namespace_holds_responses_for_all_data_centres,
         safety::internal_fields_are_removed_in_both_directions,
         safety::a_client_cannot_choose_a_variants_key,
         safety::the_origin_gets_no_parameter_outside_the_key,

@@ -6,6 +6,9 @@
 //   cache=fail                 calls of the Cache API fail
 //   cache=forget               the Cache API stores nothing, and finds nothing
 //   cache-delay=MS             calls of the Cache API take longer
+//   persistent=fail            calls of the shared store fail
+//   persistent=silent          calls of the shared store do not end
+//   persistent=garbage         the shared store has values of another program
 //   /__fault/journal-calls     the number of calls of the journal object so far
 //   /__fault/journal?path=P    POST: sends the body to the journal object
 import Worker, { JournalObject } from "./worker.js";
@@ -48,9 +51,22 @@ const namespace = (objects) => new Proxy(objects, {
   get: (target, name) => (name === "getByName" ? (of) => stub(target.getByName(of)) : target[name]),
 });
 
+const persistent = (store) => new Proxy(store, {
+  get: (target, name) => typeof target[name] === "function" && ((...args) => {
+    switch (faults.get("persistent")) {
+      case "fail": throw new Error("the shared store is broken");
+      case "silent": return new Promise(() => {});
+      case "garbage": if (name === "get") return new TextEncoder().encode("not ours").buffer;
+    }
+    return target[name](...args);
+  }),
+});
+
 export default class extends Worker {
   constructor(context, env) {
-    super(context, { ...env, JOURNAL: namespace(env.JOURNAL) });
+    const broken = { ...env, JOURNAL: namespace(env.JOURNAL) };
+    if (env.PERSISTENT) broken.PERSISTENT = persistent(env.PERSISTENT);
+    super(context, broken);
   }
 
   async fetch(request) {

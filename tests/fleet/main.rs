@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
 mod journal;
+mod persistent;
 mod refill;
 mod refreshes;
 mod unsafe_requests;

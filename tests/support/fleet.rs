@@ -30,7 +30,8 @@ pub struct Isolate {
 
 impl EdgeFleet {
     /// Starts `isolates` isolates in each of `data_centres` data centres, in front of `origin`, and
-    /// waits until all of them answer. `options` are those of `cargo xtask edge`.
+    /// waits until all of them answer. `options` are those of `cargo xtask edge`, and after
+    /// `--` those of strata-edge.
     pub async fn start(origin: &str, data_centres: usize, isolates: usize, options: &[&str]) -> Self {
         Self::start_on(free_port(), origin, data_centres, isolates, options).await
     }
@@ -47,7 +48,11 @@ impl EdgeFleet {
             (1..data_centres * isolates).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let data_centre_count = data_centres.to_string();
         let mut options = options.to_vec();
-        options.extend(["--", "--data-centres", &data_centre_count, "--entry", ENTRY]);
+        // The options of strata-edge itself.
+        if !options.contains(&"--") {
+            options.push("--");
+        }
+        options.extend(["--data-centres", &data_centre_count, "--entry", ENTRY]);
         more.iter().for_each(|address| options.extend(["--listen", address]));
         let edge = Edge::start_on(port, origin, &options).await;
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");

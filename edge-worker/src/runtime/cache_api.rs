@@ -82,27 +82,15 @@ impl Store for CacheApi {
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let Some(message) = self.cache.get(key, false).await? else { return Ok(None) };
         let headers = from_runtime(message.headers().0.clone());
-        if let Some(marker) = metadata::decode_marker(&headers)? {
-            return Ok(Some(Entry::Marker(marker)));
-        }
-        if let Some(marker) = metadata::decode_search_marker(&headers)? {
-            return Ok(Some(Entry::SearchMarker(marker)));
-        }
-        let (response, generation) = metadata::decode(headers)?;
         let body = match message.into_parts().1 {
             ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
             ResponseBody::Body(_) | ResponseBody::Empty => None,
         };
-        Ok(Some(Entry::Response { response, generation, body }))
+        metadata::decode_entry(headers, body).map(Some)
     }
 
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
-        let (headers, body) = match entry {
-            Entry::Marker(marker) => (metadata::encode_marker(&marker), None),
-            Entry::SearchMarker(marker) => (metadata::encode_search_marker(&marker), None),
-            Entry::Response { response, generation, body } => (metadata::encode(&response, generation), body),
-        };
-        self.put_message(key, headers, body.as_ref(), retention).await
+        self.put_message(key, metadata::encode_entry(&entry), entry.body(), retention).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {

@@ -1,8 +1,9 @@
 //! Everything that exists only for wasm32: calls to the platform, and the path of a request.
 //!
 //! - [`pipeline`] runs a request from the fetch event to its response.
-//! - [`tiered`] is the store: an isolate's memory in front of the [`cache_api`]. [`refresh_lease`]
-//!   limits background refreshes to one per data centre.
+//! - [`tiered`] is the store: an isolate's memory in front of the [`cache_api`], and below that a
+//!   [`persistent`] store, if one is bound. [`refresh_lease`] limits background refreshes to one
+//!   per data centre.
 //! - [`journal`] fetches the isolate's copy of the journal, [`journal_object`] is the Durable
 //!   Object that holds it, and [`purge_endpoint`] appends to it.
 //! - [`fetch`] sends requests to the origin; [`body`] and [`env`](self::env) convert the runtime's
@@ -14,6 +15,7 @@ mod env;
 mod fetch;
 mod journal;
 mod journal_object;
+mod persistent;
 mod pipeline;
 mod purge_endpoint;
 mod refresh_lease;

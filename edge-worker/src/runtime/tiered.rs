@@ -1,12 +1,16 @@
-//! The store of an isolate: its memory in front of the Cache API. Small entries that are read or
-//! put stay in memory.
+//! The store of an isolate: its memory in front of the Cache API, and below that the persistent
+//! store, if one is bound. Small entries that are read or put stay in memory; an entry that another
+//! data centre has stored is copied into this one's cache.
 
 use std::cell::OnceCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use worker::Env;
 
 use super::body::Body;
 use super::cache_api::CacheApi;
+use super::persistent::Persistent;
 use super::refresh_lease::RefreshLease;
 use super::{now, timeout};
 use crate::error::Error;
@@ -27,18 +31,30 @@ thread_local! {
     static MEMORY: Rc<Memory<Body>> = Rc::new(Memory::new(MAX_BYTES));
 }
 
-/// Both tiers, for one request. The Cache API is opened at its first use.
+/// All tiers, for one request. The Cache API is opened at its first use.
 pub(super) struct Tiered {
     memory: Rc<Memory<Body>>,
     /// How long an entry in memory is valid after it was read from the Cache API.
     trust: Duration,
     cache: OnceCell<CacheApi>,
+    persistent: Option<Rc<Persistent>>,
 }
 
 impl Tiered {
     /// Creates the store; memory is trusted for `trust` after an entry was read from the Cache API.
-    pub(super) fn new(trust: Duration) -> Self {
-        Self { memory: MEMORY.with(Rc::clone), trust, cache: OnceCell::new() }
+    pub(super) fn new(trust: Duration, env: &Env) -> Self {
+        Self {
+            memory: MEMORY.with(Rc::clone),
+            trust,
+            cache: OnceCell::new(),
+            persistent: Persistent::of(env),
+        }
+    }
+
+    /// Returns the store for another request.
+    pub(super) fn for_another_request(&self) -> Self {
+        let (memory, persistent) = (Rc::clone(&self.memory), self.persistent.clone());
+        Self { memory, trust: self.trust, cache: OnceCell::new(), persistent }
     }
 
     /// Returns the memory alone, as it is now.
@@ -54,6 +70,39 @@ impl Tiered {
     /// Returns the lease of a background refresh of the entry under `key`.
     pub(super) async fn refresh_lease(&self, key: &str) -> RefreshLease<'_> {
         RefreshLease::new(self.cache().await, key)
+    }
+
+    /// Returns the entry under `key` in the persistent store if its response is later than `than`:
+    /// another data centre has fetched it since. Copies it into this one's cache.
+    pub(super) async fn newer(&self, key: &str, than: SystemTime) -> Option<Entry<Body>> {
+        let trusted_until = now() + self.trust;
+        let read = timeout(CACHE_TIMEOUT, async {
+            let found = self.of_another_data_centre(key).await;
+            let is_newer =
+                |(entry, _): &(Entry<Body>, Duration)| entry.response_time().is_some_and(|time| time > than);
+            Ok(match found.filter(is_newer) {
+                Some(found) => Some(self.memory.put_read(key, self.copied(key, found).await, trusted_until)),
+                None => None,
+            })
+        });
+        read.await.unwrap_or_default()
+    }
+
+    /// Reads an entry from the persistent store. If that fails, it counts as empty.
+    async fn of_another_data_centre(&self, key: &str) -> Option<(Entry<Body>, Duration)> {
+        let found = self.persistent.as_ref()?.get(key).await;
+        found.unwrap_or_else(|error| {
+            worker::console_warn!("not read from the persistent store: {error}");
+            None
+        })
+    }
+
+    /// Copies an entry into this data centre's cache for the time that is left, and returns it.
+    async fn copied(&self, key: &str, (entry, left): (Entry<Body>, Duration)) -> Entry<Body> {
+        if let Err(error) = self.cache().await.put(key, entry.clone(), left).await {
+            worker::console_warn!("not copied from the persistent store: {error}");
+        }
+        entry
     }
 
     async fn cache(&self) -> &CacheApi {
@@ -73,7 +122,13 @@ impl Store for Tiered {
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let trusted_until = now() + self.trust;
         timeout(CACHE_TIMEOUT, async {
-            let Some(mut entry) = self.cache().await.get(key).await? else { return Ok(None) };
+            let mut entry = match (self.cache().await.get(key).await, self.of_another_data_centre(key)) {
+                (Ok(Some(entry)), _) => entry,
+                (cached, elsewhere) => match elsewhere.await {
+                    Some(found) => self.copied(key, found).await,
+                    None => return cached,
+                },
+            };
             if let Entry::Response { response, body: body @ Some(_), .. } = &mut entry
                 && is_small(response)
                 && let Some(stream) = body.take()
@@ -87,12 +142,22 @@ impl Store for Tiered {
 
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
         self.memory().put(key, entry.clone(), retention).await?;
-        self.cache().await.put(key, entry, retention).await
+        self.cache().await.put(key, entry.clone(), retention).await?;
+        if let Some(persistent) = &self.persistent
+            && let Err(error) = persistent.put(key, &entry, retention).await
+        {
+            worker::console_warn!("not in the persistent store: {error}");
+        }
+        Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.memory.remove(key);
-        self.cache().await.delete(key).await
+        let deleted = self.cache().await.delete(key).await;
+        match &self.persistent {
+            Some(persistent) => deleted.and(persistent.delete(key).await),
+            None => deleted,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::policy::StoredResponse;
 use crate::policy::search::{SearchMarker, Statement};
 use crate::policy::select::VaryMarker;
 use crate::policy::usage::Variant;
+use crate::store::Entry;
 use crate::time::{parse_unix_ms, unix_ms};
 
 /// The version of the layout. Every change of the layout increments it; entries of other versions
@@ -68,6 +69,30 @@ const RENAMED: [&str; 18] = [
     "surrogate-control",
     "vary",
 ];
+
+/// Encodes an entry without its body.
+pub fn encode_entry<B>(entry: &Entry<B>) -> HeaderMap {
+    match entry {
+        Entry::Marker(marker) => encode_marker(marker),
+        Entry::SearchMarker(marker) => encode_search_marker(marker),
+        Entry::Response { response, generation, .. } => encode(response, *generation),
+    }
+}
+
+/// Decodes an entry with this body.
+///
+/// # Errors
+/// [`ErrorKind::Store`] if another version wrote it.
+pub fn decode_entry<B>(headers: HeaderMap, body: Option<B>) -> Result<Entry<B>, Error> {
+    if let Some(marker) = decode_marker(&headers)? {
+        return Ok(Entry::Marker(marker));
+    }
+    if let Some(marker) = decode_search_marker(&headers)? {
+        return Ok(Entry::SearchMarker(marker));
+    }
+    let (response, generation) = decode(headers)?;
+    Ok(Entry::Response { response, generation, body })
+}
 
 /// Encodes a response, and the generation of the marker that refers to it.
 pub fn encode(response: &StoredResponse, generation: Option<u64>) -> HeaderMap {

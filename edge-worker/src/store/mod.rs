@@ -8,10 +8,11 @@
 pub(crate) mod fake;
 pub mod memory;
 pub mod metadata;
+pub mod object;
 pub mod search;
 pub mod variants;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::policy::StoredResponse;
@@ -35,6 +36,24 @@ pub enum Entry<B> {
         /// The body in the origin's content coding; `None` for a response without one.
         body: Option<B>,
     },
+}
+
+impl<B> Entry<B> {
+    /// Returns when a response was received; `None` for a marker.
+    pub fn response_time(&self) -> Option<SystemTime> {
+        match self {
+            Self::Response { response, .. } => Some(response.response_time),
+            Self::Marker(_) | Self::SearchMarker(_) => None,
+        }
+    }
+
+    /// Returns the body of a response that has one.
+    pub fn body(&self) -> Option<&B> {
+        match self {
+            Self::Response { body, .. } => body.as_ref(),
+            Self::Marker(_) | Self::SearchMarker(_) => None,
+        }
+    }
 }
 
 /// A body whose length may be known.

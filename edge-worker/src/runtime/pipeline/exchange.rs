@@ -150,7 +150,8 @@ impl Exchange {
         }
         let found = self.lookup().await;
         self.count_request(&found, context);
-        match (self.decide(&found).await, found) {
+        let (decision, found) = self.unless_newer(self.decide(&found).await, found).await;
+        match (decision, found) {
             (Decision::Serve(hit), Found { stored: Some(stored), marker, .. }) => {
                 self.count_hit(&stored.key, marker.as_ref());
                 self.serve(stored, hit, CacheStatus::Hit { hit, memory: false }, context).await

@@ -130,7 +130,7 @@ pub(super) async fn handle(
     let Some(target) = rule.target(url.as_str(), default_target) else {
         return refuse(StatusCode::BAD_REQUEST, "expected an http or https URL");
     };
-    let store = Tiered::new(config.journal_max_lag);
+    let store = Tiered::new(config.journal_max_lag, &env);
     let mut exchange = Exchange {
         method,
         url,

@@ -24,7 +24,6 @@ use crate::policy::select::VaryMarker;
 use crate::refill::{FETCH_TIMEOUT, PAGES_PER_RUN, RUN_LIMIT, RUN_TIMEOUT, Refill, SLOW};
 use crate::rules::{Client, host_of};
 use crate::runtime::body::Incoming;
-use crate::runtime::tiered::Tiered;
 use crate::runtime::{after_response, now};
 
 /// The path of the lease's key. One isolate of a data centre refills at a time.
@@ -123,7 +122,7 @@ impl Exchange {
             websocket: false,
             has_odd_body: false,
             config: Rc::clone(&self.config),
-            store: Tiered::new(self.config.journal_max_lag),
+            store: self.store.for_another_request(),
             journal: self.journal.clone(),
         })
     }

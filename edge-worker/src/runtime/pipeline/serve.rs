@@ -18,7 +18,7 @@ use crate::policy::{Decision, Detail, Forward, Hit, Reuse, StoredResponse, decid
 use crate::runtime::body::Body;
 use crate::runtime::now;
 use crate::store::variants::Selecting;
-use crate::store::{Store, search, variants};
+use crate::store::{Entry, Store, search, variants};
 
 impl Exchange {
     /// Looks the request up in the store. An error counts as a miss.
@@ -33,6 +33,23 @@ impl Exchange {
             search::lookup(store, target, selecting).await
         } else {
             variants::lookup(store, target, selecting).await
+        }
+    }
+
+    /// Replaces a stored response that does not answer the request by a later one of another data
+    /// centre, and decides again.
+    pub(super) async fn unless_newer(&self, decision: Decision, found: Found) -> (Decision, Found) {
+        let (Decision::Forward(_), Some(stored)) = (&decision, &found.stored) else {
+            return (decision, found);
+        };
+        let generation = found.marker.as_ref().map(|marker| marker.generation);
+        match self.store.newer(&stored.key, stored.response.response_time).await {
+            Some(Entry::Response { response, generation: of, body }) if of == generation => {
+                let stored = Some(Stored { key: stored.key.clone(), response, body });
+                let newer = self.unless_invalidated(Ok(Found { stored, ..found }));
+                (self.decide(&newer).await, newer)
+            }
+            _ => (decision, found),
         }
     }
 
