@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use worker::{Cache, Response, ResponseBody};
 
 use super::body::Body;
-use super::{from_runtime, response, to_runtime};
+use super::{from_runtime, response};
 use crate::error::Error;
 use crate::store::{Entry, Store, metadata};
 
@@ -71,7 +71,7 @@ impl CacheApi {
         if let Ok(value) = HeaderValue::try_from(format!("max-age={}", retention.as_secs())) {
             headers.insert(header::CACHE_CONTROL, value);
         }
-        let response = response(StatusCode::OK, &to_runtime(&headers), body)?;
+        let response = response(StatusCode::OK, &headers, body)?;
         Ok(self.cache.put(key, Response::from(response)).await?)
     }
 }
@@ -81,7 +81,7 @@ impl Store for CacheApi {
 
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let Some(message) = self.cache.get(key, false).await? else { return Ok(None) };
-        let headers = from_runtime(message.headers().0.clone());
+        let headers = from_runtime(&message.headers().0);
         let body = match message.into_parts().1 {
             ResponseBody::Stream(stream) => Some(Body::Stream(stream)),
             ResponseBody::Body(_) | ResponseBody::Empty => None,

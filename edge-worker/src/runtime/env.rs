@@ -68,11 +68,16 @@ fn to_json(value: &JsValue) -> Json {
     }
 }
 
-/// Writes a data point if a Workers Analytics Engine dataset is bound as `ANALYTICS`. Costs no I/O;
-/// errors are ignored.
-pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doubles: &[f64]) {
-    let Ok(dataset) = Reflect::get(env, &"ANALYTICS".into()) else { return };
-    let Ok(write) = Reflect::get(&dataset, &"writeDataPoint".into()) else { return };
+/// Returns the Workers Analytics Engine dataset that is bound as `ANALYTICS`.
+pub(crate) fn dataset(env: &Env) -> Option<JsValue> {
+    // A member of a value that is no object would be an exception, which costs as much as the rest
+    // of a hit.
+    Reflect::get(env, &"ANALYTICS".into()).ok().filter(JsValue::is_object)
+}
+
+/// Writes a data point. Costs no I/O; errors are ignored.
+pub(crate) fn write_data_point(dataset: &JsValue, indexes: &[&str], blobs: &[&str], doubles: &[f64]) {
+    let Ok(write) = Reflect::get(dataset, &"writeDataPoint".into()) else { return };
     let texts = |texts: &[&str]| texts.iter().map(|text| JsValue::from(*text)).collect::<js_sys::Array>();
     let numbers: js_sys::Array = doubles.iter().map(|number| JsValue::from(*number)).collect();
     let point = js_sys::Object::new();
@@ -80,6 +85,6 @@ pub(crate) fn write_data_point(env: &Env, indexes: &[&str], blobs: &[&str], doub
         let _ = Reflect::set(&point, &name.into(), &values);
     }
     if let Some(write) = write.dyn_ref::<js_sys::Function>() {
-        let _ = write.call1(&dataset, &point);
+        let _ = write.call1(dataset, &point);
     }
 }

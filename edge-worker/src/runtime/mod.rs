@@ -1,6 +1,6 @@
 //! Everything that exists only for wasm32: calls to the platform, and the path of a request.
 //!
-//! - [`pipeline`] runs a request from the fetch event to its response.
+//! - [`event`] receives the fetch event, and [`pipeline`] runs its request until the response.
 //! - [`tiered`] is the store: an isolate's memory in front of the [`cache_api`], and below that a
 //!   [`persistent`] store, if one is bound. [`refresh_lease`] limits background refreshes to one
 //!   per data centre.
@@ -12,6 +12,7 @@
 mod body;
 mod cache_api;
 mod env;
+mod event;
 mod fetch;
 mod journal;
 mod journal_object;
@@ -27,23 +28,42 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::{self, Reflect};
-use worker::{Context, Delay, Env, web_sys};
+use worker::{Context, Delay, web_sys};
 
 use self::body::Body;
 use crate::error::{Error, ErrorKind};
 
-/// Handles the fetch event.
-#[worker::event(fetch)]
-async fn fetch(request: web_sys::Request, env: Env, context: Context) -> Result<web_sys::Response, Error> {
-    // If the worker fails, the zone's own origin answers.
-    context.pass_through_on_exception();
-    pipeline::handle(request, env, context).await
+#[wasm_bindgen(module = "/fields.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = fieldsText)]
+    fn fields_text(headers: &web_sys::Headers) -> String;
+
+    #[wasm_bindgen(js_name = headersOf)]
+    fn headers_of(text: &str) -> web_sys::Headers;
+
+    #[wasm_bindgen(js_name = clientCodings)]
+    fn client_codings(request: &web_sys::Request) -> Option<String>;
+
+    #[wasm_bindgen(catch, js_name = newResponse)]
+    fn new_response(
+        status: u16,
+        fields: &str,
+        body: Option<&web_sys::ReadableStream>,
+    ) -> Result<web_sys::Response, JsValue>;
+
+    #[wasm_bindgen(catch, js_name = newResponseWith)]
+    fn new_response_with(
+        status: u16,
+        headers: &web_sys::Headers,
+        body: Option<&web_sys::ReadableStream>,
+    ) -> Result<web_sys::Response, JsValue>;
 }
 
 /// Returns the runtime's time, which stands still between I/O.
 fn now() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(worker::Date::now().as_millis())
+    SystemTime::UNIX_EPOCH + Duration::from_millis(js_sys::Date::now() as u64)
 }
 
 /// Runs `work` after the response is sent. All work has one type, because the bindings are
@@ -78,10 +98,8 @@ async fn first_of<T>(
 /// The platform replaces that field by the codings that it can decode itself, and states the
 /// client's value in `cf.clientAcceptEncoding`, which is empty for a client without the field.
 fn request_headers(request: &web_sys::Request) -> HeaderMap {
-    let mut headers = from_runtime(request.headers());
-    let stated =
-        Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"clientAcceptEncoding".into()));
-    if let Some(own) = stated.ok().and_then(|stated| stated.as_string()) {
+    let mut headers = from_runtime(&request.headers());
+    if let Some(own) = client_codings(request) {
         headers.remove(header::ACCEPT_ENCODING);
         headers.extend(
             HeaderValue::try_from(own)
@@ -95,9 +113,11 @@ fn request_headers(request: &web_sys::Request) -> HeaderMap {
 
 /// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and
 /// replaces invalid bytes by U+FFFD; the policy selects no variant by such a value.
-fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
+fn from_runtime(headers: &web_sys::Headers) -> HeaderMap {
+    let text = fields_text(headers);
+    let mut parts = text.split('\n');
     let mut map = HeaderMap::new();
-    for (name, value) in worker::Headers(headers).entries() {
+    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes()))
         {
             map.append(name, value);
@@ -108,27 +128,40 @@ fn from_runtime(headers: web_sys::Headers) -> HeaderMap {
 
 /// Converts fields to the runtime's type. Fields that the runtime refuses are omitted.
 fn to_runtime(headers: &HeaderMap) -> worker::Headers {
-    let target = worker::Headers::new();
-    for (name, value) in headers {
-        let _ = target.append(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
-    }
-    target
+    worker::Headers(headers_of(&to_text(headers)))
 }
 
-/// Creates a response whose body is sent as it is. Bodies are in the origin's content coding
-/// already, so the runtime must not encode them for their `Content-Encoding` again.
+/// Returns the text of the fields, as `fields.js` describes it.
+fn to_text(headers: &HeaderMap) -> String {
+    let mut text = String::with_capacity(1024);
+    for (name, value) in headers {
+        text.extend([name.as_str(), "\n", &String::from_utf8_lossy(value.as_bytes()), "\n"]);
+    }
+    text
+}
+
+/// Creates a response whose body is sent as it is. Fields that the runtime refuses are omitted.
 fn response(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Option<&Body>,
+) -> Result<web_sys::Response, Error> {
+    Ok(new_response(status.as_u16(), &to_text(headers), body_init(status, body))?)
+}
+
+/// As [`response`], with the runtime's fields.
+fn response_with(
     status: StatusCode,
     headers: &worker::Headers,
     body: Option<&Body>,
 ) -> Result<web_sys::Response, Error> {
-    let init = web_sys::ResponseInit::new();
-    init.set_status(status.as_u16());
-    init.set_headers(&headers.0);
-    Reflect::set(&init, &"encodeBody".into(), &"manual".into())?;
-    // The runtime refuses a body, even an empty one, with a null body status (Fetch standard).
-    let body = body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init);
-    Ok(web_sys::Response::new_with_opt_readable_stream_and_init(body, &init)?)
+    Ok(new_response_with(status.as_u16(), &headers.0, body_init(status, body))?)
+}
+
+/// Returns the body that the runtime accepts: it refuses one, even an empty one, with a null body
+/// status (Fetch standard).
+fn body_init(status: StatusCode, body: Option<&Body>) -> Option<&web_sys::ReadableStream> {
+    body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init)
 }
 
 /// Creates a response of this worker's own: a JSON object with these members.

@@ -21,12 +21,13 @@ const OUTPUT_FILES: [&str; 2] = ["edge_worker.js", "edge_worker_bg.wasm"];
 const MAX_ZIPPED_BYTES: usize = 330_000;
 
 /// The inputs of the build, besides the crates that Cargo.lock pins.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 10] = [
     "Cargo.lock",
     "Cargo.toml",
     ".cargo/config.toml",
     "edge-worker/Cargo.toml",
     "edge-worker/build.rs",
+    "edge-worker/fields.js",
     "edge-worker/src",
     "shared-keys/Cargo.toml",
     "shared-keys/src",

@@ -58,7 +58,7 @@ impl Exchange {
             },
             Err(error) => return unreachable(forward, &error),
         };
-        let mut headers = from_runtime(answer.headers());
+        let mut headers = from_runtime(&answer.headers());
         let undecoded = undecoded(&answer, &headers);
         remove_hop_by_hop(&mut headers);
         self.rewrite_urls(&mut headers);

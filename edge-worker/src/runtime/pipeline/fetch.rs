@@ -249,7 +249,7 @@ impl Exchange {
             let answer = timeout(limit, fetch::fetch(&method, url, headers, content)).await?;
             let context = FetchContext { request_time, response_time: now(), edge_seq };
             let status = response::status(answer.status())?;
-            let mut fields = from_runtime(answer.headers());
+            let mut fields = from_runtime(&answer.headers());
             self.rewrite_urls(&mut fields);
             let mut response = response::to_stored(status, fields, &self.target, context);
             if status != StatusCode::NOT_MODIFIED && !self.rule.is_personal(&self.headers, &response) {

@@ -22,7 +22,7 @@ use crate::policy::range::{self, number};
 use crate::policy::storable;
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::{Body, Incoming};
-use crate::runtime::{after_response, env, json_text, now, response, to_runtime};
+use crate::runtime::{after_response, env, json_text, now, response, response_with};
 use crate::store::memory::MAX_BODY_BYTES;
 
 /// A response to the client.
@@ -190,11 +190,11 @@ impl Exchange {
         } else {
             (status, body.filter(|_| self.method != Method::HEAD))
         };
-        let headers = match undecoded {
-            Some(undecoded) => over(&undecoded, &headers)?,
-            None => to_runtime(&headers),
+        let response = match undecoded {
+            Some(undecoded) => response_with(status, &over(&undecoded, &headers)?, body.as_ref())?,
+            None => response(status, &headers, body.as_ref())?,
         };
-        Ok((response(status, &headers, body.as_ref())?, cache_status))
+        Ok((response, cache_status))
     }
 
     /// Records the duration and the layer: as `Server-Timing`, as a data point, and in the log,
@@ -212,12 +212,14 @@ impl Exchange {
             let _ =
                 response.headers().append("server-timing", &format!("edge;desc={};dur={ms}", status.layer()));
         }
-        env::write_data_point(
-            env,
-            &[&self.rule.name],
-            &[status.layer(), self.method.as_str()],
-            &[body_length(response), ms],
-        );
+        if let Some(dataset) = env::dataset(env) {
+            env::write_data_point(
+                &dataset,
+                &[&self.rule.name],
+                &[status.layer(), self.method.as_str()],
+                &[body_length(response), ms],
+            );
+        }
         if self.config.log_requests {
             let line = json_text(&[
                 ("method", self.method.as_str().into()),
