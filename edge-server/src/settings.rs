@@ -19,6 +19,16 @@ pub(crate) struct Settings {
     /// The sockets of the cache services, one per data centre; at least one. The isolates are
     /// assigned to them in turn.
     pub(crate) caches: Vec<PathBuf>,
+    pub(crate) probes: Probes,
+}
+
+/// The sockets at which workerd answers probes.
+#[derive(Debug, Clone)]
+pub(crate) struct Probes {
+    /// A socket per isolate, in the order of their addresses.
+    pub(crate) isolates: Vec<PathBuf>,
+    /// The socket of the service that calls the journal object.
+    pub(crate) journal: PathBuf,
 }
 
 /// The worker's variables.
