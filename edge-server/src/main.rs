@@ -4,33 +4,42 @@
 //! configuration, and runs workerd until a signal stops them.
 
 mod cache;
+mod listeners;
+mod probe;
 mod settings;
 mod shared_store;
+mod signals;
+mod status;
+mod supervisor;
 mod workerd;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, value_parser};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::cache::CacheService;
-use crate::settings::{Settings, Variables};
+use crate::listeners::Listeners;
+use crate::settings::{Probes, Settings, Variables};
 use crate::shared_store::SharedStore;
-use crate::workerd::Workerd;
+use crate::signals::StopSignals;
+use crate::status::Status;
+use crate::supervisor::{ProcessState, Supervisor};
 
 /// Run the edge worker in front of an origin, on workerd. The variable PURGE_SECRET of the
 /// environment is the key that purge messages are signed with; without it no purge is accepted.
 /// During a rotation, PURGE_SECRET_PREVIOUS is the former key.
 #[derive(Parser)]
-#[command(name = "strata-edge", version)]
+#[command(name = "strata-edge", version, args_override_self = true)]
 struct Arguments {
     /// Base URL that requests are forwarded to, such as http://127.0.0.1:3000
     #[arg(long, value_name = "URL")]
     origin: String,
-    /// Address and port to listen on; may be repeated. Each is served by an isolate of its own,
-    /// with its own memory and its own copy of the journal
+    /// Address and port to listen on, or *:PORT; may be repeated. Each is served by an isolate of
+    /// its own, with its own memory and its own copy of the journal
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8787")]
     listen: Vec<String>,
     /// Number of data centres, each with its own cache of stored responses. The isolates are
@@ -62,6 +71,13 @@ struct Arguments {
     /// one of them has fetched, the others read there [default: no such store]
     #[arg(long, value_name = "N")]
     shared_mib: Option<usize>,
+    /// Address and port for operators, such as 127.0.0.1:9787: /health, /health/live and /metrics
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    status: Option<String>,
+    /// Seconds that requests in flight get to end after SIGTERM or SIGINT; 0 to 3600
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u64).range(0..=3600))]
+    stop_timeout: u64,
 }
 
 #[tokio::main]
@@ -75,24 +91,43 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the worker until a signal arrives or workerd ends.
+/// Runs the worker until a signal arrives.
 async fn run(arguments: Arguments) -> Result<(), String> {
+    let started = Instant::now();
+    let mut signals = StopSignals::listen()?;
     let mut variables = Variables::read(&arguments.config)?;
     variables.set("ORIGIN", arguments.origin.clone());
     for variable in &arguments.variables {
         variables.set_text(variable)?;
     }
     let folder = tempfile::tempdir().map_err(|error| format!("creating a temporary folder: {error}"))?;
-    let (mut caches, mut serving) = (Vec::new(), JoinSet::new());
+    let socket = |name: String| folder.path().join(name).with_extension("sock");
+    let (mut caches, mut sockets, mut serving) = (Vec::new(), Vec::new(), JoinSet::new());
     for number in 0..arguments.data_centres {
-        let socket = folder.path().join(format!("cache-{number}.sock"));
+        let socket = socket(format!("cache-{number}"));
         let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
-        serving.spawn(cache.serve(&socket)?);
-        caches.push(socket);
+        serving.spawn(Arc::clone(&cache).serve(&socket)?);
+        caches.push(cache);
+        sockets.push(socket);
+    }
+    let probes = Probes {
+        isolates: (0..arguments.listen.len()).map(|number| socket(format!("isolate-{number}"))).collect(),
+        journal: socket("journal".to_owned()),
+    };
+    let process = Arc::new(ProcessState::default());
+    if let Some(address) = &arguments.status {
+        let status = Status {
+            started,
+            listen: arguments.listen.clone(),
+            probes: probes.clone(),
+            process: Arc::clone(&process),
+            caches,
+        };
+        serving.spawn(status.serve(address).await?);
     }
     let mut shared_store = None;
     if let Some(mib) = arguments.shared_mib {
-        let socket = folder.path().join("shared.sock");
+        let socket = socket("shared".to_owned());
         serving.spawn(SharedStore::new(mib.saturating_mul(1024 * 1024)).serve(&socket)?);
         shared_store = Some(socket);
     }
@@ -102,26 +137,22 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         worker: arguments.worker,
         entry: arguments.entry,
         data: arguments.data.unwrap_or_else(|| folder.path().join("journal")),
-        caches,
+        caches: sockets,
         shared_store,
+        probes,
     };
-    let mut workerd = Workerd::start(&arguments.workerd, &settings, folder.path())?;
+    let supervisor = Supervisor {
+        program: arguments.workerd,
+        listeners: Listeners::bind(&settings.listen)?,
+        settings,
+        folder: folder.path().to_owned(),
+        stop_timeout: Duration::from_secs(arguments.stop_timeout),
+        state: process,
+    };
     tokio::select! {
-        ended = workerd.wait() => Err(ended),
+        ended = supervisor.run(&mut signals) => ended,
         Some(ended) = serving.join_next() => {
-            Err(format!("a store ended: {}", ended.unwrap_or_else(|error| error.to_string())))
+            Err(format!("a server ended: {}", ended.unwrap_or_else(|error| error.to_string())))
         }
-        stopped = stop_signal() => stopped,
     }
-}
-
-async fn stop_signal() -> Result<(), String> {
-    let listening = |error| format!("listening for signals: {error}");
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

@@ -21,6 +21,16 @@ pub(crate) struct Settings {
     pub(crate) caches: Vec<PathBuf>,
     /// The socket of the store that all data centres share, if there is one.
     pub(crate) shared_store: Option<PathBuf>,
+    pub(crate) probes: Probes,
+}
+
+/// The sockets at which workerd answers probes.
+#[derive(Debug, Clone)]
+pub(crate) struct Probes {
+    /// A socket per isolate, in the order of their addresses.
+    pub(crate) isolates: Vec<PathBuf>,
+    /// The socket of the service that calls the journal object.
+    pub(crate) journal: PathBuf,
 }
 
 /// The worker's variables.

@@ -93,7 +93,7 @@ pub fn free_port() -> u16 {
 
 /// Returns a command that runs xtask: the program that `cargo xtask test` names, or the one that
 /// cargo finds or builds.
-fn xtask() -> Command {
+pub fn xtask() -> Command {
     let mut command = match std::env::var("STRATA_XTASK") {
         Ok(xtask) => Command::new(xtask),
         Err(_) => {

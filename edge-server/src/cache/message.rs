@@ -1,7 +1,10 @@
 //! The response message in the body of a `PUT`.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
+use shared_keys::Directives;
 
 /// The most fields of a message. A response with more is not stored.
 const MAX_FIELDS: usize = 256;
@@ -39,6 +42,18 @@ pub(super) fn parse(message: &Bytes) -> Option<StoredMessage> {
     Some(StoredMessage { status, headers, body })
 }
 
+/// Returns how long a response is stored; `None` if it must not be: without a lifetime, or with a
+/// cookie.
+pub(super) fn lifetime(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(|line| line.as_bytes());
+    let directives = Directives::from_cache_control(lines);
+    let cookie = headers.contains_key(header::SET_COOKIE);
+    if directives.no_store || directives.private || directives.no_cache || cookie {
+        return None;
+    }
+    directives.s_maxage.or(directives.max_age).filter(|lifetime| !lifetime.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +82,20 @@ mod tests {
         for message in ["", "HTTP/1.1 200 OK\r\n", "200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nA b\r\n\r\n"] {
             assert_eq!(parsed(message), None, "{message:?}");
         }
+    }
+    #[test]
+    fn a_response_without_a_lifetime_or_with_a_cookie_is_not_stored() {
+        for fields in [
+            "",
+            "Cache-Control: max-age=0\r\n",
+            "Cache-Control: max-age=10, no-store\r\n",
+            "Cache-Control: private, max-age=10\r\n",
+            "Cache-Control: max-age=10\r\nSet-Cookie: a=b\r\n",
+        ] {
+            let message = Bytes::from(format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+            assert_eq!(lifetime(&parse(&message).unwrap().headers), None, "{fields}");
+        }
+        let message = parsed("HTTP/1.1 200 OK\r\nCache-Control: max-age=10\r\n\r\n").unwrap();
+        assert_eq!(lifetime(&message.headers), Some(Duration::from_secs(10)));
     }
 }

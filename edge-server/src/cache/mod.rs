@@ -4,8 +4,9 @@
 //! `PURGE` for `delete`. As on the platform, the service obeys the lifetime that a response states,
 //! ignores `Vary`, and stores nothing of a body that breaks off.
 
+mod memory;
 mod message;
-mod store;
+mod statistics;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +16,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::net::UnixListener;
 
-use self::store::{Key, Store};
+use self::memory::{Found, Key, Memory};
+pub(crate) use self::statistics::{CacheStatistics, Usage};
+use self::statistics::{Counters, Put};
 
 /// The name that a cache was opened with; absent for the default cache.
 const NAMESPACE_HEADER: HeaderName = HeaderName::from_static("cf-cache-namespace");
@@ -29,7 +33,8 @@ const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
 
 /// A cache service with a bounded memory.
 pub(crate) struct CacheService {
-    store: Mutex<Store>,
+    memory: Mutex<Memory>,
+    counters: Counters,
     max_message_bytes: usize,
 }
 
@@ -37,7 +42,8 @@ impl CacheService {
     /// Creates an empty cache for at most this many bytes.
     pub(crate) fn new(max_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            store: Mutex::new(Store::new(max_bytes)),
+            memory: Mutex::new(Memory::new(max_bytes)),
+            counters: Counters::default(),
             max_message_bytes: max_bytes.min(MAX_MESSAGE_BYTES),
         })
     }
@@ -58,18 +64,49 @@ impl CacheService {
         })
     }
 
-    async fn put(&self, key: Key, body: Body) -> StatusCode {
-        // A message that breaks off is an error here, so nothing of it is stored.
-        let Ok(message) = Limited::new(body, self.max_message_bytes).collect().await else {
-            return StatusCode::PAYLOAD_TOO_LARGE;
-        };
-        let Some(response) = message::parse(&message.to_bytes()) else { return StatusCode::BAD_REQUEST };
-        self.store().put(key, response, Instant::now());
-        StatusCode::NO_CONTENT
+    /// Returns the counts of requests so far, and the present usage.
+    pub(crate) fn statistics(&self) -> CacheStatistics {
+        self.counters.read(vec![("memory", self.memory().usage())])
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self, key: &Key) -> Option<Found> {
+        let found = self.memory().get(key, Instant::now());
+        self.counters.count_lookup(found.is_some());
+        found
+    }
+
+    async fn put(&self, key: Key, body: Body) -> StatusCode {
+        let put = match Limited::new(body, self.max_message_bytes).collect().await {
+            Ok(message) => self.put_message(key, &message.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Put::TooLarge,
+            // Nothing is stored of a message that breaks off.
+            Err(_) => Put::BrokenOff,
+        };
+        self.counters.count_put(put);
+        match put {
+            Put::Stored | Put::NotCacheable => StatusCode::NO_CONTENT,
+            Put::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Put::Malformed | Put::BrokenOff => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn put_message(&self, key: Key, message: &Bytes) -> Put {
+        let Some(response) = message::parse(message) else { return Put::Malformed };
+        let Some(lifetime) = message::lifetime(&response.headers) else {
+            self.memory().remove(&key);
+            return Put::NotCacheable;
+        };
+        if self.memory().put(key, response, lifetime, Instant::now()) { Put::Stored } else { Put::TooLarge }
+    }
+
+    fn remove(&self, key: &Key) -> bool {
+        let existed = self.memory().remove(key);
+        self.counters.count_delete(existed);
+        existed
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,10 +114,10 @@ async fn answer(State(service): State<Arc<CacheService>>, request: Request<Body>
     let (head, body) = request.into_parts();
     let key = key(&head.headers, &head.uri);
     match head.method {
-        Method::GET => found(service.store().get(&key, Instant::now())),
+        Method::GET => found(service.get(&key)),
         Method::PUT => empty(service.put(key, body).await),
         method if method.as_str() == "PURGE" => {
-            let existed = service.store().remove(&key);
+            let existed = service.remove(&key);
             empty(if existed { StatusCode::OK } else { StatusCode::NOT_FOUND })
         }
         _ => empty(StatusCode::METHOD_NOT_ALLOWED),
@@ -93,7 +130,7 @@ fn key(headers: &HeaderMap, url: &Uri) -> Key {
 }
 
 /// Returns the stored response, or the answer that workerd takes for a miss.
-fn found(stored: Option<store::Found>) -> Response<Body> {
+fn found(stored: Option<Found>) -> Response<Body> {
     let Some(stored) = stored else {
         let mut miss = empty(StatusCode::GATEWAY_TIMEOUT);
         miss.headers_mut().insert(STATUS_HEADER, HeaderValue::from_static("MISS"));

@@ -100,6 +100,16 @@ impl Process {
         Err(Error::new(problem).mend("see its output above"))
     }
 
+    /// Returns the child's process id, or `None` once it has ended.
+    pub fn id(&mut self) -> Option<u32> {
+        self.group.child().id()
+    }
+
+    /// Returns the child's exit status, or `None` while it runs.
+    pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
+        self.group.exit_status()
+    }
+
     /// Asks the child to stop, without waiting for it; dropping waits.
     pub fn request_stop(&self) {
         self.group.request_stop();

@@ -28,6 +28,8 @@ pub(super) fn serve(settings: &Settings<'_>, worker: &Path, options: &[String]) 
         .arg(worker)
         .arg("--workerd")
         .arg(paths::node_module("workerd/bin/workerd"))
+        // Shorter than the time after which the children of this program are killed.
+        .args(["--stop-timeout", "1"])
         .env("PURGE_SECRET", settings.purge_secret);
     for variable in settings.variables() {
         edge.args(["--var", &variable]);

@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, header};
 use lru::LruCache;
-use shared_keys::Directives;
 
 use super::message::StoredMessage;
+use super::statistics::Usage;
 
 /// The estimated bytes of an entry beside its key, fields and body: its share of the maps.
 const ENTRY_BYTES: usize = 512;
@@ -20,10 +19,11 @@ pub(super) struct Key {
 }
 
 /// The stored responses.
-pub(super) struct Store {
+pub(super) struct Memory {
     entries: LruCache<Key, Entry>,
     bytes: usize,
     max_bytes: usize,
+    evictions: u64,
 }
 
 struct Entry {
@@ -40,10 +40,10 @@ pub(super) struct Found {
     pub(super) age: Duration,
 }
 
-impl Store {
+impl Memory {
     /// Creates an empty store for at most this many bytes.
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { entries: LruCache::unbounded(), bytes: 0, max_bytes }
+        Self { entries: LruCache::unbounded(), bytes: 0, max_bytes, evictions: 0 }
     }
 
     /// Returns the response under `key` unless its lifetime has ended.
@@ -57,16 +57,21 @@ impl Store {
         None
     }
 
-    /// Stores a response in place of an older one. One without a lifetime, that sets a cookie, or
-    /// that is larger than the store only removes the older one.
-    pub(super) fn put(&mut self, key: Key, response: StoredMessage, now: Instant) {
+    /// Stores a response for this time, in place of an older one. Returns `false` if it is larger
+    /// than the store, and then only removes the older one.
+    pub(super) fn put(
+        &mut self,
+        key: Key,
+        response: StoredMessage,
+        lifetime: Duration,
+        now: Instant,
+    ) -> bool {
         self.remove(&key);
-        let Some(lifetime) = lifetime(&response.headers) else { return };
         let fields = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
         let key_bytes = key.namespace.len() + key.url.len();
         let bytes = ENTRY_BYTES + key_bytes + fields.sum::<usize>() + response.body.len();
         if bytes > self.max_bytes {
-            return;
+            return false;
         }
         self.bytes += bytes;
         self.entries.put(key, Entry { response, bytes, stored: now, lifetime });
@@ -74,7 +79,9 @@ impl Store {
             && let Some((_, evicted)) = self.entries.pop_lru()
         {
             self.bytes -= evicted.bytes;
+            self.evictions += 1;
         }
+        true
     }
 
     /// Removes the response under `key`, and returns whether there was one.
@@ -83,42 +90,37 @@ impl Store {
         self.bytes -= removed.as_ref().map_or(0, |entry| entry.bytes);
         removed.is_some()
     }
-}
 
-/// Returns how long a response is stored; `None` if it must not be.
-fn lifetime(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers.get_all(header::CACHE_CONTROL).iter().map(|line| line.as_bytes());
-    let directives = Directives::from_cache_control(lines);
-    let cookie = headers.contains_key(header::SET_COOKIE);
-    if directives.no_store || directives.private || directives.no_cache || cookie {
-        return None;
+    pub(super) fn usage(&self) -> Usage {
+        Usage {
+            bytes: self.bytes as u64,
+            capacity_bytes: self.max_bytes as u64,
+            entries: self.entries.len() as u64,
+            evictions: self.evictions,
+        }
     }
-    directives.s_maxage.or(directives.max_age).filter(|lifetime| !lifetime.is_zero())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::{HeaderName, HeaderValue, StatusCode};
+    use axum::http::{HeaderMap, StatusCode};
     use bytes::Bytes;
+
+    const LIFETIME: Duration = Duration::from_secs(10);
 
     fn key(url: &str) -> Key {
         Key { namespace: Box::default(), url: url.into() }
     }
 
-    fn response(cache_control: &'static str, len: usize) -> StoredMessage {
-        let headers = [(header::CACHE_CONTROL, HeaderValue::from_static(cache_control))];
-        StoredMessage {
-            status: StatusCode::OK,
-            headers: headers.into_iter().collect(),
-            body: Bytes::from(vec![0; len]),
-        }
+    fn response(len: usize) -> StoredMessage {
+        StoredMessage { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(vec![0; len]) }
     }
 
     #[test]
     fn a_response_is_dropped_at_the_end_of_its_lifetime() {
-        let (mut store, now) = (Store::new(10_000), Instant::now());
-        store.put(key("a"), response("max-age=10", 1), now);
+        let (mut store, now) = (Memory::new(10_000), Instant::now());
+        store.put(key("a"), response(1), LIFETIME, now);
         let age = Duration::from_millis(9_999);
         assert_eq!(store.get(&key("a"), now + age).map(|found| found.age), Some(age));
         assert_eq!(store.get(&key("a"), now + Duration::from_secs(10)), None);
@@ -126,43 +128,31 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_must_not_be_stored_removes_the_older_one() {
-        let now = Instant::now();
-        let cookie = (HeaderName::from_static("set-cookie"), HeaderValue::from_static("a=b"));
-        let mut with_cookie = response("max-age=10", 1);
-        with_cookie.headers.extend([cookie]);
-        for newer in [
-            response("", 1),
-            response("max-age=0", 1),
-            response("max-age=10, no-store", 1),
-            response("private, max-age=10", 1),
-            response("max-age=10", 20_000),
-            with_cookie,
-        ] {
-            let mut store = Store::new(10_000);
-            store.put(key("a"), response("max-age=10", 1), now);
-            store.put(key("a"), newer, now);
-            assert_eq!((store.get(&key("a"), now), store.bytes), (None, 0));
-        }
+    fn a_response_larger_than_the_store_removes_the_older_one() {
+        let (mut store, now) = (Memory::new(10_000), Instant::now());
+        assert!(store.put(key("a"), response(1), LIFETIME, now));
+        assert!(!store.put(key("a"), response(20_000), LIFETIME, now));
+        assert_eq!((store.get(&key("a"), now), store.bytes), (None, 0));
     }
 
     #[test]
     fn the_least_recently_used_are_evicted_and_the_bytes_stay_within_the_bound() {
-        let (mut store, now) = (Store::new(10_000), Instant::now());
+        let (mut store, now) = (Memory::new(10_000), Instant::now());
         for url in ["a", "b", "c"] {
-            store.put(key(url), response("max-age=10", 2_500), now);
+            store.put(key(url), response(2_500), LIFETIME, now);
         }
         assert!(store.get(&key("a"), now).is_some());
-        store.put(key("d"), response("max-age=10", 2_500), now);
+        store.put(key("d"), response(2_500), LIFETIME, now);
         let found = ["a", "b", "c", "d"].map(|url| store.get(&key(url), now).is_some());
         assert_eq!(found, [true, false, true, true]);
         assert!(store.bytes <= 10_000);
+        assert_eq!(store.usage().evictions, 1);
     }
 
     #[test]
     fn caches_of_different_names_are_separate() {
-        let (mut store, now) = (Store::new(10_000), Instant::now());
-        store.put(key("a"), response("max-age=10", 1), now);
+        let (mut store, now) = (Memory::new(10_000), Instant::now());
+        store.put(key("a"), response(1), LIFETIME, now);
         let other = Key { namespace: Box::from(&b"strata"[..]), ..key("a") };
         assert_eq!(store.get(&other, now), None);
     }
