@@ -44,6 +44,9 @@ pub enum Storage {
     Disconnected,
     /// The cache was built with [`bypass`](crate::CacheBuilder::bypass).
     Bypassed,
+    /// The namespace keeps its values in memory alone
+    /// ([`Cache::memory_namespace`](crate::Cache::memory_namespace)).
+    MemoryOnly,
 }
 
 impl Placement {

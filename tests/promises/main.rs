@@ -28,6 +28,7 @@ mod journal;
 mod large_values;
 mod least_rights;
 mod lifetimes;
+mod memory_only;
 mod nested_loads;
 mod orderly_end;
 mod refused_writes;

@@ -16,7 +16,7 @@ pub use self::close::CloseReport;
 use crate::core::{Core, app_of};
 use crate::error::AdminError;
 use crate::metrics::Stats;
-use crate::namespace::{NamespaceBuilder, Registry};
+use crate::namespace::{NamespaceBuilder, Registry, SharedForm};
 use crate::receipt::Receipt;
 use crate::store::ShipStatus;
 
@@ -52,6 +52,58 @@ impl Cache {
         &self,
         lifetime: Lifetime,
     ) -> NamespaceBuilder<K, V> {
+        self.namespace_builder(lifetime, Some(SharedForm::new()))
+    }
+
+    /// Returns a builder of a namespace whose values stay in this process's memory: for values that
+    /// cannot be serialised, such as compiled templates, or that are not worth it. Their type needs
+    /// no serde.
+    ///
+    /// They obey the same journal, so an invalidation in any process ends the copies of all
+    /// processes. Each process loads its own value, with one load per key at a time; there is no
+    /// lease in the fleet. A value counts for the size of its type in
+    /// [`memory_bytes`](CacheBuilder::memory_bytes): set [`NamespaceBuilder::bytes_of`] for values that point to more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use origin_sdk::{Cache, Layer, Lifetime, Namespace};
+    /// origin_sdk::keys! {
+    ///     app "shop" version 1;
+    ///
+    ///     /// A compiled price rule.
+    ///     pub key PriceRule { id: u64 } = "price-rule:{id}";
+    /// }
+    /// type Rule = Box<dyn Fn(u64) -> u64 + Send + Sync>;
+    ///
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let cache = Cache::builder("shop").build().await.unwrap();
+    /// let rules: Namespace<PriceRule, Rule> =
+    ///     cache.memory_namespace(Lifetime::fresh(Duration::from_secs(600))).build();
+    /// let compile = |_, _| async { Ok(Box::new(|cents| cents * 9 / 10) as Rule) };
+    /// let rule = rules.get_or_load(&PriceRule { id: 7 }, compile).await.unwrap();
+    /// assert_eq!((rule.value)(1_000), 900);
+    /// # assert_eq!(rules.get_cached(&PriceRule { id: 7 }).await.unwrap().layer, Layer::Memory);
+    /// rules.invalidate(&PriceRule { id: 7 }).await;
+    /// assert!(rules.get_cached(&PriceRule { id: 7 }).await.is_none());
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// As [`namespace`](Self::namespace).
+    #[track_caller]
+    pub fn memory_namespace<K: Key, V: Send + Sync + 'static>(
+        &self,
+        lifetime: Lifetime,
+    ) -> NamespaceBuilder<K, V> {
+        self.namespace_builder(lifetime, None)
+    }
+
+    #[track_caller]
+    fn namespace_builder<K: Key, V: Send + Sync + 'static>(
+        &self,
+        lifetime: Lifetime,
+        shared_form: Option<SharedForm<V>>,
+    ) -> NamespaceBuilder<K, V> {
         let (cache, keys) = (&self.core.app, app_of(K::HEAD));
         assert!(
             cache == keys,
@@ -59,7 +111,7 @@ impl Cache {
              Cache::builder({keys:?}), and separate environments with CacheBuilder::environment",
             K::NAME,
         );
-        NamespaceBuilder::new(Arc::clone(&self.core), Arc::clone(&self.namespaces), lifetime)
+        NamespaceBuilder::new(Arc::clone(&self.core), Arc::clone(&self.namespaces), lifetime, shared_form)
     }
 
     /// Removes everything that the scopes cover: no layer ever serves it again. Costs the same for

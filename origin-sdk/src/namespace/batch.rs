@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, TryFutureExt, join_all};
 use futures_util::stream::{self, StreamExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::Key;
 use tracing::Instrument;
 
@@ -55,7 +53,7 @@ const LOADS_AT_ONCE: usize = 256;
 impl<K, V> Namespace<K, V>
 where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does.
     /// Takes one round trip to Redis for all keys that memory does not hold, and more for more than
@@ -240,6 +238,14 @@ where
             if !is_current {
                 return lookups;
             }
+        }
+        if inner.shared_form.is_none() {
+            for (key, lookup) in keys.iter().zip(&mut lookups) {
+                if let Lookup::Miss(held) = lookup {
+                    *held = inner.fallback_of(&key.to_text(), held.take());
+                }
+            }
+            return lookups;
         }
         let missing: Vec<_> = (0..keys.len()).filter(|&index| is_miss(&lookups[index])).collect();
         // In parts, so that the journal is current for each of them however many there are.

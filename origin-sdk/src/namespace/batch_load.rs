@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, join};
 use futures_util::stream::{self, FuturesUnordered, StreamExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::Key;
 use tokio::time::Instant;
 
@@ -84,7 +82,7 @@ pub(super) async fn load_together<K, V>(
     loader: Arc<BatchLoader<K, V>>,
 ) where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     let since = Instant::now();
     let _running = inner.core.closing.work.begin();
@@ -126,7 +124,7 @@ async fn load_ready<K, V>(
     since: Instant,
 ) where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     let mut batch = Vec::new();
     for (load, lease) in ready {
@@ -155,7 +153,7 @@ async fn load_batch<K, V>(
     since: Instant,
 ) where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     let keys = batch.iter().map(|(load, _)| load.key.clone()).collect();
     let contexts = batch.iter().map(|(load, _)| (load.request.key.clone(), load.request.context.clone()));

@@ -5,13 +5,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Tag};
 use tokio::sync::Semaphore;
 
 use super::registry::{Registry, Settings};
-use super::{Inner, Namespace};
+use super::{Inner, Namespace, SharedForm};
 use crate::core::Core;
 use crate::error::BuildError;
 use crate::stampede::{FailureBackoff, SingleFlight};
@@ -42,10 +40,15 @@ pub struct NamespaceBuilder<K, V> {
     tags_type: &'static str,
     options: Options,
     negative: Option<Negative<V>>,
+    shared_form: Option<SharedForm<V>>,
+    bytes_of: Option<Arc<BytesOf<V>>>,
+    /// The type of the function that was given to [`bytes_of`](Self::bytes_of).
+    bytes_of_type: &'static str,
     loader_concurrency: usize,
 }
 
 pub(super) type TagsOf<K> = dyn Fn(&K) -> Vec<Tag> + Send + Sync;
+pub(super) type BytesOf<V> = dyn Fn(&V) -> usize + Send + Sync;
 
 /// The settings that a namespace's reads and loads follow.
 pub(super) struct Options {
@@ -82,8 +85,14 @@ pub enum OnDisconnect {
     ServeStale,
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceBuilder<K, V> {
-    pub(crate) fn new(core: Arc<Core>, registry: Arc<Registry>, lifetime: Lifetime) -> Self {
+impl<K: Key, V: Send + Sync + 'static> NamespaceBuilder<K, V> {
+    /// Creates a builder of a namespace that is in memory alone if there is no shared form.
+    pub(crate) fn new(
+        core: Arc<Core>,
+        registry: Arc<Registry>,
+        lifetime: Lifetime,
+        shared_form: Option<SharedForm<V>>,
+    ) -> Self {
         let options = Options {
             lifetime,
             private: false,
@@ -103,6 +112,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             tags_type: "none",
             options,
             negative: None,
+            shared_form,
+            bytes_of: None,
+            bytes_of_type: "none",
             loader_concurrency: 256,
         }
     }
@@ -117,6 +129,19 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     {
         self.tags_type = type_name::<F>();
         self.tags = Some(Arc::new(move |key| tags(key).into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Sets the bytes that a value counts for in memory
+    /// ([`CacheBuilder::memory_bytes`](crate::CacheBuilder::memory_bytes)), without its key. Default: its encoded size before
+    /// compression; in a [memory-only](crate::Cache::memory_namespace) namespace the size of its type alone, without
+    /// what it points to.
+    pub fn bytes_of<F>(mut self, bytes_of: F) -> Self
+    where
+        F: Fn(&V) -> usize + Send + Sync + 'static,
+    {
+        self.bytes_of_type = type_name::<F>();
+        self.bytes_of = Some(Arc::new(bytes_of));
         self
     }
 
@@ -248,7 +273,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
     /// ```
     pub fn try_build(self) -> Result<Namespace<K, V>, BuildError> {
         let settings = self.settings();
-        let Self { core, registry, tags, options, negative, loader_concurrency, .. } = self;
+        let Self {
+            core, registry, tags, options, negative, shared_form, bytes_of, loader_concurrency, ..
+        } = self;
         let inner = registry.shared::<K, Inner<V>>(&settings, || {
             core.journal.remember_for(options.source_lag);
             Arc::new(Inner {
@@ -256,6 +283,8 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 core,
                 options,
                 negative,
+                shared_form,
+                bytes_of,
                 lookups: SingleFlight::new(),
                 loads: SingleFlight::new(),
                 failures: FailureBackoff::new(),
@@ -281,8 +310,11 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
             failure_backoff,
         } = &self.options;
         let negative = self.negative.as_ref().map(|negative| negative.lifetime);
+        let tiers = if self.shared_form.is_some() { "memory and the shared one" } else { "memory alone" };
         vec![
             ("value type", type_name::<V>().to_owned()),
+            ("tiers", tiers.to_owned()),
+            ("bytes_of", self.bytes_of_type.to_owned()),
             ("lifetime", format!("{lifetime:?}")),
             ("negative_lifetime", format!("{negative:?}")),
             ("tags", self.tags_type.to_owned()),

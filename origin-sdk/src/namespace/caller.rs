@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::Inner;
@@ -34,7 +32,7 @@ pub(super) enum Awaited<V> {
     Again,
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     pub(super) fn caller(&self, is_batch: bool) -> Caller {
         let soft_deadline = self.options.soft_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Caller { called_at: self.core.clock.now(), soft_deadline, is_batch, is_again: false }

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::Inner;
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::entry::Entry;
 use crate::error::LoadError;
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     /// Returns the result of a read whose key is not to be loaded now: the fallback if that may be
     /// served, else the error of the last load.
     pub(super) fn back_off(

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::Inner;
 use super::load::LoadRequest;
@@ -18,7 +16,7 @@ use crate::error::StoreError;
 use crate::stampede::{LeaseOutcome, LeaseRequest};
 use crate::store::{Outcome, Stored};
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     /// Acquires the key's lease, or waits until another process has stored the value. A failing
     /// store costs the lease, not the load.
     pub(super) async fn acquire_lease(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
@@ -44,12 +42,22 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         )
     }
 
-    /// Acquires the key's lease unless another process holds it.
+    /// Acquires the key's lease unless another process holds it, or another load of this process
+    /// has put the value into memory since the caller looked there.
+    ///
+    /// Without a shared tier there is no lease: the value of another process cannot be read.
     pub(super) async fn try_acquire(
         &self,
         lease_request: &LeaseRequest,
         request: &LoadRequest<V>,
     ) -> LeaseOutcome<Arc<Entry<V>>> {
+        if self.shared_form.is_none() {
+            let held = self.core.memory.get(&request.key);
+            return match self.judge(held, Layer::Memory, self.core.clock.now(), || request.rand) {
+                Lookup::Hit(found) if found.refresh.is_none() => LeaseOutcome::Found(found.entry),
+                _ => LeaseOutcome::Unavailable,
+            };
+        }
         // Without the journal this process cannot tell which loads are worth waiting for.
         if self.core.journal.is_lagging(request.start.at) {
             return LeaseOutcome::Unavailable;

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -100,7 +98,7 @@ enum ValueSource<V> {
 impl<K, V> Namespace<K, V>
 where
     K: Key + Clone,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
     /// the loader.
@@ -193,7 +191,7 @@ where
     }
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     pub(super) fn start(&self) -> LoadStart {
         let journal = &self.core.journal;
         LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
@@ -290,10 +288,12 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Some(TierWrite { in_flight, lease, began_at: request.start.at })
     }
 
-    /// Returns the outcome of a load whose value another process has stored.
+    /// Returns the outcome of a load whose value another load has stored, in this process or in
+    /// another one.
     pub(super) fn found_in_store(&self, request: &LoadRequest<V>, entry: Arc<Entry<V>>) -> LoadedValue<V> {
         let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
-        LoadedValue { entry, started_at, valid_at, layer: Layer::Redis, freshness: Freshness::Fresh }
+        let layer = if self.shared_form.is_some() { Layer::Redis } else { Layer::Memory };
+        LoadedValue { entry, started_at, valid_at, layer, freshness: Freshness::Fresh }
     }
 
     /// Returns the entry to serve in place of a load that failed.

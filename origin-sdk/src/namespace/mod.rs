@@ -13,6 +13,7 @@ mod read;
 mod read_through;
 mod registry;
 mod run;
+mod shared_form;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -22,17 +23,16 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{Key, Position};
 use tokio::sync::Semaphore;
 
+use self::builder::{BytesOf, Negative, Options, TagsOf};
 pub use self::builder::{NamespaceBuilder, OnDisconnect};
-use self::builder::{Negative, Options, TagsOf};
 use self::load::{LoadOutcome, RunningLoad};
 pub use self::put::Put;
 pub use self::read_through::ReadThrough;
 pub(crate) use self::registry::Registry;
+pub(crate) use self::shared_form::SharedForm;
 use crate::core::Core;
 use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
@@ -61,6 +61,9 @@ struct Inner<V> {
     metrics: Arc<Metrics>,
     options: Options,
     negative: Option<Negative<V>>,
+    /// `None` if the values are in memory alone.
+    shared_form: Option<SharedForm<V>>,
+    bytes_of: Option<Arc<BytesOf<V>>>,
     /// Reads of the shared tier.
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the moment at which it started.
@@ -70,7 +73,7 @@ struct Inner<V> {
     loaders: Arc<Semaphore>,
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
+impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Returns a handle for a loader or writer, with the tags that follow from the key.
     fn load_context(&self, key: &K) -> LoadContext {
         let context = LoadContext::default();
@@ -80,7 +83,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     fn load_key<'a>(&self, text: &'a str) -> LoadKey<'a> {
         LoadKey { cache: Arc::as_ptr(&self.core).addr(), text }
     }

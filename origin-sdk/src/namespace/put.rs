@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{Key, Lifetime, Position, Tag, Verdict};
 
 use super::tiers::TierWrite;
@@ -26,7 +24,7 @@ pub struct Put<'a, V> {
     context: LoadContext,
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
+impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Stores a value that the caller has loaded by itself, with the tags that follow from its key,
     /// for example to fill a cache ahead of its readers. [`Put::tag`] and [`Put::lifetime`] add
     /// tags and set a lifetime. Returns the tiers that hold the value.
@@ -82,7 +80,7 @@ impl<V> Put<'_, V> {
     }
 }
 
-impl<'a, V: Serialize + DeserializeOwned + Send + Sync + 'static> IntoFuture for Put<'a, V> {
+impl<'a, V: Send + Sync + 'static> IntoFuture for Put<'a, V> {
     type Output = Placement;
     type IntoFuture = BoxFuture<'a, Placement>;
 
@@ -92,7 +90,7 @@ impl<'a, V: Serialize + DeserializeOwned + Send + Sync + 'static> IntoFuture for
     }
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     async fn put(&self, key: &str, value: V, loaded_at: Position, context: &LoadContext) -> Placement {
         let core = &self.core;
         if core.bypass {

@@ -5,15 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
 
 use super::key_text::with_text;
 use super::{Inner, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::clock::COARSE_ERROR;
-use crate::codec::{self, Decoded};
+use crate::codec::Decoded;
 use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError, Work};
 use crate::in_flight::ValueInFlight;
@@ -47,7 +45,7 @@ pub(super) struct StoreRead {
     pub(super) requested_at: Duration,
 }
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
+impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Returns the value of a key, from the first layer that has one which may be served, else from
     /// `loader`.
     ///
@@ -235,6 +233,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
         let text = key.to_text();
         let fallback = self.inner.fallback_of(&text, held);
+        if self.inner.shared_form.is_none() {
+            return Lookup::Miss(fallback);
+        }
         let lookup = self.inner.lookups.join_or_start(
             &text,
             |()| true,
@@ -260,7 +261,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     fn judge_in_memory(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
         // A process that lags may not know that the entry is covered: it has to catch up first.
         if self.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.judge_held(held, now) }
@@ -399,7 +400,8 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         stored: &Stored,
         read: &StoreRead,
     ) -> Result<(Arc<Entry<V>>, usize), &Counter> {
-        let decoded = codec::decode::<V>(&stored.bytes, self.core.codec.max_value_bytes);
+        let form = self.shared_form.as_ref();
+        let decoded = form.and_then(|form| (form.decode)(&stored.bytes, self.core.codec.max_value_bytes));
         let Decoded { meta, value, uncompressed_bytes } = decoded.ok_or(&self.metrics.undecodable)?;
         // The age is the part of the time to live that has passed, so no two clocks are compared. A
         // time to live that someone else has prolonged would make the value young for ever.

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::Key;
 
 use super::batch_load::{BatchLoader, batch_loader};
@@ -78,7 +76,7 @@ impl<K, V> Deref for ReadThrough<K, V> {
 impl<K, V> NamespaceBuilder<K, V>
 where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Builds a namespace whose reads call `loader`. `state`, such as a connection pool, is cloned
     /// only when a load starts.
@@ -100,7 +98,7 @@ where
 impl<K, V> ReadThrough<K, V>
 where
     K: Key + Clone + Send + Sync + 'static,
-    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    V: Send + Sync + 'static,
 {
     /// Adds a loader of many keys, which [`get_many`](Self::get_many) calls with the keys that no layer
     /// has. `state` is cloned only when a load starts.

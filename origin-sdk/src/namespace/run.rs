@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -25,7 +23,7 @@ pub(super) struct LoaderOutput<T> {
     pub(super) delta: Duration,
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     /// Awaits a load that started at `since`, until its hard timeout or until the cache is closed.
     pub(super) async fn within_hard_timeout<T>(
         &self,

@@ -4,11 +4,9 @@ use std::any::type_name;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::Position;
 
-use super::Inner;
+use super::{Inner, SharedForm};
 use crate::codec::Encoded;
 use crate::entry::Entry;
 use crate::error::StoreError;
@@ -26,13 +24,41 @@ pub(super) struct TierWrite {
     pub(super) began_at: Duration,
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is
     /// held. If the value cannot be kept, ends the older one instead.
     pub(super) async fn store(&self, key: &str, entry: &Arc<Entry<V>>, write: TierWrite) -> Placement {
+        if entry.meta.lifetime.total().is_zero() {
+            self.end(key, entry.meta.loaded_at, write).await;
+            return Placement::nowhere(Storage::NoLifetime);
+        }
+        match &self.shared_form {
+            Some(form) => self.store_in_both(form, key, entry, write).await,
+            None => self.store_in_memory_alone(key, entry, &write),
+        }
+    }
+
+    fn store_in_memory_alone(&self, key: &str, entry: &Arc<Entry<V>>, write: &TierWrite) -> Placement {
+        let memory = self.store_in_memory(key, entry, size_of::<V>());
+        let is_overtaken = write.in_flight.is_overtaken();
+        if is_overtaken {
+            self.core.memory.remove_entry(key, entry);
+        }
+        Placement {
+            memory: if is_overtaken { Storage::Overtaken } else { memory },
+            redis: Storage::MemoryOnly,
+        }
+    }
+
+    async fn store_in_both(
+        &self,
+        form: &SharedForm<V>,
+        key: &str,
+        entry: &Arc<Entry<V>>,
+        write: TierWrite,
+    ) -> Placement {
         let ttl = entry.meta.lifetime.total();
-        let encoded = if ttl.is_zero() { Err(Storage::NoLifetime) } else { self.encoded(key, entry) };
-        let Encoded { bytes, uncompressed_bytes, copy } = match encoded {
+        let Encoded { bytes, uncompressed_bytes, copy } = match self.encoded(form, key, entry) {
             Ok(encoded) => encoded,
             Err(refusal) => {
                 self.end(key, entry.meta.loaded_at, write).await;
@@ -85,6 +111,9 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
 
     /// Removes the key from the store, with a lease only while that is held.
     async fn empty(&self, key: &str, lease: Option<Lease>, began_at: Duration) {
+        if self.shared_form.is_none() {
+            return;
+        }
         let emptied = match lease {
             Some(lease) => lease.empty().await,
             None => self.core.store.remove(key, None, Outcome::NotShared).await,
@@ -140,19 +169,21 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
     }
 
     /// Stores an entry in this process's memory, and counts the values that are too large for it.
-    fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, uncompressed_bytes: usize) -> Storage {
+    /// The value counts for `default_bytes` unless the namespace says for how many.
+    fn store_in_memory(&self, key: &str, entry: &Arc<Entry<V>>, default_bytes: usize) -> Storage {
+        let bytes = self.bytes_of.as_ref().map_or(default_bytes, |bytes_of| bytes_of(&entry.value));
         // Checked now, so that the first hit need not.
         entry.verdict(&self.core.journal);
-        if self.core.memory.put(key, Arc::clone(entry), uncompressed_bytes) {
+        if self.core.memory.put(key, Arc::clone(entry), bytes) {
             return Storage::Stored;
         }
         self.metrics.too_large_for_memory.add(1);
-        tracing::debug!(key, uncompressed_bytes, "the value exceeds `memory_bytes`: memory does not hold it");
+        tracing::debug!(key, bytes, "the value exceeds `memory_bytes`: memory does not hold it");
         Storage::TooLarge
     }
 
-    fn encoded(&self, key: &str, entry: &Entry<V>) -> Result<Encoded<V>, Storage> {
-        self.core.codec.encode(&entry.meta, &*entry.value).map_err(|error| {
+    fn encoded(&self, form: &SharedForm<V>, key: &str, entry: &Entry<V>) -> Result<Encoded<V>, Storage> {
+        (form.encode)(self.core.codec, &entry.meta, &*entry.value).map_err(|error| {
             self.metrics.not_serializable.add(1);
             let value_type = type_name::<V>();
             let mut refused_types = self.core.refused_types.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, datum_of};
 use tracing::Instrument;
 
@@ -18,7 +16,7 @@ use crate::receipt::{Delivery, Receipt, Written};
 use crate::stampede::{self, Run};
 use crate::store::Unless;
 
-impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<K, V> {
+impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Removes the key's value: no layer ever serves it again.
     pub async fn invalidate(&self, key: &K) -> Receipt {
         self.inner.core.invalidate(Mode::Remove, vec![Scope::key(&key.to_text())]).await
@@ -132,7 +130,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
     }
 }
 
-impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
+impl<V: Send + Sync + 'static> Inner<V> {
     async fn write(
         &self,
         key: &str,

@@ -13,6 +13,7 @@ mod lag;
 mod lifetimes;
 mod load_errors;
 mod loaders;
+mod memory_only;
 mod nesting;
 mod registry;
 mod spans;
@@ -27,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use super::NamespaceBuilder;
+use super::{NamespaceBuilder, SharedForm};
 use crate::{BoxError, Cache, CacheBuilder, Cached, Clock, Lifetime, LoadContext, Namespace, Randomness};
 
 crate::keys! {
@@ -63,7 +64,7 @@ fn unshared<V>(cache: &Cache, lifetime: Lifetime) -> Namespace<Number, V>
 where
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    NamespaceBuilder::new(Arc::clone(cache.core()), Arc::default(), lifetime).build()
+    NamespaceBuilder::new(Arc::clone(cache.core()), Arc::default(), lifetime, Some(SharedForm::new())).build()
 }
 
 async fn load(numbers: &Namespace<Number, u64>, value: u64) -> Cached<u64> {

@@ -54,7 +54,7 @@ async fn a_second_build_with_other_settings_is_an_error_that_names_them() {
     type Set<T> = fn(NamespaceBuilder<Number, T>) -> NamespaceBuilder<Number, T>;
     let (cache, _clock) = cache(|builder| builder).await;
     let _first: Namespace<Number, u64> = cache.namespace(LIFETIME).build();
-    let cases: [(Set<u64>, &str); 10] = [
+    let cases: [(Set<u64>, &str); 11] = [
         (|builder| builder.private(), "private: expected false, got true"),
         (|builder| builder.jitter(0.5), "jitter: expected 0.1, got 0.5"),
         (|builder| builder.xfetch_beta(0.0), "xfetch_beta: expected 1, got 0"),
@@ -68,6 +68,7 @@ async fn a_second_build_with_other_settings_is_an_error_that_names_them() {
         ),
         (|builder| builder.failure_backoff(SECOND / 2), "failure_backoff: expected 1s, got 500ms"),
         (|builder| builder.tags(|_| [Tag::new("a").unwrap()]), "tags: expected none, got "),
+        (|builder| builder.bytes_of(|_| 1), "bytes_of: expected none, got "),
     ];
     for (set, expected) in cases {
         let error = set(cache.namespace(LIFETIME)).try_build().err().unwrap().to_string();

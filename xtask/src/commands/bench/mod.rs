@@ -2,34 +2,32 @@
 //! interleaved run, and writes BENCHMARKS.md.
 
 mod edge;
+mod hit_ratio;
 mod instructions;
-mod page;
+mod machine;
+mod memory;
 mod section;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::value_parser;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use strata_harness::error::{Context, Error, Result};
 use tokio::process::Command;
 
 use self::instructions::per_hit;
 use super::setup;
-use crate::command::{cargo, command, run_for_lines, run_quietly};
+use crate::command::{cargo, run_for_lines, run_quietly};
 use crate::paths;
-
-/// The results of `memory`, for programs.
-const MEMORY_JSON: &str = "bench/memory.json";
 
 /// The caches in the order of the page's columns.
 const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
 
 /// The instructions of a hit in memory, and the deviation that is allowed, in percent. They depend
 /// on the code and the compiler alone, not on the machine's load.
-const HIT_INSTRUCTIONS: u64 = 480;
+const HIT_INSTRUCTIONS: u64 = 450;
 const ALLOWED_PERCENT: u64 = 3;
 
 /// A measurement.
@@ -41,6 +39,9 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "N", default_value_t = 21)]
         rounds: u32,
     },
+    /// Measure the part of the reads that memory answers beside other caches, and write
+    /// BENCHMARKS.md
+    HitRatio,
     /// Check the number of instructions of a hit in memory
     Instructions,
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
@@ -53,64 +54,38 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Run every measurement that writes BENCHMARKS.md, one after the other
+    All,
 }
 
-/// The results of `memory`.
-#[derive(Serialize, Deserialize)]
-struct Memory {
-    /// The instructions of a hit, by cache.
-    instructions: BTreeMap<String, u64>,
-    scenarios: Vec<Scenario>,
-    traces: Vec<Trace>,
-}
+/// The measurements that write BENCHMARKS.md, with their defaults, in its order.
+const ALL: [Bench; 3] =
+    [Bench::Memory { rounds: 21 }, Bench::HitRatio, Bench::Edge { seconds: 3, rounds: 3 }];
 
-/// The hit ratios on one trace.
-#[derive(Serialize, Deserialize)]
-struct Trace {
-    trace: String,
-    /// From 0 to 1, by cache.
-    hit_ratio: BTreeMap<String, f64>,
-}
-
-/// The times of reads under one load.
-#[derive(Serialize, Deserialize)]
-struct Scenario {
-    scenario: String,
-    /// The nanoseconds of a read in each round, by cache.
-    nanoseconds: BTreeMap<String, Vec<f64>>,
-}
-
-/// Runs a measurement.
+/// Runs a measurement, or all of them.
 ///
 /// # Errors
 /// If something cannot be installed, built or written. `instructions` also if a hit takes more
 /// instructions than it may.
 pub(crate) async fn run(bench: &Bench) -> Result<()> {
+    let benches = if let Bench::All = bench { &ALL } else { std::slice::from_ref(bench) };
+    for bench in benches {
+        run_one(bench).await?;
+    }
+    Ok(())
+}
+
+async fn run_one(bench: &Bench) -> Result<()> {
     match bench {
-        Bench::Memory { rounds } => memory(*rounds).await,
+        Bench::Memory { rounds } => memory::run(*rounds).await,
+        Bench::HitRatio => hit_ratio::run().await,
         Bench::Instructions => check_instructions().await,
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
         }
+        // Has no measurement of its own.
+        Bench::All => Ok(()),
     }
-}
-
-async fn memory(rounds: u32) -> Result<()> {
-    let valgrind = setup::valgrind().await?;
-    let program = build(&[]).await?;
-    let mut instructions = BTreeMap::new();
-    for subject in SUBJECTS {
-        instructions.insert(subject.to_owned(), per_hit(&valgrind, &program, subject).await?);
-    }
-    let mut times = command(&program, ["memory", "--rounds"]);
-    times.arg(rounds.to_string());
-    let scenarios = measured("measuring all caches in turn", times).await?;
-    let traces = measured("measuring hit ratios", command(&program, ["hit-ratio"])).await?;
-    let memory = Memory { instructions, scenarios, traces };
-    write(MEMORY_JSON, &serde_json::to_string(&memory).context(|| "writing JSON".to_owned())?)?;
-    let page = section::write("cargo xtask bench memory", &page::page(&memory, rounds))?;
-    println!("wrote {} and {MEMORY_JSON}", page.display());
-    Ok(())
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -120,8 +95,8 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// Runs a measurement, and parses the JSON that it prints.
-async fn measured<T: DeserializeOwned>(step: &str, program: Command) -> Result<T> {
-    let printed = run_for_lines(step, Some("2 min"), program).await?;
+async fn measured<T: DeserializeOwned>(step: &str, usual: &'static str, program: Command) -> Result<T> {
+    let printed = run_for_lines(step, Some(usual), program).await?;
     serde_json::from_str(printed.first().map_or("", String::as_str)).context(|| step.to_owned())
 }
 
@@ -149,7 +124,11 @@ async fn build(options: &[&str]) -> Result<PathBuf> {
     Ok(paths::target().join("release/strata-bench"))
 }
 
-fn write(file: &str, text: &str) -> Result<()> {
-    let path: &Path = &paths::root().join(file);
-    std::fs::write(path, text).context(|| format!("writing {}", path.display()))
+/// Writes the section of a command, and its results as JSON.
+fn publish(command: &str, json_file: &str, results: &impl Serialize, section: &str) -> Result<()> {
+    let json = serde_json::to_string(results).context(|| "writing JSON".to_owned())?;
+    let path: &Path = &paths::root().join(json_file);
+    std::fs::write(path, json).context(|| format!("writing {}", path.display()))?;
+    println!("wrote {} and {json_file}", section::write(command, section)?.display());
+    Ok(())
 }

@@ -1,28 +1,66 @@
-//! The section of BENCHMARKS.md about reads: the measurements, the machine, and the goals.
+//! `cargo xtask bench memory`: the time and the instructions of reads that memory answers, beside
+//! other caches.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{Memory, SUBJECTS, Scenario, Trace, median};
-use crate::command::output;
-use crate::commands::demo::processor;
-use crate::paths;
+use serde::{Deserialize, Serialize};
+use strata_harness::error::Result;
+
+use super::instructions::per_hit;
+use super::{SUBJECTS, build, machine, measured, median, publish};
+use crate::command::command;
+use crate::commands::setup;
+
+const COMMAND: &str = "cargo xtask bench memory";
 
 /// The instructions that a hit in memory may take, by the project's goal.
 const INSTRUCTIONS_GOAL: u64 = 450;
 /// The fastest peer, to which the times are compared.
 const PEER: &str = "quick_cache";
 
-/// Returns the section.
-pub(super) fn page(memory: &Memory, rounds: u32) -> String {
+/// The results, for programs.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    /// The instructions of a hit, by cache.
+    instructions: BTreeMap<String, u64>,
+    scenarios: Vec<Scenario>,
+}
+
+/// The times of reads under one load.
+#[derive(Serialize, Deserialize)]
+struct Scenario {
+    scenario: String,
+    /// The nanoseconds of a read in each round, by cache.
+    nanoseconds: BTreeMap<String, Vec<f64>>,
+}
+
+/// Measures all caches in turn, `rounds` times, and writes their section.
+///
+/// # Errors
+/// If something cannot be installed, built or written.
+pub(super) async fn run(rounds: u32) -> Result<()> {
+    let valgrind = setup::valgrind().await?;
+    let program = build(&[]).await?;
+    let mut instructions = BTreeMap::new();
+    for subject in SUBJECTS {
+        instructions.insert(subject.to_owned(), per_hit(&valgrind, &program, subject).await?);
+    }
+    let mut times = command(&program, ["memory", "--rounds"]);
+    times.arg(rounds.to_string());
+    let scenarios = measured("measuring all caches in turn", "30 s", times).await?;
+    let memory = Memory { instructions, scenarios };
+    publish(COMMAND, "bench/memory.json", &memory, &page(&memory, rounds))
+}
+
+fn page(memory: &Memory, rounds: u32) -> String {
     let mut page = format!(
         "## Reads that memory answers
 
-`cargo xtask bench memory --rounds {rounds}` has written this section, and the same results as JSON to
+`{COMMAND} --rounds {rounds}` has written this section, and the same results as JSON to
 [bench/memory.json](bench/memory.json).
 
-- Machine: {}.
-- Compiler: {}.
-- Versions: {}.
+{}
 
 A read is `get_or_load` of `page:{{id}}`, with 1,000 keys that are all in memory; other caches get the
 key as a text, which is formatted into a buffer for each read. Values are `Arc<String>`s of 100
@@ -31,9 +69,7 @@ bytes.
 Instructions of one hit, counted by callgrind. They do not depend on the load of the machine.
 
 ",
-        machine(),
-        output("rustc", &["--version"]).unwrap_or_default(),
-        versions(),
+        machine::facts(),
     );
     table(&mut page, "instructions", |subject| {
         memory.instructions.get(subject).map(u64::to_string).unwrap_or_default()
@@ -67,27 +103,8 @@ of Strata to {PEER}. Goal: at most 1.00.
 A miss of Strata does what other caches in memory do not: it joins the callers of one key in a task,
 registers the load with the journal's position, and serialises the value for the tier that processes
 share (here the embedded one). The loads with misses show that price.
-
-## Hit ratios
-
-The part of 400,000 reads that memory answers, in percent. Each cache may hold 1,000 entries. Goal:
-within one point of the best.
-
 ",
     );
-    let _ = writeln!(
-        page,
-        "| trace | {} | reached |\n|---|{}---|",
-        SUBJECTS.join(" | "),
-        "---|".repeat(SUBJECTS.len())
-    );
-    for Trace { trace, hit_ratio } in &memory.traces {
-        let ratio = |subject: &str| hit_ratio.get(subject).map_or(0.0, |ratio| ratio * 100.0);
-        let best = SUBJECTS.map(ratio).into_iter().fold(0.0, f64::max);
-        let is_reached = if ratio("strata") >= best - 1.0 { "yes" } else { "no" };
-        let ratios = SUBJECTS.map(|subject| format!("{:.1}", ratio(subject)));
-        let _ = writeln!(page, "| {trace} | {} | {is_reached} |", ratios.join(" | "));
-    }
     page
 }
 
@@ -108,25 +125,6 @@ fn ratio(scenario: &Scenario) -> f64 {
 
 fn times<'a>(scenario: &'a Scenario, subject: &str) -> &'a [f64] {
     scenario.nanoseconds.get(subject).map_or(&[], Vec::as_slice)
-}
-
-/// Describes the machine: its processor, cores and kernel.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let model = processor().unwrap_or_else(|| "unknown processor".to_owned());
-    let kernel = output("uname", &["-sr"]).unwrap_or_default();
-    format!("{model}, {cores} cores, {kernel}")
-}
-
-/// Returns the versions of the peers, as Cargo.lock has them.
-fn versions() -> String {
-    let lock = std::fs::read_to_string(paths::root().join("Cargo.lock")).unwrap_or_default();
-    let version_of = |package: &str| {
-        let (_, found) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
-        Some(format!("{package} {}", found.split('"').next()?))
-    };
-    let packages = ["quick_cache", "lru", "moka", "foyer-memory"];
-    packages.into_iter().filter_map(version_of).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
