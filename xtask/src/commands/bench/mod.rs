@@ -3,8 +3,10 @@
 
 mod edge;
 mod instructions;
+mod machine;
 mod page;
 mod section;
+mod shared_tier;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,20 @@ pub(crate) enum Bench {
     },
     /// Check the number of instructions of a hit in memory
     Instructions,
+    /// Measure reads of single values that Redis answers beside the bare client, and write
+    /// BENCHMARKS.md
+    Redis {
+        /// How often both are measured, for each number of callers
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+    /// Measure reads of 100 values at a time that Redis answers beside the bare client, and write
+    /// BENCHMARKS.md
+    Batch {
+        /// How often both are measured, for each number of callers
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
     /// write BENCHMARKS.md
     Edge {
@@ -88,6 +104,8 @@ struct Scenario {
 pub(crate) async fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory(*rounds).await,
+        Bench::Redis { rounds } => shared_tier::run(&shared_tier::REDIS, *rounds).await,
+        Bench::Batch { rounds } => shared_tier::run(&shared_tier::BATCH, *rounds).await,
         Bench::Instructions => check_instructions().await,
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await

@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
+use super::machine::{machine, versions};
 use super::{Memory, SUBJECTS, Scenario, Trace, median};
 use crate::command::output;
-use crate::commands::demo::processor;
-use crate::paths;
 
 /// The instructions that a hit in memory may take, by the project's goal.
 const INSTRUCTIONS_GOAL: u64 = 450;
@@ -33,7 +32,7 @@ Instructions of one hit, counted by callgrind. They do not depend on the load of
 ",
         machine(),
         output("rustc", &["--version"]).unwrap_or_default(),
-        versions(),
+        versions(&["quick_cache", "lru", "moka", "foyer-memory"]),
     );
     table(&mut page, "instructions", |subject| {
         memory.instructions.get(subject).map(u64::to_string).unwrap_or_default()
@@ -108,25 +107,6 @@ fn ratio(scenario: &Scenario) -> f64 {
 
 fn times<'a>(scenario: &'a Scenario, subject: &str) -> &'a [f64] {
     scenario.nanoseconds.get(subject).map_or(&[], Vec::as_slice)
-}
-
-/// Describes the machine: its processor, cores and kernel.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let model = processor().unwrap_or_else(|| "unknown processor".to_owned());
-    let kernel = output("uname", &["-sr"]).unwrap_or_default();
-    format!("{model}, {cores} cores, {kernel}")
-}
-
-/// Returns the versions of the peers, as Cargo.lock has them.
-fn versions() -> String {
-    let lock = std::fs::read_to_string(paths::root().join("Cargo.lock")).unwrap_or_default();
-    let version_of = |package: &str| {
-        let (_, found) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
-        Some(format!("{package} {}", found.split('"').next()?))
-    };
-    let packages = ["quick_cache", "lru", "moka", "foyer-memory"];
-    packages.into_iter().filter_map(version_of).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
