@@ -3,6 +3,7 @@
 
 mod hit_ratio;
 mod hits;
+mod shared_tier;
 mod subjects;
 mod wall_time;
 
@@ -32,6 +33,11 @@ enum Command {
         #[arg(long, default_value_t = 21)]
         rounds: usize,
     },
+    /// Measure reads of single values that Redis answers, beside the bare client, and print JSON
+    Redis(shared_tier::Options),
+    /// Measure reads of 100 values at a time that Redis answers, beside the bare client, and print
+    /// JSON
+    Batch(shared_tier::Options),
 }
 
 fn main() {
@@ -39,5 +45,7 @@ fn main() {
         Command::Hits { subject, count } => hits::run(&subject, count),
         Command::HitRatio => hit_ratio::run(),
         Command::Memory { rounds } => wall_time::run(rounds),
+        Command::Redis(options) => shared_tier::run(&options, 1),
+        Command::Batch(options) => shared_tier::run(&options, 100),
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
-use super::{SUBJECTS, build, machine, measured, publish};
+use super::{PEERS, SUBJECTS, build, machine, measured, publish};
 use crate::command::command;
 
 const COMMAND: &str = "cargo xtask bench hit-ratio";
@@ -45,7 +45,7 @@ within one point of the best.
 | trace | {} | reached |
 |---|{}---|
 ",
-        machine::facts(),
+        machine::facts(&PEERS, &[]),
         SUBJECTS.join(" | "),
         "---|".repeat(SUBJECTS.len())
     );

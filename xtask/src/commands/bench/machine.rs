@@ -4,13 +4,16 @@ use crate::command::output;
 use crate::commands::demo::processor;
 use crate::paths;
 
-/// Returns the list that begins each section about the origin SDK.
-pub(super) fn facts() -> String {
+/// Returns the list that begins a section about the origin SDK, with the versions of these packages
+/// and of other programs.
+pub(super) fn facts(packages: &[&str], programs: &[&str]) -> String {
+    let versions: Vec<_> =
+        versions(packages).into_iter().chain(programs.iter().map(|program| (*program).to_owned())).collect();
     format!(
         "- Machine: {}.\n- Compiler: {}.\n- Versions: {}.",
         machine(),
         output("rustc", &["--version"]).unwrap_or_default(),
-        versions(),
+        versions.join(", "),
     )
 }
 
@@ -22,13 +25,12 @@ fn machine() -> String {
     format!("{model}, {cores} cores, {kernel}")
 }
 
-/// Returns the versions of the peers, as Cargo.lock has them.
-fn versions() -> String {
+/// Returns the versions of packages, as Cargo.lock has them.
+fn versions(packages: &[&str]) -> Vec<String> {
     let lock = std::fs::read_to_string(paths::root().join("Cargo.lock")).unwrap_or_default();
-    let version_of = |package: &str| {
+    let version_of = |package: &&str| {
         let (_, found) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
         Some(format!("{package} {}", found.split('"').next()?))
     };
-    let packages = ["quick_cache", "lru", "moka", "foyer-memory"];
-    packages.into_iter().filter_map(version_of).collect::<Vec<_>>().join(", ")
+    packages.iter().filter_map(version_of).collect()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
 use super::instructions::per_hit;
-use super::{SUBJECTS, build, machine, measured, median, publish};
+use super::{PEERS, SUBJECTS, build, machine, measured, median, publish};
 use crate::command::command;
 use crate::commands::setup;
 
@@ -69,7 +69,7 @@ bytes.
 Instructions of one hit, counted by callgrind. They do not depend on the load of the machine.
 
 ",
-        machine::facts(),
+        machine::facts(&PEERS, &[]),
     );
     table(&mut page, "instructions", |subject| {
         memory.instructions.get(subject).map(u64::to_string).unwrap_or_default()

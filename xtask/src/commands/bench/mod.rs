@@ -7,6 +7,7 @@ mod instructions;
 mod machine;
 mod memory;
 mod section;
+mod shared_tier;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,9 @@ use crate::paths;
 
 /// The caches in the order of the page's columns.
 const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
+
+/// The packages behind them.
+const PEERS: [&str; 4] = ["quick_cache", "lru", "moka", "foyer-memory"];
 
 /// The instructions of a hit in memory, and the deviation that is allowed, in percent. They depend
 /// on the code and the compiler alone, not on the machine's load.
@@ -44,6 +48,20 @@ pub(crate) enum Bench {
     HitRatio,
     /// Check the number of instructions of a hit in memory
     Instructions,
+    /// Measure reads of single values that Redis answers beside the bare client, and write
+    /// BENCHMARKS.md
+    Redis {
+        /// How often both are measured, for each number of callers
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+    /// Measure reads of 100 values at a time that Redis answers beside the bare client, and write
+    /// BENCHMARKS.md
+    Batch {
+        /// How often both are measured, for each number of callers
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
     /// write BENCHMARKS.md
     Edge {
@@ -59,8 +77,13 @@ pub(crate) enum Bench {
 }
 
 /// The measurements that write BENCHMARKS.md, with their defaults, in its order.
-const ALL: [Bench; 3] =
-    [Bench::Memory { rounds: 21 }, Bench::HitRatio, Bench::Edge { seconds: 3, rounds: 3 }];
+const ALL: [Bench; 5] = [
+    Bench::Memory { rounds: 21 },
+    Bench::HitRatio,
+    Bench::Redis { rounds: 15 },
+    Bench::Batch { rounds: 15 },
+    Bench::Edge { seconds: 3, rounds: 3 },
+];
 
 /// Runs a measurement, or all of them.
 ///
@@ -79,6 +102,8 @@ async fn run_one(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory::run(*rounds).await,
         Bench::HitRatio => hit_ratio::run().await,
+        Bench::Redis { rounds } => shared_tier::run(&shared_tier::REDIS, *rounds).await,
+        Bench::Batch { rounds } => shared_tier::run(&shared_tier::BATCH, *rounds).await,
         Bench::Instructions => check_instructions().await,
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
