@@ -3,8 +3,10 @@
 
 mod edge;
 mod instructions;
+mod invalidate;
 mod page;
 mod section;
+mod stampede;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use self::instructions::per_hit;
 use super::setup;
 use crate::command::{cargo, command, run_for_lines, run_quietly};
 use crate::paths;
+use crate::stack::redis;
 
 /// The results of `memory`, for programs.
 const MEMORY_JSON: &str = "bench/memory.json";
@@ -43,6 +46,23 @@ pub(crate) enum Bench {
     },
     /// Check the number of instructions of a hit in memory
     Instructions,
+    /// Measure stampedes of 10,000 callers in 8 processes beside patterns of articles, and write
+    /// BENCHMARKS.md
+    Stampede {
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+    /// Measure how long invalidations take to reach other processes, and what those of a tag cost,
+    /// and write BENCHMARKS.md
+    Invalidate {
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Measure only what this many followers of the journal cost, and print it
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        followers: Option<u32>,
+    },
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
     /// write BENCHMARKS.md
     Edge {
@@ -89,6 +109,11 @@ pub(crate) async fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory(*rounds).await,
         Bench::Instructions => check_instructions().await,
+        Bench::Stampede { rounds } => stampede::run(*rounds).await,
+        Bench::Invalidate { rounds, followers: None } => invalidate::run(*rounds).await,
+        Bench::Invalidate { rounds, followers: Some(followers) } => {
+            invalidate::run_with_followers(*rounds, *followers).await
+        }
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
         }
@@ -123,6 +148,15 @@ fn median(values: &[f64]) -> f64 {
 async fn measured<T: DeserializeOwned>(step: &str, program: Command) -> Result<T> {
     let printed = run_for_lines(step, Some("2 min"), program).await?;
     serde_json::from_str(printed.first().map_or("", String::as_str)).context(|| step.to_owned())
+}
+
+/// Runs a measurement on a Redis server of its own, and parses the JSON that it prints.
+async fn measured_on_redis<T: DeserializeOwned>(step: &str, arguments: &[&str]) -> Result<T> {
+    let program = build(&["--no-default-features"]).await?;
+    let redis = redis::start(None).await?;
+    let mut program = command(&program, []);
+    program.args(arguments).args(["--redis", &redis.url()]);
+    measured(step, program).await
 }
 
 async fn check_instructions() -> Result<()> {

@@ -96,7 +96,8 @@ fn table(page: &mut String, name: &str, value: impl Fn(&str) -> String) {
     let _ = writeln!(page, "| {name} | {} |", SUBJECTS.map(value).join(" | "));
 }
 
-fn reached(is_reached: bool) -> &'static str {
+/// Returns whether a goal is reached, as a sentence.
+pub(super) fn reached(is_reached: bool) -> &'static str {
     if is_reached { "Reached." } else { "Not reached." }
 }
 
@@ -111,7 +112,7 @@ fn times<'a>(scenario: &'a Scenario, subject: &str) -> &'a [f64] {
 }
 
 /// Describes the machine: its processor, cores and kernel.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let model = processor().unwrap_or_else(|| "unknown processor".to_owned());
     let kernel = output("uname", &["-sr"]).unwrap_or_default();
