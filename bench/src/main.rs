@@ -1,13 +1,19 @@
 //! Measures reads of the origin SDK and of other caches. `cargo xtask bench` runs it, also under
 //! callgrind, and writes the results to `BENCHMARKS.md`.
 
+mod fleet;
 mod hit_ratio;
 mod hits;
+mod invalidate;
+mod server;
 mod shared_tier;
+mod stampede;
 mod subjects;
 mod wall_time;
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
 
 /// Measures the origin SDK beside other caches.
 #[derive(Parser)]
@@ -38,14 +44,76 @@ enum Command {
     /// Measure reads of 100 values at a time that Redis answers, beside the bare client, and print
     /// JSON
     Batch(shared_tier::Options),
+    /// Measure stampedes of a fleet of processes, and print JSON
+    Stampede {
+        #[command(flatten)]
+        redis: Redis,
+        /// How often each pattern is measured
+        #[arg(long, default_value_t = 11)]
+        rounds: u64,
+    },
+    /// Measure how long invalidations take to reach other processes, and print JSON
+    Invalidate {
+        #[command(flatten)]
+        redis: Redis,
+        /// How often each way is measured
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// How many caches follow the journal, each over connections of its own
+        #[arg(long, default_value_t = 3)]
+        followers: usize,
+        /// Measure invalidations of tags with up to a million entries, too
+        #[arg(long)]
+        tags: bool,
+    },
+    /// Be a process of the measured fleet
+    #[command(hide = true)]
+    Member {
+        #[command(flatten)]
+        redis: Redis,
+    },
 }
 
-fn main() {
-    match Arguments::parse().command {
-        Command::Hits { subject, count } => hits::run(&subject, count),
-        Command::HitRatio => hit_ratio::run(),
-        Command::Memory { rounds } => wall_time::run(rounds),
-        Command::Redis(options) => shared_tier::run(&options, 1),
-        Command::Batch(options) => shared_tier::run(&options, 100),
+#[derive(Args)]
+struct Redis {
+    /// The URL of a Redis server of the measurement's own
+    #[arg(long)]
+    redis: String,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Hits { subject, count } => {
+            hits::run(&subject, count);
+            Ok(())
+        }
+        Command::HitRatio => {
+            hit_ratio::run();
+            Ok(())
+        }
+        Command::Memory { rounds } => {
+            wall_time::run(rounds);
+            Ok(())
+        }
+        Command::Redis(options) => {
+            shared_tier::run(&options, 1);
+            Ok(())
+        }
+        Command::Batch(options) => {
+            shared_tier::run(&options, 100);
+            Ok(())
+        }
+        Command::Stampede { redis, rounds } => stampede::run(&redis.redis, rounds),
+        Command::Invalidate { redis, rounds, followers, tags } => {
+            invalidate::run(&redis.redis, rounds, followers, tags)
+        }
+        Command::Member { redis } => fleet::run_member(&redis.redis),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

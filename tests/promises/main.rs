@@ -16,6 +16,7 @@ mod follower;
 mod g1_invalidation;
 mod g2_races;
 mod g3_remove_is_final;
+mod g4_commands;
 mod g4_fleet;
 mod g4_one_load;
 mod g4_stampede;

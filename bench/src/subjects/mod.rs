@@ -1,5 +1,6 @@
 //! The caches that are measured, behind one trait.
 
+pub(crate) mod article;
 #[cfg(feature = "peers")]
 pub(crate) mod peers;
 mod strata;
@@ -7,7 +8,7 @@ mod strata;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use self::strata::Strata;
+pub(crate) use self::strata::{Group, Page, Part, Strata};
 
 /// A cached value.
 pub(crate) type Value = String;

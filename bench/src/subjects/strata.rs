@@ -13,6 +13,10 @@ origin_sdk::keys! {
 
     /// A page.
     pub key Page { id: u64 } = "page:{id}";
+    /// An entry of a group.
+    pub key Part { group: u64, id: u64 } = "part:{group}:{id}";
+    /// The tag of a group's entries.
+    pub tag Group { id: u64 } = "group:{id}";
 }
 
 /// The origin SDK with the embedded store.

@@ -186,7 +186,8 @@ where
         }
         let loads = stream::iter(misses).map(async |missed| {
             let loader = boxed(Work::Loader, &loader, Some);
-            (missed.index, self.load_missed(&missed.key, loader, missed.fallback).await)
+            let caller = self.inner.caller(false);
+            (missed.index, self.load_missed(&missed.key, caller, loader, missed.fallback).await)
         });
         let mut loads = loads.buffer_unordered(LOADS_AT_ONCE);
         while let Some((index, result)) = loads.next().await {

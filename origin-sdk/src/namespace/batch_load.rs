@@ -33,7 +33,7 @@ const LOADERS_AT_ONCE: usize = 4;
 pub(super) struct BatchLoad<K, V> {
     pub(super) key: K,
     pub(super) request: LoadRequest<V>,
-    pub(super) guard: LeaderGuard<LoadOutcome<V>, RunningLoad>,
+    pub(super) guard: LeaderGuard<LoadOutcome<V>, RunningLoad<V>>,
 }
 
 /// A load, and the result of the request for its lease.

@@ -14,7 +14,7 @@ use crate::stampede::Run;
 
 /// A caller that waits for loads.
 pub(super) struct Caller {
-    called_at: Duration,
+    pub(super) called_at: Duration,
     /// When it gets a stale value, if there is one.
     soft_deadline: Option<Instant>,
     is_batch: bool,

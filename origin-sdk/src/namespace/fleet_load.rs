@@ -68,6 +68,18 @@ impl<V: Send + Sync + 'static> Inner<V> {
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
     }
 
+    /// Reads the value that another process has just stored. This is cheaper than a claim, which
+    /// would acquire and release the lease.
+    async fn find_filled(
+        &self,
+        lease_request: &LeaseRequest,
+        request: &LoadRequest<V>,
+    ) -> Option<Arc<Entry<V>>> {
+        let read = self.begin_read(&request.key);
+        // After an error, the claim that follows decides.
+        lease_request.find(|stored| self.fresh_entry(request, stored, &read)).await.ok().flatten()
+    }
+
     /// Waits until the lease is available or the value is stored, for half of the hard timeout at
     /// most, and until the cache is closed: a process that hangs must not prevent this one from
     /// loading or closing.
@@ -95,16 +107,22 @@ impl<V: Send + Sync + 'static> Inner<V> {
     ) -> LeaseOutcome<Arc<Entry<V>>> {
         let mut has_failed = false;
         loop {
-            match lease_request.wait(left).await {
+            let is_filled = match lease_request.wait(left).await {
                 Ok(Outcome::NotShared) => return LeaseOutcome::Unavailable,
                 // If each waiter loaded after a failure, the last one would fail after as many
                 // loads as there are processes.
                 Ok(Outcome::Failed) if has_failed => return LeaseOutcome::Failed,
-                Ok(outcome) => has_failed |= outcome == Outcome::Failed,
+                Ok(outcome) => {
+                    has_failed |= outcome == Outcome::Failed;
+                    outcome == Outcome::Filled
+                }
                 Err(error) => return self.without_lease(&request.key, &error),
-            }
+            };
             // The semaphore is never closed.
             let permit = self.core.lease_commands.acquire().await;
+            if is_filled && let Some(entry) = self.find_filled(lease_request, request).await {
+                return LeaseOutcome::Found(entry);
+            }
             let outcome = self.try_acquire(lease_request, request).await;
             drop(permit);
             match outcome {

@@ -1,14 +1,14 @@
 //! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
 //! and stores the value.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::caller::Awaited;
+use super::caller::{Awaited, Caller};
 use super::run::LoaderOutput;
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
@@ -32,20 +32,55 @@ pub(super) struct LoadStart {
     pub(super) position: Position,
 }
 
+/// The time in which callers join a load because the lookup of another caller has missed. Without
+/// it, callers that arrive during a load would look the key up in the shared tier without a pause.
+/// Another process may store the value meanwhile, although this one's loader hangs, so they do look
+/// it up again.
+const MISS_COUNTS_FOR: Duration = Duration::from_millis(250);
+
 /// A load that is running, for the callers that join it.
-#[derive(Clone)]
-pub(super) struct RunningLoad {
+pub(super) struct RunningLoad<V> {
     start: LoadStart,
     pub(super) flight: Arc<Flight>,
     /// Whether one loader loads several keys.
     pub(super) is_batch: bool,
+    last_miss: Arc<Mutex<Option<Miss<V>>>>,
+}
+
+/// A lookup that found nothing to serve, by a caller that then joined the load.
+struct Miss<V> {
+    /// The clock's reading before the lookup.
+    at: Duration,
+    /// The entry to serve if the load fails.
+    fallback: Option<Arc<Entry<V>>>,
+}
+
+impl<V> Clone for RunningLoad<V> {
+    fn clone(&self) -> Self {
+        let Self { start, flight, is_batch, last_miss } = self;
+        let (flight, last_miss) = (Arc::clone(flight), Arc::clone(last_miss));
+        Self { start: *start, flight, is_batch: *is_batch, last_miss }
+    }
+}
+
+impl<V> RunningLoad<V> {
+    fn note_miss(&self, miss: Miss<V>) {
+        *self.last_miss.lock().unwrap_or_else(PoisonError::into_inner) = Some(miss);
+    }
+
+    /// Returns the last miss if it still counts.
+    fn miss_at(&self, now: Duration) -> Option<Miss<V>> {
+        let last_miss = self.last_miss.lock().unwrap_or_else(PoisonError::into_inner);
+        let miss = last_miss.as_ref().filter(|miss| now.saturating_sub(miss.at) < MISS_COUNTS_FOR)?;
+        Some(Miss { at: miss.at, fallback: miss.fallback.clone() })
+    }
 }
 
 /// The outcome of a load: `None` if a batch's loader has no value for the key.
 pub(super) type LoadOutcome<V> = Result<Option<LoadedValue<V>>, LoadError>;
 
 /// A caller that waits for a load.
-pub(super) type LoadWaiter<V> = Waiter<LoadOutcome<V>, RunningLoad>;
+pub(super) type LoadWaiter<V> = Waiter<LoadOutcome<V>, RunningLoad<V>>;
 
 /// The value of a load, and its origin.
 pub(super) struct LoadedValue<V> {
@@ -100,22 +135,50 @@ where
     K: Key + Clone,
     V: Send + Sync + 'static,
 {
+    /// Awaits the running load of a key that memory does not have, if the lookup of another caller
+    /// has just missed. Returns `None` if the caller has to look the key up.
+    pub(super) async fn await_running_load(
+        &self,
+        key: &K,
+        caller: &mut Caller,
+        held: Option<&Arc<Entry<V>>>,
+    ) -> Result<Option<Cached<V>>, LoadError> {
+        let text = key.to_text();
+        let Some(waiter) = self.inner.loads.join(&text) else { return Ok(None) };
+        let (now, journal) = (self.inner.start(), &self.inner.core.journal);
+        let Some(miss) = waiter.start.miss_at(now.at) else { return Ok(None) };
+        let scopes = || entry::scopes(&text, &self.load_context(key).tags());
+        if journal.is_lagging(now.at) || !self.inner.may_join(&waiter.start, now, scopes) {
+            return Ok(None);
+        }
+        self.inner.forbid_cycle(&text)?;
+        match self.inner.await_load(&waiter, caller, held.or(miss.fallback.as_ref())).await? {
+            Awaited::Cached(cached) => Ok(Some(cached)),
+            Awaited::Absent | Awaited::Again => {
+                caller.is_again = true;
+                Ok(None)
+            }
+        }
+    }
+
     /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
     /// the loader.
     pub(super) async fn load_missed(
         &self,
         key: &K,
+        mut caller: Caller,
         loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
     ) -> Result<Cached<V>, LoadError> {
         let text = key.to_text();
         self.inner.forbid_cycle(&text)?;
-        let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
+        let mut loader = Some(loader);
         loop {
             if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
                 return result;
             }
             let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+            waiter.start.note_miss(Miss { at: caller.called_at, fallback: fallback.clone() });
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
                 Awaited::Cached(cached) => return Ok(cached),
                 // The caller's own loader always returns a value.
@@ -162,10 +225,6 @@ where
 
     /// Joins the key's load if this caller may, else makes it the leader of one. The request
     /// describes the load that the leader has to run.
-    ///
-    /// After an invalidation no new caller joins a load that started before it. While the process
-    /// is disconnected from the journal it cannot know, so a load that it joins may be no older
-    /// than `max_lag`.
     pub(super) fn join_or_lead(
         &self,
         key: &K,
@@ -173,18 +232,12 @@ where
         is_batch: bool,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
-    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad>) {
+    ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad<V>>) {
         let (text, context) = (key.to_text(), self.load_context(key));
         let scopes = entry::scopes(&text, &context.tags());
-        let journal = &self.inner.core.journal;
-        let may_join = |RunningLoad { start: running, .. }: &RunningLoad| {
-            let is_current = running.changes == start.changes
-                || journal.verdict(&scopes, running.position) == Verdict::Valid;
-            let age = start.at.saturating_sub(running.at);
-            is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
-        };
+        let may_join = |running: &RunningLoad<V>| self.inner.may_join(running, start, || &scopes);
         let flight = Flight::new(self.inner.load_key(&text));
-        let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch };
+        let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch, last_miss: Arc::default() };
         let joined = self.inner.loads.join_or_lead(&text, may_join, load);
         let in_flight = self.inner.core.in_flight.load(&text, start.position);
         (LoadRequest { key: text.into(), scopes, start, in_flight, flight, context, fallback, rand }, joined)
@@ -195,6 +248,24 @@ impl<V: Send + Sync + 'static> Inner<V> {
     pub(super) fn start(&self) -> LoadStart {
         let journal = &self.core.journal;
         LoadStart { at: self.core.clock.now(), changes: journal.changes(), position: journal.position() }
+    }
+
+    /// Returns whether a caller may join the load at this moment.
+    ///
+    /// After an invalidation no new caller joins a load that started before it. While the process
+    /// is disconnected from the journal it cannot know, so a load that it joins may be no older
+    /// than `max_lag`.
+    fn may_join<S: AsRef<[ScopeHash]>>(
+        &self,
+        running: &RunningLoad<V>,
+        now: LoadStart,
+        scopes: impl FnOnce() -> S,
+    ) -> bool {
+        let (journal, running) = (&self.core.journal, running.start);
+        let is_current = running.changes == now.changes
+            || journal.verdict(scopes().as_ref(), running.position) == Verdict::Valid;
+        let age = now.at.saturating_sub(running.at);
+        is_current && (!journal.is_lagging(now.at) || age <= journal.max_lag())
     }
 
     /// Runs a whole load: acquires the lease, runs the loader and stores its value.

@@ -67,7 +67,7 @@ struct Inner<V> {
     /// Reads of the shared tier.
     lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
     /// Loads, each with the moment at which it started.
-    loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad>>,
+    loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad<V>>>,
     failures: FailureBackoff,
     /// A permit for each loader that may run.
     loaders: Arc<Semaphore>,

@@ -147,8 +147,14 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
             if self.inner.core.bypass {
                 return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
             }
+            let mut caller = self.inner.caller(false);
             let lookup = match lookup {
-                Lookup::Miss(held) => self.look_up_further(key, held).await,
+                Lookup::Miss(held) => {
+                    if let Some(cached) = self.await_running_load(key, &mut caller, held.as_ref()).await? {
+                        return Ok(cached);
+                    }
+                    self.look_up_further(key, held).await
+                }
                 hit => hit,
             };
             match lookup {
@@ -159,7 +165,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                     Ok(self.inner.serve_found(&found))
                 }
                 Lookup::Miss(fallback) => {
-                    self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
+                    self.load_missed(key, caller, boxed(Work::Loader, loader, Some), fallback).await
                 }
             }
         })

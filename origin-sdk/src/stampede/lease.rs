@@ -42,6 +42,7 @@ pub(crate) struct LeaseRequest {
     token: LeaseToken,
     ttl: Duration,
     renewals: Arc<Semaphore>,
+    /// Made before the last claim, so that it reports any later end of the lease.
     watch: Option<Watch>,
 }
 
@@ -69,7 +70,7 @@ impl LeaseRequest {
             token: LeaseToken::random(),
             ttl,
             renewals: Arc::clone(renewals),
-            watch: None,
+            watch: store.watch_at_once(key),
         }
     }
 
@@ -105,14 +106,23 @@ impl LeaseRequest {
         }
     }
 
+    /// Returns the value that the holder has stored if `accept` accepts it. Claims nothing.
+    pub(crate) async fn find<T>(
+        &self,
+        accept: impl Fn(&Stored) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.store.get(&self.key).await?.as_ref().and_then(accept))
+    }
+
     /// Waits until the current holder's lease ends: until the holder wakes this process, or until
     /// `left` has passed, which is when the lease of a crashed holder expires.
     ///
-    /// Returns how the lease ended, by which the caller decides whether to request it again. The
-    /// first call returns [`Outcome::Unknown`] at once: it only starts the watch.
+    /// Returns how the lease ended, by which the caller decides whether to request it again. If the
+    /// process had no subscription before, the first call returns [`Outcome::Unknown`] at once: it
+    /// only starts the watch.
     pub(crate) async fn wait(&mut self, left: Duration) -> Result<Outcome, StoreError> {
-        // A holder only wakes watches that exist when its lease ends. The first claim was made
-        // before there was a watch, so the lease may have ended since: claim again before the first
+        // A holder only wakes watches that exist when its lease ends. If the last claim was made
+        // before there was a watch, the lease may have ended since: claim again before the first
         // wait.
         let outcome = match self.watch.take() {
             Some(mut watch) => watch.ended(left).await,

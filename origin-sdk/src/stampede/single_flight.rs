@@ -27,6 +27,12 @@ struct Run<T, M> {
     outcome: SharedOutcome<T>,
 }
 
+impl<T, M: Clone> Run<T, M> {
+    fn waiter(&self) -> Waiter<T, M> {
+        Waiter { outcome: self.outcome.clone(), start: self.start.clone(), is_leader: false }
+    }
+}
+
 /// A future that all callers of a run share. `None` if the run panicked or was dropped.
 type SharedOutcome<T> = Shared<BoxFuture<'static, Option<T>>>;
 
@@ -66,6 +72,11 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         Arc::new(Self { runs: Mutex::new(Runs { by_key: HashMap::new(), count: 0 }) })
     }
 
+    /// Joins the key's run if there is one.
+    pub(crate) fn join(&self, key: &str) -> Option<Waiter<T, M>> {
+        self.runs().by_key.get(key).map(Run::waiter)
+    }
+
     /// Joins the key's run if there is one and `may_join` accepts its start state. Otherwise spawns
     /// `run` and registers it under the key, in place of a run that was not accepted.
     pub(crate) fn join_or_start<R: Future<Output = T> + Send + 'static>(
@@ -95,10 +106,7 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         if let Some(run) = runs.by_key.get(key)
             && may_join(&run.start)
         {
-            return (
-                Waiter { outcome: run.outcome.clone(), start: run.start.clone(), is_leader: false },
-                None,
-            );
+            return (run.waiter(), None);
         }
         let number = runs.count;
         runs.count += 1;

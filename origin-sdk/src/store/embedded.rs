@@ -261,6 +261,10 @@ impl ValueStore for EmbeddedStore {
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
         ready(Ok(Watches::default().watch(key))).boxed()
     }
+
+    fn watch_at_once(&self, _: &str) -> Option<Watch> {
+        None
+    }
 }
 
 impl JournalStore for EmbeddedStore {

@@ -226,6 +226,10 @@ impl ValueStore for FaultyStore {
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
         self.with_faults(move |inner| inner.watch(key))
     }
+
+    fn watch_at_once(&self, key: &str) -> Option<Watch> {
+        self.inner.watch_at_once(key)
+    }
 }
 
 impl JournalStore for FaultyStore {

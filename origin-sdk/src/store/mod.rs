@@ -223,6 +223,9 @@ pub(crate) trait ValueStore: Send + Sync + 'static {
     /// Returns a watch on the end of the key's lease. Create it before the [`ValueStore::claim`]
     /// that finds the holder, so that the end is not missed.
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>>;
+
+    /// Returns what [`ValueStore::watch`] returns if that needs no request to the store.
+    fn watch_at_once(&self, key: &str) -> Option<Watch>;
 }
 
 /// The ordered log of invalidations.

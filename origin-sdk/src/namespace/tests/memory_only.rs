@@ -76,7 +76,8 @@ async fn a_caller_that_missed_before_another_load_ended_gets_its_value() {
     let numbers: Namespace<Number, u64> = cache.memory_namespace(LIFETIME).build();
     load(&numbers, 7).await;
     let second = |_, _| async { Ok(8) };
-    let cached = numbers.load_missed(&KEY, boxed(Work::Loader, second, Some), None).await.unwrap();
+    let caller = numbers.inner.caller(false);
+    let cached = numbers.load_missed(&KEY, caller, boxed(Work::Loader, second, Some), None).await.unwrap();
     assert_eq!((*cached.value, cached.layer), (7, Layer::Memory));
 }
 

@@ -190,6 +190,10 @@ impl ValueStore for RedisStore {
     fn watch<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Watch, StoreError>> {
         async move { self.wakeups.watch(&self.name_of(key)).await }.boxed()
     }
+
+    fn watch_at_once(&self, key: &str) -> Option<Watch> {
+        self.wakeups.watch_if_open(&self.name_of(key))
+    }
 }
 
 impl JournalStore for RedisStore {

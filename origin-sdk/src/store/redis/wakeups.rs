@@ -4,7 +4,8 @@
 //! those channels only. A load without waiters publishes nothing, and a process receives no message
 //! about loads that it does not wait for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,6 +26,7 @@ pub(super) struct Wakeups {
     channel: String,
     timeouts: Timeouts,
     watches: Watches,
+    is_open: Arc<AtomicBool>,
     subscription: Mutex<Option<AbortOnDrop>>,
     /// Locked while subscribing, so that concurrent callers share one connection.
     subscribing: tokio::sync::Mutex<()>,
@@ -37,6 +39,7 @@ impl Wakeups {
             channel,
             timeouts,
             watches: Watches::default(),
+            is_open: Arc::default(),
             subscription: Mutex::default(),
             subscribing: tokio::sync::Mutex::default(),
         }
@@ -48,12 +51,22 @@ impl Wakeups {
             let _subscribing = self.subscribing.lock().await;
             if !self.is_open() {
                 let (sink, stream) = self.subscribe().await?;
-                let listening =
-                    tokio::spawn(listen(self.watches.clone(), sink, stream, self.timeouts.command));
-                *self.subscription() = Some(AbortOnDrop(listening));
+                let subscription =
+                    Subscription { watches: self.watches.clone(), is_open: Arc::clone(&self.is_open) };
+                self.is_open.store(true, Ordering::Release);
+                let listening = tokio::spawn(subscription.listen(sink, stream, self.timeouts.command));
+                let mut current = self.subscription.lock().unwrap_or_else(PoisonError::into_inner);
+                *current = Some(AbortOnDrop(listening));
             }
         }
         Ok(self.watches.watch(key))
+    }
+
+    /// Returns a watch on the end of the key's lease if the subscription is open.
+    pub(super) fn watch_if_open(&self, key: &str) -> Option<Watch> {
+        // The watch first: if the subscription ends in between, its end wakes the watch.
+        let watch = self.watches.watch(key);
+        self.is_open().then_some(watch)
     }
 
     /// Returns the channel on which to notify this process, while its subscription is open.
@@ -72,33 +85,43 @@ impl Wakeups {
     }
 
     fn is_open(&self) -> bool {
-        self.subscription().as_ref().is_some_and(|task| !task.0.is_finished())
-    }
-
-    fn subscription(&self) -> MutexGuard<'_, Option<AbortOnDrop>> {
-        self.subscription.lock().unwrap_or_else(PoisonError::into_inner)
+        self.is_open.load(Ordering::Acquire)
     }
 }
 
-/// Forwards published outcomes to the waiters until the connection fails. Then wakes all waiters,
-/// as messages may have been lost.
-async fn listen(watches: Watches, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
-    loop {
-        match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
-            Ok(Some(message)) => {
-                let text = String::from_utf8_lossy(message.get_payload_bytes());
-                if let Some((outcome, key)) = text.split_once(' ') {
-                    watches.notify(key, Outcome::from_name(outcome));
+/// An open subscription. Its end wakes all waiters, as messages may have been lost, also if its
+/// runtime has ended.
+struct Subscription {
+    watches: Watches,
+    is_open: Arc<AtomicBool>,
+}
+
+impl Subscription {
+    /// Forwards published outcomes to the waiters until the connection fails.
+    async fn listen(self, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
+        loop {
+            match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
+                Ok(Some(message)) => {
+                    let text = String::from_utf8_lossy(message.get_payload_bytes());
+                    if let Some((outcome, key)) = text.split_once(' ') {
+                        self.watches.notify(key, Outcome::from_name(outcome));
+                    }
                 }
-            }
-            Ok(None) => break,
-            Err(_) => {
-                let ping = sink.ping::<redis::Value>();
-                if !matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(_))) {
-                    break;
+                Ok(None) => return,
+                Err(_) => {
+                    let ping = sink.ping::<redis::Value>();
+                    if !matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(_))) {
+                        return;
+                    }
                 }
             }
         }
     }
-    watches.notify_all();
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.is_open.store(false, Ordering::Release);
+        self.watches.notify_all();
+    }
 }

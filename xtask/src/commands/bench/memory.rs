@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
 use super::instructions::per_hit;
-use super::{PEERS, SUBJECTS, build, machine, measured, median, publish};
+use super::{PEERS, SUBJECTS, build, machine, measured, median, publish, reached};
 use crate::command::command;
 use crate::commands::setup;
 
@@ -111,10 +111,6 @@ share (here the embedded one). The loads with misses show that price.
 fn table(page: &mut String, name: &str, value: impl Fn(&str) -> String) {
     let _ = writeln!(page, "| | {} |\n|---|{}", SUBJECTS.join(" | "), "---|".repeat(SUBJECTS.len()));
     let _ = writeln!(page, "| {name} | {} |", SUBJECTS.map(value).join(" | "));
-}
-
-fn reached(is_reached: bool) -> &'static str {
-    if is_reached { "Reached." } else { "Not reached." }
 }
 
 /// Returns the median of the rounds' ratios of Strata to its fastest peer.

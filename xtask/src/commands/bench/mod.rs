@@ -4,10 +4,12 @@
 mod edge;
 mod hit_ratio;
 mod instructions;
+mod invalidate;
 mod machine;
 mod memory;
 mod section;
 mod shared_tier;
+mod stampede;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,8 +22,9 @@ use tokio::process::Command;
 
 use self::instructions::per_hit;
 use super::setup;
-use crate::command::{cargo, run_for_lines, run_quietly};
+use crate::command::{cargo, command, run_for_lines, run_quietly};
 use crate::paths;
+use crate::stack::redis;
 
 /// The caches in the order of the page's columns.
 const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
@@ -62,6 +65,23 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "N", default_value_t = 15, value_parser = value_parser!(u32).range(1..))]
         rounds: u32,
     },
+    /// Measure stampedes of 10,000 callers in 8 processes beside patterns of articles, and write
+    /// BENCHMARKS.md
+    Stampede {
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+    },
+    /// Measure how long invalidations take to reach other processes, and what those of a tag cost,
+    /// and write BENCHMARKS.md
+    Invalidate {
+        /// Rounds; the medians count
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Measure only what this many followers of the journal cost, and print it
+        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        followers: Option<u32>,
+    },
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
     /// write BENCHMARKS.md
     Edge {
@@ -77,11 +97,13 @@ pub(crate) enum Bench {
 }
 
 /// The measurements that write BENCHMARKS.md, with their defaults, in its order.
-const ALL: [Bench; 5] = [
+const ALL: [Bench; 7] = [
     Bench::Memory { rounds: 21 },
     Bench::HitRatio,
     Bench::Redis { rounds: 15 },
     Bench::Batch { rounds: 15 },
+    Bench::Stampede { rounds: 11 },
+    Bench::Invalidate { rounds: 5, followers: None },
     Bench::Edge { seconds: 3, rounds: 3 },
 ];
 
@@ -105,6 +127,11 @@ async fn run_one(bench: &Bench) -> Result<()> {
         Bench::Redis { rounds } => shared_tier::run(&shared_tier::REDIS, *rounds).await,
         Bench::Batch { rounds } => shared_tier::run(&shared_tier::BATCH, *rounds).await,
         Bench::Instructions => check_instructions().await,
+        Bench::Stampede { rounds } => stampede::run(*rounds).await,
+        Bench::Invalidate { rounds, followers: None } => invalidate::run(*rounds).await,
+        Bench::Invalidate { rounds, followers: Some(followers) } => {
+            invalidate::run_with_followers(*rounds, *followers).await
+        }
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
         }
@@ -123,6 +150,20 @@ fn median(values: &[f64]) -> f64 {
 async fn measured<T: DeserializeOwned>(step: &str, usual: &'static str, program: Command) -> Result<T> {
     let printed = run_for_lines(step, Some(usual), program).await?;
     serde_json::from_str(printed.first().map_or("", String::as_str)).context(|| step.to_owned())
+}
+
+/// Runs a measurement on a Redis server of its own, and parses the JSON that it prints.
+async fn measured_on_redis<T: DeserializeOwned>(step: &str, arguments: &[&str]) -> Result<T> {
+    let program = build(&["--no-default-features"]).await?;
+    let redis = redis::start(None).await?;
+    let mut program = command(&program, []);
+    program.args(arguments).args(["--redis", &redis.url()]);
+    measured(step, "2 min", program).await
+}
+
+/// Returns whether a goal is reached, as a sentence.
+fn reached(is_reached: bool) -> &'static str {
+    if is_reached { "Reached." } else { "Not reached." }
 }
 
 async fn check_instructions() -> Result<()> {

@@ -3,10 +3,10 @@
 -- reply delays the replies behind it.
 local HEAD_BYTES = 128
 
--- Returns {value or head, pttl, size}. A key of another type counts as missing.
+-- Returns {value or head, pttl, size}. A key of another type, or without a byte, counts as missing.
 local function read_value(key, inline)
   local size = redis.pcall('STRLEN', key)
-  if type(size) ~= 'number' then
+  if type(size) ~= 'number' or size == 0 then
     return {false, -2, 0}
   end
   local value
