@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 /// The keys. They are read in their order, so that each was evicted from memory long ago.
 const KEYS: u64 = 20_000;
 
-/// What to measure.
+/// The options of a measurement.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// The server, such as redis://127.0.0.1:6379; keys of the app `bench` are written to it
@@ -58,8 +58,8 @@ struct Round {
     p99_us: f64,
     /// The part of the values that Redis answered, from 0 to 1; memory answered the others.
     from_redis: f64,
-    /// Microseconds of processor time of a read, in this process and in Redis. They say more than the
-    /// other figures while the machine has other work.
+    /// Microseconds of processor time of a read, in this process and in Redis. They say more than
+    /// the other figures while the machine has other work.
     client_us: f64,
     server_us: f64,
 }

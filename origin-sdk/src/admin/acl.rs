@@ -34,6 +34,7 @@ const SERVICE: &[&str] = &[
     "getrange",
     "hget",
     "hkeys",
+    "hmget",
     "hset",
     "multi",
     "pexpire",

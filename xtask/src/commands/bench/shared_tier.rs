@@ -62,7 +62,8 @@ struct Round {
     server_us: f64,
 }
 
-/// The figures of Strata divided by those of the bare client, each the median of the rounds' ratios.
+/// The figures of Strata divided by those of the bare client, each the median of the rounds'
+/// ratios.
 struct Ratios {
     per_second: f64,
     p50: f64,
