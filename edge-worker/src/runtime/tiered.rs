@@ -71,7 +71,7 @@ impl Store for Tiered {
     type Body = Body;
 
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
-        let trusted_until = now() + self.trust;
+        let began = now();
         timeout(CACHE_TIMEOUT, async {
             let Some(mut entry) = self.cache().await.get(key).await? else { return Ok(None) };
             if let Entry::Response { response, body: body @ Some(_), .. } = &mut entry
@@ -80,7 +80,7 @@ impl Store for Tiered {
             {
                 *body = Some(Body::Whole(stream.whole(MAX_BODY_BYTES).await?));
             }
-            Ok(Some(self.memory.put_read(key, entry, trusted_until)))
+            Ok(Some(self.memory.put_read(key, entry, began, self.trust)))
         })
         .await
     }
