@@ -20,6 +20,7 @@ mod origin_name;
 mod outage;
 mod query;
 mod ranges;
+mod reconnects;
 mod responses;
 mod rules;
 mod safety;
@@ -392,6 +393,7 @@ fn main() -> ExitCode {
         outage::stored_responses_are_served_for_the_configured_outage,
         outage::without_a_journal_no_stored_response_is_served_and_a_purge_is_refused,
         successors::the_next_request_sees_the_effect_of_a_response,
+        reconnects::a_safe_request_is_repeated_once_if_its_connection_breaks,
         unreachable::stored_responses_are_served_unless_a_directive_forbids_it,
         verify::a_correct_worker_passes_and_zone_checks_are_not_checkable,
         verify::another_secret_fails,
