@@ -9,9 +9,6 @@
 //!   replaced after [`LEADER_TIMEOUT`]. A waiter gives up after [`WAIT_TIMEOUT`]. If the replaced
 //!   leader was only slow and stores its response after all, the response answers the waiters of
 //!   every leader, and the leader that replaced it.
-//! - A request that does not collapse, such as one for a part, waits only while a short response
-//!   is being stored, and not for long ([`STORING_TIMEOUT`]). A client that asks for a part right
-//!   after the whole would otherwise be faster than the store.
 //! - If the response may not be stored, or must be validated before each use, it cannot answer the
 //!   waiters. They are released, and requests for the key do not collapse for [`UNCOLLAPSED_FOR`]
 //!   (hit-for-miss), or for twice the time that the response took. Otherwise the clients of an
@@ -43,10 +40,6 @@ const RELEASE_MARGIN: Duration = Duration::from_millis(250);
 /// one more.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a request that does not collapse, such as one for a part, waits for a short response to
-/// be stored.
-pub const STORING_TIMEOUT: Duration = Duration::from_millis(200);
-
 /// How long requests for a key do not collapse after a response that cannot answer waiters.
 pub const UNCOLLAPSED_FOR: Duration = Duration::from_secs(5);
 
@@ -70,9 +63,6 @@ struct State {
     /// Ordered by key.
     entries: Vec<Entry>,
     last_id: u64,
-    /// The keys under which short responses are being stored, and when they are no longer waited
-    /// for.
-    storing: Vec<(u64, SystemTime)>,
 }
 
 /// The state of one key.
@@ -125,13 +115,6 @@ pub struct Leader {
     until: SystemTime,
 }
 
-/// A short response that is being stored. Dropping it ends the wait for it.
-#[derive(Debug)]
-pub struct Storing {
-    pending: PendingFetches,
-    key: u64,
-}
-
 /// The identity of a leader.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaderId {
@@ -173,22 +156,6 @@ impl PendingFetches {
         state
             .entry(hash(key))
             .is_some_and(|entry| matches!(entry.progress, Progress::Leading(_)) && entry.until > now)
-    }
-
-    /// Records that a short response for `key` is being stored.
-    pub fn begin_storing(&self, key: &str, now: SystemTime) -> Storing {
-        let mut state = self.0.borrow_mut();
-        // A request that the runtime cancels never runs `Drop`.
-        state.storing.retain(|(_, until)| *until > now);
-        let key = hash(key);
-        state.storing.push((key, now + STORING_TIMEOUT));
-        Storing { pending: self.clone(), key }
-    }
-
-    /// Returns whether a short response for `key` is being stored.
-    pub fn is_storing(&self, key: &str, now: SystemTime) -> bool {
-        let key = hash(key);
-        self.0.borrow().storing.iter().any(|(stored, until)| *stored == key && *until > now)
     }
 
     /// Returns whether the wait for a leader's key has ended otherwise, for example because the
@@ -290,16 +257,8 @@ impl Drop for Leader {
     }
 }
 
-impl Drop for Storing {
-    fn drop(&mut self) {
-        let storing = &mut self.pending.0.borrow_mut().storing;
-        if let Some(index) = storing.iter().position(|(key, _)| *key == self.key) {
-            storing.swap_remove(index);
-        }
-    }
-}
-
-fn hash(key: &str) -> u64 {
+/// Returns the hash by which an isolate remembers a key.
+pub(crate) fn hash(key: &str) -> u64 {
     xxh3_64_with_seed(key.as_bytes(), 0)
 }
 
@@ -416,19 +375,6 @@ mod tests {
         assert!(!pending.is_superseded(next.id()), "its own request may still succeed");
         assert!(!pending.has_leader("a", at(106)));
         assert!(matches!(join(&pending, "a", 106), Role::OriginFailed { is_disconnected: false }));
-    }
-
-    #[test]
-    fn a_response_is_being_stored_until_that_ends_or_takes_long() {
-        let pending = PendingFetches::default();
-        let first = pending.begin_storing("a", at(100));
-        let second = pending.begin_storing("a", at(100));
-        assert!(pending.is_storing("a", at(100)) && !pending.is_storing("b", at(100)));
-        drop(first);
-        assert!(pending.is_storing("a", at(100)), "the second is still being stored");
-        assert!(!pending.is_storing("a", at(100) + STORING_TIMEOUT));
-        drop(second);
-        assert!(!pending.is_storing("a", at(100)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub mod rules;
 mod runtime;
 mod sites;
 pub mod store;
+pub mod storing;
 pub mod time;
 pub mod unkeyed;
 pub mod variant_requests;

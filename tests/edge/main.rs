@@ -21,6 +21,7 @@ mod outage;
 mod persistent;
 mod query;
 mod ranges;
+mod reconnects;
 mod responses;
 mod rules;
 mod safety;
@@ -28,6 +29,7 @@ mod search;
 mod sites;
 mod stale;
 mod streams;
+mod successors;
 mod unreachable;
 mod validation;
 mod verify;
@@ -393,6 +395,8 @@ fn main() -> ExitCode {
         safety::the_body_of_an_unsafe_request_is_streamed,
         outage::stored_responses_are_served_for_the_configured_outage,
         outage::without_a_journal_no_stored_response_is_served_and_a_purge_is_refused,
+        successors::the_next_request_sees_the_effect_of_a_response,
+        reconnects::a_safe_request_is_repeated_once_if_its_connection_breaks,
         unreachable::stored_responses_are_served_unless_a_directive_forbids_it,
         verify::a_correct_worker_passes_and_zone_checks_are_not_checkable,
         verify::another_secret_fails,

@@ -31,7 +31,7 @@ impl Body {
     /// [`ErrorKind::Runtime`] if the stream breaks off; [`ErrorKind::Origin`] if the body is longer
     /// than `max_bytes`, or if all bodies together would exceed [`MAX_RESERVED_BYTES`].
     pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
-        Incoming::from(self).whole(max_bytes).await
+        Incoming::from(self).whole(max_bytes, &|| ()).await
     }
 
     /// Returns the body twice: one for the client, one for the store.
@@ -99,15 +99,16 @@ impl From<Body> for Incoming {
 }
 
 impl Incoming {
-    /// Collects the complete body. A client gets all of it, even if it is not collected.
+    /// Collects the complete body, and calls `on_end` before a client gets its end. A client gets
+    /// all of it, even if it is not collected.
     ///
     /// # Errors
     /// As [`Body::whole`], and [`ErrorKind::Runtime`] if the client disconnects.
-    pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
+    pub(crate) async fn whole(self, max_bytes: u64, on_end: &dyn Fn()) -> Result<Uint8Array, Error> {
         match self.body {
             Body::Stream(stream) => match self.client {
-                Some(client) => forward(&stream, &client, max_bytes).await,
-                None => collect(&stream, max_bytes).await,
+                Some(client) => forward(&stream, &client, max_bytes, on_end).await,
+                None => collect(&stream, max_bytes).await.inspect(|_| on_end()),
             },
             Body::Whole(bytes) => Ok(bytes),
         }
@@ -204,6 +205,7 @@ async fn forward(
     stream: &web_sys::ReadableStream,
     client: &web_sys::WritableStream,
     max_bytes: u64,
+    on_end: &dyn Fn(),
 ) -> Result<Uint8Array, Error> {
     let (reader, writer) = (stream.get_reader().unchecked_into(), client.get_writer()?);
     let collected = RefCell::new(Ok(Collected::new(max_bytes)));
@@ -221,6 +223,7 @@ async fn forward(
                 return Ok(false);
             }
         }
+        on_end();
         JsFuture::from(writer.close()).await?;
         Ok(true)
     };

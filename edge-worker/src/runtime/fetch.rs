@@ -1,23 +1,58 @@
 //! Sends requests to the origin.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method};
 use url::Url;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::futures::JsFuture;
-use worker::js_sys::{Promise, Reflect};
+use worker::js_sys::{Promise, Reflect, Uint8Array};
 use worker::web_sys;
 
-use super::to_runtime;
+use super::{now, to_runtime};
 use crate::error::{Error, ErrorKind};
 use crate::headers::{ENDS_AT_AN_UPGRADE, INTERNAL_PREFIX};
 use crate::origin::request::SET_BY_THIS_HOP;
+use crate::policy::query;
+
+/// How soon a request must fail to be repeated: within a few round trips. An origin that breaks off
+/// later has worked on the request, and would do that work twice.
+const REPEATED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Returns the origin's response. Its body is a stream in the origin's content coding. Redirects
 /// are left to the client.
 ///
+/// The origin may close an idle connection while the runtime reuses it. The runtime then repeats a
+/// request without content. A QUERY is as safe, and is repeated here, once (RFC 9110 section
+/// 9.2.2).
+///
 /// # Errors
 /// [`ErrorKind::Unreachable`] if the origin does not respond.
 pub(super) async fn fetch(
+    method: &Method,
+    url: &Url,
+    headers: &HeaderMap,
+    body: Option<&JsValue>,
+) -> Result<web_sys::Response, Error> {
+    let until = now() + REPEATED_WITHIN;
+    let mut may_repeat = is_repeatable(method, body);
+    loop {
+        match try_fetch(method, url, headers, body).await {
+            Err(error) if may_repeat && now() < until => {
+                worker::console_warn!("{method} is repeated: {error}");
+                may_repeat = false;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Returns whether a request may be sent twice: its method is safe, and its content is still there.
+fn is_repeatable(method: &Method, body: Option<&JsValue>) -> bool {
+    method.as_str() == query::METHOD && body.is_some_and(JsCast::is_instance_of::<Uint8Array>)
+}
+
+async fn try_fetch(
     method: &Method,
     url: &Url,
     headers: &HeaderMap,

@@ -75,13 +75,15 @@ impl Tiered {
     /// Returns the entry under `key` in the persistent store if its response is later than `than`:
     /// another data centre has fetched it since. Copies it into this one's cache.
     pub(super) async fn newer(&self, key: &str, than: SystemTime) -> Option<Entry<Body>> {
-        let trusted_until = now() + self.trust;
+        let began = now();
         let read = timeout(CACHE_TIMEOUT, async {
             let found = self.of_another_data_centre(key).await;
             let is_newer =
                 |(entry, _): &(Entry<Body>, Duration)| entry.response_time().is_some_and(|time| time > than);
             Ok(match found.filter(is_newer) {
-                Some(found) => Some(self.memory.put_read(key, self.copied(key, found).await, trusted_until)),
+                Some(found) => {
+                    Some(self.memory.put_read(key, self.copied(key, found).await, began, self.trust))
+                }
                 None => None,
             })
         });
@@ -120,7 +122,7 @@ impl Store for Tiered {
     type Body = Body;
 
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
-        let trusted_until = now() + self.trust;
+        let began = now();
         timeout(CACHE_TIMEOUT, async {
             let mut entry = match (self.cache().await.get(key).await, self.of_another_data_centre(key)) {
                 (Ok(Some(entry)), _) => entry,
@@ -135,7 +137,7 @@ impl Store for Tiered {
             {
                 *body = Some(Body::Whole(stream.whole(MAX_BODY_BYTES).await?));
             }
-            Ok(Some(self.memory.put_read(key, entry, trusted_until)))
+            Ok(Some(self.memory.put_read(key, entry, began, self.trust)))
         })
         .await
     }

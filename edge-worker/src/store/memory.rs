@@ -67,10 +67,14 @@ impl<B: Clone + BodyLength> Memory<B> {
         state.entries.put(key.to_owned(), Held { entry, bytes, until });
     }
 
-    /// Stores an entry that was read, and returns it. Keeps and returns another one instead that is
-    /// trusted for as long: it was stored after the read began, so the read entry may be older.
-    pub fn put_read(&self, key: &str, entry: Entry<B>, until: SystemTime) -> Entry<B> {
-        if let Some(held) = self.0.borrow_mut().entries.get(key).filter(|held| held.until >= until) {
+    /// Stores an entry for `trust` after its read `began`, and returns it. Keeps and returns
+    /// another one instead that was stored after the read began, or is a newer response: the read
+    /// may have overtaken its write.
+    pub fn put_read(&self, key: &str, entry: Entry<B>, began: SystemTime, trust: Duration) -> Entry<B> {
+        let until = began + trust;
+        let is_kept =
+            |held: &&Held<B>| held.until >= until || (held.until > began && is_newer(&held.entry, &entry));
+        if let Some(held) = self.0.borrow_mut().entries.get(key).filter(is_kept) {
             return held.entry.clone();
         }
         self.put(key, entry.clone(), until);
@@ -128,6 +132,16 @@ impl<B: Clone + BodyLength> Store for MemoryAt<'_, B> {
     }
 }
 
+/// Returns whether both entries are responses, and `entry` was received after `other`.
+fn is_newer<B>(entry: &Entry<B>, other: &Entry<B>) -> bool {
+    match (entry, other) {
+        (Entry::Response { response, .. }, Entry::Response { response: other, .. }) => {
+            response.response_time > other.response_time
+        }
+        _ => false,
+    }
+}
+
 /// Returns the estimated bytes of an entry; `None` if its body is too large or a stream.
 fn size<B: BodyLength>(key: &str, entry: &Entry<B>) -> Option<usize> {
     let content = match entry {
@@ -152,6 +166,7 @@ mod tests {
     use shared_keys::TargetKey;
 
     use super::*;
+    use crate::policy::StoredResponse;
     use crate::policy::testing::{at, headers, stored};
     use crate::store::fake::{ready, selecting};
     use crate::store::variants;
@@ -188,13 +203,29 @@ mod tests {
     fn a_read_does_not_replace_what_was_stored_after_it_began() {
         let memory = Memory::new(100_000);
         let read = |value: &str, began: u64| {
-            let _ = memory.put_read("a", response(value), at(began) + TRUST);
+            let _ = memory.put_read("a", response(value), at(began), TRUST);
             body(&memory, "a", began)
         };
         assert_eq!(read("old", 100).as_deref(), Some("old"));
         ready(memory.at(at(102), TRUST).put("a", response("new"), Duration::from_secs(60))).unwrap();
         assert_eq!(read("old", 101).as_deref(), Some("new"));
         assert_eq!(read("newer", 103).as_deref(), Some("newer"));
+    }
+
+    #[test]
+    fn a_read_does_not_replace_a_newer_response_whose_write_it_overtook() {
+        let memory = Memory::new(100_000);
+        let received_at = |secs: u64| Entry::Response {
+            response: StoredResponse { response_time: at(secs), ..stored(&[]) },
+            generation: None,
+            body: Some(format!("received at {secs}")),
+        };
+        ready(memory.at(at(100), TRUST).put("a", received_at(100), Duration::from_secs(60))).unwrap();
+        let _ = memory.put_read("a", received_at(50), at(101), TRUST);
+        assert_eq!(body(&memory, "a", 101).as_deref(), Some("received at 100"));
+        assert_eq!(body(&memory, "a", 105), None, "the read does not prolong the trust");
+        let _ = memory.put_read("a", received_at(50), at(106), TRUST);
+        assert_eq!(body(&memory, "a", 106).as_deref(), Some("received at 50"), "as the Cache API has it");
     }
 
     #[test]

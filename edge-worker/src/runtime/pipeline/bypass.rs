@@ -85,10 +85,13 @@ impl Exchange {
             // The response postdates the invalidation that its own request caused.
             response.request_time = invalidated_at.unwrap_or(request_time) + CLOCK_RESOLUTION;
             let copy = tee(&mut body, has_known_length)?;
+            let storing = self.begin_storing(&response, None);
+            // The body is read only once the journal has the invalidation.
+            storing.receive(now());
             let exchange = Rc::clone(self);
             after_response(context, async move {
                 let Some(response) = exchange.append_own_target(response).await else { return };
-                if let Err(error) = exchange.store(response, copy, retention).await {
+                if let Err(error) = exchange.store(response, copy, retention, Some(storing)).await {
                     worker::console_warn!("not stored: {error}");
                 }
             });

@@ -9,12 +9,14 @@ use http::header;
 use worker::{Context, Delay};
 
 use super::exchange::{Exchange, Extent};
+use super::store::pending_stores;
 use super::{Answer, Found};
 use crate::cache_status::{CacheStatus, Forwarded};
-use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, STORING_TIMEOUT, WAIT_TIMEOUT};
+use crate::collapse::{LEADER_TIMEOUT, LeaderId, PendingFetches, Role, WAIT_TIMEOUT};
 use crate::policy::select::variant_key;
 use crate::policy::{Decision, Forward, ForwardReason, endless, validate};
 use crate::runtime::now;
+use crate::storing::STORING_TIMEOUT;
 
 /// The milliseconds between two polls of a waiter: short at first, for origins that answer quickly.
 const POLL_MS: std::ops::RangeInclusive<u64> = 4..=64;
@@ -122,7 +124,7 @@ impl Exchange {
         if self.is_collapsible() {
             pending().has_leader(key, now())
         } else {
-            pending().is_storing(self.target.as_str(), now())
+            pending_stores().is_storing_short(self.target.as_str(), now())
         }
     }
 

@@ -148,6 +148,11 @@ impl Exchange {
         if let Some(answer) = self.serve_from_memory(context).await {
             return answer;
         }
+        if self.wait_for_received().await
+            && let Some(answer) = self.serve_from_memory(context).await
+        {
+            return answer;
+        }
         let found = self.lookup().await;
         self.count_request(&found, context);
         let (decision, found) = self.unless_newer(self.decide(&found).await, found).await;

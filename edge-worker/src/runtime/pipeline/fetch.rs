@@ -86,6 +86,17 @@ pub(super) enum StoredEffect {
     Outdated(Stored),
 }
 
+impl StoredEffect {
+    /// Returns the key of the stored response.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Updated(key) | Self::Replaced(key) => Some(key),
+            Self::Outdated(stored) => Some(&stored.key),
+        }
+    }
+}
+
 impl Exchange {
     /// Fetches a response, stores it if that is allowed, and sends it. `leader` ends once the
     /// response is stored.

@@ -166,7 +166,7 @@ impl Exchange {
         if received.is_keyed
             && let Ok(retention) = self.retention(&received.response)
         {
-            self.store(received.response, received.body.map(Incoming::from), retention).await?;
+            self.store(received.response, received.body.map(Incoming::from), retention, None).await?;
         }
         Ok(now().duration_since(began).is_ok_and(|time| time > SLOW))
     }

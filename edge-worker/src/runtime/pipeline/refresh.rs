@@ -96,7 +96,7 @@ impl Exchange {
         };
         match self.retention(&received.response) {
             Ok(retention) => {
-                self.store(received.response, received.body.map(Incoming::from), retention).await?;
+                self.store(received.response, received.body.map(Incoming::from), retention, None).await?;
             }
             // The origin no longer permits storing, so the stored response must not be served stale
             // either.

@@ -8,7 +8,6 @@ use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use worker::{Context, Delay, Env, web_sys};
 
-use super::collapse::pending;
 use super::exchange::Exchange;
 use super::fetch::{OriginResponse, StoredEffect};
 use super::serve::cut;
@@ -23,7 +22,7 @@ use crate::policy::storable;
 use crate::policy::{Detail, Forward, StoredResponse, validate};
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::{after_response, env, json_text, now, response, response_with};
-use crate::store::memory::MAX_BODY_BYTES;
+use crate::storing::Storing;
 
 /// A response to the client.
 pub(super) struct Message {
@@ -58,6 +57,7 @@ impl Exchange {
             () if !is_keyed => Err(NotStored::Spelling),
             () => self.retention(&response),
         };
+        let storing = retention.ok().map(|_| self.begin_storing(&response, effect.key()));
         match (effect, retention) {
             (StoredEffect::Replaced(key) | StoredEffect::Updated(key), Err(reason))
                 if (is_head && !is_update && is_keyed && response.status == StatusCode::OK)
@@ -85,6 +85,11 @@ impl Exchange {
             Ok(_) => tee(&mut body, has_known_length)?,
             Err(_) => None,
         };
+        if let Some(storing) = &storing
+            && (not_modified || is_head || !matches!(body, Some(Body::Stream(_))))
+        {
+            storing.receive(now());
+        }
         // The origin's response is the requested part already; an updated stored response is cut
         // here.
         let part = if is_update { range::select(self.request(), &response) } else { None };
@@ -92,11 +97,12 @@ impl Exchange {
             Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
             _ => (response.status, body),
         };
-        match retention {
-            Ok(retention) => {
-                self.store_after_response(response, stored_body, retention, leader, context);
+        match (retention, storing) {
+            (Ok(retention), Some(storing)) => {
+                let body = stored_body;
+                self.store_after_response(response, body, retention, storing, leader, context);
             }
-            Err(_) => release_uncollapsed(leader),
+            _ => release_uncollapsed(leader),
         }
         self.finish(Message { status: code, headers, undecoded, body }, not_modified, is_from_sdk, status)
     }
@@ -111,7 +117,9 @@ impl Exchange {
             let response = validate::expired(stored.response);
             if let Ok(retention) = self.retention(&response) {
                 let body = stored.body.map(Incoming::from);
-                self.store_after_response(response, body, retention, None, context);
+                let storing = self.begin_storing(&response, Some(&stored.key));
+                storing.receive(now());
+                self.store_after_response(response, body, retention, storing, None, context);
             }
         }
     }
@@ -124,6 +132,7 @@ impl Exchange {
         response: StoredResponse,
         body: Option<Incoming>,
         retention: Duration,
+        storing: Storing,
         leader: Option<Leader>,
         context: &Context,
     ) {
@@ -134,17 +143,10 @@ impl Exchange {
             }
             leader => leader,
         };
-        let length = range::content_length(&response.headers);
-        let has_known_length = length.is_some();
-        let is_short = length.is_some_and(|bytes| bytes <= MAX_BODY_BYTES);
-        let mark = is_short.then(|| pending().begin_storing(self.target.as_str(), now()));
+        let has_known_length = range::content_length(&response.headers).is_some();
         let exchange = Rc::clone(self);
         after_response(context, async move {
-            let storing = pin!(async {
-                let result = exchange.store(response, body, retention).await;
-                drop(mark);
-                result
-            });
+            let storing = pin!(exchange.store(response, body, retention, Some(storing)));
             let Some(leader) = leader else {
                 if let Err(error) = storing.await {
                     worker::console_warn!("not stored: {error}");

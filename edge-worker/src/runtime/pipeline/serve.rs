@@ -8,6 +8,7 @@ use worker::Context;
 
 use super::exchange::Exchange;
 use super::respond::Message;
+use super::store::pending_stores;
 use super::{Answer, Found, Stored};
 use crate::cache_status::{CacheStatus, Forwarded};
 use crate::error::Error;
@@ -91,12 +92,17 @@ impl Exchange {
         self.journal.read(|snapshot| judge(snapshot.applied()))
     }
 
-    /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API.
+    /// Serves a fresh response from memory. A stale one may have been replaced in the Cache API,
+    /// and one whose successor a client has received is being replaced.
     pub(super) async fn serve_from_memory(self: &Rc<Self>, context: &Context) -> Option<Answer> {
         let found = self.unless_invalidated(self.look_up_in(&self.store.memory()).await);
         let decision = self.decide(&found).await;
         match decision {
             Decision::Serve(hit) if hit.reuse == Reuse::Fresh => {
+                let is_replaced = |stored: &Stored| pending_stores().is_replacing(&stored.key, now());
+                if found.stored.as_ref().is_some_and(is_replaced) {
+                    return None;
+                }
                 self.count_request(&found, context);
                 let stored = found.stored?;
                 self.count_hit(&stored.key, found.marker.as_ref());

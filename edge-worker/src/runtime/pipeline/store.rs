@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use shared_keys::{Applied, NoVarySearch, TargetKey};
-use worker::Context;
+use worker::{Context, Delay};
 
 use super::Found;
 use super::exchange::Exchange;
@@ -19,11 +19,22 @@ use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, r
 use crate::runtime::body::{Body, Incoming};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
+use crate::store::memory::MAX_BODY_BYTES;
 use crate::store::{Store, search, variants};
+use crate::storing::{PendingStores, Storing};
 use crate::variant_requests::VariantRequests;
+
+/// The milliseconds between the first two polls for a response that is being stored.
+const FIRST_POLL_MS: u64 = 1;
 
 thread_local! {
     static REQUESTS: VariantRequests = VariantRequests::default();
+    static PENDING: PendingStores = PendingStores::default();
+}
+
+/// Returns the responses that this isolate is storing.
+pub(super) fn pending_stores() -> PendingStores {
+    PENDING.with(Clone::clone)
 }
 
 impl Exchange {
@@ -66,7 +77,8 @@ impl Exchange {
     }
 
     /// Stores a response where a later request will look it up. Returns `false` if an unsafe
-    /// request has invalidated it meanwhile.
+    /// request has invalidated it meanwhile. `storing` is that of a response that went out to a
+    /// client.
     ///
     /// # Errors
     /// If the body breaks off, or the store fails.
@@ -75,10 +87,16 @@ impl Exchange {
         response: StoredResponse,
         body: Option<Incoming>,
         retention: Duration,
+        storing: Option<Storing>,
     ) -> Result<bool, Error> {
+        let on_end = || {
+            if let Some(storing) = &storing {
+                storing.receive(now());
+            }
+        };
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
-            Some(body) => Some(body.whole(MAX_STORED_BYTES).await?),
+            Some(body) => Some(body.whole(MAX_STORED_BYTES, &on_end).await?),
             None => None,
         };
         let request_time = response.request_time;
@@ -116,6 +134,33 @@ impl Exchange {
             store.delete(self.target.as_str()).await?;
         }
         Ok(true)
+    }
+
+    /// Records that a response to this request is being stored, in place of the one under the key
+    /// `replaced`.
+    pub(super) fn begin_storing(&self, response: &StoredResponse, replaced: Option<&str>) -> Storing {
+        let is_short = range::content_length(&response.headers).is_some_and(|bytes| bytes <= MAX_BODY_BYTES);
+        let marker = self.no_vary_search(response).map(|_| self.target.search_marker());
+        let keys = std::iter::once(self.target.as_str()).chain(marker.as_deref());
+        pending_stores().begin(keys, replaced, is_short, now())
+    }
+
+    /// Waits until the responses for this URL are stored that clients have received already, but
+    /// not for long. Returns whether there were any.
+    pub(super) async fn wait_for_received(&self) -> bool {
+        let pending = pending_stores();
+        if pending.is_empty() {
+            return false;
+        }
+        let marker = self.shares_urls().then(|| self.target.search_marker());
+        let keys = std::iter::once(self.target.as_str()).chain(marker.as_deref());
+        let received = pending.received(keys, now());
+        let mut interval = FIRST_POLL_MS;
+        while pending.is_any_pending(&received, now()) {
+            Delay::from(Duration::from_millis(interval)).await;
+            interval *= 2;
+        }
+        !received.is_empty()
     }
 
     /// Returns the statement of a response that other URLs share it, if the rule obeys it.
