@@ -17,7 +17,7 @@ use crate::cache::CacheService;
 use crate::settings::Probes;
 use crate::supervisor::ProcessState;
 
-/// What health and metrics are about.
+/// The parts that health and metrics show.
 pub(crate) struct Status {
     pub(crate) started: Instant,
     /// The addresses of the isolates.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
+mod disk;
 mod server;
 mod status;
 mod stop;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Response;
 use serde_json::Value;
+use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, SignedParts, sign};
 use strata_harness::{Line, Placement, Process};
 use strata_tests::{Edge, eventually, free_port, xtask};
 use tokio::process::Command;
@@ -26,13 +27,23 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it before an origin, and waits until it is ready.
     pub(crate) async fn start(origin: &str, options: &[&str]) -> Self {
-        let mut server = Self::spawn(origin, free_port(), options).await;
+        Self::start_on(free_port(), origin, options).await
+    }
+
+    /// As [`Server::start`], on the given port.
+    pub(crate) async fn start_on(port: u16, origin: &str, options: &[&str]) -> Self {
+        let mut server = Self::spawn(origin, port, options).await;
         server.wait_ready().await;
         server
     }
 
-    /// As [`Server::start`], on the given port and without waiting.
+    /// As [`Server::start_on`], without waiting.
     pub(crate) async fn spawn(origin: &str, port: u16, options: &[&str]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_strata-edge")), origin, port, options).await
+    }
+
+    /// As [`Server::spawn`], by a command that takes the options of strata-edge.
+    pub(crate) async fn spawn_by(mut command: Command, origin: &str, port: u16, options: &[&str]) -> Self {
         static WORKER: OnceCell<()> = OnceCell::const_new();
         WORKER
             .get_or_init(async || {
@@ -41,7 +52,6 @@ impl Server {
             })
             .await;
         let status_port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strata-edge"));
         command
             .args(["--origin", origin, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--status", &format!("127.0.0.1:{status_port}")])
@@ -56,7 +66,7 @@ impl Server {
         Self { process: process.expect("strata-edge starts"), lines, client, port, status_port }
     }
 
-    async fn wait_ready(&mut self) {
+    pub(crate) async fn wait_ready(&mut self) {
         let health = format!("http://127.0.0.1:{}/health", self.status_port);
         let client = self.client.clone();
         let is_ready =
@@ -105,6 +115,24 @@ impl Server {
         let text = self.status("/metrics").await.text().await.expect("a body");
         let sample = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         sample.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
+    }
+
+    /// Sends a purge message with this record.
+    pub(crate) async fn purge(&self, record: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let body = format!(r#"{{"v":1,"records":[{record}]}}"#);
+        let nonce = format!("nonce-{:032}", now.as_nanos()).parse().expect("a nonce");
+        let host = format!("127.0.0.1:{}", self.port);
+        let parts = SignedParts { method: "POST", host: &host, path: PURGE_PATH, body: body.as_bytes() };
+        let signature = sign(&Edge::secret(), parts, now.as_secs(), &nonce);
+        let request = self.client.post(self.url(PURGE_PATH)).header(SIGNATURE_HEADER, signature).body(body);
+        assert_eq!(request.send().await.expect("the worker answers").status(), 200);
+    }
+
+    /// Stops strata-edge in order.
+    pub(crate) async fn stop(mut self) {
+        self.signal("-TERM");
+        assert_eq!(self.end().await.code(), Some(0));
     }
 
     /// Sends a signal to strata-edge.
