@@ -5,6 +5,7 @@
 mod disk;
 mod server;
 mod status;
+mod start;
 mod stop;
 
 use strata_tests::{Origin, OriginReply};

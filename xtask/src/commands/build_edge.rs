@@ -7,7 +7,7 @@ use strata_harness::error::{Context, Error, Result};
 
 use super::setup;
 use crate::command::{command, run_quietly};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::Stamp;
 use crate::{paths, wasm};
 
 /// The folder that `edge-worker/worker.js` imports from.
@@ -58,11 +58,10 @@ const OPTIMISATION: [&str; 10] = [
 /// # Errors
 /// If something cannot be installed or does not compile, or the module is too large.
 pub(crate) async fn run() -> Result<()> {
-    let inputs = fingerprint(paths::root(), &INPUTS, &OPTIMISATION)?;
     let output = paths::root().join(OUTPUT);
-    let stamp = output.join(".fingerprint");
-    let is_complete = OUTPUT_FILES.iter().all(|file| output.join(file).is_file());
-    if is_complete && std::fs::read_to_string(&stamp).is_ok_and(|built| built == inputs) {
+    let files = OUTPUT_FILES.map(|file| output.join(file)).into();
+    let stamp = Stamp::new(output.join(".fingerprint"), &INPUTS, &OPTIMISATION, files)?;
+    if stamp.is_current() {
         return Ok(());
     }
     tokio::try_join!(setup::node_tools(), wasm::build("strata-edge-worker", "edge_worker", &output))?;
@@ -73,7 +72,7 @@ pub(crate) async fn run() -> Result<()> {
         run_quietly(run, Some("10 s"), wasm_opt(&module)).await?;
     }
     check_size(&module)?;
-    std::fs::write(&stamp, inputs).context(|| format!("writing {}", stamp.display()))
+    stamp.write()
 }
 
 /// Returns the command that optimises a module in place.

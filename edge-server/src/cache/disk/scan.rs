@@ -17,7 +17,7 @@ struct Stored {
     modified: SystemTime,
 }
 
-/// What a file is.
+/// The kind of a file.
 enum Finding {
     Stored(Stored),
     Expired,
