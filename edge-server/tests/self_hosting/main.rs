@@ -3,9 +3,10 @@
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
 mod disk;
+mod package;
 mod server;
-mod status;
 mod start;
+mod status;
 mod stop;
 
 use strata_tests::{Origin, OriginReply};

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// A running `strata-edge` and its workerd. Stops when dropped.
 pub(crate) struct Server {
@@ -44,13 +44,6 @@ impl Server {
 
     /// As [`Server::spawn`], by a command that takes the options of strata-edge.
     pub(crate) async fn spawn_by(mut command: Command, origin: &str, port: u16, options: &[&str]) -> Self {
-        static WORKER: OnceCell<()> = OnceCell::const_new();
-        WORKER
-            .get_or_init(async || {
-                let status = xtask().arg("build-edge").status().await.expect("cargo xtask starts");
-                assert!(status.success(), "the worker compiles");
-            })
-            .await;
         let status_port = free_port();
         command
             .args(["--origin", origin, "--listen", &format!("127.0.0.1:{port}")])
@@ -58,8 +51,17 @@ impl Server {
             .args(["--config", "wrangler.toml", "--worker", "edge-worker"])
             .args(["--workerd", "node_modules/workerd/bin/workerd"])
             .args(options)
-            .env("PURGE_SECRET", Edge::SECRET)
             .current_dir(ROOT);
+        build_worker().await;
+        Self::spawn_command(command, port, status_port)
+    }
+
+    /// Starts strata-edge by a command that sets these ports, with the tests' secret.
+    pub(crate) fn spawn_command(mut command: Command, port: u16, status_port: u16) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_strata-edge"));
+        let system = std::env::var_os("PATH").unwrap_or_default();
+        let folders = program.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&system));
+        command.env("PATH", std::env::join_paths(folders).expect("a PATH")).env("PURGE_SECRET", Edge::SECRET);
         let (send, lines) = unbounded_channel();
         let process = Process::spawn("strata-edge", command, Placement::CallersGroup, Some(&send));
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
@@ -174,6 +176,17 @@ impl Server {
 fn send(signal: &str, id: &str) {
     let status = std::process::Command::new("kill").args([signal, id]).status().expect("kill");
     assert!(status.success(), "kill {signal} {id}");
+}
+
+/// Builds the worker, unless it is built.
+async fn build_worker() {
+    static WORKER: OnceCell<()> = OnceCell::const_new();
+    WORKER
+        .get_or_init(async || {
+            let status = xtask().arg("build-edge").status().await.expect("cargo xtask starts");
+            assert!(status.success(), "the worker compiles");
+        })
+        .await;
 }
 
 /// Writes a module to run in place of the worker's own, into a folder.
