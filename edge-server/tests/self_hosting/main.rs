@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
 mod disk;
+mod guide;
 mod package;
 mod server;
 mod start;
