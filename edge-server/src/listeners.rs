@@ -4,7 +4,7 @@
 //! it finishes its requests, it accepts no connections but leaves its sockets open, so that clients
 //! would wait for an answer in vain. This process then accepts their connections and closes them.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -22,15 +22,7 @@ impl Listeners {
     /// Listens on each address: a host and a port, or `*` and a port for all interfaces.
     pub(crate) fn bind(addresses: &[String]) -> Result<Self, String> {
         let bind = |address: &String| {
-            let all = address.strip_prefix("*:").map(|port| format!("[::]:{port}"));
-            let listener = TcpListener::bind(all.as_deref().unwrap_or(address));
-            let listener = listener.and_then(|listener| {
-                // Without the flag to close it, a child inherits it.
-                fcntl_setfd(&listener, FdFlags::empty())?;
-                listener.set_nonblocking(true)?;
-                Ok(listener)
-            });
-            listener.map_err(|error| {
+            bind(address).map_err(|error| {
                 format!(
                     "listening on {address}: {error}; expected --listen ADDRESS:PORT, such as 127.0.0.1:8787"
                 )
@@ -50,6 +42,21 @@ impl Listeners {
     }
 }
 
+fn bind(address: &str) -> std::io::Result<TcpListener> {
+    let listener = match address.strip_prefix("*:").and_then(|port| port.parse::<u16>().ok()) {
+        // The first is for both versions of IP, but may be turned off.
+        Some(port) => {
+            let all = [(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
+            TcpListener::bind::<&[SocketAddr]>(&all)
+        }
+        None => TcpListener::bind(address),
+    }?;
+    // Without the flag to close it, a child inherits it.
+    fcntl_setfd(&listener, FdFlags::empty())?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 async fn refuse(listener: &TcpListener) {
     // Without a second handle, the connections wait until workerd has ended.
     let Ok(Ok(listener)) = listener.try_clone().map(tokio::net::TcpListener::from_std) else {
@@ -58,6 +65,26 @@ async fn refuse(listener: &TcpListener) {
     loop {
         if listener.accept().await.is_err() {
             sleep(RETRY_INTERVAL).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_all_interfaces() {
+        let listener = bind("*:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_an_error_that_says_what_is_expected() {
+        for address in ["127.0.0.1", "*", "*:port"] {
+            let error = Listeners::bind(&[address.to_owned()]).err().unwrap();
+            assert!(error.contains(address) && error.contains("expected --listen"), "{error}");
         }
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, value_parser};
 use tokio::task::JoinSet;
 
-use crate::cache::CacheService;
+use crate::cache::{CacheFolder, CacheService};
 use crate::listeners::Listeners;
 use crate::settings::{Probes, Settings, Variables};
 use crate::shared_store::SharedStore;
@@ -64,13 +64,21 @@ struct Arguments {
     /// Folder of the journal, which must outlive a restart [default: a temporary folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Most MiB of memory for the stored responses of a data centre
+    /// Most MiB of memory for the stored responses of a data centre. With --cache-dir, only those
+    /// with a lifetime of at most a minute are stored in memory
     #[arg(long, value_name = "N", default_value_t = 256)]
     cache_mib: usize,
     /// Most MiB of memory for a store that all data centres share, bound as PERSISTENT: a page that
     /// one of them has fetched, the others read there [default: no such store]
     #[arg(long, value_name = "N")]
     shared_mib: Option<usize>,
+    /// Folder of the stored responses, which then outlive a restart [default: none; they are stored
+    /// in memory]
+    #[arg(long, value_name = "DIR", requires = "data")]
+    cache_dir: Option<PathBuf>,
+    /// Most bytes of files in the folder, per data centre
+    #[arg(long, value_name = "N", default_value_t = 10 << 30, requires = "cache_dir")]
+    cache_bytes: u64,
     /// Address and port for operators, such as 127.0.0.1:9787: /health, /health/live and /metrics
     /// [default: none]
     #[arg(long, value_name = "ADDRESS")]
@@ -102,10 +110,13 @@ async fn run(arguments: Arguments) -> Result<(), String> {
     }
     let folder = tempfile::tempdir().map_err(|error| format!("creating a temporary folder: {error}"))?;
     let socket = |name: String| folder.path().join(name).with_extension("sock");
+    let cache_folder = arguments.cache_dir.as_deref().map(CacheFolder::open).transpose()?;
     let (mut caches, mut sockets, mut serving) = (Vec::new(), Vec::new(), JoinSet::new());
     for number in 0..arguments.data_centres {
         let socket = socket(format!("cache-{number}"));
-        let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024));
+        let disk =
+            cache_folder.as_ref().map(|folder| folder.disk(number, arguments.cache_bytes)).transpose()?;
+        let cache = CacheService::new(arguments.cache_mib.saturating_mul(1024 * 1024), disk);
         serving.spawn(Arc::clone(&cache).serve(&socket)?);
         caches.push(cache);
         sockets.push(socket);

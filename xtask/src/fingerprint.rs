@@ -4,9 +4,11 @@
 //! differs.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strata_harness::error::{Context, Result};
+
+use crate::paths;
 
 /// Returns 16 hex digits that change with each file below one of the `inputs` (paths relative to
 /// `root`) and with the `settings` of the build.
@@ -20,6 +22,47 @@ pub(crate) fn fingerprint(root: &Path, inputs: &[&str], settings: &[&str]) -> Re
         add(&mut hasher, root, &root.join(input))?;
     }
     Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// The record that a build has made its outputs from its present inputs.
+pub(crate) struct Stamp {
+    file: PathBuf,
+    inputs: String,
+    outputs: Vec<PathBuf>,
+}
+
+impl Stamp {
+    /// Reads the inputs. `file` is where the record is written.
+    ///
+    /// # Errors
+    /// If an input cannot be read.
+    pub(crate) fn new(
+        file: PathBuf,
+        inputs: &[&str],
+        settings: &[&str],
+        outputs: Vec<PathBuf>,
+    ) -> Result<Self> {
+        Ok(Self { file, inputs: fingerprint(paths::root(), inputs, settings)?, outputs })
+    }
+
+    /// Whether the outputs are those of these inputs, and no other build has replaced them.
+    pub(crate) fn is_current(&self) -> bool {
+        let recorded = std::fs::read_to_string(&self.file).ok();
+        recorded.is_some() && self.text().ok() == recorded
+    }
+
+    /// Records the outputs, which have just been built from the inputs.
+    ///
+    /// # Errors
+    /// If an output is missing, or the record cannot be written.
+    pub(crate) fn write(&self) -> Result<()> {
+        std::fs::write(&self.file, self.text()?).context(|| format!("writing {}", self.file.display()))
+    }
+
+    fn text(&self) -> Result<String> {
+        let outputs = self.outputs.iter().map(|output| output.to_str().unwrap_or_default());
+        Ok(format!("{} {}", self.inputs, fingerprint(paths::root(), &outputs.collect::<Vec<_>>(), &[])?))
+    }
 }
 
 fn add(hasher: &mut DefaultHasher, root: &Path, path: &Path) -> Result<()> {
@@ -77,6 +120,28 @@ mod tests {
         let folder = folder();
         let other = fingerprint(folder.path(), &["src", "Cargo.lock"], &["0.8.8"]).unwrap();
         assert_ne!(of(&folder), other);
+    }
+
+    #[test]
+    fn a_stamp_is_current_until_its_inputs_or_outputs_change() {
+        let folder = folder();
+        let path = |name: &str| folder.path().join(name);
+        let (input, output) = (path("src/a.rs"), path("built"));
+        let stamp =
+            || Stamp::new(path("stamp"), &[input.to_str().unwrap()], &[], vec![output.clone()]).unwrap();
+        assert!(!stamp().is_current(), "nothing is built");
+        std::fs::write(&output, "1").unwrap();
+        stamp().write().unwrap();
+        assert!(stamp().is_current());
+        for (file, text) in [(&output, "2"), (&input, "b")] {
+            let before = std::fs::read(file).unwrap();
+            std::fs::write(file, text).unwrap();
+            assert!(!stamp().is_current(), "{}", file.display());
+            std::fs::write(file, before).unwrap();
+        }
+        assert!(stamp().is_current());
+        std::fs::remove_file(&output).unwrap();
+        assert!(!stamp().is_current());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The commands that people type: `cargo xtask setup | up | edge | demo | picture | test | model |
-//! chaos | attack | conformance | recipes | simulate | bench | fuzz | vectors | build-edge`.
+//! chaos | attack | conformance | recipes | simulate | bench | fuzz | vectors | build-edge |
+//! package`.
 
 mod command;
 mod commands;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 use commands::setup::Server;
 use commands::{
-    attack, bench, build_edge, chaos, conformance, demo, edge, fuzz, model, picture, recipes, setup,
+    attack, bench, build_edge, chaos, conformance, demo, edge, fuzz, model, package, picture, recipes, setup,
     simulate, test, up, vectors,
 };
 use stack::Store;
@@ -164,6 +165,12 @@ enum Command {
     },
     /// Build the worker's module into edge-worker/build, unless its sources are unchanged
     BuildEdge,
+    /// Write the worker as a package for npm into target/package, for deployments without Rust
+    Package {
+        /// Check that two builds in different folders give the same bytes, which takes minutes
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 #[tokio::main]
@@ -213,6 +220,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Simulate { options } => simulate::run(options).await,
         Command::Bench { bench } => bench::run(&bench).await,
         Command::BuildEdge => build_edge::run().await,
+        Command::Package { verify } => package::run(verify).await,
     }
 }
 

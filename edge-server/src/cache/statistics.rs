@@ -15,6 +15,16 @@ pub(crate) struct CacheStatistics {
     pub(crate) missing: u64,
     /// The usage of each tier.
     pub(crate) tiers: Vec<(&'static str, Usage)>,
+    pub(crate) disk: Option<DiskStatistics>,
+}
+
+/// The counts that only a disk cache has.
+#[derive(Debug)]
+pub(crate) struct DiskStatistics {
+    /// Whether the files of earlier runs are still being scanned.
+    pub(crate) is_scanning: bool,
+    /// Files that were no stored response, or a damaged one.
+    pub(crate) invalid_files: u64,
 }
 
 /// The usage of a tier.
@@ -39,15 +49,18 @@ pub(super) enum Put {
     Malformed,
     /// Its sender has gone before its end.
     BrokenOff,
+    /// The disk cannot take it.
+    Failed,
 }
 
 impl Put {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("stored", Self::Stored),
         ("not_cacheable", Self::NotCacheable),
         ("too_large", Self::TooLarge),
         ("malformed", Self::Malformed),
         ("broken_off", Self::BrokenOff),
+        ("failed", Self::Failed),
     ];
 }
 
@@ -74,8 +87,12 @@ impl Counters {
         count(if existed { &self.removed } else { &self.missing });
     }
 
-    /// Returns the counts, with the usage of the tiers.
-    pub(super) fn read(&self, tiers: Vec<(&'static str, Usage)>) -> CacheStatistics {
+    /// Returns the counts, with those of the tiers.
+    pub(super) fn read(
+        &self,
+        tiers: Vec<(&'static str, Usage)>,
+        disk: Option<DiskStatistics>,
+    ) -> CacheStatistics {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStatistics {
             hits: load(&self.hits),
@@ -84,6 +101,7 @@ impl Counters {
             removed: load(&self.removed),
             missing: load(&self.missing),
             tiers,
+            disk,
         }
     }
 }

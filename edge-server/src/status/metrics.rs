@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Status;
-use crate::cache::{CacheStatistics, Usage};
+use crate::cache::{CacheStatistics, DiskStatistics, Usage};
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -27,6 +27,7 @@ pub(super) fn render(status: &Status) -> String {
         .collect();
     cache_counters(&mut text, &caches);
     cache_usage(&mut text, &caches);
+    disk_state(&mut text, &caches);
     text.text
 }
 
@@ -66,6 +67,26 @@ fn cache_usage(text: &mut Text, caches: &[(String, CacheStatistics)]) {
         for (data_centre, cache) in caches {
             for (tier, usage) in &cache.tiers {
                 text.sample(&[("data_centre", data_centre), ("tier", tier)], value(usage));
+            }
+        }
+    }
+}
+
+fn disk_state(text: &mut Text, caches: &[(String, CacheStatistics)]) {
+    type Value = fn(&DiskStatistics) -> u64;
+    let families: [(&str, &str, &str, Value); 2] = [
+        ("disk_scanning", "gauge", "Whether the files of earlier runs are being scanned.", |disk| {
+            disk.is_scanning.into()
+        }),
+        ("disk_invalid_files_total", "counter", "Files removed, as they were no intact response.", |disk| {
+            disk.invalid_files
+        }),
+    ];
+    for (name, kind, help, value) in families {
+        text.family(&format!("strata_edge_cache_{name}"), kind, help);
+        for (data_centre, cache) in caches {
+            if let Some(disk) = &cache.disk {
+                text.sample(&[("data_centre", data_centre)], value(disk));
             }
         }
     }

@@ -2,7 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a test panics to fail")]
 
+mod disk;
+mod guide;
+mod package;
 mod server;
+mod start;
 mod status;
 mod stop;
 

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Response;
 use serde_json::Value;
+use shared_keys::purge::{PURGE_PATH, SIGNATURE_HEADER, SignedParts, sign};
 use strata_harness::{Line, Placement, Process};
 use strata_tests::{Edge, eventually, free_port, xtask};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// A running `strata-edge` and its workerd. Stops when dropped.
 pub(crate) struct Server {
@@ -26,37 +27,48 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it before an origin, and waits until it is ready.
     pub(crate) async fn start(origin: &str, options: &[&str]) -> Self {
-        let mut server = Self::spawn(origin, free_port(), options).await;
+        Self::start_on(free_port(), origin, options).await
+    }
+
+    /// As [`Server::start`], on the given port.
+    pub(crate) async fn start_on(port: u16, origin: &str, options: &[&str]) -> Self {
+        let mut server = Self::spawn(origin, port, options).await;
         server.wait_ready().await;
         server
     }
 
-    /// As [`Server::start`], on the given port and without waiting.
+    /// As [`Server::start_on`], without waiting.
     pub(crate) async fn spawn(origin: &str, port: u16, options: &[&str]) -> Self {
-        static WORKER: OnceCell<()> = OnceCell::const_new();
-        WORKER
-            .get_or_init(async || {
-                let status = xtask().arg("build-edge").status().await.expect("cargo xtask starts");
-                assert!(status.success(), "the worker compiles");
-            })
-            .await;
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_strata-edge")), origin, port, options).await
+    }
+
+    /// As [`Server::spawn`], by a command that takes the options of strata-edge.
+    pub(crate) async fn spawn_by(mut command: Command, origin: &str, port: u16, options: &[&str]) -> Self {
         let status_port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strata-edge"));
         command
             .args(["--origin", origin, "--listen", &format!("127.0.0.1:{port}")])
             .args(["--status", &format!("127.0.0.1:{status_port}")])
             .args(["--config", "wrangler.toml", "--worker", "edge-worker"])
             .args(["--workerd", "node_modules/workerd/bin/workerd"])
             .args(options)
-            .env("PURGE_SECRET", Edge::SECRET)
             .current_dir(ROOT);
+        build_worker().await;
+        Self::spawn_command(command, port, status_port)
+    }
+
+    /// Starts strata-edge by a command that sets these ports, with the tests' secret.
+    pub(crate) fn spawn_command(mut command: Command, port: u16, status_port: u16) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_strata-edge"));
+        let system = std::env::var_os("PATH").unwrap_or_default();
+        let folders = program.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&system));
+        command.env("PATH", std::env::join_paths(folders).expect("a PATH")).env("PURGE_SECRET", Edge::SECRET);
         let (send, lines) = unbounded_channel();
         let process = Process::spawn("strata-edge", command, Placement::CallersGroup, Some(&send));
         let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
         Self { process: process.expect("strata-edge starts"), lines, client, port, status_port }
     }
 
-    async fn wait_ready(&mut self) {
+    pub(crate) async fn wait_ready(&mut self) {
         let health = format!("http://127.0.0.1:{}/health", self.status_port);
         let client = self.client.clone();
         let is_ready =
@@ -107,6 +119,24 @@ impl Server {
         sample.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
     }
 
+    /// Sends a purge message with this record.
+    pub(crate) async fn purge(&self, record: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let body = format!(r#"{{"v":1,"records":[{record}]}}"#);
+        let nonce = format!("nonce-{:032}", now.as_nanos()).parse().expect("a nonce");
+        let host = format!("127.0.0.1:{}", self.port);
+        let parts = SignedParts { method: "POST", host: &host, path: PURGE_PATH, body: body.as_bytes() };
+        let signature = sign(&Edge::secret(), parts, now.as_secs(), &nonce);
+        let request = self.client.post(self.url(PURGE_PATH)).header(SIGNATURE_HEADER, signature).body(body);
+        assert_eq!(request.send().await.expect("the worker answers").status(), 200);
+    }
+
+    /// Stops strata-edge in order.
+    pub(crate) async fn stop(mut self) {
+        self.signal("-TERM");
+        assert_eq!(self.end().await.code(), Some(0));
+    }
+
     /// Sends a signal to strata-edge.
     pub(crate) fn signal(&mut self, signal: &str) {
         let id = self.process.id().expect("it runs");
@@ -146,6 +176,17 @@ impl Server {
 fn send(signal: &str, id: &str) {
     let status = std::process::Command::new("kill").args([signal, id]).status().expect("kill");
     assert!(status.success(), "kill {signal} {id}");
+}
+
+/// Builds the worker, unless it is built.
+async fn build_worker() {
+    static WORKER: OnceCell<()> = OnceCell::const_new();
+    WORKER
+        .get_or_init(async || {
+            let status = xtask().arg("build-edge").status().await.expect("cargo xtask starts");
+            assert!(status.success(), "the worker compiles");
+        })
+        .await;
 }
 
 /// Writes a module to run in place of the worker's own, into a folder.

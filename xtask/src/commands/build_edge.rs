@@ -7,11 +7,13 @@ use strata_harness::error::{Context, Error, Result};
 
 use super::setup;
 use crate::command::{command, run_quietly};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::Stamp;
 use crate::{paths, wasm};
 
 /// The folder that `edge-worker/worker.js` imports from.
-const OUTPUT: &str = "edge-worker/build";
+pub(crate) const OUTPUT: &str = "edge-worker/build";
+/// The folder of the JavaScript that wasm-bindgen copies from crates.
+const SNIPPETS: &str = "snippets";
 const OUTPUT_FILES: [&str; 2] = ["edge_worker.js", "edge_worker_bg.wasm"];
 
 /// Cloudflare accepts 3 MiB on the free plan, but the start of an isolate takes longer with each
@@ -59,22 +61,34 @@ const OPTIMISATION: [&str; 10] = [
 /// # Errors
 /// If something cannot be installed or does not compile, or the module is too large.
 pub(crate) async fn run() -> Result<()> {
-    let inputs = fingerprint(paths::root(), &INPUTS, &OPTIMISATION)?;
     let output = paths::root().join(OUTPUT);
-    let stamp = output.join(".fingerprint");
-    let is_complete = OUTPUT_FILES.iter().all(|file| output.join(file).is_file());
-    if is_complete && std::fs::read_to_string(&stamp).is_ok_and(|built| built == inputs) {
+    let files = OUTPUT_FILES.map(|file| output.join(file)).into();
+    let stamp = Stamp::new(output.join(".fingerprint"), &INPUTS, &OPTIMISATION, files)?;
+    if stamp.is_current() {
         return Ok(());
     }
-    tokio::try_join!(setup::node_tools(), wasm::build("strata-edge-worker", "edge_worker", &output))?;
+    build_in(paths::root(), &paths::target(), &output).await?;
+    check_size(&output.join("edge_worker_bg.wasm"))?;
+    stamp.write()
+}
+
+/// Builds the module into `output`, from a copy of the project at `root` and with the target folder
+/// `target`.
+///
+/// # Errors
+/// If something cannot be installed or does not compile.
+pub(crate) async fn build_in(root: &Path, target: &Path, output: &Path) -> Result<()> {
+    // The names of the folders in it change with versions of crates.
+    let _ = std::fs::remove_dir_all(output.join(SNIPPETS));
+    let compile = wasm::build_in(root, target, "strata-edge-worker", "edge_worker", output);
+    tokio::try_join!(setup::node_tools(), compile)?;
     let module = output.join("edge_worker_bg.wasm");
     // The second run finds what the first has uncovered: 0.6 KB zipped, which two passes in one run
     // do not.
     for run in ["optimising the edge worker", "optimising it again"] {
         run_quietly(run, Some("10 s"), wasm_opt(&module)).await?;
     }
-    check_size(&module)?;
-    std::fs::write(&stamp, inputs).context(|| format!("writing {}", stamp.display()))
+    Ok(())
 }
 
 /// Returns the command that optimises a module in place.

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod edge;
 pub(crate) mod fuzz;
 pub(crate) mod model;
+pub(crate) mod package;
 pub(crate) mod picture;
 pub(crate) mod recipes;
 mod request_log;

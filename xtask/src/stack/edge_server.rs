@@ -1,7 +1,7 @@
 //! The worker run by `strata-edge`: workerd with a cache service, and no tool between it and its
 //! clients.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strata_harness::error::{Context, Result};
 use tempfile::TempDir;
@@ -9,20 +9,42 @@ use tokio::process::Command;
 
 use super::worker::Settings;
 use crate::command::{cargo, command, run_quietly};
+use crate::fingerprint::Stamp;
 use crate::paths;
 
-/// Builds the program.
+/// The inputs of the build, besides the crates that Cargo.lock pins.
+const INPUTS: [&str; 7] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    ".cargo/config.toml",
+    "edge-server/Cargo.toml",
+    "edge-server/src",
+    "shared-keys/Cargo.toml",
+    "shared-keys/src",
+];
+
+/// Builds the program unless its inputs are unchanged. Then cargo is not called: it would wait for
+/// any other build of this folder.
 ///
 /// # Errors
 /// If it does not compile.
 pub(crate) async fn build() -> Result<()> {
+    let stamp = Stamp::new(program().with_extension("fingerprint"), &INPUTS, &["demo"], vec![program()])?;
+    if stamp.is_current() {
+        return Ok(());
+    }
     let build = cargo(["build", "--profile", "demo", "--package", "strata-edge-server"]);
-    run_quietly("building strata-edge", Some("1 min the first time"), build).await
+    run_quietly("building strata-edge", Some("1 min the first time"), build).await?;
+    stamp.write()
+}
+
+fn program() -> PathBuf {
+    paths::target().join("demo/strata-edge")
 }
 
 /// Returns the command that runs the worker of a folder.
 pub(super) fn serve(settings: &Settings<'_>, worker: &Path, options: &[String]) -> Command {
-    let mut edge = command(paths::target().join("demo/strata-edge"), []);
+    let mut edge = command(program(), []);
     edge.args(["--listen", &format!("127.0.0.1:{}", settings.port)])
         .args(["--origin", settings.origin, "--config", "wrangler.toml", "--worker"])
         .arg(worker)
