@@ -304,7 +304,6 @@ impl CacheBuilder {
         if let Some(faults) = self.faults {
             store = Arc::new(FaultyStore::new(store, faults));
         }
-        let metrics = Arc::new(Metrics::default());
         let closing = Arc::new(Closing::default());
         let journal = Journal::new(
             Arc::clone(&store),
