@@ -51,7 +51,7 @@ pub use shared_keys::{
     Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
-pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};
+pub use crate::cache::{Cache, CacheBuilder, CacheHealth, CloseReport};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;

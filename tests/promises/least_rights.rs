@@ -68,7 +68,7 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
     let (one, other) = (start().await, start().await);
     let items: Namespace<Item, u64> = one.namespace(LIFETIME).build();
     let others: Namespace<Item, u64> = other.namespace(LIFETIME).build();
-    assert!(one.readiness().is_current && other.readiness().is_current);
+    assert!(one.health().is_current && other.health().is_current);
 
     // One load in the fleet: the other process waits for its end.
     let (has_read, may_end) = gates();

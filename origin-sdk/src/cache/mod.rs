@@ -2,6 +2,7 @@
 
 mod builder;
 mod close;
+mod health;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 pub use self::builder::CacheBuilder;
 pub(crate) use self::builder::check_names;
 pub use self::close::CloseReport;
+pub use self::health::CacheHealth;
 use crate::core::{Core, app_of};
 use crate::error::AdminError;
 use crate::metrics::Stats;
@@ -112,18 +114,6 @@ impl Cache {
         of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus)
     }
 
-    /// Returns whether this process can serve from the cache and deliver invalidations now: for a
-    /// service's readiness check.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let journal = &self.core.journal;
-        Readiness {
-            is_following: journal.has_follower(),
-            is_current: !journal.is_lagging(self.core.clock.now()),
-            queued: journal.queue_len(),
-        }
-    }
-
     /// Returns the counters of each namespace, by the name of its key type. Counters that belong to
     /// no namespace, as those of the journal, are zero. Namespaces of one key type count together.
     ///
@@ -156,20 +146,6 @@ impl Cache {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
-}
-
-/// The state of this process's view of the journal, by [`Cache::readiness`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Readiness {
-    /// Whether the task runs that follows the journal and sends queued invalidations. If it has
-    /// ended with its runtime, the next invalidation or lagging read starts it again.
-    pub is_following: bool,
-    /// Whether the process is within the maximum lag of the journal. If it is not, reads catch up
-    /// first or go to their loaders.
-    pub is_current: bool,
-    /// The number of queued records of invalidations, which no other process knows of yet.
-    pub queued: usize,
 }
 
 impl std::fmt::Debug for Cache {

@@ -287,6 +287,10 @@ impl JournalStore for EmbeddedStore {
         0
     }
 
+    fn is_connected(&self) -> bool {
+        true
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,

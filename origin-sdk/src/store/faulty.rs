@@ -243,6 +243,10 @@ impl JournalStore for FaultyStore {
         self.inner.connections()
     }
 
+    fn is_connected(&self) -> bool {
+        !self.faults.switches().cut && self.inner.is_connected()
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,

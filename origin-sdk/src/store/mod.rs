@@ -257,6 +257,9 @@ pub(crate) trait JournalStore: Send + Sync + 'static {
     /// on it.
     fn connections(&self) -> u64;
 
+    /// Returns whether the last command was answered. Sends none.
+    fn is_connected(&self) -> bool;
+
     /// Waits until there may be a record after `cursor`, at most for `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 }

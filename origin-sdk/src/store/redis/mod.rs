@@ -207,6 +207,10 @@ impl JournalStore for RedisStore {
         self.commands.made()
     }
 
+    fn is_connected(&self) -> bool {
+        self.commands.is_answered()
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,
