@@ -13,11 +13,15 @@ use crate::codec::Codec;
 use crate::in_flight::InFlight;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
+#[cfg(feature = "metrics")]
+use crate::metrics::Exported;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
 use crate::store::Store;
+#[cfg(feature = "metrics")]
+use crate::store::StoreTimings;
 
 /// The permits of [`Core::lease_commands`].
 pub(crate) const LEASE_COMMANDS: usize = 128;
@@ -36,6 +40,10 @@ pub(crate) struct Core {
     /// The counters that belong to no namespace.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: NamespaceMetrics,
+    #[cfg(feature = "metrics")]
+    pub(crate) store_timings: Arc<StoreTimings>,
+    #[cfg(feature = "metrics")]
+    pub(crate) exported: Exported,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     /// The names of the types of which a value was not stored.

@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod flags;
 mod keys;
+mod monitoring;
 mod products;
 mod request_log;
 #[cfg(test)]
@@ -98,11 +99,10 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let listener =
         TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
-    let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
-        arguments.name,
-        cache.clone(),
-        database,
-    ));
+    let service = api(&cache, &database)
+        .layer(middleware::from_fn(request_log::log))
+        .merge(monitoring::routes(&cache, monitoring::recorder()?))
+        .merge(debug(arguments.name, cache.clone(), database));
     axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
     // Invalidations that Redis could not take yet would be lost with this process.
     let report = cache.close().await;

@@ -17,12 +17,17 @@ use crate::durable_queue::QueueStore;
 use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
+#[cfg(feature = "metrics")]
+use crate::metrics::Exported;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 #[cfg(feature = "shipping")]
 use crate::shipping::{self, Target, WorkerEndpoint, Zone, ZoneApi};
-use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisOptions, RedisStore, Store, Timeouts, Topology};
+use crate::store::{
+    EmbeddedStore, Faults, FaultyStore, MeasuredStore, RedisOptions, RedisStore, Store, StoreTimings,
+    Timeouts, Topology,
+};
 #[cfg(feature = "shipping")]
 use crate::web_url::UrlText;
 
@@ -290,14 +295,15 @@ impl CacheBuilder {
         self.check()?;
         #[cfg(feature = "shipping")]
         let targets = self.targets()?;
-        let metrics = Arc::new(Metrics::default());
+        let (metrics, store_timings) = (Arc::new(Metrics::default()), Arc::new(StoreTimings::default()));
         let mut store: Arc<dyn Store> = match self.topology.primary()? {
             Some(primary) => {
                 let (timeouts, clock, max_value_bytes) =
                     (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
                 let (metrics, environment) = (Arc::clone(&metrics), self.environment);
                 let options = RedisOptions { timeouts, clock, max_value_bytes, metrics, environment };
-                Arc::new(RedisStore::new(&primary, &self.app, options))
+                let store = RedisStore::new(&primary, &self.app, options);
+                Arc::new(MeasuredStore::new(store, Arc::clone(&store_timings), self.clock.clone()))
             }
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
@@ -340,6 +346,10 @@ impl CacheBuilder {
             close_timeout: self.close_timeout,
             metrics,
             namespaces: NamespaceMetrics::default(),
+            #[cfg(feature = "metrics")]
+            store_timings,
+            #[cfg(feature = "metrics")]
+            exported: Exported::default(),
             clock: self.clock,
             codec: self.codec,
             refused_types: Mutex::default(),

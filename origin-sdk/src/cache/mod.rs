@@ -17,6 +17,7 @@ pub use self::close::CloseReport;
 pub use self::health::CacheHealth;
 use crate::core::{Core, app_of};
 use crate::error::AdminError;
+use crate::memory::MemoryUsage;
 use crate::metrics::Stats;
 use crate::namespace::{NamespaceBuilder, Registry};
 use crate::receipt::Receipt;
@@ -111,7 +112,33 @@ impl Cache {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let of_namespaces = self.core.namespaces.snapshot().into_values();
-        of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus)
+        let stats = of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus);
+        let MemoryUsage { entries, bytes, evicted_by_bytes, evicted_by_entries } = self.core.memory.usage();
+        let (memory_entries, memory_bytes) = (entries as u64, bytes as u64);
+        Stats { evicted_by_bytes, evicted_by_entries, memory_entries, memory_bytes, ..stats }
+    }
+
+    /// Gives the recorder of the `metrics` facade all that was counted since the last call, and the
+    /// gauges as they are now. Call it where the metrics are read, or at an interval where they are
+    /// pushed. Install the recorder first: what a call without one reports is lost.
+    ///
+    /// Reads count in the process's own counters, so that a hit pays nothing for the exporter.
+    /// `docs/guides/metrics.md` lists the metrics and their labels, none of which has a key or a
+    /// tag.
+    ///
+    /// ```
+    /// # use origin_sdk::Cache;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let cache = Cache::builder("shop").build().await.unwrap();
+    /// // In the handler of `GET /metrics`:
+    /// cache.record_metrics();
+    /// // prometheus.render()
+    /// # });
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.core.exported.update(&self.core, &self.stats(), &self.health());
     }
 
     /// Returns the counters of each namespace, by the name of its key type. Counters that belong to

@@ -68,7 +68,10 @@ where
         let lookups = self.look_up_many(keys).await.into_iter();
         let cached = lookups.map(|lookup| match lookup {
             Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
-            Lookup::Miss(_) => None,
+            Lookup::Miss(_) => {
+                self.inner.metrics.misses.add(1);
+                None
+            }
         });
         cached.collect()
     }
@@ -170,6 +173,7 @@ where
             }
             caller.is_again = true;
         }
+        self.count_unanswered(&results);
         results
     }
 
@@ -195,7 +199,14 @@ where
             results[index] = result.map(Some);
         }
         drop(loads);
+        self.count_unanswered(&results);
         results
+    }
+
+    /// Counts the keys for which there is no value: all others were counted when they were served.
+    fn count_unanswered(&self, results: &Results<V>) {
+        let unanswered = results.iter().filter(|result| !matches!(result, Ok(Some(_)))).count();
+        self.inner.metrics.misses.add(unanswered as u64);
     }
 
     /// Looks all keys up, and serves those that a layer has. A key whose load waits for the caller

@@ -149,11 +149,12 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
             if self.inner.core.bypass {
                 return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
             }
+            let started_at = self.inner.core.clock.now();
             let lookup = match lookup {
                 Lookup::Miss(held) => self.look_up_further(key, held).await,
                 hit => hit,
             };
-            match lookup {
+            let result = match lookup {
                 Lookup::Hit(found) => {
                     if let Some(rand) = found.refresh {
                         self.refresh(key, boxed(Work::Loader, loader, Some), rand);
@@ -163,7 +164,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 Lookup::Miss(fallback) => {
                     self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
                 }
-            }
+            };
+            self.inner.note_time(&result, started_at);
+            result
         })
     }
 
@@ -173,7 +176,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         }
         match self.look_up_further(key, held).await {
             Lookup::Hit(found) => Some(self.inner.serve_found(&found)),
-            Lookup::Miss(_) => None,
+            Lookup::Miss(_) => {
+                self.inner.metrics.misses.add(1);
+                None
+            }
         }
     }
 
@@ -195,6 +201,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 return None;
             }
             metrics.memory_hits.add(1);
+            if entry.is_negative {
+                metrics.negative_hits.add(1);
+            }
             let (layer, freshness) = (Layer::Memory, Freshness::Fresh);
             Some(Cached { value: Arc::clone(&entry.value), layer, age: entry.age_at(now), freshness })
         };
@@ -411,6 +420,21 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         Ok((Arc::new(self.aged_entry(key, Arc::new(value), meta, age)), uncompressed_bytes))
     }
 
+    /// Counts a read that failed as a miss, and the time of one that memory did not answer.
+    fn note_time(&self, result: &Result<Cached<V>, LoadError>, started_at: Duration) {
+        let timings = &self.metrics.timings;
+        let histogram = match result.as_ref().map(|cached| cached.layer) {
+            Ok(Layer::Memory) => return,
+            Ok(Layer::Redis) => &timings.redis_hits,
+            Ok(Layer::Loader) => &timings.misses,
+            Err(_) => {
+                self.metrics.misses.add(1);
+                &timings.misses
+            }
+        };
+        histogram.add(self.core.clock.now().saturating_sub(started_at));
+    }
+
     /// Like [`serve`](Self::serve), for the result of a lookup.
     fn serve_found(&self, found: &Servable<V>) -> Cached<V> {
         self.serve(&found.entry, found.layer, found.freshness, self.core.clock.now())
@@ -428,10 +452,13 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         match layer {
             Layer::Memory => metrics.memory_hits.add(1),
             Layer::Redis => metrics.redis_hits.add(1),
-            Layer::Loader => {}
+            Layer::Loader => metrics.misses.add(1),
         }
-        if freshness != Freshness::Fresh {
-            metrics.stale_hits.add(1);
+        if entry.is_negative && layer != Layer::Loader {
+            metrics.negative_hits.add(1);
+        }
+        if let Freshness::Stale(reason) = freshness {
+            metrics.count_stale(reason);
         }
         request_scope::note_read(entry, layer, freshness, now, self.options.private);
         let is_new = layer == Layer::Loader && freshness != Freshness::Stale(StaleReason::LoadFailed);

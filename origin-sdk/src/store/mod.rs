@@ -3,6 +3,7 @@
 mod embedded;
 mod faulty;
 mod lease_watch;
+mod measured;
 mod redis;
 mod ship_status;
 
@@ -16,6 +17,7 @@ pub(crate) use self::embedded::EmbeddedStore;
 pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
 pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
+pub(crate) use self::measured::{MeasuredStore, StoreTimings};
 pub use self::redis::Topology;
 pub(crate) use self::redis::{
     JournalSize, MAX_FEED, MAX_LEDGER, RedisOptions, RedisStore, SampledKey, Timeouts, prefix_of,
