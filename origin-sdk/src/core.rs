@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared_keys::{Mode, Position, Scope};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::closing::Closing;
@@ -19,6 +20,7 @@ use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
+use crate::spans;
 use crate::store::Store;
 #[cfg(feature = "metrics")]
 use crate::store::StoreTimings;
@@ -76,14 +78,18 @@ impl Core {
         let scopes: Arc<[Scope]> = scopes.into();
         let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));
         let running = self.closing.work.begin();
-        let task = tokio::spawn(async move {
-            let _running = running;
-            let position = journal.invalidate(mode, &covered).await;
-            if position.is_none() {
-                journal.store_queue().await;
+        let span = spans::remove(scopes.len());
+        let task = tokio::spawn(
+            async move {
+                let _running = running;
+                let position = journal.invalidate(mode, &covered).await;
+                if position.is_none() {
+                    journal.store_queue().await;
+                }
+                position
             }
-            position
-        });
+            .instrument(span),
+        );
         let position = task.await.unwrap_or_else(|_| {
             self.journal.enqueue(mode, &scopes);
             None

@@ -32,6 +32,7 @@ mod receipt;
 mod request_scope;
 #[cfg(feature = "shipping")]
 mod shipping;
+mod spans;
 mod stampede;
 #[cfg_attr(
     not(feature = "shipping"),

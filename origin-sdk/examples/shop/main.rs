@@ -12,6 +12,8 @@ mod products;
 mod request_log;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "otlp")]
+mod traces;
 mod users;
 
 use std::io::{IsTerminal, Write};
@@ -75,7 +77,21 @@ async fn main() -> ExitCode {
     // Standard output is reserved for the request log.
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter(log_filter());
-    tracing_subscriber::registry().with(log).init();
+    let subscriber = tracing_subscriber::registry().with(log);
+    #[cfg(not(feature = "otlp"))]
+    subscriber.init();
+    // Sends the last traces when it is dropped.
+    #[cfg(feature = "otlp")]
+    let _traces = match traces::layer() {
+        Ok((layer, traces)) => {
+            subscriber.with(layer).init();
+            traces
+        }
+        Err(error) => {
+            eprintln!("shop: OTEL_EXPORTER_OTLP_ENDPOINT: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

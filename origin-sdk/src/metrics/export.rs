@@ -20,7 +20,7 @@ type OwnLabel = Option<(&'static str, &'static str)>;
 /// and the number of the bucket.
 type Counted = (&'static str, &'static str, &'static str, usize);
 
-/// What the recorder has been given so far.
+/// The totals that the recorder has been given so far.
 #[derive(Debug, Default)]
 pub(crate) struct Exported(Mutex<HashMap<Counted, u64>>);
 

@@ -101,7 +101,7 @@ async fn every_event_is_exported_once_however_often_and_gauges_as_they_are() {
     assert!(matches!(&first[&durations], DebugValue::Histogram(values) if values.len() == 1));
     assert_eq!(first[&("strata_cache_entries".into(), BTreeMap::new())], DebugValue::Gauge(1.0.into()));
 
-    // The snapshot of the tests' recorder takes what it returns, so a second one has the difference.
+    // A snapshot of the tests' recorder empties it, so that a second one has the difference.
     let second = record();
     assert_eq!(second[&hits], DebugValue::Counter(0));
     assert!(matches!(&second[&durations], DebugValue::Histogram(values) if values.is_empty()));

@@ -252,6 +252,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
         let inner = registry.shared::<K, Inner<V>>(&settings, || {
             core.journal.remember_for(options.source_lag);
             Arc::new(Inner {
+                name: K::NAME,
                 metrics: core.namespaces.metrics_of(K::NAME),
                 core,
                 options,

@@ -57,6 +57,8 @@ impl<K, V> Clone for Namespace<K, V> {
 
 /// The state that a namespace's tasks share.
 struct Inner<V> {
+    /// The name of the key type.
+    name: &'static str,
     core: Arc<Core>,
     metrics: Arc<Metrics>,
     options: Options,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared_keys::{Key, Verdict};
+use tracing::Instrument;
 
 use super::key_text::with_text;
 use super::{Inner, Namespace, OnDisconnect};
@@ -20,6 +21,7 @@ use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, boxed};
 use crate::metrics::Counter;
 use crate::request_scope;
+use crate::spans;
 use crate::stampede::{Flight, xfetch};
 use crate::store::Stored;
 
@@ -145,7 +147,9 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        Box::pin(async move {
+        let span = spans::get(self.inner.name);
+        let recorded = span.clone();
+        let read = async move {
             if self.inner.core.bypass {
                 return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
             }
@@ -166,8 +170,10 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> Namespace<
                 }
             };
             self.inner.note_time(&result, started_at);
+            spans::record(&recorded, result.as_ref().ok());
             result
-        })
+        };
+        Box::pin(read.instrument(span))
     }
 
     async fn get_cached_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Option<Cached<V>> {

@@ -15,6 +15,7 @@ use super::{
 use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::metrics::{Counter, Histogram};
+use crate::spans;
 
 /// An operation that is measured: the journal's, the leases', and writes of values. Reads of values
 /// are not: the namespaces measure them, from the call to the decoded value.
@@ -101,7 +102,7 @@ impl<S: Store> MeasuredStore<S> {
         operation: Operation,
         result: impl Future<Output = Result<T, StoreError>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, StoreError>> {
-        let span = tracing::debug_span!("cache.store", cache.operation = operation.as_str());
+        let span = spans::store(operation.as_str());
         async move {
             let started_at = self.clock.now();
             let result = result.await;

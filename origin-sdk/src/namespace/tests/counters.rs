@@ -1,5 +1,4 @@
-//! What the counters count: every read is a hit of one layer or a miss, and every stale value has
-//! its reason.
+//! The counters: every read is a hit of one layer or a miss, and every stale value has its reason.
 
 use std::sync::Arc;
 use std::time::Duration;
