@@ -25,6 +25,7 @@ mod outdated;
 mod placement;
 mod random;
 mod receipt;
+mod report;
 #[cfg_attr(
     not(feature = "http"),
     expect(dead_code, unreachable_pub, reason = "only the HTTP layer reads the sum of a request's reads")

@@ -2,10 +2,6 @@
 
 #[cfg(feature = "metrics")]
 mod export;
-#[cfg_attr(
-    not(any(feature = "metrics", test)),
-    expect(dead_code, reason = "only the export reads histograms")
-)]
 mod histogram;
 #[cfg(feature = "metrics")]
 mod names;
@@ -21,6 +17,7 @@ use serde::Serialize;
 
 #[cfg(feature = "metrics")]
 pub(crate) use self::export::Exported;
+pub use self::histogram::Durations;
 pub(crate) use self::histogram::Histogram;
 use crate::cache_line::OwnLine;
 use crate::cached::StaleReason;
@@ -243,7 +240,6 @@ impl NamespaceMetrics {
     }
 
     /// Returns the namespaces' counters themselves.
-    #[cfg(feature = "metrics")]
     pub(crate) fn all(&self) -> Vec<(&'static str, Arc<Metrics>)> {
         self.lock().iter().map(|(name, metrics)| (*name, Arc::clone(metrics))).collect()
     }

@@ -170,7 +170,7 @@ impl Export<'_> {
         let Metric { name, unit, help } = metric;
         self.recorder.describe_histogram(KeyName::from(name), Some(unit), help.into());
         let histogram = self.recorder.register_histogram(&self.key(name, label), &METADATA);
-        for (bucket, total) in durations.counts() {
+        for (bucket, total) in durations.counts().iter() {
             let added = self.added(name, label, bucket, total);
             histogram.record_many(middle_secs(bucket), usize::try_from(added).unwrap_or(usize::MAX));
         }

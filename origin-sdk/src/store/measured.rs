@@ -9,8 +9,8 @@ use shared_keys::{Mode, Position, Scope};
 use tracing::Instrument;
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
-    ShipStore, ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ReportStore,
+    ShipStatus, ShipStore, ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
@@ -246,5 +246,16 @@ impl<S: Store> ShipStore for MeasuredStore<S> {
 
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
         self.measured(Operation::Ship, self.inner.ship_status())
+    }
+}
+
+impl<S: Store> ReportStore for MeasuredStore<S> {
+    fn publish_report<'a>(
+        &'a self,
+        process: &'a str,
+        report: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.inner.publish_report(process, report, ttl)
     }
 }

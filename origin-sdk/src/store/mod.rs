@@ -160,9 +160,9 @@ pub(crate) struct Unshipped {
 /// The shared tier of a fleet of processes, its journal, and the progress of shipping it.
 ///
 /// Callers may assume that every operation ends within a bounded time.
-pub(crate) trait Store: ValueStore + JournalStore + ShipStore {}
+pub(crate) trait Store: ValueStore + JournalStore + ShipStore + ReportStore {}
 
-impl<S: ValueStore + JournalStore + ShipStore> Store for S {}
+impl<S: ValueStore + JournalStore + ShipStore + ReportStore> Store for S {}
 
 /// Values and the leases on loading them.
 pub(crate) trait ValueStore: Send + Sync + 'static {
@@ -300,4 +300,15 @@ pub(crate) trait ShipStore: Send + Sync + 'static {
 
     /// Returns the state of shipping for each target that was ever shipped to.
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>>;
+}
+
+/// The figures that processes publish for `cachectl stats`.
+pub(crate) trait ReportStore: Send + Sync + 'static {
+    /// Publishes the report of a process for `ttl`, in place of its last one.
+    fn publish_report<'a>(
+        &'a self,
+        process: &'a str,
+        report: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }
