@@ -47,6 +47,8 @@ enum Command {
     /// Show the state of shipping the journal to the edge, and remove old targets
     #[command(subcommand)]
     Ship(commands::ship::Ship),
+    /// Sum the figures of all processes: hit rates, loads, errors and times per namespace
+    Stats(commands::stats::Stats),
     /// Check Redis, its settings and the journal, and say what to mend
     Doctor(commands::doctor::Doctor),
     /// Free the memory of invalidated entries in Redis
@@ -105,6 +107,7 @@ async fn run(settings: Settings, command: Command, output: &mut Output) -> outpu
         Command::Inspect(inspect) => inspect.run(&session, output).await,
         Command::Journal(journal) => journal.run(&session, output).await,
         Command::Ship(ship) => ship.run(&session, output).await,
+        Command::Stats(stats) => stats.run(&session, output).await,
         Command::Doctor(doctor) => doctor.run(&session, output).await,
         Command::Sweep(sweep) => sweep.run(&session, output).await,
         Command::Verify(verify) => verify.run(&session, output).await,

@@ -69,6 +69,7 @@ async fn cachectl_needs_exactly_its_rights() {
         &["purge", "key", key],
         &["ship", "status"],
         &["doctor"],
+        &["stats"],
         &["sweep"],
         &["ship", "forget", "worker"],
     ] {

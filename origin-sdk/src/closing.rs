@@ -9,6 +9,8 @@ use tokio::sync::watch;
 pub(crate) enum Phase {
     /// Everything works.
     Open,
+    /// Everything works, and the work that runs may finish.
+    Finishing,
     /// Loads that still run are cancelled, and no new one starts.
     Cancelling,
     /// No invalidation of this process is added any more: a shipper stops once nothing is left to

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared_keys::{Mode, Position, Scope};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::clock::Clock;
 use crate::closing::Closing;
@@ -13,11 +14,16 @@ use crate::codec::Codec;
 use crate::in_flight::InFlight;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
+#[cfg(feature = "metrics")]
+use crate::metrics::Exported;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
 use crate::receipt::Receipt;
+use crate::spans;
 use crate::store::Store;
+#[cfg(feature = "metrics")]
+use crate::store::StoreTimings;
 
 /// The permits of [`Core::lease_commands`].
 pub(crate) const LEASE_COMMANDS: usize = 128;
@@ -36,6 +42,10 @@ pub(crate) struct Core {
     /// The counters that belong to no namespace.
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) namespaces: NamespaceMetrics,
+    #[cfg(feature = "metrics")]
+    pub(crate) store_timings: Arc<StoreTimings>,
+    #[cfg(feature = "metrics")]
+    pub(crate) exported: Exported,
     pub(crate) clock: Clock,
     pub(crate) codec: Codec,
     /// The names of the types of which a value was not stored.
@@ -68,14 +78,18 @@ impl Core {
         let scopes: Arc<[Scope]> = scopes.into();
         let (journal, covered) = (Arc::clone(&self.journal), Arc::clone(&scopes));
         let running = self.closing.work.begin();
-        let task = tokio::spawn(async move {
-            let _running = running;
-            let position = journal.invalidate(mode, &covered).await;
-            if position.is_none() {
-                journal.store_queue().await;
+        let span = spans::remove(scopes.len());
+        let task = tokio::spawn(
+            async move {
+                let _running = running;
+                let position = journal.invalidate(mode, &covered).await;
+                if position.is_none() {
+                    journal.store_queue().await;
+                }
+                position
             }
-            position
-        });
+            .instrument(span),
+        );
         let position = task.await.unwrap_or_else(|_| {
             self.journal.enqueue(mode, &scopes);
             None

@@ -57,6 +57,8 @@ pub(crate) struct Entry<V> {
     /// Whether a newer load or write has found that there is nothing to keep. Readers that hold
     /// this entry to serve it if their own load fails then must not.
     is_ended: AtomicBool,
+    /// Whether the value stands for an absent one.
+    pub(crate) is_negative: bool,
 }
 
 /// Whether an entry may be served.
@@ -100,6 +102,7 @@ impl<V> Entry<V> {
             valid_at: AtomicU64::new(0),
             plain_until: AtomicU64::new(0),
             is_ended: AtomicBool::new(false),
+            is_negative: false,
         }
     }
 

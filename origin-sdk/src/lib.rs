@@ -25,6 +25,7 @@ mod outdated;
 mod placement;
 mod random;
 mod receipt;
+mod report;
 #[cfg_attr(
     not(feature = "http"),
     expect(dead_code, unreachable_pub, reason = "only the HTTP layer reads the sum of a request's reads")
@@ -32,6 +33,7 @@ mod receipt;
 mod request_scope;
 #[cfg(feature = "shipping")]
 mod shipping;
+mod spans;
 mod stampede;
 #[cfg_attr(
     not(feature = "shipping"),
@@ -51,7 +53,7 @@ pub use shared_keys::{
     Scope, Tag, Templates, TypedTag, assert_disjoint, enum_id, keys, newtype_id, scopes,
 };
 
-pub use crate::cache::{Cache, CacheBuilder, CloseReport, Readiness};
+pub use crate::cache::{Cache, CacheBuilder, CacheHealth, CloseReport};
 pub use crate::cached::{Cached, Freshness, Layer, StaleReason};
 pub use crate::clock::Clock;
 pub use crate::codec::Format;

@@ -1,4 +1,12 @@
-//! The cache's counters.
+//! The cache's counters and timings.
+
+#[cfg(feature = "metrics")]
+mod export;
+mod histogram;
+#[cfg(feature = "metrics")]
+mod names;
+#[cfg(all(test, feature = "metrics"))]
+mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -7,13 +15,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+#[cfg(feature = "metrics")]
+pub(crate) use self::export::Exported;
+pub use self::histogram::Durations;
+pub(crate) use self::histogram::Histogram;
 use crate::cache_line::OwnLine;
+use crate::cached::StaleReason;
 
 macro_rules! counters {
     ($( $(#[$doc:meta])* $name:ident $(: $counter:ident)?, )*) => {
         /// The counters since the cache was built.
         #[derive(Debug, Default)]
-        pub(crate) struct Metrics { $( pub(crate) $name: counters!(@type $($counter)?), )* }
+        pub(crate) struct Metrics {
+            $( pub(crate) $name: counters!(@type $($counter)?), )*
+            pub(crate) timings: Timings,
+        }
 
         /// A snapshot of the counters since the cache was built.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -41,6 +57,12 @@ counters! {
     memory_hits: StripedCounter,
     /// Reads answered by Redis (or the embedded store), fresh or stale.
     redis_hits,
+    /// Reads whose value was absent, as a negative entry of
+    /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime).
+    negative_hits,
+    /// Reads that neither memory nor Redis answered, but a load, a stale value in place of a load,
+    /// an error, or nothing.
+    misses,
     /// Loader calls that returned a value.
     loads,
     /// Loader calls that failed, panicked or took too long.
@@ -54,8 +76,16 @@ counters! {
     lease_waits,
     /// Reads answered with a stale value because the load took longer than the soft timeout.
     soft_timeouts,
-    /// Reads answered with a stale value.
+    /// Reads answered with a stale value, for any reason.
     stale_hits,
+    /// Stale values within `stale_while_revalidate`.
+    stale_revalidating,
+    /// Stale values in place of a load that failed.
+    stale_load_failed,
+    /// Stale values while the journal could not be reached.
+    stale_disconnected,
+    /// Values loaded so soon after an invalidation that their source may have lagged.
+    stale_source_lag,
     /// Background refreshes started.
     refreshes,
     /// Copies not served because the journal covers them.
@@ -101,11 +131,46 @@ counters! {
     records_shipped,
     /// Calls to targets that failed and are retried.
     ship_errors,
+    /// Entries that memory evicted because all together exceeded `memory_bytes`.
+    evicted_by_bytes,
+    /// Entries that memory evicted because there were more than `memory_entries`.
+    evicted_by_entries,
+    /// A gauge: the entries in memory.
+    memory_entries,
+    /// A gauge: the bytes that these count for.
+    memory_bytes,
     /// A gauge: records that wait for the targets to which this process ships; 0 while other
     /// processes do.
     ship_queued,
     /// A gauge: the time since the oldest of these was appended, in milliseconds.
     ship_lag_ms,
+}
+
+impl Metrics {
+    /// Counts a read that was answered with a stale value.
+    pub(crate) fn count_stale(&self, reason: StaleReason) {
+        self.stale_hits.add(1);
+        match reason {
+            StaleReason::Revalidating => self.stale_revalidating.add(1),
+            StaleReason::LoadFailed => self.stale_load_failed.add(1),
+            StaleReason::Disconnected => self.stale_disconnected.add(1),
+            StaleReason::SourceLag => self.stale_source_lag.add(1),
+            // Counted as `soft_timeouts`, where the timeout is.
+            StaleReason::SoftTimeout => {}
+        }
+    }
+}
+
+/// How long reads and loads of a namespace took. Reads that memory answers are not timed: reading
+/// the clock twice would take longer than they do.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// Reads that Redis answered.
+    pub(crate) redis_hits: Histogram,
+    /// Reads that were missed, with the wait for their load.
+    pub(crate) misses: Histogram,
+    /// Calls of loaders, also those that failed.
+    pub(crate) loads: Histogram,
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +186,7 @@ impl Counter {
         self.0.store(n, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -172,6 +237,11 @@ impl NamespaceMetrics {
 
     pub(crate) fn snapshot(&self) -> BTreeMap<&'static str, Stats> {
         self.lock().iter().map(|(name, metrics)| (*name, metrics.snapshot())).collect()
+    }
+
+    /// Returns the namespaces' counters themselves.
+    pub(crate) fn all(&self) -> Vec<(&'static str, Arc<Metrics>)> {
+        self.lock().iter().map(|(name, metrics)| (*name, Arc::clone(metrics))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Arc<Metrics>>> {

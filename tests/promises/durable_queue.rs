@@ -57,7 +57,7 @@ fn the_next_process_sends_what_the_last_one_has_queued() {
         eventually("all is sent and removed from the file", async || size(&queue) == 0).await;
         let last: Option<f64> = redis.run(&["ZSCORE", "test:{journal}:ledger", "remove tag:a"]).await;
         assert!(last.is_some());
-        assert_eq!((cache.readiness().queued, cache.stats().durable_queue_errors), (0, 0));
+        assert_eq!((cache.health().queued, cache.stats().durable_queue_errors), (0, 0));
     });
 }
 

@@ -72,7 +72,7 @@ fn a_follower_on_a_stalled_runtime_is_noticed_and_replaced() {
     let (_other, others) = second.block_on(start(&redis));
     second.block_on(async {
         others.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
-        eventually("the stall is noticed", async || !cache.readiness().is_following).await;
+        eventually("the stall is noticed", async || !cache.health().is_following).await;
         database.write(1, 1);
         // The connection, too, belongs to the stalled runtime: the first commands fail.
         items.invalidate(&Item { id: 1 }).await;
@@ -80,12 +80,12 @@ fn a_follower_on_a_stalled_runtime_is_noticed_and_replaced() {
             *others.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value == 1
         })
         .await;
-        eventually("the process is current", async || cache.readiness().is_current).await;
+        eventually("the process is current", async || cache.health().is_current).await;
     });
     assert_eq!(cache.stats().follower_restarts, 1);
     // The old follower ends when its runtime is driven again.
     stalled.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
-    assert!(cache.readiness().is_following);
+    assert!(cache.health().is_following);
 }
 
 /// Its lease lasts for five seconds more, since nothing could release it.
@@ -118,18 +118,18 @@ fn an_invalidation_that_nobody_sends_says_so() {
     let runtime = Runtime::new().unwrap();
     let redis = runtime.block_on(RedisServer::start());
     let (cache, items) = runtime.block_on(start(&redis));
-    assert!(cache.readiness().is_following && cache.readiness().is_current);
+    assert!(cache.health().is_following && cache.health().is_current);
     drop(runtime);
-    assert!(!cache.readiness().is_following);
+    assert!(!cache.health().is_following);
     let receipt = futures_util::FutureExt::now_or_never(items.invalidate(&Item { id: 1 })).unwrap();
     assert_eq!((receipt.memory, receipt.journal), (Delivery::Done, Delivery::Stranded));
-    assert_eq!(cache.readiness().queued, 1);
+    assert_eq!(cache.health().queued, 1);
 
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         // The new follower first notices that its connection has ended.
         items.invalidate(&Item { id: 2 }).await;
-        eventually("the queue is sent", async || cache.readiness().queued == 0).await;
+        eventually("the queue is sent", async || cache.health().queued == 0).await;
     });
     assert_eq!(cache.stats().follower_restarts, 1);
 }

@@ -259,6 +259,9 @@ async fn a_value_beyond_the_limit_is_neither_stored_in_redis_nor_read_from_it() 
     assert_eq!(read(&unheld::<Item>(&small), &Item { id: 2 }).await.0, Layer::Loader);
     let sent = sent().await - before;
     assert!(sent < MB as u64, "{sent} bytes were read");
+    for cache in [&small, &large] {
+        assert!(cache.stats().too_large_for_redis > 0, "values that are not read are counted");
+    }
 }
 
 #[tokio::test]

@@ -27,7 +27,8 @@ async fn user(redis: &RedisServer, rule: &str) -> CacheBuilder {
     let _: () = redis.run(&[&["ACL", "SETUSER", "least", ">secret"], &rights[..]].concat()).await;
     let _: () = redis.run(&["CONFIG", "RESETSTAT"]).await;
     // Long enough for a busy machine: a timeout would queue an invalidation.
-    let slow = redis.cache().command_timeout(WAIT_LIMIT / 4).overall_timeout(WAIT_LIMIT / 2);
+    let often = redis.cache().report_interval(Duration::from_millis(200));
+    let slow = often.command_timeout(WAIT_LIMIT / 4).overall_timeout(WAIT_LIMIT / 2);
     slow.redis(format!("redis://least:secret@127.0.0.1:{}", redis.port()))
 }
 
@@ -68,7 +69,11 @@ async fn use_service(redis: &RedisServer, builder: &CacheBuilder) {
     let (one, other) = (start().await, start().await);
     let items: Namespace<Item, u64> = one.namespace(LIFETIME).build();
     let others: Namespace<Item, u64> = other.namespace(LIFETIME).build();
-    assert!(one.readiness().is_current && other.readiness().is_current);
+    assert!(one.health().is_current && other.health().is_current);
+    eventually("both publish their figures", async || {
+        redis.run::<usize>(&["ZCARD", "test:{stats}:processes"]).await >= 2
+    })
+    .await;
 
     // One load in the fleet: the other process waits for its end.
     let (has_read, may_end) = gates();

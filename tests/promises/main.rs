@@ -23,6 +23,7 @@ mod g4_stampede;
 mod g5_redis_trouble;
 mod g6_shipping;
 mod gone;
+mod health;
 mod http_credentials;
 mod http_layer;
 mod journal;

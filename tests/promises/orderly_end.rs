@@ -57,7 +57,7 @@ async fn flush_sends_what_is_queued_or_returns_it() {
     assert_eq!((unsent.len(), unsent[0].mode, &*unsent[0].scopes), (1, Mode::Expire, &[tag("a")][..]));
     redis.thaw();
     eventually("the queue is sent", async || cache.flush().await.is_empty()).await;
-    assert_eq!(cache.readiness().queued, 0);
+    assert_eq!(cache.health().queued, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn close_reports_what_it_cannot_send_and_ends_at_its_deadline() {
         report.unsent.iter().flat_map(|unsent| &unsent.scopes).collect::<Vec<_>>(),
         [&tag("a"), &tag("b")]
     );
-    assert_eq!(cache.readiness().queued, 2);
+    assert_eq!(cache.health().queued, 2);
 }
 
 /// The lease would last for a minute, and the other process would wait for half of its hard
@@ -195,7 +195,7 @@ async fn an_invalidation_after_close_is_sent_at_once_or_says_that_nobody_sends_i
     let (cache, items) = start(redis.cache()).await;
     items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
     assert!(cache.close().await.is_complete());
-    assert!(!cache.readiness().is_following);
+    assert!(!cache.health().is_following);
     assert_eq!(*items.get_cached(&Item { id: 1 }).await.unwrap().value, 0, "what is stored is still served");
     assert_eq!(items.invalidate(&Item { id: 1 }).await.journal, Delivery::Done);
     redis.kill();

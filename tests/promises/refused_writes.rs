@@ -54,7 +54,7 @@ async fn assert_memory_answers(cache: &Cache, items: &Namespace<Item, u64>, data
         assert_eq!(read(items, database).await, Layer::Memory, "after {:?}", began.elapsed());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(cache.readiness().is_current && cache.stats().disconnected_reads == 0);
+    assert!(cache.health().is_current && cache.stats().disconnected_reads == 0);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_primary_that_cannot_save_is_followed() {
         *elsewhere.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap().value == 1
     })
     .await;
-    eventually("nothing is queued", async || cache.readiness().queued == 0).await;
+    eventually("nothing is queued", async || cache.health().queued == 0).await;
     drop(other);
 }
 
@@ -104,7 +104,7 @@ async fn a_primary_that_cannot_save_and_has_lost_the_feed_is_not_followed() {
     break_disk(&redis).await;
     database.write(1, 1);
     eventually("the loss is noticed", async || read(&items, &database).await == Layer::Loader).await;
-    assert!(!cache.readiness().is_current);
+    assert!(!cache.health().is_current);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_primary_without_enough_replicas_is_not_followed() {
         let _: String = redis.run(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
         refuses(&redis, if disk_is_broken { "MISCONF" } else { "NOREPLICAS" }).await;
         eventually("the process loads", async || read(&items, &database).await == Layer::Loader).await;
-        assert!(!cache.readiness().is_current && cache.stats().disconnected_reads > 0);
+        assert!(!cache.health().is_current && cache.stats().disconnected_reads > 0);
         let _: String = redis.run(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
         eventually("the process follows again", async || read(&items, &database).await == Layer::Memory)
             .await;
@@ -155,6 +155,6 @@ async fn a_replica_is_not_followed_whatever_else_it_refuses() {
         // Redis reports its broken disk first, and hides that it is a replica.
         refuses(&redis, if disk_is_broken { "MISCONF" } else { "READONLY" }).await;
         eventually("the process loads", async || read(&items, &database).await == Layer::Loader).await;
-        assert!(!cache.readiness().is_current);
+        assert!(!cache.health().is_current);
     }
 }

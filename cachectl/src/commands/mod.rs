@@ -7,5 +7,6 @@ pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod purge;
 pub(crate) mod ship;
+pub(crate) mod stats;
 pub(crate) mod sweep;
 pub(crate) mod verify;

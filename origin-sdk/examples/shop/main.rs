@@ -7,10 +7,13 @@ mod error;
 mod extract;
 mod flags;
 mod keys;
+mod monitoring;
 mod products;
 mod request_log;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "otlp")]
+mod traces;
 mod users;
 
 use std::io::{IsTerminal, Write};
@@ -74,7 +77,21 @@ async fn main() -> ExitCode {
     // Standard output is reserved for the request log.
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter(log_filter());
-    tracing_subscriber::registry().with(log).init();
+    let subscriber = tracing_subscriber::registry().with(log);
+    #[cfg(not(feature = "otlp"))]
+    subscriber.init();
+    // Sends the last traces when it is dropped.
+    #[cfg(feature = "otlp")]
+    let _traces = match traces::layer() {
+        Ok((layer, traces)) => {
+            subscriber.with(layer).init();
+            traces
+        }
+        Err(error) => {
+            eprintln!("shop: OTEL_EXPORTER_OTLP_ENDPOINT: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,11 +115,10 @@ async fn run(arguments: Arguments) -> Result<(), BoxError> {
     let listener =
         TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| format!("port {port}: {error}"))?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
-    let service = api(&cache, &database).layer(middleware::from_fn(request_log::log)).merge(debug(
-        arguments.name,
-        cache.clone(),
-        database,
-    ));
+    let service = api(&cache, &database)
+        .layer(middleware::from_fn(request_log::log))
+        .merge(monitoring::routes(&cache, monitoring::recorder()?))
+        .merge(debug(arguments.name, cache.clone(), database));
     axum::serve(listener, service).with_graceful_shutdown(stop_signal()?).await?;
     // Invalidations that Redis could not take yet would be lost with this process.
     let report = cache.close().await;

@@ -9,6 +9,7 @@ use super::*;
 
 struct Shop {
     _folder: tempfile::TempDir,
+    cache: Cache,
     api: Router,
 }
 
@@ -28,7 +29,7 @@ impl Reply {
 async fn shop() -> Shop {
     let (folder, path) = data::tests::small_shop();
     let cache = Cache::builder("shop").build().await.unwrap();
-    Shop { _folder: folder, api: api(&cache, &Database::new(path)) }
+    Shop { _folder: folder, api: api(&cache, &Database::new(path)), cache }
 }
 
 impl Shop {
@@ -126,4 +127,36 @@ async fn the_error_of_a_malformed_request_says_what_was_expected() {
     let empty = shop.put("/api/products/1", "{}").await;
     assert_eq!(empty.status, StatusCode::BAD_REQUEST);
     assert!(empty.body.contains("at least one of name, price_cents and stock"));
+}
+
+#[tokio::test]
+async fn prometheus_reads_the_metrics_and_an_orchestrator_the_health_of_the_cache() {
+    let shop = shop().await;
+    shop.get("/api/flags").await;
+    shop.get("/api/flags").await;
+    let routes = monitoring::routes(&shop.cache, monitoring::recorder().unwrap());
+    let monitored = Shop { api: routes, ..shop };
+
+    let text = monitored.get("/metrics").await.body;
+    for line in [
+        "# TYPE strata_cache_hits_total counter",
+        "strata_cache_hits_total{app=\"shop\",namespace=\"Flags\",layer=\"memory\"} 1",
+        "strata_cache_loads_total{app=\"shop\",namespace=\"Flags\",outcome=\"value\"} 1",
+        "strata_cache_load_seconds_count{app=\"shop\",namespace=\"Flags\"} 1",
+        "strata_cache_following{app=\"shop\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line}:\n{text}");
+    }
+    for path in ["/health/live", "/health/ready"] {
+        let reply = monitored.get(path).await;
+        assert_eq!(
+            (reply.status, reply.body.contains("\"queued\":0")),
+            (StatusCode::OK, true),
+            "{}",
+            reply.body
+        );
+    }
+    assert!(monitored.cache.close().await.is_complete());
+    assert_eq!(monitored.get("/health/live").await.status, StatusCode::OK);
+    assert_eq!(monitored.get("/health/ready").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }

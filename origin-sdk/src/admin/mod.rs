@@ -30,6 +30,8 @@ use crate::clock::Clock;
 use crate::codec;
 use crate::error::{AdminError, AdminFailure};
 use crate::journal::records;
+pub use crate::metrics::Durations;
+pub use crate::report::{FleetReport, NamespaceReport, ProcessReport};
 use crate::store::{
     FeedRecord, JournalStore, RedisOptions, RedisStore, ShipStatus, ShipStore, Timeouts, Topology,
 };
@@ -163,6 +165,19 @@ impl Admin {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+    }
+
+    /// Returns the figures that the app's processes have published of late. Each process publishes
+    /// its own at the interval of
+    /// [`CacheBuilder::report_interval`](crate::CacheBuilder::report_interval).
+    ///
+    /// # Errors
+    /// If Redis cannot be read.
+    pub async fn fleet_report(&self) -> Result<FleetReport, AdminError> {
+        let reports = self.store.reports().await?;
+        // A report of a later version that is no longer read is left out.
+        let processes = reports.iter().filter_map(|report| serde_json::from_str(report).ok()).collect();
+        Ok(FleetReport { processes })
     }
 
     /// Deletes invalidated entries from Redis, in one pass through its keyspace. If the future is

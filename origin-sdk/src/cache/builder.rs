@@ -17,12 +17,18 @@ use crate::durable_queue::QueueStore;
 use crate::error::BuildError;
 use crate::journal::{Journal, ensure_follower};
 use crate::memory::Memory;
+#[cfg(feature = "metrics")]
+use crate::metrics::Exported;
 use crate::metrics::{Metrics, NamespaceMetrics};
 use crate::outdated::OutdatedCopies;
 use crate::random::Randomness;
+use crate::report;
 #[cfg(feature = "shipping")]
 use crate::shipping::{self, Target, WorkerEndpoint, Zone, ZoneApi};
-use crate::store::{EmbeddedStore, Faults, FaultyStore, RedisOptions, RedisStore, Store, Timeouts, Topology};
+use crate::store::{
+    EmbeddedStore, Faults, FaultyStore, MeasuredStore, RedisOptions, RedisStore, Store, StoreTimings,
+    Timeouts, Topology,
+};
 #[cfg(feature = "shipping")]
 use crate::web_url::UrlText;
 
@@ -50,6 +56,7 @@ pub struct CacheBuilder {
     zones: Vec<Zone>,
     bypass: bool,
     close_timeout: Duration,
+    report_interval: Duration,
     durable_queue: Option<Arc<dyn QueueStore>>,
     clock: Clock,
     randomness: Randomness,
@@ -75,6 +82,7 @@ impl CacheBuilder {
             zones: Vec::new(),
             bypass: false,
             close_timeout: Duration::from_secs(5),
+            report_interval: Duration::from_secs(5),
             durable_queue: None,
             clock: Clock::system(),
             randomness: Randomness::system(),
@@ -263,6 +271,14 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets how often the process publishes its figures in Redis, for `cachectl stats`: counts and
+    /// times per namespace, and no key or value. A report takes one command and expires after three
+    /// intervals. Default 5 s; zero turns it off. Needs Redis.
+    pub fn report_interval(mut self, interval: Duration) -> Self {
+        self.report_interval = interval;
+        self
+    }
+
     /// Sets the clock of ages, of the journal's lag and of the backoff after a failure of Redis.
     /// Default [`Clock::system`]. Times to live in Redis follow Redis's own clock.
     pub fn clock(mut self, clock: Clock) -> Self {
@@ -290,21 +306,23 @@ impl CacheBuilder {
         self.check()?;
         #[cfg(feature = "shipping")]
         let targets = self.targets()?;
-        let metrics = Arc::new(Metrics::default());
-        let mut store: Arc<dyn Store> = match self.topology.primary()? {
+        let (metrics, store_timings) = (Arc::new(Metrics::default()), Arc::new(StoreTimings::default()));
+        let primary = self.topology.primary()?;
+        let publishes_reports = primary.is_some() && !self.report_interval.is_zero();
+        let mut store: Arc<dyn Store> = match primary {
             Some(primary) => {
                 let (timeouts, clock, max_value_bytes) =
                     (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
                 let (metrics, environment) = (Arc::clone(&metrics), self.environment);
                 let options = RedisOptions { timeouts, clock, max_value_bytes, metrics, environment };
-                Arc::new(RedisStore::new(&primary, &self.app, options))
+                let store = RedisStore::new(&primary, &self.app, options);
+                Arc::new(MeasuredStore::new(store, Arc::clone(&store_timings), self.clock.clone()))
             }
             None => Arc::new(EmbeddedStore::new(self.memory_entries, self.memory_bytes, self.clock.clone())),
         };
         if let Some(faults) = self.faults {
             store = Arc::new(FaultyStore::new(store, faults));
         }
-        let metrics = Arc::new(Metrics::default());
         let closing = Arc::new(Closing::default());
         let journal = Journal::new(
             Arc::clone(&store),
@@ -330,7 +348,8 @@ impl CacheBuilder {
         #[cfg(not(feature = "shipping"))]
         let has_edge = false;
         ensure_follower(&journal);
-        Ok(Cache::new(Core {
+        let built_at = self.clock.now();
+        let cache = Cache::new(Core {
             app: self.app,
             memory: Memory::new(self.memory_entries, self.memory_bytes),
             store,
@@ -341,6 +360,10 @@ impl CacheBuilder {
             close_timeout: self.close_timeout,
             metrics,
             namespaces: NamespaceMetrics::default(),
+            #[cfg(feature = "metrics")]
+            store_timings,
+            #[cfg(feature = "metrics")]
+            exported: Exported::default(),
             clock: self.clock,
             codec: self.codec,
             refused_types: Mutex::default(),
@@ -350,7 +373,12 @@ impl CacheBuilder {
             jitter: self.jitter,
             bypass: self.bypass,
             has_edge,
-        }))
+        });
+        if publishes_reports {
+            let core = Arc::downgrade(cache.core());
+            tokio::spawn(report::publish(core, self.report_interval, built_at));
+        }
+        Ok(cache)
     }
 
     /// Returns the targets of the shipper.

@@ -91,6 +91,7 @@ impl Cache {
         let (began, whole) = (Instant::now(), core.close_timeout);
         let by = |eighths: u32| began + whole / 8 * eighths;
 
+        closing.enter(Phase::Finishing);
         // Each timeout is an ordinary end of its wait: the report says what is left.
         let _ = timeout_at(by(4), closing.work.none()).await;
         closing.enter(Phase::Cancelling);

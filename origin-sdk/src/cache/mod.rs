@@ -2,6 +2,7 @@
 
 mod builder;
 mod close;
+mod health;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use shared_keys::{IntoScopes, Key, Lifetime, Mode, Position};
 pub use self::builder::CacheBuilder;
 pub(crate) use self::builder::check_names;
 pub use self::close::CloseReport;
+pub use self::health::CacheHealth;
 use crate::core::{Core, app_of};
 use crate::error::AdminError;
+use crate::memory::MemoryUsage;
 use crate::metrics::Stats;
 use crate::namespace::{NamespaceBuilder, Registry, SharedForm};
 use crate::receipt::Receipt;
@@ -161,19 +164,33 @@ impl Cache {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let of_namespaces = self.core.namespaces.snapshot().into_values();
-        of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus)
+        let stats = of_namespaces.fold(self.core.metrics.snapshot(), Stats::plus);
+        let MemoryUsage { entries, bytes, evicted_by_bytes, evicted_by_entries } = self.core.memory.usage();
+        let (memory_entries, memory_bytes) = (entries as u64, bytes as u64);
+        Stats { evicted_by_bytes, evicted_by_entries, memory_entries, memory_bytes, ..stats }
     }
 
-    /// Returns whether this process can serve from the cache and deliver invalidations now: for a
-    /// service's readiness check.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let journal = &self.core.journal;
-        Readiness {
-            is_following: journal.has_follower(),
-            is_current: !journal.is_lagging(self.core.clock.now()),
-            queued: journal.queue_len(),
-        }
+    /// Gives the recorder of the `metrics` facade all that was counted since the last call, and the
+    /// gauges as they are now. Call it where the metrics are read, or at an interval where they are
+    /// pushed. Install the recorder first: what a call without one reports is lost.
+    ///
+    /// Reads count in the process's own counters, so that a hit pays nothing for the exporter.
+    /// `docs/guides/metrics.md` lists the metrics and their labels, none of which has a key or a
+    /// tag.
+    ///
+    /// ```
+    /// # use origin_sdk::Cache;
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// // let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let cache = Cache::builder("shop").build().await.unwrap();
+    /// // In the handler of `GET /metrics`:
+    /// cache.record_metrics();
+    /// // prometheus.render()
+    /// # });
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn record_metrics(&self) {
+        self.core.exported.update(&self.core, &self.stats(), &self.health());
     }
 
     /// Returns the counters of each namespace, by the name of its key type. Counters that belong to
@@ -208,20 +225,6 @@ impl Cache {
     pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
     }
-}
-
-/// The state of this process's view of the journal, by [`Cache::readiness`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Readiness {
-    /// Whether the task runs that follows the journal and sends queued invalidations. If it has
-    /// ended with its runtime, the next invalidation or lagging read starts it again.
-    pub is_following: bool,
-    /// Whether the process is within the maximum lag of the journal. If it is not, reads catch up
-    /// first or go to their loaders.
-    pub is_current: bool,
-    /// The number of queued records of invalidations, which no other process knows of yet.
-    pub queued: usize,
 }
 
 impl std::fmt::Debug for Cache {

@@ -119,11 +119,11 @@ mod tests {
         };
         faults.panic_once();
         until(|cache| cache.stats().follower_restarts == 1).await;
-        assert!(cache.readiness().is_following);
+        assert!(cache.health().is_following);
         faults.cut(true);
         assert_eq!(cache.invalidate([Scope::All]).await.journal, Delivery::Queued);
         faults.cut(false);
-        until(|cache| cache.readiness().queued == 0).await;
+        until(|cache| cache.health().queued == 0).await;
         assert_eq!(cache.stats().follower_restarts, 1);
     }
 }

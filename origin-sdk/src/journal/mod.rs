@@ -199,6 +199,12 @@ impl Journal {
         self.queue().len()
     }
 
+    /// Returns the time since the queue was last empty, or zero if it is.
+    pub(crate) fn queue_age(&self, now: Duration) -> Duration {
+        let queue = self.queue();
+        if queue.is_empty() { Duration::ZERO } else { now.saturating_sub(queue.filled_at) }
+    }
+
     /// Returns whether a task follows the journal and flushes the queue.
     pub(crate) fn has_follower(&self) -> bool {
         self.follower.is_running() && !self.closing.has_reached(Phase::Closed)
@@ -234,6 +240,13 @@ impl Journal {
     pub(crate) fn is_lagging_at(&self, now: u64) -> bool {
         now >= self.lags_from.load(Ordering::Acquire)
             || self.confirmed_over.load(Ordering::Acquire) != self.store.connections()
+    }
+
+    /// Returns the time since the process was last known to be caught up; `None` if it never was.
+    pub(crate) fn lag(&self, now: Duration) -> Option<Duration> {
+        let lags_from = self.lags_from.load(Ordering::Acquire);
+        let caught_up_at = lags_from.checked_sub(1)?.saturating_sub(nanos(self.max_lag));
+        Some(now.saturating_sub(Duration::from_nanos(caught_up_at)))
     }
 
     /// Catches up if the process is lagging, for at most [`MAX_CATCH_UP_WAIT`]. Returns `false` if
@@ -386,6 +399,9 @@ impl Journal {
     pub(crate) fn enqueue(&self, mode: Mode, scopes: &[Scope]) {
         self.metrics.invalidations_queued.add(1);
         let mut queue = self.queue();
+        if queue.is_empty() {
+            queue.filled_at = self.clock.now();
+        }
         if queue.push(mode, scopes) {
             self.cover(mode, scopes);
         } else {

@@ -1,6 +1,7 @@
 //! The queue of invalidations that could not be appended to the store yet.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use shared_keys::{Mode, Scope};
 
@@ -24,6 +25,8 @@ pub(super) struct Queue {
     scopes: usize,
     /// The number of the next record.
     count: u64,
+    /// The clock's reading when a record was added to the empty queue.
+    pub(super) filled_at: Duration,
 }
 
 /// A queued record. It has no position yet.

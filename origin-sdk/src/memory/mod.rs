@@ -12,7 +12,7 @@ mod tests;
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::DefaultHashBuilder;
@@ -42,6 +42,18 @@ struct Held {
     bytes: AtomicUsize,
     /// The shard that is next to evict from, counted without end.
     next_victim: AtomicUsize,
+    /// The entries evicted so far, by the bound that was exceeded.
+    evicted_by_bytes: AtomicU64,
+    evicted_by_entries: AtomicU64,
+}
+
+/// The entries that memory holds, and those that it has evicted since it was created.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MemoryUsage {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) evicted_by_bytes: u64,
+    pub(crate) evicted_by_entries: u64,
 }
 
 impl Memory {
@@ -103,7 +115,10 @@ impl Memory {
         drop(replaced);
         // The first victim is of the same shard, where the new entry competes for its place.
         let mut victim = shard_of(hash);
-        while self.is_over_bounds() && self.evict_one(victim, Some((hash, key))) {
+        while let Some(evicted) = self.exceeded_bound()
+            && self.evict_one(victim, Some((hash, key)))
+        {
+            evicted.fetch_add(1, Ordering::Relaxed);
             victim = self.held.next_victim.fetch_add(1, Ordering::Relaxed);
         }
         true
@@ -145,9 +160,27 @@ impl Memory {
         while self.evict_one(0, None) {}
     }
 
-    fn is_over_bounds(&self) -> bool {
-        self.held.bytes.load(Ordering::Relaxed) > self.max_bytes
-            || self.held.entries.load(Ordering::Relaxed) > self.max_entries
+    /// Returns what memory holds and has evicted.
+    pub(crate) fn usage(&self) -> MemoryUsage {
+        let Held { entries, bytes, evicted_by_bytes, evicted_by_entries, .. } = &*self.held;
+        MemoryUsage {
+            entries: entries.load(Ordering::Relaxed),
+            bytes: bytes.load(Ordering::Relaxed),
+            evicted_by_bytes: evicted_by_bytes.load(Ordering::Relaxed),
+            evicted_by_entries: evicted_by_entries.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns the counter of evictions of a bound that is exceeded.
+    fn exceeded_bound(&self) -> Option<&AtomicU64> {
+        let held = &*self.held;
+        if held.bytes.load(Ordering::Relaxed) > self.max_bytes {
+            Some(&held.evicted_by_bytes)
+        } else if held.entries.load(Ordering::Relaxed) > self.max_entries {
+            Some(&held.evicted_by_entries)
+        } else {
+            None
+        }
     }
 
     /// Evicts an entry of the first shard from `first` on that has one, but never that of the key

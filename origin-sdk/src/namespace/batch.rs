@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, TryFutureExt, join_all};
 use futures_util::stream::{self, StreamExt};
 use shared_keys::Key;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::Namespace;
 use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_together};
@@ -22,6 +22,7 @@ use crate::entry::Entry;
 use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BatchContext, LoadContext, boxed};
 use crate::request_scope;
+use crate::spans;
 use crate::stampede::Flight;
 
 /// The result of each key of a batch, in the order of the keys.
@@ -66,7 +67,10 @@ where
         let lookups = self.look_up_many(keys).await.into_iter();
         let cached = lookups.map(|lookup| match lookup {
             Lookup::Hit(found) => Some(self.inner.serve(&found.entry, found.layer, found.freshness, now)),
-            Lookup::Miss(_) => None,
+            Lookup::Miss(_) => {
+                self.inner.metrics.misses.add(1);
+                None
+            }
         });
         cached.collect()
     }
@@ -135,13 +139,21 @@ where
     }
 
     pub(super) async fn get_many_with(&self, keys: &[K], loader: Arc<BatchLoader<K, V>>) -> Results<V> {
+        let span = spans::get_many(self.inner.name, keys.len());
+        self.get_many_in_span(keys, loader).instrument(span).await
+    }
+
+    async fn get_many_in_span(&self, keys: &[K], loader: Arc<BatchLoader<K, V>>) -> Results<V> {
         if self.inner.core.bypass {
             return self.load_many_without_cache(keys, loader).await;
         }
         let LookedUp { mut results, mut misses, mut refreshes } = self.look_up_and_serve(keys).await;
         refreshes.retain(|missed| !self.inner.is_backing_off(&missed.key.to_text()));
-        let refreshing =
-            self.join_or_start_many(&refreshes, &loader).iter().filter(|waiter| waiter.is_leader).count();
+        let refreshing = self
+            .join_or_start_many(&refreshes, &loader, spans::refresh)
+            .iter()
+            .filter(|waiter| waiter.is_leader)
+            .count();
         self.inner.metrics.refreshes.add(refreshing as u64);
 
         let mut caller = self.inner.caller(true);
@@ -152,7 +164,7 @@ where
                 backed_off.into_iter().for_each(|result| results[missed.index] = result.map(Some));
                 is_loaded
             });
-            let waiters = self.join_or_start_many(&misses, &loader);
+            let waiters = self.join_or_start_many(&misses, &loader, spans::load);
             let loads = misses.into_iter().zip(waiters).map(async |(missed, waiter)| {
                 let awaited = self.inner.await_load(&waiter, &caller, missed.fallback.as_ref()).await;
                 (missed, awaited)
@@ -168,6 +180,7 @@ where
             }
             caller.is_again = true;
         }
+        self.count_unanswered(&results);
         results
     }
 
@@ -194,7 +207,14 @@ where
             results[index] = result.map(Some);
         }
         drop(loads);
+        self.count_unanswered(&results);
         results
+    }
+
+    /// Counts the keys for which there is no value: all others were counted when they were served.
+    fn count_unanswered(&self, results: &Results<V>) {
+        let unanswered = results.iter().filter(|result| !matches!(result, Ok(Some(_)))).count();
+        self.inner.metrics.misses.add(unanswered as u64);
     }
 
     /// Looks all keys up, and serves those that a layer has. A key whose load waits for the caller
@@ -276,6 +296,7 @@ where
         &self,
         missed: &[MissedKey<K, V>],
         loader: &Arc<BatchLoader<K, V>>,
+        span: fn(&'static str) -> Span,
     ) -> Vec<LoadWaiter<V>> {
         let (start, is_batch) = (self.inner.start(), missed.len() > 1);
         let (mut loads, mut led) = (Vec::new(), HashSet::new());
@@ -294,7 +315,7 @@ where
         let waiters = waiters.collect();
         if !loads.is_empty() {
             let load = load_together(Arc::clone(&self.inner), loads, Arc::clone(loader));
-            tokio::spawn(load.in_current_span());
+            tokio::spawn(load.instrument(span(self.inner.name)));
         }
         waiters
     }

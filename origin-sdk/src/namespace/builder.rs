@@ -279,6 +279,7 @@ impl<K: Key, V: Send + Sync + 'static> NamespaceBuilder<K, V> {
         let inner = registry.shared::<K, Inner<V>>(&settings, || {
             core.journal.remember_for(options.source_lag);
             Arc::new(Inner {
+                name: K::NAME,
                 metrics: core.namespaces.metrics_of(K::NAME),
                 core,
                 options,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared_keys::{Key, Position, ScopeHash, Verdict};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::caller::{Awaited, Caller};
 use super::run::LoaderOutput;
@@ -18,6 +18,7 @@ use crate::entry::{self, Entry};
 use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
+use crate::spans;
 use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Waiter};
 use crate::store::Outcome;
 
@@ -177,7 +178,7 @@ where
             if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
                 return result;
             }
-            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0, spans::load);
             waiter.start.note_miss(Miss { at: caller.called_at, fallback: fallback.clone() });
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
                 Awaited::Cached(cached) => return Ok(cached),
@@ -193,18 +194,19 @@ where
         if self.inner.is_backing_off(&key.to_text()) {
             return;
         }
-        if self.join_or_start(key, &mut Some(loader), None, rand).is_leader {
+        if self.join_or_start(key, &mut Some(loader), None, rand, spans::refresh).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
     }
 
-    /// Joins the key's load if this caller may, else starts one with the loader.
+    /// Joins the key's load if this caller may, else starts one with the loader, in this span.
     pub(super) fn join_or_start(
         &self,
         key: &K,
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
+        span: fn(&'static str) -> Span,
     ) -> LoadWaiter<V> {
         let start = self.inner.start();
         let (request, (waiter, guard)) = self.join_or_lead(key, start, false, fallback, rand);
@@ -218,7 +220,7 @@ where
                 let outcome = inner.load(inner.acquire_lease(&request), &request, load).await;
                 guard.complete(outcome);
             };
-            tokio::spawn(load.in_current_span());
+            tokio::spawn(load.instrument(span(self.inner.name)));
         }
         waiter
     }

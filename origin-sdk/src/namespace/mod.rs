@@ -57,6 +57,8 @@ impl<K, V> Clone for Namespace<K, V> {
 
 /// The state that a namespace's tasks share.
 struct Inner<V> {
+    /// The name of the key type.
+    name: &'static str,
     core: Arc<Core>,
     metrics: Arc<Metrics>,
     options: Options,
@@ -105,7 +107,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     /// Returns an entry whose value has this age now.
     fn aged_entry(&self, key: &str, value: Arc<V>, meta: Meta, age: Duration) -> Entry<V> {
-        let entry = Entry::new(key, value, meta, &self.core.clock, age);
+        let mut entry = Entry::new(key, value, meta, &self.core.clock, age);
+        entry.is_negative = self.negative.as_ref().is_some_and(|negative| (negative.is_none)(&entry.value));
         entry.plain_within(self.options.xfetch_beta, self.options.memory_ttl)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared_keys::{Key, Verdict};
+use tracing::Instrument;
 
 use super::key_text::with_text;
 use super::{Inner, Namespace, OnDisconnect};
@@ -18,6 +19,7 @@ use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, boxed};
 use crate::metrics::Counter;
 use crate::request_scope;
+use crate::spans;
 use crate::stampede::{Flight, xfetch};
 use crate::store::Stored;
 
@@ -143,32 +145,60 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        Box::pin(async move {
+        let span = spans::get(self.inner.name);
+        let recorded = span.clone();
+        let read = async move {
             if self.inner.core.bypass {
                 return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
             }
-            let mut caller = self.inner.caller(false);
-            let lookup = match lookup {
-                Lookup::Miss(held) => {
-                    if let Some(cached) = self.await_running_load(key, &mut caller, held.as_ref()).await? {
-                        return Ok(cached);
-                    }
-                    self.look_up_further(key, held).await
-                }
-                hit => hit,
+            let started_at = self.inner.core.clock.now();
+            let result = match lookup {
+                Lookup::Hit(found) => Ok(self.serve_and_refresh(key, &found, loader)),
+                Lookup::Miss(held) => self.get_missed(key, held, loader).await,
             };
-            match lookup {
-                Lookup::Hit(found) => {
-                    if let Some(rand) = found.refresh {
-                        self.refresh(key, boxed(Work::Loader, loader, Some), rand);
-                    }
-                    Ok(self.inner.serve_found(&found))
-                }
-                Lookup::Miss(fallback) => {
-                    self.load_missed(key, caller, boxed(Work::Loader, loader, Some), fallback).await
-                }
+            self.inner.note_time(&result, started_at);
+            spans::record(&recorded, result.as_ref().ok());
+            result
+        };
+        Box::pin(read.instrument(span))
+    }
+
+    /// Gets a value that memory does not have: from the key's running load, from another tier, or by
+    /// a load.
+    async fn get_missed<F, L>(
+        &self,
+        key: &K,
+        held: Option<Arc<Entry<V>>>,
+        loader: F,
+    ) -> Result<Cached<V>, LoadError>
+    where
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<V, BoxError>> + Send + 'static,
+    {
+        let mut caller = self.inner.caller(false);
+        if let Some(cached) = self.await_running_load(key, &mut caller, held.as_ref()).await? {
+            return Ok(cached);
+        }
+        match self.look_up_further(key, held).await {
+            Lookup::Hit(found) => Ok(self.serve_and_refresh(key, &found, loader)),
+            Lookup::Miss(fallback) => {
+                self.load_missed(key, caller, boxed(Work::Loader, loader, Some), fallback).await
             }
-        })
+        }
+    }
+
+    /// Serves a found value, and refreshes it in the background if it is time to.
+    fn serve_and_refresh<F, L>(&self, key: &K, found: &Servable<V>, loader: F) -> Cached<V>
+    where
+        K: Clone,
+        F: FnOnce(K, LoadContext) -> L + Send,
+        L: Future<Output = Result<V, BoxError>> + Send + 'static,
+    {
+        if let Some(rand) = found.refresh {
+            self.refresh(key, boxed(Work::Loader, loader, Some), rand);
+        }
+        self.inner.serve_found(found)
     }
 
     async fn get_cached_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Option<Cached<V>> {
@@ -177,7 +207,10 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         }
         match self.look_up_further(key, held).await {
             Lookup::Hit(found) => Some(self.inner.serve_found(&found)),
-            Lookup::Miss(_) => None,
+            Lookup::Miss(_) => {
+                self.inner.metrics.misses.add(1);
+                None
+            }
         }
     }
 
@@ -199,6 +232,9 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                 return None;
             }
             metrics.memory_hits.add(1);
+            if entry.is_negative {
+                metrics.negative_hits.add(1);
+            }
             let (layer, freshness) = (Layer::Memory, Freshness::Fresh);
             Some(Cached { value: Arc::clone(&entry.value), layer, age: entry.age_at(now), freshness })
         };
@@ -419,6 +455,21 @@ impl<V: Send + Sync + 'static> Inner<V> {
         Ok((Arc::new(self.aged_entry(key, Arc::new(value), meta, age)), uncompressed_bytes))
     }
 
+    /// Counts a read that failed as a miss, and the time of one that memory did not answer.
+    fn note_time(&self, result: &Result<Cached<V>, LoadError>, started_at: Duration) {
+        let timings = &self.metrics.timings;
+        let histogram = match result.as_ref().map(|cached| cached.layer) {
+            Ok(Layer::Memory) => return,
+            Ok(Layer::Redis) => &timings.redis_hits,
+            Ok(Layer::Loader) => &timings.misses,
+            Err(_) => {
+                self.metrics.misses.add(1);
+                &timings.misses
+            }
+        };
+        histogram.add(self.core.clock.now().saturating_sub(started_at));
+    }
+
     /// Like [`serve`](Self::serve), for the result of a lookup.
     fn serve_found(&self, found: &Servable<V>) -> Cached<V> {
         self.serve(&found.entry, found.layer, found.freshness, self.core.clock.now())
@@ -436,10 +487,13 @@ impl<V: Send + Sync + 'static> Inner<V> {
         match layer {
             Layer::Memory => metrics.memory_hits.add(1),
             Layer::Redis => metrics.redis_hits.add(1),
-            Layer::Loader => {}
+            Layer::Loader => metrics.misses.add(1),
         }
-        if freshness != Freshness::Fresh {
-            metrics.stale_hits.add(1);
+        if entry.is_negative && layer != Layer::Loader {
+            metrics.negative_hits.add(1);
+        }
+        if let Freshness::Stale(reason) = freshness {
+            metrics.count_stale(reason);
         }
         request_scope::note_read(entry, layer, freshness, now, self.options.private);
         let is_new = layer == Layer::Loader && freshness != Freshness::Stale(StaleReason::LoadFailed);

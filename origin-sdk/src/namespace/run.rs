@@ -56,10 +56,13 @@ impl<V: Send + Sync + 'static> Inner<V> {
     ) -> Result<LoaderOutput<T>, LoadError> {
         let guard = RunGuard::start(&self.loaders, flights).await;
         let started_at = self.core.clock.now();
-        match run(Work::Loader, loader, context.clone(), Some(guard.run())).await {
+        let result = run(Work::Loader, loader, context.clone(), Some(guard.run())).await;
+        let delta = self.core.clock.now().saturating_sub(started_at);
+        self.metrics.timings.loads.add(delta);
+        match result {
             Ok(value) => {
                 self.metrics.loads.add(1);
-                Ok(LoaderOutput { value, delta: self.core.clock.now().saturating_sub(started_at) })
+                Ok(LoaderOutput { value, delta })
             }
             Err(error) => {
                 self.metrics.load_errors.add(1);

@@ -13,6 +13,7 @@ use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BoxLoader, LoadContext, LoadFuture, boxed};
 use crate::placement::{Placement, Storage};
 use crate::receipt::{Delivery, Receipt, Written};
+use crate::spans;
 use crate::stampede::{self, Run};
 use crate::store::Unless;
 
@@ -125,7 +126,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
             let _running = running;
             inner.write(&text, covered, since, &context, writer).await
         };
-        let task = tokio::spawn(stampede::within(part_of, write).in_current_span());
+        let task = tokio::spawn(stampede::within(part_of, write).instrument(spans::put(self.inner.name)));
         task.await.unwrap_or_else(|_| Err(LoadError::panicked(Work::Writer)))
     }
 }

@@ -12,8 +12,8 @@ use shared_keys::{Applied, Mode, Position, Scope, Stamp, Verdict};
 use tokio::sync::Notify;
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
-    ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ReportStore,
+    ShipStatus, ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch, Watches,
 };
 use crate::clock::{Clock, unix_ms};
 use crate::error::StoreError;
@@ -291,6 +291,10 @@ impl JournalStore for EmbeddedStore {
         0
     }
 
+    fn is_connected(&self) -> bool {
+        true
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,
@@ -310,6 +314,18 @@ impl JournalStore for EmbeddedStore {
             Ok(())
         }
         .boxed()
+    }
+}
+
+impl ReportStore for EmbeddedStore {
+    fn publish_report<'a>(
+        &'a self,
+        _process: &'a str,
+        _report: &'a str,
+        _ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        // There is no other process to read it.
+        ready(Ok(())).boxed()
     }
 }
 

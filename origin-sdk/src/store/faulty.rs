@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, FutureExt};
 use shared_keys::{Mode, Position, Scope};
 
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
-    ShipStore, ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ReportStore,
+    ShipStatus, ShipStore, ShipTurn, Shipping, Store, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::error::StoreError;
 use crate::random::Generator;
@@ -247,6 +247,10 @@ impl JournalStore for FaultyStore {
         self.inner.connections()
     }
 
+    fn is_connected(&self) -> bool {
+        !self.faults.switches().cut && self.inner.is_connected()
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,
@@ -295,6 +299,17 @@ impl ShipStore for FaultyStore {
 
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
         self.with_faults(|inner| inner.ship_status())
+    }
+}
+
+impl ReportStore for FaultyStore {
+    fn publish_report<'a>(
+        &'a self,
+        process: &'a str,
+        report: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.with_faults(move |inner| inner.publish_report(process, report, ttl))
     }
 }
 

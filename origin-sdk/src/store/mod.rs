@@ -3,6 +3,7 @@
 mod embedded;
 mod faulty;
 mod lease_watch;
+mod measured;
 mod redis;
 mod ship_status;
 
@@ -16,6 +17,7 @@ pub(crate) use self::embedded::EmbeddedStore;
 pub use self::faulty::Faults;
 pub(crate) use self::faulty::FaultyStore;
 pub(crate) use self::lease_watch::{Outcome, Watch, Watches};
+pub(crate) use self::measured::{MeasuredStore, StoreTimings};
 pub use self::redis::Topology;
 pub(crate) use self::redis::{
     JournalSize, MAX_FEED, MAX_LEDGER, RedisOptions, RedisStore, SampledKey, Timeouts, prefix_of,
@@ -158,9 +160,9 @@ pub(crate) struct Unshipped {
 /// The shared tier of a fleet of processes, its journal, and the progress of shipping it.
 ///
 /// Callers may assume that every operation ends within a bounded time.
-pub(crate) trait Store: ValueStore + JournalStore + ShipStore {}
+pub(crate) trait Store: ValueStore + JournalStore + ShipStore + ReportStore {}
 
-impl<S: ValueStore + JournalStore + ShipStore> Store for S {}
+impl<S: ValueStore + JournalStore + ShipStore + ReportStore> Store for S {}
 
 /// Values and the leases on loading them.
 pub(crate) trait ValueStore: Send + Sync + 'static {
@@ -260,6 +262,9 @@ pub(crate) trait JournalStore: Send + Sync + 'static {
     /// on it.
     fn connections(&self) -> u64;
 
+    /// Returns whether the last command was answered. Sends none.
+    fn is_connected(&self) -> bool;
+
     /// Waits until there may be a record after `cursor`, at most for `timeout`.
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -298,4 +303,15 @@ pub(crate) trait ShipStore: Send + Sync + 'static {
 
     /// Returns the state of shipping for each target that was ever shipped to.
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>>;
+}
+
+/// The figures that processes publish for `cachectl stats`.
+pub(crate) trait ReportStore: Send + Sync + 'static {
+    /// Publishes the report of a process for `ttl`, in place of its last one.
+    fn publish_report<'a>(
+        &'a self,
+        process: &'a str,
+        report: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod batch_failures;
 mod bounds;
+mod counters;
 mod failures;
 mod fidelity;
 mod flights;

@@ -94,6 +94,11 @@ impl RedisStore {
         self.scripts.ledger(&self.commands).await
     }
 
+    /// Returns the reports that processes have published.
+    pub(crate) async fn reports(&self) -> Result<Vec<String>, StoreError> {
+        self.reports.all(&self.commands).await
+    }
+
     /// Removes a target's shipping state. Returns `false` if the target is unknown. If a process
     /// still ships to it, the target reappears and receives the whole feed again.
     pub(crate) async fn forget_target(&self, target: &str) -> Result<bool, StoreError> {

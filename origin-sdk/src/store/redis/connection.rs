@@ -66,6 +66,8 @@ struct State {
     /// from a late one of its predecessor.
     open: Option<(u64, Link)>,
     backoff: Duration,
+    /// Whether the last command was answered.
+    is_answered: bool,
     /// The clock's reading until which the breaker is open.
     breaker_open_until: Duration,
 }
@@ -85,6 +87,11 @@ impl Connection {
     /// Returns how many connections have been made.
     pub(super) fn made(&self) -> u64 {
         self.made.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the last command was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.state().is_answered
     }
 
     pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
@@ -192,7 +199,9 @@ impl Connection {
         match reply {
             Ok(value) => {
                 progress.note();
-                self.state().backoff = Duration::ZERO;
+                let mut state = self.state();
+                state.backoff = Duration::ZERO;
+                state.is_answered = true;
                 Ok(value)
             }
             // The server rejected the command; the connection itself works.
@@ -213,6 +222,7 @@ impl Connection {
         let current = state.open.as_ref().map(|(number, _)| *number);
         if current == number {
             state.open = None;
+            state.is_answered = false;
             state.backoff = (state.backoff * 2).clamp(FIRST_BACKOFF, MAX_BACKOFF);
             state.breaker_open_until = self.clock.now() + state.backoff;
         }

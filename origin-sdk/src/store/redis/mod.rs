@@ -6,6 +6,7 @@ mod diagnosis;
 mod journal;
 mod lease;
 mod progress;
+mod report;
 mod scan;
 mod shipping;
 mod topology;
@@ -27,14 +28,15 @@ pub(crate) use self::diagnosis::{JournalSize, SampledKey};
 use self::journal::JournalScripts;
 pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
+use self::report::Reports;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
 use self::values::Values;
 use self::wakeups::Wakeups;
 use super::{
-    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ShipStatus,
-    ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
+    Appended, Claim, ClaimRequest, FeedRecord, JournalStore, LeaseToken, Outcome, Progress, ReportStore,
+    ShipStatus, ShipStore, ShipTurn, Shipping, Stored, Unless, Unshipped, ValueStore, Watch,
 };
 use crate::clock::Clock;
 use crate::error::StoreError;
@@ -73,6 +75,7 @@ pub(crate) struct RedisStore {
     scripts: JournalScripts,
     leases: LeaseScripts,
     ship: ShipScripts,
+    reports: Reports,
 }
 
 /// Returns the beginning of all names in Redis of an environment.
@@ -104,6 +107,7 @@ impl RedisStore {
             scripts: JournalScripts::new(app),
             leases: LeaseScripts::new(),
             ship: ShipScripts::new(app),
+            reports: Reports::new(app),
         }
     }
 }
@@ -211,6 +215,10 @@ impl JournalStore for RedisStore {
         self.commands.made()
     }
 
+    fn is_connected(&self) -> bool {
+        self.commands.is_answered()
+    }
+
     fn follow<'a>(
         &'a self,
         cursor: Position,
@@ -265,6 +273,17 @@ impl ShipStore for RedisStore {
 
     fn ship_status(&self) -> BoxFuture<'_, Result<Vec<ShipStatus>, StoreError>> {
         self.ship.status(&self.shipping).boxed()
+    }
+}
+
+impl ReportStore for RedisStore {
+    fn publish_report<'a>(
+        &'a self,
+        process: &'a str,
+        report: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.reports.publish(&self.commands, process, report, ttl).boxed()
     }
 }
 
