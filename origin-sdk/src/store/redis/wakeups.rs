@@ -4,20 +4,17 @@
 //! those channels only. A load without waiters publishes nothing, and a process receives no message
 //! about loads that it does not wait for.
 
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use redis::aio::{PubSubSink, PubSubStream};
+use futures_util::future::{Either, select};
 
 use super::connection::Timeouts;
-use super::topology::Primary;
+use super::primary::Primary;
+use super::subscription::Subscription;
 use crate::error::StoreError;
 use crate::store::{Outcome, Watch, Watches};
 use crate::task::AbortOnDrop;
-
-/// How often a silent subscription is pinged, because a dead connection may report no error.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// A subscription on its own connection, opened on first use.
 pub(super) struct Wakeups {
@@ -47,9 +44,9 @@ impl Wakeups {
         if !self.is_open() {
             let _subscribing = self.subscribing.lock().await;
             if !self.is_open() {
-                let (sink, stream) = self.subscribe().await?;
+                let (number, subscription) = self.subscribe().await?;
                 let listening =
-                    tokio::spawn(listen(self.watches.clone(), sink, stream, self.timeouts.command));
+                    tokio::spawn(listen(self.watches.clone(), subscription, self.primary.clone(), number));
                 *self.subscription() = Some(AbortOnDrop(listening));
             }
         }
@@ -61,11 +58,10 @@ impl Wakeups {
         self.is_open().then_some(&self.channel)
     }
 
-    async fn subscribe(&self) -> Result<(PubSubSink, PubSubStream), StoreError> {
+    async fn subscribe(&self) -> Result<(u64, Subscription), StoreError> {
         let subscribe = async {
-            let mut connection = self.primary.subscriber().await?;
-            connection.subscribe(&self.channel).await?;
-            Ok(connection.split())
+            let (number, connection) = self.primary.subscriber().await?;
+            Ok((number, Subscription::open(connection, &self.channel, self.timeouts.command).await?))
         };
         let timeout = self.timeouts.overall;
         tokio::time::timeout(timeout, subscribe).await.unwrap_or(Err(StoreError::Timeout(timeout)))
@@ -80,24 +76,15 @@ impl Wakeups {
     }
 }
 
-/// Forwards published outcomes to the waiters until the connection fails. Then wakes all waiters,
-/// as messages may have been lost.
-async fn listen(watches: Watches, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
+/// Forwards published outcomes to the waiters until the connection fails or leads to the primary no
+/// more. Then wakes all waiters, as messages may have been lost.
+async fn listen(watches: Watches, mut subscription: Subscription, primary: Primary, number: u64) {
     loop {
-        match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
-            Ok(Some(message)) => {
-                let text = String::from_utf8_lossy(message.get_payload_bytes());
-                if let Some((outcome, key)) = text.split_once(' ') {
-                    watches.notify(key, Outcome::from_name(outcome));
-                }
-            }
-            Ok(None) => break,
-            Err(_) => {
-                let ping = sink.ping::<redis::Value>();
-                if !matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(_))) {
-                    break;
-                }
-            }
+        let (message, replaced) = (pin!(subscription.next()), pin!(primary.replaced(number)));
+        let Either::Left((Some(message), _)) = select(message, replaced).await else { break };
+        let text = String::from_utf8_lossy(message.get_payload_bytes());
+        if let Some((outcome, key)) = text.split_once(' ') {
+            watches.notify(key, Outcome::from_name(outcome));
         }
     }
     watches.notify_all();
