@@ -17,7 +17,7 @@ const MAX_LAG: Duration = Duration::from_secs(2);
 /// The item that the administration purges. A process invalidates the item of its own number.
 const PURGED: u64 = 100;
 /// The pause of a process between two invalidations, and between reads of all items.
-const PAUSE: Duration = Duration::from_millis(15);
+const PAUSE: Duration = Duration::from_millis(50);
 /// For this long sentinels leave a primary that they have replaced as it is.
 const OLD_PRIMARY_LIVES: Duration = Duration::from_secs(10);
 
@@ -197,7 +197,7 @@ async fn nothing_is_forgotten_in(failover: Failover, mut sentinels: Sentinels) {
         .await;
         run.read(9, &process.items, PURGED, begin).await;
     }
-    assert!(records > 500, "the fleet went on: {records} records");
+    assert!(records > 200, "the fleet went on: {records} records");
 }
 
 #[tokio::test(flavor = "multi_thread")]
