@@ -27,7 +27,6 @@ impl Session {
         };
         let of_key = key.and_then(|key| key.split_once(":v")).map(|(app, _)| app);
         let app = self.settings.app.as_deref().or(of_key);
-        Ok(Admin::connect_in(&Topology::Standalone { url }, self.settings.environment.as_deref(), app)
-            .await?)
+        Ok(Admin::connect_in(&Topology::from_url(url), self.settings.environment.as_deref(), app).await?)
     }
 }

@@ -36,6 +36,8 @@ mod orderly_end;
 mod refused_writes;
 mod schema_versions;
 mod secrets;
+mod sentinel;
+mod sentinel_failover;
 mod shared_keys;
 mod sweep;
 mod traps;

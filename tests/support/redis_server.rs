@@ -1,11 +1,12 @@
 //! A Redis server of the test's own.
 
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use origin_sdk::{Cache, CacheBuilder};
 use strata_harness::Placement;
+use strata_harness::error::Error;
 
 use crate::WAIT_LIMIT;
 
@@ -29,14 +30,23 @@ impl RedisServer {
         Self::start_with(&["--unixsocket", path]).await
     }
 
-    async fn start_with(arguments: &[&str]) -> Self {
-        let program = std::env::var("STRATA_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        let server =
-            strata_harness::RedisServer::start(Path::new(&program), arguments, Placement::CallersGroup, None)
-                .await;
-        Self(
-            server.unwrap_or_else(|error| panic!("{program} must be installed (cargo xtask setup): {error}")),
-        )
+    /// Starts a server with more arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        let program = program();
+        let start = strata_harness::RedisServer::start(&program, arguments, Placement::CallersGroup, None);
+        Self::expect(start.await)
+    }
+
+    /// Starts a sentinel with these lines of its configuration.
+    pub(crate) async fn start_sentinel(settings: &str) -> Self {
+        let (program, placement) = (program(), Placement::CallersGroup);
+        Self::expect(strata_harness::RedisServer::start_sentinel(&program, settings, placement, None).await)
+    }
+
+    fn expect(server: Result<strata_harness::RedisServer, Error>) -> Self {
+        Self(server.unwrap_or_else(|error| {
+            panic!("{} must be installed (cargo xtask setup): {error}", program().display())
+        }))
     }
 
     /// Returns a builder of a cache on this server, as one process of a fleet has it. Without
@@ -66,6 +76,11 @@ impl RedisServer {
         let mut connection = connecting.await.expect("the server answers");
         command.query_async(&mut connection).await.expect("the command is accepted")
     }
+}
+
+/// Returns the program that `STRATA_REDIS_SERVER` names, or `redis-server`.
+fn program() -> PathBuf {
+    std::env::var_os("STRATA_REDIS_SERVER").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
 /// The server's URL and port; kill, freeze and thaw.

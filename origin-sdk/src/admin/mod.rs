@@ -40,6 +40,8 @@ use crate::store::{
 const WAIT: Duration = Duration::from_secs(1);
 /// How often [`Admin::wait_until_shipped`] reads the targets' progress.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The lag of a process that follows the journal, which an [`Admin`] does not.
+const MAX_LAG: Duration = Duration::from_secs(2);
 /// The most records read at a time.
 const PAGE: usize = 1000;
 
@@ -72,10 +74,12 @@ impl Admin {
         app: Option<&str>,
     ) -> Result<Self, AdminError> {
         check_names(environment, app)?;
-        let primary = topology.primary()?.ok_or(AdminFailure::NoServer)?;
+        let (timeouts, clock) = (Timeouts::default(), Clock::system());
+        let primary = topology.primary(timeouts, &clock)?.ok_or(AdminFailure::NoServer)?;
         let options = RedisOptions {
-            timeouts: Timeouts::default(),
-            clock: Clock::system(),
+            timeouts,
+            max_lag: MAX_LAG,
+            clock,
             max_value_bytes: codec::MAX_VALUE_BYTES,
             metrics: Arc::default(),
             environment: environment.map(str::to_owned),

@@ -90,11 +90,13 @@ impl CacheBuilder {
     }
 
     /// Shares values and the journal with the fleet through the Redis at `url`
-    /// (`redis://[user:password@]host[:port][/db]`; `rediss://` for TLS, with the feature `tls`).
-    /// Without it the cache ends with this process, which suits a service of one process, and
-    /// tests. Short for [`CacheBuilder::topology`] with [`Topology::Standalone`].
+    /// (`redis://[user:password@]host[:port][/db]`; `rediss://` for TLS, with the feature `tls`),
+    /// or through the primary that sentinels name (`redis+sentinel://host1,host2,host3/mymaster`;
+    /// [`Topology::Sentinel`]). Without it the cache ends with this process, which suits a service
+    /// of one process, and tests. Short for [`CacheBuilder::topology`] with
+    /// [`Topology::from_url`].
     pub fn redis(self, url: impl Into<String>) -> Self {
-        self.topology(Topology::Standalone { url: url.into() })
+        self.topology(Topology::from_url(url))
     }
 
     /// Sets the servers that hold the shared tier and the journal. Default [`Topology::Embedded`]:
@@ -307,14 +309,18 @@ impl CacheBuilder {
         #[cfg(feature = "shipping")]
         let targets = self.targets()?;
         let (metrics, store_timings) = (Arc::new(Metrics::default()), Arc::new(StoreTimings::default()));
-        let primary = self.topology.primary()?;
+        let primary = self.topology.primary(self.timeouts, &self.clock)?;
         let publishes_reports = primary.is_some() && !self.report_interval.is_zero();
         let mut store: Arc<dyn Store> = match primary {
             Some(primary) => {
-                let (timeouts, clock, max_value_bytes) =
-                    (self.timeouts, self.clock.clone(), self.codec.max_value_bytes);
-                let (metrics, environment) = (Arc::clone(&metrics), self.environment);
-                let options = RedisOptions { timeouts, clock, max_value_bytes, metrics, environment };
+                let options = RedisOptions {
+                    timeouts: self.timeouts,
+                    max_lag: self.max_lag,
+                    clock: self.clock.clone(),
+                    max_value_bytes: self.codec.max_value_bytes,
+                    metrics: Arc::clone(&metrics),
+                    environment: self.environment,
+                };
                 let store = RedisStore::new(&primary, &self.app, options);
                 Arc::new(MeasuredStore::new(store, Arc::clone(&store_timings), self.clock.clone()))
             }

@@ -18,6 +18,14 @@ pub enum BuildError {
         /// Which part is wrong and how to correct it. Shows nothing of the URL.
         problem: &'static str,
     },
+    /// The URL of sentinels is malformed.
+    #[error(
+        "redis: expected a URL of sentinels such as redis+sentinel://host1,host2,host3/mymaster: {problem}"
+    )]
+    SentinelUrl {
+        /// Which part is wrong and how to correct it. Shows nothing of the URL.
+        problem: &'static str,
+    },
     /// A URL over TLS is given, and the feature `tls` is off.
     #[cfg(not(feature = "tls"))]
     #[error(
@@ -214,6 +222,11 @@ pub(crate) enum StoreError {
     /// The connection's setup failed, with a message from which the credentials are removed.
     #[error("redis failed: {0}")]
     Setup(String),
+    /// The sentinels name no primary.
+    #[error("{0}")]
+    Sentinels(String),
+    #[error("expected a primary at {address}, which the sentinels name, got a replica")]
+    NoPrimary { address: String },
     #[error("redis did not answer within {0:?}")]
     Timeout(std::time::Duration),
     #[error("redis failed a short while ago; the next attempt is due in {0:?}")]

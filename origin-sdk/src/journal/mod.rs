@@ -285,7 +285,8 @@ impl Journal {
             // replied.
             if !progress.more && is_whole && connections == self.store.connections() {
                 self.confirmed_over.store(connections, Ordering::Release);
-                let lags_from = nanos(requested_at.saturating_add(self.max_lag)).saturating_add(1);
+                let as_of = progress.as_of.map_or(requested_at, |as_of| as_of.min(requested_at));
+                let lags_from = nanos(as_of.saturating_add(self.max_lag)).saturating_add(1);
                 self.lags_from.store(lags_from, Ordering::Release);
                 *last = number;
                 return Ok(());

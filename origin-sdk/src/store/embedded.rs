@@ -305,7 +305,7 @@ impl JournalStore for EmbeddedStore {
         // A cursor from the future begins again.
         let records = journal.after(if cursor > journal.last { Position::ZERO } else { cursor }, MAX_FEED);
         let position = records.last().map_or(journal.last, |last| last.position);
-        ready(Ok(Progress { records, position, more: position < journal.last })).boxed()
+        ready(Ok(Progress { records, position, more: position < journal.last, as_of: None })).boxed()
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -104,6 +104,9 @@ pub(crate) struct Progress {
     pub(crate) position: Position,
     /// Whether there is more to fetch at once.
     pub(crate) more: bool,
+    /// The clock's reading before which no record can be missing; `None` if that is the time of
+    /// the request. It is earlier if a failover may have begun since.
+    pub(crate) as_of: Option<Duration>,
 }
 
 /// A check made together with an append: whether the writer's value is still valid.

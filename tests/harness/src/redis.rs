@@ -1,4 +1,4 @@
-//! A `redis-server` on a free port, in a temporary folder, without persistence.
+//! A `redis-server` on a free port, in a temporary folder, without persistence; also as a sentinel.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,9 +22,16 @@ pub struct RedisServer {
     port: u16,
 }
 
+/// The mode of the program.
+enum Role {
+    Server,
+    Sentinel { settings: String },
+}
+
 /// How the server is started, also after a crash.
 struct Start {
     program: PathBuf,
+    role: Role,
     arguments: Vec<String>,
     placement: Placement,
     lines: Option<Lines>,
@@ -43,8 +50,34 @@ impl RedisServer {
         placement: Placement,
         lines: Option<&Lines>,
     ) -> Result<Self> {
+        Self::run(Role::Server, program, arguments, placement, lines).await
+    }
+
+    /// Starts `program` as a sentinel with these `settings`, which are lines of its configuration
+    /// (such as `sentinel monitor main 127.0.0.1 6379 2`), and waits up to 20 s until it answers.
+    ///
+    /// # Errors
+    /// As [`RedisServer::start`].
+    pub async fn start_sentinel(
+        program: &Path,
+        settings: &str,
+        placement: Placement,
+        lines: Option<&Lines>,
+    ) -> Result<Self> {
+        let role = Role::Sentinel { settings: settings.to_owned() };
+        Self::run(role, program, &[], placement, lines).await
+    }
+
+    async fn run(
+        role: Role,
+        program: &Path,
+        arguments: &[&str],
+        placement: Placement,
+        lines: Option<&Lines>,
+    ) -> Result<Self> {
         let start = Start {
             program: program.to_owned(),
+            role,
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             placement,
             lines: lines.cloned(),
@@ -99,12 +132,23 @@ impl RedisServer {
 impl Start {
     async fn run(&self, port: u16) -> Result<Process> {
         let mut command = Command::new(&self.program);
-        command
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--loglevel", "warning", "--dir"])
-            .arg(self.folder.path())
-            .args(&self.arguments);
-        let mut process = Process::spawn("redis", command, self.placement, self.lines.as_ref())?;
+        let name = match &self.role {
+            Role::Server => {
+                command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+                "redis"
+            }
+            Role::Sentinel { settings } => {
+                // A sentinel writes what it learns into its configuration.
+                let file = self.folder.path().join("sentinel.conf");
+                let settings = format!("port {port}\n{settings}\n");
+                std::fs::write(&file, settings).context(|| format!("writing {}", file.display()))?;
+                command.arg(file).arg("--sentinel");
+                "sentinel"
+            }
+        };
+        command.args(["--bind", "127.0.0.1", "--loglevel", "warning", "--dir"]);
+        command.arg(self.folder.path()).args(&self.arguments);
+        let mut process = Process::spawn(name, command, self.placement, self.lines.as_ref())?;
         process.wait_ready(READY_LIMIT, async || ping(port).await.is_ok()).await?;
         Ok(process)
     }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 
+use super::primary::Primary;
 use super::progress::Progress;
-use super::topology::{Link, Primary};
+use super::server::Link;
 use crate::clock::Clock;
 use crate::error::StoreError;
 
@@ -25,7 +26,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// not ready yet. After a failover, the address leads to the new primary, and only a new connection
 /// reaches it.
 fn is_wrong_server(error: &RedisError) -> bool {
-    matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "MASTERDOWN" | "LOADING"))
+    matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "MASTERDOWN" | "LOADING" | "UNBLOCKED"))
 }
 
 /// The timeouts of a connection.
@@ -70,6 +71,8 @@ struct State {
     is_answered: bool,
     /// The clock's reading until which the breaker is open.
     breaker_open_until: Duration,
+    /// The number of the primary that all this is about.
+    primary: u64,
 }
 
 impl Connection {
@@ -149,10 +152,9 @@ impl Connection {
             return Ok(open);
         }
         let timeout = self.timeouts.connect;
-        match tokio::time::timeout(timeout, self.primary.connect(timeout)).await {
-            Ok(Ok(link)) => Ok(self.opened(link)),
-            Ok(Err(error)) => Err(self.failed(None, error)),
-            Err(_) => Err(self.failed(None, StoreError::Timeout(timeout))),
+        match self.primary.connect(timeout).await {
+            Ok(link) => Ok(self.opened(link)),
+            Err(error) => Err(self.failed(None, error)),
         }
     }
 
@@ -161,7 +163,11 @@ impl Connection {
     /// # Errors
     /// [`StoreError::Unavailable`] while the breaker is open.
     fn ready(&self) -> Result<Option<(u64, Link)>, StoreError> {
-        let state = self.state();
+        let (mut state, primary) = (self.state(), self.primary.number());
+        if state.primary != primary {
+            // Neither the connection to the primary before nor its failures concern this one.
+            *state = State { primary, ..State::default() };
+        }
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
         }
@@ -172,6 +178,7 @@ impl Connection {
     fn opened(&self, link: Link) -> (u64, Link) {
         let mut state = self.state();
         let open = (self.made.fetch_add(1, Ordering::AcqRel) + 1, link);
+        state.primary = open.1.primary;
         state.open = Some(open.clone());
         open
     }

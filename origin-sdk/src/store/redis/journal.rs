@@ -128,7 +128,7 @@ impl JournalScripts {
         // The position was read before the ledger's pages. A record appended in the meantime is
         // also in the next reply.
         let records = if gap { self.ledger(connection).await? } else { records_of(&rows)? };
-        Ok(Progress { records, position: position.parse()?, more })
+        Ok(Progress { records, position: position.parse()?, more, as_of: None })
     }
 
     /// Returns the last record of every scope and mode in the ledger. Reads it in pages, so that no

@@ -1,24 +1,29 @@
-//! A standalone Redis as the shared tier and the store of the journal.
+//! Redis as the shared tier and the store of the journal.
 
 mod admin;
 mod connection;
 mod diagnosis;
 mod journal;
 mod lease;
+mod primary;
 mod progress;
 mod report;
 mod scan;
+mod sentinels;
+mod server;
 mod shipping;
+mod subscription;
 mod topology;
 mod url;
 mod values;
 mod wakeups;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
 use redis::Value;
 use shared_keys::{Mode, Position, Scope};
 
@@ -28,9 +33,9 @@ pub(crate) use self::diagnosis::{JournalSize, SampledKey};
 use self::journal::JournalScripts;
 pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
+pub(crate) use self::primary::Primary;
 use self::report::Reports;
 use self::shipping::ShipScripts;
-pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
 use self::values::Values;
 use self::wakeups::Wakeups;
@@ -50,6 +55,8 @@ const FOLLOW_LIMIT: usize = 1000;
 #[derive(Debug, Clone)]
 pub(crate) struct RedisOptions {
     pub(crate) timeouts: Timeouts,
+    /// How far the process may be behind the journal.
+    pub(crate) max_lag: Duration,
     pub(crate) clock: Clock,
     /// The largest value that is read.
     pub(crate) max_value_bytes: usize,
@@ -60,6 +67,9 @@ pub(crate) struct RedisOptions {
 
 /// The fleet's Redis.
 pub(crate) struct RedisStore {
+    primary: Primary,
+    /// The age of the primary's confirmation at which following the journal asks again.
+    confirm_every: Duration,
     commands: Connection,
     /// The connection of blocking reads, which would delay any command behind them.
     blocking: Connection,
@@ -86,13 +96,15 @@ pub(crate) fn prefix_of(environment: Option<&str>) -> String {
 impl RedisStore {
     /// Returns a store on this server. Connects on first use.
     pub(crate) fn new(primary: &Primary, app: &str, options: RedisOptions) -> Self {
-        let RedisOptions { timeouts, clock, max_value_bytes, metrics, environment } = options;
+        let RedisOptions { timeouts, max_lag, clock, max_value_bytes, metrics, environment } = options;
         let prefix = prefix_of(environment.as_deref());
         let app = &format!("{prefix}{app}");
         let connection_with = |timeouts| Connection::new(primary.clone(), timeouts, clock.clone());
         let connection = || connection_with(timeouts);
         let process = random::process_id();
         Self {
+            primary: primary.clone(),
+            confirm_every: max_lag / 4,
             prefix,
             commands: connection(),
             blocking: connection(),
@@ -208,7 +220,20 @@ impl JournalStore for RedisStore {
         scopes: &'a [Scope],
         unless: Option<Unless<'a>>,
     ) -> BoxFuture<'a, Result<Appended, StoreError>> {
-        async move { self.scripts.append(&self.commands, seen, mode, scopes, unless).await }.boxed()
+        async move {
+            let mut number = self.primary.confirm(Duration::MAX).await?.number;
+            loop {
+                let appended = self.scripts.append(&self.commands, seen, mode, scopes, unless).await?;
+                // A demoted primary takes records for seconds, and loses them. Repeating one is
+                // harmless.
+                let confirmed = self.primary.confirm(Duration::ZERO).await?;
+                if confirmed.number == number {
+                    return Ok(appended);
+                }
+                number = confirmed.number;
+            }
+        }
+        .boxed()
     }
 
     fn connections(&self) -> u64 {
@@ -224,7 +249,12 @@ impl JournalStore for RedisStore {
         cursor: Position,
         appended: &'a [Position],
     ) -> BoxFuture<'a, Result<Progress, StoreError>> {
-        async move { self.scripts.follow(&self.commands, cursor, appended, FOLLOW_LIMIT).await }.boxed()
+        async move {
+            let as_of = self.primary.confirm(self.confirm_every).await?.at;
+            let progress = self.scripts.follow(&self.commands, cursor, appended, FOLLOW_LIMIT).await?;
+            Ok(Progress { as_of, ..progress })
+        }
+        .boxed()
     }
 
     fn wait(&self, cursor: Position, timeout: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -232,7 +262,12 @@ impl JournalStore for RedisStore {
             let mut read = redis::cmd("XREAD");
             read.arg("COUNT").arg(1).arg("BLOCK").arg(timeout.as_millis() as u64);
             read.arg("STREAMS").arg(self.scripts.feed_key()).arg(cursor.to_string());
-            self.blocking.run_blocking(&read, timeout).await.map(|_: Value| ())
+            // A record that arrives at a new primary does not wake a read from the old one.
+            let replaced = pin!(self.primary.replaced(self.primary.number()));
+            match select(pin!(self.blocking.run_blocking(&read, timeout)), replaced).await {
+                Either::Left((reply, _)) => reply.map(|_: Value| ()),
+                Either::Right(_) => Ok(()),
+            }
         }
         .boxed()
     }

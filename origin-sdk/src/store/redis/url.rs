@@ -6,16 +6,23 @@ use redis::{Client, ConnectionAddr, ConnectionInfo};
 
 use crate::error::BuildError;
 
-/// Parses a Redis URL.
+/// Parses the URL of a server.
 ///
 /// # Errors
 /// [`BuildError::RedisUrl`], which names the wrong part and shows nothing of the URL.
 pub(super) fn client(url: &str) -> Result<Client, BuildError> {
-    let refused = |problem| BuildError::RedisUrl { problem };
+    parse(url).map_err(|problem| BuildError::RedisUrl { problem })
+}
+
+/// Parses a Redis URL.
+///
+/// # Errors
+/// Which part is wrong and how to correct it. Shows nothing of the URL.
+pub(super) fn parse(url: &str) -> Result<Client, &'static str> {
     match (problem_of(url), Client::open(url)) {
         (None, Ok(client)) => Ok(client),
-        (Some(problem), _) => Err(refused(problem)),
-        (None, Err(_)) => Err(refused("a part of it is not accepted by the client")),
+        (Some(problem), _) => Err(problem),
+        (None, Err(_)) => Err("a part of it is not accepted by the client"),
     }
 }
 
@@ -40,12 +47,18 @@ fn shown_info(info: &ConnectionInfo) -> String {
 /// Returns which part of a URL is wrong and how to correct it.
 fn problem_of(url: &str) -> Option<&'static str> {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return Some("the scheme is missing: begin with `redis://`, `rediss://` or `unix://`");
+        return Some(
+            "the scheme is missing: begin with `redis://`, `rediss://`, `unix://` or `redis+sentinel://`",
+        );
     };
     let is_socket = match scheme {
         "redis" | "rediss" | "valkey" | "valkeys" => false,
         "unix" | "redis+unix" | "valkey+unix" => true,
-        _ => return Some("the scheme is unknown: use `redis://`, `rediss://` or `unix://`"),
+        _ => {
+            return Some(
+                "the scheme is unknown: use `redis://`, `rediss://`, `unix://` or `redis+sentinel://`",
+            );
+        }
     };
     if is_socket && !rest.starts_with('/') {
         return Some("the socket's path does not begin with `/`: write `unix:///run/redis.sock?pass=…`");

@@ -4,21 +4,18 @@
 //! those channels only. A load without waiters publishes nothing, and a process receives no message
 //! about loads that it does not wait for.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures_util::StreamExt;
-use redis::aio::{PubSubSink, PubSubStream};
+use futures_util::future::{Either, select};
 
 use super::connection::Timeouts;
-use super::topology::Primary;
+use super::primary::Primary;
+use super::subscription::Subscription;
 use crate::error::StoreError;
 use crate::store::{Outcome, Watch, Watches};
 use crate::task::AbortOnDrop;
-
-/// How often a silent subscription is pinged, because a dead connection may report no error.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
 
 /// A subscription on its own connection, opened on first use.
 pub(super) struct Wakeups {
@@ -50,11 +47,10 @@ impl Wakeups {
         if !self.is_open() {
             let _subscribing = self.subscribing.lock().await;
             if !self.is_open() {
-                let (sink, stream) = self.subscribe().await?;
-                let subscription =
-                    Subscription { watches: self.watches.clone(), is_open: Arc::clone(&self.is_open) };
+                let (number, subscription) = self.subscribe().await?;
+                let listener = Listener { watches: self.watches.clone(), is_open: Arc::clone(&self.is_open) };
                 self.is_open.store(true, Ordering::Release);
-                let listening = tokio::spawn(subscription.listen(sink, stream, self.timeouts.command));
+                let listening = tokio::spawn(listener.listen(subscription, self.primary.clone(), number));
                 let mut current = self.subscription.lock().unwrap_or_else(PoisonError::into_inner);
                 *current = Some(AbortOnDrop(listening));
             }
@@ -74,11 +70,10 @@ impl Wakeups {
         self.is_open().then_some(&self.channel)
     }
 
-    async fn subscribe(&self) -> Result<(PubSubSink, PubSubStream), StoreError> {
+    async fn subscribe(&self) -> Result<(u64, Subscription), StoreError> {
         let subscribe = async {
-            let mut connection = self.primary.subscriber().await?;
-            connection.subscribe(&self.channel).await?;
-            Ok(connection.split())
+            let (number, connection) = self.primary.subscriber().await?;
+            Ok((number, Subscription::open(connection, &self.channel, self.timeouts.command).await?))
         };
         let timeout = self.timeouts.overall;
         tokio::time::timeout(timeout, subscribe).await.unwrap_or(Err(StoreError::Timeout(timeout)))
@@ -89,37 +84,29 @@ impl Wakeups {
     }
 }
 
-/// An open subscription. Its end wakes all waiters, as messages may have been lost, also if its
-/// runtime has ended.
-struct Subscription {
+/// The task that reads an open subscription. Its end wakes all waiters, as messages may have been
+/// lost, also if its runtime has ended.
+struct Listener {
     watches: Watches,
     is_open: Arc<AtomicBool>,
 }
 
-impl Subscription {
-    /// Forwards published outcomes to the waiters until the connection fails.
-    async fn listen(self, mut sink: PubSubSink, mut stream: PubSubStream, timeout: Duration) {
+impl Listener {
+    /// Forwards published outcomes to the waiters until the connection fails or leads to the
+    /// primary no more.
+    async fn listen(self, mut subscription: Subscription, primary: Primary, number: u64) {
         loop {
-            match tokio::time::timeout(CHECK_EVERY, stream.next()).await {
-                Ok(Some(message)) => {
-                    let text = String::from_utf8_lossy(message.get_payload_bytes());
-                    if let Some((outcome, key)) = text.split_once(' ') {
-                        self.watches.notify(key, Outcome::from_name(outcome));
-                    }
-                }
-                Ok(None) => return,
-                Err(_) => {
-                    let ping = sink.ping::<redis::Value>();
-                    if !matches!(tokio::time::timeout(timeout, ping).await, Ok(Ok(_))) {
-                        return;
-                    }
-                }
+            let (message, replaced) = (pin!(subscription.next()), pin!(primary.replaced(number)));
+            let Either::Left((Some(message), _)) = select(message, replaced).await else { return };
+            let text = String::from_utf8_lossy(message.get_payload_bytes());
+            if let Some((outcome, key)) = text.split_once(' ') {
+                self.watches.notify(key, Outcome::from_name(outcome));
             }
         }
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Listener {
     fn drop(&mut self) {
         self.is_open.store(false, Ordering::Release);
         self.watches.notify_all();
