@@ -11,6 +11,8 @@ mod codings;
 mod collapse;
 mod conditions;
 mod costs;
+mod deployment;
+mod entry;
 mod faults;
 mod gate;
 mod groups;
@@ -373,6 +375,7 @@ fn main() -> ExitCode {
         costs::an_unsigned_purge_is_refused_before_its_body_is_read,
         costs::unfinished_purges_delay_no_real_one_and_end,
         costs::a_url_that_is_too_long_is_refused,
+        deployment::wrangler_runs_the_worker_with_its_bindings,
         faults::the_origin_answers_if_a_part_of_the_platform_fails,
         safety::internal_fields_are_removed_in_both_directions,
         safety::a_client_cannot_choose_a_variants_key,
