@@ -395,6 +395,7 @@ fn main() -> ExitCode {
         safety::the_body_of_an_unsafe_request_is_streamed,
         outage::stored_responses_are_served_for_the_configured_outage,
         outage::without_a_journal_no_stored_response_is_served_and_a_purge_is_refused,
+        successors::a_response_to_post_outlasts_its_late_invalidation,
         successors::the_next_request_sees_the_effect_of_a_response,
         reconnects::a_safe_request_is_repeated_once_if_its_connection_breaks,
         unreachable::stored_responses_are_served_unless_a_directive_forbids_it,
