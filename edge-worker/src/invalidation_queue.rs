@@ -5,6 +5,10 @@
 //! isolate sends one message in [`MESSAGE_INTERVAL`] with at most [`MAX_TARGETS`] targets, and none
 //! for [`BACKOFF`] after the journal refused one. A target is in a message once, however often it
 //! was invalidated. What does not fit stays effective in this isolate and in its data centre.
+//!
+//! A request whose response is stored for later GETs claims its target, to bring it to the journal
+//! in a message of its own: the response then postdates the record. If it has not done so within
+//! [`CLAIM_TIMEOUT`], the target is in the next message for all.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
@@ -21,6 +25,9 @@ pub const MAX_TARGETS: usize = 100;
 /// How long no message is sent after the journal refused one or failed.
 pub const BACKOFF: Duration = Duration::from_secs(30);
 
+/// How long a target is left to the request that claimed it.
+pub const CLAIM_TIMEOUT: Duration = MESSAGE_INTERVAL.saturating_mul(2);
+
 /// How long a request sends messages after its own response. The runtime ends its work after 30 s.
 pub const SENDER_LIMIT: Duration = Duration::from_secs(8);
 
@@ -34,6 +41,8 @@ pub struct InvalidationQueue(RefCell<State>);
 #[derive(Debug)]
 struct State {
     waiting: Vec<ScopeHash>,
+    /// The claimed targets, each with the time at which its claim ends.
+    claimed: Vec<(ScopeHash, SystemTime)>,
     /// The number of targets that did not fit since the last message.
     left_out: usize,
     /// When the next message may be sent.
@@ -55,6 +64,7 @@ impl Default for InvalidationQueue {
     fn default() -> Self {
         Self(RefCell::new(State {
             waiting: Vec::new(),
+            claimed: Vec::new(),
             left_out: 0,
             next_at: SystemTime::UNIX_EPOCH,
             sender_until: SystemTime::UNIX_EPOCH,
@@ -65,19 +75,31 @@ impl Default for InvalidationQueue {
 impl InvalidationQueue {
     /// Adds a target, unless it is waiting already or there is no room.
     pub fn add(&self, target: ScopeHash) {
+        self.0.borrow_mut().add(target);
+    }
+
+    /// Claims a target that the caller brings to the journal itself.
+    pub fn claim(&self, target: ScopeHash, now: SystemTime) {
         let state = &mut *self.0.borrow_mut();
-        if state.waiting.contains(&target) {
-        } else if state.waiting.len() < MAX_TARGETS {
-            state.waiting.push(target);
+        if state.claimed.len() < MAX_TARGETS {
+            state.claimed.push((target, now + CLAIM_TIMEOUT));
         } else {
-            state.left_out += 1;
+            state.add(target);
         }
+    }
+
+    /// Ends a claim. Returns `false` if it has ended: the target is in a message for all.
+    pub fn take_claimed(&self, target: ScopeHash) -> bool {
+        let claimed = &mut self.0.borrow_mut().claimed;
+        let index = claimed.iter().position(|(claimed, _)| *claimed == target);
+        index.map(|index| claimed.swap_remove(index)).is_some()
     }
 
     /// Returns whether the caller must send what waits: something does, and no other request sends
     /// it.
     pub fn needs_sender(&self, now: SystemTime) -> bool {
         let state = &mut *self.0.borrow_mut();
+        state.end_claims(now);
         let is_needed = !state.waiting.is_empty() && state.sender_until <= now;
         if is_needed {
             state.sender_until = now + SENDER_TIMEOUT;
@@ -104,6 +126,7 @@ impl InvalidationQueue {
     /// Returns the next message. Ends the caller's time as the sender if nothing waits.
     pub fn take(&self, now: SystemTime) -> Option<Message> {
         let state = &mut *self.0.borrow_mut();
+        state.end_claims(now);
         if state.waiting.is_empty() {
             state.sender_until = SystemTime::UNIX_EPOCH;
             return None;
@@ -125,6 +148,25 @@ impl InvalidationQueue {
         let state = &mut *self.0.borrow_mut();
         state.next_at = now + BACKOFF;
         state.sender_until = now + BACKOFF;
+    }
+}
+
+impl State {
+    fn add(&mut self, target: ScopeHash) {
+        if self.waiting.contains(&target) {
+        } else if self.waiting.len() < MAX_TARGETS {
+            self.waiting.push(target);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Moves the targets whose claims have ended to those that wait.
+    fn end_claims(&mut self, now: SystemTime) {
+        while let Some(index) = self.claimed.iter().position(|(_, until)| *until <= now) {
+            let (target, _) = self.claimed.swap_remove(index);
+            self.add(target);
+        }
     }
 }
 
@@ -178,6 +220,20 @@ mod tests {
         assert_eq!(queue.next_at(), at(102));
         queue.back_off(&[], at(102));
         assert!(!queue.reserve(at(131)) && queue.reserve(at(132)));
+    }
+
+    #[test]
+    fn a_claimed_target_is_left_to_its_request_for_a_while() {
+        let queue = queue([]);
+        let end = at(100) + CLAIM_TIMEOUT;
+        queue.claim(ScopeHash(1), at(100));
+        assert!(!queue.needs_sender(at(103)) && queue.take(at(103)).is_none());
+        assert!(queue.take_claimed(ScopeHash(1)) && !queue.take_claimed(ScopeHash(1)));
+        assert!(!queue.needs_sender(end), "its request brings it to the journal");
+        queue.claim(ScopeHash(2), at(100));
+        assert!(queue.needs_sender(end), "its request was lost");
+        assert!(!queue.take_claimed(ScopeHash(2)));
+        assert_eq!(queue.take(end).unwrap().targets, [ScopeHash(2)]);
     }
 
     #[test]

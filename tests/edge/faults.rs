@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 use strata_tests::{Edge, OriginReply, eventually};
 
 use crate::gate::Gate;
-use crate::{Reply, SHARED, Stack};
+use crate::{Reply, SHARED, Stack, entry};
+
+/// A rule with a name, for the index of data points.
+const RULES: &str = r#"RULES:[{"name": "named", "path": "/faults/points/**", "lifetime": {"fresh": 600}}]"#;
 
 /// Runs all cases with one worker, because a worker takes seconds to start.
 pub(crate) async fn the_origin_answers_if_a_part_of_the_platform_fails(stack: &Stack) {
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/edge/faulty.toml");
-    let edge = Edge::start_with(stack.origin.url(), &["--wrangler", config]).await;
+    let edge = entry::start(stack.origin.url(), include_str!("faulty.mjs"), &[RULES]).await;
     a_broken_cache(stack, &edge).await;
     a_cache_that_does_not_answer(stack, &edge).await;
     an_unreadable_entry(stack, &edge).await;
     a_broken_journal(stack, &edge).await;
     a_hit_in_memory_calls_nothing(stack, &edge).await;
-    rules_as_tables(stack, &edge).await;
     a_lease_that_another_isolate_holds(stack, &edge).await;
     a_lease_of_its_own(stack, &edge).await;
     data_points(stack, &edge).await;
@@ -180,26 +181,15 @@ async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {
     assert_ne!(before, calls().await, "calls of the Cache API are counted");
 }
 
-async fn rules_as_tables(stack: &Stack, edge: &Edge) {
-    stack.origin_answers("/faults/tables", |request| OriginReply::ok(&[], request.target.clone()));
-    eventually("a lifetime holds, and a parameter does not count", async || {
-        get(edge, "/faults/tables/a?utm_source=x&b=1").await.is_hit()
-    })
-    .await;
-    assert_eq!(get(edge, "/faults/tables/a?b=1").await.body, "/faults/tables/a?b=1");
-    stack.origin_answers("/faults/passed", |_| OriginReply::ok(&[SHARED], "x"));
-    assert!(get(edge, "/faults/passed").await.edge_status().contains("detail=rule"));
-}
-
 async fn data_points(stack: &Stack, edge: &Edge) {
-    let path = "/faults/points";
+    let path = "/faults/points/not-stored";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cache-control", "no-store")], "12345"));
     get(edge, path).await;
-    stack.origin_answers("/faults/tables/point", |_| OriginReply::ok(&[SHARED], "1234567"));
-    eventually("a hit", async || get(edge, "/faults/tables/point").await.is_hit()).await;
+    stack.origin_answers("/faults/points/stored", |_| OriginReply::ok(&[SHARED], "1234567"));
+    eventually("a hit", async || get(edge, "/faults/points/stored").await.is_hit()).await;
     let points = get(edge, "/__fault/points").await.body;
-    assert!(points.contains(r#"{"indexes":["tables"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
-    assert!(points.contains(r#"{"indexes":["tables"],"blobs":["edge","GET"],"doubles":[7,"#), "{points}");
+    assert!(points.contains(r#"{"indexes":["named"],"blobs":["origin","GET"],"doubles":[5,"#), "{points}");
+    assert!(points.contains(r#"{"indexes":["named"],"blobs":["edge","GET"],"doubles":[7,"#), "{points}");
     get(edge, "/__fault/break?what=analytics").await;
     assert_eq!(get(edge, path).await.body, "12345", "a dataset that fails costs the point alone");
 }

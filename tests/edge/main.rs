@@ -11,6 +11,8 @@ mod codings;
 mod collapse;
 mod conditions;
 mod costs;
+mod deployment;
+mod entry;
 mod faults;
 mod gate;
 mod groups;
@@ -374,6 +376,7 @@ fn main() -> ExitCode {
         costs::an_unsigned_purge_is_refused_before_its_body_is_read,
         costs::unfinished_purges_delay_no_real_one_and_end,
         costs::a_url_that_is_too_long_is_refused,
+        deployment::wrangler_runs_the_worker_with_its_bindings,
         faults::the_origin_answers_if_a_part_of_the_platform_fails,
         persistent::a_bucket_holds_responses_for_all_data_centres,
         persistent::a_namespace_holds_responses_for_all_data_centres,
@@ -395,6 +398,7 @@ fn main() -> ExitCode {
         safety::the_body_of_an_unsafe_request_is_streamed,
         outage::stored_responses_are_served_for_the_configured_outage,
         outage::without_a_journal_no_stored_response_is_served_and_a_purge_is_refused,
+        successors::a_response_to_post_outlasts_its_late_invalidation,
         successors::the_next_request_sees_the_effect_of_a_response,
         reconnects::a_safe_request_is_repeated_once_if_its_connection_breaks,
         unreachable::stored_responses_are_served_unless_a_directive_forbids_it,

@@ -1,16 +1,14 @@
 //! A worker whose journal object is unreachable.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use strata_tests::{Edge, OriginReply, eventually};
-use tempfile::TempDir;
 
-use crate::{Reply, Stack};
+use crate::{Reply, Stack, entry};
 
 /// The built worker, which loses its binding to the journal object at the first request for `/cut`.
 const CUT_OFF: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import Worker, { JournalObject } from "./worker.js";
 export { JournalObject };
 let cut = false;
 export default {
@@ -21,25 +19,8 @@ export default {
 };
 "#;
 
-/// Writes the project's `wrangler.toml` for the built worker inside a script. Dropping the first
-/// value deletes its folder.
-pub(crate) fn config(script: &str) -> (TempDir, PathBuf) {
-    let edge_worker = concat!(env!("CARGO_MANIFEST_DIR"), "/../edge-worker");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::fs::write(folder.path().join("index.js"), script.replace("EDGE_WORKER", edge_worker))
-        .expect("it is writable");
-    let project = include_str!("../../wrangler.toml").replace("edge-worker/worker.js", "index.js");
-    let file = folder.path().join("wrangler.toml");
-    std::fs::write(&file, project).expect("it is writable");
-    (folder, file)
-}
-
-/// Starts such a worker. Dropping the first value deletes its files.
-async fn start(stack: &Stack, vars: &[&str]) -> (TempDir, Edge) {
-    let (folder, file) = config(CUT_OFF);
-    let mut options = vec!["--wrangler", file.to_str().expect("a path of text")];
-    vars.iter().for_each(|var| options.extend(["--var", var]));
-    (folder, Edge::start_with(stack.origin.url(), &options).await)
+async fn start(stack: &Stack, vars: &[&str]) -> Edge {
+    entry::start(stack.origin.url(), CUT_OFF, vars).await
 }
 
 /// This holds even with a permitted outage, because this worker has never had a snapshot of the
@@ -49,7 +30,7 @@ pub(crate) async fn without_a_journal_no_stored_response_is_served_and_a_purge_i
     stack.origin_answers(path, |request| {
         OriginReply::ok(&[("cdn-cache-control", "max-age=600")], format!("answer {}", request.number))
     });
-    let (_folder, edge) = start(stack, &["JOURNAL_MAX_OUTAGE_SECS:60"]).await;
+    let edge = start(stack, &["JOURNAL_MAX_OUTAGE_SECS:60"]).await;
     edge.get("/cut").await;
     let mut bodies = Vec::new();
     for _ in 0..3 {
@@ -69,7 +50,7 @@ pub(crate) async fn without_a_journal_no_stored_response_is_served_and_a_purge_i
 pub(crate) async fn stored_responses_are_served_for_the_configured_outage(stack: &Stack) {
     let path = "/outage/bounded";
     stack.origin_answers(path, |_| OriginReply::ok(&[("cdn-cache-control", "max-age=600")], "x"));
-    let (_folder, edge) = start(stack, &["JOURNAL_MAX_LAG_SECS:1", "JOURNAL_MAX_OUTAGE_SECS:4"]).await;
+    let edge = start(stack, &["JOURNAL_MAX_LAG_SECS:1", "JOURNAL_MAX_OUTAGE_SECS:4"]).await;
     let ask = async || Reply::read(edge.get(path).await).await;
     eventually("it is stored", async || ask().await.is_hit()).await;
     edge.get("/cut").await;

@@ -6,7 +6,7 @@ use strata_tests::{Edge, OriginReply, eventually, free_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::{Reply, Stack, later_position, outage};
+use crate::{Reply, Stack, entry, later_position};
 
 pub(crate) async fn internal_fields_are_removed_in_both_directions(stack: &Stack) {
     let path = "/safety/internal";
@@ -268,7 +268,7 @@ async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
 /// A value may contain a password, and clients need no detail.
 pub(crate) async fn a_misconfigured_worker_tells_no_client_why(stack: &Stack) {
     const WITH_ORIGIN: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import Worker, { JournalObject } from "./worker.js";
 export { JournalObject };
 export default {
   fetch(request, env, context) {
@@ -278,9 +278,7 @@ export default {
 };
 "#;
     for value in ["https://user:hunter2@127.0.0.1:1", "user:hunter2@127.0.0.1", ""] {
-        let (_folder, config) = outage::config(&WITH_ORIGIN.replace("VALUE", value));
-        let options = ["--wrangler", config.to_str().expect("a path of text")];
-        let edge = Edge::start_with(stack.origin.url(), &options).await;
+        let edge = entry::start(stack.origin.url(), &WITH_ORIGIN.replace("VALUE", value), &[]).await;
         // Without an origin, `Host` would choose the target.
         let host = stack.origin.url().trim_start_matches("http://");
         for method in [Method::GET, Method::POST] {

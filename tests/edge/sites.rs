@@ -2,13 +2,12 @@
 
 use reqwest::Method;
 use strata_tests::{Edge, Origin, OriginReply, eventually};
-use tempfile::TempDir;
 
-use crate::{Reply, SHARED, Stack, outage};
+use crate::{Reply, SHARED, Stack, entry};
 
 /// The built worker with these sites, and without a default origin.
 const WITH_SITES: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import Worker, { JournalObject } from "./worker.js";
 export { JournalObject };
 export default {
   fetch(request, env, context) {
@@ -18,10 +17,8 @@ export default {
 };
 "#;
 
-async fn start(stack: &Stack, sites: &str) -> (TempDir, Edge) {
-    let (folder, config) = outage::config(&WITH_SITES.replace("VALUE", sites));
-    let options = ["--wrangler", config.to_str().expect("a path of text")];
-    (folder, Edge::start_with(stack.origin.url(), &options).await)
+async fn start(stack: &Stack, sites: &str) -> Edge {
+    entry::start(stack.origin.url(), &WITH_SITES.replace("VALUE", sites), &[]).await
 }
 
 async fn send(edge: &Edge, method: Method, host: &str, path: &str) -> Reply {
@@ -48,7 +45,7 @@ pub(crate) async fn each_site_has_its_origin_its_keys_and_its_purges(stack: &Sta
     };
     let (shop, blog) = (Origin::start(answers("shop")).await, Origin::start(answers("blog")).await);
     let sites = format!(r#"{{"shop.example": "{}", "*.blog.example": "{}/base"}}"#, shop.url(), blog.url());
-    let (_folder, edge) = start(stack, &sites).await;
+    let edge = start(stack, &sites).await;
     let stored = async |host: &str, path: &str| {
         eventually("it is stored", async || get(&edge, host, path).await.is_hit()).await;
         get(&edge, host, path).await.body
@@ -82,7 +79,7 @@ pub(crate) async fn each_site_has_its_origin_its_keys_and_its_purges(stack: &Sta
 }
 
 pub(crate) async fn invalid_sites_refuse_every_request_and_tell_no_client_why(stack: &Stack) {
-    let (_folder, edge) = start(stack, r#"{"shop.example": "https://user:hunter2@origin.example"}"#).await;
+    let edge = start(stack, r#"{"shop.example": "https://user:hunter2@origin.example"}"#).await;
     let reply = get(&edge, "shop.example", "/sites/invalid").await;
     assert_eq!(reply.status, 500);
     assert!(reply.body.contains("see its log") && !reply.body.contains("hunter2"), "{}", reply.body);

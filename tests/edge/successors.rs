@@ -1,14 +1,18 @@
 //! A request that follows a response which its client has received whole finds the store as that
 //! response left it.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
-use strata_tests::{EdgeFleet, Isolate, OriginReply};
+use strata_tests::{EdgeFleet, Isolate, OriginReply, eventually};
 
 use crate::{Reply, SHARED, Stack};
 
 /// A rule under which a request can bypass fresh responses, and GETs the response to a POST.
 const RULES: &str = r#"RULES:[{"path": "/successors/**", "obey_requests": true, "store_post": true}]"#;
 const RELOAD: (&str, &str) = ("cache-control", "no-cache");
+/// Longer than an isolate takes to send two messages to the journal.
+const TWO_MESSAGES: Duration = Duration::from_secs(5);
 /// The lengths of bodies: none, one that memory holds, and one that it does not.
 const LENGTHS: [usize; 3] = [0, 3, 100_000];
 
@@ -35,6 +39,29 @@ pub(crate) async fn the_next_request_sees_the_effect_of_a_response(stack: &Stack
     slow.a_body_of_unknown_length_answers_the_next_head().await;
     slow.a_head_is_obeyed_by_the_next_get().await;
     slow.a_response_answers_the_next_url_that_shares_it().await;
+}
+
+/// The journal takes only one message of an isolate in a while. The invalidation by a POST that
+/// must wait for the next one reaches it after the response to the POST was stored.
+pub(crate) async fn a_response_to_post_outlasts_its_late_invalidation(stack: &Stack) {
+    let path = "/rules/posts/late";
+    stack.origin_answers("/rules/posts/late", move |request| {
+        OriginReply::ok(&[SHARED, ("content-location", path)], request.method.as_str())
+    });
+    let post = async |path: &str| {
+        let reply = stack.edge.request(Method::POST, path).body("x").send().await.unwrap();
+        Reply::read(reply).await
+    };
+    post("/rules/posts/late/other").await;
+    let stored = Instant::now();
+    let answer = post(path).await;
+    assert!(answer.edge_status().contains("; stored"), "{}", answer.edge_status());
+    eventually("its message is sent", async || {
+        let reply = stack.get(path).await;
+        assert_eq!(reply.body, "POST", "{:?}: {}", stored.elapsed(), reply.edge_status());
+        stored.elapsed() > TWO_MESSAGES
+    })
+    .await;
 }
 
 impl Slow<'_> {

@@ -31,7 +31,7 @@ impl Body {
     /// [`ErrorKind::Runtime`] if the stream breaks off; [`ErrorKind::Origin`] if the body is longer
     /// than `max_bytes`, or if all bodies together would exceed [`MAX_RESERVED_BYTES`].
     pub(crate) async fn whole(self, max_bytes: u64) -> Result<Uint8Array, Error> {
-        Incoming::from(self).whole(max_bytes, &|| ()).await
+        Incoming::from(self).whole(max_bytes, &|_| ()).await
     }
 
     /// Returns the body twice: one for the client, one for the store.
@@ -98,17 +98,34 @@ impl From<Body> for Incoming {
     }
 }
 
+/// The progress of a body that is collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// This many bytes have arrived so far.
+    Bytes(u32),
+    /// It has ended.
+    End,
+}
+
+/// A function that is called with the progress of a body.
+type OnProgress<'a> = &'a dyn Fn(Progress);
+
 impl Incoming {
-    /// Collects the complete body, and calls `on_end` before a client gets its end. A client gets
-    /// all of it, even if it is not collected.
+    /// Collects the complete body. A client gets all of it, even if it is not collected.
+    ///
+    /// Calls `on_progress` after each chunk, and before a client gets the end of the body.
     ///
     /// # Errors
     /// As [`Body::whole`], and [`ErrorKind::Runtime`] if the client disconnects.
-    pub(crate) async fn whole(self, max_bytes: u64, on_end: &dyn Fn()) -> Result<Uint8Array, Error> {
+    pub(crate) async fn whole(
+        self,
+        max_bytes: u64,
+        on_progress: OnProgress<'_>,
+    ) -> Result<Uint8Array, Error> {
         match self.body {
             Body::Stream(stream) => match self.client {
-                Some(client) => forward(&stream, &client, max_bytes, on_end).await,
-                None => collect(&stream, max_bytes).await.inspect(|_| on_end()),
+                Some(client) => forward(&stream, &client, max_bytes, on_progress).await,
+                None => collect(&stream, max_bytes, on_progress).await,
             },
             Body::Whole(bytes) => Ok(bytes),
         }
@@ -182,13 +199,19 @@ impl Drop for Reservation {
 }
 
 /// Collects a body.
-async fn collect(stream: &web_sys::ReadableStream, max_bytes: u64) -> Result<Uint8Array, Error> {
+async fn collect(
+    stream: &web_sys::ReadableStream,
+    max_bytes: u64,
+    on_progress: OnProgress<'_>,
+) -> Result<Uint8Array, Error> {
     let reader = stream.get_reader().unchecked_into();
     let mut collected = Collected::new(max_bytes);
     let result = timeout(COLLECT_TIMEOUT, async {
         while let Some(chunk) = next(&reader).await? {
             collected.push(chunk)?;
+            on_progress(Progress::Bytes(collected.length));
         }
+        on_progress(Progress::End);
         Ok(collected.joined())
     });
     let result = result.await;
@@ -205,7 +228,7 @@ async fn forward(
     stream: &web_sys::ReadableStream,
     client: &web_sys::WritableStream,
     max_bytes: u64,
-    on_end: &dyn Fn(),
+    on_progress: OnProgress<'_>,
 ) -> Result<Uint8Array, Error> {
     let (reader, writer) = (stream.get_reader().unchecked_into(), client.get_writer()?);
     let collected = RefCell::new(Ok(Collected::new(max_bytes)));
@@ -223,7 +246,7 @@ async fn forward(
                 return Ok(false);
             }
         }
-        on_end();
+        on_progress(Progress::End);
         JsFuture::from(writer.close()).await?;
         Ok(true)
     };

@@ -12,14 +12,18 @@ use super::exchange::Exchange;
 use super::fetch::undecoded;
 use super::respond::{Message, own_response, tee, ttl_secs, unreachable};
 use crate::cache_status::{CacheStatus, Forwarded};
+use crate::error::Error;
 use crate::headers::remove_hop_by_hop;
 use crate::origin::request::{bypass_headers, max_forwards};
 use crate::origin::response::{self, FetchContext};
 use crate::policy::range::content_length;
+use crate::policy::storable::MAX_STORED_BYTES;
 use crate::policy::{Detail, Forward, StoredResponse, groups, invalidate, storable};
 use crate::recent_invalidations::CLOCK_RESOLUTION;
-use crate::runtime::body::Body;
+use crate::runtime::body::{Body, Incoming};
 use crate::runtime::{after_response, fetch, from_runtime, now};
+use crate::store::{Entry, Store};
+use crate::storing::Storing;
 use crate::unkeyed::remove_unkeyed;
 
 impl Exchange {
@@ -90,8 +94,7 @@ impl Exchange {
             storing.receive(now());
             let exchange = Rc::clone(self);
             after_response(context, async move {
-                let Some(response) = exchange.append_own_target(response).await else { return };
-                if let Err(error) = exchange.store(response, copy, retention, Some(storing)).await {
+                if let Err(error) = exchange.store_answer(response, copy, retention, storing).await {
                     worker::console_warn!("not stored: {error}");
                 }
             });
@@ -136,5 +139,46 @@ impl Exchange {
         let response = response::to_stored(status, headers.clone(), &self.target, context);
         let retention = self.retention(&response).ok()?;
         storable::answers_gets(&self.url, &response).then_some((response, retention))
+    }
+
+    /// Stores the response to a POST for GETs, and brings the invalidation by the POST to the
+    /// journal.
+    async fn store_answer(
+        &self,
+        response: StoredResponse,
+        body: Option<Incoming>,
+        retention: Duration,
+        storing: Storing,
+    ) -> Result<(), Error> {
+        if self.may_append() {
+            if let Some(response) = self.append_own_target(response).await {
+                self.store(response, body, retention, Some(storing)).await?;
+            }
+            return Ok(());
+        }
+        // The journal takes the invalidation only later. Until then, the response is stored as of
+        // the records before.
+        let claimed_at = self.claim_own_target();
+        let body = match body {
+            Some(body) => Some(Body::Whole(body.whole(MAX_STORED_BYTES, &|_| ()).await?)),
+            None => None,
+        };
+        let copy = || body.clone().map(Incoming::from);
+        self.store(response.clone(), copy(), retention, Some(storing)).await?;
+        if !self.wait_to_append(claimed_at).await {
+            return Ok(());
+        }
+        let storing = self.begin_storing(&response, Some(self.target.as_str()));
+        storing.receive(now());
+        let is_current = match self.pinned_store().get(self.target.as_str()).await {
+            Ok(Some(Entry::Response { response: stored, .. })) => {
+                stored.response_time == response.response_time
+            }
+            _ => false,
+        };
+        if let Some(response) = self.append_own_target(response).await.filter(|_| is_current) {
+            self.store(response, copy(), retention, Some(storing)).await?;
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use worker::{Context, Delay};
 use super::collapse::pending;
 use super::exchange::Exchange;
 use super::query::marker_key;
-use crate::invalidation_queue::{InvalidationQueue, Message, SENDER_LIMIT};
+use crate::invalidation_queue::{CLAIM_TIMEOUT, InvalidationQueue, Message, SENDER_LIMIT};
 use crate::journal::TargetsAppended;
 use crate::policy::StoredResponse;
 use crate::runtime::journal::Journal;
@@ -59,6 +59,33 @@ impl Exchange {
         }
     }
 
+    /// Returns whether [`append_own_target`](Self::append_own_target) may be called now.
+    pub(super) fn may_append(&self) -> bool {
+        QUEUE.with(|queue| queue.reserve(now()))
+    }
+
+    /// Claims the target of this request, which [`append_own_target`](Self::append_own_target)
+    /// brings to the journal later. Returns when.
+    pub(super) fn claim_own_target(&self) -> SystemTime {
+        QUEUE.with(|queue| queue.claim(self.target.own_scope(), now()));
+        now()
+    }
+
+    /// Waits until the message of the claimed target may be sent. Returns `false` if that takes too
+    /// long: the target is then in a message for all.
+    pub(super) async fn wait_to_append(&self, claimed_at: SystemTime) -> bool {
+        let deadline = claimed_at + CLAIM_TIMEOUT;
+        let mut next_at = now();
+        while next_at < deadline {
+            Delay::from(next_at.duration_since(now()).unwrap_or_default()).await;
+            if self.may_append() {
+                return QUEUE.with(|queue| queue.take_claimed(self.target.own_scope()));
+            }
+            next_at = QUEUE.with(InvalidationQueue::next_at);
+        }
+        false
+    }
+
     /// Brings the target of this request to the journal, and returns its response as of that
     /// record, for GETs. Returns `None` if the response may be older than another record.
     ///
@@ -66,11 +93,6 @@ impl Exchange {
     /// the record's number once it is known that no other record before that covers it.
     pub(super) async fn append_own_target(&self, mut response: StoredResponse) -> Option<StoredResponse> {
         let own = self.target.own_scope();
-        if !QUEUE.with(|queue| queue.reserve(now())) {
-            // The later message covers this response too, which costs one more fetch.
-            QUEUE.with(|queue| queue.add(own));
-            return Some(response);
-        }
         let Some(TargetsAppended { seq, previous }) = append(&self.journal, &[own]).await else {
             return Some(response);
         };

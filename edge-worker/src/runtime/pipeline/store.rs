@@ -16,7 +16,7 @@ use crate::policy::search::variation;
 use crate::policy::select::{Selected, can_select};
 use crate::policy::storable::{self, MAX_STORED_BYTES, retention};
 use crate::policy::{Choices, Decision, Request, StoredResponse, decide, query, range};
-use crate::runtime::body::{Body, Incoming};
+use crate::runtime::body::{Body, Incoming, Progress};
 use crate::runtime::tiered::CACHE_TIMEOUT;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::memory::MAX_BODY_BYTES;
@@ -89,14 +89,20 @@ impl Exchange {
         retention: Duration,
         storing: Option<Storing>,
     ) -> Result<bool, Error> {
-        let on_end = || {
-            if let Some(storing) = &storing {
+        // The client has the whole body with its last byte, before the runtime reports the end.
+        let length = range::content_length(&response.headers);
+        let is_received = |progress: Progress| match progress {
+            Progress::Bytes(bytes) => length.is_some_and(|length| u64::from(bytes) >= length),
+            Progress::End => true,
+        };
+        let on_progress = |progress: Progress| {
+            if let Some(storing) = storing.as_ref().filter(|_| is_received(progress)) {
                 storing.receive(now());
             }
         };
         // The Cache API would store the beginning of a body that breaks off as if it were complete.
         let body = match body {
-            Some(body) => Some(body.whole(MAX_STORED_BYTES, &on_end).await?),
+            Some(body) => Some(body.whole(MAX_STORED_BYTES, &on_progress).await?),
             None => None,
         };
         let request_time = response.request_time;

@@ -2,22 +2,23 @@
 //! workerd.
 //!
 //! The suite (npm's `http-cache-tests`) contains the origin, the client, the rules of judgement and
-//! the published results of other caches. The project adds `tests/conformance/`: the counts that
-//! must not fall, and the reason for each case that fails.
+//! the published results of other caches. The project adds `tests/conformance/`: the cases that
+//! must pass, and the reason for each case that does not.
 
 mod report;
 mod suite;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use report::{Counts, Report};
+use report::Report;
 use strata_harness::error::{Context, Error, Result};
 use strata_harness::port;
 use suite::Suite;
 
-use super::{build_edge, setup};
+use super::setup;
 use crate::progress::Progress;
-use crate::stack::worker::{Runner, Settings, Worker};
+use crate::stack::edge_server::script_folder;
+use crate::stack::worker::{self, Runner, Settings, Worker};
 use crate::{http, paths, stack};
 
 const FOLDER: &str = "tests/conformance";
@@ -25,9 +26,12 @@ const FOLDER: &str = "tests/conformance";
 /// The worker's rules for the suite's origin. The README explains them.
 const RULES: &str = "rules.json";
 
+/// The cases that must pass, one a line.
+const PASSES: &str = "passes.txt";
+
 /// The options of the command.
 pub(crate) struct Options {
-    /// Another copy of the suite than the pinned one. Its results are not compared with the floor.
+    /// Another copy of the suite than the pinned one. Its results are compared with nothing.
     pub(crate) suite: Option<PathBuf>,
     /// The file for the outcome of each case.
     pub(crate) json: Option<PathBuf>,
@@ -37,40 +41,41 @@ pub(crate) struct Options {
 /// results beside the published ones of other caches.
 ///
 /// # Errors
-/// If something cannot be started. With the pinned suite also if fewer cases pass than the floor,
-/// or more; if the README does not list exactly the failed cases; or if a case that it attributes
-/// to the runtime fails differently through the worker that only forwards.
+/// If something cannot be started. With the pinned suite also if the cases that pass or fail are
+/// not those that `tests/conformance` lists, or if a case that it attributes to the runtime fails
+/// differently through the worker that only forwards.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     setup::node_tools().await?;
     let suite = Suite::open(options.suite.as_deref())?;
-    build_edge::run().await?;
-    let folder = paths::root().join(FOLDER);
+    worker::prepare().await?;
+    let passthrough = script_folder(&read("passthrough.mjs")?)?;
     let progress = Progress::start("running the suite twice", Some("1 to 2 min"));
-    let report = through_a_worker(&suite, &paths::root().join("wrangler.toml")).await?;
-    let bare = through_a_worker(&suite, &folder.join("passthrough.toml")).await?;
+    let report = through_a_worker(&suite, Runner::of_the_project(&[])).await?;
+    let forwarding = Runner::StrataEdge { worker: passthrough.path(), options: &[] };
+    let bare = through_a_worker(&suite, forwarding).await?;
     progress.done();
     report.print(&bare);
     if let Some(file) = &options.json {
         report.write(file)?;
     }
     if options.suite.is_none() {
-        compare_with_floor(&report, &bare)?;
+        compare_with_lists(&report, &bare)?;
     }
     Ok(())
 }
 
-/// Runs the suite through the worker that `config`, a wrangler.toml, describes.
-async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
+/// Runs the suite through a worker.
+async fn through_a_worker(suite: &Suite, runner: Runner<'_>) -> Result<Report> {
     let client = http::client()?;
     let origin = suite.start_origin(&client).await?;
-    let rules = format!("RULES:{}", read(&paths::root().join(FOLDER).join(RULES))?);
+    let rules = format!("RULES:{}", read(RULES)?);
     let settings = Settings {
         port: port::free()?,
         origin: origin.url(),
         purge_secret: &stack::purge_secret()?,
         log_requests: false,
         vars: &[&rules],
-        runner: Runner::Wrangler(config),
+        runner,
     };
     let mut worker = Worker::start(&settings, None).await?;
     worker.wait_ready(&client).await?;
@@ -78,31 +83,31 @@ async fn through_a_worker(suite: &Suite, config: &Path) -> Result<Report> {
     suite.judge(&results).await
 }
 
-/// Compares the results with the floor and the README of `tests/conformance`.
-fn compare_with_floor(report: &Report, bare: &Report) -> Result<()> {
-    let folder = paths::root().join(FOLDER);
-    let floor: Counts =
-        serde_json::from_str(&read(&folder.join("floor.json"))?).context(|| "floor.json".to_owned())?;
-    let counts = report.counts();
-    if !counts.reach(floor) {
-        return Err(Error::new(format!("passed {counts}, and the floor is {floor}"))
-            .mend("see the failed cases above, and make those pass that passed before"));
+/// Compares the results with the lists of `tests/conformance`.
+fn compare_with_lists(report: &Report, bare: &Report) -> Result<()> {
+    let passes = read(PASSES)?;
+    let regressions = report.regressions(&passes);
+    let differences = report.differs_from_lists(&passes, &read("README.md")?, bare);
+    println!();
+    for line in regressions.iter().chain(&differences) {
+        println!("{line}");
     }
-    let differences = report.differs_from_readme(&read(&folder.join("README.md"))?, bare);
+    if !regressions.is_empty() {
+        let message = format!("{} cases of {FOLDER}/{PASSES} do not pass: see above", regressions.len());
+        return Err(Error::new(message).mend("make them pass again"));
+    }
     if !differences.is_empty() {
-        return Err(Error::new(format!("{FOLDER}/README.md: {}", differences.join("; ")))
-            .mend("list each failed case there, with the reason, and no other"));
+        let message = format!("{FOLDER} lists other cases: see above");
+        return Err(Error::new(message).mend(format!(
+            "list each passed case in {PASSES}, and each failed one in README.md with the reason"
+        )));
     }
-    // Gains are held from then on, but not those of checks, which have no right answer and can
-    // depend on the clock.
-    if counts.exceed(floor) {
-        return Err(Error::new(format!("passed {counts}, and the floor is still {floor}"))
-            .mend(format!("raise {FOLDER}/floor.json to these counts")));
-    }
-    println!("\nat the floor: {floor}");
+    println!("all cases of {FOLDER}/{PASSES} pass");
     Ok(())
 }
 
-fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).context(|| format!("reading {}", file.display()))
+/// Reads a file of `tests/conformance`.
+fn read(name: &str) -> Result<String> {
+    let file = paths::root().join(FOLDER).join(name);
+    std::fs::read_to_string(&file).context(|| format!("reading {}", file.display()))
 }

@@ -10,6 +10,9 @@ use strata_harness::error::{Context, Result};
 /// The README's heading above the cases that it attributes to the runtime.
 const RUNTIME_HEADING: &str = "Impossible in workerd\n";
 
+/// The README's heading above the cases that pass or fail by the time that the machine takes.
+const TIME_HEADING: &str = "Dependent on time\n";
+
 /// The kind of a case, in the suite's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,24 +62,14 @@ pub(crate) struct Report {
 }
 
 /// The number of passed cases of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Counts {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
     required: usize,
     optimal: usize,
     check: usize,
 }
 
 impl Counts {
-    /// Returns whether no kind is below the floor.
-    pub(crate) fn reach(self, floor: Self) -> bool {
-        Kind::ALL.iter().all(|kind| self.of(*kind) >= floor.of(*kind))
-    }
-
-    /// Returns whether a kind other than checks is above the floor.
-    pub(crate) fn exceed(self, floor: Self) -> bool {
-        self.required > floor.required || self.optimal > floor.optimal
-    }
-
     fn of(self, kind: Kind) -> usize {
         match kind {
             Kind::Required => self.required,
@@ -105,7 +98,7 @@ impl fmt::Display for Counts {
 
 impl Report {
     /// Counts the passed ones of the cases that the suite's tables count.
-    pub(crate) fn counts(&self) -> Counts {
+    fn counts(&self) -> Counts {
         self.passed(true, |id| self.outcome(id))
     }
 
@@ -134,9 +127,8 @@ impl Report {
                 self.cases.iter().filter(|case| case.kind == kind && !self.is_passed(case)).collect();
             println!("\n{}, failed: {}", kind.as_str(), cases.len());
             for case in cases {
-                let (outcome, message) = self.ours.get(&case.id).cloned().unwrap_or_default();
                 let alike = if self.is_alike(bare, &case.id) { " (pass-through: the same)" } else { "" };
-                println!("  {:<58} {outcome}: {message}{alike}", case.id);
+                println!("  {:<58} {}{alike}", case.id, self.explained(&case.id));
             }
         }
     }
@@ -150,25 +142,51 @@ impl Report {
         std::fs::write(file, serde_json::to_string_pretty(self).context(writing)?).context(writing)
     }
 
-    /// Returns how the cases in the first column of the README's tables differ from the failed ones
-    /// (without checks). A case that the README attributes to the runtime must have failed with the
-    /// same message in `bare`.
-    pub(crate) fn differs_from_readme(&self, readme: &str, bare: &Self) -> Vec<String> {
-        let listed: BTreeSet<&str> = cases_in(readme).collect();
-        let failed: BTreeSet<&str> = self
-            .cases
-            .iter()
-            .filter(|case| case.counted && case.kind != Kind::Check && !self.is_passed(case))
-            .map(|case| case.id.as_str())
-            .collect();
-        let missing = failed.difference(&listed).map(|id| format!("{id} fails and is not listed"));
-        let extra = listed.difference(&failed).map(|id| format!("{id} is listed, and passes or is no case"));
-        let unconfirmed = runtime_cases(readme).filter(|id| !self.is_alike(bare, id));
-        let unconfirmed = unconfirmed.map(|id| {
-            let (outcome, message) = bare.ours.get(id).cloned().unwrap_or_default();
-            format!("{id} is listed under the runtime, but fails differently without the cache: {outcome}: {message}")
+    /// Returns the cases of `passes`, one a line, that do not pass, each with its outcome.
+    pub(crate) fn regressions(&self, passes: &str) -> Vec<String> {
+        let failed = passes.lines().filter(|id| !is_pass(self.outcome(id)));
+        failed.map(|id| format!("{id}: {}", self.explained(id))).collect()
+    }
+
+    /// Returns how the results differ from `passes`, one passed case a line, and from the first
+    /// column of the README's tables, which has all other required and optimal cases. A case that
+    /// the README attributes to the runtime must have failed with the same message in `bare`.
+    pub(crate) fn differs_from_lists(&self, passes: &str, readme: &str, bare: &Self) -> Vec<String> {
+        let failures: BTreeSet<&str> = cases_in(readme).collect();
+        let timed: BTreeSet<&str> = cases_below(readme, TIME_HEADING).collect();
+        let passes: BTreeSet<&str> = passes.lines().collect();
+        let known: BTreeSet<&str> = self.cases.iter().map(|case| case.id.as_str()).collect();
+        let of_time = |id: &&str| timed.contains(id);
+        // A check has no right answer, so its answer is held only where it is listed.
+        let must_be_listed =
+            |case: &&Case| case.counted && case.kind != Kind::Check && !of_time(&case.id.as_str());
+        let unlisted = self.cases.iter().filter(must_be_listed).filter_map(|case| {
+            let id = case.id.as_str();
+            match self.is_passed(case) {
+                true if !passes.contains(id) => {
+                    Some(format!("{id} passes, and is not among the passed cases"))
+                }
+                false if !failures.contains(id) => {
+                    Some(format!("{id} fails, and the README lacks the reason"))
+                }
+                _ => None,
+            }
         });
-        missing.chain(extra).chain(unconfirmed).collect()
+        let outdated = failures.iter().filter(|id| !of_time(id) && is_pass(self.outcome(id)));
+        let outdated = outdated.map(|id| format!("{id} passes, and the README has a reason why it fails"));
+        let unknown = failures.iter().chain(&passes).filter(|id| !known.contains(*id));
+        let unknown = unknown.map(|id| format!("{id} is not a case of the suite"));
+        let unconfirmed = cases_below(readme, RUNTIME_HEADING).filter(|id| !self.is_alike(bare, id));
+        let unconfirmed = unconfirmed.map(|id| {
+            format!("{id} is listed under the runtime, and without the cache: {}", bare.explained(id))
+        });
+        unlisted.chain(outdated).chain(unknown).chain(unconfirmed).collect()
+    }
+
+    /// Returns the outcome of a case and the suite's message.
+    fn explained(&self, id: &str) -> String {
+        let (outcome, message) = self.ours.get(id).cloned().unwrap_or_default();
+        format!("{outcome}: {message}")
     }
 
     /// Returns whether a case has the same message in `bare`. The outcomes can differ if a case
@@ -198,9 +216,9 @@ fn cases_in(readme: &str) -> impl Iterator<Item = &str> {
     readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next())
 }
 
-/// Returns the cases that the README attributes to the runtime.
-fn runtime_cases(readme: &str) -> impl Iterator<Item = &str> {
-    let section = readme.split("\n### ").find(|section| section.starts_with(RUNTIME_HEADING));
+/// Returns the cases in the tables below a heading of the third level.
+fn cases_below<'a>(readme: &'a str, heading: &str) -> impl Iterator<Item = &'a str> {
+    let section = readme.split("\n### ").find(|section| section.starts_with(heading));
     cases_in(section.unwrap_or_default())
 }
 
@@ -238,20 +256,32 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_holds_for_each_kind_alone() {
-        let counts = Counts { required: 5, optimal: 5, check: 5 };
-        assert!(counts.reach(Counts { required: 5, optimal: 4, check: 0 }));
-        assert!(!counts.reach(Counts { required: 0, optimal: 0, check: 6 }));
-        assert!(counts.exceed(Counts { required: 5, optimal: 4, check: 0 }));
-        assert!(!counts.exceed(Counts { required: 5, optimal: 5, check: 0 }));
+    fn a_listed_case_that_does_not_pass_is_named_with_its_message() {
+        assert!(report().regressions("a\ne\n").is_empty());
+        assert_eq!(report().regressions("a\nc\n"), ["c: fail: why"]);
+    }
+
+    const README: &str =
+        "Text with `x`.\n\n| case | why |\n|---|---|\n| `b` | because |\n| `c` | because |\n";
+
+    #[test]
+    fn each_required_and_optimal_case_is_listed_as_passed_or_failed() {
+        let differences = |passes: &str, readme: &str| report().differs_from_lists(passes, readme, &report());
+        assert!(differences("a\n", README).is_empty());
+        assert_eq!(differences("", README), ["a passes, and is not among the passed cases"]);
+        assert_eq!(differences("a", &README.replace("`c`", "`x`")).len(), 2, "`c` lacks, and `x` is unknown");
+        assert_eq!(differences("a", &format!("{README}| `e` | because |")).len(), 1);
     }
 
     #[test]
-    fn the_readme_lists_the_failed_cases_and_no_other() {
-        let readme = "Text with `x`.\n\n| case | why |\n|---|---|\n| `b` | because |\n| `c` | because |\n";
-        assert!(report().differs_from_readme(readme, &report()).is_empty());
-        let wrong = readme.replace("`c`", "`a`");
-        assert_eq!(report().differs_from_readme(&wrong, &report()).len(), 2);
+    fn a_case_that_depends_on_time_may_pass_or_fail() {
+        let readme =
+            format!("{}\n### Dependent on time\n\n| `c` | x |\n", README.replace("| `c` | because |\n", ""));
+        for outcome in ["pass", "fail"] {
+            let mut report = report();
+            report.ours.insert("c".to_owned(), (outcome.to_owned(), String::new()));
+            assert!(report.differs_from_lists("a", &readme, &report).is_empty(), "{outcome}");
+        }
     }
 
     #[test]
@@ -260,8 +290,8 @@ mod tests {
         let mut bare = report();
         bare.ours.insert("c".to_owned(), ("fail".to_owned(), "for another reason".to_owned()));
         bare.ours.insert("b".to_owned(), ("fail".to_owned(), "what".to_owned()));
-        assert!(report().differs_from_readme(readme, &bare).is_empty());
+        assert!(report().differs_from_lists("a", readme, &bare).is_empty());
         bare.ours.insert("b".to_owned(), ("fail".to_owned(), "for another reason".to_owned()));
-        assert_eq!(report().differs_from_readme(readme, &bare).len(), 1);
+        assert_eq!(report().differs_from_lists("a", readme, &bare).len(), 1);
     }
 }
