@@ -1,17 +1,16 @@
 //! The store of an isolate: its memory in front of the Cache API. Small entries that are read or
 //! put stay in memory.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::body::Body;
 use super::cache_api::CacheApi;
-use super::refresh_lease::RefreshLease;
 use super::{now, timeout};
 use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::range::content_length;
+use crate::policy::search::SearchMarker;
 use crate::store::memory::{MAX_BODY_BYTES, Memory, MemoryAt};
 use crate::store::{Entry, Store};
 
@@ -27,18 +26,17 @@ thread_local! {
     static MEMORY: Rc<Memory<Body>> = Rc::new(Memory::new(MAX_BYTES));
 }
 
-/// Both tiers, for one request. The Cache API is opened at its first use.
+/// Both tiers, for one request.
 pub(super) struct Tiered {
     memory: Rc<Memory<Body>>,
     /// How long an entry in memory is valid after it was read from the Cache API.
     trust: Duration,
-    cache: OnceCell<CacheApi>,
 }
 
 impl Tiered {
     /// Creates the store; memory is trusted for `trust` after an entry was read from the Cache API.
     pub(super) fn new(trust: Duration) -> Self {
-        Self { memory: MEMORY.with(Rc::clone), trust, cache: OnceCell::new() }
+        Self { memory: MEMORY.with(Rc::clone), trust }
     }
 
     /// Returns the memory alone, as it is now.
@@ -50,21 +48,6 @@ impl Tiered {
     pub(super) fn forget(&self, key: &str) {
         self.memory.remove(key);
     }
-
-    /// Returns the lease of a background refresh of the entry under `key`.
-    pub(super) async fn refresh_lease(&self, key: &str) -> RefreshLease<'_> {
-        RefreshLease::new(self.cache().await, key)
-    }
-
-    async fn cache(&self) -> &CacheApi {
-        match self.cache.get() {
-            Some(cache) => cache,
-            None => {
-                let cache = CacheApi::open().await;
-                self.cache.get_or_init(|| cache)
-            }
-        }
-    }
 }
 
 impl Store for Tiered {
@@ -73,7 +56,7 @@ impl Store for Tiered {
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let trusted_until = now() + self.trust;
         timeout(CACHE_TIMEOUT, async {
-            let Some(mut entry) = self.cache().await.get(key).await? else { return Ok(None) };
+            let Some(mut entry) = CacheApi::open().await.get(key).await? else { return Ok(None) };
             if let Entry::Response { response, body: body @ Some(_), .. } = &mut entry
                 && is_small(response)
                 && let Some(stream) = body.take()
@@ -85,14 +68,29 @@ impl Store for Tiered {
         .await
     }
 
+    /// Reads memory first. That a path has no marker is remembered too, since almost none has one.
+    async fn recent_search_marker(&self, key: &str) -> Result<Option<SearchMarker>, Error> {
+        let trusted_until = now() + self.trust;
+        let entry = match self.memory.get(key, now()) {
+            Some(entry) => entry,
+            None => match self.get(key).await? {
+                Some(entry) => entry,
+                None => {
+                    self.memory.put_read(key, Entry::SearchMarker(SearchMarker::default()), trusted_until)
+                }
+            },
+        };
+        Ok(entry.into_search_marker())
+    }
+
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
         self.memory().put(key, entry.clone(), retention).await?;
-        self.cache().await.put(key, entry, retention).await
+        CacheApi::open().await.put(key, entry, retention).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.memory.remove(key);
-        self.cache().await.delete(key).await
+        CacheApi::open().await.delete(key).await
     }
 }
 
