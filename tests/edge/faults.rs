@@ -179,6 +179,15 @@ async fn a_hit_in_memory_calls_nothing(stack: &Stack, edge: &Edge) {
     let before = calls().await;
     get(edge, "/faults/large").await;
     assert_ne!(before, calls().await, "calls of the Cache API are counted");
+    let before = reads(&calls().await);
+    assert!(get(edge, "/faults/large").await.is_hit());
+    assert_eq!(reads(&calls().await), before + 1, "a hit in the Cache API makes one call of it");
+}
+
+/// Returns the number of reads among the counted calls of the Cache API.
+fn reads(calls: &str) -> u64 {
+    let (_, rest) = calls.split_once("\"match\":").expect("the number of reads");
+    rest.split(',').next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 async fn data_points(stack: &Stack, edge: &Edge) {

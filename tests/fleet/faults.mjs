@@ -11,7 +11,7 @@
 //   persistent=garbage         the shared store has values of another program
 //   /__fault/journal-calls     the number of calls of the journal object so far
 //   /__fault/journal?path=P    POST: sends the body to the journal object
-import Worker, { JournalObject } from "./worker.js";
+import worker, { JournalObject } from "./worker.js";
 
 export { JournalObject };
 
@@ -62,14 +62,10 @@ const persistent = (store) => new Proxy(store, {
   }),
 });
 
-export default class extends Worker {
-  constructor(context, env) {
-    const broken = { ...env, JOURNAL: namespace(env.JOURNAL) };
-    if (env.PERSISTENT) broken.PERSISTENT = persistent(env.PERSISTENT);
-    super(context, broken);
-  }
-
-  async fetch(request) {
+export default {
+  async fetch(request, env, context) {
+    const platform = { ...env, JOURNAL: namespace(env.JOURNAL) };
+    if (env.PERSISTENT) platform.PERSISTENT = persistent(env.PERSISTENT);
     const { pathname, searchParams } = new URL(request.url);
     switch (pathname) {
       case "/__fault/set":
@@ -78,9 +74,9 @@ export default class extends Worker {
       case "/__fault/journal-calls":
         return new Response(String(journalCalls));
       case "/__fault/journal":
-        return this.env.JOURNAL.getByName("journal")
+        return platform.JOURNAL.getByName("journal")
           .fetch(`https://journal${searchParams.get("path")}`, { method: "POST", body: await request.text() });
     }
-    return super.fetch(request);
-  }
-}
+    return worker.fetch(request, platform, context);
+  },
+};

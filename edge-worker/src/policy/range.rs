@@ -117,11 +117,16 @@ pub fn as_stored(mut response: StoredResponse, length: Option<u64>) -> StoredRes
 /// body has a `Content-Length`. Returns `None` if the length, or the position of a part, is
 /// unknown.
 pub fn stored_octets(stored: &StoredResponse) -> Option<Octets> {
-    let held = content_length(&stored.headers)?;
-    if stored.status != StatusCode::PARTIAL_CONTENT {
+    held_octets(stored.status, &stored.headers)
+}
+
+/// As [`stored_octets`], by the status and the fields of the stored response.
+pub fn held_octets(status: StatusCode, headers: &HeaderMap) -> Option<Octets> {
+    let held = content_length(headers)?;
+    if status != StatusCode::PARTIAL_CONTENT {
         return Some(Octets { first: 0, last: held.checked_sub(1)?, length: held });
     }
-    let named = Octets::from_content_range(&stored.headers)?;
+    let named = Octets::from_content_range(headers)?;
     (1..=named.count()).contains(&held).then(|| Octets { last: named.first + held - 1, ..named })
 }
 

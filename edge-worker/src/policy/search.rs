@@ -21,7 +21,7 @@ const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 pub const MAX_STATEMENTS: usize = 4;
 
 /// The statements of the responses of a path, the latest first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchMarker {
     /// At most [`MAX_STATEMENTS`], each different from the others.
     pub statements: Vec<Statement>,

@@ -4,6 +4,8 @@
 //! nothing else. [`metadata`] renames all other fields that it might act on. A `match` by URL
 //! evaluates no conditions.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -26,10 +28,19 @@ pub(super) struct CacheApi {
     cache: Cache,
 }
 
+thread_local! {
+    static OPEN: OnceCell<Rc<CacheApi>> = const { OnceCell::new() };
+}
+
 impl CacheApi {
-    /// Opens the cache. Costs no I/O.
-    pub(super) async fn open() -> Self {
-        Self { cache: Cache::open(CACHE_NAME.to_owned()).await }
+    /// Opens the cache, or returns the one that this isolate has open. Costs no I/O. The runtime
+    /// ties calls to a request, not the cache.
+    pub(super) async fn open() -> Rc<Self> {
+        if let Some(cache) = OPEN.with(|open| open.get().cloned()) {
+            return cache;
+        }
+        let cache = Rc::new(Self { cache: Cache::open(CACHE_NAME.to_owned()).await });
+        OPEN.with(|open| Rc::clone(open.get_or_init(|| cache)))
     }
 
     /// Returns the holder of the lease under `key`, empty if it is not stated; `None` if the lease

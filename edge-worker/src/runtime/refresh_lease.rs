@@ -7,6 +7,7 @@
 //! them does. Two isolates may hold it if a write takes longer than that, which costs one request
 //! to the origin.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use shared_keys::RESERVED_PREFIX;
@@ -19,20 +20,20 @@ use crate::error::Error;
 const SETTLING_TIME: Duration = Duration::from_millis(50);
 
 /// The lease for the entry under one key.
-pub(super) struct RefreshLease<'a> {
-    cache: &'a CacheApi,
+pub(super) struct RefreshLease {
+    cache: Rc<CacheApi>,
     /// The lease's own key: the entry's, with a parameter that no client's request can have.
     key: String,
     /// A random name of this holder.
     holder: String,
 }
 
-impl<'a> RefreshLease<'a> {
-    /// Creates the lease for `key`, without acquiring it.
-    pub(super) fn new(cache: &'a CacheApi, key: &str) -> Self {
+impl RefreshLease {
+    /// Creates the lease of a background refresh of the entry under `key`, without acquiring it.
+    pub(super) async fn new(key: &str) -> Self {
         let separator = if key.contains('?') { '&' } else { '?' };
         let holder = js_sys::Math::random().to_string();
-        Self { cache, key: format!("{key}{separator}{RESERVED_PREFIX}lease"), holder }
+        Self { cache: CacheApi::open().await, key: format!("{key}{separator}{RESERVED_PREFIX}lease"), holder }
     }
 
     /// Acquires the lease for `duration`. Returns `false` if another isolate holds it.

@@ -2,7 +2,6 @@
 //! store, if one is bound. Small entries that are read or put stay in memory; an entry that another
 //! data centre has stored is copied into this one's cache.
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -11,11 +10,11 @@ use worker::Env;
 use super::body::Body;
 use super::cache_api::CacheApi;
 use super::persistent::Persistent;
-use super::refresh_lease::RefreshLease;
 use super::{now, timeout};
 use crate::error::Error;
 use crate::policy::StoredResponse;
 use crate::policy::range::content_length;
+use crate::policy::search::SearchMarker;
 use crate::store::memory::{MAX_BODY_BYTES, Memory, MemoryAt};
 use crate::store::{Entry, Store};
 
@@ -31,30 +30,24 @@ thread_local! {
     static MEMORY: Rc<Memory<Body>> = Rc::new(Memory::new(MAX_BYTES));
 }
 
-/// All tiers, for one request. The Cache API is opened at its first use.
+/// All tiers, for one request.
 pub(super) struct Tiered {
     memory: Rc<Memory<Body>>,
     /// How long an entry in memory is valid after it was read from the Cache API.
     trust: Duration,
-    cache: OnceCell<CacheApi>,
     persistent: Option<Rc<Persistent>>,
 }
 
 impl Tiered {
     /// Creates the store; memory is trusted for `trust` after an entry was read from the Cache API.
     pub(super) fn new(trust: Duration, env: &Env) -> Self {
-        Self {
-            memory: MEMORY.with(Rc::clone),
-            trust,
-            cache: OnceCell::new(),
-            persistent: Persistent::of(env),
-        }
+        Self { memory: MEMORY.with(Rc::clone), trust, persistent: Persistent::of(env) }
     }
 
     /// Returns the store for another request.
     pub(super) fn for_another_request(&self) -> Self {
         let (memory, persistent) = (Rc::clone(&self.memory), self.persistent.clone());
-        Self { memory, trust: self.trust, cache: OnceCell::new(), persistent }
+        Self { memory, trust: self.trust, persistent }
     }
 
     /// Returns the memory alone, as it is now.
@@ -65,11 +58,6 @@ impl Tiered {
     /// Removes the entry under `key` from memory.
     pub(super) fn forget(&self, key: &str) {
         self.memory.remove(key);
-    }
-
-    /// Returns the lease of a background refresh of the entry under `key`.
-    pub(super) async fn refresh_lease(&self, key: &str) -> RefreshLease<'_> {
-        RefreshLease::new(self.cache().await, key)
     }
 
     /// Returns the entry under `key` in the persistent store if its response is later than `than`:
@@ -101,20 +89,10 @@ impl Tiered {
 
     /// Copies an entry into this data centre's cache for the time that is left, and returns it.
     async fn copied(&self, key: &str, (entry, left): (Entry<Body>, Duration)) -> Entry<Body> {
-        if let Err(error) = self.cache().await.put(key, entry.clone(), left).await {
+        if let Err(error) = CacheApi::open().await.put(key, entry.clone(), left).await {
             worker::console_warn!("not copied from the persistent store: {error}");
         }
         entry
-    }
-
-    async fn cache(&self) -> &CacheApi {
-        match self.cache.get() {
-            Some(cache) => cache,
-            None => {
-                let cache = CacheApi::open().await;
-                self.cache.get_or_init(|| cache)
-            }
-        }
     }
 }
 
@@ -124,7 +102,7 @@ impl Store for Tiered {
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
         let began = now();
         timeout(CACHE_TIMEOUT, async {
-            let mut entry = match (self.cache().await.get(key).await, self.of_another_data_centre(key)) {
+            let mut entry = match (CacheApi::open().await.get(key).await, self.of_another_data_centre(key)) {
                 (Ok(Some(entry)), _) => entry,
                 (cached, elsewhere) => match elsewhere.await {
                     Some(found) => self.copied(key, found).await,
@@ -142,9 +120,24 @@ impl Store for Tiered {
         .await
     }
 
+    /// Reads memory first. That a path has no marker is remembered too, since almost none has one.
+    async fn recent_search_marker(&self, key: &str) -> Result<Option<SearchMarker>, Error> {
+        let began = now();
+        let entry = match self.memory.get(key, began) {
+            Some(entry) => entry,
+            None => match self.get(key).await? {
+                Some(entry) => entry,
+                None => {
+                    self.memory.put_read(key, Entry::SearchMarker(SearchMarker::default()), began, self.trust)
+                }
+            },
+        };
+        Ok(entry.into_search_marker())
+    }
+
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {
         self.memory().put(key, entry.clone(), retention).await?;
-        self.cache().await.put(key, entry.clone(), retention).await?;
+        CacheApi::open().await.put(key, entry.clone(), retention).await?;
         if let Some(persistent) = &self.persistent
             && let Err(error) = persistent.put(key, &entry, retention).await
         {
@@ -155,7 +148,7 @@ impl Store for Tiered {
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
         self.memory.remove(key);
-        let deleted = self.cache().await.delete(key).await;
+        let deleted = CacheApi::open().await.delete(key).await;
         match &self.persistent {
             Some(persistent) => deleted.and(persistent.delete(key).await),
             None => deleted,

@@ -54,6 +54,14 @@ impl<B> Entry<B> {
             Self::Marker(_) | Self::SearchMarker(_) => None,
         }
     }
+
+    /// Returns the marker of a path; `None` if it is another entry.
+    pub fn into_search_marker(self) -> Option<SearchMarker> {
+        match self {
+            Self::SearchMarker(marker) => Some(marker),
+            Self::Marker(_) | Self::Response { .. } => None,
+        }
+    }
 }
 
 /// A body whose length may be known.
@@ -76,6 +84,16 @@ pub trait Store {
     /// # Errors
     /// If the store fails, or the entry cannot be read.
     async fn get(&self, key: &str) -> Result<Option<Entry<Self::Body>>, Error>;
+
+    /// Returns the marker of a path for a lookup. A store may return what it read a few seconds
+    /// ago: a newer marker then costs a miss. Those who change the marker, or delete what it names,
+    /// use [`get`](Self::get).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    async fn recent_search_marker(&self, key: &str) -> Result<Option<SearchMarker>, Error> {
+        Ok(self.get(key).await?.and_then(Entry::into_search_marker))
+    }
 
     /// Replaces the entry under `key`; returns once it is stored.
     ///

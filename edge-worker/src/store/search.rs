@@ -1,9 +1,6 @@
 //! Lookup and storing of responses that several URLs share, over any [`Store`]. See
 //! `policy::search` for the scheme.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use shared_keys::{NoVarySearch, TargetKey};
@@ -36,14 +33,12 @@ pub async fn lookup<S: Store>(
     target: &TargetKey,
     selecting: Selecting<'_>,
 ) -> Result<Found<S::Body>, Error> {
-    // At once: a response that is stored between two reads would be missed, and fetched again.
-    let own = variants::lookup(store, target, selecting);
-    let is_enough =
-        |found: &Result<Found<S::Body>, Error>| found.as_ref().map_or(true, |found| found.stored.is_some());
-    let (found, marker) = both_unless(is_enough, own, marker(store, target)).await;
-    let found = found?;
+    let found = variants::lookup(store, target, selecting).await?;
+    if found.stored.is_some() {
+        return Ok(found);
+    }
     // A marker that cannot be read counts as none, as in `shared_key`.
-    let marker = marker.and_then(Result::unwrap_or_default).filter(|_| found.stored.is_none());
+    let marker = store.recent_search_marker(&target.search_marker()).await.unwrap_or_default();
     let Some(marker) = marker else { return Ok(found) };
     let mut expected = None;
     for (key, statement) in marker.keys(target) {
@@ -91,42 +86,8 @@ pub async fn shared_keys<S: Store>(store: &S, target: &TargetKey) -> Result<Vec<
     Ok(marker.iter().flat_map(|marker| marker.keys(target)).map(|(key, _)| key).collect())
 }
 
-/// Returns the outputs of two futures, which run at the same time. If the first's output is enough,
-/// the second is dropped.
-async fn both_unless<A, B>(
-    is_enough: impl Fn(&A) -> bool,
-    first: impl Future<Output = A>,
-    second: impl Future<Output = B>,
-) -> (A, Option<B>) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let (mut one, mut other) = (None, None);
-    poll_fn(|context| {
-        if one.is_none()
-            && let Poll::Ready(output) = first.as_mut().poll(context)
-        {
-            if is_enough(&output) {
-                return Poll::Ready((output, None));
-            }
-            one = Some(output);
-        }
-        if other.is_none()
-            && let Poll::Ready(output) = second.as_mut().poll(context)
-        {
-            other = Some(output);
-        }
-        match one.take_if(|_| other.is_some()) {
-            Some(one) => Poll::Ready((one, other.take())),
-            None => Poll::Pending,
-        }
-    })
-    .await
-}
-
 async fn marker<S: Store>(store: &S, target: &TargetKey) -> Result<Option<SearchMarker>, Error> {
-    Ok(match store.get(&target.search_marker()).await? {
-        Some(Entry::SearchMarker(marker)) => Some(marker),
-        _ => None,
-    })
+    Ok(store.get(&target.search_marker()).await?.and_then(Entry::into_search_marker))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use shared_keys::TargetKey;
 
 use super::exchange::Exchange;
 use crate::error::Error;
+use crate::policy::search::SearchMarker;
 use crate::recent_invalidations::{Pin, RecentInvalidations};
 use crate::runtime::body::Body;
 use crate::runtime::now;
@@ -66,20 +67,29 @@ impl PinnedStore<'_> {
     pub(super) fn pin(&self, key: &str) {
         self.pins.borrow_mut().push(pin(key));
     }
+
+    /// Returns the result of reading the entry under `key`.
+    async fn read<T>(&self, key: &str, read: impl Future<Output = T>) -> T {
+        self.pin(key);
+        let since = now();
+        let result = read.await;
+        // A read that an unsafe request overtook has put the deleted entry back into memory.
+        if covers_stored(key, since) {
+            self.store.forget(key);
+        }
+        result
+    }
 }
 
 impl Store for PinnedStore<'_> {
     type Body = Body;
 
     async fn get(&self, key: &str) -> Result<Option<Entry<Body>>, Error> {
-        self.pin(key);
-        let since = now();
-        let entry = self.store.get(key).await;
-        // A read that an unsafe request overtook has put the deleted entry back into memory.
-        if covers_stored(key, since) {
-            self.store.forget(key);
-        }
-        entry
+        self.read(key, self.store.get(key)).await
+    }
+
+    async fn recent_search_marker(&self, key: &str) -> Result<Option<SearchMarker>, Error> {
+        self.read(key, self.store.recent_search_marker(key)).await
     }
 
     async fn put(&self, key: &str, entry: Entry<Body>, retention: Duration) -> Result<(), Error> {

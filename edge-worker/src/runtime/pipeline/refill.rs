@@ -24,6 +24,7 @@ use crate::policy::select::VaryMarker;
 use crate::refill::{FETCH_TIMEOUT, PAGES_PER_RUN, RUN_LIMIT, RUN_TIMEOUT, Refill, SLOW};
 use crate::rules::{Client, host_of};
 use crate::runtime::body::Incoming;
+use crate::runtime::refresh_lease::RefreshLease;
 use crate::runtime::{after_response, now};
 
 /// The path of the lease's key. One isolate of a data centre refills at a time.
@@ -77,7 +78,7 @@ impl Exchange {
         let mut site = self.url.clone();
         site.set_path(LEASE_PATH);
         site.set_query(None);
-        let lease = self.store.refresh_lease(site.as_str()).await;
+        let lease = RefreshLease::new(site.as_str()).await;
         if !lease.acquire(RUN_TIMEOUT).await? {
             REFILL.with_borrow_mut(|refill| refill.wait_for_another(now()));
             return Ok(());

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::policy::stale::is_failure;
 use crate::policy::{StoredResponse, storable, validate};
 use crate::runtime::body::Incoming;
+use crate::runtime::refresh_lease::RefreshLease;
 use crate::runtime::{after_response, now, timeout};
 use crate::store::{Entry, Store};
 
@@ -46,7 +47,7 @@ impl Exchange {
 
     /// Refreshes the stored response unless another isolate of the data centre holds the lease.
     async fn refresh_with_lease(&self, key: &str, stored: &StoredResponse) -> Result<(), Error> {
-        let lease = self.store.refresh_lease(key).await;
+        let lease = RefreshLease::new(key).await;
         if !lease.acquire(REFRESH_TIMEOUT).await? {
             return Ok(());
         }

@@ -94,7 +94,7 @@ impl Exchange {
         // here.
         let part = if is_update { range::select(self.request(), &response) } else { None };
         let (code, body) = match part {
-            Some(part) if !not_modified => cut(&response, &mut headers, body, part).await?,
+            Some(part) if !not_modified => cut(response.status, &mut headers, body, part).await?,
             _ => (response.status, body),
         };
         match (retention, storing) {

@@ -137,13 +137,10 @@ impl Exchange {
         status: CacheStatus,
     ) -> Answer {
         let is_from_sdk = stored.is_from_sdk();
-        let mut headers = stored.headers.clone();
+        let StoredResponse { status: code, mut headers, .. } = stored;
         headers.insert(header::AGE, HeaderValue::from(hit.age.as_secs()));
-        let (code, body) = if hit.not_modified {
-            (stored.status, None)
-        } else {
-            cut(&stored, &mut headers, body, hit.part).await?
-        };
+        let (code, body) =
+            if hit.not_modified { (code, None) } else { cut(code, &mut headers, body, hit.part).await? };
         let message = Message { status: code, headers, undecoded: None, body };
         self.finish(message, hit.not_modified, is_from_sdk, status)
     }
@@ -183,15 +180,15 @@ impl Exchange {
 /// Cuts the requested part out of a stored response: the whole, octets (206), or no octets (416).
 /// Sets the fields that state it.
 pub(super) async fn cut(
-    stored: &StoredResponse,
+    status: StatusCode,
     headers: &mut HeaderMap,
     body: Option<Body>,
     part: Part,
 ) -> Result<(StatusCode, Option<Body>), Error> {
     match part {
-        Part::Whole => Ok((stored.status, body)),
+        Part::Whole => Ok((status, body)),
         Part::Octets(octets) => {
-            let offset = range::stored_octets(stored).map_or(0, |held| held.first);
+            let offset = range::held_octets(status, headers).map_or(0, |held| held.first);
             let (first, end) = (octets.first - offset, octets.last + 1 - offset);
             headers.insert(header::CONTENT_RANGE, octets.content_range());
             for name in [validate::CONTENT_DIGEST, validate::CONTENT_MD5] {
