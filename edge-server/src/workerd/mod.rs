@@ -36,7 +36,7 @@ pub(crate) struct Workerd {
 }
 
 impl Workerd {
-    /// Starts workerd with the configuration that [`write`] has written into `folder`.
+    /// Starts workerd with the configuration that [`write_files`] has written into `folder`.
     pub(crate) fn start(
         program: &Path,
         settings: &Settings,
@@ -79,7 +79,7 @@ impl Workerd {
 }
 
 /// Writes the configuration and the modules into `folder`.
-pub(crate) fn write(settings: &Settings, folder: &Path) -> Result<(), String> {
+pub(crate) fn write_files(settings: &Settings, folder: &Path) -> Result<(), String> {
     let modules = copy_modules(settings, folder)?;
     std::fs::create_dir_all(&settings.data)
         .map_err(|error| format!("creating {}: {error}", settings.data.display()))?;
