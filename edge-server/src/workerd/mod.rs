@@ -1,6 +1,7 @@
 //! The workerd process and its files.
 
 mod configuration;
+mod guard;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +9,10 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use self::configuration::configuration;
+pub(crate) use self::guard::become_workerd;
 use crate::listeners::Listeners;
 use crate::settings::Settings;
 
@@ -47,7 +49,7 @@ impl Workerd {
             // workerd does not bind to a socket that an earlier one has left.
             let _ = std::fs::remove_file(socket);
         }
-        let child = Command::new(program)
+        let child = guard::command(program)
             // Without this flag workerd refuses Durable Objects on a local disk.
             .args(["serve", "--experimental"])
             .args(
