@@ -88,9 +88,8 @@ struct Arguments {
     stop_timeout: u64,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+fn main() -> ExitCode {
+    match workerd::become_workerd().map_or_else(run, Err) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("strata-edge: {error}");
@@ -100,7 +99,9 @@ async fn main() -> ExitCode {
 }
 
 /// Runs the worker until a signal arrives.
-async fn run(arguments: Arguments) -> Result<(), String> {
+#[tokio::main]
+async fn run() -> Result<(), String> {
+    let arguments = Arguments::parse();
     let started = Instant::now();
     let mut signals = StopSignals::listen()?;
     let mut variables = Variables::read(&arguments.config)?;

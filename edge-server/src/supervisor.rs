@@ -51,7 +51,7 @@ impl Supervisor {
     /// If it cannot be started, or ends before it has ever answered: its configuration is then
     /// wrong. If a second signal cuts off its requests.
     pub(crate) async fn run(&self, signals: &mut StopSignals) -> Result<(), String> {
-        workerd::write(&self.settings, &self.folder)?;
+        workerd::write_files(&self.settings, &self.folder)?;
         let mut delays = Delays::default();
         loop {
             let started = Instant::now();

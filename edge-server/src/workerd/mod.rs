@@ -1,6 +1,7 @@
 //! The workerd process and its files.
 
 mod configuration;
+mod guard;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +9,10 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use self::configuration::configuration;
+pub(crate) use self::guard::become_workerd;
 use crate::listeners::Listeners;
 use crate::settings::Settings;
 
@@ -36,7 +38,7 @@ pub(crate) struct Workerd {
 }
 
 impl Workerd {
-    /// Starts workerd with the configuration that [`write`] has written into `folder`.
+    /// Starts workerd with the configuration that [`write_files`] has written into `folder`.
     pub(crate) fn start(
         program: &Path,
         settings: &Settings,
@@ -47,7 +49,7 @@ impl Workerd {
             // workerd does not bind to a socket that an earlier one has left.
             let _ = std::fs::remove_file(socket);
         }
-        let child = Command::new(program)
+        let child = guard::command(program)
             // Without this flag workerd refuses Durable Objects on a local disk.
             .args(["serve", "--experimental"])
             .args(
@@ -79,7 +81,7 @@ impl Workerd {
 }
 
 /// Writes the configuration and the modules into `folder`.
-pub(crate) fn write(settings: &Settings, folder: &Path) -> Result<(), String> {
+pub(crate) fn write_files(settings: &Settings, folder: &Path) -> Result<(), String> {
     let modules = copy_modules(settings, folder)?;
     std::fs::create_dir_all(&settings.data)
         .map_err(|error| format!("creating {}: {error}", settings.data.display()))?;

@@ -92,14 +92,11 @@ async fn the_loss_of_the_journal_ends_all_responses_on_disk() {
 async fn a_kill_leaves_no_broken_response() {
     let (origin, _) = versioned_origin().await;
     let (folder, port) = (tempfile::tempdir().expect("a temporary folder"), free_port());
-    let mut server = start(port, &origin, folder.path()).await;
+    let server = start(port, &origin, folder.path()).await;
     for page in 0..50 {
         server.get(&format!("/{page}")).await;
     }
-    // workerd first: it would stay behind.
-    server.signal_workerd("-KILL");
-    server.signal("-KILL");
-    server.end().await;
+    server.kill().await;
     let server = start(port, &origin, folder.path()).await;
     for page in 0..50 {
         assert_eq!(body(&server, &format!("/{page}")).await, "version 1");

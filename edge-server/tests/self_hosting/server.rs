@@ -137,6 +137,14 @@ impl Server {
         assert_eq!(self.end().await.code(), Some(0));
     }
 
+    /// Kills strata-edge as a crash would, and waits until its address is free.
+    pub(crate) async fn kill(mut self) {
+        self.signal("-KILL");
+        self.end().await;
+        let is_free = async || std::net::TcpListener::bind(("127.0.0.1", self.port)).is_ok();
+        eventually("its address is free", is_free).await;
+    }
+
     /// Sends a signal to strata-edge.
     pub(crate) fn signal(&mut self, signal: &str) {
         let id = self.process.id().expect("it runs");

@@ -100,3 +100,13 @@ async fn an_address_that_is_taken_ends_the_program_with_an_error() {
     let printed = server.printed_with("expected --listen").await;
     assert!(printed.contains("Address already in use"), "{printed}");
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_the_program_ends_its_workerd_and_frees_the_address() {
+    let origin = origin_of_large_pages().await;
+    let port = free_port();
+    for _ in 0..2 {
+        Server::start_on(port, origin.url(), &[]).await.kill().await;
+    }
+}

@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
@@ -198,6 +199,8 @@ fn a_folder_is_used_by_one_process_and_an_unusable_one_is_an_error_that_names_it
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cache");
     let first = CacheFolder::open(&path).unwrap();
+    let mode = path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "other users cannot read stored responses");
     let error = CacheFolder::open(&path).err().unwrap();
     assert!(error.contains("another strata-edge uses this folder"), "{error}");
     drop(first);
