@@ -2,7 +2,7 @@
 //! and by how many entries it covers.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -11,8 +11,6 @@ use crate::server::Server;
 
 /// The processes that follow, beside the one that sends.
 const PROCESSES: usize = 3;
-/// The time after the last invalidation in which the followers apply it.
-const LAST: Duration = Duration::from_millis(500);
 /// The entries under one tag.
 const TAGGED: [u64; 3] = [1, 10_000, 1_000_000];
 /// How often a tag is invalidated.
@@ -97,8 +95,11 @@ fn measure(
     let sent: Vec<Sent> = sender.run(&Order::Invalidate { by, count: rate.count, every_micros })?;
     let (commands, processor) = (server.commands()? - commands, server.processor_seconds()? - processor);
     let seconds = began.elapsed().as_secs_f64();
-    std::thread::sleep(LAST);
-    let seen: Vec<Seen> = run_all(members, &Order::Report)?;
+    let place = match by {
+        Sender::Strata => sent.iter().map(|sent| sent.place).max().unwrap_or_default(),
+        Sender::PubSub => 0,
+    };
+    let seen: Vec<Seen> = run_all(members, &Order::Report { place })?;
     let mut returns: Vec<_> = sent.iter().map(|sent| sent.returned_at - sent.called_at).collect();
     returns.sort_unstable();
     let mut delays = Vec::new();

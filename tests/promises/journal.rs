@@ -47,6 +47,17 @@ async fn hold_old_value() -> (RedisServer, Process, Database) {
     (redis, a, database)
 }
 
+/// The follower can apply a writer's record before the writer has the reply to its append.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writers_own_record_does_not_refuse_its_value() {
+    let redis = RedisServer::start().await;
+    let process = Process::start(&redis).await;
+    for value in 0..100 {
+        let written = process.items.write_through(&Item { id: 1 }, (), async move |_, _| Ok(value));
+        assert!(written.await.unwrap().cached, "expected write {value} to be cached");
+    }
+}
+
 #[tokio::test]
 async fn positions_grow_even_when_the_feed_is_deleted() {
     let redis = RedisServer::start().await;

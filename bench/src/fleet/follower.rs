@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use origin_sdk::{Cache, Position};
@@ -16,12 +16,17 @@ use super::{Error, Seen, now_micros};
 
 /// How often the followers' positions are read. The times have this error, and are never too early.
 const POLL: Duration = Duration::from_micros(50);
+/// How long the followers get to reach the last place.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The time after the last message in which the subscriber receives it.
+const LAST_MESSAGE: Duration = Duration::from_millis(300);
 /// The most followers of a process that are watched.
 const MAX_WATCHED: usize = 8;
 
 /// An observation that is under way.
 pub(super) struct Observation {
     is_over: Arc<AtomicBool>,
+    watched: Vec<Cache>,
     followers: JoinHandle<Seen>,
     messages: tokio::sync::oneshot::Receiver<Vec<(u64, u128)>>,
     subscriber: AbortHandle,
@@ -38,8 +43,8 @@ impl Observation {
         let is_over = Arc::new(AtomicBool::new(false));
         let step = followers.len().div_ceil(MAX_WATCHED).max(1);
         let watched: Vec<_> = followers.iter().step_by(step).cloned().collect();
-        let over = Arc::clone(&is_over);
-        let followers = std::thread::spawn(move || watch(&watched, &over));
+        let (over, caches) = (Arc::clone(&is_over), watched.clone());
+        let followers = std::thread::spawn(move || watch(&caches, &over));
         let client = Client::open(redis)?;
         let mut messages = runtime.block_on(async {
             let mut subscription = client.get_async_pubsub().await?;
@@ -59,11 +64,18 @@ impl Observation {
             }
             let _ = send.send(seen);
         });
-        Ok(Self { is_over, followers, messages: receive, subscriber: subscriber.abort_handle() })
+        Ok(Self { is_over, watched, followers, messages: receive, subscriber: subscriber.abort_handle() })
     }
 
-    /// Ends the observation. Returns what the followers saw, and at the end the messages.
-    pub(super) fn end(self) -> Result<Seen, Error> {
+    /// Ends the observation once the followers have reached a place. Returns what they saw, and at
+    /// the end the messages.
+    pub(super) fn end(self, place: u128) -> Result<Seen, Error> {
+        let deadline = Instant::now() + LIMIT;
+        let is_reached = || self.watched.iter().all(|follower| place_of(follower.position()) >= place);
+        while !is_reached() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(LAST_MESSAGE);
         self.is_over.store(true, Ordering::Relaxed);
         let mut seen = self.followers.join().map_err(|_| "the observer panicked")?;
         seen.push(self.messages.blocking_recv()?);

@@ -76,8 +76,8 @@ impl Member {
                 self.observation = Some(Observation::start(&self.runtime, &self.redis, &self.followers)?);
                 json(&())
             }
-            Order::Report => {
-                json(&self.observation.take().ok_or("expected an observation to report")?.end()?)
+            Order::Report { place } => {
+                json(&self.observation.take().ok_or("expected an observation to report")?.end(place)?)
             }
             Order::Invalidate { by, count, every_micros } => {
                 let every = Duration::from_micros(every_micros);

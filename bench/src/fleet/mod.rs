@@ -29,8 +29,9 @@ pub(crate) enum Order {
     Follow { followers: usize },
     /// Watch the followers and the channel of the peer. Reply: `null`.
     Observe,
-    /// End the observation. Reply: [`Seen`].
-    Report,
+    /// End the observation once the followers have reached a place, after a minute at the latest.
+    /// Reply: [`Seen`].
+    Report { place: u128 },
     /// Send invalidations. Reply: [`Sent`] for each.
     Invalidate { by: Sender, count: u32, every_micros: u64 },
     /// Store entries under one tag. Reply: `null`.

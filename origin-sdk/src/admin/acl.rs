@@ -34,7 +34,6 @@ const SERVICE: &[&str] = &[
     "getrange",
     "hget",
     "hkeys",
-    "hmget",
     "hset",
     "multi",
     "pexpire",

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
+use super::pace::Pace;
 use super::{Journal, RETRY};
 use crate::closing::Phase;
 use crate::error::StoreError;
@@ -17,9 +19,8 @@ use crate::task::TaskPermit;
 /// The longest wait for a record; a quarter of the maximum lag if that is shorter. After each wait
 /// the process catches up, which confirms that it is current even if there is no record.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How long to collect records before fetching them together. Without it, a thousand processes
-/// would cost Redis a thousand replies for each record.
-const BATCH: Duration = Duration::from_millis(2);
+/// The longest pause between two fetches, as a fraction of the maximum lag.
+const MAX_PAUSE: u32 = 8;
 /// The time without a step after which the follower counts as stalled.
 pub(super) const STALLED: Duration = Duration::from_secs(10);
 
@@ -60,14 +61,15 @@ pub(crate) fn ensure_follower(journal: &Arc<Journal>) -> bool {
 /// Follows the journal and flushes the queue, until the cache that owns the journal is closed or
 /// dropped, or another follower has started.
 async fn follow(task: FollowerTask) {
-    let mut is_disconnected = false;
+    let (mut is_disconnected, mut cadence) = (false, None);
     while let Some(journal) = task.journal.upgrade()
         && task.permit.step()
         && !journal.closing.has_reached(Phase::Closed)
     {
         journal.start_companions();
-        let (closed, step) =
-            (journal.closing.reached(Phase::Closed), AssertUnwindSafe(step(&journal)).catch_unwind());
+        let cadence = cadence.get_or_insert_with(|| Cadence::new(journal.max_lag));
+        let step = AssertUnwindSafe(step(&journal, cadence)).catch_unwind();
+        let closed = journal.closing.reached(Phase::Closed);
         let Either::Right((result, _)) = select(pin!(closed), pin!(step)).await else { return };
         match result {
             Ok(Ok(())) if is_disconnected => {
@@ -91,13 +93,38 @@ async fn follow(task: FollowerTask) {
     }
 }
 
-async fn step(journal: &Arc<Journal>) -> Result<(), StoreError> {
+/// The state that a step leaves to the next one.
+struct Cadence {
+    pace: Pace,
+    /// Whether an append of this process has caught up since the follower began to wait.
+    is_caught_up: bool,
+}
+
+impl Cadence {
+    fn new(max_lag: Duration) -> Self {
+        Self { pace: Pace::new(max_lag / MAX_PAUSE), is_caught_up: false }
+    }
+}
+
+async fn step(journal: &Arc<Journal>, cadence: &mut Cadence) -> Result<(), StoreError> {
+    let Cadence { pace, is_caught_up } = cadence;
     journal.store_queue().await;
-    journal.catch_up().await?;
+    let began = Instant::now();
+    if !std::mem::take(is_caught_up) {
+        journal.catch_up().await?;
+        pace.note(began.elapsed());
+    }
+    let paused_until = Instant::now() + pace.pause();
     journal.flush_queue().await?;
     journal.store_queue().await;
-    journal.store.wait(journal.position(), HEARTBEAT.min(journal.max_lag / 4)).await?;
-    tokio::time::sleep(BATCH).await;
+    let position = journal.position();
+    journal.store.wait(position, HEARTBEAT.min(journal.max_lag / 4)).await?;
+    // A record after a quiet time is fetched at once. Under load, records are collected meanwhile:
+    // a thousand processes would otherwise cost Redis a thousand replies for each record.
+    if Instant::now() < paused_until {
+        tokio::time::sleep_until(paused_until).await;
+    }
+    *is_caught_up = journal.position() != position;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod durable;
 mod follower;
 mod history;
+mod pace;
 mod queue;
 mod records;
 #[cfg(test)]
@@ -372,15 +373,16 @@ impl Journal {
         scopes: &[Scope],
         unless: Option<Unless<'_>>,
     ) -> Result<Appended, StoreError> {
+        // The ledger may belong to a new primary that lacks records which this process has applied.
+        // Afterwards, the follower may have applied this very record.
+        let is_covered_here = unless.is_some_and(|unless| {
+            let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
+            self.verdict(&hashes, unless.since) != Verdict::Valid
+        });
         let appended = self.store.append(self.position(), mode, scopes, unless).await;
         self.is_failing.store(appended.is_err(), Ordering::Release);
         let appended = appended.inspect_err(|_| self.metrics.store_errors.add(1))?;
-        // The ledger may belong to a new primary that lacks records which this process has applied.
-        let is_covered_here = |unless: Unless<'_>| {
-            let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
-            self.verdict(&hashes, unless.since) != Verdict::Valid
-        };
-        let clean = appended.clean && !unless.is_some_and(is_covered_here);
+        let clean = appended.clean && !is_covered_here;
         // Leave the position where it is: records of other processes may come before this one.
         let own = FeedRecord { position: appended.position, mode, scopes: scopes.to_vec() };
         self.write().appended.push(appended.position);

@@ -52,6 +52,22 @@ async fn a_store_whose_clock_was_ahead_begins_its_journal_anew() {
     assert!(!appended.is_ahead_of(unix_ms()), "{appended}");
 }
 
+/// Tokio's clock stands still until there is nothing to do but to wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_record_after_a_quiet_time_is_applied_without_a_delay() {
+    let (store, sender) = journal();
+    let lag = Duration::from_secs(2);
+    let follower = Arc::new(Journal::new(store, Clock::manual(), Arc::default(), Arc::default(), lag));
+    assert!(ensure_follower(&follower));
+    sleep(10 * lag).await;
+    let (before, news) = (Instant::now(), Arc::clone(&follower.news));
+    let position = sender.invalidate(Mode::Remove, &[Scope::All]).await.unwrap();
+    while follower.position() < position {
+        news.notified().await;
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
 /// A process that has just started reads the whole ledger, which can take longer than it has for
 /// its end.
 #[tokio::test(start_paused = true)]

@@ -145,13 +145,9 @@ where
         held: Option<&Arc<Entry<V>>>,
     ) -> Result<Option<Cached<V>>, LoadError> {
         let text = key.to_text();
-        let Some(waiter) = self.inner.loads.join(&text) else { return Ok(None) };
-        let (now, journal) = (self.inner.start(), &self.inner.core.journal);
-        let Some(miss) = waiter.start.miss_at(now.at) else { return Ok(None) };
-        let scopes = || entry::scopes(&text, &self.load_context(key).tags());
-        if journal.is_lagging(now.at) || !self.inner.may_join(&waiter.start, now, scopes) {
-            return Ok(None);
-        }
+        let Some((waiter, now)) = self.join_running(key, &text) else { return Ok(None) };
+        let is_lagging = self.inner.core.journal.is_lagging(now.at);
+        let Some(miss) = waiter.start.miss_at(now.at).filter(|_| !is_lagging) else { return Ok(None) };
         self.inner.forbid_cycle(&text)?;
         match self.inner.await_load(&waiter, caller, held.or(miss.fallback.as_ref())).await? {
             Awaited::Cached(cached) => Ok(Some(cached)),
@@ -178,7 +174,10 @@ where
             if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
                 return result;
             }
-            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0, spans::load);
+            let waiter = match self.join_running(key, &text) {
+                Some((waiter, _)) => waiter,
+                None => self.join_or_start(key, &mut loader, fallback.clone(), 1.0, spans::load),
+            };
             waiter.start.note_miss(Miss { at: caller.called_at, fallback: fallback.clone() });
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
                 Awaited::Cached(cached) => return Ok(cached),
@@ -197,6 +196,15 @@ where
         if self.join_or_start(key, &mut Some(loader), None, rand, spans::refresh).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
+    }
+
+    /// Joins the key's running load if this caller may. Also returns the moment of that. Costs less
+    /// than [`join_or_start`](Self::join_or_start), which prepares a load.
+    fn join_running(&self, key: &K, text: &str) -> Option<(LoadWaiter<V>, LoadStart)> {
+        let waiter = self.inner.loads.join(text)?;
+        let now = self.inner.start();
+        let scopes = || entry::scopes(text, &self.load_context(key).tags());
+        self.inner.may_join(&waiter.start, now, scopes).then_some((waiter, now))
     }
 
     /// Joins the key's load if this caller may, else starts one with the loader, in this span.

@@ -9,12 +9,12 @@ local key, lease = KEYS[1], KEYS[2]
 local token, position, ttl, replaced, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 local value = read_value(key, tonumber(ARGV[6]))
-local holder, at = unpack(redis.call('HMGET', lease, 'token', 'at'))
+local holder = redis.call('HGET', lease, 'token')
 if holder and holder ~= replaced then
   if channel ~= '' then
     redis.call('HSET', lease, 'wake ' .. channel, '')
   end
-  return {value, holder, at, redis.call('PTTL', lease)}
+  return {value, holder, redis.call('HGET', lease, 'at'), redis.call('PTTL', lease)}
 end
 redis.call('HSET', lease, 'token', token, 'at', position)
 redis.call('PEXPIRE', lease, ttl)

@@ -5,13 +5,9 @@
 -- and the caller must read the ledger instead. A position before the cursor means that the cursor
 -- was from the future; the caller goes back to the position.
 local cursor, limit = ARGV[3], tonumber(ARGV[4])
-ensure(cursor)
+local last = ensure(cursor)
 if is_future(cursor) then
   cursor = '0-0'
-end
-
-local function rows_after(after, count)
-  return redis.call('XRANGE', feed, '(' .. (after or cursor), '+', 'COUNT', count)
 end
 
 local function exists(id)
@@ -35,9 +31,18 @@ if is_lost then
   return append_all(seen)
 end
 
+if last == cursor then
+  return {cursor, 0, 0, {}}
+end
+
 -- The record at the cursor must still exist. A comparison with the feed's last ID would miss a feed
 -- that lost its end in a failover and has grown again since.
-if exists(cursor) then
+local first_rows = redis.call('XRANGE', feed, cursor, '+', 'COUNT', math.min(READ_AT_ONCE, limit) + 1)
+if first_rows[1] and first_rows[1][1] == cursor then
+  table.remove(first_rows, 1)
+  local function rows_after(after, count)
+    return after and redis.call('XRANGE', feed, '(' .. after, '+', 'COUNT', count) or first_rows
+  end
   local rows, more = unpack(bounded_rows(limit, rows_after))
   local position = #rows > 0 and rows[#rows][1] or cursor
   return {position, more, 0, rows}
@@ -48,4 +53,4 @@ if cursor ~= '0-0' and not is_after(first, cursor) then
   -- Trimming removes records from the start only, so this record was lost.
   return append_all(cursor)
 end
-return {last_id(), 0, 1, {}}
+return {last, 0, 1, {}}

@@ -77,10 +77,8 @@ local READ_AT_ONCE = 16
 local function bounded_rows(limit, read)
   local rows, scopes, bytes = {}, 0, 0
   while #rows < limit do
-    local entries = read(rows[1] and rows[#rows][1], math.min(READ_AT_ONCE, limit - #rows))
-    if #entries == 0 then
-      return {rows, 0}
-    end
+    local count = math.min(READ_AT_ONCE, limit - #rows)
+    local entries = read(rows[1] and rows[#rows][1], count)
     for _, entry in ipairs(entries) do
       local row = row_of(entry)
       scopes = scopes + #row
@@ -91,6 +89,9 @@ local function bounded_rows(limit, read)
         return {rows, 1}
       end
       rows[#rows + 1] = row
+    end
+    if #entries < count then
+      return {rows, 0}
     end
   end
   return {rows, 1}
@@ -167,12 +168,14 @@ end
 
 -- Creates a missing feed with a record that covers everything, because the lost records are
 -- unknown. Does the same for a journal with positions from the future. Recreates a missing ledger
--- (Redis may evict it) with its floor at the feed's end, for the same reason.
+-- (Redis may evict it) with its floor at the feed's end, for the same reason. Returns the ID of the
+-- feed's last record.
 local function ensure(seen)
   local last = last_id()
   if drop_future(last) or not last then
-    append(seen, 'remove', {'all'})
+    return append(seen, 'remove', {'all'})
   elseif not redis.call('ZSCORE', ledger, 'remove all') then
     redis.call('ZADD', ledger, number(score_of(last)), 'remove all')
   end
+  return last
 end
