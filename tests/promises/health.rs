@@ -71,6 +71,16 @@ async fn a_process_that_starts_without_redis_is_ready_and_has_no_lag_to_tell() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_refuses_its_commands_is_connected_and_the_cache_degraded() {
+    let redis = RedisServer::start().await;
+    let _: String = redis.run(&["ACL", "SETUSER", "default", "-evalsha"]).await;
+    let cache = process(&redis).await;
+    let health = cache.health();
+    assert!(health.is_connected && !health.is_current && health.is_degraded(), "{health:?}");
+    assert_eq!(health.journal_lag_ms, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_closes_is_not_ready_and_stays_live() {
     let redis = RedisServer::start().await;
     let cache = process(&redis).await;

@@ -216,6 +216,7 @@ impl Connection {
                 if !error.is_io_error() && !error.is_unrecoverable_error() && !is_wrong_server(&error) =>
             {
                 progress.note();
+                self.state().is_answered = true;
                 Err(error.into())
             }
             Err(error) => Err(self.failed(Some(number), error.into())),
