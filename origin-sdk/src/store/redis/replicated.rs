@@ -76,8 +76,8 @@ impl RedisStore {
     }
 }
 
-/// What a primary has sent to its replicas, and what each online one has confirmed, in bytes since
-/// the beginning.
+/// The replication offsets of a primary: its own, and the one that each online replica has
+/// confirmed. In bytes since the beginning.
 #[derive(Debug, PartialEq, Eq)]
 struct Replication {
     offset: u64,
