@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// For this long sentinels leave a primary that they have replaced as it is.
 const OLD_PRIMARY_LIVES: Duration = Duration::from_secs(10);
 
-/// What has been invalidated, and when this was acknowledged.
+/// The acknowledged invalidations: when, and of which version.
 #[derive(Default)]
 struct Log(Mutex<BTreeMap<u64, Vec<(Instant, u64)>>>);
 
@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-/// What all processes of a run share.
+/// The state that all processes of a run share.
 #[derive(Default)]
 struct Run {
     database: Database,
@@ -133,6 +133,61 @@ fn administer(run: &Arc<Run>, sentinels: &Sentinels) -> JoinHandle<()> {
 async fn feed(server: &RedisServer) -> HashSet<String> {
     let feed: Vec<(String, Vec<String>)> = server.run(&["XRANGE", "test:{journal}:feed", "-", "+"]).await;
     feed.into_iter().map(|(id, _)| id).collect()
+}
+
+/// Between the promotion of a replica and its naming, the old primary loses what it takes, and no
+/// other process runs that would remember.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_no_process_sees_survives_a_planned_failover() {
+    let sentinels = Sentinels::start().await;
+    let topology = Topology::from_url(sentinels.url());
+    let (purged, has_ended) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
+    // Each takes up to a second, since the replicas report once per second.
+    let tools = (0..20).map(|tool| {
+        let (topology, purged, has_ended) = (topology.clone(), Arc::clone(&purged), Arc::clone(&has_ended));
+        tokio::spawn(async move {
+            let admin = Admin::connect(&topology, Some("test")).await.unwrap();
+            for number in 0.. {
+                let scope = Scope::key(&Item { id: 1_000 * tool + number }.to_text());
+                if admin.append(Mode::Remove, std::slice::from_ref(&scope)).await.is_ok() {
+                    purged.lock().unwrap().push(scope.to_string());
+                }
+                if has_ended.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        })
+    });
+    let tools: Vec<_> = tools.collect();
+    eventually("the tools purge", async || purged.lock().unwrap().len() >= 20).await;
+    sentinels.begin_failover().await;
+    let new = sentinels.replaced(0).await;
+    has_ended.store(true, Ordering::Relaxed);
+    for tool in tools {
+        tool.await.unwrap();
+    }
+    let feed: redis::Value = sentinels.servers[new].run(&["XRANGE", "test:{journal}:feed", "-", "+"]).await;
+    let feed = format!("{feed:?}");
+    let purged = purged.lock().unwrap();
+    println!("{} purges", purged.len());
+    let lost: Vec<_> = purged.iter().filter(|scope| !feed.contains(scope.as_str())).collect();
+    assert!(lost.is_empty(), "{} of {} purges: {lost:?}", lost.len(), purged.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_grant_no_more_rights_than_documented() {
+    let sentinels = Sentinels::start().await;
+    let rights = "on >secret resetchannels &+switch-master -@all +sentinel|get-master-addr-by-name \
+                  +sentinel|replicas +subscribe +ping";
+    for sentinel in &sentinels.sentinels {
+        let user = ["ACL", "SETUSER", "strata"].into_iter().chain(rights.split(' '));
+        sentinel.run::<String>(&user.collect::<Vec<_>>()).await;
+    }
+    let url = format!("{}?sentinel_username=strata&sentinel_password=secret", sentinels.url());
+    let admin = Admin::connect(&Topology::from_url(&url), Some("test")).await.unwrap();
+    admin.append(Mode::Remove, &[Scope::All]).await.unwrap();
+    let cache = sentinels.cache().redis(&url).build().await.unwrap();
+    assert!(cache.readiness().is_current);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A sentinel that names the primary which a test says, and counts how often it was asked.
+//! A sentinel that names the primary which a test says, and counts the queries.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What a fake sentinel says when it is asked for the primary.
+/// The reply of a fake sentinel to a query for the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
     /// The server on this port of this machine.
@@ -57,7 +57,7 @@ impl FakeSentinel {
         *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
-    /// Returns how many times it was asked for the primary.
+    /// Returns the number of queries for the primary.
     #[must_use]
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
@@ -68,6 +68,7 @@ impl FakeSentinel {
         loop {
             let command = read_command(&mut client).await?;
             let answer = match command[0].to_ascii_uppercase().as_str() {
+                "SENTINEL" if command[1] == "REPLICAS" => "*0\r\n".to_owned(),
                 "SENTINEL" => {
                     self.asked.fetch_add(1, Ordering::SeqCst);
                     match *self.names.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -29,7 +29,6 @@ use crate::cache::check_names;
 use crate::clock::Clock;
 use crate::codec;
 use crate::error::{AdminError, AdminFailure};
-use crate::journal::records;
 pub use crate::metrics::Durations;
 pub use crate::report::{FleetReport, NamespaceReport, ProcessReport};
 use crate::store::{
@@ -105,15 +104,14 @@ impl Admin {
     /// records, and this is the position of the last one. The fleet's processes and the edge apply
     /// it within their lags, as if a process of the fleet had appended it.
     ///
+    /// With [`Topology::Sentinel`], also waits until each replica that the sentinels could promote
+    /// has the records, for which replicas take up to a second.
+    ///
     /// # Errors
     /// If Redis cannot be reached or refuses a record. Nothing is queued for a retry, and records
-    /// before the failed one remain appended.
+    /// before the failed one remain appended. Also if a replica does not have a record within 10 s.
     pub async fn append(&self, mode: Mode, scopes: &[Scope]) -> Result<Position, AdminError> {
-        let mut position = Position::ZERO;
-        for record in records(scopes) {
-            position = self.store.append(position, mode, record, None).await?.position;
-        }
-        Ok(position)
+        Ok(self.store.append_replicated(mode, scopes).await?)
     }
 
     /// Returns the entry that Redis holds under a key, and the journal's verdict on it.

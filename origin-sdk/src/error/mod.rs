@@ -225,6 +225,10 @@ pub(crate) enum StoreError {
     /// The sentinels name no primary.
     #[error("{0}")]
     Sentinels(String),
+    #[error(
+        "the record is in effect, but a failover may lose it: expected all {expected} replicas to have it within {timeout:?}, got {got}: append it again"
+    )]
+    NotReplicated { expected: usize, got: usize, timeout: std::time::Duration },
     #[error("expected a primary at {address}, which the sentinels name, got a replica")]
     NoPrimary { address: String },
     #[error("redis did not answer within {0:?}")]

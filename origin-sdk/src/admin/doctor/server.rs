@@ -123,6 +123,7 @@ pub(super) fn replication(facts: &Facts) -> Diagnosis {
         behind = behind.max(offset - number_of(replica, "offset"));
         broken += usize::from(replica.get("state") != Some(&"online"));
     }
+    let minimum = info.text("min_slaves_good_slaves").is_some();
     let figure = format!("primary with {} replicas, at most {behind} bytes behind", replicas.len());
     if broken > 0 || behind > REPLICA_BEHIND {
         return Diagnosis::fault(
@@ -131,6 +132,15 @@ pub(super) fn replication(facts: &Facts) -> Diagnosis {
             figure,
             "a failover to a replica that is behind loses the newest invalidations and values",
             "see the replica's log and network; set min-replicas-to-write 1 and min-replicas-max-lag 2",
+        );
+    }
+    if !replicas.is_empty() && !minimum {
+        return Diagnosis::fault(
+            CHECK,
+            Health::Warn,
+            format!("{figure}, min-replicas-to-write 0"),
+            "a primary that is cut off or replaced takes invalidations for seconds more, and loses them",
+            "set min-replicas-to-write 1 and min-replicas-max-lag 2 on each server",
         );
     }
     Diagnosis::ok(CHECK, figure)
@@ -200,13 +210,24 @@ mod tests {
     #[test]
     fn a_replica_that_is_not_online_or_far_behind_is_a_warning() {
         let health = |line: &str| {
-            replication(&facts(&format!("role:master\r\nmaster_repl_offset:20000000\r\n{line}"))).health
+            let info =
+                format!("role:master\r\nmaster_repl_offset:20000000\r\nmin_slaves_good_slaves:1\r\n{line}");
+            replication(&facts(&info)).health
         };
         assert_eq!(health(""), Health::Ok);
         assert_eq!(health("slave0:ip=a,port=1,state=online,offset=19999999,lag=0"), Health::Ok);
         assert_eq!(health("slave0:ip=a,port=1,state=online,offset=1,lag=9"), Health::Warn);
         assert_eq!(health("slave0:ip=a,port=1,state=wait_bgsave,offset=20000000,lag=0"), Health::Warn);
         assert_eq!(replication(&facts("role:slave\r\nmaster_link_status:down")).health, Health::Fail);
+    }
+
+    #[test]
+    fn a_primary_that_takes_writes_without_its_replicas_is_a_warning() {
+        let info =
+            "role:master\r\nmaster_repl_offset:9\r\nslave0:ip=a,port=1,state=online,offset=9,lag=0\r\n";
+        let minimum = format!("{info}min_slaves_good_slaves:1\r\n");
+        assert_eq!(replication(&facts(info)).health, Health::Warn);
+        assert_eq!(replication(&facts(&minimum)).health, Health::Ok);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod journal;
 mod lease;
 mod primary;
 mod progress;
+mod replicated;
 mod report;
 mod scan;
 mod sentinels;
@@ -224,7 +225,7 @@ impl JournalStore for RedisStore {
             let mut number = self.primary.confirm(Duration::MAX).await?.number;
             loop {
                 let appended = self.scripts.append(&self.commands, seen, mode, scopes, unless).await?;
-                // A demoted primary takes records for seconds, and loses them. Repeating one is
+                // A replaced primary takes records for seconds, and loses them. Repeating one is
                 // harmless.
                 let confirmed = self.primary.confirm(Duration::ZERO).await?;
                 if confirmed.number == number {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use redis::{Client, ConnectionAddr, ConnectionInfo};
@@ -62,7 +62,7 @@ struct Naming {
     address: Option<Address>,
     /// How many times they have named another one than before.
     number: u64,
-    /// The clock's reading before they were asked.
+    /// The clock's reading before they were queried.
     at: Duration,
 }
 
@@ -192,6 +192,22 @@ impl Sentinels {
         ))
     }
 
+    /// Returns how many replicas the sentinels could promote, by the sentinel that knows the most.
+    /// A replica that was promoted a moment ago counts until that is known.
+    pub(super) async fn promotable(&self) -> Result<usize, StoreError> {
+        let asks = self.sentinels.iter().map(|sentinel| sentinel.promotable(&self.service));
+        let answers: Vec<_> = join_all(asks).await.into_iter().collect();
+        let known: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).copied().collect();
+        if 2 * known.len() > self.sentinels.len() {
+            return Ok(known.into_iter().max().unwrap_or(0));
+        }
+        let problems: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        Err(StoreError::Sentinels(format!(
+            "expected more than half of the sentinels to name the replicas: {}",
+            problems.join("; ")
+        )))
+    }
+
     /// Notes which primary was named at `asked_at`.
     fn note(&self, address: Address, asked_at: Duration) {
         self.naming.send_if_modified(|naming| {
@@ -247,4 +263,25 @@ impl Sentinel {
         }
         .boxed()
     }
+
+    /// Returns how many replicas of the service it could promote.
+    async fn promotable(&self, service: &str) -> Result<usize, String> {
+        let replicas: Result<Vec<HashMap<String, String>>, _> =
+            self.connection.run(redis::cmd("SENTINEL").arg("REPLICAS").arg(service)).await;
+        let replicas = replicas.map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(replicas.iter().filter(|replica| could_be_promoted(replica)).count())
+    }
+}
+
+/// Returns whether a sentinel could promote this replica, by what it says of it.
+fn could_be_promoted(replica: &HashMap<String, String>) -> bool {
+    let text = |name| replica.get(name).map_or("", String::as_str);
+    let number = |name| text(name).parse::<u64>().unwrap_or(0);
+    // The flags of one that is down or disconnected are more. A primary that was replaced is listed
+    // as a replica until it is one.
+    text("flags") == "slave"
+        && text("role-reported") == "slave"
+        && number("slave-priority") > 0
+        && number("info-refresh") > 0
+        && number("master-link-down-time") <= 10 * number("down-after-milliseconds")
 }
