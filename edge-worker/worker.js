@@ -3,22 +3,22 @@
 // A panic ends a wasm instance for good: its memory may hold a half-finished change. The panic hook
 // of the `worker` crate then sets `criticalError`, and the next event begins with a new instance.
 // `instanceId` grows with each instance.
-import { DurableObject, WorkerEntrypoint } from "cloudflare:workers";
+import { DurableObject } from "cloudflare:workers";
 import * as wasm from "./build/edge_worker.js";
 import module from "./build/edge_worker_bg.wasm";
 
 wasm.initSync({ module });
 const state = wasm.__worker_init_state();
 
-// Runs one event in a usable instance.
-async function run(event) {
+// Runs one event in a usable instance, and returns its response or a promise of it.
+function run(event) {
   if (state.criticalError) {
     console.log("Starting a new wasm instance after a panic");
     wasm.__wbg_reset_state();
     state.criticalError = false;
   }
   try {
-    return await event();
+    return event();
   } catch (error) {
     noteTrap(error);
     throw error;
@@ -37,11 +37,10 @@ function noteTrap(error) {
 // A trap in a resumed future reaches no caller, only the global handler.
 addEventListener("error", ({ error }) => noteTrap(error));
 
-export default class Worker extends WorkerEntrypoint {
-  fetch(request) {
-    return run(() => wasm.fetch(request, this.env, this.ctx));
-  }
-}
+// An object: of a class, the runtime would create an instance for each request.
+export default {
+  fetch: (request, env, context) => run(() => wasm.fetch(request, env, context)),
+};
 
 export class JournalObject extends DurableObject {
   #object;

@@ -1,6 +1,6 @@
 // The built worker on a platform whose parts a test can break. This file replaces parts of the
 // platform, and is not deployed.
-import Worker, { JournalObject } from "../../edge-worker/worker.js";
+import worker, { JournalObject } from "../../edge-worker/worker.js";
 
 export { JournalObject };
 
@@ -43,12 +43,8 @@ const platform = (env) => ({
   },
 });
 
-export default class extends Worker {
-  constructor(context, env) {
-    super(context, platform(env));
-  }
-
-  async fetch(request) {
+export default {
+  async fetch(request, env, context) {
     const { pathname, searchParams } = new URL(request.url);
     const what = searchParams.get("what");
     switch (pathname) {
@@ -77,6 +73,6 @@ export default class extends Worker {
         return Response.json(await cache.match(what) !== undefined);
       }
     }
-    return super.fetch(request);
-  }
-}
+    return worker.fetch(request, platform(env), context);
+  },
+};

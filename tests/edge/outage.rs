@@ -10,13 +10,13 @@ use crate::{Reply, Stack};
 
 /// The built worker, which loses its binding to the journal object at the first request for `/cut`.
 const CUT_OFF: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import worker, { JournalObject } from "EDGE_WORKER/worker.js";
 export { JournalObject };
 let cut = false;
 export default {
   fetch(request, env, context) {
     cut ||= new URL(request.url).pathname === "/cut";
-    return new Worker(context, cut ? { ...env, JOURNAL: undefined } : env).fetch(request);
+    return worker.fetch(request, cut ? { ...env, JOURNAL: undefined } : env, context);
   },
 };
 "#;

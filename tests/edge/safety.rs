@@ -268,12 +268,12 @@ async fn raw(stack: &Stack, path: &str, fields: &str) -> String {
 /// A value may contain a password, and clients need no detail.
 pub(crate) async fn a_misconfigured_worker_tells_no_client_why(stack: &Stack) {
     const WITH_ORIGIN: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import worker, { JournalObject } from "EDGE_WORKER/worker.js";
 export { JournalObject };
 export default {
   fetch(request, env, context) {
     if (new URL(request.url).pathname === "/__strata/health") return new Response();
-    return new Worker(context, { ...env, ORIGIN: "VALUE" }).fetch(request);
+    return worker.fetch(request, { ...env, ORIGIN: "VALUE" }, context);
   },
 };
 "#;

@@ -8,12 +8,12 @@ use crate::{Reply, SHARED, Stack, outage};
 
 /// The built worker with these sites, and without a default origin.
 const WITH_SITES: &str = r#"
-import Worker, { JournalObject } from "EDGE_WORKER/worker.js";
+import worker, { JournalObject } from "EDGE_WORKER/worker.js";
 export { JournalObject };
 export default {
   fetch(request, env, context) {
     if (new URL(request.url).pathname === "/__strata/health") return new Response();
-    return new Worker(context, { ...env, ORIGIN: undefined, SITES: 'VALUE' }).fetch(request);
+    return worker.fetch(request, { ...env, ORIGIN: undefined, SITES: 'VALUE' }, context);
   },
 };
 "#;

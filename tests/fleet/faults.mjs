@@ -8,7 +8,7 @@
 //   cache-delay=MS             calls of the Cache API take longer
 //   /__fault/journal-calls     the number of calls of the journal object so far
 //   /__fault/journal?path=P    POST: sends the body to the journal object
-import Worker, { JournalObject } from "./worker.js";
+import worker, { JournalObject } from "./worker.js";
 
 export { JournalObject };
 
@@ -48,12 +48,9 @@ const namespace = (objects) => new Proxy(objects, {
   get: (target, name) => (name === "getByName" ? (of) => stub(target.getByName(of)) : target[name]),
 });
 
-export default class extends Worker {
-  constructor(context, env) {
-    super(context, { ...env, JOURNAL: namespace(env.JOURNAL) });
-  }
-
-  async fetch(request) {
+export default {
+  async fetch(request, env, context) {
+    const platform = { ...env, JOURNAL: namespace(env.JOURNAL) };
     const { pathname, searchParams } = new URL(request.url);
     switch (pathname) {
       case "/__fault/set":
@@ -62,9 +59,9 @@ export default class extends Worker {
       case "/__fault/journal-calls":
         return new Response(String(journalCalls));
       case "/__fault/journal":
-        return this.env.JOURNAL.getByName("journal")
+        return platform.JOURNAL.getByName("journal")
           .fetch(`https://journal${searchParams.get("path")}`, { method: "POST", body: await request.text() });
     }
-    return super.fetch(request);
-  }
-}
+    return worker.fetch(request, platform, context);
+  },
+};

@@ -1,5 +1,7 @@
 //! The worker's environment: its variables, and the Analytics Engine dataset.
 
+use std::cell::OnceCell;
+
 use http::{HeaderMap, HeaderName};
 use wasm_bindgen::{JsCast, JsValue};
 use worker::js_sys::{self, Reflect};
@@ -7,16 +9,6 @@ use worker::{Env, web_sys};
 
 use crate::client;
 use crate::json::Json;
-
-/// Returns whether the platform received a request, and not a runtime of another operator. Only the
-/// platform ensures that the host of a request is one of the zone's.
-///
-/// The platform names its data centre. workerd by itself has a `cf` object too, with the client's
-/// address alone.
-pub(crate) fn is_on_the_platform(request: &web_sys::Request) -> bool {
-    let colo = Reflect::get(request, &"cf".into()).and_then(|cf| Reflect::get(&cf, &"colo".into()));
-    colo.is_ok_and(|colo| colo.is_string())
-}
 
 /// Returns the client's country: the one that the field of a trusted proxy states if there is such
 /// a field, else the platform's.
@@ -68,11 +60,15 @@ fn to_json(value: &JsValue) -> Json {
     }
 }
 
+thread_local! {
+    /// Whether a dataset is bound, which does not change while the isolate lives.
+    static HAS_DATASET: OnceCell<bool> = const { OnceCell::new() };
+}
+
 /// Returns the Workers Analytics Engine dataset that is bound as `ANALYTICS`.
 pub(crate) fn dataset(env: &Env) -> Option<JsValue> {
-    // A member of a value that is no object would be an exception, which costs as much as the rest
-    // of a hit.
-    Reflect::get(env, &"ANALYTICS".into()).ok().filter(JsValue::is_object)
+    let read = || Reflect::get(env, &"ANALYTICS".into()).ok().filter(JsValue::is_object);
+    HAS_DATASET.with(|has| *has.get_or_init(|| read().is_some())).then(read).flatten()
 }
 
 /// Writes a data point. Costs no I/O; errors are ignored.

@@ -5,8 +5,8 @@
 //!   limits background refreshes to one per data centre.
 //! - [`journal`] fetches the isolate's copy of the journal, [`journal_object`] is the Durable
 //!   Object that holds it, and [`purge_endpoint`] appends to it.
-//! - [`fetch`] sends requests to the origin; [`body`] and [`env`](self::env) convert the runtime's
-//!   types.
+//! - [`fetch`] sends requests to the origin; [`message`], [`body`] and [`env`](self::env) convert
+//!   the runtime's types.
 
 mod body;
 mod cache_api;
@@ -15,6 +15,7 @@ mod event;
 mod fetch;
 mod journal;
 mod journal_object;
+mod message;
 mod pipeline;
 mod purge_endpoint;
 mod refresh_lease;
@@ -24,40 +25,13 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::StatusCode;
 use wasm_bindgen::JsValue;
-use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::{self, Reflect};
 use worker::{Context, Delay, web_sys};
 
-use self::body::Body;
+use self::message::{RequestHead, from_runtime, response, response_with, to_runtime};
 use crate::error::{Error, ErrorKind};
-
-#[wasm_bindgen(module = "/fields.js")]
-extern "C" {
-    #[wasm_bindgen(js_name = fieldsText)]
-    fn fields_text(headers: &web_sys::Headers) -> String;
-
-    #[wasm_bindgen(js_name = headersOf)]
-    fn headers_of(text: &str) -> web_sys::Headers;
-
-    #[wasm_bindgen(js_name = clientCodings)]
-    fn client_codings(request: &web_sys::Request) -> Option<String>;
-
-    #[wasm_bindgen(catch, js_name = newResponse)]
-    fn new_response(
-        status: u16,
-        fields: &str,
-        body: Option<&web_sys::ReadableStream>,
-    ) -> Result<web_sys::Response, JsValue>;
-
-    #[wasm_bindgen(catch, js_name = newResponseWith)]
-    fn new_response_with(
-        status: u16,
-        headers: &web_sys::Headers,
-        body: Option<&web_sys::ReadableStream>,
-    ) -> Result<web_sys::Response, JsValue>;
-}
 
 /// Returns the runtime's time, which stands still between I/O.
 fn now() -> SystemTime {
@@ -89,77 +63,6 @@ async fn first_of<T>(
             format!("expected an answer within {} s", limit.as_secs()),
         )),
     }
-}
-
-/// Returns the fields of a client's request, with its own `Accept-Encoding`.
-///
-/// The platform replaces that field by the codings that it can decode itself, and states the
-/// client's value in `cf.clientAcceptEncoding`, which is empty for a client without the field.
-fn request_headers(request: &web_sys::Request) -> HeaderMap {
-    let mut headers = from_runtime(&request.headers());
-    if let Some(own) = client_codings(request) {
-        headers.remove(header::ACCEPT_ENCODING);
-        headers.extend(
-            HeaderValue::try_from(own)
-                .ok()
-                .filter(|own| !own.is_empty())
-                .map(|own| (header::ACCEPT_ENCODING, own)),
-        );
-    }
-    headers
-}
-
-/// Converts the runtime's fields. Invalid ones are omitted. The runtime decodes values as UTF-8 and
-/// replaces invalid bytes by U+FFFD; the policy selects no variant by such a value.
-fn from_runtime(headers: &web_sys::Headers) -> HeaderMap {
-    let text = fields_text(headers);
-    let mut parts = text.split('\n');
-    let mut map = HeaderMap::new();
-    while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes()))
-        {
-            map.append(name, value);
-        }
-    }
-    map
-}
-
-/// Converts fields to the runtime's type. Fields that the runtime refuses are omitted.
-fn to_runtime(headers: &HeaderMap) -> worker::Headers {
-    worker::Headers(headers_of(&to_text(headers)))
-}
-
-/// Returns the text of the fields, as `fields.js` describes it.
-fn to_text(headers: &HeaderMap) -> String {
-    let mut text = String::with_capacity(1024);
-    for (name, value) in headers {
-        text.extend([name.as_str(), "\n", &String::from_utf8_lossy(value.as_bytes()), "\n"]);
-    }
-    text
-}
-
-/// Creates a response whose body is sent as it is. Fields that the runtime refuses are omitted.
-fn response(
-    status: StatusCode,
-    headers: &HeaderMap,
-    body: Option<&Body>,
-) -> Result<web_sys::Response, Error> {
-    Ok(new_response(status.as_u16(), &to_text(headers), body_init(status, body))?)
-}
-
-/// As [`response`], with the runtime's fields.
-fn response_with(
-    status: StatusCode,
-    headers: &worker::Headers,
-    body: Option<&Body>,
-) -> Result<web_sys::Response, Error> {
-    Ok(new_response_with(status.as_u16(), &headers.0, body_init(status, body))?)
-}
-
-/// Returns the body that the runtime accepts: it refuses one, even an empty one, with a null body
-/// status (Fetch standard).
-fn body_init(status: StatusCode, body: Option<&Body>) -> Option<&web_sys::ReadableStream> {
-    body.filter(|_| !matches!(status.as_u16(), 101 | 204 | 205 | 304)).map(Body::as_init)
 }
 
 /// Creates a response of this worker's own: a JSON object with these members.

@@ -28,7 +28,6 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use shared_keys::TargetKey;
 use shared_keys::purge::{PURGE_PATH, Secret};
-use url::Url;
 use worker::{Context, Env, web_sys};
 
 use self::exchange::Exchange;
@@ -36,7 +35,7 @@ use self::query::Query;
 use super::body::Body;
 use super::journal::Journal;
 use super::tiered::Tiered;
-use super::{env, json_response, now, purge_endpoint, request_headers};
+use super::{RequestHead, env, json_response, now, purge_endpoint};
 use crate::cache_status::CacheStatus;
 use crate::client::UNKNOWN_COUNTRY;
 use crate::config::{Config, Origin, PURGE_SECRET, SITES};
@@ -74,7 +73,7 @@ pub(super) async fn handle(
     context: Context,
 ) -> Result<web_sys::Response, Error> {
     let started = now();
-    let is_on_the_platform = env::is_on_the_platform(&request);
+    let RequestHead { method, url, mut headers, has_body, is_on_the_platform } = RequestHead::read(&request);
     let config = match config(&env, is_on_the_platform) {
         Ok(config) => config,
         // The client is not told why: a value of the configuration may contain a password.
@@ -82,13 +81,12 @@ pub(super) async fn handle(
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
         }
     };
-    let (Ok(method), Ok(url)) = (request.method().parse::<Method>(), Url::parse(&request.url())) else {
+    let (Some(method), Some(url)) = (method, url) else {
         return refuse(StatusCode::BAD_REQUEST, "expected a method and an absolute URL");
     };
     if url.as_str().len() > MAX_URL_BYTES {
         return refuse(StatusCode::URI_TOO_LONG, "expected a URL of at most 16 KiB");
     }
-    let mut headers = request_headers(&request);
     if is_ambiguous(&headers) {
         return refuse(StatusCode::BAD_REQUEST, "expected one length of the body");
     }
@@ -115,8 +113,7 @@ pub(super) async fn handle(
         return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the worker is misconfigured: see its log");
     }
     let websocket = is_websocket(&method, &headers);
-    // The runtime has no body if the length is zero.
-    let has_odd_body = matches!(method, Method::GET | Method::HEAD) && request.body().is_some();
+    let has_odd_body = has_body && matches!(method, Method::GET | Method::HEAD);
     // Before the rule is chosen: the origin does not get them, so no rule may depend on them.
     remove_hop_by_hop(&mut headers);
     let country = if config.rules.depend_on_client() {
