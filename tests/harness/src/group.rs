@@ -38,6 +38,9 @@ impl Placement {
 /// would count as running for ever.
 const ORPHANS_GRACE: Duration = Duration::from_millis(500);
 
+/// The unit of processor time in `/proc` (`USER_HZ` of Linux).
+const TICK_MS: u64 = 10;
+
 /// A running child and its descendants. Dropping it asks all of them to stop, waits, and kills
 /// those that remain.
 pub struct Group {
@@ -74,6 +77,16 @@ impl Group {
     /// The child's exit status, or `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// The processor time that the living processes of the child's group have used. `None` if
+    /// the system does not state it, as only Linux does.
+    pub fn processor_time(&self) -> Option<Duration> {
+        let group = self.id.as_raw_nonzero().get();
+        let entries = std::fs::read_dir("/proc").ok()?;
+        let stats = entries.filter_map(|entry| std::fs::read_to_string(entry.ok()?.path().join("stat")).ok());
+        let ticks: u64 = stats.filter_map(|stat| ticks_of(&stat, group)).sum();
+        (ticks > 0).then(|| Duration::from_millis(ticks * TICK_MS))
     }
 
     /// Asks the child (and its group) to stop, without waiting for it.
@@ -120,6 +133,16 @@ impl Drop for Group {
     }
 }
 
+/// Returns the ticks that a process has used, by its `/proc/PID/stat` (proc(5)); `None` if it is
+/// not of this group.
+fn ticks_of(stat: &str, group: i32) -> Option<u64> {
+    // The second field is the program's name in parentheses, which may contain spaces.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let is_member = fields.get(2)?.parse() == Ok(group);
+    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    is_member.then(|| Some(number(11)? + number(12)?)).flatten()
+}
+
 /// Polls until the condition holds or the limit has passed.
 fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -162,6 +185,12 @@ mod tests {
         drop(group);
         let closed = tokio::time::timeout(Duration::from_secs(10), out.read(&mut started)).await;
         assert_eq!(closed.unwrap().unwrap(), 0);
+    }
+
+    #[test]
+    fn the_ticks_of_a_process_count_for_its_group() {
+        let stat = "12 (a) b) S 1 34 34 0 -1 4194304 1 0 0 0 70 8 0 0 20 0 1 0 5 6 7";
+        assert_eq!((ticks_of(stat, 34), ticks_of(stat, 12)), (Some(78), None));
     }
 
     #[tokio::test]

@@ -100,6 +100,11 @@ impl Process {
         Err(Error::new(problem).mend("see its output above"))
     }
 
+    /// The processor time of the child and its group, as [`Group::processor_time`].
+    pub fn processor_time(&self) -> Option<Duration> {
+        self.group.processor_time()
+    }
+
     /// Asks the child to stop, without waiting for it; dropping waits.
     pub fn request_stop(&self) {
         self.group.request_stop();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use origin::Origin;
 use peers::{Kind, Peer};
-use report::Figures;
+use report::{Figures, Sample};
 use strata_harness::error::{Error, Result};
 
 use super::section;
@@ -41,17 +41,17 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     let mut figures = Figures::default();
     let mut peers = Vec::new();
     for kind in Kind::ALL {
-        let peer = Peer::start(kind, &origin.url).await?;
+        let mut peer = Peer::start(kind, &origin.url).await?;
         figures.add_start(kind, peer.start_up);
         for kilobytes in SIZES {
-            measure(&peer, kilobytes, Duration::from_secs(1)).await?;
+            measure(&mut peer, kilobytes, Duration::from_secs(1)).await?;
         }
         peers.push(peer);
     }
     let progress = Progress::start("measuring", None);
     for _ in 0..options.rounds {
         for kilobytes in SIZES {
-            for peer in &peers {
+            for peer in &mut peers {
                 figures.add(peer.kind, kilobytes, measure(peer, kilobytes, options.duration).await?);
             }
         }
@@ -70,22 +70,31 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Returns the requests per second of one peer, by wrk.
-async fn measure(peer: &Peer, kilobytes: u32, duration: Duration) -> Result<f64> {
+/// Measures the hits of one peer, by wrk.
+async fn measure(peer: &mut Peer, kilobytes: u32, duration: Duration) -> Result<Sample> {
     let mut wrk = command("wrk", ["--threads", "1", "--connections", "16", "--duration"]);
     wrk.arg(format!("{}s", duration.as_secs().max(1))).arg(format!("{}/{kilobytes}", peer.url));
+    let before = peer.processor_time();
     let printed = printed("wrk", wrk).await?;
-    per_second(&printed)
-        .ok_or_else(|| Error::new(format!("{}: expected answers, wrk says {printed:?}", peer.kind.title())))
+    let used = before.zip(peer.processor_time()).map(|(before, after)| after.saturating_sub(before));
+    let (requests, per_second) = requests(&printed).ok_or_else(|| {
+        Error::new(format!("{}: expected answers, wrk says {printed:?}", peer.kind.title()))
+    })?;
+    let microseconds = used.map_or(f64::NAN, |used| used.as_secs_f64() * 1e6 / requests);
+    Ok(Sample { per_second, microseconds })
 }
 
-/// Reads the requests per second from what wrk printed; `None` if some failed.
-fn per_second(printed: &str) -> Option<f64> {
+/// Reads the number of requests, and of requests per second, from what wrk printed; `None` if some
+/// failed.
+fn requests(printed: &str) -> Option<(f64, f64)> {
     let failed = ["Non-2xx", "Socket errors"];
     if printed.lines().any(|line| failed.iter().any(|failed| line.trim_start().starts_with(failed))) {
         return None;
     }
-    printed.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok())
+    let number = |text: &str| text.trim().parse().ok();
+    let all = printed.lines().find_map(|line| number(line.split_once(" requests in")?.0))?;
+    let per_second = printed.lines().find_map(|line| number(line.strip_prefix("Requests/sec:")?))?;
+    Some((all, per_second))
 }
 
 #[cfg(test)]
@@ -94,10 +103,10 @@ mod tests {
 
     #[test]
     fn a_run_with_failed_requests_has_no_figure() {
-        let text = "  2 threads\nRequests/sec:  12345.67\nTransfer/sec: 1MB";
-        assert_eq!(per_second(text), Some(12345.67));
-        assert_eq!(per_second(&format!("{text}\n  Non-2xx or 3xx responses: 7")), None);
-        assert_eq!(per_second(&format!("  Socket errors: connect 0, read 1\n{text}")), None);
-        assert_eq!(per_second(""), None);
+        let text = "  2 threads\n  37037 requests in 3.00s\nRequests/sec:  12345.67\nTransfer/sec: 1MB";
+        assert_eq!(requests(text), Some((37037.0, 12345.67)));
+        assert_eq!(requests(&format!("{text}\n  Non-2xx or 3xx responses: 7")), None);
+        assert_eq!(requests(&format!("  Socket errors: connect 0, read 1\n{text}")), None);
+        assert_eq!(requests(""), None);
     }
 }

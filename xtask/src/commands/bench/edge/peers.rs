@@ -65,14 +65,14 @@ pub(super) struct Peer {
     pub(super) url: String,
     /// From the start of its first process to its first answer.
     pub(super) start_up: Duration,
-    _running: Running,
+    running: Running,
     _folder: Option<TempDir>,
 }
 
 /// The process of a peer, which its drop stops.
 enum Running {
-    Worker { _worker: Worker },
-    Server { _process: Process },
+    Worker(Worker),
+    Server(Process),
 }
 
 /// Installs and builds all peers.
@@ -131,7 +131,7 @@ impl Peer {
                     vars: &[],
                     runner,
                 };
-                Running::Worker { _worker: Worker::start(&settings, None).await? }
+                Running::Worker(Worker::start(&settings, None).await?)
             }
         };
         let client = http::client()?;
@@ -142,7 +142,15 @@ impl Peer {
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        Ok(Self { kind, url, start_up: since.elapsed(), _running: running, _folder: folder })
+        Ok(Self { kind, url, start_up: since.elapsed(), running, _folder: folder })
+    }
+
+    /// The processor time that the peer's processes have used; `None` where it is unknown.
+    pub(super) fn processor_time(&mut self) -> Option<Duration> {
+        match &mut self.running {
+            Running::Worker(worker) => worker.process().processor_time(),
+            Running::Server(process) => process.processor_time(),
+        }
     }
 }
 
@@ -166,7 +174,7 @@ fn nginx(port: u16, origin: &str, folder: &Path) -> Result<Running> {
     std::fs::write(&file, configuration).context(|| format!("writing {}", file.display()))?;
     let mut nginx = command("nginx", ["-c"]);
     nginx.arg(&file).arg("-e").arg("stderr");
-    Ok(Running::Server { _process: Process::spawn("nginx", nginx, Placement::OwnGroup, None)? })
+    Ok(Running::Server(Process::spawn("nginx", nginx, Placement::OwnGroup, None)?))
 }
 
 fn varnish(port: u16, origin: &str, folder: &Path) -> Result<Running> {
@@ -175,7 +183,7 @@ fn varnish(port: u16, origin: &str, folder: &Path) -> Result<Running> {
         .args(["-F", "-a", &format!("127.0.0.1:{port}"), "-b", origin.trim_start_matches("http://")])
         .args(["-s", "malloc,64m", "-n"])
         .arg(folder);
-    Ok(Running::Server { _process: Process::spawn("varnish", varnish, Placement::OwnGroup, None)? })
+    Ok(Running::Server(Process::spawn("varnish", varnish, Placement::OwnGroup, None)?))
 }
 
 /// Returns the module with Hono in it, after installing Hono if it is missing.
