@@ -6,7 +6,7 @@
 
 export function fieldsText(headers) {
   let text = "";
-  // Takes half the time of the headers' iterator.
+  // Takes a fifth less time than the headers' iterator.
   headers.forEach((value, name) => {
     text += `${name}\n${value}\n`;
   });
