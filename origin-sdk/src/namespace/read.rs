@@ -163,8 +163,8 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         Box::pin(read.instrument(span))
     }
 
-    /// Gets a value that memory does not have: from the key's running load, from another tier, or by
-    /// a load.
+    /// Gets a value that memory does not have: from the key's running load, from another tier, or
+    /// by a load.
     async fn get_missed<F, L>(
         &self,
         key: &K,
