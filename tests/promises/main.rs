@@ -30,6 +30,7 @@ mod least_rights;
 mod lifetimes;
 mod nested_loads;
 mod orderly_end;
+mod redis_commands;
 mod refused_writes;
 mod schema_versions;
 mod secrets;

@@ -14,7 +14,7 @@ use super::registry::{Registry, Settings};
 use super::{Inner, Namespace};
 use crate::core::Core;
 use crate::error::BuildError;
-use crate::stampede::{FailureBackoff, SingleFlight};
+use crate::stampede::{FailureBackoff, Lookups, SingleFlight};
 
 /// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
 ///
@@ -256,7 +256,7 @@ impl<K: Key, V: Serialize + DeserializeOwned + Send + Sync + 'static> NamespaceB
                 core,
                 options,
                 negative,
-                lookups: SingleFlight::new(),
+                lookups: Lookups::default(),
                 loads: SingleFlight::new(),
                 failures: FailureBackoff::new(),
                 loaders: Arc::new(Semaphore::new(loader_concurrency)),

@@ -54,7 +54,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         if self.core.journal.is_lagging(request.start.at) {
             return LeaseOutcome::Unavailable;
         }
-        let read = self.begin_read(&request.key);
+        let read = self.begin_read(&request.key, self.core.clock.now());
         let accept = |stored: &Stored| self.fresh_entry(request, stored, &read);
         let outcome = lease_request.acquire(accept).await;
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
@@ -118,7 +118,7 @@ impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Inner<V> {
         &self,
         request: &LoadRequest<V>,
         stored: &Stored,
-        read: &StoreRead,
+        read: &StoreRead<'_>,
     ) -> Option<Arc<Entry<V>>> {
         let (entry, bytes) = self.decoded(&request.key, stored, read).ok()?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {

@@ -6,8 +6,11 @@ mod diagnosis;
 mod journal;
 mod lease;
 mod progress;
+mod reads;
 mod scan;
 mod shipping;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod url;
 mod values;
@@ -27,6 +30,7 @@ pub(crate) use self::diagnosis::{JournalSize, SampledKey};
 use self::journal::JournalScripts;
 pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
+use self::reads::SharedReads;
 use self::shipping::ShipScripts;
 pub(crate) use self::topology::Primary;
 pub use self::topology::Topology;
@@ -67,6 +71,7 @@ pub(crate) struct RedisStore {
     prefix: String,
     /// Values, and the connection of large ones.
     values: Values,
+    reads: SharedReads,
     /// The connection of the shipper, whose replies can be megabytes.
     shipping: Connection,
     wakeups: Wakeups,
@@ -99,6 +104,7 @@ impl RedisStore {
                 max_value_bytes,
                 metrics,
             ),
+            reads: SharedReads::default(),
             shipping: connection(),
             wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
@@ -117,11 +123,7 @@ impl RedisStore {
 
 impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        async move {
-            let values = self.values.get_many(&self.commands, &[self.name_of(key)]).await?;
-            Ok(values.into_iter().next().flatten())
-        }
-        .boxed()
+        self.reads.get(&self.values, &self.commands, self.name_of(key)).boxed()
     }
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {
