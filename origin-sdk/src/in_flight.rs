@@ -24,8 +24,8 @@ pub(crate) struct InFlight {
 /// The writes of keys, for reads of the store: there are far more of these than of loads and
 /// writes, so they register nothing.
 ///
-/// Keys whose hashes are equal share a count, so a write of one key overtakes the reads of a few
-/// others. These count as misses, which is safe.
+/// Some keys share a count, so a write of one key that begins during a read of another one may
+/// overtake it. The read then counts as a miss, which is safe.
 struct WriteCounts {
     hasher: DefaultHashBuilder,
     /// In the upper half how many writes have begun, and in the lower half how many of them have
@@ -34,7 +34,7 @@ struct WriteCounts {
 }
 
 /// The number of counts. They fit into a core's cache, as each read looks at one.
-const COUNTS: usize = 2_048;
+const COUNTS: usize = 4_096;
 const ONE_BEGUN: u64 = 1 << 32;
 
 impl Default for WriteCounts {
@@ -112,14 +112,20 @@ impl InFlight {
     pub(crate) fn read(&self, key: &str) -> ReadInFlight<'_> {
         let count = self.writes.of(key);
         let began_at = count.load(Ordering::Acquire);
-        ReadInFlight { count, began_at: began_at.is_multiple_of(ONE_BEGUN).then_some(began_at) }
+        // The writes that have not ended are registered, so they overtake no read of another key.
+        let is_written =
+            !began_at.is_multiple_of(ONE_BEGUN) && self.lock().get(key).is_some_and(|state| state.writes > 0);
+        ReadInFlight { count, began_at: (!is_written).then_some(began_at) }
     }
 
     /// Begins a write, which overtakes everything that is under way to the key and not newer than
     /// `position`. Call it before the tiers change, and drop the result afterwards.
     pub(crate) fn write(self: &Arc<Self>, key: &str, position: Position) -> WriteInFlight {
-        self.writes.begin(key);
-        let writes_begun = Some(self.lock().entry(key.into()).or_default().begin_write(position));
+        let writes_begun = {
+            let mut states = self.lock();
+            self.writes.begin(key);
+            Some(states.entry(key.into()).or_default().begin_write(position))
+        };
         WriteInFlight(Registration { in_flight: Arc::clone(self), key: key.into(), position, writes_begun })
     }
 
@@ -243,6 +249,16 @@ mod tests {
         drop(write);
         assert_eq!((load.is_overtaken(), in_flight.load("a", OLD).is_overtaken()), (true, false));
         assert_eq!((read.is_overtaken(), in_flight.read("a").is_overtaken()), (true, false));
+    }
+
+    #[test]
+    fn a_write_under_way_overtakes_no_read_of_another_key_that_begins_later() {
+        let in_flight = Arc::new(InFlight::default());
+        let _write = in_flight.write("a", OLD);
+        assert!(in_flight.read("a").is_overtaken());
+        for n in 0..4 * COUNTS {
+            assert!(!in_flight.read(&format!("key:{n}")).is_overtaken(), "{n}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl<T> Drop for Running<'_, T> {
 }
 
 impl<T: Clone> Lookups<T> {
-    /// Returns the outcome of the key's lookup in progress, or of `look_up` if there is none.
+    /// Joins the key's lookup in progress, or else runs `look_up`. Returns its outcome.
     pub(crate) async fn join_or_run(&self, key: &str, look_up: impl Future<Output = T>) -> T {
         loop {
             let Some(outcome) = self.join_or_start(key) else {
@@ -59,7 +59,7 @@ impl<T: Clone> Lookups<T> {
         }
     }
 
-    /// Joins the lookup in progress. Registers one and returns `None` if there is none.
+    /// Joins the lookup in progress, or else registers one and returns `None`.
     fn join_or_start(&self, key: &str) -> Option<oneshot::Receiver<T>> {
         let mut lookups = self.lock();
         if let Some(waiters) = lookups.get_mut(key) {
