@@ -17,9 +17,9 @@ origin_sdk::keys! {
 const READS: u64 = 200;
 /// The most allocations of a read: those of the commands, the reply, the entry and its place in
 /// memory, and of the value, which has one.
-const ALLOCATIONS: u64 = 55;
+const ALLOCATIONS: u64 = 24;
 /// The most allocations of the task that follows the journal, during all reads.
-const OTHERS: u64 = 500;
+const OTHERS: u64 = 300;
 
 struct Server(Child);
 
