@@ -82,16 +82,23 @@ pub(crate) fn scopes(key: &str, tags: &[Tag]) -> Vec<ScopeHash> {
 }
 
 impl<V> Entry<V> {
-    /// Creates an entry whose value has this age now.
+    /// Creates an entry whose value has this age at the clock's reading `now`.
     ///
     /// A position that was ahead of the clock when the value was loaded counts as none: no record
     /// would cover the entry until then.
-    pub(crate) fn new(key: &str, value: Arc<V>, mut meta: Meta, clock: &Clock, age: Duration) -> Self {
+    pub(crate) fn new(
+        key: &str,
+        value: Arc<V>,
+        mut meta: Meta,
+        clock: &Clock,
+        now: Duration,
+        age: Duration,
+    ) -> Self {
         let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         if meta.loaded_at.is_ahead_of(clock.unix_ms().saturating_sub(age_ms)) {
             meta.loaded_at = Position::ZERO;
         }
-        let (scopes, created_at) = (scopes(key, &meta.tags).into(), nanos(clock.now()));
+        let (scopes, created_at) = (scopes(key, &meta.tags).into(), nanos(now));
         Self {
             value,
             meta,

@@ -7,13 +7,58 @@
 //! key marks it, and an overtaken value does not enter the tiers.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::DefaultHashBuilder;
 use shared_keys::Position;
 
-/// The values under way, by key. A key without any takes no memory.
+/// The loads and writes under way, by key. A key without any takes no memory.
 #[derive(Default)]
-pub(crate) struct InFlight(Mutex<HashMap<Box<str>, KeyState>>);
+pub(crate) struct InFlight {
+    states: Mutex<HashMap<Box<str>, KeyState>>,
+    writes: WriteCounts,
+}
+
+/// The writes of keys, for reads of the store: there are far more of these than of loads and
+/// writes, so they register nothing.
+///
+/// Some keys share a count, so a write of one key that begins during a read of another one may
+/// overtake it. The read then counts as a miss, which is safe.
+struct WriteCounts {
+    hasher: DefaultHashBuilder,
+    /// In the upper half how many writes have begun, and in the lower half how many of them have
+    /// not ended.
+    counts: Box<[AtomicU64; COUNTS]>,
+}
+
+/// The number of counts. They fit into a core's cache, as each read looks at one.
+const COUNTS: usize = 4_096;
+const ONE_BEGUN: u64 = 1 << 32;
+
+impl Default for WriteCounts {
+    fn default() -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            counts: Box::new([const { AtomicU64::new(0) }; COUNTS]),
+        }
+    }
+}
+
+impl WriteCounts {
+    fn of(&self, key: &str) -> &AtomicU64 {
+        &self.counts[self.hasher.hash_one(key) as usize % COUNTS]
+    }
+
+    fn begin(&self, key: &str) {
+        self.of(key).fetch_add(ONE_BEGUN + 1, Ordering::AcqRel);
+    }
+
+    fn end(&self, key: &str) {
+        self.of(key).fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 #[derive(Default)]
 struct KeyState {
@@ -30,6 +75,13 @@ struct KeyState {
 
 /// A value that is under way, until dropped.
 pub(crate) struct ValueInFlight(Registration);
+
+/// A read of the store that is under way.
+pub(crate) struct ReadInFlight<'a> {
+    count: &'a AtomicU64,
+    /// The count when the read began; `None` if a write had not ended.
+    began_at: Option<u64>,
+}
 
 /// A write of a key, until dropped.
 pub(crate) struct WriteInFlight(Registration);
@@ -55,21 +107,43 @@ impl InFlight {
         ValueInFlight(Registration { in_flight: Arc::clone(self), key: key.into(), position, writes_begun })
     }
 
-    /// Registers a read of the store. Every write overtakes it. Call it before the read.
-    pub(crate) fn read(self: &Arc<Self>, key: &str) -> ValueInFlight {
-        self.load(key, Position::ZERO)
+    /// Returns a mark for a read of the store. Every write of the key overtakes it. Call it before
+    /// the read.
+    pub(crate) fn read(&self, key: &str) -> ReadInFlight<'_> {
+        let count = self.writes.of(key);
+        let began_at = count.load(Ordering::Acquire);
+        // The writes that have not ended are registered, so they overtake no read of another key.
+        let is_written =
+            !began_at.is_multiple_of(ONE_BEGUN) && self.lock().get(key).is_some_and(|state| state.writes > 0);
+        ReadInFlight { count, began_at: (!is_written).then_some(began_at) }
     }
 
     /// Begins a write, which overtakes everything that is under way to the key and not newer than
     /// `position`. Call it before the tiers change, and drop the result afterwards.
     pub(crate) fn write(self: &Arc<Self>, key: &str, position: Position) -> WriteInFlight {
-        let writes_begun = self.lock().entry(key.into()).or_default().begin_write(position);
-        let writes_begun = Some(writes_begun);
+        let writes_begun = {
+            let mut states = self.lock();
+            self.writes.begin(key);
+            Some(states.entry(key.into()).or_default().begin_write(position))
+        };
         WriteInFlight(Registration { in_flight: Arc::clone(self), key: key.into(), position, writes_begun })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, KeyState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadInFlight<'_> {
+    /// Returns whether a write of the key has begun since the read began, or was under way then.
+    ///
+    /// Check a copy before it enters memory and once more afterwards: if it was overtaken in
+    /// between, it has to leave memory again.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        // A write begins before it changes memory. So if it has changed memory before the copy did,
+        // under the same lock, this sees it; if not, it replaces the copy.
+        self.began_at
+            .is_none_or(|began_at| self.count.load(Ordering::Acquire) / ONE_BEGUN != began_at / ONE_BEGUN)
     }
 }
 
@@ -86,21 +160,13 @@ impl KeyState {
 }
 
 impl ValueInFlight {
-    /// Returns whether a write that is not older than this value has begun since the value was
-    /// registered, or was under way then.
-    ///
-    /// Check a value before it enters a tier and once more afterwards: if it was overtaken in
-    /// between, it has to leave the tier again.
-    pub(crate) fn is_overtaken(&self) -> bool {
-        self.0.in_flight.lock().get(&self.0.key).is_some_and(|state| self.0.is_overtaken_in(state))
-    }
-
     /// Begins to write this value. Returns `None` if it has been overtaken.
     pub(crate) fn write(&self) -> Option<WriteInFlight> {
         let Registration { ref in_flight, ref key, position, .. } = self.0;
         let writes_begun = {
             let mut states = in_flight.lock();
             let state = states.get_mut(key).filter(|state| !self.0.is_overtaken_in(state))?;
+            in_flight.writes.begin(key);
             Some(state.begin_write(position))
         };
         let (in_flight, key) = (Arc::clone(in_flight), key.clone());
@@ -112,11 +178,15 @@ impl WriteInFlight {
     /// Returns whether another write that is not older has begun since this one. Check it after the
     /// tiers have changed: if they were changed by both, each may hold either value.
     pub(crate) fn is_overtaken(&self) -> bool {
-        self.0.in_flight.lock().get(&self.0.key).is_some_and(|state| self.0.is_overtaken_in(state))
+        self.0.is_overtaken()
     }
 }
 
 impl Registration {
+    fn is_overtaken(&self) -> bool {
+        self.in_flight.lock().get(&self.key).is_some_and(|state| self.is_overtaken_in(state))
+    }
+
     fn is_overtaken_in(&self, state: &KeyState) -> bool {
         let Some(writes_begun) = self.writes_begun else { return true };
         let mut later = state.newest_writes.iter().filter(|(number, _)| *number > writes_begun);
@@ -129,6 +199,7 @@ impl Drop for WriteInFlight {
         if let Some(state) = self.0.in_flight.lock().get_mut(&self.0.key) {
             state.writes -= 1;
         }
+        self.0.in_flight.writes.end(&self.0.key);
     }
 }
 
@@ -148,6 +219,12 @@ impl Drop for Registration {
 mod tests {
     use super::*;
 
+    impl ValueInFlight {
+        fn is_overtaken(&self) -> bool {
+            self.0.is_overtaken()
+        }
+    }
+
     const OLD: Position = Position::new(1, 0);
     const NEW: Position = Position::new(2, 0);
 
@@ -156,9 +233,10 @@ mod tests {
         let in_flight = Arc::new(InFlight::default());
         let (read, old, new) = (in_flight.read("a"), in_flight.load("a", OLD), in_flight.load("a", NEW));
         let other = in_flight.load("b", OLD);
-        assert!([&read, &old, &new].iter().all(|value| !value.is_overtaken()));
+        assert!(!read.is_overtaken() && [&old, &new].iter().all(|value| !value.is_overtaken()));
         drop(in_flight.write("a", OLD));
-        assert_eq!([&read, &old, &new, &other].map(|value| value.is_overtaken()), [true, true, false, false]);
+        assert_eq!([&old, &new, &other].map(|value| value.is_overtaken()), [true, false, false]);
+        assert!(read.is_overtaken());
         drop(in_flight.write("a", NEW));
         assert!(new.is_overtaken());
     }
@@ -167,9 +245,31 @@ mod tests {
     fn a_value_that_begins_during_a_write_is_overtaken_and_one_after_it_is_not() {
         let in_flight = Arc::new(InFlight::default());
         let write = in_flight.write("a", OLD);
-        let during = in_flight.read("a");
+        let (load, read) = (in_flight.load("a", OLD), in_flight.read("a"));
         drop(write);
-        assert_eq!((during.is_overtaken(), in_flight.read("a").is_overtaken()), (true, false));
+        assert_eq!((load.is_overtaken(), in_flight.load("a", OLD).is_overtaken()), (true, false));
+        assert_eq!((read.is_overtaken(), in_flight.read("a").is_overtaken()), (true, false));
+    }
+
+    #[test]
+    fn a_write_under_way_overtakes_no_read_of_another_key_that_begins_later() {
+        let in_flight = Arc::new(InFlight::default());
+        let _write = in_flight.write("a", OLD);
+        assert!(in_flight.read("a").is_overtaken());
+        for n in 0..4 * COUNTS {
+            assert!(!in_flight.read(&format!("key:{n}")).is_overtaken(), "{n}");
+        }
+    }
+
+    #[test]
+    fn a_read_is_overtaken_by_each_way_to_write() {
+        let in_flight = Arc::new(InFlight::default());
+        let (read, load) = (in_flight.read("a"), in_flight.load("a", OLD));
+        assert!(!read.is_overtaken());
+        let write = load.write();
+        assert!(read.is_overtaken() && in_flight.read("a").is_overtaken());
+        drop(write);
+        assert!(!in_flight.read("a").is_overtaken());
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod lifetimes;
 mod memory_only;
 mod nested_loads;
 mod orderly_end;
+mod redis_commands;
 mod refused_writes;
 mod schema_versions;
 mod secrets;

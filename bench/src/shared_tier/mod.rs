@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::runtime::Builder;
 
 use self::processor::Used;
-use self::readers::{Bare, Reader, Strata};
+use self::readers::{Bare, Keeping, Reader, Strata};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// How many callers read at a time
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     callers: Vec<usize>,
-    /// The only reader to measure, for a profiler: strata or bare
+    /// The only reader to measure, for a profiler: strata, bare or keeping
     #[arg(long)]
     only: Option<String>,
 }
@@ -96,6 +96,7 @@ pub(crate) fn run(options: &Options, batch: u64) {
 async fn measure_all(options: &Options, batch: u64) -> Result<Vec<Measured>> {
     let strata = Subject::filled(Strata::connect(&options.url).await?).await?;
     let bare = Subject::filled(Bare::connect(&options.url).await?).await?;
+    let keeping = Subject { reader: Keeping::new(bare.reader.clone()), next: Arc::default() };
     let is_measured = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut all = Vec::new();
     for &callers in &options.callers {
@@ -103,6 +104,9 @@ async fn measure_all(options: &Options, batch: u64) -> Result<Vec<Measured>> {
         for _ in 0..options.rounds {
             if is_measured("bare") {
                 rounds.entry("bare").or_default().push(measure(&bare, callers, batch, options).await?);
+            }
+            if is_measured("keeping") {
+                rounds.entry("keeping").or_default().push(measure(&keeping, callers, batch, options).await?);
             }
             if is_measured("strata") {
                 rounds.entry("strata").or_default().push(measure(&strata, callers, batch, options).await?);

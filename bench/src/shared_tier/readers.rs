@@ -1,6 +1,7 @@
 //! The origin SDK and the bare client, behind one trait.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use origin_sdk::{Cache, Cached, Layer, Lifetime, Namespace};
@@ -17,7 +18,7 @@ origin_sdk::keys! {
     pub key ProductKey { id: u64 } = "product:{id}";
 }
 
-/// The entries that the SDK's memory holds: few beside the keys, so that Redis answers.
+/// The entries that memory holds: few beside the keys, so that Redis answers.
 const ENTRIES: usize = 1_000;
 
 /// A way to read values from Redis.
@@ -78,6 +79,20 @@ impl Bare {
     fn key(id: u64) -> String {
         format!("bare:product:{id}")
     }
+
+    async fn products(&self, ids: &[u64]) -> Result<Vec<Arc<Product>>> {
+        let mut connection = self.0.clone();
+        if let &[id] = ids {
+            let found = redis::cmd("GET").arg(Self::key(id)).query_async(&mut connection).await?;
+            return Ok(product(found)?.into_iter().collect());
+        }
+        let mut mget = redis::cmd("MGET");
+        ids.iter().for_each(|&id| {
+            mget.arg(Self::key(id));
+        });
+        let found: Vec<Option<Vec<u8>>> = mget.query_async(&mut connection).await?;
+        found.into_iter().filter_map(|bytes| product(bytes).transpose()).collect()
+    }
 }
 
 impl Reader for Bare {
@@ -92,19 +107,39 @@ impl Reader for Bare {
     }
 
     async fn read(&self, ids: &[u64]) -> Result<usize> {
-        let mut connection = self.0.clone();
-        if let &[id] = ids {
-            let found: Option<Vec<u8>> =
-                redis::cmd("GET").arg(Self::key(id)).query_async(&mut connection).await?;
-            return Ok(usize::from(product(found)?.is_some()));
+        Ok(self.products(ids).await?.len())
+    }
+}
+
+/// The bare client, in a process that keeps the last values that it has read: memory is allocated
+/// and freed as by a cache, and not from one read to the next.
+#[derive(Clone)]
+pub(super) struct Keeping {
+    bare: Bare,
+    kept: Arc<Mutex<VecDeque<Arc<Product>>>>,
+}
+
+impl Keeping {
+    pub(super) fn new(bare: Bare) -> Self {
+        Self { bare, kept: Arc::default() }
+    }
+}
+
+impl Reader for Keeping {
+    async fn fill(&self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    async fn read(&self, ids: &[u64]) -> Result<usize> {
+        let products = self.bare.products(ids).await?;
+        let (count, mut evicted) = (products.len(), Vec::new());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(products);
+        while kept.len() > ENTRIES {
+            evicted.extend(kept.pop_front());
         }
-        let mut mget = redis::cmd("MGET");
-        ids.iter().for_each(|&id| {
-            mget.arg(Self::key(id));
-        });
-        let found: Vec<Option<Vec<u8>>> = mget.query_async(&mut connection).await?;
-        let products: Vec<_> = found.into_iter().map(product).collect::<Result<_>>()?;
-        Ok(products.iter().flatten().count())
+        drop(kept);
+        Ok(count)
     }
 }
 

@@ -23,6 +23,7 @@
 mod fingerprint;
 mod unfaithful;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::time::Duration;
 
@@ -115,8 +116,9 @@ impl Default for Codec {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
-    at: String,
+struct Header<'a> {
+    #[serde(borrow)]
+    at: Cow<'a, str>,
     life_ms: [u64; 3],
     #[serde(default, skip_serializing_if = "is_zero")]
     delta_us: u64,
@@ -150,7 +152,7 @@ impl Codec {
         let (payload, raw_bytes) = self.compressed(raw);
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let header = Header {
-            at: meta.loaded_at.to_string(),
+            at: meta.loaded_at.to_string().into(),
             life_ms: [meta.lifetime.fresh_for(), meta.lifetime.swr_for(), meta.lifetime.sie_for()]
                 .map(millis),
             delta_us: u64::try_from(meta.delta.as_micros()).unwrap_or(u64::MAX),
@@ -247,12 +249,12 @@ pub(crate) fn peek(head: &[u8]) -> Option<Meta> {
     split(rest)?.0.meta()
 }
 
-fn split(rest: &[u8]) -> Option<(Header, &[u8])> {
+fn split(rest: &[u8]) -> Option<(Header<'_>, &[u8])> {
     let end = rest.iter().position(|&byte| byte == b'\n')?;
     Some((serde_json::from_slice(&rest[..end]).ok()?, &rest[end + 1..]))
 }
 
-impl Header {
+impl Header<'_> {
     fn meta(&self) -> Option<Meta> {
         let [fresh, swr, sie] = self.life_ms.map(Duration::from_millis);
         Some(Meta {

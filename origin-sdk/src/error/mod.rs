@@ -214,7 +214,7 @@ impl From<StoreError> for AdminError {
 }
 
 /// A store operation failed. Reads go on to the next layer, invalidations are queued.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum StoreError {
     #[error("redis failed: {0}")]

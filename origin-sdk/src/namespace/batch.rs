@@ -16,7 +16,7 @@ use super::Namespace;
 use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_together};
 use super::caller::Awaited;
 use super::load::LoadWaiter;
-use super::read::Lookup;
+use super::read::{Lookup, StoreRead};
 use crate::cached::Cached;
 use crate::entry::Entry;
 use crate::error::{BoxError, LoadError, Work};
@@ -24,6 +24,7 @@ use crate::loader::{BatchContext, LoadContext, boxed};
 use crate::request_scope;
 use crate::spans;
 use crate::stampede::Flight;
+use crate::store::Stored;
 
 /// The result of each key of a batch, in the order of the keys.
 type Results<V> = Vec<Result<Option<Cached<V>>, LoadError>>;
@@ -37,6 +38,15 @@ struct MissedKey<K, V> {
     rand: f64,
 }
 
+/// A key that was read from the shared tier.
+struct StoredKey<'a> {
+    /// The key's index among those of the call.
+    index: usize,
+    text: String,
+    read: StoreRead<'a>,
+    stored: Option<Stored>,
+}
+
 /// The keys of a batch, once the tiers have been read.
 struct LookedUp<K, V> {
     /// The results so far: `None` for a key that is missing.
@@ -45,8 +55,10 @@ struct LookedUp<K, V> {
     refreshes: Vec<MissedKey<K, V>>,
 }
 
-/// The most keys that are read from the shared tier and judged at a time.
-const LOOKUPS_AT_ONCE: usize = 500;
+/// The keys that are read from the shared tier and judged together, and how many such parts are in
+/// flight at a time.
+const PART: usize = 32;
+const PARTS_AT_ONCE: usize = 8;
 
 /// The most loads that a batch without a loader of its own has in progress.
 const LOADS_AT_ONCE: usize = 256;
@@ -58,7 +70,7 @@ where
 {
     /// Returns the values of several keys in their order, each as [`Namespace::get_cached`] does.
     /// Takes one round trip to Redis for all keys that memory does not hold, and more for more than
-    /// 500 keys or 256 KiB.
+    /// 256 keys, or for values of more than 16 KiB.
     pub async fn get_many_cached(&self, keys: &[K]) -> Vec<Option<Cached<V>>> {
         if self.inner.core.bypass {
             return keys.iter().map(|_| None).collect();
@@ -76,9 +88,9 @@ where
     }
 
     /// Returns the values of several keys in their order, each as [`Namespace::get_or_load`] does.
-    /// Takes one round trip to Redis for all keys that memory does not hold (more for more than 500
-    /// keys or 256 KiB), and calls `loader` once with only the keys that no layer has. A key that
-    /// the loader's result leaves out is `None`;
+    /// Takes one round trip to Redis for all keys that memory does not hold (more for more than 256
+    /// keys, or for values of more than 16 KiB), and calls `loader` once with only the keys that no
+    /// layer has. A key that the loader's result leaves out is `None`;
     /// [`negative_lifetime`](crate::NamespaceBuilder::negative_lifetime) caches its absence.
     ///
     /// A key that another caller is loading, in this process or in another one, is waited for
@@ -269,26 +281,38 @@ where
             return lookups;
         }
         let missing: Vec<_> = (0..keys.len()).filter(|&index| is_miss(&lookups[index])).collect();
-        // In parts, so that the journal is current for each of them however many there are.
-        for missing in missing.chunks(LOOKUPS_AT_ONCE) {
-            let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
-            let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text)).collect();
-            let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "the shared tier could not be read");
-                inner.metrics.store_errors.add(1);
-                texts.iter().map(|_| None).collect()
-            });
-            // The read may have opened a new connection.
-            core.journal.ensure_current().await;
-            for (((&index, text), stored), read) in missing.iter().zip(&texts).zip(stored).zip(&reads) {
+        // In parts, so that the journal is current for each of them however many there are, and one
+        // is decoded while the next ones are in flight.
+        let parts: Vec<_> = missing.chunks(PART).map(|missing| self.read_part(keys, missing)).collect();
+        let mut parts = stream::iter(parts).buffered(PARTS_AT_ONCE);
+        while let Some(part) = parts.next().await {
+            for StoredKey { index, text, read, stored } in part {
                 if let Lookup::Miss(held) = mem::replace(&mut lookups[index], Lookup::Miss(None)) {
-                    let fallback = inner.fallback_of(text, held);
-                    let entry = stored.and_then(|stored| inner.promote(text, &stored, read));
+                    let fallback = inner.fallback_of(&text, held);
+                    let entry = stored.and_then(|stored| inner.promote(&text, &stored, &read));
                     lookups[index] = inner.judge_stored(entry, fallback);
                 }
             }
         }
+        drop(parts);
         lookups
+    }
+
+    /// Reads the keys at these indexes from the shared tier.
+    async fn read_part(&self, keys: &[K], indexes: &[usize]) -> Vec<StoredKey<'_>> {
+        let (inner, core) = (&self.inner, &self.inner.core);
+        let texts: Vec<_> = indexes.iter().map(|&index| keys[index].to_text()).collect();
+        let now = core.clock.now();
+        let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text, now)).collect();
+        let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the shared tier could not be read");
+            inner.metrics.store_errors.add(1);
+            texts.iter().map(|_| None).collect()
+        });
+        // The read may have opened a new connection.
+        core.journal.ensure_current().await;
+        let keys = indexes.iter().zip(texts).zip(reads).zip(stored);
+        keys.map(|(((&index, text), read), stored)| StoredKey { index, text, read, stored }).collect()
     }
 
     /// Joins each key's load if this caller may, and starts one load of all other keys.

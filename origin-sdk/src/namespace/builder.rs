@@ -12,7 +12,7 @@ use super::registry::{Registry, Settings};
 use super::{Inner, Namespace, SharedForm};
 use crate::core::Core;
 use crate::error::BuildError;
-use crate::stampede::{FailureBackoff, SingleFlight};
+use crate::stampede::{FailureBackoff, Lookups, SingleFlight};
 
 /// A builder of a [`Namespace`], returned by [`Cache::namespace`](crate::Cache::namespace).
 ///
@@ -286,7 +286,7 @@ impl<K: Key, V: Send + Sync + 'static> NamespaceBuilder<K, V> {
                 negative,
                 shared_form,
                 bytes_of,
-                lookups: SingleFlight::new(),
+                lookups: Lookups::default(),
                 loads: SingleFlight::new(),
                 failures: FailureBackoff::new(),
                 loaders: Arc::new(Semaphore::new(loader_concurrency)),

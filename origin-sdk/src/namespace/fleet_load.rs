@@ -62,7 +62,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         if self.core.journal.is_lagging(request.start.at) {
             return LeaseOutcome::Unavailable;
         }
-        let read = self.begin_read(&request.key);
+        let read = self.begin_read(&request.key, self.core.clock.now());
         let accept = |stored: &Stored| self.fresh_entry(request, stored, &read);
         let outcome = lease_request.acquire(accept).await;
         outcome.unwrap_or_else(|error| self.without_lease(&request.key, &error))
@@ -75,7 +75,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         lease_request: &LeaseRequest,
         request: &LoadRequest<V>,
     ) -> Option<Arc<Entry<V>>> {
-        let read = self.begin_read(&request.key);
+        let read = self.begin_read(&request.key, self.core.clock.now());
         // After an error, the claim that follows decides.
         lease_request.find(|stored| self.fresh_entry(request, stored, &read)).await.ok().flatten()
     }
@@ -144,7 +144,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         &self,
         request: &LoadRequest<V>,
         stored: &Stored,
-        read: &StoreRead,
+        read: &StoreRead<'_>,
     ) -> Option<Arc<Entry<V>>> {
         let (entry, bytes) = self.decoded(&request.key, stored, read).ok()?;
         match self.judge(Some(entry), Layer::Redis, self.core.clock.now(), || request.rand) {

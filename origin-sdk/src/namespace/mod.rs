@@ -37,7 +37,7 @@ use crate::core::Core;
 use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{FailureBackoff, LoadKey, SingleFlight};
+use crate::stampede::{FailureBackoff, LoadKey, Lookups, SingleFlight};
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
 ///
@@ -67,7 +67,7 @@ struct Inner<V> {
     shared_form: Option<SharedForm<V>>,
     bytes_of: Option<Arc<BytesOf<V>>>,
     /// Reads of the shared tier.
-    lookups: Arc<SingleFlight<Option<Arc<Entry<V>>>, ()>>,
+    lookups: Lookups<Option<Arc<Entry<V>>>>,
     /// Loads, each with the moment at which it started.
     loads: Arc<SingleFlight<LoadOutcome<V>, RunningLoad<V>>>,
     failures: FailureBackoff,
@@ -102,12 +102,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     fn entry(&self, key: &str, value: Arc<V>, meta: Meta) -> Arc<Entry<V>> {
-        Arc::new(self.aged_entry(key, value, meta, Duration::ZERO))
+        Arc::new(self.aged_entry(key, value, meta, self.core.clock.now(), Duration::ZERO))
     }
 
-    /// Returns an entry whose value has this age now.
-    fn aged_entry(&self, key: &str, value: Arc<V>, meta: Meta, age: Duration) -> Entry<V> {
-        let mut entry = Entry::new(key, value, meta, &self.core.clock, age);
+    /// Returns an entry whose value has this age at the clock's reading `now`.
+    fn aged_entry(&self, key: &str, value: Arc<V>, meta: Meta, now: Duration, age: Duration) -> Entry<V> {
+        let mut entry = Entry::new(key, value, meta, &self.core.clock, now, age);
         entry.is_negative = self.negative.as_ref().is_some_and(|negative| (negative.is_none)(&entry.value));
         entry.plain_within(self.options.xfetch_beta, self.options.memory_ttl)
     }

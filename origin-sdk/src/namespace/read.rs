@@ -1,6 +1,7 @@
 //! The read path: memory → Redis → loader.
 
 use std::convert::identity;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::clock::COARSE_ERROR;
 use crate::codec::Decoded;
 use crate::entry::{Entry, EntryState};
 use crate::error::{BoxError, LoadError, Work};
-use crate::in_flight::ValueInFlight;
+use crate::in_flight::ReadInFlight;
 use crate::loader::{BoxLoader, LoadContext, boxed};
 use crate::metrics::Counter;
 use crate::request_scope;
@@ -41,8 +42,8 @@ pub(super) struct Servable<V> {
 }
 
 /// A read of the store that is under way.
-pub(super) struct StoreRead {
-    pub(super) in_flight: ValueInFlight,
+pub(super) struct StoreRead<'a> {
+    pub(super) in_flight: ReadInFlight<'a>,
     /// The clock's reading before the read.
     pub(super) requested_at: Duration,
 }
@@ -263,12 +264,13 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
     async fn look_up_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         let core = &self.inner.core;
-        let mut held = held;
-        if core.journal.is_lagging(core.clock.now()) {
+        let (mut held, mut now) = (held, core.clock.now());
+        if core.journal.is_lagging(now) {
             if !core.journal.ensure_current().await {
                 return self.inner.look_up_while_disconnected(held);
             }
-            held = match self.inner.judge_held(held, core.clock.now()) {
+            now = core.clock.now();
+            held = match self.inner.judge_held(held, now) {
                 Lookup::Miss(held) => held,
                 hit => return hit,
             };
@@ -278,16 +280,8 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         if self.inner.shared_form.is_none() {
             return Lookup::Miss(fallback);
         }
-        let lookup = self.inner.lookups.join_or_start(
-            &text,
-            |()| true,
-            (),
-            || {
-                let (inner, text) = (Arc::clone(&self.inner), text.clone());
-                async move { inner.read_store(&text).await }
-            },
-        );
-        self.inner.judge_stored(lookup.outcome.await.flatten(), fallback)
+        let stored = self.inner.lookups.join_or_run(&text, self.inner.read_store(&text, now));
+        self.inner.judge_stored(stored.await, fallback)
     }
 
     async fn load_without_cache(&self, key: &K, loader: BoxLoader<'_, K, V>) -> Result<Cached<V>, LoadError>
@@ -402,8 +396,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Reads an entry from the shared tier, and puts it into memory.
-    async fn read_store(&self, key: &str) -> Option<Arc<Entry<V>>> {
-        let read = self.begin_read(key);
+    async fn read_store(&self, key: &str, now: Duration) -> Option<Arc<Entry<V>>> {
+        let read = self.begin_read(key, now);
         let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.metrics.store_errors.add(1);
@@ -415,14 +409,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Begins a read of the store. Call it before the read.
-    pub(super) fn begin_read(&self, key: &str) -> StoreRead {
-        StoreRead { in_flight: self.core.in_flight.read(key), requested_at: self.core.clock.now() }
+    pub(super) fn begin_read(&self, key: &str, now: Duration) -> StoreRead<'_> {
+        StoreRead { in_flight: self.core.in_flight.read(key), requested_at: now }
     }
 
     /// Decodes a stored entry and puts it into memory. A record may cover it already; every read
     /// checks that. Returns what memory holds instead if a newer value was written since `read`
     /// began.
-    pub(super) fn promote(&self, key: &str, stored: &Stored, read: &StoreRead) -> Option<Arc<Entry<V>>> {
+    pub(super) fn promote(&self, key: &str, stored: &Stored, read: &StoreRead<'_>) -> Option<Arc<Entry<V>>> {
         let (entry, bytes) = self.decoded(key, stored, read).inspect_err(|reason| reason.add(1)).ok()?;
         if self.place_copy(key, &entry, bytes, &read.in_flight) {
             Some(entry)
@@ -440,10 +434,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
         &self,
         key: &str,
         stored: &Stored,
-        read: &StoreRead,
+        read: &StoreRead<'_>,
     ) -> Result<(Arc<Entry<V>>, usize), &Counter> {
         let form = self.shared_form.as_ref();
-        let decoded = form.and_then(|form| (form.decode)(&stored.bytes, self.core.codec.max_value_bytes));
+        let decode = || form.and_then(|form| (form.decode)(&stored.bytes, self.core.codec.max_value_bytes));
+        // The implementation of the value may panic, in the task of a caller that can do without.
+        let decoded = catch_unwind(AssertUnwindSafe(decode)).ok().flatten();
         let Decoded { meta, value, uncompressed_bytes } = decoded.ok_or(&self.metrics.undecodable)?;
         // The age is the part of the time to live that has passed, so no two clocks are compared. A
         // time to live that someone else has prolonged would make the value young for ever.
@@ -452,7 +448,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         if self.core.outdated_copies.contains(key, read.requested_at, now, age) {
             return Err(&self.metrics.outdated_copies);
         }
-        Ok((Arc::new(self.aged_entry(key, Arc::new(value), meta, age)), uncompressed_bytes))
+        Ok((Arc::new(self.aged_entry(key, Arc::new(value), meta, now, age)), uncompressed_bytes))
     }
 
     /// Counts a read that failed as a miss, and the time of one that memory did not answer.

@@ -10,7 +10,7 @@ use super::{Inner, SharedForm};
 use crate::codec::Encoded;
 use crate::entry::Entry;
 use crate::error::StoreError;
-use crate::in_flight::{ValueInFlight, WriteInFlight};
+use crate::in_flight::{ReadInFlight, WriteInFlight};
 use crate::placement::{Placement, Storage};
 use crate::stampede::Lease;
 use crate::store::Outcome;
@@ -155,7 +155,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         key: &str,
         entry: &Arc<Entry<V>>,
         uncompressed_bytes: usize,
-        read: &ValueInFlight,
+        read: &ReadInFlight<'_>,
     ) -> bool {
         if read.is_overtaken() {
             return false;

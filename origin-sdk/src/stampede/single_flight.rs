@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 /// The runs in progress, by key. `T` is the outcome of a run, `M` the state in which it starts.
 pub(crate) struct SingleFlight<T, M> {
@@ -77,25 +76,9 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         self.runs().by_key.get(key).map(Run::waiter)
     }
 
-    /// Joins the key's run if there is one and `may_join` accepts its start state. Otherwise spawns
-    /// `run` and registers it under the key, in place of a run that was not accepted.
-    pub(crate) fn join_or_start<R: Future<Output = T> + Send + 'static>(
-        self: &Arc<Self>,
-        key: &str,
-        may_join: impl FnOnce(&M) -> bool,
-        start: M,
-        run: impl FnOnce() -> R,
-    ) -> Waiter<T, M> {
-        let (waiter, guard) = self.join_or_lead(key, may_join, start);
-        if let Some(guard) = guard {
-            let run = run();
-            tokio::spawn(async move { guard.complete(run.await) }.in_current_span());
-        }
-        waiter
-    }
-
-    /// Like [`join_or_start`](Self::join_or_start), but returns a guard to the leader, which
-    /// executes the run itself.
+    /// Joins the key's run if there is one and `may_join` accepts its start state. Otherwise
+    /// registers a run under the key, in place of a run that was not accepted, and returns a guard
+    /// to the leader, which executes it.
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
         key: &str,
@@ -152,6 +135,23 @@ mod tests {
 
     use super::*;
 
+    impl<T: Clone + Send + Sync + 'static> SingleFlight<T, ()> {
+        /// Joins the key's run if `may_join` accepts it. Otherwise spawns `run`.
+        fn join_or_start<R: Future<Output = T> + Send + 'static>(
+            self: &Arc<Self>,
+            key: &str,
+            may_join: impl FnOnce(&()) -> bool,
+            run: impl FnOnce() -> R,
+        ) -> Waiter<T, ()> {
+            let (waiter, guard) = self.join_or_lead(key, may_join, ());
+            if let Some(guard) = guard {
+                let run = run();
+                tokio::spawn(async move { guard.complete(run.await) });
+            }
+            waiter
+        }
+    }
+
     #[tokio::test]
     async fn callers_of_one_key_share_one_run() {
         let map = SingleFlight::<usize, ()>::new();
@@ -163,7 +163,7 @@ mod tests {
                 runs.fetch_add(1, Ordering::SeqCst) + 1
             }
         };
-        let waiters: Vec<_> = (0..100).map(|_| map.join_or_start("k", |()| true, (), run)).collect();
+        let waiters: Vec<_> = (0..100).map(|_| map.join_or_start("k", |()| true, run)).collect();
         assert_eq!(waiters.iter().filter(|waiter| waiter.is_leader).count(), 1);
         barrier.wait().await;
         for waiter in waiters {
@@ -180,10 +180,9 @@ mod tests {
         let leader = map.join_or_start(
             "k",
             |()| true,
-            (),
             || async move { waits.acquire().await.map(|_| 7).unwrap_or_default() },
         );
-        let waiter = map.join_or_start("k", |()| true, (), || async { 8 });
+        let waiter = map.join_or_start("k", |()| true, || async { 8 });
         drop(leader);
         gate.add_permits(1);
         assert_eq!(waiter.outcome.await, Some(7));
@@ -193,9 +192,9 @@ mod tests {
     async fn a_panic_ends_the_run_without_an_outcome_and_the_next_caller_starts_a_new_run() {
         let map = SingleFlight::<u8, ()>::new();
         #[expect(clippy::panic, reason = "the loader's panic is what is tested")]
-        let waiter = map.join_or_start("k", |()| true, (), || async { panic!("loader") });
+        let waiter = map.join_or_start("k", |()| true, || async { panic!("loader") });
         assert_eq!(waiter.outcome.await, None);
-        let waiter = map.join_or_start("k", |()| true, (), || async { 9 });
+        let waiter = map.join_or_start("k", |()| true, || async { 9 });
         assert!(waiter.is_leader);
         assert_eq!(waiter.outcome.await, Some(9));
     }
@@ -208,12 +207,12 @@ mod tests {
             let gate = Arc::clone(gate);
             move || async move { gate.acquire().await.map(|_| value).unwrap_or_default() }
         };
-        let first = map.join_or_start("k", |()| true, (), after(&first_gate, 1));
-        let second = map.join_or_start("k", |()| false, (), after(&second_gate, 2));
+        let first = map.join_or_start("k", |()| true, after(&first_gate, 1));
+        let second = map.join_or_start("k", |()| false, after(&second_gate, 2));
         assert!(second.is_leader);
         first_gate.add_permits(1);
         assert_eq!(first.outcome.await, Some(1));
-        let third = map.join_or_start("k", |()| true, (), || async { 3 });
+        let third = map.join_or_start("k", |()| true, || async { 3 });
         assert!(!third.is_leader);
         second_gate.add_permits(1);
         assert_eq!(third.outcome.await, Some(2));
@@ -229,12 +228,12 @@ mod tests {
             let gate = Arc::clone(gate);
             move || async move { gate.acquire().await.map(|_| value).unwrap_or_default() }
         };
-        let first = map.join_or_start("k", |()| true, (), after(&first_gate, 1));
-        assert_eq!(map.join_or_start("k", |()| false, (), || async { 2 }).outcome.await, Some(2));
-        let third = map.join_or_start("k", |()| true, (), after(&third_gate, 3));
+        let first = map.join_or_start("k", |()| true, after(&first_gate, 1));
+        assert_eq!(map.join_or_start("k", |()| false, || async { 2 }).outcome.await, Some(2));
+        let third = map.join_or_start("k", |()| true, after(&third_gate, 3));
         first_gate.add_permits(1);
         assert_eq!(first.outcome.await, Some(1));
-        assert!(!map.join_or_start("k", |()| true, (), || async { 4 }).is_leader);
+        assert!(!map.join_or_start("k", |()| true, || async { 4 }).is_leader);
         third_gate.add_permits(1);
         assert_eq!(third.outcome.await, Some(3));
     }
@@ -248,7 +247,7 @@ mod tests {
             let handle = runtime.handle().clone();
             drop(runtime);
             let _inside = handle.enter();
-            let waiter = SingleFlight::<u8, ()>::new().join_or_start("k", |()| true, (), || async { 1 });
+            let waiter = SingleFlight::<u8, ()>::new().join_or_start("k", |()| true, || async { 1 });
             sender.send(waiter.outcome.now_or_never())
         });
         assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)), Ok(Some(None)));

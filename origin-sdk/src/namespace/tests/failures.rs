@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Semaphore;
+
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
 use crate::{
     BatchContext, BoxError, Cached, Freshness, Lifetime, LoadError, Namespace, Randomness, StaleReason,
@@ -64,6 +66,32 @@ async fn during_a_backoff_what_may_be_served_stale_is_served_without_a_load() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     numbers.invalidate(&KEY).await;
     fail(&numbers, &calls).await.expect_err("expected the removed value not to be served");
+}
+
+/// The refresh begins while the value is served anyway, and fails when it no longer is.
+#[tokio::test]
+async fn a_caller_that_joins_a_failing_refresh_gets_the_value_that_may_be_served_stale() {
+    let (cache, clock) = cache(|builder| builder).await;
+    let lifetime = Lifetime::fresh(FRESH).stale_while_revalidate(FRESH).stale_if_error(10 * FRESH);
+    let numbers = cache.namespace(lifetime).build();
+    load(&numbers, 1).await;
+    clock.advance(FRESH);
+    let gate = Arc::new(Semaphore::new(0));
+    let refresh = |_, _| {
+        let gate = Arc::clone(&gate);
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Err(BoxError::from("failure"))
+        }
+    };
+    assert_eq!(*numbers.get_or_load(&KEY, refresh).await.unwrap().value, 1);
+    clock.advance(FRESH);
+    let (cached, ()) = tokio::join!(numbers.get_or_load(&KEY, |_, _| async { Ok(2) }), async {
+        let_run().await;
+        gate.add_permits(1);
+    });
+    let cached = cached.unwrap();
+    assert_eq!((*cached.value, cached.freshness), (1, Freshness::Stale(StaleReason::LoadFailed)));
 }
 
 #[tokio::test]

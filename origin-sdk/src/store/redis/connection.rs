@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value};
+use tokio::time::{Instant, timeout_at};
 
 use super::primary::Primary;
 use super::progress::Progress;
@@ -27,6 +28,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// reaches it.
 fn is_wrong_server(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "NOREPLICAS" | "MASTERDOWN" | "LOADING" | "UNBLOCKED"))
+}
+
+/// Returns the moment after this time, at most thirty years from now.
+fn after(time: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    Instant::now() + time.min(YEARS)
 }
 
 /// The timeouts of a connection.
@@ -116,6 +123,20 @@ impl Connection {
         self.run_within(Duration::ZERO, send).await
     }
 
+    /// Runs a pipeline for the reply of each command. A command that the server rejects has its
+    /// error as its reply, unless that concerns the whole server.
+    pub(super) async fn run_for_replies(&self, pipeline: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let send = async |mut connection: MultiplexedConnection| {
+            let replies = connection.send_packed_commands(pipeline, 0, pipeline.len()).await?;
+            let errors = replies.iter().filter_map(|reply| match reply {
+                Value::ServerError(error) => Some(RedisError::from(error.clone())),
+                _ => None,
+            });
+            errors.into_iter().find(is_wrong_server).map_or(Ok(replies), Err)
+        };
+        self.run_within(Duration::ZERO, send).await
+    }
+
     pub(super) async fn run_script<T: FromRedisValue>(
         &self,
         script: &ScriptInvocation<'_>,
@@ -131,15 +152,15 @@ impl Connection {
         extra: Duration,
         send: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        let whole = async {
-            let (number, link) = self.open().await?;
-            let timeout = self.timeouts.command.saturating_add(extra);
-            self.settle(number, timeout, &link.progress, send(link.connection)).await
-        };
         let overall = self.timeouts.overall.saturating_add(extra);
-        // Each part has its own timeout, after which the connection is closed. This one only bounds
-        // the caller's wait.
-        tokio::time::timeout(overall, whole).await.unwrap_or(Err(StoreError::Timeout(overall)))
+        let until = after(overall);
+        let (number, link) = match self.ready()? {
+            Some(open) => open,
+            None => timeout_at(until, self.open()).await.unwrap_or(Err(StoreError::Timeout(overall)))?,
+        };
+        let timeout = self.timeouts.command.saturating_add(extra);
+        let reply = self.settle(number, timeout, until, &link.progress, send(link.connection)).await;
+        reply.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
     async fn open(&self) -> Result<(u64, Link), StoreError> {
@@ -184,25 +205,40 @@ impl Connection {
     }
 
     /// Waits for a reply, and closes the connection if it failed: if no progress at all was made
-    /// within `timeout`.
+    /// within `timeout`. Returns `None` at `until`, which only bounds the caller's wait.
     async fn settle<T>(
         &self,
         number: u64,
         timeout: Duration,
+        until: Instant,
         progress: &Progress,
         reply: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, StoreError> {
+    ) -> Option<Result<T, StoreError>> {
         tokio::pin!(reply);
-        let mut wait = timeout;
+        let mut deadline = after(timeout);
         let reply = loop {
-            match tokio::time::timeout(wait, &mut reply).await {
+            // One timer for both timeouts.
+            match timeout_at(deadline.min(until), &mut reply).await {
                 Ok(reply) => break reply,
-                Err(_) => wait = timeout.saturating_sub(progress.silent_for()),
+                Err(_) if until < deadline => return None,
+                Err(_) => {}
             }
-            if wait.is_zero() {
-                return Err(self.failed(Some(number), StoreError::Timeout(timeout)));
+            let left = timeout.saturating_sub(progress.silent_for());
+            if left.is_zero() {
+                return Some(Err(self.failed(Some(number), StoreError::Timeout(timeout))));
             }
+            deadline = after(left);
         };
+        Some(self.settled(number, progress, reply))
+    }
+
+    /// Notes a reply, and closes the connection if it is an error of the connection or the server.
+    fn settled<T>(
+        &self,
+        number: u64,
+        progress: &Progress,
+        reply: Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
         match reply {
             Ok(value) => {
                 progress.note();

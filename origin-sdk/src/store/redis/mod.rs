@@ -7,6 +7,7 @@ mod journal;
 mod lease;
 mod primary;
 mod progress;
+mod reads;
 mod replicated;
 mod report;
 mod scan;
@@ -14,6 +15,8 @@ mod sentinels;
 mod server;
 mod shipping;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topology;
 mod url;
 mod values;
@@ -35,6 +38,7 @@ use self::journal::JournalScripts;
 pub(crate) use self::journal::{MAX_FEED, MAX_LEDGER};
 use self::lease::LeaseScripts;
 pub(crate) use self::primary::Primary;
+use self::reads::SharedReads;
 use self::report::Reports;
 use self::shipping::ShipScripts;
 pub use self::topology::Topology;
@@ -80,6 +84,7 @@ pub(crate) struct RedisStore {
     prefix: String,
     /// Values, and the connection of large ones.
     values: Values,
+    reads: SharedReads,
     /// The connection of the shipper, whose replies can be megabytes.
     shipping: Connection,
     wakeups: Wakeups,
@@ -115,6 +120,7 @@ impl RedisStore {
                 max_value_bytes,
                 metrics,
             ),
+            reads: SharedReads::default(),
             shipping: connection(),
             wakeups: Wakeups::new(primary.clone(), format!("{app}:wake:{process}"), timeouts),
             scripts: JournalScripts::new(app),
@@ -134,11 +140,7 @@ impl RedisStore {
 
 impl ValueStore for RedisStore {
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        async move {
-            let values = self.values.get_many(&self.commands, &[self.name_of(key)]).await?;
-            Ok(values.into_iter().next().flatten())
-        }
-        .boxed()
+        self.reads.get(&self.values, &self.commands, self.name_of(key)).boxed()
     }
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> BoxFuture<'a, Result<Vec<Option<Stored>>, StoreError>> {

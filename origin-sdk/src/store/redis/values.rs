@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::Script;
+use futures_util::TryStreamExt;
+use futures_util::stream::FuturesOrdered;
+use redis::{Cmd, Pipeline, RedisError, Script, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::connection::{Connection, Timeouts};
@@ -16,18 +18,22 @@ use crate::error::StoreError;
 use crate::metrics::Metrics;
 use crate::store::Stored;
 
+/// The longest value that the first reply to a read has. Of a longer one, these bytes are sent in
+/// vain: its size is known only then.
+const FIRST: usize = 16 << 10;
 /// The longest value that is sent whole: 3 ms at 100 Mbit/s.
 pub(super) const INLINE: usize = 32 << 10;
-/// The most bytes of values in the reply to a batch: 20 ms at 100 Mbit/s.
-const MAX_REPLY: usize = 256 << 10;
 /// The size of a piece of a large value that is read. Its arrival is progress, even in parts.
 const PIECE: usize = 256 << 10;
 /// The size of a piece that is sent. Only Redis's reply is progress.
 const SENT_PIECE: usize = 64 << 10;
-/// The most keys read at a time. A longer script would block other clients.
-const BATCH: usize = 500;
-/// The most commands with values that are in flight on the shared connection, and the most pieces
-/// on the other one. They bound what other replies wait behind.
+/// The most keys of a pipeline. Its values are returned together, once all have arrived.
+pub(super) const MAX_KEYS: usize = 16;
+/// The most values that reads have in flight on the shared connection, the most commands of loads
+/// there, and the most pieces on the other one. They bound the bytes that other replies wait
+/// behind: 256 first replies of the longest length take 0.4 s at 100 Mbit/s, less than the overall
+/// timeout.
+const MAX_READS_IN_FLIGHT: usize = 256;
 const MAX_IN_FLIGHT: usize = 64;
 const MAX_PIECES_IN_FLIGHT: usize = 4;
 /// The timeout of the transfer of one large value.
@@ -44,10 +50,18 @@ pub(super) fn bulk_timeouts(timeouts: Timeouts) -> Timeouts {
 /// A value as a script returns it: the value or its first bytes, `PTTL`, and the value's size.
 pub(super) type ValueRow = (Option<Vec<u8>>, i64, usize);
 
+/// The reply to a read of a key.
+pub(super) enum ValueRead {
+    Whole(Option<Stored>),
+    /// The key has a value that is longer than [`FIRST`].
+    Large,
+}
+
 /// The values of a server.
 pub(super) struct Values {
     /// The connection of large values.
     bulk: Connection,
+    reads_in_flight: Semaphore,
     in_flight: Semaphore,
     pieces: Semaphore,
     overall_timeout: Duration,
@@ -68,6 +82,7 @@ impl Values {
         let read_piece = concat!("#!lua flags=no-writes\n", include_str!("lua/read_piece.lua"));
         Self {
             bulk,
+            reads_in_flight: Semaphore::new(MAX_READS_IN_FLIGHT),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             pieces: Semaphore::new(MAX_PIECES_IN_FLIGHT),
             overall_timeout: timeouts.overall,
@@ -84,30 +99,64 @@ impl Values {
         turn_of(&self.in_flight, TRANSFER_TIMEOUT).await
     }
 
-    /// Returns the values of several keys, in the order of the keys.
+    /// Returns the values of several keys, in the order of the keys. Sends the commands of up to
+    /// [`MAX_READS_IN_FLIGHT`] keys before the first reply.
     pub(super) async fn get_many(
         &self,
         commands: &Connection,
-        keys: &[String],
+        keys: &[impl AsRef<str>],
     ) -> Result<Vec<Option<Stored>>, StoreError> {
+        let parts = keys.chunks(MAX_KEYS).map(|keys| self.read_together(commands, keys));
+        let mut parts: FuturesOrdered<_> = parts.collect();
         let mut all = Vec::with_capacity(keys.len());
-        while let Some(rest) = keys.get(all.len()..).filter(|rest| !rest.is_empty()) {
-            let mut call = self.read.prepare_invoke();
-            rest.iter().take(BATCH).for_each(|key| {
-                call.key(key);
-            });
-            call.arg(INLINE).arg(MAX_REPLY);
-            let turn = turn_of(&self.in_flight, self.overall_timeout).await?;
-            let rows: Vec<ValueRow> = commands.run_script(&call).await?;
-            drop(turn);
-            if rows.is_empty() {
-                return Err(StoreError::Incomplete);
-            }
-            for (key, row) in rest.iter().zip(rows) {
-                all.push(self.whole(key, row).await?);
+        while let Some(part) = parts.try_next().await? {
+            for read in part {
+                let key = keys[all.len()].as_ref();
+                all.push(self.complete(commands, key, read).await?);
             }
         }
         Ok(all)
+    }
+
+    /// Reads at most [`MAX_KEYS`] keys with one pipeline, in the order of the keys.
+    pub(super) async fn read_together(
+        &self,
+        commands: &Connection,
+        keys: &[impl AsRef<str>],
+    ) -> Result<Vec<ValueRead>, StoreError> {
+        let turn = turns_of(&self.reads_in_flight, keys.len(), self.overall_timeout).await?;
+        let replies = commands.run_for_replies(&reads_of(keys)).await?;
+        drop(turn);
+        let (mut replies, mut reads) = (replies.into_iter(), Vec::with_capacity(keys.len()));
+        while let (Some(ttl), Some(value)) = (replies.next(), replies.next()) {
+            reads.push(match (ttl, value) {
+                (Value::Int(1..), Value::BulkString(value)) if value.len() > FIRST => ValueRead::Large,
+                (Value::Int(ttl_ms), Value::BulkString(value)) => ValueRead::Whole(stored(value, ttl_ms)),
+                // A key of another type counts as missing.
+                (_, Value::ServerError(error)) if error.code() == "WRONGTYPE" => ValueRead::Whole(None),
+                (Value::ServerError(error), _) | (_, Value::ServerError(error)) => {
+                    return Err(RedisError::from(error).into());
+                }
+                _ => return Err(StoreError::Incomplete),
+            });
+        }
+        if reads.len() == keys.len() { Ok(reads) } else { Err(StoreError::Incomplete) }
+    }
+
+    /// Returns the value that was read, after fetching a large one.
+    pub(super) async fn complete(
+        &self,
+        commands: &Connection,
+        key: &str,
+        read: ValueRead,
+    ) -> Result<Option<Stored>, StoreError> {
+        match read {
+            ValueRead::Whole(stored) => Ok(stored),
+            ValueRead::Large => {
+                let row = commands.run_script(self.read.key(key).arg(INLINE)).await?;
+                self.whole(key, row).await
+            }
+        }
     }
 
     /// Returns the whole value of a row, fetching a large one. Returns `None` for a value that is
@@ -118,15 +167,16 @@ impl Values {
         key: &str,
         (value, ttl_ms, size): ValueRow,
     ) -> Result<Option<Stored>, StoreError> {
-        let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0));
-        let Some(value) = value.filter(|_| !ttl_left.is_zero()) else { return Ok(None) };
+        let Some(Stored { bytes: value, ttl_left }) = value.and_then(|value| stored(value, ttl_ms)) else {
+            return Ok(None);
+        };
         if size > self.max_bytes {
             self.metrics.too_large_for_redis.add(1);
             tracing::debug!(key, size, "the value in Redis exceeds `max_value_bytes`: it is not read");
             return Ok(None);
         }
         if value.len() == size {
-            return Ok(Some(Stored { bytes: value.into(), ttl_left }));
+            return Ok(Some(Stored { bytes: value, ttl_left }));
         }
         let began = Instant::now();
         let fetched = within(TRANSFER_TIMEOUT, self.fetch(key, &value, size)).await?;
@@ -179,9 +229,45 @@ impl Values {
     }
 }
 
+/// Returns the commands that read keys, two for each.
+///
+/// The time to live is read first. If the value is replaced or expires in between, it counts as
+/// older than it is, or as missing, and never as younger.
+fn reads_of(keys: &[impl AsRef<str>]) -> Pipeline {
+    let mut reads = Pipeline::with_capacity(2 * keys.len());
+    for key in keys.iter().map(AsRef::as_ref) {
+        let mut ttl = Cmd::with_capacity(2, 4 + key.len());
+        ttl.arg("PTTL").arg(key);
+        let mut value = Cmd::with_capacity(4, 16 + key.len());
+        // One byte more shows that the value is longer.
+        value.arg("GETRANGE").arg(key).arg(0).arg(FIRST);
+        reads.add_command(ttl).add_command(value);
+    }
+    reads
+}
+
+/// Returns a value with its TTL. `None` if it is empty, as that of a missing key, or has no TTL and
+/// so was not written by this store.
+fn stored(value: Vec<u8>, ttl_ms: i64) -> Option<Stored> {
+    let ttl_left = Duration::from_millis(u64::try_from(ttl_ms).ok()?);
+    (!value.is_empty() && !ttl_left.is_zero()).then(|| Stored { bytes: value.into(), ttl_left })
+}
+
 async fn turn_of(places: &Semaphore, timeout: Duration) -> Result<SemaphorePermit<'_>, StoreError> {
-    // The semaphores are never closed, which is the only error of `acquire`.
-    within(timeout, async { places.acquire().await.map_err(|_| StoreError::Incomplete) }).await
+    turns_of(places, 1, timeout).await
+}
+
+async fn turns_of(
+    places: &Semaphore,
+    count: usize,
+    timeout: Duration,
+) -> Result<SemaphorePermit<'_>, StoreError> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    if let Ok(turns) = places.try_acquire_many(count) {
+        return Ok(turns);
+    }
+    // The semaphores are never closed, which is the only error of `acquire_many`.
+    within(timeout, async { places.acquire_many(count).await.map_err(|_| StoreError::Incomplete) }).await
 }
 
 async fn within<T>(
