@@ -70,11 +70,11 @@ async fn a_process_that_reaches_half_of_the_sentinels_is_disconnected() {
         assert_eq!(layer(&items, &database).await, Layer::Memory);
         four[..2].iter().for_each(|sentinel| sentinel.set(cut_off));
         eventually("the process loads", async || layer(&items, &database).await == Layer::Loader).await;
-        assert!(!cache.readiness().is_current);
+        assert!(!cache.health().is_current);
         assert_eq!(cache.invalidate([Scope::All]).await.journal, Delivery::Queued, "{cut_off:?}");
         four[0].set(at(&redis));
         eventually("the process follows again", async || {
-            layer(&items, &database).await == Layer::Memory && cache.readiness().queued == 0
+            layer(&items, &database).await == Layer::Memory && cache.health().queued == 0
         })
         .await;
     }
@@ -89,7 +89,7 @@ async fn a_process_follows_the_sentinels_to_another_primary_while_the_old_one_st
     sentinels.iter().for_each(|sentinel| sentinel.set(at(&new)));
     // The new primary lacks the record that the process has applied last.
     eventually("everything was invalidated", async || layer(&items, &database).await == Layer::Loader).await;
-    assert!(has_record(&new, "all").await && cache.readiness().is_current);
+    assert!(has_record(&new, "all").await && cache.health().is_current);
 }
 
 /// The old primary acknowledges records until it is demoted, and then loses them.
@@ -118,11 +118,11 @@ async fn a_replica_that_sentinels_name_is_not_used() {
     let sentinels = FakeSentinel::three(at(&redis)).await;
     let (cache, items) = process(&sentinels).await;
     assert_eq!(layer(&items, &database).await, Layer::Loader);
-    assert!(!cache.readiness().is_current);
+    assert!(!cache.health().is_current);
     let error = admin(&sentinels).await.append(Mode::Remove, &[Scope::All]).await.unwrap_err().to_string();
     assert!(error.contains("expected a primary") && error.contains("got a replica"), "{error}");
     let _: String = redis.run(&["REPLICAOF", "NO", "ONE"]).await;
-    eventually("the process follows", async || cache.readiness().is_current).await;
+    eventually("the process follows", async || cache.health().is_current).await;
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ async fn sentinels_grant_no_more_rights_than_documented() {
     let admin = Admin::connect(&Topology::from_url(&url), Some("test")).await.unwrap();
     admin.append(Mode::Remove, &[Scope::All]).await.unwrap();
     let cache = sentinels.cache().redis(&url).build().await.unwrap();
-    assert!(cache.readiness().is_current);
+    assert!(cache.health().is_current);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +247,7 @@ async fn nothing_is_forgotten_in(failover: Failover, mut sentinels: Sentinels) {
     );
     for process in processes {
         eventually("the process is in order", async || {
-            process.cache.readiness().is_current && process.cache.readiness().queued == 0
+            process.cache.health().is_current && process.cache.health().queued == 0
         })
         .await;
         run.read(9, &process.items, PURGED, begin).await;
