@@ -64,8 +64,8 @@ async fn documented_commands_succeed() {
             }
             // A command before this one may have ended the value.
             names.put(&Product { product: 7 }, "Lamp".to_owned(), cache.position()).await;
-            // A followed journal has no end.
-            let command = command.replace(" --follow", "");
+            // A followed journal has no end, and a watch needs a terminal.
+            let command = command.replace(" --follow", "").replace(" --watch", "");
             let mut shell = without_settings(Command::new("sh"));
             shell.args(["-c", &command]).env("PATH", &path).env("STRATA_REDIS_URL", redis.url());
             let output = shell.output().unwrap();
