@@ -301,6 +301,9 @@ mod tests {
             base in "(/base)?",
         ) {
             let value = value.trim();
+            // In debug builds the adapter below `url` asserts that no host has both an upper-case
+            // letter and one outside of ASCII. Without the assertion such a host is invalid.
+            prop_assume!(value.is_ascii() || !value.bytes().any(|byte| byte.is_ascii_uppercase()));
             let after = rewritten(&format!("https://o.example{base}"), name, value);
             prop_assert!(after == value || after.contains("https://shop.example/"), "{after}");
         }
