@@ -218,14 +218,16 @@ impl Connection {
         let mut deadline = after(timeout);
         let reply = loop {
             // One timer for both timeouts.
-            match timeout_at(deadline.min(until), &mut reply).await {
-                Ok(reply) => break reply,
-                Err(_) if until < deadline => return None,
-                Err(_) => {}
+            if let Ok(reply) = timeout_at(deadline.min(until), &mut reply).await {
+                break reply;
             }
+            // Also if both timeouts are equal and the other one has begun a moment earlier.
             let left = timeout.saturating_sub(progress.silent_for());
             if left.is_zero() {
                 return Some(Err(self.failed(Some(number), StoreError::Timeout(timeout))));
+            }
+            if until < deadline {
+                return None;
             }
             deadline = after(left);
         };
