@@ -48,8 +48,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
     ) -> Result<Awaited<V>, LoadError> {
         let load = async {
             match Run::current() {
-                Some(run) => run.without_permit(self.await_outcome(waiter, caller)).await,
-                None => self.await_outcome(waiter, caller).await,
+                Some(run) => run.without_permit(self.await_outcome(waiter, caller, fallback)).await,
+                None => self.await_outcome(waiter, caller, fallback).await,
             }
         };
         let (Some(deadline), Some(stale)) = (caller.soft_deadline, fallback) else { return load.await };
@@ -65,7 +65,12 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
     }
 
-    async fn await_outcome(&self, waiter: &LoadWaiter<V>, caller: &Caller) -> Result<Awaited<V>, LoadError> {
+    async fn await_outcome(
+        &self,
+        waiter: &LoadWaiter<V>,
+        caller: &Caller,
+        fallback: Option<&Arc<Entry<V>>>,
+    ) -> Result<Awaited<V>, LoadError> {
         if !waiter.is_leader {
             self.metrics.coalesced.add(1);
         }
@@ -91,7 +96,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
             Err(_) if !waiter.is_leader && !caller.is_again && (caller.is_batch || waiter.start.is_batch) => {
                 Ok(Awaited::Again)
             }
-            Err(error) => Err(error),
+            // A load that this caller joined may have no fallback, as a refresh in the background.
+            Err(error) => match fallback.filter(|entry| self.may_serve_on_error(entry)) {
+                Some(stale) => {
+                    let freshness = Freshness::Stale(StaleReason::LoadFailed);
+                    Ok(Awaited::Cached(self.serve(stale, Layer::Loader, freshness, self.core.clock.now())))
+                }
+                None => Err(error),
+            },
         }
     }
 }

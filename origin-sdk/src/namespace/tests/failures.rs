@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Semaphore;
+
 use super::{FRESH, KEY, LIFETIME, Number, SECOND, cache, let_run, load, numbers};
 use crate::{
     BatchContext, BoxError, Cached, Freshness, Lifetime, LoadError, Namespace, Randomness, StaleReason,
@@ -128,4 +130,29 @@ async fn a_backoff_of_zero_disables_it_and_the_longest_one_is_valid() {
         }
         assert_eq!(calls.load(Ordering::SeqCst), expected);
     }
+}
+
+#[tokio::test]
+async fn a_caller_that_joins_a_failing_refresh_gets_its_own_stale_value() {
+    let (cache, clock) = cache(|builder| builder).await;
+    let numbers: Namespace<Number, u64> = cache.namespace(LIFETIME.stale_while_revalidate(SECOND)).build();
+    load(&numbers, 1).await;
+    clock.advance(FRESH);
+    let gate = Arc::new(Semaphore::new(0));
+    let refresh = Arc::clone(&gate);
+    let refreshing = numbers.get_or_load(&KEY, async move |_, _| {
+        drop(refresh.acquire().await);
+        Err("the source is down".into())
+    });
+    assert_eq!(refreshing.await.unwrap().freshness, Freshness::Stale(StaleReason::Revalidating));
+    let_run().await;
+    // The second caller comes after the window, and joins the refresh.
+    clock.advance(SECOND);
+    let joining = numbers.get_or_load(&KEY, async |_, _| Ok(2));
+    let (joined, ()) = tokio::join!(joining, async {
+        let_run().await;
+        gate.add_permits(1);
+    });
+    let joined = joined.unwrap();
+    assert_eq!((*joined.value, joined.freshness), (1, Freshness::Stale(StaleReason::LoadFailed)));
 }
