@@ -24,6 +24,13 @@ enum Command {
         /// How many reads
         count: u64,
     },
+    /// Read keys that memory does not hold, each once, for the same profiler
+    Misses {
+        /// The cache: strata, or one of the peers
+        subject: String,
+        /// How many reads
+        count: u64,
+    },
     /// Measure which part of the reads of several traces memory answers, and print JSON
     HitRatio,
     /// Measure the time of reads, interleaved over all caches, and print JSON
@@ -36,7 +43,8 @@ enum Command {
 
 fn main() {
     match Arguments::parse().command {
-        Command::Hits { subject, count } => hits::run(&subject, count),
+        Command::Hits { subject, count } => hits::run(&subject, count, false),
+        Command::Misses { subject, count } => hits::run(&subject, count, true),
         Command::HitRatio => hit_ratio::run(),
         Command::Memory { rounds } => wall_time::run(rounds),
     }

@@ -17,6 +17,7 @@ use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_to
 use super::caller::Awaited;
 use super::load::LoadWaiter;
 use super::read::Lookup;
+use super::run::TaskStart;
 use crate::cached::Cached;
 use crate::entry::Entry;
 use crate::error::{BoxError, LoadError, Work};
@@ -185,8 +186,11 @@ where
             self.refresh(&stale.key, boxed(Work::Loader, &loader, Some), stale.rand);
         }
         let loads = stream::iter(misses).map(async |missed| {
-            let loader = boxed(Work::Loader, &loader, Some);
-            (missed.index, self.load_missed(&missed.key, loader, missed.fallback).await)
+            let (loader, text) = (boxed(Work::Loader, &loader, Some), missed.key.to_text().into());
+            (
+                missed.index,
+                self.load_missed(&missed.key, &text, loader, missed.fallback, TaskStart::Spawned).await,
+            )
         });
         let mut loads = loads.buffer_unordered(LOADS_AT_ONCE);
         while let Some((index, result)) = loads.next().await {
@@ -251,7 +255,7 @@ where
         // In parts, so that the journal is current for each of them however many there are.
         for missing in missing.chunks(LOOKUPS_AT_ONCE) {
             let texts: Vec<_> = missing.iter().map(|&index| keys[index].to_text()).collect();
-            let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text)).collect();
+            let reads: Vec<_> = texts.iter().map(|text| inner.begin_read(text.as_str())).collect();
             let stored = core.store.get_many(&texts).await.unwrap_or_else(|error| {
                 tracing::debug!(%error, "the shared tier could not be read");
                 inner.metrics.store_errors.add(1);
@@ -279,8 +283,9 @@ where
         let (start, is_batch) = (self.inner.start(), missed.len() > 1);
         let (mut loads, mut led) = (Vec::new(), HashSet::new());
         let waiters = missed.iter().map(|missed| {
+            let text = missed.key.to_text().into();
             let (request, (mut waiter, guard)) =
-                self.join_or_lead(&missed.key, start, is_batch, missed.fallback.clone(), missed.rand);
+                self.join_or_lead(&missed.key, &text, start, is_batch, missed.fallback.clone(), missed.rand);
             let flight = Arc::as_ptr(&waiter.start.flight);
             if let Some(guard) = guard {
                 loads.push(BatchLoad { key: missed.key.clone(), request, guard });
@@ -309,7 +314,7 @@ where
             BatchContext::new(allowed.iter().map(|&index| (texts[index].clone(), LoadContext::default())));
         let load = load_many(loader, allowed.iter().map(|&index| keys[index].clone()).collect(), contexts);
         let flights: Vec<_> =
-            allowed.iter().map(|&index| Flight::new(self.inner.load_key(&texts[index]))).collect();
+            allowed.iter().map(|&index| Flight::new(self.inner.core.number(), &*texts[index])).collect();
         let values = self.inner.run_uncached(load, &context, &flights).await;
         let values = values.map(|values| {
             let cached = |value: Result<V, LoadError>| value.map(|value| Cached::loaded(Arc::new(value)));

@@ -1,7 +1,10 @@
 //! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
 //! and stores the value.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use shared_keys::{Key, Position, ScopeHash, Verdict};
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::caller::Awaited;
-use super::run::LoaderOutput;
+use super::run::{LoaderOutput, TaskStart};
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
@@ -18,8 +21,9 @@ use crate::entry::{self, Entry};
 use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
-use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Run, Waiter};
 use crate::store::Outcome;
+use crate::task::{Started, start_in_place};
 
 /// The moment at which a load starts: the clock, and the journal as this process knows it.
 ///
@@ -74,7 +78,7 @@ impl<V> LoadedValue<V> {
 
 /// One load of one key.
 pub(super) struct LoadRequest<V> {
-    pub(super) key: Box<str>,
+    pub(super) key: Arc<str>,
     /// The scopes that are known before the value is: the key's, and those of the tags that follow
     /// from it.
     pub(super) scopes: Vec<ScopeHash>,
@@ -102,20 +106,27 @@ where
 {
     /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
     /// the loader.
+    ///
+    /// A load starts in place only if its caller has nothing else to do meanwhile. A caller with a
+    /// fallback waits for the soft timeout as well, and loads inside of loaders would fill the
+    /// stack.
     pub(super) async fn load_missed(
         &self,
         key: &K,
+        text: &Arc<str>,
         loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
+        start: TaskStart,
     ) -> Result<Cached<V>, LoadError> {
-        let text = key.to_text();
-        self.inner.forbid_cycle(&text)?;
+        self.inner.forbid_cycle(text)?;
+        let has_other_work = fallback.is_some() || Run::current().is_some();
+        let start = if has_other_work { TaskStart::Spawned } else { start };
         let (mut caller, mut loader) = (self.inner.caller(false), Some(loader));
         loop {
-            if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
+            if let Some(result) = self.inner.back_off(text, fallback.as_ref()) {
                 return result;
             }
-            let waiter = self.join_or_start(key, &mut loader, fallback.clone(), 1.0);
+            let waiter = self.join_or_start(key, text, &mut loader, fallback.clone(), 1.0, start);
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
                 Awaited::Cached(cached) => return Ok(cached),
                 // The caller's own loader always returns a value.
@@ -127,10 +138,11 @@ where
 
     /// Starts a refresh in the background, unless a load of the key is running or its source fails.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<'_, K, Option<V>>, rand: f64) {
-        if self.inner.is_backing_off(&key.to_text()) {
+        let text: Arc<str> = key.to_text().into();
+        if self.inner.is_backing_off(&text) {
             return;
         }
-        if self.join_or_start(key, &mut Some(loader), None, rand).is_leader {
+        if self.join_or_start(key, &text, &mut Some(loader), None, rand, TaskStart::Spawned).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
     }
@@ -139,12 +151,14 @@ where
     pub(super) fn join_or_start(
         &self,
         key: &K,
+        text: &Arc<str>,
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
+        start: TaskStart,
     ) -> LoadWaiter<V> {
-        let start = self.inner.start();
-        let (request, (waiter, guard)) = self.join_or_lead(key, start, false, fallback, rand);
+        let moment = self.inner.start();
+        let (request, (waiter, guard)) = self.join_or_lead(key, text, moment, false, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is
         // dropped here, and the waiters get an error.
         if let Some(guard) = guard
@@ -152,10 +166,17 @@ where
         {
             let (inner, load) = (Arc::clone(&self.inner), loader(key.clone(), request.context.clone()));
             let load = async move {
-                let outcome = inner.load(inner.acquire_lease(&request), &request, load).await;
+                let outcome = inner.load(&request, load, start).await;
                 guard.complete(outcome);
             };
-            tokio::spawn(load.in_current_span());
+            match start {
+                TaskStart::Spawned => drop(tokio::spawn(load.in_current_span())),
+                TaskStart::InPlace => {
+                    if let Started::Waiting(load) = start_in_place(load) {
+                        tokio::spawn(load.in_current_span());
+                    }
+                }
+            }
         }
         waiter
     }
@@ -169,13 +190,14 @@ where
     pub(super) fn join_or_lead(
         &self,
         key: &K,
+        text: &Arc<str>,
         start: LoadStart,
         is_batch: bool,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
     ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad>) {
-        let (text, context) = (key.to_text(), self.load_context(key));
-        let scopes = entry::scopes(&text, &context.tags());
+        let context = self.load_context(key);
+        let scopes = entry::scopes(text, &context.tags());
         let journal = &self.inner.core.journal;
         let may_join = |RunningLoad { start: running, .. }: &RunningLoad| {
             let is_current = running.changes == start.changes
@@ -183,11 +205,14 @@ where
             let age = start.at.saturating_sub(running.at);
             is_current && (!journal.is_lagging(start.at) || age <= journal.max_lag())
         };
-        let flight = Flight::new(self.inner.load_key(&text));
+        let flight = Flight::new(self.inner.core.number(), Arc::clone(text));
         let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch };
-        let joined = self.inner.loads.join_or_lead(&text, may_join, load);
-        let in_flight = self.inner.core.in_flight.load(&text, start.position);
-        (LoadRequest { key: text.into(), scopes, start, in_flight, flight, context, fallback, rand }, joined)
+        let joined = self.inner.loads.join_or_lead(Arc::clone(text), may_join, load);
+        let in_flight = self.inner.core.in_flight.load(Arc::clone(text), start.position);
+        (
+            LoadRequest { key: Arc::clone(text), scopes, start, in_flight, flight, context, fallback, rand },
+            joined,
+        )
     }
 }
 
@@ -200,27 +225,48 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Runs a whole load: acquires the lease, runs the loader and stores its value.
     pub(super) async fn load(
         &self,
-        lease: impl Future<Output = LeaseOutcome<Arc<Entry<V>>>>,
         request: &LoadRequest<V>,
         loader: LoadFuture<Option<V>>,
+        start: TaskStart,
     ) -> LoadOutcome<V> {
         let _running = self.core.closing.work.begin();
         let mut acquired = None;
-        let source = self.within_hard_timeout(Instant::now(), async {
-            match lease.await {
-                LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
-                LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
-                LeaseOutcome::Acquired(lease) => acquired = Some(lease),
-                LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
-            }
-            let flights = [Arc::clone(&request.flight)];
-            self.run_loader(loader, &request.context, &flights).await.map(ValueSource::Loader)
-        });
-        match source.await {
+        let source = {
+            let source = pin!(self.value_source(request, loader, start, &mut acquired));
+            self.within_hard_timeout(Instant::now(), source).await
+        };
+        match source {
             Ok(ValueSource::Store(entry)) => Ok(Some(self.found_in_store(request, entry))),
             Ok(ValueSource::Loader(output)) => self.finish(request, acquired, Ok(output)).await,
             Err(error) => self.finish(request, acquired, Err(error)).await,
         }
+    }
+
+    /// Gets the value of another load, or runs the loader, under the lease if that is `acquired`.
+    async fn value_source(
+        &self,
+        request: &LoadRequest<V>,
+        loader: LoadFuture<Option<V>>,
+        start: TaskStart,
+        acquired: &mut Option<Lease>,
+    ) -> Result<ValueSource<V>, LoadError> {
+        match self.acquire_lease(request).await {
+            LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
+            LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
+            LeaseOutcome::Acquired(lease) => *acquired = Some(lease),
+            LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
+        }
+        let flights = [Arc::clone(&request.flight)];
+        let mut output = pin!(self.run_loader(loader, &request.context, &flights, start));
+        // A loader that ends at once needs no renewal of the lease.
+        let output = match poll_fn(|context| Poll::Ready(output.as_mut().poll(context))).await {
+            Poll::Ready(output) => output,
+            Poll::Pending => {
+                acquired.iter_mut().for_each(Lease::start_renewal);
+                output.await
+            }
+        };
+        output.map(ValueSource::Loader)
     }
 
     /// Stores the value of a loader and ends the lease. If there is nothing to keep, ends the key's

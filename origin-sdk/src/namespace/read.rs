@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared_keys::{Key, Verdict};
 
 use super::key_text::with_text;
+use super::run::TaskStart;
 use super::{Inner, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::clock::COARSE_ERROR;
@@ -55,8 +56,9 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     ///
     /// `loader` gets a clone of the key. It is called only if this caller starts a load, so it may
     /// borrow, and clone what the load needs: a hit does not pay for that. The future that it
-    /// returns runs in a task of its own. Dropping the future of this call cancels nothing that
-    /// others wait for.
+    /// returns begins in the caller's task. If it waits, it continues in a task of its own, so
+    /// dropping the future of this call cancels nothing that others wait for. A loader that
+    /// computes for long without waiting belongs into `spawn_blocking`, as in any task.
     ///
     /// A loader may read through this and other namespaces. While it waits for another load, it
     /// does not count for the limit of
@@ -147,8 +149,9 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
             if self.inner.core.bypass {
                 return self.load_without_cache(key, boxed(Work::Loader, loader, identity)).await;
             }
+            let text = key.to_text().into();
             let lookup = match lookup {
-                Lookup::Miss(held) => self.look_up_further(key, held).await,
+                Lookup::Miss(held) => self.look_up_further(&text, held).await,
                 hit => hit,
             };
             match lookup {
@@ -159,7 +162,14 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                     Ok(self.inner.serve_found(&found))
                 }
                 Lookup::Miss(fallback) => {
-                    self.load_missed(key, boxed(Work::Loader, loader, Some), fallback).await
+                    self.load_missed(
+                        key,
+                        &text,
+                        boxed(Work::Loader, loader, Some),
+                        fallback,
+                        TaskStart::InPlace,
+                    )
+                    .await
                 }
             }
         })
@@ -169,7 +179,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         if self.inner.core.bypass {
             return None;
         }
-        match self.look_up_further(key, held).await {
+        match self.look_up_further(&key.to_text().into(), held).await {
             Lookup::Hit(found) => Some(self.inner.serve_found(&found)),
             Lookup::Miss(_) => None,
         }
@@ -219,7 +229,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     }
 
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
-    async fn look_up_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
+    async fn look_up_further(&self, text: &Arc<str>, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         let core = &self.inner.core;
         let mut held = held;
         if core.journal.is_lagging(core.clock.now()) {
@@ -231,17 +241,16 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                 hit => return hit,
             };
         }
-        let text = key.to_text();
-        let fallback = self.inner.fallback_of(&text, held);
+        let fallback = self.inner.fallback_of(text, held);
         if self.inner.shared_form.is_none() {
             return Lookup::Miss(fallback);
         }
         let lookup = self.inner.lookups.join_or_start(
-            &text,
+            Arc::clone(text),
             |()| true,
             (),
             || {
-                let (inner, text) = (Arc::clone(&self.inner), text.clone());
+                let (inner, text) = (Arc::clone(&self.inner), Arc::clone(text));
                 async move { inner.read_store(&text).await }
             },
         );
@@ -254,7 +263,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     {
         request_scope::note_uncached();
         let context = self.load_context(key);
-        let flights = [Flight::new(self.inner.load_key(&key.to_text()))];
+        let flights = [Flight::new(self.inner.core.number(), key.to_text())];
         let load = loader(key.clone(), context.clone());
         let value = self.inner.run_uncached(load, &context, &flights).await?;
         Ok(Cached::loaded(Arc::new(value)))
@@ -360,8 +369,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Reads an entry from the shared tier, and puts it into memory.
-    async fn read_store(&self, key: &str) -> Option<Arc<Entry<V>>> {
-        let read = self.begin_read(key);
+    async fn read_store(&self, key: &Arc<str>) -> Option<Arc<Entry<V>>> {
+        let read = self.begin_read(Arc::clone(key));
         let stored = self.core.store.get(key).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the shared tier could not be read");
             self.metrics.store_errors.add(1);
@@ -373,7 +382,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Begins a read of the store. Call it before the read.
-    pub(super) fn begin_read(&self, key: &str) -> StoreRead {
+    pub(super) fn begin_read(&self, key: impl Into<Arc<str>>) -> StoreRead {
         StoreRead { in_flight: self.core.in_flight.read(key), requested_at: self.core.clock.now() }
     }
 

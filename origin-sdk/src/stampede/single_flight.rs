@@ -2,13 +2,15 @@
 //!
 //! The run is a task of its own, so a cancelled caller does not cancel the run of the others.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use hashbrown::HashMap;
 use tokio::sync::oneshot;
 use tracing::Instrument;
+
+use crate::task::{Started, start_in_place};
 
 /// The runs in progress, by key. `T` is the outcome of a run, `M` the state in which it starts.
 pub(crate) struct SingleFlight<T, M> {
@@ -16,7 +18,7 @@ pub(crate) struct SingleFlight<T, M> {
 }
 
 struct Runs<T, M> {
-    by_key: HashMap<Box<str>, Run<T, M>>,
+    by_key: HashMap<Arc<str>, Run<T, M>>,
     /// The number of runs started so far, which is the number of the next run.
     count: u64,
 }
@@ -66,11 +68,12 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         Arc::new(Self { runs: Mutex::new(Runs { by_key: HashMap::new(), count: 0 }) })
     }
 
-    /// Joins the key's run if there is one and `may_join` accepts its start state. Otherwise spawns
-    /// `run` and registers it under the key, in place of a run that was not accepted.
+    /// Joins the key's run if there is one and `may_join` accepts its start state. Otherwise starts
+    /// `run` and registers it under the key, in place of a run that was not accepted. The run is
+    /// polled once in place, and spawned if it waits.
     pub(crate) fn join_or_start<R: Future<Output = T> + Send + 'static>(
         self: &Arc<Self>,
-        key: &str,
+        key: impl Into<Arc<str>>,
         may_join: impl FnOnce(&M) -> bool,
         start: M,
         run: impl FnOnce() -> R,
@@ -78,7 +81,9 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         let (waiter, guard) = self.join_or_lead(key, may_join, start);
         if let Some(guard) = guard {
             let run = run();
-            tokio::spawn(async move { guard.complete(run.await) }.in_current_span());
+            if let Started::Waiting(run) = start_in_place(async move { guard.complete(run.await) }) {
+                tokio::spawn(run.in_current_span());
+            }
         }
         waiter
     }
@@ -87,12 +92,12 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
     /// executes the run itself.
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
-        key: &str,
+        key: impl Into<Arc<str>>,
         may_join: impl FnOnce(&M) -> bool,
         start: M,
     ) -> JoinOutcome<T, M> {
-        let mut runs = self.runs();
-        if let Some(run) = runs.by_key.get(key)
+        let (key, mut runs) = (key.into(), self.runs());
+        if let Some(run) = runs.by_key.get(&key)
             && may_join(&run.start)
         {
             return (
@@ -104,11 +109,11 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         runs.count += 1;
         let (complete, receiver) = oneshot::channel();
         let outcome = receiver.map(Result::ok).boxed().shared();
-        runs.by_key.insert(key.into(), Run { number, start: start.clone(), outcome: outcome.clone() });
+        runs.by_key.insert(Arc::clone(&key), Run { number, start: start.clone(), outcome: outcome.clone() });
         // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and
         // with it its `Registration`, whose `Drop` takes this lock.
         drop(runs);
-        let registration = Registration { map: Arc::clone(self), key: key.into(), number };
+        let registration = Registration { map: Arc::clone(self), key, number };
         (Waiter { outcome, start, is_leader: true }, Some(LeaderGuard { registration, complete }))
     }
 }
@@ -122,7 +127,7 @@ impl<T, M> SingleFlight<T, M> {
 /// The entry of a run in the map. Removes it when dropped.
 struct Registration<T, M> {
     map: Arc<SingleFlight<T, M>>,
-    key: Box<str>,
+    key: Arc<str>,
     number: u64,
 }
 
@@ -240,7 +245,8 @@ mod tests {
             let handle = runtime.handle().clone();
             drop(runtime);
             let _inside = handle.enter();
-            let waiter = SingleFlight::<u8, ()>::new().join_or_start("k", |()| true, (), || async { 1 });
+            let run = || std::future::pending();
+            let waiter = SingleFlight::<u8, ()>::new().join_or_start("k", |()| true, (), run);
             sender.send(waiter.outcome.now_or_never())
         });
         assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)), Ok(Some(None)));

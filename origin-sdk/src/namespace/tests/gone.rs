@@ -309,7 +309,7 @@ async fn a_copy_read_before_a_newer_value_was_written_does_not_replace_it_in_mem
         for loads in [false, true] {
             options.put(&KEY, Some(1), cache.position()).await;
             clock.advance(FRESH);
-            let read = inner.begin_read(&text);
+            let read = inner.begin_read(text.as_str());
             let copy = cache.core().store.get(&text).await.unwrap().unwrap();
             if loads {
                 options.get_or_load(&KEY, async move |_, _| Ok(value)).await.unwrap();

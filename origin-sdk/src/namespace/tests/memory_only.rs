@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Work;
 use crate::loader::boxed;
+use crate::namespace::run::TaskStart;
 use crate::{Freshness, Key, Layer, Scope, StaleReason, Storage, Tag};
 
 /// A value that serde knows nothing of.
@@ -76,7 +77,10 @@ async fn a_caller_that_missed_before_another_load_ended_gets_its_value() {
     let numbers: Namespace<Number, u64> = cache.memory_namespace(LIFETIME).build();
     load(&numbers, 7).await;
     let second = |_, _| async { Ok(8) };
-    let cached = numbers.load_missed(&KEY, boxed(Work::Loader, second, Some), None).await.unwrap();
+    let cached = numbers
+        .load_missed(&KEY, &KEY.to_text().into(), boxed(Work::Loader, second, Some), None, TaskStart::InPlace)
+        .await
+        .unwrap();
     assert_eq!((*cached.value, cached.layer), (7, Layer::Memory));
 }
 

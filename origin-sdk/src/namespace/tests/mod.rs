@@ -9,6 +9,7 @@ mod fidelity;
 mod flights;
 mod freshness;
 mod gone;
+mod in_place;
 mod lag;
 mod lifetimes;
 mod load_errors;
