@@ -337,7 +337,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Returns the outcome of a load whose value another load has stored, in this process or in
     /// another one.
     pub(super) fn found_in_store(&self, request: &LoadRequest<V>, entry: Arc<Entry<V>>) -> LoadedValue<V> {
-        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
+        let (started_at, valid_at) = (request.start.at, entry.loaded_at);
         let layer = if self.shared_form.is_some() { Layer::Redis } else { Layer::Memory };
         LoadedValue { entry, started_at, valid_at, layer, freshness: Freshness::Fresh }
     }
@@ -345,7 +345,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Returns the entry to serve in place of a load that failed.
     fn fallback(&self, request: &LoadRequest<V>) -> Option<LoadedValue<V>> {
         let entry = request.fallback.clone().filter(|entry| self.may_serve_on_error(entry))?;
-        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
+        let (started_at, valid_at) = (request.start.at, entry.loaded_at);
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
         Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness })
     }

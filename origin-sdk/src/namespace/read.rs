@@ -317,7 +317,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
         match entry.state(&self.core.journal, now) {
             EntryState::Fresh => {
-                let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
+                let (expiry, delta, beta) = (entry.expiry(), entry.delta(), self.options.xfetch_beta);
                 let drawn = xfetch::may_be_due(now, expiry, delta, beta).then(draw);
                 let refresh = drawn.filter(|&rand| xfetch::is_due(now, expiry, delta, beta, rand));
                 Lookup::Hit(Servable { entry, layer, freshness: Freshness::Fresh, refresh })
@@ -364,7 +364,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     pub(super) fn may_serve_on_error(&self, entry: &Entry<V>) -> bool {
         let now = self.core.clock.now();
-        let in_window = !entry.meta.lifetime.remaining(entry.age(now)).sie_for().is_zero();
+        let in_window = !entry.lifetime().remaining(entry.age(now)).sie_for().is_zero();
         in_window && !entry.is_ended() && entry.verdict(&self.core.journal) != Verdict::Removed
     }
 
