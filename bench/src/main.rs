@@ -1,6 +1,7 @@
 //! Measures reads of the origin SDK and of other caches. `cargo xtask bench` runs it, also under
 //! callgrind, and writes the results to `BENCHMARKS.md`.
 
+mod growth;
 mod hit_ratio;
 mod hits;
 mod subjects;
@@ -33,6 +34,12 @@ enum Command {
     },
     /// Measure which part of the reads of several traces memory answers, and print JSON
     HitRatio,
+    /// Measure the time of hits and writes of caches of 1,000 to this many entries, and print JSON
+    Growth {
+        /// The most entries
+        #[arg(default_value_t = 10_000_000)]
+        entries: u64,
+    },
     /// Measure the time of reads, interleaved over all caches, and print JSON
     Memory {
         /// How often each cache is measured; the result is the median
@@ -45,6 +52,7 @@ fn main() {
     match Arguments::parse().command {
         Command::Hits { subject, count } => hits::run(&subject, count, false),
         Command::Misses { subject, count } => hits::run(&subject, count, true),
+        Command::Growth { entries } => growth::run(entries),
         Command::HitRatio => hit_ratio::run(),
         Command::Memory { rounds } => wall_time::run(rounds),
     }

@@ -82,8 +82,11 @@ static LOADS: AtomicU64 = AtomicU64::new(0);
 fn load(id: u64) -> Value {
     LOADS.fetch_add(1, Ordering::Relaxed);
     let digit = (id % 10) as usize;
-    LETTERS[digit..digit + 100].to_owned()
+    LETTERS[digit..digit + VALUE_BYTES].to_owned()
 }
+
+/// The bytes of a value's text.
+pub(crate) const VALUE_BYTES: usize = 100;
 
 /// The values are parts of this.
 const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\

@@ -2,6 +2,7 @@
 //! interleaved run, and writes BENCHMARKS.md.
 
 mod edge;
+mod growth;
 mod hit_ratio;
 mod instructions;
 mod machine;
@@ -23,7 +24,8 @@ use crate::command::{cargo, run_for_lines, run_quietly};
 use crate::paths;
 
 /// The caches in the order of the page's columns.
-const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
+const SUBJECTS: [&str; 7] =
+    ["strata", "strata_memory", "quick_cache", "quick_cache_async", "lru", "moka", "foyer"];
 
 /// The instructions of a hit in memory, and the deviation that is allowed, in percent. They depend
 /// on the code and the compiler alone, not on the machine's load.
@@ -42,6 +44,12 @@ pub(crate) enum Bench {
     /// Measure the part of the reads that memory answers beside other caches, and write
     /// BENCHMARKS.md
     HitRatio,
+    /// Measure hits and writes of caches of 1,000 to 10,000,000 entries, and write BENCHMARKS.md
+    Growth {
+        /// The most entries; ten million take 4 GB
+        #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+        entries: u64,
+    },
     /// Check the number of instructions of a hit in memory
     Instructions,
     /// Measure hits of the edge worker beside those of bare workers, Hono, nginx and Varnish, and
@@ -59,8 +67,12 @@ pub(crate) enum Bench {
 }
 
 /// The measurements that write BENCHMARKS.md, with their defaults, in its order.
-const ALL: [Bench; 3] =
-    [Bench::Memory { rounds: 21 }, Bench::HitRatio, Bench::Edge { seconds: 3, rounds: 3 }];
+const ALL: [Bench; 4] = [
+    Bench::Memory { rounds: 21 },
+    Bench::HitRatio,
+    Bench::Growth { entries: 10_000_000 },
+    Bench::Edge { seconds: 3, rounds: 3 },
+];
 
 /// Runs a measurement, or all of them.
 ///
@@ -79,6 +91,7 @@ async fn run_one(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory::run(*rounds).await,
         Bench::HitRatio => hit_ratio::run().await,
+        Bench::Growth { entries } => growth::run(*entries).await,
         Bench::Instructions => check_instructions().await,
         Bench::Edge { seconds, rounds } => {
             edge::run(&edge::Options { duration: Duration::from_secs(*seconds), rounds: *rounds }).await
