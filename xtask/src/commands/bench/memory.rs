@@ -107,19 +107,18 @@ of Strata to {PEER}. Goal: at most 1.00.
     page.push_str(
         "
 Peers: `quick_cache` and the others look the key up and insert a value that is there at once;
-`quick_cache_async` loads it by `get_or_insert_async`, for which other callers of the key wait, and is
-the fair peer of a miss. `strata_memory` is a namespace in memory alone, `strata` one with a shared
-tier, here the embedded store. A miss of Strata also registers the load with the journal's position
-and with its other loads and writes, checks for cycles of loads, and obeys a timeout and a limit of
-loaders; with a shared tier it claims a lease and serialises the value too.
+`quick_cache_async` loads it by `get_or_insert_async`, for which other callers of the key wait, and
+is the fair peer of a miss. `strata_memory` is a namespace in memory alone, `strata` one with a
+shared tier, here the embedded store. A miss of Strata also registers the load with the journal's
+position and with its other loads and writes, checks for cycles of loads, and obeys a timeout and a
+limit of loaders; with a shared tier it claims a lease and serialises the value too.
 ",
     );
     let _ = writeln!(
         page,
         "
-The bytes that an entry takes beyond the text of its key and its value, as the allocator was asked
-for them. `strata` also holds the encoded values of the embedded store, which takes the place of
-Redis here. Goal: at most {OVERHEAD_GOAL}.
+The allocated bytes of an entry beyond the text of its key and its value. `strata` also holds
+the encoded values of the embedded store, which takes the place of Redis here. Goal: at most {OVERHEAD_GOAL}.
 
 | entries | {} |
 |---|{}",
@@ -135,12 +134,12 @@ Redis here. Goal: at most {OVERHEAD_GOAL}.
     let _ = writeln!(
         page,
         "
-{} The tier charges 216 bytes for an entry, and `origin-sdk/tests/memory_cost.rs` checks that a full
-tier takes its budget within a tenth. Of these 216, 128 are the entry (16 the counts of its `Arc`, 16
-the pointer to its key, 16 that to its tags, 16 its position, 18 its lifetime, 16 its age), 16 the
-counts of the value's `Arc`, 54 its slot, and the rest its places in the hash map and among the
-evicted keys. At most 120 would need the value inside of its entry, which `Cached::value`, an
-`Arc<V>`, rules out.",
+{} The tier charges 216 bytes for an entry, and `origin-sdk/tests/memory_cost.rs` checks
+that a full tier takes its budget within a tenth. Of these 216, 128 are the entry (16 the counts of
+its `Arc`, 16 the pointer to its key, 16 that to its tags, 16 its position, 18 its lifetime, 16 its
+age), 16 the counts of the value's `Arc`, 54 its slot, and the rest its places in the hash map and
+among the evicted keys. At most 120 would need the value inside of its entry, which `Cached::value`,
+an `Arc<V>`, rules out.",
         reached(is_reached)
     );
     page
