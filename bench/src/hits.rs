@@ -1,4 +1,4 @@
-//! Reads of keys that memory holds, in one thread and in a fixed order.
+//! Reads of keys that memory holds, or of new ones, in one thread and in a fixed order.
 
 use std::hint::black_box;
 
@@ -8,19 +8,20 @@ use crate::subjects::{NAMES, Subject};
 /// The number of keys, all of which the cache holds.
 pub(crate) const KEYS: u64 = 1_000;
 
-/// Reads `count` times from the subject of this name.
-pub(crate) fn run(subject: &str, count: u64) {
-    if for_subject!(subject, read(count)).is_none() {
+/// Reads `count` times from the subject of this name: keys that it holds, or new ones.
+pub(crate) fn run(subject: &str, count: u64, are_new: bool) {
+    if for_subject!(subject, read(count, are_new)).is_none() {
         eprintln!("expected one of {}, got {subject:?}", NAMES.join(", "));
         std::process::exit(2);
     }
 }
 
-fn read<S: Subject>(count: u64) {
+fn read<S: Subject>(count: u64, are_new: bool) {
     let (cache, mut key) = (filled::<S>(), String::with_capacity(64));
     cache.run(async {
         for n in 0..count {
-            black_box(cache.get_or_load(nth(n), &mut key).await);
+            let id = if are_new { KEYS + n } else { nth(n) };
+            black_box(cache.get_or_load(id, &mut key).await);
         }
     });
 }

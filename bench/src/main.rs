@@ -2,6 +2,7 @@
 //! callgrind, and writes the results to `BENCHMARKS.md`.
 
 mod fleet;
+mod growth;
 mod hit_ratio;
 mod hits;
 mod invalidate;
@@ -31,8 +32,21 @@ enum Command {
         /// How many reads
         count: u64,
     },
+    /// Read keys that memory does not hold, each once, for the same profiler
+    Misses {
+        /// The cache: strata, or one of the peers
+        subject: String,
+        /// How many reads
+        count: u64,
+    },
     /// Measure which part of the reads of several traces memory answers, and print JSON
     HitRatio,
+    /// Measure the time of hits and writes of caches of 1,000 to this many entries, and print JSON
+    Growth {
+        /// The most entries
+        #[arg(default_value_t = 10_000_000)]
+        entries: u64,
+    },
     /// Measure the time of reads, interleaved over all caches, and print JSON
     Memory {
         /// How often each cache is measured; the result is the median
@@ -84,7 +98,15 @@ struct Redis {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Hits { subject, count } => {
-            hits::run(&subject, count);
+            hits::run(&subject, count, false);
+            Ok(())
+        }
+        Command::Misses { subject, count } => {
+            hits::run(&subject, count, true);
+            Ok(())
+        }
+        Command::Growth { entries } => {
+            growth::run(entries);
             Ok(())
         }
         Command::HitRatio => {

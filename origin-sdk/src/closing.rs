@@ -1,8 +1,9 @@
 //! The orderly end of a cache: what runs finishes first, then the background tasks stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How far a cache has been closed. Later phases compare as greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,29 +54,34 @@ impl Closing {
 }
 
 /// The number of tasks of one kind that run.
-pub(crate) struct Running(watch::Sender<usize>);
-
-impl Default for Running {
-    fn default() -> Self {
-        Self(watch::channel(0).0)
-    }
+#[derive(Default)]
+pub(crate) struct Running {
+    count: AtomicUsize,
+    /// Notified when the last task has ended.
+    ended: Notify,
 }
 
 impl Running {
     /// Counts a task until the guard is dropped.
     pub(crate) fn begin(self: &Arc<Self>) -> RunningGuard {
-        self.0.send_modify(|running| *running += 1);
+        self.count.fetch_add(1, Ordering::AcqRel);
         RunningGuard(Arc::clone(self))
     }
 
     pub(crate) fn count(&self) -> usize {
-        *self.0.borrow()
+        self.count.load(Ordering::Acquire)
     }
 
     /// Waits until no task runs.
     pub(crate) async fn none(&self) {
-        // Fails if the sender is dropped, which this reference prevents.
-        let _ = self.0.subscribe().wait_for(|running| *running == 0).await;
+        loop {
+            // Created before the count is read, so that no notification is missed in between.
+            let ended = self.ended.notified();
+            if self.count() == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 }
 
@@ -84,6 +90,8 @@ pub(crate) struct RunningGuard(Arc<Running>);
 
 impl Drop for RunningGuard {
     fn drop(&mut self) {
-        self.0.0.send_modify(|running| *running -= 1);
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.ended.notify_waiters();
+        }
     }
 }

@@ -62,6 +62,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Returns a number that no other cache of this process has.
+    pub(crate) fn number(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
     /// Appends an invalidation, or queues it. Runs in a task of its own: if the caller disconnects
     /// after its database has committed, the invalidation is sent all the same.
     pub(crate) async fn invalidate(&self, mode: Mode, scopes: Vec<Scope>) -> Receipt {

@@ -1,13 +1,14 @@
 //! A cached value, and the metadata that decides whether it may be served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use shared_keys::{Lifetime, Position, Scope, ScopeHash, Tag, Verdict};
 
 use crate::clock::{Clock, nanos};
 use crate::journal::Journal;
+use crate::memory::Keyed;
 use crate::stampede::xfetch;
 
 /// The metadata of a value, stored beside it in every tier.
@@ -37,14 +38,16 @@ pub(crate) fn storable(lifetime: Lifetime) -> Lifetime {
         .stale_if_error(part(lifetime.sie_for()))
 }
 
-/// A decoded value in memory.
+/// A decoded value in memory. Its fields are as small as they can be, since there are millions.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {
     pub(crate) value: Arc<V>,
-    pub(crate) meta: Meta,
     pub(crate) key: Box<str>,
-    /// The scopes of the key, its prefixes and the tags.
-    scopes: Box<[ScopeHash]>,
+    pub(crate) tags: Box<[Tag]>,
+    pub(crate) loaded_at: Position,
+    lifetime: CompactLifetime,
+    /// How long the loader ran, in microseconds.
+    delta: u32,
     /// The clock's reading in nanoseconds when this entry was created.
     created_at: u64,
     /// The value's age at `created_at`, in nanoseconds. It can exceed the clock's reading.
@@ -52,13 +55,31 @@ pub(crate) struct Entry<V> {
     /// The journal's change count when the entry was last found valid.
     valid_at: AtomicU64,
     /// The clock's reading, in nanoseconds, until which the lifetime need not be looked at: see
-    /// [`is_plain`](Self::is_plain).
+    /// [`is_plain`](Self::is_plain). 0 once the entry has [ended](Self::end).
     plain_until: AtomicU64,
-    /// Whether a newer load or write has found that there is nothing to keep. Readers that hold
-    /// this entry to serve it if their own load fails then must not.
-    is_ended: AtomicBool,
     /// Whether the value stands for an absent one.
     pub(crate) is_negative: bool,
+}
+
+/// A [storable] lifetime: the milliseconds of its parts, in the six bytes that [`MAX_PART`] takes.
+#[derive(Debug, Clone, Copy)]
+struct CompactLifetime([[u8; 6]; 3]);
+
+impl CompactLifetime {
+    fn new(lifetime: Lifetime) -> Self {
+        let part = |part: Duration| {
+            let [bytes @ .., _, _] = (part.min(MAX_PART).as_millis() as u64).to_le_bytes();
+            bytes
+        };
+        Self([lifetime.fresh_for(), lifetime.swr_for(), lifetime.sie_for()].map(part))
+    }
+
+    fn get(self) -> Lifetime {
+        let [fresh, swr, sie] = self
+            .0
+            .map(|[a, b, c, d, e, f]| Duration::from_millis(u64::from_le_bytes([a, b, c, d, e, f, 0, 0])));
+        Lifetime::fresh(fresh).stale_while_revalidate(swr).stale_if_error(sie)
+    }
 }
 
 /// Whether an entry may be served.
@@ -81,6 +102,13 @@ pub(crate) fn scopes(key: &str, tags: &[Tag]) -> Vec<ScopeHash> {
     ScopeHash::of_key(key).into_iter().chain(tags).collect()
 }
 
+impl<V: Send + Sync + 'static> Keyed for Entry<V> {
+    #[inline]
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 impl<V> Entry<V> {
     /// Creates an entry whose value has this age at the clock's reading `now`.
     ///
@@ -98,27 +126,48 @@ impl<V> Entry<V> {
         if meta.loaded_at.is_ahead_of(clock.unix_ms().saturating_sub(age_ms)) {
             meta.loaded_at = Position::ZERO;
         }
-        let (scopes, created_at) = (scopes(key, &meta.tags).into(), nanos(now));
         Self {
             value,
-            meta,
             key: key.into(),
-            scopes,
-            created_at,
+            tags: meta.tags.into(),
+            loaded_at: meta.loaded_at,
+            lifetime: CompactLifetime::new(meta.lifetime),
+            delta: u32::try_from(meta.delta.as_micros()).unwrap_or(u32::MAX),
+            created_at: nanos(now),
             initial_age: nanos(age),
             valid_at: AtomicU64::new(0),
-            plain_until: AtomicU64::new(0),
-            is_ended: AtomicBool::new(false),
+            plain_until: AtomicU64::new(1),
             is_negative: false,
         }
+    }
+
+    /// Returns the metadata to store beside the value in another tier.
+    pub(crate) fn meta(&self) -> Meta {
+        let (loaded_at, lifetime, delta) = (self.loaded_at, self.lifetime(), self.delta());
+        Meta { loaded_at, lifetime, delta, tags: self.tags.to_vec() }
+    }
+
+    pub(crate) fn lifetime(&self) -> Lifetime {
+        self.lifetime.get()
+    }
+
+    /// Returns how long the loader ran; zero if that is unknown. Counted up to 71 minutes.
+    pub(crate) fn delta(&self) -> Duration {
+        Duration::from_micros(self.delta.into())
+    }
+
+    /// Computes the scopes. They are needed only after records have been applied, and would take
+    /// more memory than the rest of the entry.
+    fn scopes(&self) -> Vec<ScopeHash> {
+        scopes(&self.key, &self.tags)
     }
 
     /// Makes a valid entry [plain](Self::is_plain) while it is fresh, no XFetch draw makes it due for a
     /// refresh, and it has not been in this process for `memory_ttl`.
     pub(crate) fn plain_within(mut self, xfetch_beta: f64, memory_ttl: Option<Duration>) -> Self {
-        let until = xfetch::earliest(self.expiry(), self.meta.delta, xfetch_beta);
+        let until = xfetch::earliest(self.expiry(), self.delta(), xfetch_beta);
         let removal = memory_ttl.map_or(u64::MAX, |ttl| self.created_at.saturating_add(nanos(ttl)));
-        self.plain_until = AtomicU64::new(nanos(until).min(removal));
+        self.plain_until = AtomicU64::new(nanos(until).min(removal).max(1));
         self
     }
 
@@ -134,12 +183,11 @@ impl<V> Entry<V> {
 
     /// Ends the entry: it is not served again, also by readers that hold it already.
     pub(crate) fn end(&self) {
-        self.is_ended.store(true, Ordering::Release);
         self.plain_until.store(0, Ordering::Release);
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        self.is_ended.load(Ordering::Acquire)
+        self.plain_until.load(Ordering::Acquire) == 0
     }
 
     pub(crate) fn age(&self, now: Duration) -> Duration {
@@ -159,7 +207,7 @@ impl<V> Entry<V> {
 
     /// Returns the clock's reading at which the entry becomes stale.
     pub(crate) fn expiry(&self) -> Duration {
-        let fresh_for = nanos(self.meta.lifetime.fresh_for());
+        let fresh_for = nanos(self.lifetime().fresh_for());
         Duration::from_nanos(self.created_at.saturating_add(fresh_for).saturating_sub(self.initial_age))
     }
 
@@ -171,7 +219,7 @@ impl<V> Entry<V> {
         if self.valid_at.load(Ordering::Acquire) == changes {
             return Verdict::Valid;
         }
-        let verdict = journal.verdict(&self.scopes, self.meta.loaded_at);
+        let verdict = journal.verdict(&self.scopes(), self.loaded_at);
         if verdict == Verdict::Valid {
             self.valid_at.store(changes, Ordering::Release);
         }
@@ -180,12 +228,12 @@ impl<V> Entry<V> {
 
     /// Like [`verdict`](Self::verdict), but as if the entry had been loaded at `position`.
     pub(crate) fn verdict_since(&self, journal: &Journal, position: Position) -> Verdict {
-        journal.verdict(&self.scopes, position)
+        journal.verdict(&self.scopes(), position)
     }
 
     pub(crate) fn state(&self, journal: &Journal, now: Duration) -> EntryState {
         let age = self.age(now);
-        let left = self.meta.lifetime.remaining(age);
+        let left = self.lifetime().remaining(age);
         match self.verdict(journal) {
             Verdict::Removed => EntryState::Unusable { by_journal: true },
             _ if self.is_ended() => EntryState::Unusable { by_journal: false },

@@ -6,18 +6,17 @@
 //! that began before a `put`. Each of them registers here while it is under way, each write of the
 //! key marks it, and an overtaken value does not enter the tiers.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use shared_keys::Position;
 
 /// The loads and writes under way, by key. A key without any takes no memory.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    states: Mutex<HashMap<Box<str>, KeyState>>,
+    states: Mutex<HashMap<Arc<str>, KeyState>>,
     writes: WriteCounts,
 }
 
@@ -88,7 +87,7 @@ pub(crate) struct WriteInFlight(Registration);
 
 struct Registration {
     in_flight: Arc<InFlight>,
-    key: Box<str>,
+    key: Arc<str>,
     position: Position,
     /// The writes that had begun when this was registered, with this one if it is a write; `None`
     /// for a value if one of them had not ended.
@@ -97,14 +96,15 @@ struct Registration {
 
 impl InFlight {
     /// Registers a load that starts at this position. Call it before the loader.
-    pub(crate) fn load(self: &Arc<Self>, key: &str, position: Position) -> ValueInFlight {
+    pub(crate) fn load(self: &Arc<Self>, key: impl Into<Arc<str>>, position: Position) -> ValueInFlight {
+        let key = key.into();
         let writes_begun = {
             let mut states = self.lock();
-            let state = states.entry(key.into()).or_default();
+            let state = states.entry(Arc::clone(&key)).or_default();
             state.guards += 1;
             (state.writes == 0).then_some(state.writes_begun)
         };
-        ValueInFlight(Registration { in_flight: Arc::clone(self), key: key.into(), position, writes_begun })
+        ValueInFlight(Registration { in_flight: Arc::clone(self), key, position, writes_begun })
     }
 
     /// Returns a mark for a read of the store. Every write of the key overtakes it. Call it before
@@ -120,16 +120,17 @@ impl InFlight {
 
     /// Begins a write, which overtakes everything that is under way to the key and not newer than
     /// `position`. Call it before the tiers change, and drop the result afterwards.
-    pub(crate) fn write(self: &Arc<Self>, key: &str, position: Position) -> WriteInFlight {
+    pub(crate) fn write(self: &Arc<Self>, key: impl Into<Arc<str>>, position: Position) -> WriteInFlight {
+        let key = key.into();
         let writes_begun = {
             let mut states = self.lock();
-            self.writes.begin(key);
-            Some(states.entry(key.into()).or_default().begin_write(position))
+            self.writes.begin(&key);
+            Some(states.entry(Arc::clone(&key)).or_default().begin_write(position))
         };
-        WriteInFlight(Registration { in_flight: Arc::clone(self), key: key.into(), position, writes_begun })
+        WriteInFlight(Registration { in_flight: Arc::clone(self), key, position, writes_begun })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, KeyState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, KeyState>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +170,7 @@ impl ValueInFlight {
             in_flight.writes.begin(key);
             Some(state.begin_write(position))
         };
-        let (in_flight, key) = (Arc::clone(in_flight), key.clone());
+        let (in_flight, key) = (Arc::clone(in_flight), Arc::clone(key));
         Some(WriteInFlight(Registration { in_flight, key, position, writes_begun }))
     }
 }

@@ -24,7 +24,7 @@ pub(crate) trait Dependency: Send + Sync {
 impl<V: Send + Sync> Dependency for Entry<V> {
     fn add_to<'a>(&'a self, tags: &mut TagSet<'a>) {
         tags.insert_key(&self.key);
-        self.meta.tags.iter().for_each(|tag| tags.insert_tag(tag));
+        self.tags.iter().for_each(|tag| tags.insert_tag(tag));
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn note_read<V: Send + Sync + 'static>(
 ) {
     note(|gathered| {
         // A stale value must not become fresh again in the next layer.
-        let (age, whole) = (entry.age(now), entry.meta.lifetime);
+        let (age, whole) = (entry.age(now), entry.lifetime());
         let (left, ttl_secs) = match freshness {
             Freshness::Fresh => (whole.remaining(age), signed_secs(whole.remaining(age).fresh_for())),
             // A value that a record has expired is stale at any age.

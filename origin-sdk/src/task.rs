@@ -1,9 +1,38 @@
-//! Background tasks: aborted with their owners, or started again when they have ended.
+//! Background tasks: started in place, aborted with their owners, or started again when they have
+//! ended.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use std::task::{Context, Poll, Waker};
+
 use tokio::task::JoinHandle;
+
+/// A task that was polled once.
+pub(crate) enum Started<F: Future> {
+    /// It has ended, or panicked.
+    Ended(Option<F::Output>),
+    /// It waits. Poll it again at once: its first poll left no waker.
+    Waiting(Pin<Box<F>>),
+}
+
+/// Polls a task once, in the caller's thread. A task that ends at once needs no thread to wake up,
+/// which takes longer than the task.
+///
+/// # Panics
+/// Outside of a Tokio runtime, as a spawned task would.
+pub(crate) fn start_in_place<F: Future>(task: F) -> Started<F> {
+    drop(tokio::runtime::Handle::current());
+    let mut task = Box::pin(task);
+    let poll = || task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    match catch_unwind(AssertUnwindSafe(poll)) {
+        Ok(Poll::Ready(output)) => Started::Ended(Some(output)),
+        Ok(Poll::Pending) => Started::Waiting(task),
+        Err(_) => Started::Ended(None),
+    }
+}
 
 /// Aborts its task when dropped.
 pub(crate) struct AbortOnDrop<T = ()>(pub(crate) JoinHandle<T>);

@@ -43,9 +43,12 @@ pub(crate) trait Subject: Sync {
 macro_rules! for_subject {
     ($name:expr, $function:ident($($argument:expr),*)) => {
         match $name {
-            "strata" => Some($function::<$crate::subjects::Strata>($($argument),*)),
+            "strata" => Some($function::<$crate::subjects::Strata<true>>($($argument),*)),
+            "strata_memory" => Some($function::<$crate::subjects::Strata<false>>($($argument),*)),
             #[cfg(feature = "peers")]
             "quick_cache" => Some($function::<$crate::subjects::peers::QuickCache>($($argument),*)),
+            #[cfg(feature = "peers")]
+            "quick_cache_async" => Some($function::<$crate::subjects::peers::QuickCacheAsync>($($argument),*)),
             #[cfg(feature = "peers")]
             "moka" => Some($function::<$crate::subjects::peers::Moka>($($argument),*)),
             #[cfg(feature = "peers")]
@@ -60,8 +63,11 @@ macro_rules! for_subject {
 /// The names of all subjects.
 pub(crate) const NAMES: &[&str] = &[
     "strata",
+    "strata_memory",
     #[cfg(feature = "peers")]
     "quick_cache",
+    #[cfg(feature = "peers")]
+    "quick_cache_async",
     #[cfg(feature = "peers")]
     "moka",
     #[cfg(feature = "peers")]
@@ -73,11 +79,19 @@ pub(crate) const NAMES: &[&str] = &[
 /// The number of loads so far, of all caches.
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
-/// Returns the value of a key, as a loader would.
+/// Returns the value of a key, as a loader would. It costs little beside the caches themselves.
 fn load(id: u64) -> Value {
     LOADS.fetch_add(1, Ordering::Relaxed);
-    format!("{id:>100}")
+    let digit = (id % 10) as usize;
+    LETTERS[digit..digit + VALUE_BYTES].to_owned()
 }
+
+/// The bytes of a value's text.
+pub(crate) const VALUE_BYTES: usize = 100;
+
+/// The values are parts of this.
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz\
+                       abcdefghijklmnopqrstuvwxyzabcdefgh";
 
 /// Renders the key of a cache with text keys.
 #[cfg(feature = "peers")]

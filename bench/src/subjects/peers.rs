@@ -1,5 +1,6 @@
 //! Other caches in memory, as their documentation uses them.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,28 @@ impl Subject for QuickCache {
             self.0.insert(key.clone(), Arc::clone(&value));
             value
         })
+    }
+
+    async fn put(&self, id: u64, key: &mut String) {
+        render(id, key);
+        self.0.insert(key.clone(), Arc::new(load(id)));
+    }
+}
+
+/// `quick_cache`, with a loader that other callers of the key wait for, as those of Strata do.
+pub(crate) struct QuickCacheAsync(quick_cache::sync::Cache<String, Arc<Value>>);
+
+impl Subject for QuickCacheAsync {
+    fn with_entries(entries: usize) -> Self {
+        Self(quick_cache::sync::Cache::new(entries))
+    }
+
+    async fn get_or_load(&self, id: u64, key: &mut String) -> Arc<Value> {
+        render(id, key);
+        let loaded =
+            self.0.get_or_insert_async(key.as_str(), async move { Ok::<_, Infallible>(Arc::new(load(id))) });
+        let Ok(value) = loaded.await;
+        value
     }
 
     async fn put(&self, id: u64, key: &mut String) {

@@ -19,14 +19,14 @@ origin_sdk::keys! {
     pub tag Group { id: u64 } = "group:{id}";
 }
 
-/// The origin SDK with the embedded store.
-pub(crate) struct Strata {
+/// The origin SDK: with the embedded store, or with values in memory alone.
+pub(crate) struct Strata<const IS_SHARED: bool> {
     pages: Namespace<Page, Value>,
     cache: Cache,
     runtime: Runtime,
 }
 
-impl Subject for Strata {
+impl<const IS_SHARED: bool> Subject for Strata<IS_SHARED> {
     fn with_entries(entries: usize) -> Self {
         // No worker of the runtime runs while a hit is measured: the follower has no work for an
         // hour.
@@ -35,7 +35,12 @@ impl Subject for Strata {
         let hour = Duration::from_secs(3600);
         let builder = Cache::builder("bench").memory_entries(entries).memory_bytes(1 << 30).max_lag(hour);
         let cache = runtime.block_on(builder.build()).unwrap_or_else(|error| fail(&error));
-        let pages = cache.namespace(Lifetime::fresh(10 * hour)).build();
+        let lifetime = Lifetime::fresh(10 * hour);
+        let pages = if IS_SHARED {
+            cache.namespace(lifetime).build()
+        } else {
+            cache.memory_namespace(lifetime).build()
+        };
         Self { pages, cache, runtime }
     }
 

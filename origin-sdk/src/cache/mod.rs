@@ -82,7 +82,7 @@ impl Cache {
     /// # let cache = Cache::builder("shop").build().await.unwrap();
     /// let rules: Namespace<PriceRule, Rule> =
     ///     cache.memory_namespace(Lifetime::fresh(Duration::from_secs(600))).build();
-    /// let compile = |_, _| async { Ok(Box::new(|cents| cents * 9 / 10) as Rule) };
+    /// let compile = |_, _| async { Ok(Box::new(|cents: u64| cents * 9 / 10) as Rule) };
     /// let rule = rules.get_or_load(&PriceRule { id: 7 }, compile).await.unwrap();
     /// assert_eq!((rule.value)(1_000), 900);
     /// # assert_eq!(rules.get_cached(&PriceRule { id: 7 }).await.unwrap().layer, Layer::Memory);

@@ -17,14 +17,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::DefaultHashBuilder;
 
-use self::shard::Shard;
+pub(crate) use self::shard::Keyed;
+use self::shard::{AnyEntry, Shard, downcast};
 use crate::cache_line::OwnLine;
 
 /// The number of shards. With 16 of them two threads seldom wait for the same lock.
 const SHARDS: usize = 16;
-/// The assumed cost of an entry beyond its value and key: its slot, its place in the hash map, and
-/// the fields of [`Entry`](crate::entry::Entry).
-const OVERHEAD_BYTES: usize = 256;
+/// The bytes of an entry beyond its value and the text of its key, as `tests/memory_cost.rs`
+/// measures them: its slot, its place in the hash map and among the evicted keys, the fields of
+/// [`Entry`](crate::entry::Entry), and the counts of two `Arc`s.
+const OVERHEAD_BYTES: usize = 216;
 
 /// Values of any type by key. A hit locks one shard.
 pub(crate) struct Memory {
@@ -71,25 +73,25 @@ impl Memory {
     /// Returns what `serve` makes of the entry of a key, if there is one of this type, under the
     /// lock of its shard. Marks the entry as used.
     #[inline]
-    pub(crate) fn read<T: Any + Send + Sync, R>(
+    pub(crate) fn read<T: Keyed + Send + Sync, R>(
         &self,
         key: &[u8],
         serve: impl FnOnce(&T) -> Option<R>,
     ) -> Option<R> {
         let hash = self.hash(key);
-        self.shard(shard_of(hash)).use_entry(hash, key)?.downcast_ref().and_then(serve)
+        self.shard(shard_of(hash)).use_entry(hash, key).and_then(|(_, entry)| serve(entry))
     }
 
     /// Returns the entry of a key if there is one of this type, and marks it as used.
-    pub(crate) fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
+    pub(crate) fn get<T: Keyed + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
         self.get_bytes(key.as_bytes())
     }
 
     /// Like [`get`](Self::get), with the bytes of the key's text.
-    pub(crate) fn get_bytes<T: Any + Send + Sync>(&self, key: &[u8]) -> Option<Arc<T>> {
+    pub(crate) fn get_bytes<T: Keyed + Send + Sync>(&self, key: &[u8]) -> Option<Arc<T>> {
         let hash = self.hash(key);
-        let entry = Arc::clone(self.shard(shard_of(hash)).use_entry(hash, key)?);
-        entry.downcast().ok()
+        let held = Arc::clone(self.shard(shard_of(hash)).use_entry::<T>(hash, key)?.0);
+        owned(held)
     }
 
     /// Stores an entry whose decoded value takes about `bytes`, and evicts until the bounds hold
@@ -97,18 +99,18 @@ impl Memory {
     ///
     /// Returns `false` if the entry alone exceeds the bounds: then the key holds nothing
     /// afterwards.
-    pub(crate) fn put<T: Any + Send + Sync>(&self, key: &str, entry: Arc<T>, bytes: usize) -> bool {
-        let bytes = bytes.saturating_add(key.len() + OVERHEAD_BYTES);
-        let hash = self.hash(key.as_bytes());
+    pub(crate) fn put<T: Keyed + Send + Sync>(&self, entry: &Arc<T>, bytes: usize) -> bool {
+        let bytes = bytes.saturating_add(entry.key().len() + OVERHEAD_BYTES);
+        let hash = self.hash(entry.key().as_bytes());
         if bytes > self.max_bytes || self.max_entries == 0 {
-            self.remove(&mut self.shard(shard_of(hash)), hash, key);
+            self.remove(&mut self.shard(shard_of(hash)), hash, entry.key());
             return false;
         }
         let replaced = {
             let mut shard = self.shard(shard_of(hash));
             self.held.entries.fetch_add(1, Ordering::Relaxed);
             self.held.bytes.fetch_add(bytes, Ordering::Relaxed);
-            let replaced = shard.put(hash, key, entry, bytes);
+            let replaced = shard.put(hash, Arc::<T>::clone(entry), bytes);
             self.release(replaced.as_ref().map(|(_, bytes)| *bytes));
             replaced
         };
@@ -116,7 +118,7 @@ impl Memory {
         // The first victim is of the same shard, where the new entry competes for its place.
         let mut victim = shard_of(hash);
         while let Some(evicted) = self.exceeded_bound()
-            && self.evict_one(victim, Some((hash, key)))
+            && self.evict_one(victim, Some((hash, entry.key())))
         {
             evicted.fetch_add(1, Ordering::Relaxed);
             victim = self.held.next_victim.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +130,7 @@ impl Memory {
     pub(crate) fn remove_entry<T>(&self, key: &str, entry: &Arc<T>) {
         let hash = self.hash(key.as_bytes());
         let mut shard = self.shard(shard_of(hash));
-        let is_same = |held: &Arc<_>| std::ptr::addr_eq(Arc::as_ptr(held), Arc::as_ptr(entry));
+        let is_same = |held: &AnyEntry| std::ptr::addr_eq(Arc::as_ptr(held), Arc::as_ptr(entry));
         if shard.entry(hash, key).is_some_and(is_same) {
             self.remove(&mut shard, hash, key);
         }
@@ -136,7 +138,7 @@ impl Memory {
 
     /// Removes a key, unless its entry is of this type and `spares` it. Returns the entry if it was
     /// of this type.
-    pub(crate) fn remove_unless<T: Any + Send + Sync>(
+    pub(crate) fn remove_unless<T: Keyed + Send + Sync>(
         &self,
         key: &str,
         spares: impl FnOnce(&T) -> bool,
@@ -144,14 +146,14 @@ impl Memory {
         let hash = self.hash(key.as_bytes());
         let removed = {
             let mut shard = self.shard(shard_of(hash));
-            if shard.entry(hash, key).and_then(|entry| entry.downcast_ref()).is_some_and(spares) {
+            if shard.entry(hash, key).and_then(downcast).is_some_and(spares) {
                 return None;
             }
             let removed = shard.remove(hash, key);
             self.release(removed.as_ref().map(|slot| slot.bytes));
             removed
         };
-        removed?.entry.downcast().ok()
+        owned(removed?.entry)
     }
 
     /// Removes everything, as eviction would.
@@ -223,6 +225,12 @@ impl Memory {
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the entry if it is of this type.
+fn owned<T: Keyed + Send + Sync>(entry: AnyEntry) -> Option<Arc<T>> {
+    let entry: Arc<dyn Any + Send + Sync> = entry;
+    entry.downcast().ok()
 }
 
 /// Returns the shard of a hash, by bits that its hash map does not use.

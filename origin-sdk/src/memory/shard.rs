@@ -20,11 +20,26 @@ use super::recent::RecentKeys;
 const MAX_USES: u8 = 3;
 /// The small queue holds one of this many entries.
 const SMALL_PART: usize = 100;
+/// The slots grow by one of this many.
+const GROWTH: usize = 8;
 /// How many entries of the main queue an entry of the small one is compared with.
 const COMPARISONS: usize = 2;
 
-/// A value of any type.
-pub(super) type AnyEntry = Arc<dyn Any + Send + Sync>;
+/// An entry of any type.
+pub(super) type AnyEntry = Arc<dyn Keyed + Send + Sync>;
+
+/// An entry that has its key: a slot does not have it a second time.
+pub(crate) trait Keyed: Any {
+    /// Returns the key, which never changes.
+    fn key(&self) -> &str;
+}
+
+/// Returns the entry as one of this type.
+#[inline]
+pub(super) fn downcast<T: Keyed>(entry: &AnyEntry) -> Option<&T> {
+    let entry: &(dyn Any + Send + Sync) = &**entry;
+    entry.downcast_ref()
+}
 
 /// A part of the entries, under one lock.
 #[derive(Default)]
@@ -38,10 +53,9 @@ pub(super) struct Shard {
     evicted: RecentKeys,
 }
 
-/// An entry and its key.
+/// An entry and its place in the order of eviction.
 pub(super) struct Slot {
     hash: u64,
-    key: Box<str>,
     pub(super) entry: AnyEntry,
     /// The bytes that the entry counts for.
     pub(super) bytes: usize,
@@ -52,36 +66,41 @@ pub(super) struct Slot {
 }
 
 impl Shard {
-    /// Returns the entry of a key, and counts the use.
+    /// Returns the entry of a key if there is one of this type, and counts the use.
+    ///
+    /// Finds it by its whole hash, and then compares the key. Of two keys with the same 64 bits,
+    /// one is a miss.
     #[inline]
-    pub(super) fn use_entry(&mut self, hash: u64, key: &[u8]) -> Option<&AnyEntry> {
-        let place = self.place(hash, key)?;
+    pub(super) fn use_entry<T: Keyed>(&mut self, hash: u64, key: &[u8]) -> Option<(&AnyEntry, &T)> {
+        let place = *self.places.find(hash, |&place| self.slots[place as usize].hash == hash)?;
         let slot = &mut self.slots[place as usize];
+        let entry: &T = downcast(&slot.entry)?;
+        if entry.key().as_bytes() != key {
+            return None;
+        }
         slot.uses = (slot.uses + 1).min(MAX_USES);
-        Some(&slot.entry)
+        Some((&slot.entry, entry))
     }
 
     /// Returns the entry of a key.
     pub(super) fn entry(&self, hash: u64, key: &str) -> Option<&AnyEntry> {
-        self.place(hash, key.as_bytes()).map(|place| &self.slots[place as usize].entry)
+        self.place(hash, key).map(|place| &self.slots[place as usize].entry)
     }
 
     /// Stores an entry. Returns the one that it replaces, and the bytes that this one counted for.
-    pub(super) fn put(
-        &mut self,
-        hash: u64,
-        key: &str,
-        entry: AnyEntry,
-        bytes: usize,
-    ) -> Option<(AnyEntry, usize)> {
-        if let Some(place) = self.place(hash, key.as_bytes()) {
+    pub(super) fn put(&mut self, hash: u64, entry: AnyEntry, bytes: usize) -> Option<(AnyEntry, usize)> {
+        if let Some(place) = self.place(hash, entry.key()) {
             let slot = &mut self.slots[place as usize];
             return Some((mem::replace(&mut slot.entry, entry), mem::replace(&mut slot.bytes, bytes)));
         }
         let (place, links) = (self.slots.len() as u32, Links::default());
         // A key that returns was used once more.
         let uses = self.evicted.remove(hash).map_or(0, |uses| (uses + 1).min(MAX_USES));
-        self.slots.push(Slot { hash, key: key.into(), entry, bytes, links, is_main: false, uses });
+        if self.slots.len() == self.slots.capacity() {
+            // Doubling would leave a third of the places empty.
+            self.slots.reserve_exact((self.slots.len() / GROWTH).max(GROWTH));
+        }
+        self.slots.push(Slot { hash, entry, bytes, links, is_main: false, uses });
         self.places.insert_unique(hash, place, |&place| self.slots[place as usize].hash);
         self.push(place);
         None
@@ -89,13 +108,13 @@ impl Shard {
 
     /// Removes a key.
     pub(super) fn remove(&mut self, hash: u64, key: &str) -> Option<Slot> {
-        let place = self.place(hash, key.as_bytes())?;
+        let place = self.place(hash, key)?;
         Some(self.remove_at(place))
     }
 
     /// Evicts an entry, but never that of the key `spared`. Returns `None` if there is no other.
     pub(super) fn evict(&mut self, spared: Option<(u64, &str)>) -> Option<Slot> {
-        let spared = spared.and_then(|(hash, key)| self.place(hash, key.as_bytes()));
+        let spared = spared.and_then(|(hash, key)| self.place(hash, key));
         if self.slots.len() == usize::from(spared.is_some()) {
             return None;
         }
@@ -185,9 +204,8 @@ impl Shard {
         (self.slots.len(), self.slots.iter().map(|slot| slot.bytes).sum())
     }
 
-    #[inline]
-    fn place(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let is_same = |&place: &u32| self.slots[place as usize].key.as_bytes() == key;
+    fn place(&self, hash: u64, key: &str) -> Option<u32> {
+        let is_same = |&place: &u32| self.slots[place as usize].entry.key() == key;
         self.places.find(hash, is_same).copied()
     }
 

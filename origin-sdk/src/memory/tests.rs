@@ -4,6 +4,22 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A value under its key.
+struct Item<T> {
+    key: Box<str>,
+    value: T,
+}
+
+impl<T: 'static> Keyed for Item<T> {
+    fn key(&self) -> &str {
+        &self.key
+    }
+}
+
+fn item<T>(key: &str, value: T) -> Arc<Item<T>> {
+    Arc::new(Item { key: key.into(), value })
+}
+
 /// Returns the entries and bytes that the shards really hold.
 fn held(memory: &Memory) -> (usize, usize) {
     let held = memory.shards.iter().map(|shard| shard.lock().unwrap().held());
@@ -20,9 +36,9 @@ proptest! {
         let memory = Memory::new(max_entries, max_bytes);
         for (n, bytes) in puts {
             let key = format!("key:{n}");
-            let is_held = memory.put(&key, Arc::new(n), bytes);
+            let is_held = memory.put(&item(&key, n), bytes);
             prop_assert_eq!(is_held, bytes + key.len() + OVERHEAD_BYTES <= max_bytes);
-            prop_assert_eq!(memory.get::<u8>(&key).is_some(), is_held);
+            prop_assert_eq!(memory.get::<Item<u8>>(&key).is_some(), is_held);
             let (entries, bytes) = held(&memory);
             prop_assert_eq!((memory.held.entries.load(Ordering::Relaxed), memory.held.bytes.load(Ordering::Relaxed)), (entries, bytes));
             prop_assert!(entries <= max_entries && bytes <= max_bytes);
@@ -34,36 +50,36 @@ proptest! {
 fn a_value_of_almost_the_whole_budget_is_held() {
     let memory = Memory::new(100, 64 << 20);
     for n in 0..50 {
-        memory.put(&format!("small:{n}"), Arc::new(n), 10_000);
+        memory.put(&item(&format!("small:{n}"), n), 10_000);
     }
-    assert!(memory.put("large", Arc::new("x"), (64 << 20) - 1024));
-    assert!(memory.get::<&str>("large").is_some());
+    assert!(memory.put(&item("large", "x"), (64 << 20) - 1024));
+    assert!(memory.get::<Item<&str>>("large").is_some());
 }
 
 #[test]
 fn one_entry_is_the_bound_if_one_is_allowed() {
     let memory = Memory::new(1, 1 << 20);
     for n in 0..100 {
-        memory.put(&format!("key:{n}"), Arc::new(n), 10);
+        memory.put(&item(&format!("key:{n}"), n), 10);
         assert_eq!(held(&memory).0, 1);
     }
-    assert!(memory.get::<i32>("key:99").is_some());
+    assert!(memory.get::<Item<i32>>("key:99").is_some());
 }
 
 #[test]
 fn what_was_used_last_outlives_what_was_not() {
     let memory = Memory::new(1_000, 1 << 30);
     for n in 0..1_000 {
-        memory.put(&format!("old:{n}"), Arc::new(n), 10);
+        memory.put(&item(&format!("old:{n}"), n), 10);
     }
     let used: Vec<_> = (0..100).map(|n| format!("old:{n}")).collect();
     for n in 0..500 {
         for key in &used {
-            memory.get::<i32>(key);
+            memory.get::<Item<i32>>(key);
         }
-        memory.put(&format!("new:{n}"), Arc::new(n), 10);
+        memory.put(&item(&format!("new:{n}"), n), 10);
     }
-    assert!(used.iter().all(|key| memory.get::<i32>(key).is_some()));
+    assert!(used.iter().all(|key| memory.get::<Item<i32>>(key).is_some()));
 }
 
 #[test]
@@ -74,7 +90,7 @@ fn concurrent_puts_leave_the_bounds_intact() {
             let memory = &memory;
             scope.spawn(move || {
                 for n in 0..5_000_usize {
-                    memory.put(&format!("key:{}", (n * 7 + thread) % 200), Arc::new(n), n % 9_000);
+                    memory.put(&item(&format!("key:{}", (n * 7 + thread) % 200), n), n % 9_000);
                 }
             });
         }
@@ -90,40 +106,40 @@ fn concurrent_puts_leave_the_bounds_intact() {
 #[test]
 fn a_value_beyond_the_budget_is_refused_and_ends_the_old_one() {
     let memory = Memory::new(100, 16 << 10);
-    memory.put("a", Arc::new(1), 10);
-    assert!(!memory.put("a", Arc::new(2), 16 << 10));
-    assert!(memory.get::<i32>("a").is_none());
+    memory.put(&item("a", 1), 10);
+    assert!(!memory.put(&item("a", 2), 16 << 10));
+    assert!(memory.get::<Item<i32>>("a").is_none());
     assert_eq!(held(&memory), (0, 0));
 }
 
 #[test]
 fn another_type_under_the_same_key_is_a_miss() {
     let memory = Memory::new(100, 1 << 20);
-    memory.put("a", Arc::new(1_i32), 4);
-    assert!(memory.get::<String>("a").is_none());
-    assert_eq!(memory.get::<i32>("a").as_deref(), Some(&1));
+    memory.put(&item("a", 1_i32), 4);
+    assert!(memory.get::<Item<String>>("a").is_none());
+    assert_eq!(memory.get::<Item<i32>>("a").map(|item| item.value), Some(1));
 }
 
 #[test]
 fn a_removal_spares_an_entry_by_its_content_and_never_one_of_another_type() {
     let memory = Memory::new(100, 1 << 20);
-    memory.put("a", Arc::new(1), 4);
-    assert!(memory.remove_unless("a", |&value: &i32| value == 1).is_none());
-    assert_eq!(memory.remove_unless("a", |&value: &i32| value == 2).as_deref(), Some(&1));
-    memory.put("a", Arc::new("text"), 4);
-    assert!(memory.remove_unless("a", |_: &i32| true).is_none());
+    memory.put(&item("a", 1), 4);
+    assert!(memory.remove_unless("a", |item: &Item<i32>| item.value == 1).is_none());
+    assert_eq!(memory.remove_unless("a", |item: &Item<i32>| item.value == 2).map(|item| item.value), Some(1));
+    memory.put(&item("a", "text"), 4);
+    assert!(memory.remove_unless("a", |_: &Item<i32>| true).is_none());
     assert_eq!(held(&memory), (0, 0));
 }
 
 #[test]
 fn removing_an_entry_spares_the_one_that_replaced_it() {
     let memory = Memory::new(100, 1 << 20);
-    let (old, new) = (Arc::new(1), Arc::new(2));
-    memory.put("a", Arc::clone(&new), 4);
+    let (old, new) = (item("a", 1), item("a", 2));
+    memory.put(&new, 4);
     memory.remove_entry("a", &old);
-    assert!(memory.get::<i32>("a").is_some());
+    assert!(memory.get::<Item<i32>>("a").is_some());
     memory.remove_entry("a", &new);
-    assert!(memory.get::<i32>("a").is_none());
+    assert!(memory.get::<Item<i32>>("a").is_none());
 }
 
 #[test]
@@ -131,13 +147,13 @@ fn keys_that_are_read_once_do_not_evict_popular_ones() {
     let memory = Memory::new(1_000, 1 << 30);
     let popular: Vec<_> = (0..500).map(|n| format!("popular:{n}")).collect();
     for key in &popular {
-        memory.put(key, Arc::new(1), 10);
-        memory.get::<i32>(key);
+        memory.put(&item(key, 1), 10);
+        memory.get::<Item<i32>>(key);
     }
     for n in 0..5_000 {
-        memory.put(&format!("once:{n}"), Arc::new(n), 10);
+        memory.put(&item(&format!("once:{n}"), n), 10);
     }
-    let held = popular.iter().filter(|key| memory.get::<i32>(key).is_some()).count();
+    let held = popular.iter().filter(|key| memory.get::<Item<i32>>(key).is_some()).count();
     assert!(held >= 490, "{held} of 500");
 }
 
@@ -148,10 +164,10 @@ fn a_loop_over_more_keys_than_fit_has_hits() {
     let mut hits = 0;
     for n in 0..60_000 {
         let key = format!("key:{}", n % 1_500);
-        if memory.get::<i32>(&key).is_some() {
+        if memory.get::<Item<i32>>(&key).is_some() {
             hits += 1;
         } else {
-            memory.put(&key, Arc::new(n), 10);
+            memory.put(&item(&key, n), 10);
         }
     }
     assert!(hits > 60_000 / 3, "{hits} hits");
@@ -160,15 +176,15 @@ fn a_loop_over_more_keys_than_fit_has_hits() {
 #[test]
 fn removals_in_any_order_leave_the_other_entries() {
     let memory = Memory::new(1_000, 1 << 30);
-    let entries: Vec<_> = (0..300_usize).map(|n| (format!("key:{n}"), Arc::new(n))).collect();
-    for (key, entry) in &entries {
-        memory.put(key, Arc::clone(entry), 10);
+    let entries: Vec<_> = (0..300_usize).map(|n| format!("key:{n}")).map(|key| item(&key, ())).collect();
+    for entry in &entries {
+        memory.put(entry, 10);
     }
-    for (key, entry) in entries.iter().step_by(3).rev() {
-        memory.remove_entry(key, entry);
+    for entry in entries.iter().step_by(3).rev() {
+        memory.remove_entry(&entry.key, entry);
     }
     assert_eq!(held(&memory).0, 200);
-    for (n, (key, _)) in entries.iter().enumerate() {
-        assert_eq!(memory.get::<usize>(key).is_some(), n % 3 != 0, "{key}");
+    for (n, entry) in entries.iter().enumerate() {
+        assert_eq!(memory.get::<Item<()>>(&entry.key).is_some(), n % 3 != 0, "{}", entry.key);
     }
 }

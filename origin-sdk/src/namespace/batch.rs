@@ -17,6 +17,7 @@ use super::batch_load::{BatchLoad, BatchLoader, batch_loader, load_many, load_to
 use super::caller::Awaited;
 use super::load::LoadWaiter;
 use super::read::{Lookup, StoreRead};
+use super::run::TaskStart;
 use crate::cached::Cached;
 use crate::entry::Entry;
 use crate::error::{BoxError, LoadError, Work};
@@ -210,9 +211,10 @@ where
             self.refresh(&stale.key, boxed(Work::Loader, &loader, Some), stale.rand);
         }
         let loads = stream::iter(misses).map(async |missed| {
-            let loader = boxed(Work::Loader, &loader, Some);
-            let caller = self.inner.caller(false);
-            (missed.index, self.load_missed(&missed.key, caller, loader, missed.fallback).await)
+            let (loader, text) = (boxed(Work::Loader, &loader, Some), missed.key.to_text().into());
+            let (caller, start) = (self.inner.caller(false), TaskStart::Spawned);
+            let loaded = self.load_missed(&missed.key, &text, caller, loader, missed.fallback, start).await;
+            (missed.index, loaded)
         });
         let mut loads = loads.buffer_unordered(LOADS_AT_ONCE);
         while let Some((index, result)) = loads.next().await {
@@ -325,8 +327,9 @@ where
         let (start, is_batch) = (self.inner.start(), missed.len() > 1);
         let (mut loads, mut led) = (Vec::new(), HashSet::new());
         let waiters = missed.iter().map(|missed| {
+            let text = missed.key.to_text().into();
             let (request, (mut waiter, guard)) =
-                self.join_or_lead(&missed.key, start, is_batch, missed.fallback.clone(), missed.rand);
+                self.join_or_lead(&missed.key, &text, start, is_batch, missed.fallback.clone(), missed.rand);
             let flight = Arc::as_ptr(&waiter.start.flight);
             if let Some(guard) = guard {
                 loads.push(BatchLoad { key: missed.key.clone(), request, guard });
@@ -355,7 +358,7 @@ where
             BatchContext::new(allowed.iter().map(|&index| (texts[index].clone(), LoadContext::default())));
         let load = load_many(loader, allowed.iter().map(|&index| keys[index].clone()).collect(), contexts);
         let flights: Vec<_> =
-            allowed.iter().map(|&index| Flight::new(self.inner.load_key(&texts[index]))).collect();
+            allowed.iter().map(|&index| Flight::new(self.inner.core.number(), &*texts[index])).collect();
         let values = self.inner.run_uncached(load, &context, &flights).await;
         let values = values.map(|values| {
             let cached = |value: Result<V, LoadError>| value.map(|value| Cached::loaded(Arc::new(value)));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, join};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::load::{LoadOutcome, LoadRequest, RunningLoad};
-use super::run::LoaderOutput;
+use super::run::{LoaderOutput, TaskStart};
 use crate::entry::Entry;
 use crate::error::{BoxError, LoadError, Work};
 use crate::loader::{BatchContext, LoadContext, LoadFuture};
@@ -91,7 +92,10 @@ pub(super) async fn load_together<K, V>(
         .into_iter()
         .map(|load| async move {
             let lease_request = inner.lease_request(&load.request);
-            let lease = inner.try_acquire(&lease_request, &load.request).await;
+            let lease = match inner.shared_form {
+                Some(_) => inner.try_acquire(&lease_request, &load.request).await,
+                None => inner.held_or_unavailable(&load.request),
+            };
             (load, lease_request, lease)
         })
         .collect();
@@ -136,7 +140,10 @@ async fn load_ready<K, V>(
                 let failed = inner.finish(&load.request, None, Err(LoadError::failed_elsewhere())).await;
                 load.guard.complete(failed);
             }
-            LeaseOutcome::Acquired(lease) => batch.push((load, Some(lease))),
+            LeaseOutcome::Acquired(mut lease) => {
+                lease.start_renewal();
+                batch.push((load, Some(lease)));
+            }
             LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => batch.push((load, None)),
         }
     }
@@ -156,11 +163,16 @@ async fn load_batch<K, V>(
     V: Send + Sync + 'static,
 {
     let keys = batch.iter().map(|(load, _)| load.key.clone()).collect();
-    let contexts = batch.iter().map(|(load, _)| (load.request.key.clone(), load.request.context.clone()));
+    let contexts =
+        batch.iter().map(|(load, _)| (load.request.key.as_ref().into(), load.request.context.clone()));
     let (whole, contexts) = (LoadContext::default(), BatchContext::new(contexts));
     let flights: Vec<_> = batch.iter().map(|(load, _)| Arc::clone(&load.request.flight)).collect();
-    let load = inner.run_loader(load_many(loader, keys, contexts), &whole, &flights);
-    let (mut values, delta) = match inner.within_hard_timeout(since, load).await {
+    let output = {
+        let load = load_many(loader, keys, contexts);
+        let load = pin!(inner.run_loader(load, &whole, &flights, TaskStart::Spawned));
+        inner.within_hard_timeout(since, load).await
+    };
+    let (mut values, delta) = match output {
         Ok(LoaderOutput { value, delta }) => (value, Ok(delta)),
         Err(error) => (Values::new(), Err(error)),
     };
@@ -168,7 +180,7 @@ async fn load_batch<K, V>(
         .into_iter()
         .map(|(load, lease)| {
             let BatchLoad { request, guard, .. } = load;
-            let value = values.remove(&request.key).transpose();
+            let value = values.remove(&*request.key).transpose();
             let output = delta.clone().and_then(|delta| Ok(LoaderOutput { value: value?, delta }));
             if whole.is_built_on_stale() {
                 request.context.set_built_on_stale();

@@ -20,6 +20,9 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Acquires the key's lease, or waits until another process has stored the value. A failing
     /// store costs the lease, not the load.
     pub(super) async fn acquire_lease(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
+        if self.shared_form.is_none() {
+            return self.held_or_unavailable(request);
+        }
         let mut lease_request = self.lease_request(request);
         match self.try_acquire(&lease_request, request).await {
             LeaseOutcome::Held(left) => self.wait_for_lease(&mut lease_request, request, left).await,
@@ -42,22 +45,22 @@ impl<V: Send + Sync + 'static> Inner<V> {
         )
     }
 
-    /// Acquires the key's lease unless another process holds it, or another load of this process
-    /// has put the value into memory since the caller looked there.
-    ///
-    /// Without a shared tier there is no lease: the value of another process cannot be read.
+    /// Returns the value in memory, if another load has put it there since the caller looked.
+    /// Otherwise there is no lease: values in memory alone cannot be had from other processes.
+    pub(super) fn held_or_unavailable(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
+        let held = self.core.memory.get(&request.key);
+        match self.judge(held, Layer::Memory, self.core.clock.now(), || request.rand) {
+            Lookup::Hit(found) if found.refresh.is_none() => LeaseOutcome::Found(found.entry),
+            _ => LeaseOutcome::Unavailable,
+        }
+    }
+
+    /// Acquires the key's lease unless another process holds it.
     pub(super) async fn try_acquire(
         &self,
         lease_request: &LeaseRequest,
         request: &LoadRequest<V>,
     ) -> LeaseOutcome<Arc<Entry<V>>> {
-        if self.shared_form.is_none() {
-            let held = self.core.memory.get(&request.key);
-            return match self.judge(held, Layer::Memory, self.core.clock.now(), || request.rand) {
-                Lookup::Hit(found) if found.refresh.is_none() => LeaseOutcome::Found(found.entry),
-                _ => LeaseOutcome::Unavailable,
-            };
-        }
         // Without the journal this process cannot tell which loads are worth waiting for.
         if self.core.journal.is_lagging(request.start.at) {
             return LeaseOutcome::Unavailable;

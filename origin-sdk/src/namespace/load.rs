@@ -1,7 +1,10 @@
 //! Loads in this process: a caller joins the key's load or starts it, and the load runs its loader
 //! and stores the value.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use shared_keys::{Key, Position, ScopeHash, Verdict};
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::caller::{Awaited, Caller};
-use super::run::LoaderOutput;
+use super::run::{LoaderOutput, TaskStart};
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
@@ -19,8 +22,9 @@ use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::in_flight::ValueInFlight;
 use crate::loader::{BoxLoader, LoadContext, LoadFuture};
 use crate::spans;
-use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Waiter};
+use crate::stampede::{Flight, JoinOutcome, Lease, LeaseOutcome, Run, Waiter};
 use crate::store::Outcome;
+use crate::task::{Started, start_in_place};
 
 /// The moment at which a load starts: the clock, and the journal as this process knows it.
 ///
@@ -110,7 +114,7 @@ impl<V> LoadedValue<V> {
 
 /// One load of one key.
 pub(super) struct LoadRequest<V> {
-    pub(super) key: Box<str>,
+    pub(super) key: Arc<str>,
     /// The scopes that are known before the value is: the key's, and those of the tags that follow
     /// from it.
     pub(super) scopes: Vec<ScopeHash>,
@@ -123,6 +127,15 @@ pub(super) struct LoadRequest<V> {
     /// The XFetch draw that triggered this refresh, or 1.0 for a foreground load. It rejects
     /// another process's copy that the same draw would also refresh.
     pub(super) rand: f64,
+}
+
+/// How a caller starts a load, if none runs that it may join.
+struct LoadPlan<V> {
+    fallback: Option<Arc<Entry<V>>>,
+    rand: f64,
+    start: TaskStart,
+    /// Creates the span of the load.
+    span: fn(&'static str) -> Span,
 }
 
 /// Where a load got its value.
@@ -141,14 +154,14 @@ where
     pub(super) async fn await_running_load(
         &self,
         key: &K,
+        text: &str,
         caller: &mut Caller,
         held: Option<&Arc<Entry<V>>>,
     ) -> Result<Option<Cached<V>>, LoadError> {
-        let text = key.to_text();
-        let Some((waiter, now)) = self.join_running(key, &text) else { return Ok(None) };
+        let Some((waiter, now)) = self.join_running(key, text) else { return Ok(None) };
         let is_lagging = self.inner.core.journal.is_lagging(now.at);
         let Some(miss) = waiter.start.miss_at(now.at).filter(|_| !is_lagging) else { return Ok(None) };
-        self.inner.forbid_cycle(&text)?;
+        self.inner.forbid_cycle(text)?;
         match self.inner.await_load(&waiter, caller, held.or(miss.fallback.as_ref())).await? {
             Awaited::Cached(cached) => Ok(Some(cached)),
             Awaited::Absent | Awaited::Again => {
@@ -160,23 +173,33 @@ where
 
     /// Loads a key that no layer has: joins the key's load if this caller may, else starts one with
     /// the loader.
+    ///
+    /// A load starts in place only if its caller has nothing else to do meanwhile. A caller with a
+    /// fallback waits for the soft timeout as well, and loads inside of loaders would fill the
+    /// stack.
     pub(super) async fn load_missed(
         &self,
         key: &K,
+        text: &Arc<str>,
         mut caller: Caller,
         loader: BoxLoader<'_, K, Option<V>>,
         fallback: Option<Arc<Entry<V>>>,
+        start: TaskStart,
     ) -> Result<Cached<V>, LoadError> {
-        let text = key.to_text();
-        self.inner.forbid_cycle(&text)?;
+        self.inner.forbid_cycle(text)?;
+        let has_other_work = fallback.is_some() || Run::current().is_some();
+        let start = if has_other_work { TaskStart::Spawned } else { start };
         let mut loader = Some(loader);
         loop {
-            if let Some(result) = self.inner.back_off(&text, fallback.as_ref()) {
+            if let Some(result) = self.inner.back_off(text, fallback.as_ref()) {
                 return result;
             }
-            let waiter = match self.join_running(key, &text) {
+            let waiter = match self.join_running(key, text) {
                 Some((waiter, _)) => waiter,
-                None => self.join_or_start(key, &mut loader, fallback.clone(), 1.0, spans::load),
+                None => {
+                    let plan = LoadPlan { fallback: fallback.clone(), rand: 1.0, start, span: spans::load };
+                    self.join_or_start(key, text, &mut loader, plan)
+                }
             };
             waiter.start.note_miss(Miss { at: caller.called_at, fallback: fallback.clone() });
             match self.inner.await_load(&waiter, &caller, fallback.as_ref()).await? {
@@ -190,10 +213,12 @@ where
 
     /// Starts a refresh in the background, unless a load of the key is running or its source fails.
     pub(super) fn refresh(&self, key: &K, loader: BoxLoader<'_, K, Option<V>>, rand: f64) {
-        if self.inner.is_backing_off(&key.to_text()) {
+        let text: Arc<str> = key.to_text().into();
+        if self.inner.is_backing_off(&text) {
             return;
         }
-        if self.join_or_start(key, &mut Some(loader), None, rand, spans::refresh).is_leader {
+        let plan = LoadPlan { fallback: None, rand, start: TaskStart::Spawned, span: spans::refresh };
+        if self.join_or_start(key, &text, &mut Some(loader), plan).is_leader {
             self.inner.metrics.refreshes.add(1);
         }
     }
@@ -207,17 +232,17 @@ where
         self.inner.may_join(&waiter.start, now, scopes).then_some((waiter, now))
     }
 
-    /// Joins the key's load if this caller may, else starts one with the loader, in this span.
-    pub(super) fn join_or_start(
+    /// Joins the key's load if this caller may, else starts one with the loader.
+    fn join_or_start(
         &self,
         key: &K,
+        text: &Arc<str>,
         loader: &mut Option<BoxLoader<'_, K, Option<V>>>,
-        fallback: Option<Arc<Entry<V>>>,
-        rand: f64,
-        span: fn(&'static str) -> Span,
+        plan: LoadPlan<V>,
     ) -> LoadWaiter<V> {
-        let start = self.inner.start();
-        let (request, (waiter, guard)) = self.join_or_lead(key, start, false, fallback, rand);
+        let LoadPlan { fallback, rand, start, span } = plan;
+        let moment = self.inner.start();
+        let (request, (waiter, guard)) = self.join_or_lead(key, text, moment, false, fallback, rand);
         // A caller leads at most once, so its loader is still there. Without one the guard is
         // dropped here, and the waiters get an error.
         if let Some(guard) = guard
@@ -225,10 +250,18 @@ where
         {
             let (inner, load) = (Arc::clone(&self.inner), loader(key.clone(), request.context.clone()));
             let load = async move {
-                let outcome = inner.load(inner.acquire_lease(&request), &request, load).await;
+                let outcome = inner.load(&request, load, start).await;
                 guard.complete(outcome);
             };
-            tokio::spawn(load.instrument(span(self.inner.name)));
+            let load = load.instrument(span(self.inner.name));
+            match start {
+                TaskStart::Spawned => drop(tokio::spawn(load)),
+                TaskStart::InPlace => {
+                    if let Started::Waiting(load) = start_in_place(load) {
+                        tokio::spawn(load);
+                    }
+                }
+            }
         }
         waiter
     }
@@ -238,19 +271,21 @@ where
     pub(super) fn join_or_lead(
         &self,
         key: &K,
+        text: &Arc<str>,
         start: LoadStart,
         is_batch: bool,
         fallback: Option<Arc<Entry<V>>>,
         rand: f64,
     ) -> (LoadRequest<V>, JoinOutcome<LoadOutcome<V>, RunningLoad<V>>) {
-        let (text, context) = (key.to_text(), self.load_context(key));
-        let scopes = entry::scopes(&text, &context.tags());
+        let context = self.load_context(key);
+        let scopes = entry::scopes(text, &context.tags());
         let may_join = |running: &RunningLoad<V>| self.inner.may_join(running, start, || &scopes);
-        let flight = Flight::new(self.inner.load_key(&text));
+        let flight = Flight::new(self.inner.core.number(), Arc::clone(text));
         let load = RunningLoad { start, flight: Arc::clone(&flight), is_batch, last_miss: Arc::default() };
-        let joined = self.inner.loads.join_or_lead(&text, may_join, load);
-        let in_flight = self.inner.core.in_flight.load(&text, start.position);
-        (LoadRequest { key: text.into(), scopes, start, in_flight, flight, context, fallback, rand }, joined)
+        let joined = self.inner.loads.join_or_lead(Arc::clone(text), may_join, load);
+        let in_flight = self.inner.core.in_flight.load(Arc::clone(text), start.position);
+        let key = Arc::clone(text);
+        (LoadRequest { key, scopes, start, in_flight, flight, context, fallback, rand }, joined)
     }
 }
 
@@ -281,27 +316,48 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Runs a whole load: acquires the lease, runs the loader and stores its value.
     pub(super) async fn load(
         &self,
-        lease: impl Future<Output = LeaseOutcome<Arc<Entry<V>>>>,
         request: &LoadRequest<V>,
         loader: LoadFuture<Option<V>>,
+        start: TaskStart,
     ) -> LoadOutcome<V> {
         let _running = self.core.closing.work.begin();
         let mut acquired = None;
-        let source = self.within_hard_timeout(Instant::now(), async {
-            match lease.await {
-                LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
-                LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
-                LeaseOutcome::Acquired(lease) => acquired = Some(lease),
-                LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
-            }
-            let flights = [Arc::clone(&request.flight)];
-            self.run_loader(loader, &request.context, &flights).await.map(ValueSource::Loader)
-        });
-        match source.await {
+        let source = {
+            let source = pin!(self.value_source(request, loader, start, &mut acquired));
+            self.within_hard_timeout(Instant::now(), source).await
+        };
+        match source {
             Ok(ValueSource::Store(entry)) => Ok(Some(self.found_in_store(request, entry))),
             Ok(ValueSource::Loader(output)) => self.finish(request, acquired, Ok(output)).await,
             Err(error) => self.finish(request, acquired, Err(error)).await,
         }
+    }
+
+    /// Gets the value of another load, or runs the loader, under the lease if that is `acquired`.
+    async fn value_source(
+        &self,
+        request: &LoadRequest<V>,
+        loader: LoadFuture<Option<V>>,
+        start: TaskStart,
+        acquired: &mut Option<Lease>,
+    ) -> Result<ValueSource<V>, LoadError> {
+        match self.acquire_lease(request).await {
+            LeaseOutcome::Found(entry) => return Ok(ValueSource::Store(entry)),
+            LeaseOutcome::Failed => return Err(LoadError::failed_elsewhere()),
+            LeaseOutcome::Acquired(lease) => *acquired = Some(lease),
+            LeaseOutcome::Unavailable | LeaseOutcome::Held(_) => {}
+        }
+        let flights = [Arc::clone(&request.flight)];
+        let mut output = pin!(self.run_loader(loader, &request.context, &flights, start));
+        // A loader that ends at once needs no renewal of the lease.
+        let output = match poll_fn(|context| Poll::Ready(output.as_mut().poll(context))).await {
+            Poll::Ready(output) => output,
+            Poll::Pending => {
+                acquired.iter_mut().for_each(Lease::start_renewal);
+                output.await
+            }
+        };
+        output.map(ValueSource::Loader)
     }
 
     /// Stores the value of a loader and ends the lease. If there is nothing to keep, ends the key's
@@ -372,7 +428,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Returns the outcome of a load whose value another load has stored, in this process or in
     /// another one.
     pub(super) fn found_in_store(&self, request: &LoadRequest<V>, entry: Arc<Entry<V>>) -> LoadedValue<V> {
-        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
+        let (started_at, valid_at) = (request.start.at, entry.loaded_at);
         let layer = if self.shared_form.is_some() { Layer::Redis } else { Layer::Memory };
         LoadedValue { entry, started_at, valid_at, layer, freshness: Freshness::Fresh }
     }
@@ -380,7 +436,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Returns the entry to serve in place of a load that failed.
     fn fallback(&self, request: &LoadRequest<V>) -> Option<LoadedValue<V>> {
         let entry = request.fallback.clone().filter(|entry| self.may_serve_on_error(entry))?;
-        let (started_at, valid_at) = (request.start.at, entry.meta.loaded_at);
+        let (started_at, valid_at) = (request.start.at, entry.loaded_at);
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
         Some(LoadedValue { entry, started_at, valid_at, layer: Layer::Loader, freshness })
     }

@@ -87,7 +87,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
 
 impl<V: Send + Sync + 'static> Inner<V> {
     fn load_key<'a>(&self, text: &'a str) -> LoadKey<'a> {
-        LoadKey { cache: Arc::as_ptr(&self.core).addr(), text }
+        LoadKey { cache: self.core.number(), text }
     }
 
     /// Returns the metadata to store beside a new value, whose loader took `delta`.

@@ -99,7 +99,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         let meta = self.meta(&value, context, loaded_at, Duration::ZERO);
         let entry = self.entry(key, Arc::new(value), meta);
         let held: Option<Arc<Entry<V>>> = core.memory.get(key);
-        let is_newer = held.is_some_and(|held| held.meta.loaded_at > loaded_at);
+        let is_newer = held.is_some_and(|held| held.loaded_at > loaded_at);
         if is_newer || entry.verdict(&core.journal) != Verdict::Valid {
             return Placement::nowhere(Storage::Overtaken);
         }

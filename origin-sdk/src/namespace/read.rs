@@ -10,6 +10,7 @@ use shared_keys::{Key, Verdict};
 use tracing::Instrument;
 
 use super::key_text::with_text;
+use super::run::TaskStart;
 use super::{Inner, Namespace, OnDisconnect};
 use crate::cached::{Cached, Freshness, Layer, StaleReason};
 use crate::clock::COARSE_ERROR;
@@ -58,8 +59,9 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     ///
     /// `loader` gets a clone of the key. It is called only if this caller starts a load, so it may
     /// borrow, and clone what the load needs: a hit does not pay for that. The future that it
-    /// returns runs in a task of its own. Dropping the future of this call cancels nothing that
-    /// others wait for.
+    /// returns begins in the caller's task. If it waits, it continues in a task of its own, so
+    /// dropping the future of this call cancels nothing that others wait for. A loader that
+    /// computes for long without waiting belongs into `spawn_blocking`, as in any task.
     ///
     /// A loader may read through this and other namespaces. While it waits for another load, it
     /// does not count for the limit of
@@ -177,14 +179,15 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         F: FnOnce(K, LoadContext) -> L + Send,
         L: Future<Output = Result<V, BoxError>> + Send + 'static,
     {
-        let mut caller = self.inner.caller(false);
-        if let Some(cached) = self.await_running_load(key, &mut caller, held.as_ref()).await? {
+        let (text, mut caller) = (key.to_text(), self.inner.caller(false));
+        if let Some(cached) = self.await_running_load(key, &text, &mut caller, held.as_ref()).await? {
             return Ok(cached);
         }
-        match self.look_up_further(key, held).await {
+        match self.look_up_further(&text, held).await {
             Lookup::Hit(found) => Ok(self.serve_and_refresh(key, &found, loader)),
             Lookup::Miss(fallback) => {
-                self.load_missed(key, caller, boxed(Work::Loader, loader, Some), fallback).await
+                let (loader, start) = (boxed(Work::Loader, loader, Some), TaskStart::InPlace);
+                self.load_missed(key, &text.into(), caller, loader, fallback, start).await
             }
         }
     }
@@ -206,7 +209,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
         if self.inner.core.bypass {
             return None;
         }
-        match self.look_up_further(key, held).await {
+        match self.look_up_further(&key.to_text(), held).await {
             Lookup::Hit(found) => Some(self.inner.serve_found(&found)),
             Lookup::Miss(_) => {
                 self.inner.metrics.misses.add(1);
@@ -262,7 +265,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     }
 
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
-    async fn look_up_further(&self, key: &K, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
+    async fn look_up_further(&self, text: &str, held: Option<Arc<Entry<V>>>) -> Lookup<V> {
         let core = &self.inner.core;
         let (mut held, mut now) = (held, core.clock.now());
         if core.journal.is_lagging(now) {
@@ -275,12 +278,11 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                 hit => return hit,
             };
         }
-        let text = key.to_text();
-        let fallback = self.inner.fallback_of(&text, held);
+        let fallback = self.inner.fallback_of(text, held);
         if self.inner.shared_form.is_none() {
             return Lookup::Miss(fallback);
         }
-        let stored = self.inner.lookups.join_or_run(&text, self.inner.read_store(&text, now));
+        let stored = self.inner.lookups.join_or_run(text, self.inner.read_store(text, now));
         self.inner.judge_stored(stored.await, fallback)
     }
 
@@ -290,7 +292,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     {
         request_scope::note_uncached();
         let context = self.load_context(key);
-        let flights = [Flight::new(self.inner.load_key(&key.to_text()))];
+        let flights = [Flight::new(self.inner.core.number(), key.to_text())];
         let load = loader(key.clone(), context.clone());
         let value = self.inner.run_uncached(load, &context, &flights).await?;
         Ok(Cached::loaded(Arc::new(value)))
@@ -344,7 +346,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         }
         match entry.state(&self.core.journal, now) {
             EntryState::Fresh => {
-                let (expiry, delta, beta) = (entry.expiry(), entry.meta.delta, self.options.xfetch_beta);
+                let (expiry, delta, beta) = (entry.expiry(), entry.delta(), self.options.xfetch_beta);
                 let drawn = xfetch::may_be_due(now, expiry, delta, beta).then(draw);
                 let refresh = drawn.filter(|&rand| xfetch::is_due(now, expiry, delta, beta, rand));
                 Lookup::Hit(Servable { entry, layer, freshness: Freshness::Fresh, refresh })
@@ -391,7 +393,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     pub(super) fn may_serve_on_error(&self, entry: &Entry<V>) -> bool {
         let now = self.core.clock.now();
-        let in_window = !entry.meta.lifetime.remaining(entry.age(now)).sie_for().is_zero();
+        let in_window = !entry.lifetime().remaining(entry.age(now)).sie_for().is_zero();
         in_window && !entry.is_ended() && entry.verdict(&self.core.journal) != Verdict::Removed
     }
 

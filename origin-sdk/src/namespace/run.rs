@@ -1,6 +1,6 @@
-//! Runs of loaders and writers, each in a task of its own.
+//! Runs of loaders and writers, each as a task.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::loader::{LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
 use crate::stampede::{self, Flight, Run, RunGuard};
-use crate::task::AbortOnDrop;
+use crate::task::{AbortOnDrop, Started, start_in_place};
 
 /// The result of a loader, of one value or of many.
 pub(super) struct LoaderOutput<T> {
@@ -23,12 +23,22 @@ pub(super) struct LoaderOutput<T> {
     pub(super) delta: Duration,
 }
 
+/// Where a load and its loader begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TaskStart {
+    /// In the caller's task, until they first wait; then they continue in tasks of their own.
+    InPlace,
+    /// In tasks of their own: the caller has something else to do, or others to start.
+    Spawned,
+}
+
 impl<V: Send + Sync + 'static> Inner<V> {
     /// Awaits a load that started at `since`, until its hard timeout or until the cache is closed.
+    /// The load is pinned where it is, as it is too large to be moved for nothing.
     pub(super) async fn within_hard_timeout<T>(
         &self,
         since: Instant,
-        load: impl Future<Output = Result<T, LoadError>>,
+        load: Pin<&mut impl Future<Output = Result<T, LoadError>>>,
     ) -> Result<T, LoadError> {
         let timeout = self.options.hard_timeout;
         let load = tokio::time::timeout(timeout.saturating_sub(since.elapsed()), load);
@@ -53,10 +63,11 @@ impl<V: Send + Sync + 'static> Inner<V> {
         loader: LoadFuture<T>,
         context: &LoadContext,
         flights: &[Arc<Flight>],
+        start: TaskStart,
     ) -> Result<LoaderOutput<T>, LoadError> {
         let guard = RunGuard::start(&self.loaders, flights).await;
         let started_at = self.core.clock.now();
-        let result = run(Work::Loader, loader, context.clone(), Some(guard.run())).await;
+        let result = run(Work::Loader, loader, context.clone(), Some(guard.run()), start).await;
         let delta = self.core.clock.now().saturating_sub(started_at);
         self.metrics.timings.loads.add(delta);
         match result {
@@ -78,7 +89,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
         context: &LoadContext,
         flights: &[Arc<Flight>],
     ) -> Result<T, LoadError> {
-        let load = self.within_hard_timeout(Instant::now(), self.run_loader(loader, context, flights));
+        let load = pin!(self.run_loader(loader, context, flights, TaskStart::Spawned));
+        let load = self.within_hard_timeout(Instant::now(), load);
         let output = match Run::current() {
             Some(run) => {
                 let waits = flights.iter().map(|flight| run.wait_for(flight)).collect::<Result<Vec<_>, _>>();
@@ -97,7 +109,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 }
 
-/// Runs a loader or writer in a task of its own, so that its panic becomes an error. Dropping the
+/// Runs a loader or writer as a task, so that its panic becomes an error. Dropping the
 /// future aborts the task. `part_of` is the run that the task's waits belong to.
 ///
 /// It runs in the caller's span. Its reads through the cache do not count for the request that
@@ -107,6 +119,7 @@ pub(super) async fn run<T: Send + 'static>(
     loader: LoadFuture<T>,
     context: LoadContext,
     part_of: Option<Arc<Run>>,
+    start: TaskStart,
 ) -> Result<T, LoadError> {
     let task = async move {
         let scope = RequestScope::default();
@@ -116,6 +129,13 @@ pub(super) async fn run<T: Send + 'static>(
         }
         result
     };
-    let mut task = AbortOnDrop(tokio::spawn(task.in_current_span()));
+    let task = match start {
+        TaskStart::Spawned => tokio::spawn(task.in_current_span()),
+        TaskStart::InPlace => match start_in_place(task) {
+            Started::Ended(result) => return result.unwrap_or_else(|| Err(LoadError::panicked(work))),
+            Started::Waiting(task) => tokio::spawn(task.in_current_span()),
+        },
+    };
+    let mut task = AbortOnDrop(task);
     (&mut task.0).await.unwrap_or_else(|_| Err(LoadError::panicked(work)))
 }

@@ -28,8 +28,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Stores an entry in both tiers; in the shared one only while the lease, if there is one, is
     /// held. If the value cannot be kept, ends the older one instead.
     pub(super) async fn store(&self, key: &str, entry: &Arc<Entry<V>>, write: TierWrite) -> Placement {
-        if entry.meta.lifetime.total().is_zero() {
-            self.end(key, entry.meta.loaded_at, write).await;
+        if entry.lifetime().total().is_zero() {
+            self.end(key, entry.loaded_at, write).await;
             return Placement::nowhere(Storage::NoLifetime);
         }
         match &self.shared_form {
@@ -57,16 +57,16 @@ impl<V: Send + Sync + 'static> Inner<V> {
         entry: &Arc<Entry<V>>,
         write: TierWrite,
     ) -> Placement {
-        let ttl = entry.meta.lifetime.total();
+        let ttl = entry.lifetime().total();
         let Encoded { bytes, uncompressed_bytes, copy } = match self.encoded(form, key, entry) {
             Ok(encoded) => encoded,
             Err(refusal) => {
-                self.end(key, entry.meta.loaded_at, write).await;
+                self.end(key, entry.loaded_at, write).await;
                 return Placement::nowhere(refusal);
             }
         };
         // A copy that was read back lacks what the store would lack.
-        let copy = copy.map(|copy| self.entry(key, Arc::new(copy), entry.meta.clone()));
+        let copy = copy.map(|copy| self.entry(key, Arc::new(copy), entry.meta()));
         let entry = copy.as_ref().unwrap_or(entry);
         let mut placement = Placement::nowhere(Storage::Overtaken);
         placement.memory = self.store_in_memory(key, entry, uncompressed_bytes);
@@ -102,7 +102,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     /// Ends the key's value in both tiers, unless memory holds one that is newer than `loaded_at`.
     pub(super) async fn end(&self, key: &str, loaded_at: Position, write: TierWrite) {
-        let is_newer = |held: &Entry<V>| held.meta.loaded_at > loaded_at;
+        let is_newer = |held: &Entry<V>| held.loaded_at > loaded_at;
         if let Some(ended) = self.core.memory.remove_unless(key, is_newer) {
             ended.end();
         }
@@ -174,7 +174,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
         let bytes = self.bytes_of.as_ref().map_or(default_bytes, |bytes_of| bytes_of(&entry.value));
         // Checked now, so that the first hit need not.
         entry.verdict(&self.core.journal);
-        if self.core.memory.put(key, Arc::clone(entry), bytes) {
+        if self.core.memory.put(entry, bytes) {
             return Storage::Stored;
         }
         self.metrics.too_large_for_memory.add(1);
@@ -183,7 +183,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     fn encoded(&self, form: &SharedForm<V>, key: &str, entry: &Entry<V>) -> Result<Encoded<V>, Storage> {
-        (form.encode)(self.core.codec, &entry.meta, &*entry.value).map_err(|error| {
+        (form.encode)(self.core.codec, &entry.meta(), &*entry.value).map_err(|error| {
             self.metrics.not_serializable.add(1);
             let value_type = type_name::<V>();
             let mut refused_types = self.core.refused_types.lock().unwrap_or_else(PoisonError::into_inner);

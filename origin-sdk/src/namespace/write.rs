@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared_keys::{IntoScopes, Key, Mode, Position, Scope, datum_of};
 use tracing::Instrument;
 
-use super::run::run;
+use super::run::{TaskStart, run};
 use super::tiers::TierWrite;
 use super::{Inner, Namespace};
 use crate::error::{BoxError, LoadError, Work};
@@ -141,13 +141,14 @@ impl<V: Send + Sync + 'static> Inner<V> {
         writer: LoadFuture<(V, Option<u64>)>,
     ) -> Result<Written<V>, LoadError> {
         let (core, began_at) = (&self.core, self.core.clock.now());
-        let (value, version) = match run(Work::Writer, writer, context.clone(), Run::current()).await {
-            Ok((value, version)) => (Arc::new(value), version),
-            Err(error) => {
-                core.invalidate(Mode::Remove, covered).await;
-                return Err(error);
-            }
-        };
+        let (value, version) =
+            match run(Work::Writer, writer, context.clone(), Run::current(), TaskStart::Spawned).await {
+                Ok((value, version)) => (Arc::new(value), version),
+                Err(error) => {
+                    core.invalidate(Mode::Remove, covered).await;
+                    return Err(error);
+                }
+            };
         let mut meta = self.meta(&value, context, since, Duration::ZERO);
         let mut scopes = Scope::of_key(key);
         scopes.extend(meta.tags.iter().cloned().map(Scope::Tag));

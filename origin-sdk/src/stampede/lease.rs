@@ -34,7 +34,7 @@ pub(crate) enum LeaseOutcome<T> {
 pub(crate) struct LeaseRequest {
     store: Arc<dyn Store>,
     journal: Arc<Journal>,
-    key: Box<str>,
+    key: Arc<str>,
     /// The scopes of the value that are known before it is loaded.
     scopes: Box<[ScopeHash]>,
     /// The position that the load started at, and so that of its value.
@@ -55,7 +55,7 @@ impl LeaseRequest {
     pub(crate) fn new(
         store: &Arc<dyn Store>,
         journal: &Arc<Journal>,
-        key: &str,
+        key: &Arc<str>,
         scopes: &[ScopeHash],
         position: Position,
         ttl: Duration,
@@ -64,7 +64,7 @@ impl LeaseRequest {
         Self {
             store: Arc::clone(store),
             journal: Arc::clone(journal),
-            key: key.into(),
+            key: Arc::clone(key),
             scopes: scopes.into(),
             position,
             token: LeaseToken::random(),
@@ -133,28 +133,30 @@ impl LeaseRequest {
     }
 
     fn lease(&self) -> Lease {
-        let (store, key, token) = (Arc::clone(&self.store), self.key.clone(), self.token.clone());
-        let renewal = tokio::spawn(renew(
-            Arc::clone(&store),
-            key.clone(),
-            token.clone(),
-            self.ttl,
-            Arc::clone(&self.renewals),
-        ));
-        Lease { store, key, token, _renewal: AbortOnDrop(renewal) }
+        let (store, key, token) = (Arc::clone(&self.store), Arc::clone(&self.key), self.token.clone());
+        Lease { store, key, token, ttl: self.ttl, renewals: Arc::clone(&self.renewals), renewal: None }
     }
 }
 
-/// A lease that this process holds. It is renewed until it is filled, released or dropped. A
-/// dropped lease expires within its `ttl`.
+/// A lease that this process holds, until it is filled, released or dropped. A dropped lease
+/// expires within its `ttl`.
 pub(crate) struct Lease {
     store: Arc<dyn Store>,
-    key: Box<str>,
+    key: Arc<str>,
     token: LeaseToken,
-    _renewal: AbortOnDrop,
+    ttl: Duration,
+    renewals: Arc<Semaphore>,
+    renewal: Option<AbortOnDrop>,
 }
 
 impl Lease {
+    /// Renews the lease while it is held. A load that ends at once does not need it.
+    pub(crate) fn start_renewal(&mut self) {
+        let (store, key, token) = (Arc::clone(&self.store), Arc::clone(&self.key), self.token.clone());
+        let renewal = renew(store, key, token, self.ttl, Arc::clone(&self.renewals));
+        self.renewal = Some(AbortOnDrop(tokio::spawn(renewal)));
+    }
+
     /// Stores the loaded value and wakes the waiters. Returns `false`, and does nothing, if the
     /// lease has been lost meanwhile.
     pub(crate) async fn fill(&self, bytes: Bytes, ttl: Duration) -> Result<bool, StoreError> {
@@ -178,7 +180,7 @@ impl Lease {
 /// Renews a lease every third of its `ttl`, until it is lost.
 async fn renew(
     store: Arc<dyn Store>,
-    key: Box<str>,
+    key: Arc<str>,
     token: LeaseToken,
     ttl: Duration,
     renewals: Arc<Semaphore>,

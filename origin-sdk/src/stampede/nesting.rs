@@ -7,12 +7,13 @@
 //!   can have it.
 //! - A wait that would close a cycle is refused at once.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 tokio::task_local! {
@@ -48,7 +49,7 @@ impl Cycle {
 /// The load of one key.
 pub(crate) struct Flight {
     cache: usize,
-    key: Box<str>,
+    key: Arc<str>,
     state: Mutex<FlightState>,
 }
 
@@ -65,7 +66,7 @@ type Waiters = HashMap<u64, WaitingRun>;
 struct WaitingRun {
     run: Arc<Run>,
     /// The first key that it waits for.
-    key: Box<str>,
+    key: Arc<str>,
     /// How many flights it waits for.
     waits: usize,
 }
@@ -74,7 +75,7 @@ struct WaitingRun {
 pub(crate) struct Run {
     number: u64,
     cache: usize,
-    keys: HashSet<Box<str>>,
+    keys: HashSet<Arc<str>>,
     waiters: Mutex<Waiters>,
     limit: Arc<Semaphore>,
     permit: Mutex<RunPermit>,
@@ -98,9 +99,10 @@ pub(crate) struct Wait {
 }
 
 impl Flight {
-    pub(crate) fn new(key: LoadKey<'_>) -> Arc<Self> {
+    /// Creates a flight of this key of the [cache](LoadKey::cache).
+    pub(crate) fn new(cache: usize, key: impl Into<Arc<str>>) -> Arc<Self> {
         let state = Mutex::new(FlightState::Pending(Waiters::new()));
-        Arc::new(Self { cache: key.cache, key: key.text.into(), state })
+        Arc::new(Self { cache, key: key.into(), state })
     }
 
     fn key(&self) -> LoadKey<'_> {
@@ -124,7 +126,7 @@ impl RunGuard {
         let run = Arc::new(Run {
             number: RUNS.fetch_add(1, Ordering::Relaxed),
             cache: flights.first().map_or(0, |flight| flight.cache),
-            keys: flights.iter().map(|flight| flight.key.clone()).collect(),
+            keys: flights.iter().map(|flight| Arc::clone(&flight.key)).collect(),
             waiters: Mutex::default(),
             limit: Arc::clone(limit),
             permit: Mutex::new(RunPermit { held, waits: 0, has_ended: false }),
@@ -174,7 +176,7 @@ impl Run {
     /// If the load of this key waits for this run, or would.
     pub(crate) fn check(self: &Arc<Self>, key: LoadKey<'_>) -> Result<(), Cycle> {
         // From each run the way to this one: the run that it waits for, and by which key.
-        let mut ways: HashMap<u64, Option<(u64, Box<str>)>> = HashMap::from([(self.number, None)]);
+        let mut ways: HashMap<u64, Option<(u64, Arc<str>)>> = HashMap::from([(self.number, None)]);
         let mut reached = VecDeque::from([Arc::clone(self)]);
         while let Some(run) = reached.pop_front() {
             if run.cache == key.cache && run.keys.contains(key.text) {
@@ -182,7 +184,7 @@ impl Run {
             }
             for waiting in lock(&run.waiters).values() {
                 if let Entry::Vacant(way) = ways.entry(waiting.run.number) {
-                    way.insert(Some((run.number, waiting.key.clone())));
+                    way.insert(Some((run.number, Arc::clone(&waiting.key))));
                     reached.push_back(Arc::clone(&waiting.run));
                 }
             }
@@ -197,7 +199,7 @@ impl Run {
     pub(crate) fn wait_for(self: &Arc<Self>, flight: &Arc<Flight>) -> Result<Wait, Cycle> {
         let _entering = lock(&ENTERING);
         self.check(flight.key())?;
-        let waiting = WaitingRun { run: Arc::clone(self), key: flight.key.clone(), waits: 1 };
+        let waiting = WaitingRun { run: Arc::clone(self), key: Arc::clone(&flight.key), waits: 1 };
         flight.with_waiters(|waiters| add(waiters, waiting));
         Ok(Wait { run: Arc::clone(self), flight: Arc::clone(flight) })
     }
@@ -286,11 +288,11 @@ fn add(waiters: &mut Waiters, waiting: WaitingRun) {
 }
 
 /// Returns the keys from `key`, which the run `from` loads, to the run that wants it.
-fn cycle(key: &str, from: u64, ways: &mut HashMap<u64, Option<(u64, Box<str>)>>) -> Cycle {
+fn cycle(key: &str, from: u64, ways: &mut HashMap<u64, Option<(u64, Arc<str>)>>) -> Cycle {
     let mut keys: Vec<Box<str>> = vec![key.into()];
     let mut at = from;
     while let Some(Some((next, waits_for))) = ways.remove(&at) {
-        keys.push(waits_for);
+        keys.push(waits_for.as_ref().into());
         at = next;
     }
     keys.push(key.into());

@@ -1,12 +1,12 @@
 //! Single flight: concurrent callers of one key share one run.
 //!
-//! The run is a task of its own, so a cancelled caller does not cancel the run of the others.
+//! The leader executes the run, so that a cancelled caller does not cancel that of the others.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use hashbrown::HashMap;
 use tokio::sync::oneshot;
 
 /// The runs in progress, by key. `T` is the outcome of a run, `M` the state in which it starts.
@@ -15,7 +15,7 @@ pub(crate) struct SingleFlight<T, M> {
 }
 
 struct Runs<T, M> {
-    by_key: HashMap<Box<str>, Run<T, M>>,
+    by_key: HashMap<Arc<str>, Run<T, M>>,
     /// The number of runs started so far, which is the number of the next run.
     count: u64,
 }
@@ -81,12 +81,12 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
     /// to the leader, which executes it.
     pub(crate) fn join_or_lead(
         self: &Arc<Self>,
-        key: &str,
+        key: impl Into<Arc<str>>,
         may_join: impl FnOnce(&M) -> bool,
         start: M,
     ) -> JoinOutcome<T, M> {
-        let mut runs = self.runs();
-        if let Some(run) = runs.by_key.get(key)
+        let (key, mut runs) = (key.into(), self.runs());
+        if let Some(run) = runs.by_key.get(&key)
             && may_join(&run.start)
         {
             return (run.waiter(), None);
@@ -95,11 +95,11 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         runs.count += 1;
         let (complete, receiver) = oneshot::channel();
         let outcome = receiver.map(Result::ok).boxed().shared();
-        runs.by_key.insert(key.into(), Run { number, start: start.clone(), outcome: outcome.clone() });
+        runs.by_key.insert(Arc::clone(&key), Run { number, start: start.clone(), outcome: outcome.clone() });
         // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and
         // with it its `Registration`, whose `Drop` takes this lock.
         drop(runs);
-        let registration = Registration { map: Arc::clone(self), key: key.into(), number };
+        let registration = Registration { map: Arc::clone(self), key, number };
         (Waiter { outcome, start, is_leader: true }, Some(LeaderGuard { registration, complete }))
     }
 }
@@ -113,7 +113,7 @@ impl<T, M> SingleFlight<T, M> {
 /// The entry of a run in the map. Removes it when dropped.
 struct Registration<T, M> {
     map: Arc<SingleFlight<T, M>>,
-    key: Box<str>,
+    key: Arc<str>,
     number: u64,
 }
 

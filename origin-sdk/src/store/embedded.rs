@@ -17,7 +17,7 @@ use super::{
 };
 use crate::clock::{Clock, unix_ms};
 use crate::error::StoreError;
-use crate::memory::Memory;
+use crate::memory::{Keyed, Memory};
 
 /// The most records in the feed, and so the most that a follower or a target can be behind. One
 /// that is further behind is sent a `remove all` instead.
@@ -43,9 +43,16 @@ pub(crate) struct EmbeddedStore {
 }
 
 struct Value {
+    key: Box<str>,
     bytes: Bytes,
     /// The clock's reading at which the value expires.
     until: Duration,
+}
+
+impl Keyed for Value {
+    fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 struct JournalState {
@@ -206,7 +213,7 @@ impl ValueStore for EmbeddedStore {
         _lease: Option<&'a LeaseToken>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let (size, until) = (bytes.len(), self.clock.now().saturating_add(ttl));
-        let is_stored = self.values.put(key, Arc::new(Value { bytes, until }), size);
+        let is_stored = self.values.put(&Arc::new(Value { key: key.into(), bytes, until }), size);
         ready(if is_stored { Ok(true) } else { Err(StoreError::TooLarge(size)) }).boxed()
     }
 

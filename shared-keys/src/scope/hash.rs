@@ -56,8 +56,9 @@ impl ScopeHash {
     pub fn of_key(text: &str) -> Vec<ScopeHash> {
         let datum = datum_of(text);
         let mut scopes = Vec::with_capacity(8);
-        scopes.push(Self::key(&datum));
-        scopes.extend(tops(&datum).map(Self::prefix));
+        scopes.push(Self(xxh3_64_with_seed(datum.as_bytes(), KEY_SEED)));
+        // The top of a datum is one as well.
+        scopes.extend(tops(&datum).map(|top| Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))));
         scopes
     }
 

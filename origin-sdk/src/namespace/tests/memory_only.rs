@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Work;
 use crate::loader::boxed;
+use crate::namespace::run::TaskStart;
 use crate::{Freshness, Key, Layer, Scope, StaleReason, Storage, Tag};
 
 /// A value that serde knows nothing of.
@@ -76,8 +77,9 @@ async fn a_caller_that_missed_before_another_load_ended_gets_its_value() {
     let numbers: Namespace<Number, u64> = cache.memory_namespace(LIFETIME).build();
     load(&numbers, 7).await;
     let second = |_, _| async { Ok(8) };
-    let caller = numbers.inner.caller(false);
-    let cached = numbers.load_missed(&KEY, caller, boxed(Work::Loader, second, Some), None).await.unwrap();
+    let (text, caller) = (KEY.to_text().into(), numbers.inner.caller(false));
+    let loader = boxed(Work::Loader, second, Some);
+    let cached = numbers.load_missed(&KEY, &text, caller, loader, None, TaskStart::InPlace).await.unwrap();
     assert_eq!((*cached.value, cached.layer), (7, Layer::Memory));
 }
 

@@ -10,6 +10,7 @@ mod fidelity;
 mod flights;
 mod freshness;
 mod gone;
+mod in_place;
 mod lag;
 mod lifetimes;
 mod load_errors;

@@ -152,14 +152,20 @@ impl Connection {
         extra: Duration,
         send: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, StoreError> {
-        let overall = self.timeouts.overall.saturating_add(extra);
-        let until = after(overall);
-        let (number, link) = match self.ready()? {
-            Some(open) => open,
-            None => timeout_at(until, self.open()).await.unwrap_or(Err(StoreError::Timeout(overall)))?,
-        };
         let timeout = self.timeouts.command.saturating_add(extra);
-        let reply = self.settle(number, timeout, until, &link.progress, send(link.connection)).await;
+        let overall = self.timeouts.overall.saturating_add(extra);
+        // In this order, so that of equal timeouts that of the command counts, which closes the
+        // connection.
+        let (deadline, until) = (after(timeout), after(overall));
+        let ((number, link), deadline) = match self.ready()? {
+            Some(open) => (open, deadline),
+            None => {
+                let opened = timeout_at(until, self.open()).await;
+                (opened.unwrap_or(Err(StoreError::Timeout(overall)))?, after(timeout))
+            }
+        };
+        let reply = send(link.connection);
+        let reply = self.settle(number, timeout, deadline, until, &link.progress, reply).await;
         reply.unwrap_or(Err(StoreError::Timeout(overall)))
     }
 
@@ -205,17 +211,18 @@ impl Connection {
     }
 
     /// Waits for a reply, and closes the connection if it failed: if no progress at all was made
-    /// within `timeout`. Returns `None` at `until`, which only bounds the caller's wait.
+    /// within `timeout`, which ends at `deadline` first. Returns `None` at `until`, which only
+    /// bounds the caller's wait.
     async fn settle<T>(
         &self,
         number: u64,
         timeout: Duration,
+        mut deadline: Instant,
         until: Instant,
         progress: &Progress,
         reply: impl Future<Output = Result<T, RedisError>>,
     ) -> Option<Result<T, StoreError>> {
         tokio::pin!(reply);
-        let mut deadline = after(timeout);
         let reply = loop {
             // One timer for both timeouts.
             if let Ok(reply) = timeout_at(deadline.min(until), &mut reply).await {

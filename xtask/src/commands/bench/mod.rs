@@ -2,6 +2,7 @@
 //! interleaved run, and writes BENCHMARKS.md.
 
 mod edge;
+mod growth;
 mod hit_ratio;
 mod instructions;
 mod invalidate;
@@ -27,7 +28,8 @@ use crate::paths;
 use crate::stack::redis;
 
 /// The caches in the order of the page's columns.
-const SUBJECTS: [&str; 5] = ["strata", "quick_cache", "lru", "moka", "foyer"];
+const SUBJECTS: [&str; 7] =
+    ["strata", "strata_memory", "quick_cache", "quick_cache_async", "lru", "moka", "foyer"];
 
 /// The packages behind them.
 const PEERS: [&str; 4] = ["quick_cache", "lru", "moka", "foyer-memory"];
@@ -49,6 +51,12 @@ pub(crate) enum Bench {
     /// Measure the part of the reads that memory answers beside other caches, and write
     /// BENCHMARKS.md
     HitRatio,
+    /// Measure hits and writes of caches of 1,000 to 10,000,000 entries, and write BENCHMARKS.md
+    Growth {
+        /// The most entries; ten million take 4 GB
+        #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+        entries: u64,
+    },
     /// Check the number of instructions of a hit in memory
     Instructions,
     /// Measure reads of single values that Redis answers beside the bare client, and write
@@ -97,9 +105,10 @@ pub(crate) enum Bench {
 }
 
 /// The measurements that write BENCHMARKS.md, with their defaults, in its order.
-const ALL: [Bench; 7] = [
+const ALL: [Bench; 8] = [
     Bench::Memory { rounds: 21 },
     Bench::HitRatio,
+    Bench::Growth { entries: 10_000_000 },
     Bench::Redis { rounds: 15 },
     Bench::Batch { rounds: 15 },
     Bench::Stampede { rounds: 11 },
@@ -124,6 +133,7 @@ async fn run_one(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Memory { rounds } => memory::run(*rounds).await,
         Bench::HitRatio => hit_ratio::run().await,
+        Bench::Growth { entries } => growth::run(*entries).await,
         Bench::Redis { rounds } => shared_tier::run(&shared_tier::REDIS, *rounds).await,
         Bench::Batch { rounds } => shared_tier::run(&shared_tier::BATCH, *rounds).await,
         Bench::Instructions => check_instructions().await,
