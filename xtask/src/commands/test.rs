@@ -14,7 +14,7 @@ use crate::stack::edge_server;
 /// time. strata-bench has none either, and caches to compare with that take long to compile.
 const TESTS: [&str; 6] = ["test", "--workspace", "--exclude", "strata-bindgen", "--exclude", "strata-bench"];
 /// The tests of one binary that run at the same time.
-const TEST_THREADS: &str = "4";
+const TEST_THREADS: &str = "6";
 
 /// As [`TEST_THREADS`], of the tests of several isolates, which wait even more.
 const FLEET_THREADS: &str = "12";
