@@ -16,6 +16,8 @@ const TESTS: [&str; 6] = ["test", "--workspace", "--exclude", "strata-bindgen", 
 /// The tests of one binary that run at the same time.
 const TEST_THREADS: &str = "6";
 
+/// As [`TEST_THREADS`], of the promises on another server.
+const SERVER_THREADS: &str = "4";
 /// As [`TEST_THREADS`], of the tests of several isolates, which wait even more.
 const FLEET_THREADS: &str = "12";
 
@@ -68,7 +70,7 @@ async fn prepare() -> Result<std::path::PathBuf> {
 /// If the server cannot be installed, or a test fails.
 pub(crate) async fn run_on(server: setup::Server, filters: &[String]) -> Result<()> {
     let program = server.ensure_installed().await?;
-    let mut tests = at_once(binary("promises"), TEST_THREADS);
+    let mut tests = at_once(binary("promises"), SERVER_THREADS);
     tests.arg("--").args(filters).env("STRATA_REDIS_SERVER", program);
     run_shown("the promises", tests).await
 }
