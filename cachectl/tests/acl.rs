@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use command::bare;
+use command::{CACHECTL, bare};
 use origin_sdk::{Lifetime, Namespace, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
@@ -16,7 +16,7 @@ use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_s
 const MANY: usize = 100_500;
 
 fn cachectl(arguments: &[&str]) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = bare().args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = bare(CACHECTL).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -77,7 +77,7 @@ async fn cachectl_needs_exactly_its_rights() {
         // The inspected entry is removed, and Redis has no limit; each has a code of its own.
         assert!([0, 3, 5].contains(&code) && stderr.is_empty(), "{arguments:?}: {code} {stdout} {stderr}");
     }
-    let mut tail = bare();
+    let mut tail = bare(CACHECTL);
     let mut tail =
         tail.args(["--redis", &url, "journal", "tail", "--follow"]).stdout(Stdio::null()).spawn().unwrap();
     let used = async || -> BTreeSet<String> {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use command::bare;
+use command::{CACHECTL, bare};
 use origin_sdk::{Cache, Delivery, Lifetime, Namespace, Position, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
@@ -37,7 +37,7 @@ fn finish(command: &mut Command) -> Run {
 }
 
 fn cachectl(redis: &RedisServer, arguments: &[&str]) -> Run {
-    finish(bare().args(["--redis", &redis.url()]).args(arguments))
+    finish(bare(CACHECTL).args(["--redis", &redis.url()]).args(arguments))
 }
 
 /// Starts Redis and a process of the fleet that has cached item 1 before the database was updated.
@@ -197,7 +197,7 @@ async fn the_tail_is_in_the_order_of_the_journal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_followed_tail_continues_with_new_records() {
     let (redis, cache, ..) = fleet().await;
-    let mut command = bare();
+    let mut command = bare(CACHECTL);
     command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
     let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
@@ -213,7 +213,7 @@ async fn a_followed_tail_continues_with_new_records() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_followed_tail_survives_an_outage_of_redis() {
     let (redis, cache, ..) = fleet().await;
-    let mut command = bare();
+    let mut command = bare(CACHECTL);
     command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
     let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
@@ -265,12 +265,12 @@ async fn settings_come_from_flags_then_the_environment_then_a_file() {
         run.json()["app"].as_str().unwrap().to_owned()
     };
     write(&format!("redis = '{}'\napp = 'file'", redis.url()));
-    assert_eq!(app_of(&mut bare()), "file");
-    assert_eq!(app_of(bare().env("STRATA_APP", "environment")), "environment");
-    assert_eq!(app_of(bare().env("STRATA_APP", "environment").args(["--app", "flag"])), "flag");
+    assert_eq!(app_of(&mut bare(CACHECTL)), "file");
+    assert_eq!(app_of(bare(CACHECTL).env("STRATA_APP", "environment")), "environment");
+    assert_eq!(app_of(bare(CACHECTL).env("STRATA_APP", "environment").args(["--app", "flag"])), "flag");
 
     write("redis = 'redis://x'\n\napi_token = ['hunter2']");
-    let run = finish(bare().current_dir(&folder).args(["purge", "all"]));
+    let run = finish(bare(CACHECTL).current_dir(&folder).args(["purge", "all"]));
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("strata.toml:3") && !run.stderr.contains("hunter2"), "{}", run.stderr);
 }
@@ -291,10 +291,10 @@ async fn commands_act_on_the_environment_of_the_settings() {
         run.stdout,
         run.stderr
     );
-    assert_eq!(tail(bare().env("STRATA_ENVIRONMENT", "staging")), "tag:a");
+    assert_eq!(tail(bare(CACHECTL).env("STRATA_ENVIRONMENT", "staging")), "tag:a");
     std::fs::write(folder.path().join("strata.toml"), "environment = 'staging'").unwrap();
-    assert_eq!(tail(bare().current_dir(&folder)), "tag:a");
-    assert_eq!(tail(&mut bare()), "all", "the journal of the environment without a name");
+    assert_eq!(tail(bare(CACHECTL).current_dir(&folder)), "tag:a");
+    assert_eq!(tail(&mut bare(CACHECTL)), "all", "the journal of the environment without a name");
     let run = cachectl(&redis, &["--environment", "production", "purge", "tag", "a"]);
     assert!(run.code == 1 && run.stderr.contains("its environment"), "{}", run.stderr);
     drop((plain, staging));
@@ -303,11 +303,17 @@ async fn commands_act_on_the_environment_of_the_settings() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
     let (redis, _cache, ..) = fleet().await;
-    let unreachable =
-        finish(bare().args(["--redis", "redis://user:hunter2@127.0.0.1:1", "--app", "x", "purge", "all"]));
+    let unreachable = finish(bare(CACHECTL).args([
+        "--redis",
+        "redis://user:hunter2@127.0.0.1:1",
+        "--app",
+        "x",
+        "purge",
+        "all",
+    ]));
     assert_eq!(unreachable.code, 1);
     let help = finish(
-        bare()
+        bare(CACHECTL)
             .env("STRATA_REDIS_URL", "redis://user:hunter2@h")
             .env("STRATA_API_TOKEN", "hunter2")
             .arg("--help"),
@@ -321,7 +327,7 @@ async fn an_error_says_how_to_mend_it_and_contains_no_secret() {
             run.stderr
         );
     }
-    let without = finish(bare().args(["purge", "all"]));
+    let without = finish(bare(CACHECTL).args(["purge", "all"]));
     assert!(without.code == 1 && without.stderr.contains("--redis URL"), "{}", without.stderr);
     assert_eq!(cachectl(&redis, &["purge", "everything"]).code, 2);
     let malformed = cachectl(&redis, &["purge", "prefix", "test:v1"]);
@@ -353,12 +359,12 @@ fn a_password_in_an_argument_of_any_form_is_not_shown() {
         "unix:///run/none.sock?pass=hunter2",
         "hunter2",
     ] {
-        assert_hidden(&finish(bare().args(["--redis", url, "--app", "x", "purge", "all"])), url);
+        assert_hidden(&finish(bare(CACHECTL).args(["--redis", url, "--app", "x", "purge", "all"])), url);
         assert_hidden(
-            &finish(bare().env("STRATA_REDIS_URL", url).args(["--app", "x", "journal", "tail"])),
+            &finish(bare(CACHECTL).env("STRATA_REDIS_URL", url).args(["--app", "x", "journal", "tail"])),
             url,
         );
-        assert_hidden(&finish(bare().args(["verify", url])), url);
+        assert_hidden(&finish(bare(CACHECTL).args(["verify", url])), url);
     }
     for arguments in [
         &["redis://:hunter2@127.0.0.1:1", "purge", "all"][..],
@@ -369,7 +375,7 @@ fn a_password_in_an_argument_of_any_form_is_not_shown() {
         &["purge", "all", "--purge-secret=hunter2"],
         &["purge", "all", "--api-token", "hunter2"],
     ] {
-        let run = finish(bare().args(arguments));
+        let run = finish(bare(CACHECTL).args(arguments));
         assert!(run.code == 2 && run.stderr.starts_with("error: "), "{}", run.stderr);
         assert_hidden(&run, &arguments.join(" "));
     }
@@ -395,7 +401,7 @@ fn a_value_in_a_malformed_file_of_settings_is_not_shown() {
         ("purge_secret = 'a\u{1b}hunter2'", 1),
     ] {
         std::fs::write(folder.path().join("strata.toml"), text).unwrap();
-        let run = finish(bare().current_dir(&folder).args(["purge", "all"]));
+        let run = finish(bare(CACHECTL).current_dir(&folder).args(["purge", "all"]));
         assert!(
             run.code == 1 && run.stderr.contains(&format!("strata.toml:{line}: ")),
             "{text}: {}",
@@ -443,7 +449,7 @@ async fn control_characters_from_elsewhere_do_not_reach_the_terminal() {
 #[test]
 fn completions_exist_for_each_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let run = finish(bare().args(["completions", shell]));
+        let run = finish(bare(CACHECTL).args(["completions", shell]));
         assert!(run.code == 0 && run.stdout.contains("purge"), "{shell}");
     }
 }
@@ -472,7 +478,7 @@ async fn the_tail_reads_large_old_records_in_bounded_steps() {
     let begins = |line: &str, n: usize| line.contains(&format!(r#""scopes":["tag:{n}:x"#));
     assert!((1..=100).all(|n| begins(lines[n], n)), "in their order, each once");
 
-    let mut command = bare();
+    let mut command = bare(CACHECTL);
     command.args(["--redis", &redis.url(), "--json", "journal", "tail", "-n", "1", "--follow"]);
     let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();

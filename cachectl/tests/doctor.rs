@@ -6,7 +6,7 @@ mod command;
 use std::process::Output;
 use std::time::Duration;
 
-use command::bare;
+use command::{CACHECTL, bare};
 use origin_sdk::{Lifetime, Namespace, Scope, Tag};
 use serde_json::Value;
 use strata_tests::{Database, FakeWorker, Item, RedisServer, eventually, worker_secret};
@@ -37,7 +37,7 @@ impl Run {
 }
 
 fn run(redis: &RedisServer, arguments: &[&str]) -> Output {
-    bare().args(["--redis", &redis.url(), "--app", "test"]).args(arguments).output().unwrap()
+    bare(CACHECTL).args(["--redis", &redis.url(), "--app", "test"]).args(arguments).output().unwrap()
 }
 
 fn doctor(redis: &RedisServer) -> Run {

@@ -4,10 +4,9 @@ mod command;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-use command::without_settings;
+use command::{CACHECTL, bare};
 use origin_sdk::{Cache, Lifetime, Namespace};
 use strata_tests::{FakeWorker, RedisServer, worker_secret};
 
@@ -54,7 +53,7 @@ async fn documented_commands_succeed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut found = vec![root.join("README.md")];
     pages(&root.join("docs"), &mut found);
-    let binary = Path::new(env!("CARGO_BIN_EXE_cachectl")).parent().unwrap();
+    let binary = Path::new(CACHECTL).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
     let mut run = 0;
     for page in found {
@@ -66,7 +65,7 @@ async fn documented_commands_succeed() {
             names.put(&Product { product: 7 }, "Lamp".to_owned(), cache.position()).await;
             // A followed journal has no end, and a watch needs a terminal.
             let command = command.replace(" --follow", "").replace(" --watch", "");
-            let mut shell = without_settings(Command::new("sh"));
+            let mut shell = bare("sh");
             shell.args(["-c", &command]).env("PATH", &path).env("STRATA_REDIS_URL", redis.url());
             let output = shell.output().unwrap();
             let text = String::from_utf8_lossy(&output.stderr);

@@ -5,7 +5,7 @@ mod command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use command::bare;
+use command::{CACHECTL, bare};
 use origin_sdk::{Cache, Lifetime, Namespace};
 use serde_json::Value;
 use strata_tests::{Database, Item, RedisServer, eventually};
@@ -20,7 +20,7 @@ async fn process(redis: &RedisServer) -> (Cache, Namespace<Item, u64>) {
 }
 
 fn stats(redis: &RedisServer, arguments: &[&str]) -> String {
-    let mut command = bare();
+    let mut command = bare(CACHECTL);
     command.args(["--redis", &redis.url(), "--app", "test"]).args(arguments);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

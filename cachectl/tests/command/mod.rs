@@ -2,14 +2,12 @@
 
 use std::process::Command;
 
-/// Returns a command that runs the built `cachectl`.
-#[allow(dead_code, reason = "not every test binary that includes this file runs it directly")]
-pub(crate) fn bare() -> Command {
-    without_settings(Command::new(env!("CARGO_BIN_EXE_cachectl")))
-}
+/// The built `cachectl`.
+pub(crate) const CACHECTL: &str = env!("CARGO_BIN_EXE_cachectl");
 
-/// Removes the variables that `cachectl` reads from a command's environment.
-pub(crate) fn without_settings(mut command: Command) -> Command {
+/// Returns a command that runs `program` without the variables that `cachectl` reads.
+pub(crate) fn bare(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STRATA_")) {
         command.env_remove(name);
     }
