@@ -6,6 +6,7 @@
 mod cache;
 mod listeners;
 mod probe;
+mod serving;
 mod settings;
 mod shared_store;
 mod signals;

@@ -14,7 +14,8 @@ use axum::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use lru::LruCache;
-use tokio::net::UnixListener;
+
+use crate::serving::serve_at;
 
 /// The longest value, in bytes: the platform's limit.
 const MAX_VALUE_BYTES: usize = 25 * 1024 * 1024;
@@ -47,15 +48,7 @@ impl SharedStore {
         self: Arc<Self>,
         socket: &Path,
     ) -> Result<impl Future<Output = String> + use<>, String> {
-        let listener =
-            UnixListener::bind(socket).map_err(|error| format!("binding {}: {error}", socket.display()))?;
-        let router = Router::new().fallback(answer).with_state(self);
-        Ok(async move {
-            match axum::serve(listener, router).await {
-                Ok(()) => "it stopped".to_owned(),
-                Err(error) => error.to_string(),
-            }
-        })
+        serve_at(socket, Router::new().fallback(answer).with_state(self))
     }
 
     fn values(&self) -> MutexGuard<'_, Values> {

@@ -19,13 +19,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::net::UnixListener;
 
 pub(crate) use self::disk::CacheFolder;
 use self::disk::Disk;
 use self::memory::{Found, Key, Memory};
 pub(crate) use self::statistics::{CacheStatistics, DiskStatistics, Usage};
 use self::statistics::{Counters, Put};
+use crate::serving::serve_at;
 
 /// The name that a cache was opened with; absent for the default cache.
 const NAMESPACE_HEADER: HeaderName = HeaderName::from_static("cf-cache-namespace");
@@ -66,15 +66,7 @@ impl CacheService {
         self: Arc<Self>,
         socket: &Path,
     ) -> Result<impl Future<Output = String> + use<>, String> {
-        let listener =
-            UnixListener::bind(socket).map_err(|error| format!("binding {}: {error}", socket.display()))?;
-        let router = Router::new().fallback(answer).with_state(self);
-        Ok(async move {
-            match axum::serve(listener, router).await {
-                Ok(()) => "it stopped".to_owned(),
-                Err(error) => error.to_string(),
-            }
-        })
+        serve_at(socket, Router::new().fallback(answer).with_state(self))
     }
 
     /// Returns the counts of requests so far, and the present usage.

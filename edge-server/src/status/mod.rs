@@ -14,6 +14,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::cache::CacheService;
+use crate::serving::serve;
 use crate::settings::Probes;
 use crate::supervisor::ProcessState;
 
@@ -39,12 +40,7 @@ impl Status {
             .route("/health/live", get(async || "live\n"))
             .route("/metrics", get(metrics))
             .with_state(Arc::new(self));
-        Ok(async move {
-            match axum::serve(listener, router).await {
-                Ok(()) => "it stopped".to_owned(),
-                Err(error) => error.to_string(),
-            }
-        })
+        Ok(serve(listener, router))
     }
 }
 

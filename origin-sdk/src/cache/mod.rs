@@ -65,7 +65,8 @@ impl Cache {
     /// They obey the same journal, so an invalidation in any process ends the copies of all
     /// processes. Each process loads its own value, with one load per key at a time; there is no
     /// lease in the fleet. A value counts for the size of its type in
-    /// [`memory_bytes`](CacheBuilder::memory_bytes): set [`NamespaceBuilder::bytes_of`] for values that point to more.
+    /// [`memory_bytes`](CacheBuilder::memory_bytes): set [`NamespaceBuilder::bytes_of`] for values
+    /// that point to more.
     ///
     /// ```
     /// # use std::time::Duration;

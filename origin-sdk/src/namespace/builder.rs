@@ -132,10 +132,10 @@ impl<K: Key, V: Send + Sync + 'static> NamespaceBuilder<K, V> {
         self
     }
 
-    /// Sets the bytes that a value counts for in memory
-    /// ([`CacheBuilder::memory_bytes`](crate::CacheBuilder::memory_bytes)), without its key. Default: its encoded size before
-    /// compression; in a [memory-only](crate::Cache::memory_namespace) namespace the size of its type alone, without
-    /// what it points to.
+    /// Sets the bytes that a value counts for in memory, without its key
+    /// ([`CacheBuilder::memory_bytes`](crate::CacheBuilder::memory_bytes)). Default: its encoded
+    /// size before compression; in a [memory-only](crate::Cache::memory_namespace) namespace the
+    /// size of its type alone, without what it points to.
     pub fn bytes_of<F>(mut self, bytes_of: F) -> Self
     where
         F: Fn(&V) -> usize + Send + Sync + 'static,

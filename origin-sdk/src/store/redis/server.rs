@@ -23,7 +23,8 @@ use crate::task::AbortOnDrop;
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
     pub(super) progress: Progress,
-    /// The number of the primary that it leads to ([`Primary::number`](super::primary::Primary::number)).
+    /// The number of the primary that it is connected to, as of
+    /// [`Primary::number`](super::primary::Primary::number).
     pub(super) primary: u64,
     _driver: Option<Arc<AbortOnDrop>>,
 }
