@@ -66,22 +66,33 @@ impl Values {
         None
     }
 
+    /// Stores a value in place of an older one. If it is larger than the store, only removes the
+    /// older one.
     fn put(&mut self, key: String, bytes: Bytes, expires: Option<Instant>) {
         self.remove(&key);
-        self.bytes += ENTRY_BYTES + key.len() + bytes.len();
+        let size = size_of(&key, &bytes);
+        if size > self.max_bytes {
+            return;
+        }
+        self.bytes += size;
         self.entries.put(key, Value { bytes, expires });
         while self.bytes > self.max_bytes
             && let Some((key, evicted)) = self.entries.pop_lru()
         {
-            self.bytes -= ENTRY_BYTES + key.len() + evicted.bytes.len();
+            self.bytes -= size_of(&key, &evicted.bytes);
         }
     }
 
     fn remove(&mut self, key: &str) {
         if let Some(removed) = self.entries.pop(key) {
-            self.bytes -= ENTRY_BYTES + key.len() + removed.bytes.len();
+            self.bytes -= size_of(key, &removed.bytes);
         }
     }
+}
+
+/// Returns the bytes that an entry counts for.
+fn size_of(key: &str, value: &Bytes) -> usize {
+    ENTRY_BYTES + key.len() + value.len()
 }
 
 async fn answer(State(store): State<Arc<SharedStore>>, request: Request<Body>) -> Response<Body> {
@@ -139,6 +150,17 @@ mod tests {
         assert_eq!((values.get("/a", later), values.get("/b", later).is_some()), (None, true));
         values.remove("/b");
         assert_eq!((values.bytes, values.entries.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_value_larger_than_the_store_removes_the_older_one_and_no_other() {
+        let (mut values, now) = (values(3 * (ENTRY_BYTES + 3)), Instant::now());
+        for key in ["/a", "/b"] {
+            values.put(key.to_owned(), Bytes::from_static(b"x"), None);
+        }
+        values.put("/a".to_owned(), Bytes::from(vec![0; 3 * ENTRY_BYTES + 10]), None);
+        assert_eq!((values.get("/a", now), values.get("/b", now).is_some()), (None, true));
+        assert_eq!(values.bytes, ENTRY_BYTES + 3);
     }
 
     #[test]
