@@ -38,8 +38,6 @@ pub(crate) struct Supervisor {
 pub(crate) struct ProcessState {
     is_running: AtomicBool,
     is_stopping: AtomicBool,
-    /// Whether the first process has answered.
-    has_answered: AtomicBool,
     restarts: AtomicU64,
     last_end: Mutex<Option<String>>,
 }
@@ -52,7 +50,7 @@ impl Supervisor {
     /// wrong. If a second signal cuts off its requests.
     pub(crate) async fn run(&self, signals: &mut StopSignals) -> Result<(), String> {
         workerd::write_files(&self.settings, &self.folder)?;
-        let mut delays = Delays::default();
+        let (mut delays, mut has_answered) = (Delays::default(), false);
         loop {
             let started = Instant::now();
             let end = match Workerd::start(&self.program, &self.settings, &self.listeners, &self.folder) {
@@ -60,13 +58,13 @@ impl Supervisor {
                 Ok(mut workerd) => {
                     self.state.is_running.store(true, Ordering::Relaxed);
                     tokio::select! {
-                        end = self.watch(&mut workerd) => end,
+                        end = self.watch(&mut workerd, &mut has_answered) => end,
                         () = signals.next() => return self.stop(workerd, signals).await,
                     }
                 }
             };
             self.state.is_running.store(false, Ordering::Relaxed);
-            if !self.state.has_answered.load(Ordering::Relaxed) {
+            if !has_answered {
                 return Err(format!("{end}; its messages are above"));
             }
             let delay = delays.next(started.elapsed());
@@ -79,19 +77,16 @@ impl Supervisor {
         }
     }
 
-    /// Waits until workerd ends, and returns the description.
-    async fn watch(&self, workerd: &mut Workerd) -> String {
-        let first_answer = async {
-            probe::isolates_answer(&self.settings.probes).await;
-            self.state.has_answered.store(true, Ordering::Relaxed);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            end = workerd.wait() => match end {
-                Ok(status) => format!("workerd ended with {status}"),
-                Err(error) => error,
-            },
-            () = first_answer => "workerd".to_owned(),
+    /// Waits until workerd ends, and returns the description. Notes whether it has answered.
+    async fn watch(&self, workerd: &mut Workerd, has_answered: &mut bool) -> String {
+        loop {
+            tokio::select! {
+                end = workerd.wait() => match end {
+                    Ok(status) => return format!("workerd ended with {status}"),
+                    Err(error) => return error,
+                },
+                () = probe::isolates_answer(&self.settings.probes), if !*has_answered => *has_answered = true,
+            }
         }
     }
 
