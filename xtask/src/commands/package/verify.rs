@@ -9,9 +9,11 @@ use super::copy;
 use crate::commands::build_edge;
 use crate::paths;
 
-/// Folders that are no sources.
-const NOT_COPIED: [&str; 8] =
-    ["target", "node_modules", "build", "corpus", "artifacts", ".git", ".strata", ".tools"];
+/// Folders that are no sources of the worker. Neither are those that begin with a dot, except for
+/// [`SETTINGS`].
+const NOT_COPIED: [&str; 7] = ["target", "node_modules", "build", "dist", "corpus", "artifacts", "wordpress"];
+/// The folder of cargo's settings.
+const SETTINGS: &str = ".cargo";
 
 /// Builds two copies of the project from nothing, in folders of names of different lengths, and
 /// compares both with the module in `built`.
@@ -23,7 +25,9 @@ pub(super) async fn run(built: &Path) -> Result<()> {
     for name in ["a", "another-folder"] {
         let folder = paths::temporary()?;
         let root = folder.path().join(name);
-        copy::folder(paths::root(), &root, &|name| !NOT_COPIED.contains(&name))?;
+        let is_copied =
+            |name: &str| name == SETTINGS || !(name.starts_with('.') || NOT_COPIED.contains(&name));
+        copy::folder(paths::root(), &root, &is_copied)?;
         let output = root.join(build_edge::OUTPUT);
         build_edge::build_in(&root, &root.join("target"), &output).await?;
         compare(&expected, &files(&output)?)?;
