@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::for_subject;
-use crate::subjects::{NAMES, Subject};
+use crate::fleet::Error;
+use crate::subjects::Subject;
+use crate::{for_subject, print};
 
 /// The operations of one measurement.
 const OPERATIONS: u64 = 200_000;
@@ -29,19 +30,14 @@ struct Measured {
 }
 
 /// Measures caches of up to this many entries, and prints the result as JSON.
-pub(crate) fn run(most_entries: u64) {
+pub(crate) fn run(most_entries: u64) -> Result<(), Error> {
     let sizes = (3..).map(|power| 10_u64.pow(power)).take_while(|size| *size <= most_entries);
-    let compared = |name: &&&str| COMPARED.contains(*name);
     let measured: Vec<_> = sizes
         .flat_map(|entries| {
-            let measure = move |&name: &&'static str| for_subject!(name, measure(name, entries));
-            NAMES.iter().filter(compared).filter_map(measure)
+            COMPARED.into_iter().filter_map(move |name| for_subject!(name, measure(name, entries)))
         })
         .collect();
-    match serde_json::to_string(&measured) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("{error}"),
-    }
+    print(&measured)
 }
 
 fn measure<S: Subject>(subject: &'static str, entries: u64) -> Measured {

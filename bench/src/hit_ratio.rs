@@ -8,8 +8,9 @@ use rand::rngs::StdRng;
 use rand_distr::{Distribution, Zipf};
 use serde::Serialize;
 
-use crate::for_subject;
+use crate::fleet::Error;
 use crate::subjects::{NAMES, Subject};
+use crate::{for_subject, print};
 
 /// The entries that each cache may hold.
 const ENTRIES: usize = 1_000;
@@ -47,7 +48,7 @@ struct Measured {
 }
 
 /// Measures every trace, and prints the result as JSON.
-pub(crate) fn run() {
+pub(crate) fn run() -> Result<(), Error> {
     let measured: Vec<_> = TRACES
         .into_iter()
         .map(|(name, key_of)| {
@@ -55,10 +56,7 @@ pub(crate) fn run() {
             Measured { trace: name, hit_ratio: NAMES.iter().filter_map(ratio).collect() }
         })
         .collect();
-    match serde_json::to_string(&measured) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("{error}"),
-    }
+    print(&measured)
 }
 
 fn hit_ratio<S: Subject>(key_of: KeyOf) -> f64 {

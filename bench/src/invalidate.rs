@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::fleet::{Error, Member, Order, Seen, Sender, Sent, run_all};
+use crate::print;
 use crate::server::Server;
 
 /// The processes that follow, beside the one that sends.
@@ -78,8 +79,7 @@ pub(crate) fn run(redis: &str, rounds: u32, followers: usize, with_tags: bool) -
         let scan_and_delete = sender.run(&Order::ScanAndDelete { tag: entries })?;
         tags.push(Tag { entries, strata_p50: percentile(&micros, 50), scan_and_delete });
     }
-    println!("{}", serde_json::to_string(&Measured { followers: followers * PROCESSES, rates, tags })?);
-    Ok(())
+    print(&Measured { followers: followers * PROCESSES, rates, tags })
 }
 
 fn measure(

@@ -15,6 +15,9 @@ mod wall_time;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::fleet::Error;
 
 /// Measures the origin SDK beside other caches.
 #[derive(Parser)]
@@ -88,6 +91,7 @@ enum Command {
     },
 }
 
+/// The server of a measurement. Keys of the app `bench` are written to it.
 #[derive(Args)]
 struct Redis {
     /// The URL of a Redis server of the measurement's own
@@ -105,26 +109,11 @@ fn main() -> ExitCode {
             hits::run(&subject, count, true);
             Ok(())
         }
-        Command::Growth { entries } => {
-            growth::run(entries);
-            Ok(())
-        }
-        Command::HitRatio => {
-            hit_ratio::run();
-            Ok(())
-        }
-        Command::Memory { rounds } => {
-            wall_time::run(rounds);
-            Ok(())
-        }
-        Command::Redis(options) => {
-            shared_tier::run(&options, 1);
-            Ok(())
-        }
-        Command::Batch(options) => {
-            shared_tier::run(&options, 100);
-            Ok(())
-        }
+        Command::Growth { entries } => growth::run(entries),
+        Command::HitRatio => hit_ratio::run(),
+        Command::Memory { rounds } => wall_time::run(rounds),
+        Command::Redis(options) => shared_tier::run(&options, 1),
+        Command::Batch(options) => shared_tier::run(&options, 100),
         Command::Stampede { redis, rounds } => stampede::run(&redis.redis, rounds),
         Command::Invalidate { redis, rounds, followers, tags } => {
             invalidate::run(&redis.redis, rounds, followers, tags)
@@ -138,4 +127,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints results as JSON, for `cargo xtask bench`.
+fn print(results: &impl Serialize) -> Result<(), Error> {
+    println!("{}", serde_json::to_string(results)?);
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The Redis server's own counters.
 
+use std::time::Duration;
+
 use redis::{Client, Connection};
 
 use crate::fleet::Error;
@@ -25,12 +27,18 @@ impl Server {
     /// Returns the processor time of the server so far, in seconds.
     pub(crate) fn processor_seconds(&mut self) -> Result<f64, Error> {
         let info: String = redis::cmd("INFO").arg("cpu").query(&mut self.0)?;
-        let of = |name: &str| -> Option<f64> {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
-        };
-        let (user, system) = (of("used_cpu_user"), of("used_cpu_sys"));
-        Ok(user.zip(system).map(|(user, system)| user + system).ok_or("expected the times of the server")?)
+        Ok(processor_time(&info)?.as_secs_f64())
     }
+}
+
+/// Reads the processor time from the section `cpu` of the server's `INFO`.
+pub(crate) fn processor_time(info: &str) -> Result<Duration, Error> {
+    let of = |name: &str| -> Option<f64> {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
+    };
+    let (user, system) = (of("used_cpu_user"), of("used_cpu_sys"));
+    let seconds = user.zip(system).map(|(user, system)| user + system);
+    Ok(Duration::from_secs_f64(seconds.ok_or("expected the times of the server")?))
 }
 
 /// Returns 12 for `cmdstat_get:calls=12,usec=…`.

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::fleet::{Answers, Error, Member, Order, run_all};
+use crate::print;
 use crate::server::Server;
 use crate::subjects::article::Pattern;
 
@@ -47,8 +48,7 @@ pub(crate) fn run(redis: &str, rounds: u64) -> Result<(), Error> {
             }
         }
     }
-    println!("{}", serde_json::to_string(&measured)?);
-    Ok(())
+    print(&measured)
 }
 
 fn measure(members: &mut [Member], server: &mut Server, order: &Order) -> Result<Stampede, Error> {

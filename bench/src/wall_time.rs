@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::for_subject;
+use crate::fleet::Error;
 use crate::hits::{KEYS, filled, nth};
 use crate::subjects::{NAMES, Subject};
+use crate::{for_subject, print};
 
 /// The reads of each thread in one measurement.
 const READS: u64 = 200_000;
@@ -44,12 +45,9 @@ struct Measured {
 }
 
 /// Measures every scenario, and prints the result as JSON.
-pub(crate) fn run(rounds: usize) {
+pub(crate) fn run(rounds: usize) -> Result<(), Error> {
     let measured: Vec<_> = SCENARIOS.into_iter().map(|scenario| measure_all(scenario, rounds)).collect();
-    match serde_json::to_string(&measured) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("{error}"),
-    }
+    print(&measured)
 }
 
 fn measure_all(scenario: Scenario, rounds: usize) -> Measured {

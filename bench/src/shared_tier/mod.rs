@@ -16,8 +16,10 @@ use tokio::runtime::Builder;
 
 use self::processor::Used;
 use self::readers::{Bare, Keeping, Reader, Strata};
+use crate::fleet::Error;
+use crate::{Redis, print};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Error>;
 
 /// The keys. They are read in their order, so that each was evicted from memory long ago.
 const KEYS: u64 = 20_000;
@@ -25,8 +27,8 @@ const KEYS: u64 = 20_000;
 /// The options of a measurement.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// The server, such as redis://127.0.0.1:6379; keys of the app `bench` are written to it
-    url: String,
+    #[command(flatten)]
+    redis: Redis,
     /// How often both readers are measured
     #[arg(long, default_value_t = 15)]
     rounds: usize,
@@ -78,24 +80,14 @@ struct Reads {
 }
 
 /// Measures reads of `batch` values at a time, and prints the result as JSON.
-pub(crate) fn run(options: &Options, batch: u64) {
-    let measured = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(measure_all(options, batch)));
-    match measured.and_then(|measured| Ok(serde_json::to_string(&measured)?)) {
-        Ok(json) => println!("{json}"),
-        Err(error) => {
-            eprintln!("{error}");
-            std::process::exit(1);
-        }
-    }
+pub(crate) fn run(options: &Options, batch: u64) -> Result<()> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    print(&runtime.block_on(measure_all(options, batch))?)
 }
 
 async fn measure_all(options: &Options, batch: u64) -> Result<Vec<Measured>> {
-    let strata = Subject::filled(Strata::connect(&options.url).await?).await?;
-    let bare = Subject::filled(Bare::connect(&options.url).await?).await?;
+    let strata = Subject::filled(Strata::connect(&options.redis.redis).await?).await?;
+    let bare = Subject::filled(Bare::connect(&options.redis.redis).await?).await?;
     let keeping = Subject { reader: Keeping::new(bare.reader.clone()), next: Arc::default() };
     let is_measured = |name: &str| options.only.as_deref().is_none_or(|only| only == name);
     let mut all = Vec::new();
@@ -137,7 +129,7 @@ async fn measure<R: Reader>(
     batch: u64,
     options: &Options,
 ) -> Result<Round> {
-    let (time, used) = (Duration::from_millis(options.millis), Used::now(&options.url).await?);
+    let (time, used) = (Duration::from_millis(options.millis), Used::now(&options.redis.redis).await?);
     let since = Instant::now();
     let readers: Vec<_> =
         (0..callers).map(|_| tokio::spawn(read_for(subject.clone(), batch, since, time))).collect();
@@ -148,7 +140,7 @@ async fn measure<R: Reader>(
         all.from_redis += reads.from_redis;
     }
     let (seconds, count) = (since.elapsed().as_secs_f64(), all.nanoseconds.len() as f64);
-    let used = Used::now(&options.url).await?.since(used);
+    let used = Used::now(&options.redis.redis).await?.since(used);
     Ok(Round {
         per_second: count / seconds,
         p50_us: all.nanoseconds.value_at_quantile(0.5) as f64 / 1e3,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::Client;
 
 use super::Result;
+use crate::server::processor_time;
 
 /// Processor time since the start of each process.
 #[derive(Clone, Copy)]
@@ -19,7 +20,7 @@ impl Used {
     pub(super) async fn now(url: &str) -> Result<Self> {
         let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
         let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut connection).await?;
-        Ok(Self { client: of_this_process(), server: of_server(&info) })
+        Ok(Self { client: of_this_process(), server: processor_time(&info)? })
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
@@ -35,24 +36,4 @@ fn of_this_process() -> Duration {
         times.split(' ').next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanoseconds.sum())
-}
-
-/// Reads the time from the section `cpu` of Redis's `INFO`.
-fn of_server(info: &str) -> Duration {
-    let seconds = info.lines().filter_map(|line| {
-        let (name, seconds) = line.split_once(':')?;
-        matches!(name, "used_cpu_sys" | "used_cpu_user").then_some(seconds.trim().parse::<f64>().ok()?)
-    });
-    Duration::from_secs_f64(seconds.sum())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_the_server_is_that_of_user_and_kernel() {
-        let info = "# CPU\r\nused_cpu_sys:0.25\r\nused_cpu_user:1.5\r\nused_cpu_sys_children:9.0\r\n";
-        assert_eq!(of_server(info), Duration::from_millis(1_750));
-    }
 }

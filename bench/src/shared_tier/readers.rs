@@ -7,9 +7,8 @@ use std::time::Duration;
 use origin_sdk::{Cache, Cached, Layer, Lifetime, Namespace};
 use redis::aio::MultiplexedConnection;
 
+use super::Result;
 use super::product::Product;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 origin_sdk::keys! {
     app "bench" version 1;

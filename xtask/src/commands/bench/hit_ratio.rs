@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
-use super::{PEERS, SUBJECTS, build, machine, measured, publish};
+use super::{PEERS, SUBJECTS, build, machine, measured, publish, yes_or_no};
 use crate::command::command;
 
 const COMMAND: &str = "cargo xtask bench hit-ratio";
@@ -52,7 +52,7 @@ within one point of the best.
     for Trace { trace, hit_ratio } in traces {
         let ratio = |subject: &str| hit_ratio.get(subject).map_or(0.0, |ratio| ratio * 100.0);
         let best = SUBJECTS.map(ratio).into_iter().fold(0.0, f64::max);
-        let is_reached = if ratio("strata") >= best - 1.0 { "yes" } else { "no" };
+        let is_reached = yes_or_no(ratio("strata") >= best - 1.0);
         let ratios = SUBJECTS.map(|subject| format!("{:.1}", ratio(subject)));
         let _ = writeln!(page, "| {trace} | {} | {is_reached} |", ratios.join(" | "));
     }

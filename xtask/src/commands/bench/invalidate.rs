@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
-use super::{machine, measured_on_redis, median, publish, reached};
+use super::{machine, measured_on_redis, median_of, publish, reached, yes_or_no};
 
 /// The results, for programs.
 const JSON: &str = "bench/invalidate.json";
@@ -112,13 +112,10 @@ fn latencies(measured: &Measured) -> String {
     for (rate, subjects) in &measured.rates {
         for (name, title) in SUBJECTS {
             let latencies = subjects.get(name).map_or(&[][..], Vec::as_slice);
-            let of = |value: fn(&Latency) -> f64| median(&latencies.iter().map(value).collect::<Vec<_>>());
+            let of = |figure: fn(&Latency) -> f64| median_of(latencies, figure);
             let (p50, p99) = (of(|latency| latency.seen_p50), of(|latency| latency.seen_p99));
-            let is_reached = match name {
-                "strata" if p50 <= SEEN_P50_GOAL_MS && p99 <= SEEN_P99_GOAL_MS => "yes",
-                "strata" => "no",
-                _ => "",
-            };
+            let is_reached = p50 <= SEEN_P50_GOAL_MS && p99 <= SEEN_P99_GOAL_MS;
+            let is_reached = if name == "strata" { yes_or_no(is_reached) } else { "" };
             let _ = writeln!(
                 table,
                 "| {rate} | {title} | {:.2} | {:.2} | {p50:.2} | {p99:.2} | {:.1} | {:.1}% | {is_reached} |",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
 use super::instructions::per_hit;
-use super::{PEERS, SUBJECTS, build, machine, measured, median, publish, reached};
+use super::{PEERS, SUBJECTS, build, machine, measured, median, publish, reached, yes_or_no};
 use crate::command::command;
 use crate::commands::setup;
 
@@ -100,7 +100,7 @@ of Strata to {PEER}. Goal: at most 1.00.
     for scenario in &memory.scenarios {
         let times = SUBJECTS.map(|subject| format!("{:.0}", median(times(scenario, subject))));
         let ratio = ratio(scenario);
-        let is_reached = if ratio <= 1.0 { "yes" } else { "no" };
+        let is_reached = yes_or_no(ratio <= 1.0);
         let _ =
             writeln!(page, "| {} | {} | {ratio:.2} | {is_reached} |", scenario.scenario, times.join(" | "));
     }

@@ -156,6 +156,11 @@ fn median(values: &[f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Returns the median of one figure of all items.
+fn median_of<T>(items: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    median(&items.iter().map(figure).collect::<Vec<_>>())
+}
+
 /// Runs a measurement, and parses the JSON that it prints.
 async fn measured<T: DeserializeOwned>(step: &str, usual: &'static str, program: Command) -> Result<T> {
     let printed = run_for_lines(step, Some(usual), program).await?;
@@ -169,6 +174,11 @@ async fn measured_on_redis<T: DeserializeOwned>(step: &str, arguments: &[&str]) 
     let mut program = command(&program, []);
     program.args(arguments).args(["--redis", &redis.url()]);
     measured(step, "2 min", program).await
+}
+
+/// Returns whether a goal is reached, for a table.
+fn yes_or_no(is_reached: bool) -> &'static str {
+    if is_reached { "yes" } else { "no" }
 }
 
 /// Returns whether a goal is reached, as a sentence.

@@ -6,10 +6,9 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
-use super::{build, machine, measured, median, publish};
-use crate::command::{command, output};
+use super::{machine, measured_on_redis, median, publish, yes_or_no};
+use crate::command::output;
 use crate::commands::setup;
-use crate::stack::redis;
 
 /// A kind of reads.
 pub(super) struct Reads {
@@ -76,11 +75,10 @@ struct Ratios {
 /// # Errors
 /// If something cannot be installed, built, started or written, or a read fails.
 pub(super) async fn run(reads: &Reads, rounds: u32) -> Result<()> {
-    let program = build(&["--no-default-features"]).await?;
-    let server = redis::start(None).await?;
-    let mut bench = command(&program, [reads.name]);
-    bench.arg(server.url()).args(["--rounds", &rounds.to_string(), "--callers", reads.callers]);
-    let all: Vec<Measured> = measured("measuring Strata and the bare client in turn", "2 min", bench).await?;
+    let rounds_text = rounds.to_string();
+    let arguments = [reads.name, "--rounds", &rounds_text, "--callers", reads.callers];
+    let all: Vec<Measured> =
+        measured_on_redis("measuring Strata and the bare client in turn", &arguments).await?;
     let json = format!("bench/{}.json", reads.name);
     let redis = output(setup::redis_server().await?, &["--version"]).unwrap_or_default();
     let table = table(reads, &all);
@@ -136,11 +134,7 @@ fn table(reads: &Reads, all: &[Measured]) -> String {
         }
         for peer in ["bare", "keeping"] {
             let ratios = measured.ratios(peer);
-            let is_reached = match (peer, (reads.is_reached)(&ratios)) {
-                ("bare", true) => "yes",
-                ("bare", false) => "no",
-                _ => "",
-            };
+            let is_reached = if peer == "bare" { yes_or_no((reads.is_reached)(&ratios)) } else { "" };
             let Ratios { per_second, p50, p99, processor } = ratios;
             let _ = writeln!(
                 table,

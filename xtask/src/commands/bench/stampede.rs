@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use strata_harness::error::Result;
 
-use super::{machine, measured_on_redis, median, publish};
+use super::{machine, measured_on_redis, median_of, publish, yes_or_no};
 
 /// The results, for programs.
 const JSON: &str = "bench/stampede.json";
@@ -62,15 +62,11 @@ scripts, and those of Strata's heartbeats. Goal, for callers that arrive at once
     for (arrival, patterns) in measured {
         for (name, title) in PATTERNS {
             let stampedes = patterns.get(name).map_or(&[][..], Vec::as_slice);
-            let of = |value: fn(&Stampede) -> f64| median(&stampedes.iter().map(value).collect::<Vec<_>>());
+            let of = |figure: fn(&Stampede) -> f64| median_of(stampedes, figure);
             let loads = stampedes.iter().map(|stampede| stampede.loads).max().unwrap_or_default();
             let (p99, commands) = (of(|stampede| stampede.p99_ms), of(|stampede| stampede.commands as f64));
             let is_reached = loads == 1 && p99 <= P99_GOAL_MS && commands <= COMMANDS_GOAL;
-            let is_reached = match name {
-                "strata" if is_reached => "yes",
-                "strata" => "no",
-                _ => "",
-            };
+            let is_reached = if name == "strata" { yes_or_no(is_reached) } else { "" };
             let p50 = of(|stampede| stampede.p50_ms);
             let _ = writeln!(
                 page,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::median;
+use super::super::{median, median_of, yes_or_no};
 use super::SIZES;
 use super::peers::Kind;
 use crate::command::output;
@@ -132,17 +132,15 @@ impl Figures {
 
     fn medians(&self, kind: Kind, kilobytes: u32) -> Sample {
         let samples = self.samples.get(&(kind, kilobytes)).map_or(&[][..], Vec::as_slice);
-        let of = |figure: fn(&Sample) -> f64| median(&samples.iter().map(figure).collect::<Vec<_>>());
-        Sample { per_second: of(|sample| sample.per_second), microseconds: of(|sample| sample.microseconds) }
+        Sample {
+            per_second: median_of(samples, |sample| sample.per_second),
+            microseconds: median_of(samples, |sample| sample.microseconds),
+        }
     }
 
     fn start(&self, kind: Kind) -> f64 {
         self.starts.get(&kind).map_or(f64::NAN, |all| median(all))
     }
-}
-
-fn yes_or_no(is_reached: bool) -> &'static str {
-    if is_reached { "yes" } else { "no" }
 }
 
 #[cfg(test)]
