@@ -265,7 +265,7 @@ where
         if core.journal.is_lagging(now) {
             let is_current = core.journal.ensure_current().await;
             let judge_again = |lookup| match lookup {
-                Lookup::Miss(held) if is_current => inner.judge_held(held, core.clock.now()),
+                Lookup::Miss(held) if is_current => inner.judge_held(held, core.clock.now(), || inner.draw()),
                 Lookup::Miss(held) => inner.look_up_while_disconnected(held),
                 hit => hit,
             };

@@ -49,7 +49,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     /// Otherwise there is no lease: values in memory alone cannot be had from other processes.
     pub(super) fn held_or_unavailable(&self, request: &LoadRequest<V>) -> LeaseOutcome<Arc<Entry<V>>> {
         let held = self.core.memory.get(&request.key);
-        match self.judge(held, Layer::Memory, self.core.clock.now(), || request.rand) {
+        match self.judge_in_memory(held, self.core.clock.now(), || request.rand) {
             Lookup::Hit(found) if found.refresh.is_none() => LeaseOutcome::Found(found.entry),
             _ => LeaseOutcome::Unavailable,
         }

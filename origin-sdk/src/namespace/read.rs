@@ -261,7 +261,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// Looks the key up in memory. Takes one shard's lock and allocates nothing.
     pub(super) fn look_up_memory(&self, key: &K, now: Duration) -> Lookup<V> {
         let held = with_text(key, |text| self.inner.core.memory.get_bytes(text)).flatten();
-        self.inner.judge_in_memory(held, now)
+        self.inner.judge_in_memory(held, now, || self.inner.draw())
     }
 
     /// Looks the key up in the shared tier. `held` is the copy in memory that could not be served.
@@ -273,7 +273,7 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
                 return self.inner.look_up_while_disconnected(held);
             }
             now = core.clock.now();
-            held = match self.inner.judge_held(held, now) {
+            held = match self.inner.judge_held(held, now, || self.inner.draw()) {
                 Lookup::Miss(held) => held,
                 hit => return hit,
             };
@@ -300,18 +300,29 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
-    fn judge_in_memory(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
-        // A process that lags may not know that the entry is covered: it has to catch up first.
-        if self.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.judge_held(held, now) }
+    /// Judges a copy in memory, unless this process lags behind the journal: it may not know then
+    /// that the copy is covered, and has to catch up first.
+    pub(super) fn judge_in_memory(
+        &self,
+        held: Option<Arc<Entry<V>>>,
+        now: Duration,
+        draw: impl FnOnce() -> f64,
+    ) -> Lookup<V> {
+        if self.core.journal.is_lagging(now) { Lookup::Miss(held) } else { self.judge_held(held, now, draw) }
     }
 
     /// Judges a copy in memory.
-    pub(super) fn judge_held(&self, held: Option<Arc<Entry<V>>>, now: Duration) -> Lookup<V> {
+    pub(super) fn judge_held(
+        &self,
+        held: Option<Arc<Entry<V>>>,
+        now: Duration,
+        draw: impl FnOnce() -> f64,
+    ) -> Lookup<V> {
         match held {
             Some(entry) if self.options.memory_ttl.is_some_and(|ttl| entry.time_here(now) >= ttl) => {
                 Lookup::Miss(Some(entry))
             }
-            held => self.judge(held, Layer::Memory, now, || self.draw()),
+            held => self.judge(held, Layer::Memory, now, draw),
         }
     }
 
@@ -387,7 +398,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
     }
 
     /// Draws a number above 0, up to 1.
-    fn draw(&self) -> f64 {
+    pub(super) fn draw(&self) -> f64 {
         1.0 - self.core.randomness.draw()
     }
 

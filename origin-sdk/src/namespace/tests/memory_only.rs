@@ -4,7 +4,7 @@ use super::*;
 use crate::error::Work;
 use crate::loader::boxed;
 use crate::namespace::run::TaskStart;
-use crate::{Freshness, Key, Layer, Scope, StaleReason, Storage, Tag};
+use crate::{Faults, Freshness, Key, Layer, Scope, StaleReason, Storage, Tag};
 
 /// A value that serde knows nothing of.
 #[derive(Debug, PartialEq)]
@@ -81,6 +81,32 @@ async fn a_caller_that_missed_before_another_load_ended_gets_its_value() {
     let loader = boxed(Work::Loader, second, Some);
     let cached = numbers.load_missed(&KEY, &text, caller, loader, None, TaskStart::InPlace).await.unwrap();
     assert_eq!((*cached.value, cached.layer), (7, Layer::Memory));
+}
+
+#[tokio::test]
+async fn while_disconnected_a_read_loads() {
+    let faults = Faults::seeded(1);
+    let (cache, clock) = cache(|builder| builder.faults(&faults).max_lag(2 * SECOND)).await;
+    let numbers: Namespace<Number, u64> = cache.memory_namespace(LIFETIME).build();
+    load(&numbers, 1).await;
+    faults.cut(true);
+    clock.advance(3 * SECOND);
+    let read = load(&numbers, 2).await;
+    assert_eq!((*read.value, read.layer), (2, Layer::Loader));
+    let batch = async |_: Vec<Number>, _| Ok([(KEY, 3)]);
+    let read = numbers.get_many_or_load(&[KEY], batch).await.remove(0).unwrap().unwrap();
+    assert_eq!((*read.value, read.layer), (3, Layer::Loader));
+}
+
+#[tokio::test]
+async fn a_value_that_memory_has_held_for_long_enough_is_loaded_again() {
+    let (cache, clock) = cache(|builder| builder).await;
+    let lifetime = LIFETIME.stale_if_error(60 * SECOND);
+    let numbers: Namespace<Number, u64> = cache.memory_namespace(lifetime).memory_ttl(SECOND).build();
+    load(&numbers, 1).await;
+    clock.advance(2 * SECOND);
+    let read = load(&numbers, 2).await;
+    assert_eq!((*read.value, read.layer), (2, Layer::Loader));
 }
 
 #[tokio::test]
