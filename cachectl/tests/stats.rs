@@ -111,3 +111,20 @@ async fn a_damaged_report_or_one_of_a_hostile_client_is_left_out_or_harmless() {
     let text = stats(&redis, &["stats"]);
     assert!(text.contains("18446744073709551615") && !text.contains('\u{1b}'), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_publishes_rarely_stays_beside_one_that_publishes_often() {
+    let redis = RedisServer::start().await;
+    let _rare = redis.cache().report_interval(20 * INTERVAL).build().await.unwrap();
+    let (_often, items) = process(&redis).await;
+    let processes = || json(&redis, &[])["processes"].as_array().unwrap().len();
+    eventually("both have published", async || processes() == 2).await;
+    // Reports are kept for three intervals: these reads show that more of them have passed.
+    let database = Database::default();
+    for reads in 1..=6 {
+        items.get_or_load(&Item { id: 1 }, database.loader(1)).await.unwrap();
+        eventually("the read is published", async || json(&redis, &[])["namespaces"][0]["reads"] == reads)
+            .await;
+        assert_eq!(processes(), 2, "after {reads} reads");
+    }
+}

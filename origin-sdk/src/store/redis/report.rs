@@ -1,5 +1,5 @@
-//! The figures of the fleet's processes: a sorted set of their names, by the server's time, and a
-//! key for each report, which expires unless the process publishes another.
+//! The figures of the fleet's processes: a sorted set of their names, by the time at which their
+//! reports expire, and a key for each report, which expires unless the process publishes another.
 
 use std::time::Duration;
 
