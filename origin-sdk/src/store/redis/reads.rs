@@ -71,16 +71,15 @@ impl SharedReads {
     async fn read_with_others(&self, values: &Values, commands: &Connection, key: &str) -> Reply {
         loop {
             let (sender, reply) = oneshot::channel();
-            let count = self.add(WaitingRead { key: key.to_owned(), reply: sender });
-            if count == 1 {
+            let (is_first, mut reads) = self.add(WaitingRead { key: key.to_owned(), reply: sender });
+            if is_first {
                 // Other tasks that are ready add their reads meanwhile.
                 let abandoned = Abandoned(self);
                 tokio::task::yield_now().await;
                 std::mem::forget(abandoned);
+                reads = std::mem::take(&mut *self.waiting());
             }
-            if count == 1 || count == MAX_KEYS {
-                self.send(values, commands).await;
-            }
+            send(values, commands, reads).await;
             // The caller that sends for this one may have been cancelled.
             if let Ok(reply) = reply.await {
                 return reply;
@@ -88,36 +87,55 @@ impl SharedReads {
         }
     }
 
-    /// Adds a read, and returns how many are waiting.
-    fn add(&self, read: WaitingRead) -> usize {
+    /// Adds a read. Returns whether it is the first that waits, and all of them once they fill a
+    /// pipeline.
+    fn add(&self, read: WaitingRead) -> (bool, Vec<WaitingRead>) {
         let mut waiting = self.waiting();
         waiting.push(read);
-        waiting.len()
-    }
-
-    /// Sends the reads that are waiting, and hands out their replies.
-    async fn send(&self, values: &Values, commands: &Connection) {
-        let reads = std::mem::take(&mut *self.waiting());
-        if reads.is_empty() {
-            return;
-        }
-        let (keys, callers): (Vec<_>, Vec<_>) = reads.into_iter().map(|read| (read.key, read.reply)).unzip();
-        match values.read_together(commands, &keys).await {
-            Ok(all) => {
-                for (caller, read) in callers.into_iter().zip(all) {
-                    // A caller that has been cancelled needs no reply.
-                    let _ = caller.send(Ok(read));
-                }
-            }
-            Err(error) => {
-                for caller in callers {
-                    let _ = caller.send(Err(error.clone()));
-                }
-            }
-        }
+        let is_full = waiting.len() == MAX_KEYS;
+        (waiting.len() == 1, if is_full { std::mem::take(&mut *waiting) } else { Vec::new() })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<WaitingRead>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends reads together, and hands out their replies.
+async fn send(values: &Values, commands: &Connection, reads: Vec<WaitingRead>) {
+    if reads.is_empty() {
+        return;
+    }
+    let (keys, callers): (Vec<_>, Vec<_>) = reads.into_iter().map(|read| (read.key, read.reply)).unzip();
+    match values.read_together(commands, &keys).await {
+        Ok(all) => {
+            for (caller, read) in callers.into_iter().zip(all) {
+                // A caller that has been cancelled needs no reply.
+                let _ = caller.send(Ok(read));
+            }
+        }
+        Err(error) => {
+            for caller in callers {
+                let _ = caller.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_never_wait_for_a_pipeline_that_is_full() {
+        let reads = SharedReads::default();
+        let add = || reads.add(WaitingRead { key: String::new(), reply: oneshot::channel().0 });
+        for round in 0..2 {
+            assert!(matches!(add(), (true, sent) if sent.is_empty()), "{round}: the first");
+            for _ in 2..MAX_KEYS {
+                assert!(matches!(add(), (false, sent) if sent.is_empty()), "{round}: one in between");
+            }
+            assert!(matches!(add(), (false, sent) if sent.len() == MAX_KEYS), "{round}: the last");
+        }
     }
 }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::stream::FuturesOrdered;
+use futures_util::future::try_join_all;
 use redis::{Cmd, Pipeline, RedisError, Script, Value};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -106,14 +105,13 @@ impl Values {
         commands: &Connection,
         keys: &[impl AsRef<str>],
     ) -> Result<Vec<Option<Stored>>, StoreError> {
+        // All first replies, before any large value is fetched: the reads that wait for their turn
+        // would otherwise wait for these transfers.
         let parts = keys.chunks(MAX_KEYS).map(|keys| self.read_together(commands, keys));
-        let mut parts: FuturesOrdered<_> = parts.collect();
+        let reads = try_join_all(parts).await?.into_iter().flatten();
         let mut all = Vec::with_capacity(keys.len());
-        while let Some(part) = parts.try_next().await? {
-            for read in part {
-                let key = keys[all.len()].as_ref();
-                all.push(self.complete(commands, key, read).await?);
-            }
+        for (key, read) in keys.iter().zip(reads) {
+            all.push(self.complete(commands, key.as_ref(), read).await?);
         }
         Ok(all)
     }
@@ -153,7 +151,9 @@ impl Values {
         match read {
             ValueRead::Whole(stored) => Ok(stored),
             ValueRead::Large => {
+                let turn = turn_of(&self.reads_in_flight, self.overall_timeout).await?;
                 let row = commands.run_script(self.read.key(key).arg(INLINE)).await?;
+                drop(turn);
                 self.whole(key, row).await
             }
         }
