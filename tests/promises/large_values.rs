@@ -198,6 +198,15 @@ async fn a_link_that_stops_during_a_transfer_costs_the_timeout_of_a_command() {
     eventually("Redis answers again", async || read(&texts, &Item { id: 1 }).await.0 == Layer::Redis).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_loaded_at_once_keeps_its_lease_during_a_long_transfer() {
+    let lease = |cache: CacheBuilder| cache.lease_ttl(Duration::from_millis(500));
+    let SlowLink { redis: _redis, near, far, .. } = slow_link(Passage::Throttled(LINK / 4), lease).await;
+    let loader = async |_, _| Ok("x".repeat(4 * MB));
+    unheld::<Item>(&far).get_or_load(&Item { id: 1 }, loader).await.unwrap();
+    assert_eq!(read(&unheld(&near), &Item { id: 1 }).await, (Layer::Redis, 4 * MB));
+}
+
 /// The value is replaced by others of the same size while it is read in pieces.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_replaced_during_its_transfer_is_not_mixed_with_its_successor() {

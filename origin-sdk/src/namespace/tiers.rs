@@ -70,8 +70,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
         let entry = copy.as_ref().unwrap_or(entry);
         let mut placement = Placement::nowhere(Storage::Overtaken);
         placement.memory = self.store_in_memory(key, entry, uncompressed_bytes);
-        let TierWrite { in_flight, lease, began_at } = write;
-        let stored = match &lease {
+        let TierWrite { in_flight, mut lease, began_at } = write;
+        let stored = match &mut lease {
             _ if uncompressed_bytes > self.core.codec.max_value_bytes => {
                 Err(StoreError::TooLarge(uncompressed_bytes))
             }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::error::StoreError;
 use crate::journal::Journal;
-use crate::store::{ClaimRequest, LeaseToken, Outcome, Store, Stored, Watch};
+use crate::store::{ClaimRequest, LeaseToken, MAX_WHOLE, Outcome, Store, Stored, Watch};
 use crate::task::AbortOnDrop;
 
 /// The result of an attempt to acquire a key's lease.
@@ -159,7 +159,11 @@ impl Lease {
 
     /// Stores the loaded value and wakes the waiters. Returns `false`, and does nothing, if the
     /// lease has been lost meanwhile.
-    pub(crate) async fn fill(&self, bytes: Bytes, ttl: Duration) -> Result<bool, StoreError> {
+    pub(crate) async fn fill(&mut self, bytes: Bytes, ttl: Duration) -> Result<bool, StoreError> {
+        // Pieces may take longer than the lease lasts.
+        if self.renewal.is_none() && bytes.len() > MAX_WHOLE {
+            self.start_renewal();
+        }
         self.store.put(&self.key, bytes, ttl, Some(&self.token)).await
     }
 

@@ -26,6 +26,10 @@ pub use self::ship_status::ShipStatus;
 use crate::error::StoreError;
 use crate::random;
 
+/// The longest value in bytes that Redis gets whole: 3 ms at 100 Mbit/s. A longer one is sent in
+/// pieces.
+pub(crate) const MAX_WHOLE: usize = 32 << 10;
+
 /// The stored bytes of a key and their remaining time to live.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {

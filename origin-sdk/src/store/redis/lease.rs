@@ -7,9 +7,9 @@ use redis::{Script, ScriptInvocation, Value};
 
 use super::connection::Connection;
 use super::to_millis;
-use super::values::{INLINE, ValueRow, Values};
+use super::values::{ValueRow, Values};
 use crate::error::StoreError;
-use crate::store::{Claim, ClaimRequest, Holder, LeaseToken, Outcome};
+use crate::store::{Claim, ClaimRequest, Holder, LeaseToken, MAX_WHOLE, Outcome};
 
 /// Builds a script that stores values. Redis refuses to run it when its memory is full.
 macro_rules! writes {
@@ -59,7 +59,7 @@ impl LeaseScripts {
         let mut call = on_key(&self.claim, key);
         call.arg(request.token.as_str()).arg(request.position.to_string()).arg(to_millis(request.ttl));
         call.arg(request.replaces.map_or("", LeaseToken::as_str)).arg(channel.unwrap_or_default());
-        call.arg(INLINE);
+        call.arg(MAX_WHOLE);
         type Reply = (ValueRow, Option<String>, Option<String>, i64);
         let turn = values.turn().await?;
         let (value, token, position, lease_ms): Reply = connection.run_script(&call).await?;
@@ -90,7 +90,7 @@ impl LeaseScripts {
         lease: Option<&LeaseToken>,
     ) -> Result<bool, StoreError> {
         let mut call = on_key(&self.put, key);
-        let staged = (bytes.len() > INLINE).then(|| staged_key(key));
+        let staged = (bytes.len() > MAX_WHOLE).then(|| staged_key(key));
         match &staged {
             Some(staged) => {
                 values.stage(staged, bytes).await?;

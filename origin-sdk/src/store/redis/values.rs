@@ -15,13 +15,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::connection::{Connection, Timeouts};
 use crate::error::StoreError;
 use crate::metrics::Metrics;
-use crate::store::Stored;
+use crate::store::{MAX_WHOLE, Stored};
 
 /// The longest value that the first reply to a read has. Of a longer one, these bytes are sent in
 /// vain: its size is known only then.
 const FIRST: usize = 16 << 10;
-/// The longest value that is sent whole: 3 ms at 100 Mbit/s.
-pub(super) const INLINE: usize = 32 << 10;
 /// The size of a piece of a large value that is read. Its arrival is progress, even in parts.
 const PIECE: usize = 256 << 10;
 /// The size of a piece that is sent. Only Redis's reply is progress.
@@ -152,7 +150,7 @@ impl Values {
             ValueRead::Whole(stored) => Ok(stored),
             ValueRead::Large => {
                 let turn = turn_of(&self.reads_in_flight, self.overall_timeout).await?;
-                let row = commands.run_script(self.read.key(key).arg(INLINE)).await?;
+                let row = commands.run_script(self.read.key(key).arg(MAX_WHOLE)).await?;
                 drop(turn);
                 self.whole(key, row).await
             }
