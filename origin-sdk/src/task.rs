@@ -4,9 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 

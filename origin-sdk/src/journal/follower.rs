@@ -61,14 +61,13 @@ pub(crate) fn ensure_follower(journal: &Arc<Journal>) -> bool {
 /// Follows the journal and flushes the queue, until the cache that owns the journal is closed or
 /// dropped, or another follower has started.
 async fn follow(task: FollowerTask) {
-    let (mut is_disconnected, mut cadence) = (false, None);
+    let (mut is_disconnected, mut cadence) = (false, Cadence::default());
     while let Some(journal) = task.journal.upgrade()
         && task.permit.step()
         && !journal.closing.has_reached(Phase::Closed)
     {
         journal.start_companions();
-        let cadence = cadence.get_or_insert_with(|| Cadence::new(journal.max_lag));
-        let step = AssertUnwindSafe(step(&journal, cadence)).catch_unwind();
+        let step = AssertUnwindSafe(step(&journal, &mut cadence)).catch_unwind();
         let closed = journal.closing.reached(Phase::Closed);
         let Either::Right((result, _)) = select(pin!(closed), pin!(step)).await else { return };
         match result {
@@ -94,16 +93,11 @@ async fn follow(task: FollowerTask) {
 }
 
 /// The state that a step leaves to the next one.
+#[derive(Default)]
 struct Cadence {
     pace: Pace,
     /// Whether an append of this process has caught up since the follower began to wait.
     is_caught_up: bool,
-}
-
-impl Cadence {
-    fn new(max_lag: Duration) -> Self {
-        Self { pace: Pace::new(max_lag / MAX_PAUSE), is_caught_up: false }
-    }
 }
 
 async fn step(journal: &Arc<Journal>, cadence: &mut Cadence) -> Result<(), StoreError> {
@@ -114,7 +108,7 @@ async fn step(journal: &Arc<Journal>, cadence: &mut Cadence) -> Result<(), Store
         journal.catch_up().await?;
         pace.note(began.elapsed());
     }
-    let paused_until = Instant::now() + pace.pause();
+    let paused_until = Instant::now() + pace.pause(journal.max_lag / MAX_PAUSE);
     journal.flush_queue().await?;
     journal.store_queue().await;
     let position = journal.position();

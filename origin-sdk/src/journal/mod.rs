@@ -374,7 +374,7 @@ impl Journal {
         unless: Option<Unless<'_>>,
     ) -> Result<Appended, StoreError> {
         // The ledger may belong to a new primary that lacks records which this process has applied.
-        // Afterwards, the follower may have applied this very record.
+        // Checked before the append: after it, the follower may have applied this very record.
         let is_covered_here = unless.is_some_and(|unless| {
             let hashes: Vec<_> = unless.scopes.iter().map(Scope::hash).collect();
             self.verdict(&hashes, unless.since) != Verdict::Valid

@@ -98,13 +98,7 @@ impl<V: Send + Sync + 'static> Inner<V> {
             }
             // A refresh that this caller joined has no fallback: the value was still served when it
             // began.
-            Err(error) => match fallback.filter(|stale| self.may_serve_on_error(stale)) {
-                Some(stale) => {
-                    let freshness = Freshness::Stale(StaleReason::LoadFailed);
-                    Ok(Awaited::Cached(self.serve(stale, Layer::Loader, freshness, self.core.clock.now())))
-                }
-                None => Err(error),
-            },
+            Err(error) => self.serve_on_error(fallback).map(Awaited::Cached).ok_or(error),
         }
     }
 }

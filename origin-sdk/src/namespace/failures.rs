@@ -15,12 +15,16 @@ impl<V: Send + Sync + 'static> Inner<V> {
         key: &str,
         fallback: Option<&Arc<Entry<V>>>,
     ) -> Option<Result<Cached<V>, LoadError>> {
-        let now = self.core.clock.now();
-        let error = self.failures.error(key, now)?;
+        let error = self.failures.error(key, self.core.clock.now())?;
         self.metrics.backed_off.add(1);
+        Some(self.serve_on_error(fallback).ok_or(error))
+    }
+
+    /// Serves the fallback in place of a load that failed, if that may be served.
+    pub(super) fn serve_on_error(&self, fallback: Option<&Arc<Entry<V>>>) -> Option<Cached<V>> {
+        let stale = fallback.filter(|entry| self.may_serve_on_error(entry))?;
         let freshness = Freshness::Stale(StaleReason::LoadFailed);
-        let stale = fallback.filter(|entry| self.may_serve_on_error(entry));
-        Some(stale.map(|entry| self.serve(entry, Layer::Loader, freshness, now)).ok_or(error))
+        Some(self.serve(stale, Layer::Loader, freshness, self.core.clock.now()))
     }
 
     /// Whether the key is not to be loaded now.

@@ -94,7 +94,8 @@ pub(super) struct LoadedValue<V> {
     pub(super) started_at: Duration,
     /// The position up to which the value is known to be valid.
     valid_at: Position,
-    /// [`Layer::Redis`] if another process has stored the value in the meantime.
+    /// [`Layer::Redis`] if another process has stored the value in the meantime, and
+    /// [`Layer::Memory`] if another load of this one has, where values are in memory alone.
     pub(super) layer: Layer,
     pub(super) freshness: Freshness,
 }

@@ -37,7 +37,7 @@ use crate::core::Core;
 use crate::entry::{Entry, Meta, storable};
 use crate::loader::LoadContext;
 use crate::metrics::Metrics;
-use crate::stampede::{FailureBackoff, LoadKey, Lookups, SingleFlight};
+use crate::stampede::{FailureBackoff, Lookups, SingleFlight};
 
 /// Values of type `V` under keys of type `K`. Cheap to clone.
 ///
@@ -86,10 +86,6 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
 }
 
 impl<V: Send + Sync + 'static> Inner<V> {
-    fn load_key<'a>(&self, text: &'a str) -> LoadKey<'a> {
-        LoadKey { cache: self.core.number(), text }
-    }
-
     /// Returns the metadata to store beside a new value, whose loader took `delta`.
     fn meta(&self, value: &V, context: &LoadContext, loaded_at: Position, delta: Duration) -> Meta {
         let negative = self.negative.as_ref().filter(|negative| (negative.is_none)(value));

@@ -104,8 +104,8 @@ impl<K: Key, V: Send + Sync + 'static> Namespace<K, V> {
     /// makes the call, and the load of the key waits for that loader.
     ///
     /// # Panics
-    /// Outside of a Tokio runtime with its timers enabled, if memory does not hold the value: the
-    /// read of the shared tier and the load are tasks.
+    /// Outside of a Tokio runtime with its timers enabled, if memory does not hold the value: reads
+    /// of the shared tier have timeouts, and a load becomes a task if it has to wait.
     pub async fn get_or_load<F, L>(&self, key: &K, loader: F) -> Result<Cached<V>, LoadError>
     where
         K: Clone,

@@ -13,7 +13,7 @@ use crate::closing::Phase;
 use crate::error::{LoadError, LoadErrorKind, Work};
 use crate::loader::{LoadContext, LoadFuture};
 use crate::request_scope::RequestScope;
-use crate::stampede::{self, Flight, Run, RunGuard};
+use crate::stampede::{self, Flight, LoadKey, Run, RunGuard};
 use crate::task::{AbortOnDrop, Started, start_in_place};
 
 /// The result of a loader, of one value or of many.
@@ -104,7 +104,8 @@ impl<V: Send + Sync + 'static> Inner<V> {
 
     /// Checks that no load which waits for the caller loads the key.
     pub(super) fn forbid_cycle(&self, key: &str) -> Result<(), LoadError> {
-        let checked = Run::current().map_or(Ok(()), |run| run.check(self.load_key(key)));
+        let key = LoadKey { cache: self.core.number(), text: key };
+        let checked = Run::current().map_or(Ok(()), |run| run.check(key));
         checked.map_err(LoadError::cycle)
     }
 }

@@ -96,9 +96,6 @@ impl<T: Clone + Send + Sync + 'static, M: Clone + Send + 'static> SingleFlight<T
         let (complete, receiver) = oneshot::channel();
         let outcome = receiver.map(Result::ok).boxed().shared();
         runs.by_key.insert(Arc::clone(&key), Run { number, start: start.clone(), outcome: outcome.clone() });
-        // Unlocked before the run is spawned: a runtime that shuts down drops the run at once, and
-        // with it its `Registration`, whose `Drop` takes this lock.
-        drop(runs);
         let registration = Registration { map: Arc::clone(self), key, number };
         (Waiter { outcome, start, is_leader: true }, Some(LeaderGuard { registration, complete }))
     }

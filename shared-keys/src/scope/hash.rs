@@ -56,9 +56,9 @@ impl ScopeHash {
     pub fn of_key(text: &str) -> Vec<ScopeHash> {
         let datum = datum_of(text);
         let mut scopes = Vec::with_capacity(8);
-        scopes.push(Self(xxh3_64_with_seed(datum.as_bytes(), KEY_SEED)));
-        // The top of a datum is one as well.
-        scopes.extend(tops(&datum).map(|top| Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))));
+        scopes.push(Self::datum(&datum));
+        // The tops of a datum are of version 1 as well: `datum_of` would return them unchanged.
+        scopes.extend(tops(&datum).map(Self::datum_prefix));
         scopes
     }
 
@@ -69,12 +69,20 @@ impl ScopeHash {
     }
 
     pub(crate) fn key(text: &str) -> Self {
-        Self(xxh3_64_with_seed(datum_of(text).as_bytes(), KEY_SEED))
+        Self::datum(&datum_of(text))
     }
 
     /// Hashes a prefix; `top` is the prefix without the `:` at its end.
     pub(crate) fn prefix(top: &str) -> Self {
-        Self(xxh3_64_with_seed(datum_of(top).as_bytes(), PREFIX_SEED))
+        Self::datum_prefix(&datum_of(top))
+    }
+
+    fn datum(datum: &str) -> Self {
+        Self(xxh3_64_with_seed(datum.as_bytes(), KEY_SEED))
+    }
+
+    fn datum_prefix(top: &str) -> Self {
+        Self(xxh3_64_with_seed(top.as_bytes(), PREFIX_SEED))
     }
 
     pub(crate) fn tag(text: &str) -> Self {
